@@ -1,0 +1,23 @@
+# Everything that a scale asks for, derived from the table specs in params/tables. Settings:
+#   --config scale=quick|laptop|paper      which amount of work (default: quick)
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/teachers.smk"
+include: "workflow/rules/condense.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+include: "workflow/rules/tracking.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        TABLES,
+        FIGURES,
+        "results/report.html",
+        "results/tracking/ingested.json",

@@ -1,0 +1,202 @@
+"""Files that are whole or absent, and that say what they are.
+
+Tensors go to safetensors with one JSON header entry, everything else to JSON; no pickle is written or read.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from condense.config import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SCHEMA = 1
+_LARGEST_HEADER = 16 << 20  # bytes; a larger length field can only come from a damaged file
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yields a draft path beside `path`; on a clean exit the draft becomes `path`, on an error it is removed.
+
+    Raises UserError if the disk is full or the folder may not be written.
+    """
+    path = Path(path)
+    # In the same folder, since a rename cannot cross file systems; not mkstemp, whose files the team could not read.
+    draft = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield draft
+        with open(draft, "rb+") as file:
+            os.fchmod(file.fileno(), 0o666 & ~_umask())  # safetensors writes files that only their owner can read
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise _explained(error, path) from error
+    finally:
+        draft.unlink(missing_ok=True) if draft.parent.is_dir() else None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _explained(error: OSError, path: Path) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(f"{path}: the disk is full; nothing was damaged: free some space and run the same command again")
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG):
+        return UserError(f"{path}: cannot be written: {error.strerror}")
+    return error
+
+
+def canonical(value: Any) -> str:
+    """`value` as JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any, length: int = 12) -> str:
+    """The first `length` hex digits of the SHA-256 of `canonical(value)`."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` atomically as indented JSON."""
+    with whole(path) as draft:
+        draft.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file. Raises UserError naming the file if it is absent or damaged."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, str(error)) from None
+
+
+def damaged(path: Path, why: str) -> UserError:
+    """The error for a file that fails its check."""
+    return UserError(f"{path}: damaged or not one of our files ({why}); delete it and run the same command again to make it anew")
+
+
+def _tensor_bytes(tensor: np.ndarray) -> memoryview:
+    import numpy as np
+
+    return memoryview(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8))
+
+
+def content_sha256(tensors: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over names, types, shapes and bytes of `tensors`, in the order of their names."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        total.update(canonical([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        if tensor.size:
+            total.update(_tensor_bytes(tensor))
+    return total.hexdigest()
+
+
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
+    """Writes `tensors` atomically as safetensors; `header`, `schema` and a checksum go into the header entry `condense`."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    note = {**header, "schema": SCHEMA, "content_sha256": content_sha256(tensors)}
+    with whole(path) as draft:
+        save_file(tensors, draft, metadata={"condense": canonical(note)})
+
+
+def read_header(path: Path, kind: str | None = None) -> dict[str, Any]:
+    """The `condense` header of a safetensors file, read without its tensors.
+
+    Raises UserError if the file is absent, cut short, of another kind than `kind`, or of a schema this version cannot read.
+    """
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            start = file.read(8)
+            if len(start) < 8:
+                raise damaged(path, "it is cut short")
+            (length,) = struct.unpack("<Q", start)
+            if length > min(_LARGEST_HEADER, size - 8):
+                raise damaged(path, "it is cut short or its header is broken")
+            layout = json.loads(file.read(length))
+        note = json.loads(layout["__metadata__"]["condense"])
+        end = max((entry["data_offsets"][1] for name, entry in layout.items() if name != "__metadata__"), default=0)
+        schema = note["schema"]
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        raise damaged(path, "its header is broken") from None
+    if schema != SCHEMA:
+        raise UserError(f"{path}: written with schema {schema}; this version reads {SCHEMA}: use the version of condense that wrote it")
+    if size != 8 + length + end:
+        raise damaged(path, f"it has {size} bytes instead of {8 + length + end}")
+    if kind is not None and note.get("kind") != kind:
+        raise UserError(f"{path}: holds '{note.get('kind')}', but a file with '{kind}' is needed")
+    return note
+
+
+def read_tensors(path: Path, kind: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The tensors and the header of a file of ours, checksum verified. Raises UserError as `read_header` does, and if a byte changed."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    note = read_header(path, kind)
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, ValueError, KeyError, OSError) as error:
+        raise damaged(path, str(error)) from None
+    if content_sha256(tensors) != note.get("content_sha256"):
+        raise damaged(path, "its checksum differs")
+    return tensors, note
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def append_line(path: Path, value: Any) -> None:
+    """Adds one JSON line to a log; a line half written by a killed process is skipped by `read_lines`."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(canonical(value) + "\n")
+
+
+def read_lines(path: Path) -> list[Any]:
+    """The values of a JSON-lines file, without a last line that was cut off."""
+    rows = []
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows

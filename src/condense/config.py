@@ -1,0 +1,158 @@
+"""Strict reading of settings: a value has the type its field names, and a wrong name is answered with the right one.
+
+Floor 0: imports neither torch nor numpy, because every cluster job reads the Snakefile, and with it this module, anew.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+class UserError(Exception):
+    """A fault the user can mend. The message says what is wrong, where, and what to do; no traceback is shown."""
+
+
+def unknown(kind: str, name: object, known: typing.Iterable[str], where: str = "") -> UserError:
+    """The error for a name that is not known: says where it stands, the nearest known name, and all of them if few."""
+    known = sorted(str(entry) for entry in known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    if not near or len(known) <= 8:
+        hint += f" (known: {', '.join(known) or 'none'})"
+    return UserError(f"{where + ': ' if where else ''}unknown {kind} '{name}'{hint}")
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds. Raises UserError if it is absent, unreadable, not YAML or not a mapping."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as text: {error}") from None
+    try:
+        values = yaml.load(text, Loader=_StrictLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected a mapping of keys to values, found {type(values).__name__}")
+    return values
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key written twice, of which YAML would silently keep the last."""
+
+
+def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict:
+    loader.flatten_mapping(node)
+    seen: set = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if isinstance(key, (list, dict, set)):
+            raise yaml.constructor.ConstructorError(None, None, "a key must be a plain value", key_node.start_mark)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands here twice", key_node.start_mark)
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
+
+
+def read(kind: type, values: object, where: str) -> Any:
+    """`values` as an instance of the dataclass `kind`, nested dataclasses included.
+
+    Raises UserError naming `where`, the key and the nearest valid key for an unknown key, a missing one or a wrong type.
+    """
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: expected a mapping with the keys {', '.join(f.name for f in fields(kind))}; found {_shown(values)}")
+    known = {field.name: field for field in fields(kind) if field.init}
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in known:
+            raise unknown("key", key, known, where)
+    ready = {}
+    for name, field in known.items():
+        if name in values:
+            ready[name] = _convert(hints[name], values[name], f"{where}: {name}")
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise UserError(f"{where}: the key '{name}' is missing")
+    try:
+        return kind(**ready)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _convert(kind: Any, value: object, where: str) -> Any:
+    """`value` as `kind`: a plain type, a dataclass, list[X], dict[str, X], tuple[X, ...], Literal or a union of these."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _first_that_fits(arguments, value, where)
+    if origin is typing.Literal:
+        if value not in arguments or isinstance(value, bool) != isinstance(arguments[0], bool):
+            raise unknown("value", value, arguments, where)
+        return value
+    if is_dataclass(kind):
+        return value if isinstance(value, kind) else read(kind, value, where)
+    if origin in (list, tuple):
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"{where}: a list is needed, found {_shown(value)}")
+        return origin(_convert(arguments[0], entry, f"{where}[{place}]") for place, entry in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise UserError(f"{where}: a mapping is needed, found {_shown(value)}")
+        return {_convert(arguments[0], key, where): _convert(arguments[1], entry, f"{where}: {key}") for key, entry in value.items()}
+    return _plain(kind, value, where)
+
+
+def _plain(kind: type, value: object, where: str) -> Any:
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if value != value or value in (float("inf"), float("-inf")):
+            raise UserError(f"{where}: a finite number is needed, found {value}")
+        return float(value)
+    if kind in (float, int) and isinstance(value, str):
+        raise UserError(f"{where}: a number is needed, found the text '{value[:60]}' (YAML reads 1e-3 as text: write 1.0e-3)")
+    if isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
+        return value
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "a mapping", type(None): "nothing"}
+    raise UserError(f"{where}: {names.get(kind, kind.__name__)} is needed, found {_shown(value)}")
+
+
+def _first_that_fits(kinds: tuple, value: object, where: str) -> Any:
+    if value is None and type(None) in kinds:
+        return None
+    kinds = tuple(kind for kind in kinds if kind is not type(None))
+    problems = []
+    for kind in kinds:
+        try:
+            return _convert(kind, value, where)
+        except UserError as error:
+            problems.append((is_dataclass(kind) == isinstance(value, dict), error))
+    raise max(problems, key=lambda problem: problem[0])[1]
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"
+
+
+def merged(base: Any, change: Any) -> Any:
+    """`base` with `change` laid over it: mappings merge by key; a list of named entries takes a mapping by name; all else is replaced."""
+    if isinstance(base, dict) and isinstance(change, dict):
+        return {**base, **{key: merged(base.get(key), value) for key, value in change.items()}}
+    if isinstance(base, list) and isinstance(change, dict) and base and all(isinstance(entry, dict) and "name" in entry for entry in base):
+        names = [entry["name"] for entry in base]
+        for name in change:
+            if name not in names:
+                raise unknown("entry", name, names)
+        return [merged(entry, change.get(entry["name"], {})) for entry in base]
+    return change

@@ -1,0 +1,13 @@
+"""Numbers of the mathematics: raised by hand when a change alters results, never for tidying.
+
+They enter the keys in the paths, so raising one asks for the files it concerns anew. They stand on floor 0, apart
+from the code they number, because the workflow needs them without importing torch.
+"""
+
+NUMERICS = {
+    "data": 1,  # preparation of a dataset: decoding, resizing, splitting, statistics
+    "teachers": 1,  # pretraining of classifiers
+    "matching": 1,  # the one-level matching engine, its networks and its augmentation
+    "select": 1,  # coreset selection
+    "evaluate": 1,  # training on a synthetic set and testing
+}

@@ -1,0 +1,248 @@
+"""Which cells a table or figure needs at a scale, and why a row stays empty where it needs none.
+
+Floor 0. A table's rows are the published rows of that table; a row becomes cells where its method has a recipe and
+its dataset is run at the scale, under its own name or by a stand-in that the table then names.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+
+from condense import plan, recipes
+from condense.artifacts import read_json, write_json
+from condense.config import UserError, unknown
+from condense.plan import MetricsCell, SyntheticCell, TeacherCell
+from condense.recipes import FigureSpec, TableLimits, TableSpec
+
+CLIP_WEIGHTS = "CONDENSE_CLIP"  # environment variable: the file with the weights of the CLIP critic
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row measured on one dataset: `groups` holds, for every evaluation architecture, a cell for each synthetic set."""
+
+    dataset: str
+    groups: tuple[tuple[MetricsCell, ...], ...]
+
+    @property
+    def cells(self) -> list[MetricsCell]:
+        return [cell for group in self.groups for cell in group]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A published row, with the runs that measure it and, where there are none, the reason."""
+
+    published: dict[str, str]
+    runs: tuple[Run, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line or panel of a figure: a method on a dataset at an ipc."""
+
+    method: str
+    dataset: str
+    ipc: int
+    cells: tuple[MetricsCell, ...] = ()
+    synthetic: SyntheticCell | None = None
+    teacher: TeacherCell | None = None
+
+
+@dataclass(frozen=True)
+class FigurePlan:
+    """All curves of a figure, and the methods that are left out with their reasons."""
+
+    spec: FigureSpec
+    curves: tuple[Curve, ...]
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+@cache
+def published_rows() -> list[dict[str, str]]:
+    """The rows of `params/published/results.csv`."""
+    with open(recipes.params_folder() / "published" / "results.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@cache
+def _aliases() -> dict[tuple[str, str, str], str]:
+    with open(recipes.params_folder() / "published" / "aliases.csv", encoding="utf-8", newline="") as file:
+        return {(row["paper"], row["table"], row["name"]): row["alias_of"] for row in csv.DictReader(file)}
+
+
+def _architectures(eval_arch: str) -> list[str]:
+    mean = re.fullmatch(r"mean\((.+)\)", eval_arch)
+    return mean[1].split(",") if mean else [eval_arch or "convnet"]
+
+
+class Plan:
+    """Everything that one scale asks for."""
+
+    def __init__(self, scale: str):
+        self.scale = recipes.scale(scale)
+        self.maker = plan.Maker(self.scale)
+        for name in self.scale.tables:
+            if name not in self.specs_by_path():
+                raise unknown("table", name, self.specs_by_path(), f"scale {scale}: tables")
+
+    @staticmethod
+    @cache
+    def specs_by_path() -> dict[str, TableSpec | FigureSpec]:
+        """'cpdm/table1' -> its spec, for all tables and figures there are."""
+        specs = [recipes.table(name) for name in recipes.names_in("tables")]
+        return {f"{spec.paper}/{spec.name}": spec for spec in specs}
+
+    def limits(self, name: str) -> TableLimits:
+        return self.scale.tables.get(name, TableLimits(run=not self.scale.only_tables))
+
+    @cached_property
+    def tables(self) -> dict[str, list[Row]]:
+        """'cpdm/table1' -> its rows."""
+        specs = {name: spec for name, spec in self.specs_by_path().items() if isinstance(spec, TableSpec)}
+        specs = {name: spec for name, spec in specs.items() if self.limits(name).run}
+        return {name: [self._row(name, spec, row) for row in self._published(spec)] for name, spec in specs.items()}
+
+    @cached_property
+    def figures(self) -> dict[str, FigurePlan]:
+        """'cpdm/figure1' -> its curves."""
+        specs = {name: spec for name, spec in self.specs_by_path().items() if isinstance(spec, FigureSpec)}
+        return {name: self._figure(name, spec) for name, spec in specs.items() if self.limits(name).run}
+
+    @staticmethod
+    def _published(spec: TableSpec) -> list[dict[str, str]]:
+        rows = [row for row in published_rows() if row["paper"] == spec.paper and row["table"] == spec.table]
+        if not rows:
+            raise UserError(f"table spec {spec.paper}/{spec.name}: no published row belongs to it")
+        return rows
+
+    def _absent(self, method: str) -> str:
+        """Why `method` is not run here; '' if it is."""
+        if method not in recipes.names_in("methods"):
+            return "method not built yet"
+        if self.scale.methods is not None and method not in self.scale.methods:
+            return f"not run at {self.scale.name}"
+        if recipes.recipe(method).requires == "clip" and not os.path.isfile(os.environ.get(CLIP_WEIGHTS, "")):
+            return "needs the weights of a CLIP model (see README)"
+        return ""
+
+    def _row(self, name: str, spec: TableSpec, row: dict[str, str]) -> Row:
+        method = _aliases().get((spec.paper, spec.table, row["method"]), row["method"])
+        reason = self._absent(method)
+        if reason:
+            return Row(row, (), reason)
+        limits = self.limits(name)
+        wanted = limits.ipc or self.scale.ipc
+        if row["ipc"] != "full" and (not row["ipc"].isdigit() or (wanted is not None and int(row["ipc"]) not in wanted)):
+            return Row(row, (), f"not run at {self.scale.name}")
+        runs = [self._run(spec, limits, row, method, dataset) for dataset in self.scale.datasets.get(row["dataset"], [])]
+        runs = [run for run in runs if run is not None]
+        return Row(row, tuple(runs), "" if runs else f"not run at {self.scale.name}")
+
+    def _run(self, spec: TableSpec, limits: TableLimits, row: dict[str, str], method: str, dataset: str) -> Run | None:
+        change = spec.settings.get(row["setting"], {})
+        data = plan.data_cell(dataset)
+        ipc = "full" if row["ipc"] == "full" else int(row["ipc"])
+        if ipc != "full" and ipc > data.spec.smallest_class:
+            return None
+        sets = 1 if recipes.recipe(method).engine == "whole" else limits.n_sets or self.scale.n_sets
+        groups = []
+        for arch in _architectures(row["eval_arch"]):
+            seeds = [self.maker.synthetic(dataset, method, row["train_arch"] or "convnet", ipc, seed, change) for seed in range(sets)]
+            groups.append(tuple(self.maker.metrics(cell, arch, spec.protocol, limits.n_networks) for cell in seeds))
+        return Run(dataset, tuple(groups))
+
+    def _figure(self, name: str, spec: FigureSpec) -> FigurePlan:
+        limits = self.limits(name)
+        missing = {method: self._absent(method) for method in spec.methods if self._absent(method)}
+        curves = []
+        for dataset in self.scale.datasets.get(spec.dataset, []):
+            largest = plan.data_cell(dataset).spec.smallest_class
+            for ipc in limits.ipc or spec.ipc:
+                for method in spec.methods:
+                    if method not in missing and ipc <= largest:
+                        curves.append(self._curve(spec, limits, dataset, method, ipc))
+        return FigurePlan(spec, tuple(curves), missing)
+
+    def _curve(self, spec: FigureSpec, limits: TableLimits, dataset: str, method: str, ipc: int) -> Curve:
+        change = {**spec.changes, **limits.changes} if recipes.recipe(method).engine == "matching" else {}
+        sets = (limits.n_sets or self.scale.n_sets) if spec.draw.startswith("accuracy") else 1
+        cells = [self.maker.synthetic(dataset, method, spec.train_arch, ipc, seed, change) for seed in range(sets)]
+        if spec.draw == "accuracy_by_ipc":
+            metrics = tuple(self.maker.metrics(cell, spec.eval_arch, spec.protocol, limits.n_networks) for cell in cells)
+            return Curve(method, dataset, ipc, metrics)
+        if spec.draw == "accuracy_by_step":
+            metrics = tuple(self.maker.curve(cell, spec.eval_arch, spec.protocol, limits.n_networks) for cell in cells)
+            return Curve(method, dataset, ipc, metrics)
+        teacher = self.maker.teacher(plan.data_cell(dataset), spec.feature_arch, "selection") if spec.feature_arch else None
+        return Curve(method, dataset, ipc, (), cells[0], teacher)
+
+    def metrics_of(self, name: str) -> list[MetricsCell]:
+        """The metrics a table or figure reads, each once, in a fixed order."""
+        if name in self.tables:
+            cells = [cell for row in self.tables[name] for run in row.runs for cell in run.cells]
+        elif name in self.figures:
+            cells = [cell for curve in self.figures[name].curves for cell in curve.cells]
+        else:
+            raise unknown("table or figure", name, [*self.tables, *self.figures])
+        return list({cell.path: cell for cell in cells}.values())
+
+    @cached_property
+    def metrics(self) -> dict[str, MetricsCell]:
+        """Path -> cell, of all metrics of the scale."""
+        return {cell.path: cell for name in [*self.tables, *self.figures] for cell in self.metrics_of(name)}
+
+    @cached_property
+    def synthetic(self) -> dict[str, SyntheticCell]:
+        """Key -> cell, of all synthetic sets of the scale."""
+        cells = [cell.synthetic for cell in self.metrics.values()]
+        cells += [curve.synthetic for figure in self.figures.values() for curve in figure.curves if curve.synthetic]
+        return {cell.key: cell for cell in cells if cell.recipe.engine != "whole"}
+
+    @cached_property
+    def teachers(self) -> dict[str, TeacherCell]:
+        """Key -> cell, of all teachers of the scale."""
+        cells = [cell.teacher for cell in self.synthetic.values() if cell.teacher]
+        cells += [curve.teacher for figure in self.figures.values() for curve in figure.curves if curve.teacher]
+        return {cell.key: cell for cell in cells}
+
+    @cached_property
+    def data(self) -> dict[str, plan.DataCell]:
+        """Key -> cell, of all prepared datasets of the scale."""
+        cells = [cell.synthetic.data for cell in self.metrics.values()] + [cell.data for cell in self.synthetic.values()]
+        return {cell.key: cell for cell in cells}
+
+    def shards(self, cell: SyntheticCell) -> list[str]:
+        """The class ranges that `cell` is condensed in at this scale."""
+        return cell.shards(self.scale.classes_per_job_of.get(cell.recipe.name, self.scale.classes_per_job))
+
+
+def manifest(scale: Plan, name: str) -> dict[str, object]:
+    """What a table or figure is made from at a scale; kept beside it, so that another scale's file is never taken for it."""
+    paths = [cell.path for cell in scale.metrics_of(name)]
+    if name in scale.figures:
+        paths += [curve.synthetic.path for curve in scale.figures[name].curves if curve.synthetic]
+    return {"name": name, "scale": scale.scale.name, "inputs": paths}
+
+
+def refresh_manifests(scale: Plan, folder: Path = Path("results/plan")) -> None:
+    """Writes the manifest of every table and figure of `scale` where it changed, dated so that only what must is remade.
+
+    The workflow makes a table again when its manifest is newer. If the table that lies in `results/` was made from the
+    very same list (the manifest beside it says so), the manifest is dated before it, whatever scale was planned between.
+    """
+    for name in [*scale.tables, *scale.figures]:
+        path, wanted = folder / f"{name}.json", manifest(scale, name)
+        made = Path("results") / ("tables" if name in scale.tables else "figures") / f"{name}.json"
+        if path.exists() and read_json(path) == wanted:
+            continue
+        write_json(path, wanted)
+        if made.exists() and read_json(made) == wanted:
+            before = made.stat().st_mtime - 60
+            os.utime(path, (before, before))

@@ -1,0 +1,60 @@
+def shard_inputs(w):
+    cell = cell_of(SETS, w.key)
+    parents = [cell.data.train] + ([cell.teacher.path] if cell.teacher else [])
+    return unless_made(cell.shard_path(w.shard), parents)
+
+
+def teacher_option(w):
+    cell = cell_of(SETS, w.key)
+    return f"--teacher {cell.teacher.path}" if cell.teacher else ""
+
+
+rule synthesize:
+    """One shard of classes of one synthetic set."""
+    input:
+        shard_inputs,
+    output:
+        shard="results/shards/{dataset}/{method}/{arch}/ipc{ipc}/seed{seed}-{key}/classes{shard}.safetensors",
+        facts="results/shards/{dataset}/{method}/{arch}/ipc{ipc}/seed{seed}-{key}/classes{shard}.run.json",
+    params:
+        # What this cell depends on and nothing else: its hash is in the {key} of the path.
+        recipe=lambda w: canonical(asdict(cell_of(SETS, w.key).recipe)),
+        options=lambda w: cell_of(SETS, w.key).options,
+        data=lambda w: cell_of(SETS, w.key).data.train,
+        teacher=teacher_option,
+    log: "results/logs/synthesize/{dataset}-{method}-{arch}-ipc{ipc}-seed{seed}-{key}-{shard}.log",
+    benchmark: "results/benchmarks/synthesize/{dataset}-{method}-{arch}-ipc{ipc}-seed{seed}-{key}-{shard}.tsv"
+    threads: need("synthesize", "threads")
+    resources:
+        gpu=need("synthesize", "gpu"),
+        mem_mb=need("synthesize", "mem_mb"),
+        runtime=need("synthesize", "runtime"),
+    shell:
+        "condense synthesize --data {params.data:q} --recipe {params.recipe:q} --arch {wildcards.arch}"
+        " --options {params.options:q} --ipc {wildcards.ipc} --seed {wildcards.seed} --key {wildcards.key}"
+        " --classes {wildcards.shard} {params.teacher} --device auto --threads {threads}"
+        " --out {output.shard:q} > {log:q} 2>&1"
+
+
+def gather_inputs(w):
+    cell = cell_of(SETS, w.key)
+    return unless_made(cell.path, [*(cell.shard_path(shard) for shard in PLAN.shards(cell)), cell.data.train])
+
+
+rule gather:
+    """One synthetic set from its shards, with its grid, history and cost."""
+    input:
+        gather_inputs,
+    output:
+        "results/synthetic/{dataset}/{method}/{arch}/ipc{ipc}/seed{seed}-{key}/synthetic.safetensors",
+    params:
+        shards=lambda w: [cell_of(SETS, w.key).shard_path(shard) for shard in PLAN.shards(cell_of(SETS, w.key))],
+        data=lambda w: cell_of(SETS, w.key).data.train,
+    log: "results/logs/gather/{dataset}-{method}-{arch}-ipc{ipc}-seed{seed}-{key}.log",
+    benchmark: "results/benchmarks/gather/{dataset}-{method}-{arch}-ipc{ipc}-seed{seed}-{key}.tsv"
+    threads: 1
+    resources:
+        mem_mb=need("report", "mem_mb"),
+        runtime=need("report", "runtime"),
+    shell:
+        "condense gather --shards {params.shards:q} --data {params.data:q} --out {output:q} > {log:q} 2>&1"

@@ -1,0 +1,18 @@
+rule track:
+    """Runs, metrics and artifacts into MLflow. Nothing depends on it: tracking can neither lose nor slow a result."""
+    input:
+        sorted(METRICS),
+        [cell.path for cell in SETS.values()],
+    output:
+        # A stamp and not the database, which Snakemake would delete before every run.
+        "results/tracking/ingested.json",
+    params:
+        store=config.get("mlflow", "sqlite:///mlflow.db"),
+    log: "results/logs/track.log",
+    benchmark: "results/benchmarks/track.tsv"
+    threads: 1
+    resources:
+        mem_mb=need("report", "mem_mb"),
+        runtime=need("report", "runtime"),
+    shell:
+        "condense track --results results --store {params.store:q} --out {output:q} > {log:q} 2>&1"
