@@ -1,0 +1,141 @@
+"""A dataset's source opened: labels at once, images one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from condense.config import UserError
+from condense.data import fetch, folder, formats, parquet, pixels
+from condense.data.spec import DatasetSpec, data_folder
+
+
+@dataclass(frozen=True)
+class Split:
+    """Labels int64 (N,) and, in the same order, the images uint8 (C, size, size), decoded as they are asked for."""
+
+    labels: np.ndarray
+    images: Iterable[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source: its splits (`test` is None where it has none), its own class names if it has any, and the checksums of what was read."""
+
+    train: Split
+    test: Split | None
+    class_names: list[str] | None = None
+    checksums: dict[str, str] = field(default_factory=dict)
+
+
+def open_source(spec: DatasetSpec) -> Opened:
+    """Finds or downloads, verifies and opens the source of `spec`. Raises UserError for whatever is absent, damaged or different."""
+    if spec.source.kind == "sklearn_digits":
+        return Opened(_from_arrays(spec, formats.digits()), None)
+    if spec.source.kind == "parquet":
+        return _open_parquet(spec)
+    if spec.source.kind == "image_folder":
+        return _open_folder(spec)
+    files = fetch.obtain(spec)
+    checksums = {file.name: file.checksum for file in spec.source.files}
+    if spec.source.layout == "tiny_imagenet":
+        return _open_tiny_imagenet(spec, files, checksums)
+    names = None
+    if spec.source.layout == "idx":
+        splits = formats.idx(files)
+    elif spec.source.layout == "svhn":
+        splits = formats.svhn(files)
+    else:
+        splits, names = formats.cifar(files, spec.source.layout)
+    train, test = (_from_arrays(spec, arrays) for arrays in splits)
+    return Opened(train, test, names, checksums)
+
+
+def _from_arrays(spec: DatasetSpec, arrays: formats.Arrays) -> Split:
+    images, labels = arrays
+    if len(images) != len(labels):
+        raise UserError(f"{spec.name}: the source has {len(images)} images but {len(labels)} labels")
+    if images.shape[1] != spec.channels:
+        raise UserError(f"{spec.name}: the images of the source have {images.shape[1]} channels instead of {spec.channels}")
+    if images.shape[2:] == (spec.size, spec.size):
+        return Split(labels, images)
+    return Split(labels, (_refitted(spec, image, place) for place, image in enumerate(images)))
+
+
+def _refitted(spec: DatasetSpec, image: np.ndarray, place: int) -> np.ndarray:
+    picture = Image.fromarray(image[0] if spec.channels == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
+    return pixels.fitted(picture, f"{spec.name}: image {place}", spec.size, spec.resize is not None)
+
+
+def local_path(spec: DatasetSpec, name: str) -> Path:
+    """Where the parquet file or the folder `name` of the source is: as it stands if absolute, else in the mirror or the data folder.
+
+    Raises UserError naming every place looked at.
+    """
+    places = [data_folder() / name]
+    if spec.source.mirror:
+        places.insert(0, Path(spec.source.mirror).expanduser() / name)
+    for place in places:
+        if place.exists():
+            return place
+    raise UserError(
+        f"{spec.name}: {' and '.join(map(str, places))} not found: put the {spec.source.kind.replace('_', ' ')} there, "
+        f"or set CONDENSE_DATA to the folder that holds {name}"
+    )
+
+
+def _paths(spec: DatasetSpec) -> list[Path]:
+    return [local_path(spec, name) for name in (spec.source.train, spec.source.test) if name is not None]
+
+
+def _check_fingerprint(spec: DatasetSpec, found: str) -> dict[str, str]:
+    if spec.source.fingerprint not in (None, found):
+        raise UserError(f"{spec.name}: the images in {spec.source.train} have changed since they were looked at: start anew")
+    return {"fingerprint": f"sha256:{found}"}
+
+
+def _decoded(spec: DatasetSpec, encoded: Iterable[tuple[str, bytes]]) -> Iterator[np.ndarray]:
+    for where, data in encoded:
+        yield pixels.decode(data, where, channels=spec.channels, size=spec.size, resize=spec.resize is not None)
+
+
+def _open_parquet(spec: DatasetSpec) -> Opened:
+    tables = [parquet.Table(path, spec.source.image, spec.source.label) for path in _paths(spec)]
+    checksums = _check_fingerprint(spec, parquet.fingerprint(tables))
+    splits = [Split(table.labels(), _decoded(spec, table.encoded())) for table in tables]
+    return Opened(splits[0], splits[1] if len(splits) > 1 else None, tables[0].class_names, checksums)
+
+
+def _open_folder(spec: DatasetSpec) -> Opened:
+    listings = [folder.list_images(path) for path in _paths(spec)]
+    folder.require_same_classes(listings)
+    checksums = _check_fingerprint(spec, folder.fingerprint(folder.listing_roles(listings)))
+    splits = [Split(np.array(listing.labels, dtype=np.int64), _decoded(spec, folder.encoded(listing))) for listing in listings]
+    return Opened(splits[0], splits[1] if len(splits) > 1 else None, listings[0].class_names, checksums)
+
+
+def _open_tiny_imagenet(spec: DatasetSpec, files: dict[str, Path], checksums: dict[str, str]) -> Opened:
+    """Train from train/<wnid>/images, test from val/ through val_annotations.txt; classes in the order of their wnids."""
+    (path,) = files.values()
+    archive = fetch.Zip(path)
+    root = "tiny-imagenet-200"
+    wnids = sorted(archive.lines(f"{root}/wnids.txt"))
+    label_of = {wnid: label for label, wnid in enumerate(wnids)}
+    words = dict(line.split("\t", 1) for line in archive.lines(f"{root}/words.txt"))
+    train = sorted(
+        (label_of[name.split("/")[2]], name) for name in archive.names if name.startswith(f"{root}/train/") and name.endswith(".JPEG")
+    )
+    rows = [line.split("\t") for line in archive.lines(f"{root}/val/val_annotations.txt")]
+    test = [(label_of[row[1]], f"{root}/val/images/{row[0]}") for row in rows]
+    splits = [
+        Split(
+            np.array([label for label, _ in members], dtype=np.int64),
+            _decoded(spec, ((f"{path}: {name}", archive.read(name)) for _, name in members)),
+        )
+        for members in (train, test)
+    ]
+    return Opened(*splits, [f"{wnid} {words.get(wnid, '')}".strip() for wnid in wnids], checksums)

@@ -1,0 +1,192 @@
+"""What a dataset is, known before any job runs: its size, counts, source and constants.
+
+Imports neither torch nor numpy, because the workflow reads these descriptions for every job.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from condense import config, seeds
+from condense.config import UserError
+
+SPEC_FOLDER = Path("params/datasets")
+# Only published files whose reading needs no pickle; the name is torchvision's class for the same data.
+TORCHVISION = {"MNIST": "idx", "FashionMNIST": "idx", "CIFAR10": "cifar10", "CIFAR100": "cifar100", "SVHN": "svhn"}
+ARCHIVES = ("tiny_imagenet",)
+_NEEDS = {
+    "sklearn_digits": (),
+    "torchvision": ("dataset", "files"),
+    "archive": ("format", "files"),
+    "parquet": ("train",),
+    "image_folder": ("train",),
+}
+_ALLOWS = {"parquet": ("test", "fingerprint", "mirror"), "image_folder": ("test", "fingerprint", "mirror"), "sklearn_digits": ()}
+_OPTIONAL = ("dataset", "format", "files", "train", "test", "fingerprint", "mirror")
+
+
+@dataclass(frozen=True)
+class File:
+    """A published file and the checksums (hex) of it; `contents_sha256` is that of what a gzip file holds."""
+
+    name: str
+    url: str
+    md5: str | None = None
+    sha256: str | None = None
+    contents_sha256: str | None = None
+
+    def __post_init__(self):
+        if not (self.md5 or self.sha256):
+            raise UserError(f"the file '{self.name}' needs an md5 or a sha256")
+        if Path(self.name).name != self.name:
+            raise UserError(f"the file name '{self.name}' must not contain folders")
+
+    @property
+    def checksum(self) -> str:
+        """The checksum that identifies the data, the same whichever copy was read: `kind:hex`."""
+        if self.contents_sha256:
+            return f"contents_sha256:{self.contents_sha256}"
+        return f"sha256:{self.sha256}" if self.sha256 else f"md5:{self.md5}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the images come from.
+
+    torchvision: `dataset` (its class name) and `files`; archive: `format` and `files`; parquet and image_folder: `train` and
+    `test`, paths relative to `mirror` or to the data folder; `image` and `label` are the columns of a parquet file.
+    `mirror` is a local folder (or the one file) tried before the data folder and the network.
+    `fingerprint` is the checksum of all bytes of a parquet file or folder, refused when it differs.
+    """
+
+    kind: Literal["sklearn_digits", "torchvision", "archive", "parquet", "image_folder"]
+    dataset: str | None = None
+    format: str | None = None
+    files: list[File] = field(default_factory=list)
+    train: str | None = None
+    test: str | None = None
+    image: str = "image"
+    label: str = "label"
+    fingerprint: str | None = None
+    mirror: str | None = None
+
+    def __post_init__(self):
+        needed = _NEEDS[self.kind]
+        allowed = (*needed, *_ALLOWS.get(self.kind, ("mirror",)))
+        for key in _OPTIONAL:
+            if key in needed and not getattr(self, key):
+                raise UserError(f"a source of kind {self.kind} needs the key '{key}'")
+            if key not in allowed and getattr(self, key):
+                raise UserError(f"a source of kind {self.kind} has no key '{key}' (its keys: {', '.join(allowed) or 'none'})")
+        if self.kind == "torchvision" and self.dataset not in TORCHVISION:
+            raise config.unknown("torchvision dataset", self.dataset, TORCHVISION)
+        if self.kind == "archive" and self.format not in ARCHIVES:
+            raise config.unknown("archive format", self.format, ARCHIVES)
+
+    @property
+    def layout(self) -> str:
+        """The name of the reader for this source."""
+        return TORCHVISION[self.dataset] if self.kind == "torchvision" else self.format or self.kind
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A dataset of square images with `channels` x `size` x `size` pixels.
+
+    `train` and `test` are numbers of images after the split, `smallest_class` that of the smallest training class (no ipc can exceed it).
+    `mean` and `std` per channel are in units of the pixel range [0, 1]; absent, they are computed from the training images.
+    `resize` scales the shorter side to that many pixels and cuts out the centre; `holdout` is the stratified fraction of the
+    training images that becomes the test set where the source has none. `strategy` is the siamese augmentation that suits it.
+    """
+
+    name: str
+    title: str
+    channels: int
+    size: int
+    classes: int
+    train: int
+    test: int
+    smallest_class: int
+    source: Source
+    strategy: str
+    class_names: list[str] | None = None
+    resize: int | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    holdout: float | None = None
+    note: str = ""
+
+    def __post_init__(self):
+        checks = {
+            f"name: '{self.name}' must consist of lower-case letters, digits, '_' and '-'": re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name),
+            f"channels: 1 or 3 are possible, found {self.channels}": self.channels in (1, 3),
+            f"classes: at least 2 are needed, found {self.classes}": self.classes >= 2,
+            f"size: a positive number is needed, found {self.size}": self.size > 0,
+            "smallest_class: it must lie between 1 and train / classes": 1 <= self.smallest_class * self.classes <= self.train,
+            f"test: a positive number is needed, found {self.test}": self.test > 0,
+            f"resize: it must equal size ({self.size})": self.resize in (None, self.size),
+            f"class_names: {self.classes} different names are needed": self.class_names is None
+            or len(set(self.class_names)) == len(self.class_names) == self.classes,
+            "mean, std: give both or neither": (self.mean is None) == (self.std is None),
+            f"mean, std: {self.channels} numbers are needed": {len(v) for v in (self.mean, self.std) if v is not None} <= {self.channels},
+            "std: positive numbers are needed": min(self.std or [1]) > 0,
+            "holdout: a fraction between 0 and 1 is needed": self.holdout is None or 0 < self.holdout < 1,
+        }
+        for message, fine in checks.items():
+            if not fine:
+                raise UserError(message)
+        has_test = bool(self.source.files) or self.source.test is not None
+        if has_test == (self.holdout is not None):
+            raise UserError("holdout: the source has " + ("a test split already" if has_test else "no test split: give a fraction"))
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the prepared images, as JSON values, for the key in the paths; not where they were found or how they are shown."""
+        values = dataclasses.asdict(self)
+        for key in ("title", "note", "strategy"):
+            del values[key]
+        source = values["source"]
+        del source["mirror"]
+        source["files"] = {file.name: file.checksum for file in self.source.files}
+        if self.source.fingerprint:
+            del source["train"], source["test"]
+        return values
+
+
+def load_spec(name: str | Path, folder: Path = SPEC_FOLDER) -> DatasetSpec:
+    """The description of a dataset, by the path of its YAML file or by its name in `folder`.
+
+    Raises UserError for an unknown name (with the nearest known one) and for any fault in the file.
+    """
+    path = Path(name)
+    by_name = path.suffix not in (".yaml", ".yml") and path.name == str(name)
+    if by_name:
+        path = Path(folder) / f"{name}.yaml"
+        if not path.is_file():
+            raise config.unknown("dataset", name, [entry.stem for entry in Path(folder).glob("*.yaml")], str(folder))
+    spec = config.read(DatasetSpec, config.load_yaml(path), str(path))
+    if by_name and spec.name != name:
+        raise UserError(f"{path}: its name is '{spec.name}', which differs from the file name")
+    return spec
+
+
+def data_folder() -> Path:
+    """Where downloaded and hand-placed data live: the environment variable CONDENSE_DATA, else `data` in the working directory."""
+    return Path(os.environ.get("CONDENSE_DATA") or "data")
+
+
+def held_out_count(images: int, fraction: float) -> int:
+    """How many of a class's `images` (at least 2) are held out: at least one, and at least one stays."""
+    return min(max(round(images * fraction), 1), images - 1)
+
+
+def held_out_places(label: int, images: int, fraction: float) -> list[int]:
+    """Which of a class's images, numbered in the order of the source, are held out for testing.
+
+    Drawn by the named stream ("holdout", class, image), so independent of other classes, of libraries and of run seeds.
+    """
+    return sorted(range(images), key=lambda image: seeds.stream(0, "holdout", label, image))[: held_out_count(images, fraction)]

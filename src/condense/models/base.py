@@ -1,0 +1,166 @@
+"""What all architectures share: typed options, networks in two parts (embedding and head), norm layers, small helpers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from condense.config import UserError
+
+Norm = Literal["instance", "batch", "group", "none"]
+GROUPS = 4  # of norm "group", as in the search space of 720 ConvNets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What can be chosen for every architecture. `enlarge`: pixels a side to which images are brought before the first layer."""
+
+    enlarge: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int) and value < 1:
+                raise UserError(f"{field.name}: a number of at least 1 is needed, found {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WidthNorm(Options):
+    """Options of convolutional networks: `width` is the number of channels of the first layer, from which the others follow."""
+
+    width: int
+    norm: Norm = "instance"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.norm == "group" and self.width % GROUPS:
+            raise UserError(f"width: norm 'group' makes {GROUPS} groups, so a multiple of {GROUPS} is needed, found {self.width}")
+
+
+@dataclass(frozen=True)
+class Builder:
+    """One architecture: its default options, whether images fit it, and how it is made.
+
+    `fits(options, channels, size)` and `make(options, channels, size, classes)`; `size` is height = width in pixels.
+    """
+
+    defaults: Options
+    fits: Callable[[Any, int, int], bool]
+    make: Callable[[Any, int, int, int], Network]
+
+
+class Network(nn.Module):
+    """A classifier in two parts that can be used alone: `forward(x)` is `head(embed(x))`.
+
+    A subclass defines `_embed` and `classifier`. Its parameters are drawn in the order in which its modules are registered,
+    because `reinitialise` draws them anew in that order.
+    """
+
+    classifier: nn.Linear
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enlarge: nn.Module = nn.Identity()
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Features before the last linear layer, flattened: images (n, c, h, w) -> (n, d)."""
+        return self._embed(self.enlarge(x))
+
+    def head(self, embedding: Tensor) -> Tensor:
+        """Logits of features: (n, d) -> (n, classes)."""
+        return self.classifier(embedding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits: images (n, c, h, w) -> (n, classes)."""
+        return self.head(self.embed(x))
+
+    def feature_maps(self, x: Tensor, pooled: bool = True) -> list[Tensor]:
+        """The map (n, channels, h, w) after every stage. Raises UserError where a network has no such maps."""
+        raise UserError(f"a network of kind {type(self).__name__} has no feature maps: use a convolutional architecture, such as 'convnet'")
+
+    def _embed(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class Stage(nn.Module):
+    """Layers at one resolution, and the pooling that ends it (identity where there is none)."""
+
+    def __init__(self, body: Iterable[nn.Module], pool: nn.Module | None = None) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*body)
+        self.pool = nn.Identity() if pool is None else pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(self.body(x))
+
+
+class StagedNetwork(Network):
+    """Stages one after the other, then `neck` (last map -> embedding), then `classifier`."""
+
+    def __init__(self, stages: Iterable[Stage], neck: nn.Module, classifier: nn.Linear) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.neck = neck
+        self.classifier = classifier
+
+    def _embed(self, x: Tensor) -> Tensor:
+        for stage in self.stages:
+            x = stage(x)
+        return self.neck(x)
+
+    def feature_maps(self, x: Tensor, pooled: bool = True) -> list[Tensor]:
+        """The map (n, channels, h, w) after every stage, behind its pooling or, with `pooled=False`, before it."""
+        maps, x = [], self.enlarge(x)
+        for stage in self.stages:
+            before = stage.body(x)
+            x = stage.pool(before)
+            maps.append(x if pooled else before)
+        return maps
+
+
+class GlobalAverage(nn.Module):
+    """Mean over all places of a map: (n, c, h, w) -> (n, c)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
+
+
+def norm_layer(kind: Norm, channels: int) -> nn.Module:
+    """A norm layer for maps of `channels` channels. "instance" is a group norm with one group a channel: the same in train and eval."""
+    if kind == "instance":
+        return nn.GroupNorm(channels, channels)
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    if kind == "group":
+        return nn.GroupNorm(GROUPS, channels)
+    return nn.Identity()
+
+
+def entry_padding(channels: int, size: int) -> int:
+    """Padding on top of the usual one that brings grey 28-pixel images to 32 pixels in the first layer (DC: networks.py)."""
+    return 2 if (channels, size) == (1, 28) else 0
+
+
+def entry_size(channels: int, size: int) -> int:
+    """Pixels a side after a size-keeping first layer with `entry_padding`."""
+    return size + 2 * entry_padding(channels, size)
+
+
+def halvings_fit(size: int, times: int, norm: Norm, rounds_up: bool = True) -> bool:
+    """Whether maps of `size` pixels can be halved `times` times: each halving has two pixels to halve, and the norm something to normalise.
+
+    Instance norm sets a map of a single pixel to zero whatever the image, so there the last map needs two pixels a side.
+    """
+    for _ in range(times):
+        if size < 2:
+            return False
+        size = -(-size // 2) if rounds_up else size // 2
+    return size >= (2 if norm == "instance" else 1)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """The number of parameters; buffers, such as running statistics, are not counted."""
+    return sum(parameter.numel() for parameter in model.parameters())

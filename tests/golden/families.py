@@ -1,0 +1,207 @@
+"""What we compute for each family of golden numbers, from a fixture's inputs alone.
+
+A family is a function of a `Fixture` that gives our value of every output it knows, by the name of the array in the file.
+`Family.inputs` and `Family.pending` are patterns of the arrays that are not compared: those that were given to us,
+and those of things that are not built yet. Any other array that a family leaves out is a failure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from reference_networks import convnet, fill, load_stack, reference
+from torch import Tensor
+
+from condense.augment import siamese
+from condense.discrepancy.energy import diversity, energy_distance
+from condense.discrepancy.mean import mean_discrepancy
+from condense.models import count_parameters
+from condense.regularizers.schedules import linear_decay
+from condense.select import coreset
+
+
+@dataclass(frozen=True)
+class Fixture:
+    """One entry of the manifest with the arrays of its file."""
+
+    entry: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return self.entry["params"]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Double precision where a tolerance is below 1e-4."""
+        return torch.float64 if min(self.entry["tolerance"].values()) < 1e-4 else torch.float32
+
+    def tensor(self, name: str, grad: bool = False) -> Tensor:
+        """An array of floats in the fixture's precision."""
+        return torch.tensor(self.arrays[name]).to(self.dtype).requires_grad_(grad)
+
+
+@dataclass(frozen=True)
+class Family:
+    compute: Callable[[Fixture], dict[str, Any]]
+    inputs: str
+    pending: str = r"(?!)"
+
+
+def distribution_matching(fixture: Fixture) -> dict[str, Any]:
+    options = {name: value for name, value in fixture.params.items() if name not in ("image", "channels")}
+    net = convnet(options, fixture.params["channels"], fixture.params["image"], classes=10).to(fixture.dtype)
+    load_stack(net, {name.removeprefix("w:"): array for name, array in fixture.arrays.items() if name.startswith("w:")})
+    net.train()
+    synthetic = fixture.tensor("syn", grad=True)
+    with torch.no_grad():
+        real_embedding = net.embed(fixture.tensor("real"))
+    embedding = net.embed(synthetic)
+    loss = mean_discrepancy(real_embedding, embedding)
+    (gradient,) = torch.autograd.grad(loss, synthetic)
+    return {"embed_real": real_embedding, "embed_syn": embedding, "loss": loss, "grad_syn": gradient}
+
+
+def energy(fixture: Fixture) -> dict[str, Any]:
+    real, synthetic = fixture.tensor("real"), fixture.tensor("syn", grad=True)
+    value, without = (energy_distance(real, synthetic, constant=constant) for constant in (True, False))
+    (gradient,) = torch.autograd.grad(value, synthetic)
+    within = -diversity(synthetic)
+    return {
+        "value": value,
+        "value_without_real_term": without,
+        "cross": (without + within) / 2,
+        "within_syn": within,
+        "within_real": -diversity(real),
+        "grad_syn": gradient,
+        "grad_syn_analytic": gradient,
+    }
+
+
+def dsa(fixture: Fixture) -> dict[str, Any]:
+    strengths = {
+        "prob_flip": siamese.FLIP,
+        "ratio_scale": siamese.SCALE,
+        "ratio_rotate": siamese.ROTATE,
+        "ratio_crop_pad": siamese.CROP,
+        "ratio_cutout": siamese.CUTOUT,
+        "brightness": siamese.BRIGHTNESS,
+        "saturation": siamese.SATURATION,
+        "contrast": siamese.CONTRAST,
+    }
+    ours = {"siamese": fixture.params["siamese"], "seed": fixture.params["seed"], "ops": fixture.params["ops"], **strengths}
+    assert fixture.params == ours, "an option of the augmentation that is not known, or another range"
+    results = {}
+    for case, how in fixture.params["ops"].items():
+        drawn = _recorded_draw(fixture, case, how)
+        images = fixture.tensor("x", grad=True)
+        augmented = siamese.apply(images, drawn)
+        (gradient,) = torch.autograd.grad(augmented, images, fixture.tensor("weight"))
+        results |= {f"{case}:out": augmented, f"{case}:grad": gradient}
+    return results
+
+
+def _recorded_draw(fixture: Fixture, case: str, how: dict[str, str]) -> siamese.Draw:
+    chosen = siamese.operations(how["strategy"])[int(fixture.arrays[f"{case}:choice"][0])]
+    assert chosen == how["chosen"]
+    recorded = {name.removeprefix(f"{case}:"): array for name, array in fixture.arrays.items() if name.startswith(f"{case}:")}
+    draws = {name.removesuffix("_u"): array for name, array in recorded.items() if re.search("_u$|^shift_|^offset_", name)}
+    entries = 1 if fixture.params["siamese"] else None  # a siamese draw uses the first entry for the whole batch
+    return siamese.Draw(chosen, {name: torch.tensor(array[:entries]) for name, array in draws.items()})
+
+
+def selection(fixture: Fixture) -> dict[str, Any]:
+    features, k = fixture.arrays["features"], fixture.params["k"]
+    herded = coreset.herding(features, k)
+    wrong = set(fixture.arrays["herding_farthest_set"].tolist())
+    assert k == len(features) or set(herded.tolist()) != wrong, "this is the farthest sample, not the nearest"
+    order = coreset.k_center(features, k, fixture.params["first"])
+    return {
+        "herding_order": herded,
+        "kcenter_order": order,
+        "kcenter_set": np.sort(order),
+        "kcenter_radius": coreset.k_center_radius(features, order),
+    }
+
+
+def schedules(fixture: Fixture) -> dict[str, Any]:
+    steps = fixture.params["T"]
+    return {"lambda_cpdm": [linear_decay(step, steps) for step in range(steps)]}
+
+
+def forward_convnet(fixture: Fixture) -> dict[str, Any]:
+    results = {}
+    for name, options in fixture.params.items():
+        defaults = {"ch": 3, "nc": 10}
+        options = {**defaults, **options}
+        channels, size, classes = (options.pop(key) for key in ("ch", "im", "nc"))
+        net = convnet(options, channels, size, classes).to(fixture.dtype)
+        prefix = f"{name}:w:"
+        load_stack(net, {key.removeprefix(prefix): array for key, array in fixture.arrays.items() if key.startswith(prefix)})
+        results |= _forward(net, fixture, name)
+    return results
+
+
+def forward_filled(fixture: Fixture) -> dict[str, Any]:
+    results = {}
+    for name, facts in fixture.params["nets"].items():
+        channels, height, width = facts["input"]
+        assert height == width
+        classes = facts["parameters"][-1][1][0]
+        net = reference(name, channels, height, classes).to(torch.float64)
+        assert count_parameters(net) == facts["count"]
+        fill(net, facts["parameters"], fixture.params["seed"])
+        results |= _forward(net.to(fixture.dtype), fixture, name)
+    return results
+
+
+def _forward(net: torch.nn.Module, fixture: Fixture, name: str) -> dict[str, Any]:
+    """Every output of a network that the file holds; the train pass last, because it moves running statistics."""
+    images = fixture.tensor(f"{name}:x")
+    wanted = {key.removeprefix(f"{name}:") for key in fixture.arrays if key.startswith(f"{name}:")}
+    with torch.no_grad():
+        net.eval()
+        embedding = net.embed(images).flatten(1)
+        results = {
+            "embed": embedding,
+            "embed_head": embedding[:, :64],
+            "embed_norm": torch.linalg.vector_norm(embedding, dim=1),
+            "logits": net(images),
+        }
+        if "logits_train" in wanted:
+            results["logits_train"] = net.train()(images)
+    return {f"{name}:{key}": value for key, value in results.items() if key in wanted}
+
+
+FAMILIES = {
+    "distribution_matching": Family(distribution_matching, r"real|syn|w:.*"),
+    "energy_distance": Family(energy, r"real|syn"),
+    "dsa": Family(dsa, r"x|weight|[^:]+:(\w+_u|shift_\w+|offset_\w+|choice)"),
+    "selection": Family(selection, r"features|herding_farthest_set"),
+    "schedules": Family(schedules, r"epoch", pending=r"(smoothing|ssrs)_zeta.*|cda_(cosine|linear)|recover_cosine"),
+    "forward_convnet": Family(forward_convnet, r"[^:]+:(x|w:.*)"),
+    "forward_filled": Family(forward_filled, r"[^:]+:x"),
+}
+
+NOT_BUILT = {
+    "gradient_matching",
+    "m3d",
+    "ncfm",
+    "datadam",
+    "partition_expand",
+    "multi_formation",
+    "bn_statistics",
+    "category_aware",
+    "soft_label_losses",
+    "kernel_ridge",
+    "trajectory",
+    "style_matching",
+    "protocol",
+    "rded",
+    "wasserstein_barycentre",
+}

@@ -1,0 +1,123 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import pairwise_distances
+
+from condense.config import UserError
+from condense.select import coreset
+
+
+def points(n, d, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, d))
+
+
+def herding_by_definition(features, k):
+    """The unused sample nearest to (i + 1) * mean - sum of those taken, sample by sample."""
+    taken = []
+    for step in range(k):
+        target = (step + 1) * features.mean(0) - sum((features[i] for i in taken), np.zeros(features.shape[1]))
+        taken.append(min((i for i in range(len(features)) if i not in taken), key=lambda i: np.linalg.norm(features[i] - target)))
+    return taken
+
+
+@pytest.mark.parametrize("n, d, k", [(1, 3, 1), (20, 2, 20), (60, 16, 9)])
+def test_herding_is_its_definition(n, d, k):
+    features = points(n, d) + 100
+    assert coreset.herding(features, k).tolist() == herding_by_definition(features, k)
+
+
+def test_herding_by_hand():
+    # mean 2: first the 2; then nearest to 2 * 2 - 2 = 2: the 1; then nearest to 6 - 3 = 3: the 3
+    assert coreset.herding(np.array([[0.0], [1.0], [3.0], [2.0], [4.0]]), 3).tolist() == [3, 1, 2]
+
+
+def test_herding_keeps_the_mean_better_than_chance():
+    features = points(500, 8)
+    errors = [np.linalg.norm(features[coreset.herding(features, k)].mean(0) - features.mean(0)) for k in (5, 50)]
+    chance = np.linalg.norm(features[:50].mean(0) - features.mean(0))
+    assert errors[1] < errors[0] / 3 and errors[1] < chance / 5
+
+
+def test_k_center_by_hand():
+    features = np.array([[0.0], [1.0], [5.0], [9.0], [10.0]])
+    order = coreset.k_center(features, 4, first=1)
+    assert order.tolist() == [1, 4, 2, 0]  # 10 is 9 away; then 5 is 4 away; then 0 and 9 are both 1 away
+    assert coreset.k_center_radius(features, order).tolist() == [9, 4, 1, 1]
+
+
+def test_k_center_always_adds_the_farthest_sample():
+    features = points(80, 4)
+    between = pairwise_distances(features)
+    order = coreset.k_center(features, 30, first=7)
+    radius = coreset.k_center_radius(features, order)
+    assert order[0] == 7 and len(set(order.tolist())) == 30
+    for step in range(1, 30):
+        gaps = between[:, order[:step]].min(1)
+        assert order[step] == gaps.argmax()
+        np.testing.assert_allclose(radius[step - 1], gaps.max(), rtol=1e-12)
+    assert (np.diff(radius) <= 0).all()
+    assert coreset.k_center_radius(features, coreset.k_center(features, 80, first=0))[-1] == 0
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_k_center_is_within_twice_the_best_radius(k):
+    features = points(12, 2, seed=1)
+    between = pairwise_distances(features)
+    best = min(between[:, list(centres)].min(1).max() for centres in combinations(range(12), k))
+    for first in range(12):
+        assert coreset.k_center_radius(features, coreset.k_center(features, k, first))[-1] <= 2 * best + 1e-12
+
+
+def test_the_choice_for_a_smaller_k_comes_first():
+    features = points(30, 3)
+    assert coreset.herding(features, 20)[:6].tolist() == coreset.herding(features, 6).tolist()
+    assert coreset.k_center(features, 20, 4)[:6].tolist() == coreset.k_center(features, 6, 4).tolist()
+    large, small = (coreset.random_choice(30, k, torch.Generator().manual_seed(0)) for k in (20, 6))
+    assert large[:6].tolist() == small.tolist()
+
+
+def test_copies_of_a_sample_are_distinct_candidates_in_their_order():
+    features = np.ones((4, 3))
+    assert coreset.herding(features, 4).tolist() == [0, 1, 2, 3]
+    assert coreset.k_center(features, 4, first=2).tolist() == [2, 0, 1, 3]
+
+
+def test_tensors_and_arrays_give_the_same_choice():
+    features = points(40, 5)
+    tensor = torch.tensor(features, requires_grad=True)
+    assert coreset.herding(tensor, 7).tolist() == coreset.herding(features, 7).tolist()
+    assert coreset.k_center(tensor, 7, 0).tolist() == coreset.k_center(features, 7, 0).tolist()
+
+
+def test_forgetting_counts_falls_from_right_to_wrong():
+    correct = np.array([[0, 1, 1, 0, 1], [0, 0, 1, 1, 0], [0, 1, 1, 1, 1], [0, 0, 1, 0, 0]], dtype=bool)
+    counts = coreset.forgetting_counts(correct)
+    assert counts.tolist() == [0, 2, 0, 1, 2]  # never learnt and never forgotten both have 0
+    assert coreset.forgetting_counts(torch.tensor(correct)).tolist() == counts.tolist()
+    assert coreset.forgetting_counts(correct[:1]).tolist() == [0] * 5
+    assert coreset.forgetting(counts, 5).tolist() == [1, 4, 3, 0, 2]
+
+
+def test_random_choice_is_uniform_without_replacement():
+    generator = torch.Generator().manual_seed(0)
+    draws = [coreset.random_choice(5, 2, generator) for _ in range(4000)]
+    assert all(len(set(draw.tolist())) == 2 for draw in draws)
+    share = np.bincount(np.concatenate(draws), minlength=5) / 8000
+    assert abs(share - 0.2).max() < 4 * np.sqrt(0.2 * 0.8 / 8000)
+
+
+@pytest.mark.parametrize("k", [0, 6])
+def test_a_wrong_size_is_a_user_error(k):
+    features, generator = points(5, 2), torch.Generator()
+    for choose in (
+        lambda: coreset.herding(features, k),
+        lambda: coreset.k_center(features, k, 0),
+        lambda: coreset.forgetting(np.zeros(5), k),
+        lambda: coreset.random_choice(5, k, generator),
+    ):
+        with pytest.raises(UserError, match=f"{k} images were asked of a class that has 5"):
+            choose()
+    with pytest.raises(ValueError, match="cannot be -1"):
+        coreset.k_center(features, 2, first=-1)
