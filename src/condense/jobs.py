@@ -1,0 +1,275 @@
+"""The jobs of the workflow: each reads files, calls one engine, and writes one artifact with its provenance."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from condense import runtime
+from condense.artifacts import append_line, canonical, read_header, read_json, read_tensors, whole, write_json, write_tensors
+from condense.checkpoints import Checkpoint
+from condense.config import UserError
+from condense.recipes import Protocol, Recipe
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a job runs: '--device' and '--threads'."""
+
+    device: str = "auto"
+    threads: int | None = None
+
+
+def pretrain_teacher(
+    out: Path,
+    data: Path,
+    protocol: Protocol,
+    *,
+    arch: str,
+    options: dict[str, Any],
+    strategy: str,
+    seed: int,
+    key: str,
+    machine: Machine,
+) -> None:
+    """One teacher: trained on the training images in `data`, written to `out`."""
+    from condense.data.dataset import load
+    from condense.teachers.pretrain import pretrain
+
+    threads = runtime.set_threads(machine.threads)
+    with runtime.device(machine.device) as device:
+        clock = runtime.Clock(device, threads)
+        images = load(data)
+        pretrain(out, images, protocol, arch=arch, options=options, strategy=strategy, seed=seed, key=key, device=device)
+        write_json(out.with_name("run.json"), clock.facts())
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """Some classes of one synthetic set. `recipe` is resolved; `key` is that of the set."""
+
+    recipe: Recipe
+    data: Path
+    arch: str
+    options: dict[str, Any]
+    ipc: int
+    seed: int
+    key: str
+    classes: tuple[int, ...] | None = None  # None: all
+    teacher: Path | None = None
+    chunked: bool = True
+
+
+def condense_shard(out: Path, job: ShardJob, machine: Machine) -> None:
+    """Condenses (or selects) the classes of a shard and writes them to `out`, with `run.json` facts beside it."""
+    from condense.data.dataset import load
+    from condense.teachers.pretrain import load_teacher
+
+    threads = runtime.set_threads(machine.threads)
+    with runtime.device(machine.device) as device:
+        clock = runtime.Clock(device, threads)
+        images = load(job.data)
+        classes = job.classes or images.classes
+        teacher = load_teacher(job.teacher, images, device) if job.teacher else None
+        checkpoint = Checkpoint.beside(out, canonical([job.key, classes]))
+        outcome = _outcome(job, images, classes, teacher, checkpoint, device)
+        _write_shard(out, job, images, classes, outcome)
+        write_json(run_facts_path(out), clock.facts())
+        checkpoint.remove()
+
+
+def _outcome(job: ShardJob, images: Any, classes: tuple[int, ...], teacher: Any, checkpoint: Checkpoint, device: Any) -> Any:
+    if job.recipe.engine == "select":
+        from condense.engines.selection import choose
+
+        return choose(job.recipe, images, classes, ipc=job.ipc, seed=job.seed, teacher=teacher, device=device)
+    from condense.engines.matching import Matching
+
+    critic = teacher[0] if teacher else None
+    if job.recipe.requires == "clip":
+        from condense.teachers.clip import clip_critic
+
+        critic = clip_critic(images, device)
+    names = {"arch": job.arch, "options": job.options, "ipc": job.ipc, "seed": job.seed}
+    return Matching(
+        job.recipe, images, classes, **names, device=device, critic=critic, checkpoint=checkpoint, chunked=job.chunked
+    ).run()
+
+
+def run_facts_path(out: Path) -> Path:
+    """Where the cost of making `out` is written."""
+    return out.with_name(f"{out.stem}.run.json")
+
+
+def _write_shard(out: Path, job: ShardJob, images: Any, classes: tuple[int, ...], outcome: Any) -> None:
+    def pixels(values: Any) -> np.ndarray:
+        return images.denormalise(values).flatten(0, 1).float().cpu().numpy()
+
+    labels = np.repeat(np.asarray(classes, dtype=np.int64), job.ipc)
+    tensors = {"images": pixels(outcome.images), "labels": labels}
+    header = {
+        "kind": "shard",
+        "dataset": images.dataset,
+        "method": job.recipe.name,
+        "ipc": job.ipc,
+        "arch": job.arch,
+        "options": job.options,
+        "seed": job.seed,
+        "key": job.key,
+        "classes": list(classes),
+        "class_names": list(images.class_names),
+        "mean": list(images.mean),
+        "std": list(images.std),
+        "decode": None,
+        "recipe": asdict(job.recipe),
+        "data_sha256": images.data_sha256,
+        "steps": job.recipe.steps if job.recipe.engine == "matching" else 0,
+        "history": outcome.history,
+    }
+    if outcome.snapshots:
+        header["snapshot_steps"] = sorted(outcome.snapshots)
+        tensors["snapshots"] = np.stack([pixels(outcome.snapshots[step]) for step in header["snapshot_steps"]])
+    write_tensors(out, tensors, header)
+
+
+def gather(out: Path, shards: list[Path], data: Path) -> None:
+    """Joins the shards of one set into `out`, with `run.json`, `history.jsonl` and `grid.png` beside it.
+
+    Raises UserError if the shards do not belong together or do not hold every class once.
+    """
+    parts = [read_tensors(path, "shard") for path in shards]
+    parts.sort(key=lambda part: part[1]["classes"][0])
+    first = parts[0][1]
+    for path, (_, header) in zip(shards, parts, strict=True):
+        if header["key"] != first["key"]:
+            raise UserError(f"{path}: belongs to the set {header['key']}, not to {first['key']}")
+    classes = [label for _, header in parts for label in header["classes"]]
+    if classes != list(range(len(first["class_names"]))):
+        raise UserError(f"{out}: the shards hold the classes {classes} instead of each of {len(first['class_names'])} once")
+    header = {name: value for name, value in first.items() if name not in ("history", "snapshot_steps", "content_sha256", "schema")}
+    header |= {"kind": "synthetic", "classes": classes}
+    tensors = {name: np.concatenate([part[0][name] for part in parts]) for name in ("images", "labels")}
+    folder = out.parent
+    _write_history(folder / "history.jsonl", [header["history"] for _, header in parts])
+    write_json(folder / "run.json", _joined_facts([read_json(run_facts_path(path)) for path in shards]))
+    _draw(folder / "grid.png", tensors, header["class_names"], data)
+    if "snapshot_steps" in first:
+        joined = {"images": np.concatenate([part[0]["snapshots"] for part in parts], 1), "labels": tensors["labels"]}
+        write_tensors(folder / "snapshots.safetensors", joined, {**header, "kind": "snapshots", "snapshot_steps": first["snapshot_steps"]})
+    write_tensors(out, tensors, header)
+
+
+def _write_history(path: Path, histories: list[list[dict[str, float]]]) -> None:
+    """The loss terms of all shards added up, step by step."""
+    with whole(path) as draft:
+        draft.touch()
+        for rows in zip(*histories, strict=True):
+            append_line(draft, {name: rows[0][name] if name == "step" else sum(row[name] for row in rows) for name in rows[0]})
+
+
+def _joined_facts(facts: list[dict[str, Any]]) -> dict[str, Any]:
+    peak = max(fact["peak_memory_bytes"] for fact in facts)
+    seconds = round(sum(fact["seconds"] for fact in facts), 3)
+    return {**facts[0], "seconds": seconds, "peak_memory_bytes": peak, "jobs": len(facts)}
+
+
+def _draw(path: Path, tensors: dict[str, np.ndarray], names: list[str], data: Path) -> None:
+    from condense.report.grids import draw_grid
+    from condense.report.samples import first_of_each_class
+
+    real, labels = first_of_each_class(data, 10)
+    draw_grid(path, tensors["images"], tensors["labels"], real, labels, names)
+
+
+@dataclass(frozen=True)
+class EvaluationJob:
+    """Networks trained on a synthetic set, on its snapshots, or (`synthetic` None) on the whole training set."""
+
+    task: str  # condense or snapshots
+    synthetic: Path | None
+    data: Path  # the folder of the prepared dataset
+    method: str
+    arch: str
+    options: dict[str, Any]
+    protocol: Protocol
+    strategy: str
+    n_networks: int
+    seed: int
+    key: str
+
+
+def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
+    """Evaluates a set and writes its metrics to `out`. Raises UserError if it was made from other images than those tested."""
+    from condense.data.dataset import load
+
+    threads = runtime.set_threads(machine.threads)
+    with runtime.device(machine.device) as device:
+        clock = runtime.Clock(device, threads)
+        test = load(job.data / "test.safetensors")
+        checkpoint = Checkpoint.beside(out, job.key)
+        header, results = _accuracies(job, test, checkpoint, device)
+        write_json(out, _metrics(job, test, header, results) | {"run": clock.facts()})
+        checkpoint.remove()
+
+
+def _accuracies(job: EvaluationJob, test: Any, checkpoint: Checkpoint, device: Any) -> tuple[dict, dict[int, list[float]]]:
+    """The header of what was evaluated, and the accuracies by step (0 for the set itself)."""
+    import torch
+
+    from condense.data.dataset import load, normalise
+    from condense.evaluate.protocols import evaluate
+    from condense.training.loop import pixel_set, tensor_set
+
+    settings = {name: getattr(job, name) for name in ("arch", "options", "strategy", "n_networks", "seed")}
+    if job.synthetic is None:
+        train = load(job.data / "train.safetensors")
+        header = {"dataset": train.dataset, "arch": "none", "ipc": "full"}
+        header |= {"data_sha256": train.data_sha256, "content_sha256": train.data_sha256}
+        return header, {0: evaluate(pixel_set(train, device), test, job.protocol, **settings, checkpoint=checkpoint, device=device)}
+    tensors, header = read_tensors(job.synthetic, "synthetic" if job.task == "condense" else "snapshots")
+    expected = read_header(job.data / "train.safetensors", "dataset")["data_sha256"]
+    if header["data_sha256"] != expected:
+        raise UserError(f"{job.synthetic}: was made from other images than those in {job.data}; delete it and run the same command again")
+    labels = torch.from_numpy(tensors["labels"]).to(device)
+    sets = {0: tensors["images"]} if job.task == "condense" else dict(zip(header["snapshot_steps"], tensors["images"], strict=True))
+    results = {}
+    for step, pixels in sets.items():
+        images = normalise(torch.from_numpy(pixels), header["mean"], header["std"]).to(device)
+        at_step = checkpoint if job.task == "condense" else checkpoint.part(step)
+        results[step] = evaluate(tensor_set(images, labels), test, job.protocol, **settings, checkpoint=at_step, device=device)
+    return header, results
+
+
+def _metrics(job: EvaluationJob, test: Any, header: dict[str, Any], results: dict[int, list[float]]) -> dict[str, Any]:
+    from condense.evaluate.protocols import spread
+
+    metrics = {
+        "schema": 1,
+        "kind": "metrics",
+        "task": job.task,
+        "dataset": header["dataset"],
+        "method": job.method,
+        "arch": header["arch"],
+        "ipc": header["ipc"],
+        "seed": job.seed,
+        "key": job.key,
+        "synthetic_key": header.get("key"),
+        "eval_arch": job.arch,
+        "options": job.options,
+        "protocol": json.loads(canonical(asdict(job.protocol))),
+        "n_networks": job.n_networks,
+        "unit": "%",
+        "data_sha256": header["data_sha256"],
+        "test_sha256": test.data_sha256,
+        "synthetic_sha256": header["content_sha256"],
+    }
+    if job.task == "condense":
+        mean, std = spread(results[0])
+        return metrics | {"accuracies": results[0], "mean": mean, "std": std}
+    spreads = [spread(values) for values in results.values()]
+    values = {"accuracies": list(results.values()), "mean": [mean for mean, _ in spreads], "std": [std for _, std in spreads]}
+    return metrics | {"steps": list(results)} | values

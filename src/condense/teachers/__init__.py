@@ -1,0 +1,1 @@
+"""Classifiers pretrained on the whole training set: critics, and the features that selections use."""

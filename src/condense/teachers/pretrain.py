@@ -1,0 +1,77 @@
+"""Pretraining a classifier on the whole training set, storing it, and taking it up again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from condense import models, seeds
+from condense.artifacts import read_tensors, write_tensors
+from condense.checkpoints import Checkpoint
+from condense.config import UserError
+from condense.data.dataset import Images
+from condense.progress import Progress
+from condense.recipes import Protocol
+from condense.training.loop import accuracy, number_of_epochs, pixel_set, train
+
+
+class ForgettingEvents:
+    """Counts for every training image how often it was classified wrongly right after having been classified rightly.
+
+    Source: Toneva et al. 2019. Seen in the augmented training batches; an image that was never right has no event.
+    """
+
+    def __init__(self, labels: Tensor):
+        self.labels = labels.cpu()
+        self.state = {"right": torch.zeros(len(labels), dtype=torch.bool), "events": torch.zeros(len(labels), dtype=torch.int64)}
+
+    def see(self, indices: Tensor, logits: Tensor) -> None:
+        right = logits.argmax(1).cpu() == self.labels[indices]
+        self.state["events"][indices] += self.state["right"][indices] & ~right
+        self.state["right"][indices] = right
+
+
+def pretrain(
+    path: Path,
+    data: Images,
+    protocol: Protocol,
+    *,
+    arch: str,
+    options: dict[str, Any],
+    strategy: str,
+    seed: int,
+    key: str,
+    device: torch.device,
+) -> None:
+    """Trains `arch` on `data` and writes weights, forgetting events and training accuracy to `path`."""
+    network = models.build(arch, channels=data.channels, size=data.size, classes=len(data.counts), **options)
+    models.reinitialise(network, seeds.stream(seed, "teacher"))
+    network.to(device)
+    checkpoint, events, images = Checkpoint.beside(path, key), ForgettingEvents(data.labels), pixel_set(data, device)
+    bar = Progress(f"{arch} on {data.dataset} by '{protocol.name}'", number_of_epochs(protocol), "epoch")
+    train(
+        network, images, protocol, strategy=strategy, seed=seed, name=("teacher",), checkpoint=checkpoint, watch=events, progress=bar
+    )
+    bar.close()
+    shape = {"channels": data.channels, "size": data.size, "classes": len(data.counts)}
+    header = {"kind": "teacher", "arch": arch, "options": options, "shape": shape, "dataset": data.dataset, "seed": seed, "key": key}
+    header |= {"protocol": protocol.name, "data_sha256": data.data_sha256, "train_accuracy": accuracy(network, images)}
+    tensors = {f"network.{name}": value.cpu().numpy() for name, value in network.state_dict().items()}
+    write_tensors(path, {**tensors, "forgetting_events": events.state["events"].numpy()}, header)
+    checkpoint.remove()
+
+
+def load_teacher(path: Path, data: Images, device: torch.device) -> tuple[nn.Module, Tensor]:
+    """The frozen classifier in eval mode, and the forgetting events (n,) of the training images it saw.
+
+    Raises UserError if the file is damaged or if it was trained on other data than `data`.
+    """
+    tensors, header = read_tensors(path, "teacher")
+    if header["data_sha256"] != data.data_sha256:
+        raise UserError(f"{path}: was trained on other images than those of {data.dataset}; delete it and run the same command again")
+    network = models.build(header["arch"], **header["shape"], **header["options"])
+    network.load_state_dict({name[8:]: torch.from_numpy(value) for name, value in tensors.items() if name.startswith("network.")})
+    return network.to(device).eval().requires_grad_(False), torch.from_numpy(tensors["forgetting_events"])

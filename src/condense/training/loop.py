@@ -1,0 +1,152 @@
+"""Training one network on images, epoch by epoch, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from typing import Protocol as Protocol_
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from condense import seeds
+from condense.augment import siamese
+from condense.checkpoints import Checkpoint
+from condense.config import UserError
+from condense.data.dataset import Images
+from condense.progress import Progress
+from condense.recipes import Protocol
+from condense.training.optimizers import SGD
+
+Fetch = Callable[[Tensor], Tensor]
+
+
+class Watch(Protocol_):
+    """Something that follows a training; `state` is kept in checkpoints and changed in place."""
+
+    state: dict[str, Tensor]
+
+    def see(self, indices: Tensor, logits: Tensor) -> None:
+        """Indices (b,) on the CPU and logits (b, k) of a training batch."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Images by index: `fetch(indices (b,))` gives normalised float32 (b, C, H, W) on the device; `labels` (n,) int64 on it too."""
+
+    fetch: Fetch
+    labels: Tensor
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def tensor_set(images: Tensor, labels: Tensor) -> TrainingSet:
+    """A training set over normalised images (n, C, H, W) that fit on the device."""
+    return TrainingSet(lambda indices: images[indices.to(images.device)], labels, images.shape[-1])
+
+
+def pixel_set(images: Images, device: torch.device) -> TrainingSet:
+    """A training set over prepared 8-bit images, normalised on the fly; on a GPU the pixels are kept there."""
+    pixels = images.images.to(device)
+    return TrainingSet(lambda indices: images.normalise(pixels[indices.to(device)]), images.labels.to(device), images.size)
+
+
+def number_of_epochs(protocol: Protocol) -> int:
+    """Epochs that are run: the DC schedule counts from 0 to `epochs` inclusive."""
+    return protocol.epochs + 1 if protocol.schedule.kind == "dc" else protocol.epochs
+
+
+def _drops_after(protocol: Protocol) -> list[int]:
+    """Epochs (from 0) after which the learning rate drops."""
+    if protocol.schedule.kind == "dc":
+        return [protocol.epochs // 2 + 1]
+    return [round(part * protocol.epochs) - 1 for part in protocol.schedule.at] if protocol.schedule.kind == "step" else []
+
+
+def train(
+    network: nn.Module,
+    images: TrainingSet,
+    protocol: Protocol,
+    *,
+    strategy: str,
+    seed: int,
+    name: tuple[str | int, ...],
+    checkpoint: Checkpoint,
+    watch: Watch | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Trains `network` in place by `protocol` on `images`, from the last checkpoint if there is one.
+
+    `strategy` is the augmentation of the dataset, used where the protocol asks for it: one operation a batch, parameters an
+    image. `name` addresses the random streams of this training. `watch` sees every batch.
+    Raises UserError if the loss stops being a number.
+    """
+    optimizer = SGD([parameter for parameter in network.parameters() if parameter.requires_grad], protocol.optimizer)
+    first = _resumed(network, optimizer, watch, checkpoint)
+    drops, epochs = _drops_after(protocol), number_of_epochs(protocol)
+    strategy = strategy if protocol.augment == "dataset" else "none"
+    network.train()
+    for epoch in range(first, epochs):
+        optimizer.lr = protocol.optimizer.lr * protocol.schedule.factor ** sum(drop < epoch for drop in drops)
+        order = torch.randperm(len(images), generator=seeds.generator(seed, *name, "order", epoch))
+        augment = seeds.generator(seed, *name, "augment", epoch)
+        torch.manual_seed(seeds.stream(seed, *name, "dropout", epoch))  # layers that draw take no generator of their own
+        loss = None
+        for indices in order.split(protocol.batch):
+            batch = images.fetch(indices)
+            drawn = siamese.draw_each(strategy, images.size, len(indices), augment)
+            logits = network(siamese.apply(batch, drawn))
+            loss = F.cross_entropy(logits, images.labels[indices.to(images.labels.device)])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if watch is not None:
+                watch.see(indices, logits.detach())
+        if epoch in drops and protocol.schedule.kind == "dc":
+            optimizer.forget()
+        _check(loss, epoch)
+        if checkpoint.due() and epoch + 1 < epochs:
+            checkpoint.save(*_state(network, optimizer, watch, epoch))
+        if progress is not None:
+            progress.update(epoch + 1)
+
+
+def _check(loss: Tensor, epoch: int) -> None:
+    # Once an epoch: asking a GPU for the value waits for it.
+    if not torch.isfinite(loss):
+        raise UserError(f"training: the loss is {loss.item()} after epoch {epoch}; a lower learning rate in the protocol may help")
+
+
+def _state(network: nn.Module, optimizer: SGD, watch: Watch | None, epoch: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    tensors = {f"network.{name}": value.detach().cpu().numpy() for name, value in network.state_dict().items()}
+    tensors |= {f"velocity.{place}": value.cpu().numpy() for place, value in enumerate(optimizer.velocity)}
+    tensors |= {f"watch.{name}": value.cpu().numpy() for name, value in (watch.state if watch else {}).items()}
+    return tensors, {"epoch": epoch}
+
+
+def _resumed(network: nn.Module, optimizer: SGD, watch: Watch | None, checkpoint: Checkpoint) -> int:
+    """Takes up the checkpoint, if there is one; returns the epoch to go on with."""
+    found = checkpoint.load()
+    if found is None:
+        return 0
+    tensors, state = found
+    network.load_state_dict({name[8:]: torch.from_numpy(value) for name, value in tensors.items() if name.startswith("network.")})
+    for place, velocity in enumerate(optimizer.velocity):
+        velocity.copy_(torch.from_numpy(tensors[f"velocity.{place}"]))
+    for name, value in (watch.state if watch else {}).items():
+        value.copy_(torch.from_numpy(tensors[f"watch.{name}"]))
+    return state["epoch"] + 1
+
+
+@torch.inference_mode()
+def accuracy(network: nn.Module, images: TrainingSet, batch: int = 512) -> float:
+    """Percentage of `images` that `network` classifies rightly, in eval mode."""
+    network.eval()
+    right = torch.zeros((), dtype=torch.int64, device=images.labels.device)
+    for indices in torch.arange(len(images)).split(batch):
+        right += (network(images.fetch(indices)).argmax(1) == images.labels[indices.to(images.labels.device)]).sum()
+    return 100.0 * right.item() / len(images)
