@@ -160,10 +160,11 @@ class Protocol:
     optimizer: Optimizer
     schedule: Schedule
     augment: Literal["dataset", "none"] = "dataset"
+    least_updates: int = 0  # on a small set the epochs are raised until there are so many updates
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch < 1:
-            raise UserError("epochs and batch must be at least 1")
+        if self.epochs < 1 or self.batch < 1 or self.least_updates < 0:
+            raise UserError("epochs and batch must be at least 1, least_updates not negative")
 
 
 @dataclass(frozen=True)

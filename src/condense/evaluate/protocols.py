@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from condense.checkpoints import Checkpoint
 from condense.data.dataset import Images
 from condense.progress import Progress
 from condense.recipes import Protocol
-from condense.training.loop import TrainingSet, accuracy, pixel_set, train
+from condense.training.loop import TrainingSet, accuracy, number_of_epochs, pixel_set, train
 
 
 def evaluate(
@@ -40,19 +41,24 @@ def evaluate(
     network = models.build(arch, channels=test.channels, size=test.size, classes=len(test.counts), **options).to(device)
     found = checkpoint.load()
     done: list[float] = found[1]["accuracies"] if found else []
-    bar = Progress(f"{arch} tested on {test.dataset}", n_networks, "network", start=len(done))
+    epochs = number_of_epochs(protocol, len(train_on))
+    bar = Progress(f"{arch} tested on {test.dataset}", n_networks * epochs, "epoch", start=len(done) * epochs)
     for place in range(len(done), n_networks):
         models.reinitialise(network, seeds.stream(seed, "evaluation", place))
         inner = checkpoint.part(f"network{place}")
-        name = ("evaluation", place)
-        train(network, train_on, protocol, strategy=strategy, seed=seed, name=name, checkpoint=inner)
+        streams = {"strategy": strategy, "seed": seed, "name": ("evaluation", place)}
+        train(network, train_on, protocol, **streams, checkpoint=inner, progress=partial(_advance, bar, place * epochs))
         done.append(accuracy(network, judged))
         inner.remove()
-        bar.update(place + 1, {"accuracy": done[-1]})
+        bar.update((place + 1) * epochs, {"accuracy": done[-1]})
         if checkpoint.due() and place + 1 < n_networks:
             checkpoint.save({}, {"accuracies": done})
     bar.close()
     return done
+
+
+def _advance(bar: Progress, before: int, epochs: int) -> None:
+    bar.update(before + epochs)
 
 
 def spread(accuracies: Sequence[float]) -> tuple[float, float]:

@@ -51,10 +51,9 @@ def pretrain(
     models.reinitialise(network, seeds.stream(seed, "teacher"))
     network.to(device)
     checkpoint, events, images = Checkpoint.beside(path, key), ForgettingEvents(data.labels), pixel_set(data, device)
-    bar = Progress(f"{arch} on {data.dataset} by '{protocol.name}'", number_of_epochs(protocol), "epoch")
-    train(
-        network, images, protocol, strategy=strategy, seed=seed, name=("teacher",), checkpoint=checkpoint, watch=events, progress=bar
-    )
+    bar = Progress(f"{arch} on {data.dataset} by '{protocol.name}'", number_of_epochs(protocol, len(images)), "epoch")
+    streams = {"strategy": strategy, "seed": seed, "name": ("teacher",)}
+    train(network, images, protocol, **streams, checkpoint=checkpoint, watch=events, progress=bar.update)
     bar.close()
     shape = {"channels": data.channels, "size": data.size, "classes": len(data.counts)}
     header = {"kind": "teacher", "arch": arch, "options": options, "shape": shape, "dataset": data.dataset, "seed": seed, "key": key}

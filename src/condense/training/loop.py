@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,6 @@ from condense.augment import siamese
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import Images
-from condense.progress import Progress
 from condense.recipes import Protocol
 from condense.training.optimizers import SGD
 
@@ -55,16 +55,23 @@ def pixel_set(images: Images, device: torch.device) -> TrainingSet:
     return TrainingSet(lambda indices: images.normalise(pixels[indices.to(device)]), images.labels.to(device), images.size)
 
 
-def number_of_epochs(protocol: Protocol) -> int:
-    """Epochs that are run: the DC schedule counts from 0 to `epochs` inclusive."""
-    return protocol.epochs + 1 if protocol.schedule.kind == "dc" else protocol.epochs
+def number_of_epochs(protocol: Protocol, images: int) -> int:
+    """Epochs that are run on so many images: the DC schedule counts from 0 to `epochs` inclusive."""
+    epochs = _epochs(protocol, images)
+    return epochs + 1 if protocol.schedule.kind == "dc" else epochs
 
 
-def _drops_after(protocol: Protocol) -> list[int]:
+def _epochs(protocol: Protocol, images: int) -> int:
+    """The protocol's epochs, or more where a small set would give fewer updates than `least_updates`."""
+    return max(protocol.epochs, math.ceil(protocol.least_updates / math.ceil(images / protocol.batch)))
+
+
+def _drops_after(protocol: Protocol, images: int) -> list[int]:
     """Epochs (from 0) after which the learning rate drops."""
+    epochs = _epochs(protocol, images)
     if protocol.schedule.kind == "dc":
-        return [protocol.epochs // 2 + 1]
-    return [round(part * protocol.epochs) - 1 for part in protocol.schedule.at] if protocol.schedule.kind == "step" else []
+        return [epochs // 2 + 1]
+    return [round(part * epochs) - 1 for part in protocol.schedule.at] if protocol.schedule.kind == "step" else []
 
 
 def train(
@@ -77,17 +84,18 @@ def train(
     name: tuple[str | int, ...],
     checkpoint: Checkpoint,
     watch: Watch | None = None,
-    progress: Progress | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> None:
     """Trains `network` in place by `protocol` on `images`, from the last checkpoint if there is one.
 
     `strategy` is the augmentation of the dataset, used where the protocol asks for it: one operation a batch, parameters an
-    image. `name` addresses the random streams of this training. `watch` sees every batch.
+    image. `name` addresses the random streams of this training. `watch` sees every batch,
+    `progress` the number of epochs done.
     Raises UserError if the loss stops being a number.
     """
     optimizer = SGD([parameter for parameter in network.parameters() if parameter.requires_grad], protocol.optimizer)
     first = _resumed(network, optimizer, watch, checkpoint)
-    drops, epochs = _drops_after(protocol), number_of_epochs(protocol)
+    drops, epochs = _drops_after(protocol, len(images)), number_of_epochs(protocol, len(images))
     strategy = strategy if protocol.augment == "dataset" else "none"
     network.train()
     for epoch in range(first, epochs):
@@ -112,7 +120,7 @@ def train(
         if checkpoint.due() and epoch + 1 < epochs:
             checkpoint.save(*_state(network, optimizer, watch, epoch))
         if progress is not None:
-            progress.update(epoch + 1)
+            progress(epoch + 1)
 
 
 def _check(loss: Tensor, epoch: int) -> None:

@@ -1,0 +1,45 @@
+# `make tables` and `make test` each set the environment up by themselves; second runs start at once.
+# Needed: Python 3.11-3.13 with venv, git, make. PYTHON=... picks another interpreter, SCALE=... another scale.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+SCALE ?= quick
+BIN := .venv/bin
+
+.PHONY: env tables test test-quick ui keep lock lint clean
+
+tables: env
+	$(BIN)/snakemake --cores all --config scale=$(SCALE)
+	@echo "Look at results/report.html"
+
+test: env
+	$(BIN)/python -m pytest
+
+test-quick: env
+	$(BIN)/python -m pytest -m "not workflow and not slow"
+
+env: .venv/.ready
+
+# The stamp lies inside .venv and names the lock: a new lock makes the environment anew.
+.venv/.ready: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 with venv is needed (set PYTHON=/path/to/python)"; exit 2; }
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(PYTHON) workflow/scripts/pick.py requirements.lock uv > .venv/uv.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.lock
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --require-hashes --compile-bytecode -r requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+ui: env
+	$(BIN)/python -m condense.ui
+
+# For maintainers: the lock serves Python 3.11 to 3.13 and names no package index.
+lock: env
+	env -u PIP_FIND_LINKS -u UV_INDEX_URL -u UV_FIND_LINKS $(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras \
+		--python-version 3.11 --no-header --no-annotate --upgrade pyproject.toml -o requirements.lock
+
+lint: env
+	$(BIN)/ruff check src tests
+
+clean:
+	rm -rf .venv .snakemake results

@@ -1,0 +1,197 @@
+"""A user's own images, end to end: estimate, prepare, pretrain, condense, evaluate against random selection."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from condense import jobs, recipes
+from condense.artifacts import digest, read_json, write_json
+from condense.config import UserError
+from condense.plan import BATCH_NORM_ARCHITECTURES, DataCell, Maker, MetricsCell, SyntheticCell, TeacherCell
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for: the options of `condense run`."""
+
+    images: Path
+    out: Path
+    method: str = "cpdm"
+    ipc: int = 10
+    scale: str = "laptop"
+    arch: str | None = None
+    steps: int | None = None
+    resize: int | None = None
+    test: Path | None = None
+    seed: int = 0
+    device: str = "auto"
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """The cells of a request: its own set and the random one it is compared with, the teachers they need, the evaluations."""
+
+    data: DataCell
+    sets: tuple[SyntheticCell, ...]
+    metrics: tuple[MetricsCell, ...]
+
+    @property
+    def teachers(self) -> list[TeacherCell]:
+        return list({cell.teacher.key: cell.teacher for cell in self.sets if cell.teacher}.values())
+
+    @property
+    def key(self) -> str:
+        return digest([cell.key for cell in self.metrics])
+
+
+def suiting_convnet(size: int) -> str:
+    """The ConvNet of the literature for square images of `size` pixels: three blocks at 32, one more for every doubling."""
+    depth = min(max(round(math.log2(size)) - 2, 1), 6)
+    return "convnet" if depth == 3 else f"convnetd{depth}"
+
+
+def plan_request(request: Request) -> Work:
+    """The cells of a request. Raises UserError for images, methods, architectures and numbers that do not fit together."""
+    from condense.data.own import spec_from_images
+
+    recipe = recipes.recipe(request.method)
+    if recipe.engine == "whole":
+        raise UserError("--method whole: it keeps every image, so nothing is condensed; choose another of `condense list methods`")
+    for name, least in (("ipc", 1), ("steps", 1), ("resize", 4), ("seed", 0)):
+        value = getattr(request, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name}: at least {least} is needed, found {value}")
+    spec = spec_from_images(request.images, test=request.test, resize=request.resize)
+    if request.ipc > spec.smallest_class:
+        raise UserError(f"--ipc {request.ipc}: the smallest class has {spec.smallest_class} training images; choose an ipc up to that")
+    data, maker, arch = DataCell(spec), Maker(recipes.scale(request.scale)), request.arch or suiting_convnet(spec.size)
+    _check_architecture(arch, data, json.loads(maker.options(arch)))
+    change = {"steps": request.steps} if request.steps and recipe.engine == "matching" else {}
+    sets = [maker.synthetic(data, request.method, arch, request.ipc, request.seed, change)]
+    if request.method != "random":
+        sets.append(maker.synthetic(data, "random", arch, request.ipc, request.seed))
+    return Work(data, tuple(sets), tuple(maker.metrics(cell, arch, "dc") for cell in sets))
+
+
+def _check_architecture(arch: str, data: DataCell, options: dict) -> None:
+    """Raises UserError before any work if the network does not fit the images."""
+    from condense import models
+
+    models.build(arch, channels=data.spec.channels, size=data.spec.size, classes=data.spec.classes, **options)
+
+
+def run_images(request: Request) -> None:
+    """Does everything a request asks for, going on where an interrupted run stopped, and prints what came out and where."""
+    from condense.estimate import estimate_cells
+
+    work = plan_request(request)
+    _bind(request.out, work, request)
+    spec = work.data.spec
+    shape = f"{spec.size} x {spec.size} x {spec.channels}"
+    print(f"{spec.title}: {spec.train} training and {spec.test} test images, {spec.classes} classes, {shape}")
+    if spec.note:
+        print(spec.note)
+    estimate = estimate_cells(work.teachers, work.sets, work.metrics, threads=request.threads, gpu=False)
+    print(estimate.text(), flush=True)
+    machine = jobs.Machine(request.device, request.threads)
+    _prepare(request.out, work)
+    teachers = {cell.key: _teacher(request.out, cell, machine) for cell in work.teachers}
+    for cell in work.sets:
+        _synthetic(_place(request.out, work, cell), request.out, cell, teachers, machine)
+    results = [_evaluated(_place(request.out, work, cell.synthetic), request.out, cell, machine) for cell in work.metrics]
+    print(_summary(request, work, results))
+
+
+def _bind(out: Path, work: Work, request: Request) -> None:
+    """Ties the folder to the request: the same one is resumed, another one refused."""
+    path = out / "request.json"
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: is a file; name a folder")
+    if not path.exists():
+        if out.exists() and any(out.iterdir()):
+            raise UserError(f"--out {out}: is not empty and holds no run of ours; name a new folder")
+        settings = {"method": request.method, "ipc": request.ipc, "scale": request.scale, "seed": request.seed, "arch": work.sets[0].arch}
+        write_json(path, {"kind": "request", "key": work.key, "images": str(request.images), **settings})
+    elif read_json(path).get("key") != work.key:
+        found = read_json(path)
+        raise UserError(
+            f"--out {out}: holds another run ({found.get('method')}, ipc {found.get('ipc')}, seed {found.get('seed')}, scale"
+            f" {found.get('scale')}, or other images or recipe); name a new folder"
+        )
+
+
+def _place(out: Path, work: Work, cell: SyntheticCell) -> Path:
+    return out if cell == work.sets[0] else out / "random"
+
+
+def _prepare(out: Path, work: Work) -> None:
+    from condense.data.prepare import prepare
+
+    if not (out / "data" / "dataset.json").exists():  # written last
+        prepare(work.data.spec, out / "data")
+
+
+def _teacher(out: Path, cell: TeacherCell, machine: jobs.Machine) -> Path:
+    path = out / f"teacher-{cell.protocol.name}" / "teacher.safetensors"
+    if not path.exists():
+        settings = {"arch": cell.arch, "options": json.loads(cell.options), "strategy": cell.data.spec.strategy, "seed": cell.seed}
+        jobs.pretrain_teacher(path, out / "data" / "train.safetensors", cell.protocol, **settings, key=cell.key, machine=machine)
+    return path
+
+
+def _synthetic(place: Path, out: Path, cell: SyntheticCell, teachers: dict[str, Path], machine: jobs.Machine) -> None:
+    path, data, shard = place / "synthetic.safetensors", out / "data" / "train.safetensors", place / "shard" / "all.safetensors"
+    if path.exists():
+        return
+    job = jobs.ShardJob(
+        cell.recipe,
+        data,
+        arch=cell.arch,
+        options=json.loads(cell.options),
+        ipc=cell.ipc,
+        seed=cell.seed,
+        key=cell.key,
+        teacher=teachers[cell.teacher.key] if cell.teacher else None,
+        chunked=cell.arch not in BATCH_NORM_ARCHITECTURES,
+    )
+    if not shard.exists():
+        jobs.condense_shard(shard, job, machine)
+    jobs.gather(path, [shard], data)
+    for leftover in (shard, jobs.run_facts_path(shard)):
+        leftover.unlink(missing_ok=True)
+    shard.parent.rmdir()
+
+
+def _evaluated(place: Path, out: Path, cell: MetricsCell, machine: jobs.Machine) -> dict:
+    path, synthetic = place / "metrics.json", cell.synthetic
+    if not path.exists():
+        job = jobs.EvaluationJob(
+            task="condense",
+            synthetic=place / "synthetic.safetensors",
+            data=out / "data",
+            method=synthetic.recipe.name,
+            arch=cell.eval_arch,
+            options=json.loads(cell.options),
+            protocol=cell.protocol,
+            strategy=synthetic.data.spec.strategy,
+            n_networks=cell.n_networks,
+            seed=synthetic.seed,
+            key=cell.key,
+        )
+        jobs.evaluate_set(path, job, machine)
+    return read_json(path)
+
+
+def _summary(request: Request, work: Work, results: list[dict]) -> str:
+    recipe, out = work.sets[0].recipe, request.out
+    lines = [f"\n{recipe.title}: {request.ipc} images a class instead of about {work.data.spec.train // work.data.spec.classes}"]
+    for cell, result in zip(work.sets, results, strict=True):
+        lines.append(f"  {cell.recipe.title:<40} {result['mean']:6.2f} ± {result['std']:.2f} % ({result['n_networks']} networks)")
+    files = {"synthetic.safetensors": "the set", "grid.png": "real and synthetic images", "metrics.json": "every accuracy"}
+    files |= {"history.jsonl": "the loss over the steps", "random/": "random selection of the same size"}
+    lines += [f"  {out / name}  {what}" for name, what in files.items() if (out / name).exists()]
+    return "\n".join(lines)
