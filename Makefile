@@ -5,7 +5,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 SCALE ?= quick
 BIN := .venv/bin
 
-.PHONY: env tables test test-quick ui keep lock lint clean
+
+.PHONY: env tables test test-quick ui pull keep lock lint clean
 
 tables: env
 	$(BIN)/snakemake --cores all --config scale=$(SCALE)
@@ -31,7 +32,22 @@ env: .venv/.ready
 	touch $@
 
 ui: env
-	$(BIN)/python -m condense.ui
+	MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false PATH=$(CURDIR)/$(BIN):$$PATH \
+		$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --workers 1
+
+# Fetches what was made earlier and takes over all that the scale still asks for.
+pull: env
+	$(BIN)/dvc pull
+	$(BIN)/condense take --scale $(SCALE)
+
+# For maintainers: adds finished results to the small store in this repository.
+keep: env
+	$(BIN)/dvc pull --force --quiet
+	$(BIN)/condense keep --scale $(SCALE)
+	$(BIN)/dvc add --quiet $$(ls -d kept/sets/*/*/ kept/data/*/ 2>/dev/null)
+	$(BIN)/dvc push --quiet
+	$(BIN)/dvc gc --quiet --workspace --cloud --force --remote store
+	git add kept dvcstore results/summary
 
 # For maintainers: the lock serves Python 3.11 to 3.13 and names no package index.
 lock: env

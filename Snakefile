@@ -5,6 +5,7 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
+include: "workflow/rules/scheduler.smk"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/teachers.smk"
@@ -20,4 +21,5 @@ rule all:
         TABLES,
         FIGURES,
         "results/report.html",
+        "results/summary/accuracy.json",
         "results/tracking/ingested.json",

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,8 +33,7 @@ def whole(path: Path) -> Iterator[Path]:
     Raises UserError if the disk is full or the folder may not be written.
     """
     path = Path(path)
-    # In the same folder, since a rename cannot cross file systems; not mkstemp, whose files the team could not read.
-    draft = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    draft = _draft(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
@@ -46,6 +46,26 @@ def whole(path: Path) -> Iterator[Path]:
         raise _explained(error, path) from error
     finally:
         draft.unlink(missing_ok=True) if draft.parent.is_dir() else None
+
+
+def _draft(path: Path) -> Path:
+    # In the same folder, since a rename cannot cross file systems; not mkstemp, whose files the team could not read.
+    if not path.name:
+        raise UserError(f"{path}: is a folder; name a file in it")
+    return path.with_name(f".{path.name}.{uuid4().hex}.part")
+
+
+def require_place(path: Path) -> None:
+    """Raises UserError if `path` is a folder or cannot be written: to be called before long work, not after it."""
+    draft = _draft(Path(path))
+    try:
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        if Path(path).is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        draft.touch()
+        draft.unlink()
+    except OSError as error:
+        raise _explained(error, Path(path)) from None
 
 
 def _umask() -> int:
@@ -121,14 +141,20 @@ def content_sha256(tensors: Mapping[str, np.ndarray]) -> str:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
-    """Writes `tensors` atomically as safetensors; `header`, `schema` and a checksum go into the header entry `condense`."""
+    """Writes `tensors` atomically as safetensors; `header`, `schema` and checksums go into the header entry `condense`."""
     import numpy as np
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     note = {**header, "schema": SCHEMA, "content_sha256": content_sha256(tensors)}
+    note["header_sha256"] = digest(json.loads(canonical(note)), 64)
     with whole(path) as draft:
-        save_file(tensors, draft, metadata={"condense": canonical(note)})
+        try:
+            save_file(tensors, draft, metadata={"condense": canonical(note)})
+        except SafetensorError as error:  # it wraps what the system says, such as a full disk
+            found = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(found[1]), os.strerror(int(found[1]))) if found else error from None
 
 
 def read_header(path: Path, kind: str | None = None) -> dict[str, Any]:
@@ -147,8 +173,9 @@ def read_header(path: Path, kind: str | None = None) -> dict[str, Any]:
                 raise damaged(path, "it is cut short or its header is broken")
             layout = json.loads(file.read(length))
         note = json.loads(layout["__metadata__"]["condense"])
-        end = max((entry["data_offsets"][1] for name, entry in layout.items() if name != "__metadata__"), default=0)
-        schema = note["schema"]
+        end = 8 + length + max((entry["data_offsets"][1] for name, entry in layout.items() if name != "__metadata__"), default=0)
+        schema, seal = note["schema"], note.pop("header_sha256", None)
+        broken = seal is not None and seal != digest(note, 64)  # files of earlier versions have none
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
@@ -157,8 +184,10 @@ def read_header(path: Path, kind: str | None = None) -> dict[str, Any]:
         raise damaged(path, "its header is broken") from None
     if schema != SCHEMA:
         raise UserError(f"{path}: written with schema {schema}; this version reads {SCHEMA}: use the version of condense that wrote it")
-    if size != 8 + length + end:
-        raise damaged(path, f"it has {size} bytes instead of {8 + length + end}")
+    if broken:
+        raise damaged(path, "the checksum of its header differs")
+    if size != end:
+        raise damaged(path, f"it has {size} bytes instead of {end}")
     if kind is not None and note.get("kind") != kind:
         raise UserError(f"{path}: holds '{note.get('kind')}', but a file with '{kind}' is needed")
     return note

@@ -20,22 +20,27 @@ INTERVAL = "CONDENSE_CHECKPOINT_SECONDS"  # environment variable
 
 
 class _Stop:
-    """Whether the user or the scheduler asked the process to stop."""
+    """Whether the user or the scheduler asked the process to stop, and whether there is a job that can stop at a checkpoint."""
 
     asked = False
+    held = False
 
 
 @contextmanager
 def graceful_stop() -> Iterator[None]:
-    """Inside, the first Ctrl-C or SIGTERM lets the job reach its next checkpoint; a second one stops it at once."""
+    """Inside, the first Ctrl-C or SIGTERM lets the job reach its next checkpoint; a second one stops it at once.
+
+    Before there is a job with checkpoints (a download, the wait for a GPU) the first one stops it at once.
+    """
 
     def ask(number: int, frame: object) -> None:
-        if _Stop.asked:
+        if _Stop.asked or not _Stop.held:
             raise KeyboardInterrupt
         _Stop.asked = True
+        os.write(2, b"\ncondense: stopping at the next checkpoint; once more to stop at once\n")  # print is not for signal handlers
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    _Stop.asked = False
+    _Stop.asked = _Stop.held = False
     try:
         yield
     finally:
@@ -60,7 +65,8 @@ class Checkpoint:
 
     @classmethod
     def beside(cls, output: Path, key: str) -> Checkpoint:
-        """The checkpoint of the job that makes `output`."""
+        """The checkpoint of the job that makes `output`; from now on a request to stop waits for its next save."""
+        _Stop.held = True
         return cls(Path(f"{output}.resume"), key)
 
     def part(self, name: str | int) -> Checkpoint:

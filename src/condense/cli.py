@@ -6,22 +6,34 @@ import argparse
 import errno
 import json
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from condense import recipes
+from condense import recipes, specs
+from condense.artifacts import canonical
 from condense.config import UserError, load_yaml, read
 
 
 def _json(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError as error:
+        canonical(value)  # raises for NaN and infinity, which Python reads but JSON does not know
+    except (ValueError, RecursionError) as error:
         raise UserError(f"'{text[:80]}' is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise UserError(f"'{text[:80]}': a JSON object is needed")
     return value
+
+
+def _options(text: str) -> dict[str, Any]:
+    """The options of an architecture; the shape of the images and the number of classes come from the data."""
+    options = _json(text)
+    for name in ("name", "channels", "size", "classes"):
+        if name in options:
+            raise UserError(f"--options: '{name}' is no option of an architecture: it follows from the data and --arch")
+    return options
 
 
 def _settings(kind: type, text: str, what: str) -> Any:
@@ -53,8 +65,8 @@ def teach(args: argparse.Namespace) -> None:
     """Verb of rule `teach`."""
     from condense.jobs import pretrain_teacher
 
-    protocol = _settings(recipes.Protocol, args.protocol, "protocol")
-    settings = {"arch": args.arch, "options": _json(args.options), "strategy": args.strategy, "seed": args.seed, "key": args.key}
+    protocol = _settings(specs.Protocol, args.protocol, "protocol")
+    settings = {"arch": args.arch, "options": _options(args.options), "strategy": args.strategy, "seed": args.seed, "key": args.key}
     pretrain_teacher(args.out, args.data, protocol, **settings, machine=_machine(args))
 
 
@@ -63,20 +75,21 @@ def synthesize(args: argparse.Namespace) -> None:
     from condense.jobs import ShardJob, condense_shard
     from condense.plan import BATCH_NORM_ARCHITECTURES
 
-    recipe = _settings(recipes.Recipe, args.recipe, "recipe")
-    settings = {"arch": args.arch, "options": _json(args.options), "ipc": args.ipc, "seed": args.seed, "key": args.key}
+    recipe = _settings(specs.Recipe, args.recipe, "recipe")
+    settings = {"arch": args.arch, "options": _options(args.options), "ipc": args.ipc, "seed": args.seed, "key": args.key}
     chunked = args.arch not in BATCH_NORM_ARCHITECTURES
     job = ShardJob(recipe, args.data, **settings, classes=_classes(args.classes), teacher=args.teacher, chunked=chunked)
     condense_shard(args.out, job, _machine(args))
 
 
-def _classes(text: str | None) -> tuple[int, ...] | None:
+def _classes(text: str | None) -> range | None:
     if text is None:
         return None
-    first, _, last = text.partition("-")
-    if not first.isdigit() or not (last or first).isdigit() or int(last or first) < int(first):
-        raise UserError(f"--classes: a class or a range such as 0-4 is needed, found '{text}'")
-    return tuple(range(int(first), int(last or first) + 1))
+    found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text)
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+    if last < first:
+        raise UserError(f"--classes: a class or a range such as 0-4 is needed, found '{text[:80]}'")
+    return range(first, last + 1)
 
 
 def gather(args: argparse.Namespace) -> None:
@@ -90,8 +103,8 @@ def evaluate(args: argparse.Namespace) -> None:
     """Verb of rules `evaluate` and `evaluate_whole`."""
     from condense.jobs import EvaluationJob, evaluate_set
 
-    protocol = _settings(recipes.Protocol, args.protocol, "protocol")
-    settings = {"arch": args.arch, "options": _json(args.options), "strategy": args.strategy, "seed": args.seed, "key": args.key}
+    protocol = _settings(specs.Protocol, args.protocol, "protocol")
+    settings = {"arch": args.arch, "options": _options(args.options), "strategy": args.strategy, "seed": args.seed, "key": args.key}
     what = {"task": args.task, "synthetic": args.synthetic, "data": args.data, "method": args.method}
     job = EvaluationJob(**what, protocol=protocol, n_networks=args.networks, **settings)
     evaluate_set(args.out, job, _machine(args))
@@ -126,9 +139,39 @@ def track(args: argparse.Namespace) -> None:
     from condense.artifacts import write_json
     from condense.tracking import ingest
 
-    summary = ingest(args.results, args.store, args.artifacts)
-    write_json(args.out, summary.stamp())
-    print(summary)
+    found = ingest(args.results, args.store, args.artifacts)
+    write_json(args.out, sorted(found.digests))
+    print(f"{len(found.added)} runs added, {len(found.replaced)} replaced, {len(found.unchanged)} unchanged")
+
+
+def summary(args: argparse.Namespace) -> None:
+    """Verb of rule `summary`."""
+    from condense.report.summary import make_summary
+
+    make_summary(args.tables, args.out)
+
+
+def take(args: argparse.Namespace) -> None:
+    """Takes results from kept/ (see `dvc pull`) that a scale asks for, or one of them."""
+    from condense import store
+    from condense.tableplan import Plan
+
+    if args.path:
+        store.restore(args.path)
+    else:
+        print(f"{len(store.restore_all(Plan(args.scale).keepable()))} results taken from kept/")
+
+
+def keep(args: argparse.Namespace) -> None:
+    """Copies finished results into kept/, which DVC tracks, and removes from there what no scale asks for."""
+    from condense import store
+    from condense.tableplan import Plan
+
+    scales = {name: Plan(name) for name in recipes.names_in("scales")}
+    done = store.keep(scales[args.scale].keepable(few=args.scale != "quick"))
+    removed = store.drop_others([path for name, scale in scales.items() for path in scale.keepable(few=name != "quick")])
+    print(f"{len(done.added)} added, {len(done.unchanged)} kept already, {len(done.absent)} not finished, {len(removed)} files removed")
+    print(f"kept/ holds {done.size / 1e6:.1f} MB")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -276,6 +319,14 @@ def _report_verbs(verbs: Any) -> None:
             verb.add_argument("--name", required=True, help=f"as cpdm/{name}1")
         verb.add_argument("--scale", default="quick")
         verb.add_argument("--out", type=Path, required=True)
+    verb = _add(verbs, "summary", summary)
+    verb.add_argument("--tables", type=Path, nargs="+", required=True)
+    verb.add_argument("--out", type=Path, required=True)
+    verb = _add(verbs, "take", take)
+    verb.add_argument("path", nargs="?", help="one result (default: all that the scale asks for)")
+    verb.add_argument("--scale", default="quick")
+    verb = _add(verbs, "keep", keep)
+    verb.add_argument("--scale", default="quick")
     verb = _add(verbs, "track", track)
     verb.add_argument("--results", type=Path, default=Path("results"))
     verb.add_argument("--store", default="sqlite:///mlflow.db", help="MLflow tracking store")
@@ -299,11 +350,25 @@ def main(argv: list[str] | None = None) -> int:
         print("condense: interrupted; run the same command again to go on from the last checkpoint", file=sys.stderr)
         return 130
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            print("condense: the disk is full; nothing was damaged: free some space and run the same command again", file=sys.stderr)
+        elif error.filename is not None:
+            print(f"condense: {error.filename}: {error.strerror}", file=sys.stderr)
+        else:
             raise
-        print("condense: the disk is full; nothing was damaged: free some space and run the same command again", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        print("condense: out of memory: choose a smaller network, fewer classes a job (--classes) or a smaller ipc", file=sys.stderr)
         return 2
     return 0
+
+
+def _out_of_memory(error: Exception) -> bool:
+    # By name and by words: torch must not be imported for verbs that do without, and on the CPU it raises no type of its own.
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or any(words in str(error) for words in ("can't allocate memory", "not enough memory", "Storage size calculation"))
 
 
 if __name__ == "__main__":

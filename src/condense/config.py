@@ -6,6 +6,8 @@ Floor 0: imports neither torch nor numpy, because every cluster job reads the Sn
 from __future__ import annotations
 
 import difflib
+import math
+import reprlib
 import types
 import typing
 from dataclasses import MISSING, fields, is_dataclass
@@ -39,15 +41,32 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read as text: {error}") from None
     try:
         values = yaml.load(text, Loader=_StrictLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, *_YAML_FAULTS) as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected a mapping of keys to values, found {type(values).__name__}")
     return values
 
 
+# What PyYAML raises for values that do not fit their explicit tag, such as `!!bool maybe`.
+_YAML_FAULTS = (TypeError, AttributeError, LookupError, ArithmeticError)
+_LARGEST = 1 << 63  # whole numbers from here on are no settings, and longer ones can be neither printed nor made floating
+_DEEPEST = 20  # levels of nesting in a free value
+
+
 class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key written twice, of which YAML would silently keep the last."""
+    """SafeLoader that refuses a key written twice, of which YAML would silently keep the last, and what could grow without end."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not used here", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        value = super().construct_yaml_int(node)
+        if abs(value) >= _LARGEST:
+            raise yaml.constructor.ConstructorError(None, None, "a whole number is too large", node.start_mark)
+        return value
 
 
 def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict:
@@ -64,6 +83,7 @@ def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> d
 
 
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
 
 
 def read(kind: type, values: object, where: str) -> Any:
@@ -94,7 +114,7 @@ def _convert(kind: Any, value: object, where: str) -> Any:
     """`value` as `kind`: a plain type, a dataclass, list[X], dict[str, X], tuple[X, ...], Literal or a union of these."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
-        return value
+        return _free(value, where)
     if origin in (typing.Union, types.UnionType):
         return _first_that_fits(arguments, value, where)
     if origin is typing.Literal:
@@ -114,9 +134,26 @@ def _convert(kind: Any, value: object, where: str) -> Any:
     return _plain(kind, value, where)
 
 
+def _free(value: object, where: str, depth: int = 0) -> object:
+    """A value of any kind that JSON can hold: it enters keys and command lines."""
+    if depth > _DEEPEST:
+        raise UserError(f"{where}: nested more than {_DEEPEST} levels deep")
+    if isinstance(value, (list, tuple)):
+        return [_free(entry, f"{where}[{place}]", depth + 1) for place, entry in enumerate(value)]
+    if isinstance(value, dict):
+        return {_plain(str, key, where): _free(entry, f"{where}: {key}", depth + 1) for key, entry in value.items()}
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, (int, float)):
+        return _plain(type(value), value, where)
+    raise UserError(f"{where}: a number, a text, true, false, a list or a mapping is needed, found {_shown(value)}")
+
+
 def _plain(kind: type, value: object, where: str) -> Any:
+    if isinstance(value, int) and abs(value) >= _LARGEST:
+        raise UserError(f"{where}: the number is too large")
     if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        if value != value or value in (float("inf"), float("-inf")):
+        if not math.isfinite(value):
             raise UserError(f"{where}: a finite number is needed, found {value}")
         return float(value)
     if kind in (float, int) and isinstance(value, str):
@@ -141,7 +178,7 @@ def _first_that_fits(kinds: tuple, value: object, where: str) -> Any:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = reprlib.repr(value)
     return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"
 
 

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from condense import runtime
-from condense.artifacts import append_line, canonical, read_header, read_json, read_tensors, whole, write_json, write_tensors
+from condense.artifacts import (
+    append_line,
+    canonical,
+    damaged,
+    digest,
+    read_header,
+    read_json,
+    read_tensors,
+    require_place,
+    whole,
+    write_json,
+    write_tensors,
+)
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
-from condense.recipes import Protocol, Recipe
+from condense.specs import Protocol, Recipe
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,7 @@ def pretrain_teacher(
     from condense.data.dataset import load
     from condense.teachers.pretrain import pretrain
 
+    require_place(out)
     threads = runtime.set_threads(machine.threads)
     with runtime.device(machine.device) as device:
         clock = runtime.Clock(device, threads)
@@ -59,23 +74,35 @@ class ShardJob:
     ipc: int
     seed: int
     key: str
-    classes: tuple[int, ...] | None = None  # None: all
+    classes: Sequence[int] | None = None  # None: all
     teacher: Path | None = None
     chunked: bool = True
 
 
 def condense_shard(out: Path, job: ShardJob, machine: Machine) -> None:
-    """Condenses (or selects) the classes of a shard and writes them to `out`, with `run.json` facts beside it."""
+    """Condenses (or selects) the classes of a shard and writes them to `out`, with `run.json` facts beside it.
+
+    Raises UserError if the recipe makes no set, or if it uses a teacher and none is given.
+    """
     from condense.data.dataset import load
     from condense.teachers.pretrain import load_teacher
 
+    if job.recipe.engine == "whole":
+        raise UserError(f"{job.recipe.name}: stands for the whole training set, which is evaluated but not condensed")
+    if job.recipe.teacher and job.teacher is None:
+        raise UserError(f"{job.recipe.name}: uses a pretrained classifier; make one with `condense teach` and give it as --teacher")
+    require_place(out)
     threads = runtime.set_threads(machine.threads)
     with runtime.device(machine.device) as device:
         clock = runtime.Clock(device, threads)
         images = load(job.data)
-        classes = job.classes or images.classes
+        for label in job.classes or ():
+            images.class_slice(label)  # raises for a class that is not there
+        classes = tuple(job.classes or images.classes)
         teacher = load_teacher(job.teacher, images, device) if job.teacher else None
-        checkpoint = Checkpoint.beside(out, canonical([job.key, classes]))
+        # Not the key alone: jobs that are called by hand may all have the same.
+        settings = [asdict(job.recipe), job.arch, job.options, job.ipc, job.seed, classes, images.data_sha256]
+        checkpoint = Checkpoint.beside(out, f"{job.key}-{digest(settings)}")
         outcome = _outcome(job, images, classes, teacher, checkpoint, device)
         _write_shard(out, job, images, classes, outcome)
         write_json(run_facts_path(out), clock.facts())
@@ -95,9 +122,7 @@ def _outcome(job: ShardJob, images: Any, classes: tuple[int, ...], teacher: Any,
 
         critic = clip_critic(images, device)
     names = {"arch": job.arch, "options": job.options, "ipc": job.ipc, "seed": job.seed}
-    return Matching(
-        job.recipe, images, classes, **names, device=device, critic=critic, checkpoint=checkpoint, chunked=job.chunked
-    ).run()
+    return Matching(job.recipe, images, classes, **names, device=device, critic=critic, checkpoint=checkpoint, chunked=job.chunked).run()
 
 
 def run_facts_path(out: Path) -> Path:
@@ -141,10 +166,10 @@ def gather(out: Path, shards: list[Path], data: Path) -> None:
 
     Raises UserError if the shards do not belong together or do not hold every class once.
     """
-    parts = [read_tensors(path, "shard") for path in shards]
-    parts.sort(key=lambda part: part[1]["classes"][0])
+    found = sorted(((*read_tensors(path, "shard"), path) for path in shards), key=lambda part: part[1]["classes"][0])
+    parts = [(tensors, header) for tensors, header, _ in found]
     first = parts[0][1]
-    for path, (_, header) in zip(shards, parts, strict=True):
+    for _, header, path in found:
         if header["key"] != first["key"]:
             raise UserError(f"{path}: belongs to the set {header['key']}, not to {first['key']}")
     classes = [label for _, header in parts for label in header["classes"]]
@@ -155,7 +180,7 @@ def gather(out: Path, shards: list[Path], data: Path) -> None:
     tensors = {name: np.concatenate([part[0][name] for part in parts]) for name in ("images", "labels")}
     folder = out.parent
     _write_history(folder / "history.jsonl", [header["history"] for _, header in parts])
-    write_json(folder / "run.json", _joined_facts([read_json(run_facts_path(path)) for path in shards]))
+    write_json(folder / "run.json", _joined_facts([_facts(run_facts_path(path)) for path in shards]))
     _draw(folder / "grid.png", tensors, header["class_names"], data)
     if "snapshot_steps" in first:
         joined = {"images": np.concatenate([part[0]["snapshots"] for part in parts], 1), "labels": tensors["labels"]}
@@ -169,6 +194,13 @@ def _write_history(path: Path, histories: list[list[dict[str, float]]]) -> None:
         draft.touch()
         for rows in zip(*histories, strict=True):
             append_line(draft, {name: rows[0][name] if name == "step" else sum(row[name] for row in rows) for name in rows[0]})
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    facts = read_json(path)
+    if not isinstance(facts, dict) or not all(isinstance(facts.get(name), (int, float)) for name in ("seconds", "peak_memory_bytes")):
+        raise damaged(path, "it lacks the seconds and the memory of a job")
+    return facts
 
 
 def _joined_facts(facts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -203,45 +235,69 @@ class EvaluationJob:
 
 
 def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
-    """Evaluates a set and writes its metrics to `out`. Raises UserError if it was made from other images than those tested."""
+    """Evaluates a set and writes its metrics to `out`.
+
+    Raises UserError if no network is asked for, or if the set was made from other images than those tested.
+    """
     from condense.data.dataset import load
 
+    if job.n_networks < 1:
+        raise UserError(f"--networks: at least 1 is needed, found {job.n_networks}")
+    if job.task == "snapshots" and job.synthetic is None:
+        raise UserError("--task snapshots: --synthetic must name the snapshots of a set")
+    require_place(out)
     threads = runtime.set_threads(machine.threads)
     with runtime.device(machine.device) as device:
         clock = runtime.Clock(device, threads)
         test = load(job.data / "test.safetensors")
-        checkpoint = Checkpoint.beside(out, job.key)
-        header, results = _accuracies(job, test, checkpoint, device)
+        header, sets = _training_sets(job, device)
+        settings = [asdict(job.protocol), job.arch, job.options, job.strategy, job.seed, header["content_sha256"]]
+        checkpoint = Checkpoint.beside(out, f"{job.key}-{digest(settings)}")
+        results = _accuracies(job, sets, test, checkpoint, device)
         write_json(out, _metrics(job, test, header, results) | {"run": clock.facts()})
         checkpoint.remove()
 
 
-def _accuracies(job: EvaluationJob, test: Any, checkpoint: Checkpoint, device: Any) -> tuple[dict, dict[int, list[float]]]:
-    """The header of what was evaluated, and the accuracies by step (0 for the set itself)."""
+def _training_sets(job: EvaluationJob, device: Any) -> tuple[dict[str, Any], dict[int, Callable[[], Any]]]:
+    """The header of what is evaluated, and what makes the training sets by step (0 for the set itself)."""
     import torch
 
     from condense.data.dataset import load, normalise
-    from condense.evaluate.protocols import evaluate
     from condense.training.loop import pixel_set, tensor_set
 
-    settings = {name: getattr(job, name) for name in ("arch", "options", "strategy", "n_networks", "seed")}
     if job.synthetic is None:
         train = load(job.data / "train.safetensors")
         header = {"dataset": train.dataset, "arch": "none", "ipc": "full"}
         header |= {"data_sha256": train.data_sha256, "content_sha256": train.data_sha256}
-        return header, {0: evaluate(pixel_set(train, device), test, job.protocol, **settings, checkpoint=checkpoint, device=device)}
+        return header, {0: lambda: pixel_set(train, device)}
     tensors, header = read_tensors(job.synthetic, "synthetic" if job.task == "condense" else "snapshots")
     expected = read_header(job.data / "train.safetensors", "dataset")["data_sha256"]
     if header["data_sha256"] != expected:
         raise UserError(f"{job.synthetic}: was made from other images than those in {job.data}; delete it and run the same command again")
     labels = torch.from_numpy(tensors["labels"]).to(device)
-    sets = {0: tensors["images"]} if job.task == "condense" else dict(zip(header["snapshot_steps"], tensors["images"], strict=True))
-    results = {}
-    for step, pixels in sets.items():
-        images = normalise(torch.from_numpy(pixels), header["mean"], header["std"]).to(device)
-        at_step = checkpoint if job.task == "condense" else checkpoint.part(step)
-        results[step] = evaluate(tensor_set(images, labels), test, job.protocol, **settings, checkpoint=at_step, device=device)
-    return header, results
+
+    def ready(pixels: np.ndarray) -> Any:
+        return tensor_set(normalise(torch.from_numpy(pixels), header["mean"], header["std"]).to(device), labels)
+
+    if job.task == "condense":
+        return header, {0: lambda: ready(tensors["images"])}
+    return header, {step: partial(ready, pixels) for step, pixels in zip(header["snapshot_steps"], tensors["images"], strict=True)}
+
+
+def _accuracies(job: EvaluationJob, sets: dict[int, Callable[[], Any]], test: Any, checkpoint: Checkpoint, device: Any) -> dict:
+    """Step -> the accuracies of all networks, from the last checkpoint if there is one."""
+    from condense.evaluate.protocols import evaluate
+
+    settings = {name: getattr(job, name) for name in ("arch", "options", "strategy", "n_networks", "seed")}
+    found = checkpoint.load()
+    results = {int(step): values for step, values in found[1]["results"].items()} if found else {}
+    for step in [step for step in sets if step not in results]:
+        part = checkpoint.part(step)
+        results[step] = evaluate(sets[step](), test, job.protocol, **settings, checkpoint=part, device=device)
+        part.remove()
+        if checkpoint.due() and len(results) < len(sets):
+            checkpoint.save({}, {"results": results})
+    return results
 
 
 def _metrics(job: EvaluationJob, test: Any, header: dict[str, Any], results: dict[int, list[float]]) -> dict[str, Any]:

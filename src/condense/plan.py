@@ -17,12 +17,13 @@ from condense.artifacts import digest
 from condense.config import UserError, merged, read, unknown
 from condense.data.spec import DatasetSpec, load_spec
 from condense.numerics import NUMERICS
-from condense.recipes import Protocol, Recipe, Scale
+from condense.specs import Protocol, Recipe, Scale
 
 RESULTS = PurePosixPath("results")
 # Batch statistics tie the classes of a batch together: with these networks a set is condensed in one shard.
 BATCH_NORM_ARCHITECTURES = frozenset(
-    "convnet_bn alexnet_bn vgg11_bn vgg13 vgg16 vgg19 resnet18_bn resnet18_ap_bn wrn_16_2 mobilenet_v2 shufflenet_v2_x0_5".split()
+    "convnet_bn alexnet_bn vgg11_bn resnet18_bn resnet18_ap_bn wrn_16_2 wrn_40_2 mobilenet_v2 shufflenet_v2_x0_5 tv_densenet121"
+    " tv_efficientnet_b0 tv_mobilenet_v2 tv_resnet18 tv_resnet50 tv_resnet101 tv_shufflenet_v2_x0_5".split()
 )
 
 

@@ -1,256 +1,18 @@
-"""What the YAML files under `params/` may say: recipes, protocols, scales, table and figure specs.
+"""Reading the YAML files under `params/`, and resolving a recipe for one cell.
 
-Floor 0. Names that become functions elsewhere (terms, selections, inits) are listed here, so that a misspelt one is
-refused before any job starts; a test compares these lists with the registries of the floors above.
+Floor 0. Later wins: defaults < recipe < its overrides in file order < scale < cell.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from condense.config import UserError, load_yaml, merged, read, unknown
-
-TERMS = ("mean", "energy_distance", "diversity", "classifier_critic", "prediction_kl", "clip_critic")
-TEACHER_TERMS = ("classifier_critic", "prediction_kl")  # these ask for a classifier pretrained on the whole training set
-SELECTIONS = ("random", "herding", "k_center", "forgetting")
-AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
-
-
-def groups_of(strategy: str) -> list[str]:
-    """The operation groups of a siamese strategy: 'color_crop' -> ['color', 'crop']; 'none' and '' -> []."""
-    return [] if strategy in ("none", "") else strategy.split("_")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a method, protocol or number comes from."""
-
-    paper: str
-    equation: str = ""
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Weight:
-    """A weight that changes over the steps; `start` is its value at step 0."""
-
-    schedule: Literal["linear_decay"]
-    start: float = 1.0
-
-
-@dataclass(frozen=True)
-class Term:
-    """One term of an objective. `sees` says whether it is shown the synthetic images plain or after the siamese augmentation."""
-
-    name: Literal[TERMS]  # type: ignore[valid-type]
-    of: Literal["embedding", "logits"] = "embedding"
-    weight: float | Weight = 1.0
-    sees: Literal["plain", "augmented"] = "augmented"
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """`lr` is per step; for images in units of normalised pixels. `weight_decay` is the L2 penalty added to the gradient."""
-
-    lr: float
-    name: Literal["sgd"] = "sgd"
-    momentum: float = 0.5
-    weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.lr <= 0 or not 0 <= self.momentum < 1 or self.weight_decay < 0:
-            raise UserError("optimizer: lr must be above 0, momentum in [0, 1), weight_decay not negative")
-
-
-@dataclass(frozen=True)
-class Networks:
-    """Where the embedding networks come from: `random` draws a freshly initialised one for every step."""
-
-    kind: Literal["random"] = "random"
-
-
-@dataclass(frozen=True)
-class Augment:
-    """`siamese`: operation groups of the differentiable siamese augmentation, joined by '_', or 'none'."""
-
-    siamese: str = "color_crop_cutout_flip_scale_rotate"
-
-    def __post_init__(self) -> None:
-        for group in groups_of(self.siamese):
-            if group not in AUGMENTATIONS:
-                raise unknown("operation", group, AUGMENTATIONS, "augment: siamese")
-
-
-@dataclass(frozen=True)
-class TeacherNeed:
-    """The pretrained classifier a recipe uses: its training protocol, and its architecture if not the condensing one."""
-
-    protocol: str
-    arch: str | None = None
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to condense. See `params/methods/`; `resolve` lays overrides, scale and cell over it."""
-
-    name: str
-    title: str
-    source: Source
-    engine: Literal["matching", "select", "whole"]
-    revision: int = 1
-    discrepancy: Literal["generalization", "value", "parameter", "distribution", "selection", "none"] = "none"
-    space: Literal["data", "model", "none"] = "data"
-    tricks: list[str] = field(default_factory=list)
-    init: Literal["real", "noise"] = "real"
-    networks: Networks = Networks()
-    augment: Augment = Augment()
-    terms: list[Term] = field(default_factory=list)
-    optimizer: Optimizer = Optimizer(lr=1.0)
-    steps: int = 20000
-    batch_real: int = 256
-    labels: Literal["hard"] = "hard"
-    precision: Literal["fp32"] = "fp32"
-    couples: list[Literal["classes"]] = field(default_factory=list)
-    selection: Literal[SELECTIONS] | None = None  # type: ignore[valid-type]
-    teacher: TeacherNeed | None = None
-    requires: Literal["clip"] | None = None
-    snapshots: int = 0  # also keep the set every so many steps, for curves over the steps; 0 keeps none
-    evaluation: dict[str, Any] = field(default_factory=dict)  # changes to the evaluation protocol
-    overrides: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.engine == "matching" and not self.terms:
-            raise UserError("terms: a matching recipe needs at least one")
-        if (self.engine == "select") != (self.selection is not None):
-            raise UserError("selection: to be given exactly for 'engine: select'")
-        needs = self.engine == "matching" and any(term.name in TEACHER_TERMS for term in self.terms)
-        needs = needs or self.selection in ("herding", "k_center", "forgetting")
-        if needs != (self.teacher is not None):
-            raise UserError(f"teacher: {'is needed by its terms or selection' if needs else 'nothing in this recipe uses it'}")
-        for name, value, least in (("steps", self.steps, 1), ("batch_real", self.batch_real, 1), ("snapshots", self.snapshots, 0)):
-            if value < least:
-                raise UserError(f"{name}: must be at least {least}, found {value}")
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Learning rate over epochs. `dc`: the rate drops by `factor`, and momentum restarts, after epoch N/2 + 1 of 0..N.
-
-    `step`: times `factor` at each fraction of the epochs in `at`. `constant`: unchanged.
-    """
-
-    kind: Literal["dc", "step", "constant"]
-    at: list[float] = field(default_factory=list)
-    factor: float = 0.1
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How a network is trained and judged. See `params/protocols/`."""
-
-    name: str
-    title: str
-    source: Source
-    epochs: int
-    batch: int
-    optimizer: Optimizer
-    schedule: Schedule
-    augment: Literal["dataset", "none"] = "dataset"
-    least_updates: int = 0  # on a small set the epochs are raised until there are so many updates
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch < 1 or self.least_updates < 0:
-            raise UserError("epochs and batch must be at least 1, least_updates not negative")
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What one job of a stage asks for: threads, GPUs, memory in MB, run time in minutes."""
-
-    threads: int = 1
-    gpu: int = 0
-    mem_mb: int = 3000
-    runtime: int = 60
-
-
-@dataclass(frozen=True)
-class TableLimits:
-    """What a scale runs of one table or figure; an empty key means the scale's own value."""
-
-    ipc: list[int] | None = None
-    n_sets: int | None = None
-    n_networks: int | None = None
-    changes: dict[str, Any] = field(default_factory=dict)
-    run: bool = True
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How much of the papers' work is done: on which data, with how many steps, epochs, sets and networks."""
-
-    name: str
-    title: str
-    n_sets: int
-    n_networks: int
-    datasets: dict[str, list[str]]  # the papers' dataset -> the datasets its rows are run on here
-    ipc: list[int] | None = None
-    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)  # by engine or method; the engine's come first
-    protocols: dict[str, dict[str, Any]] = field(default_factory=dict)
-    whole: dict[str, Any] = field(default_factory=dict)  # changes to the protocol for training on the whole set
-    architectures: dict[str, dict[str, Any]] = field(default_factory=dict)
-    tables: dict[str, TableLimits] = field(default_factory=dict)  # "paper/table"; others run unless `only_tables`
-    only_tables: bool = False
-    methods: list[str] | None = None
-    classes_per_job: int | None = None
-    classes_per_job_of: dict[str, int] = field(default_factory=dict)  # by method, where it differs
-    resources: dict[str, Resources] = field(default_factory=dict)
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class TableSpec:
-    """A table of a paper: which published rows it shows and how their settings change a recipe."""
-
-    kind: Literal["table"]
-    paper: str
-    table: str
-    title: str
-    protocol: str = "dc"
-    settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # published `setting` -> change of the recipe
-    note: str = ""
-
-    @property
-    def name(self) -> str:
-        return f"table{self.table}"
-
-
-@dataclass(frozen=True)
-class FigureSpec:
-    """A figure of a paper, drawn from the cells of `methods` x `ipc` on the papers' `dataset`."""
-
-    kind: Literal["figure"]
-    paper: str
-    figure: str
-    title: str
-    draw: Literal["accuracy_by_ipc", "accuracy_by_step", "embedding_map", "images"]
-    dataset: str
-    methods: list[str]
-    ipc: list[int]
-    train_arch: str = "convnet"
-    eval_arch: str = "convnet"
-    protocol: str = "dc"
-    changes: dict[str, Any] = field(default_factory=dict)
-    classes: list[int] = field(default_factory=list)  # classes shown by an embedding map
-    feature_arch: str | None = None  # the network trained on the real set whose features an embedding map shows
-    note: str = ""
-
-    @property
-    def name(self) -> str:
-        return f"figure{self.figure}"
+from condense.specs import ENGINES, STAGES, FigureSpec, Protocol, Recipe, Scale, TableSpec, groups_of
 
 
 def params_folder() -> Path:
@@ -298,8 +60,22 @@ def protocol(name: str) -> Protocol:
 
 @cache
 def scale(name: str) -> Scale:
-    """The scale `params/scales/{name}.yaml`."""
-    return _load("scales", name, Scale, "scale")
+    """The scale `params/scales/{name}.yaml`. Raises UserError also for a name in it that nothing has: it would change nothing."""
+    value = _load("scales", name, Scale, "scale")
+    methods = names_in("methods")
+    named = {
+        "recipes": ("method or engine", value.recipes, [*ENGINES, *methods]),
+        "protocols": ("protocol", value.protocols, names_in("protocols")),
+        "methods": ("method", value.methods or (), methods),
+        "classes_per_job_of": ("method", value.classes_per_job_of, methods),
+        "resources": ("stage", value.resources, STAGES),
+        "datasets": ("dataset", [entry for entries in value.datasets.values() for entry in entries], names_in("datasets")),
+    }
+    for key, (what, names, known) in named.items():
+        for entry in names:
+            if entry not in known:
+                raise unknown(what, entry, known, f"{params_folder() / 'scales' / name}.yaml: {key}")
+    return value
 
 
 @cache

@@ -109,10 +109,11 @@ def code_version() -> str:
     """The version of this code: that of git where it runs from a checkout, with '+' for uncommitted changes, else the package's."""
     folder = Path(__file__).resolve().parents[2]
     if (folder / ".git").exists():
-        git = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"]
-        found = subprocess.run(git, capture_output=True, text=True, check=False)
+        git = ["git", "-C", str(folder)]
+        found = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=False)
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "src", "params", "workflow", "Snakefile"], check=False)
         if found.returncode == 0:
-            return found.stdout.strip()
+            return found.stdout.strip() + ("+" if changed.returncode else "")
     return metadata.version("condense")
 
 

@@ -17,7 +17,7 @@ from condense import plan, recipes
 from condense.artifacts import read_json, write_json
 from condense.config import UserError, unknown
 from condense.plan import MetricsCell, SyntheticCell, TeacherCell
-from condense.recipes import FigureSpec, TableLimits, TableSpec
+from condense.specs import FigureSpec, TableLimits, TableSpec
 
 CLIP_WEIGHTS = "CONDENSE_CLIP"  # environment variable: the file with the weights of the CLIP critic
 
@@ -72,7 +72,7 @@ def published_rows() -> list[dict[str, str]]:
 
 
 @cache
-def _aliases() -> dict[tuple[str, str, str], str]:
+def aliases() -> dict[tuple[str, str, str], str]:
     with open(recipes.params_folder() / "published" / "aliases.csv", encoding="utf-8", newline="") as file:
         return {(row["paper"], row["table"], row["name"]): row["alias_of"] for row in csv.DictReader(file)}
 
@@ -133,7 +133,7 @@ class Plan:
         return ""
 
     def _row(self, name: str, spec: TableSpec, row: dict[str, str]) -> Row:
-        method = _aliases().get((spec.paper, spec.table, row["method"]), row["method"])
+        method = aliases().get((spec.paper, spec.table, row["method"]), row["method"])
         reason = self._absent(method)
         if reason:
             return Row(row, (), reason)
@@ -217,6 +217,12 @@ class Plan:
         """Key -> cell, of all prepared datasets of the scale."""
         cells = [cell.synthetic.data for cell in self.metrics.values()] + [cell.data for cell in self.synthetic.values()]
         return {cell.key: cell for cell in cells}
+
+    def keepable(self, few: bool = False) -> list[str]:
+        """Paths of the results worth keeping: all metrics, sets and small prepared data; `few` leaves out most sets and all data."""
+        sets = [cell for cell in self.synthetic.values() if not few or (cell.seed == 0 and cell.ipc in (1, 10))]
+        data = [] if few else [cell.train for cell in self.data.values()]
+        return [*self.metrics, *(cell.path for cell in sets), *data]
 
     def shards(self, cell: SyntheticCell) -> list[str]:
         """The class ranges that `cell` is condensed in at this scale."""

@@ -12,7 +12,8 @@ from snakemake.exceptions import WorkflowError
 
 from condense.artifacts import canonical
 from condense.config import UserError
-from condense import recipes
+from condense import specs
+from condense.store import kept_path
 from condense.tableplan import Plan, refresh_manifests
 
 SCALE = config.get("scale", "quick")
@@ -57,9 +58,14 @@ def unless_made(output, inputs):
     return [] if Path(output).exists() else inputs
 
 
+def kept(output):
+    """The kept copy of a result (see `dvc pull`) as the input of the rule that takes it; none is needed once it is there."""
+    return unless_made(output, kept_path(output))
+
+
 def need(stage, name):
     """A resource of a stage as the scale states it; memory and run time grow with every attempt."""
-    resources = PLAN.scale.resources.get(stage, recipes.Resources())
+    resources = PLAN.scale.resources.get(stage, specs.Resources())
     value = getattr(resources, name)
     if name in ("mem_mb", "runtime"):
         return lambda wildcards, attempt: value * attempt

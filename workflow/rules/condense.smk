@@ -14,8 +14,8 @@ rule synthesize:
     input:
         shard_inputs,
     output:
-        shard="results/shards/{dataset}/{method}/{arch}/ipc{ipc}/seed{seed}-{key}/classes{shard}.safetensors",
-        facts="results/shards/{dataset}/{method}/{arch}/ipc{ipc}/seed{seed}-{key}/classes{shard}.run.json",
+        shard=temp("results/shards/{dataset}/{method}/{arch}/ipc{ipc}/seed{seed}-{key}/classes{shard}.safetensors"),
+        facts=temp("results/shards/{dataset}/{method}/{arch}/ipc{ipc}/seed{seed}-{key}/classes{shard}.run.json"),
     params:
         # What this cell depends on and nothing else: its hash is in the {key} of the path.
         recipe=lambda w: canonical(asdict(cell_of(SETS, w.key).recipe)),
@@ -58,3 +58,18 @@ rule gather:
         runtime=need("report", "runtime"),
     shell:
         "condense gather --shards {params.shards:q} --data {params.data:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule take_set:
+    """One synthetic set that was kept earlier, taken over after its check instead of being condensed again."""
+    input:
+        lambda w: kept(cell_of(SETS, w.key).path),
+    output:
+        "results/synthetic/{dataset}/{method}/{arch}/ipc{ipc}/seed{seed}-{key}/synthetic.safetensors",
+    log: "results/logs/take/{dataset}-{method}-{arch}-ipc{ipc}-seed{seed}-{key}.log",
+    threads: 1
+    shell:
+        "condense take {output:q} > {log:q} 2>&1"
+
+
+ruleorder: take_set > gather

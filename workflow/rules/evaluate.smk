@@ -41,3 +41,18 @@ rule evaluate:
         " --arch {wildcards.eval_arch} --options {params.cell.options:q} --protocol {params.settings:q}"
         " --strategy {params.strategy} --networks {params.cell.n_networks} --seed {wildcards.seed}"
         " --key {wildcards.ekey} --device auto --threads {threads} --out {output:q} > {log:q} 2>&1"
+
+
+rule take_metrics:
+    """Metrics that were kept earlier, taken over after their check."""
+    input:
+        lambda w: kept(cell_of(LATER, w.ekey).path),
+    output:
+        f"results/metrics/{{task}}/{PLACE}.json",
+    log: f"results/logs/take/{{task}}/{PLACE.replace('/', '-')}.log",
+    threads: 1
+    shell:
+        "condense take {output:q} > {log:q} 2>&1"
+
+
+ruleorder: take_metrics > evaluate

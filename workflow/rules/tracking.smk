@@ -16,3 +16,16 @@ rule track:
         runtime=need("report", "runtime"),
     shell:
         "condense track --results results --store {params.store:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule summary:
+    """The measured accuracies of all tables in one small file, which DVC shows and compares and git keeps."""
+    input:
+        TABLES,
+    output:
+        json="results/summary/accuracy.json",
+        csv="results/summary/accuracy.csv",
+    log: "results/logs/summary.log",
+    threads: 1
+    shell:
+        "condense summary --tables {input:q} --out {output.json:q} > {log:q} 2>&1"

@@ -21,7 +21,7 @@ from condense.data.dataset import Images
 from condense.engines.terms import TERMS, weight_at
 from condense.engines.views import Views
 from condense.progress import Progress
-from condense.recipes import Recipe
+from condense.specs import Recipe
 from condense.training.optimizers import SGD
 
 _DIVERGED = 1e4  # normalised pixels beyond this are no images any more
@@ -35,6 +35,20 @@ class Outcome:
     images: Tensor
     history: list[dict[str, float]] = field(default_factory=list)
     snapshots: dict[int, Tensor] = field(default_factory=dict)
+
+
+def _check(recipe: Recipe, data: Images, classes: tuple[int, ...], ipc: int) -> None:
+    held = [data.class_slice(label) for label in classes]
+    smallest = min(part.stop - part.start for part in held)
+    if ipc > smallest:
+        raise UserError(f"{data.dataset}: ipc {ipc} asked for, but a class has only {smallest} images")
+    if ipc < 1:
+        raise UserError(f"{data.dataset}: ipc {ipc} asked for; at least 1 image per class is needed")
+    if ipc > recipe.batch_real and any(term.name == "prediction_kl" for term in recipe.terms):
+        raise UserError(
+            f"{recipe.name}: 'prediction_kl' pairs every synthetic image with a real one, but ipc is {ipc} and batch_real only"
+            f" {recipe.batch_real}: raise batch_real to at least {ipc} in the recipe or the scale"
+        )
 
 
 def initial_images(data: Images, classes: tuple[int, ...], ipc: int, kind: str, seed: int) -> Tensor:
@@ -90,9 +104,7 @@ class Matching:
         checkpoint: Checkpoint,
         chunked: bool = True,
     ):
-        smallest = min(data.counts[data.classes.index(label)] for label in classes)
-        if ipc > smallest:
-            raise UserError(f"{data.dataset}: ipc {ipc} asked for, but a class has only {smallest} images")
+        _check(recipe, data, classes, ipc)
         self.recipe, self.data, self.classes, self.seed, self.device = recipe, data, classes, seed, device
         self.critic, self.checkpoint, self.chunked = critic, checkpoint, chunked
         with torch.random.fork_rng(devices=[]):  # what is drawn here is replaced at every step
@@ -132,9 +144,7 @@ class Matching:
         models.reinitialise(self.network, seeds.stream(self.seed, "network", step))
         strategy, size = self.recipe.augment.siamese, self.data.size
         draws = [siamese.draw(strategy, size, seeds.generator(self.seed, "augment", label, step)) for label in self.classes]
-        views = Views(
-            self.batches.at(step), self.images, self.batches.mask, self.labels, draws, self.network, self.critic, self.chunked
-        )
+        views = Views(self.batches.at(step), self.images, self.batches.mask, self.labels, draws, self.network, self.critic, self.chunked)
         total, values = 0.0, []
         for term in self.recipe.terms:
             weight = weight_at(term.weight, step, self.recipe.steps)

@@ -9,8 +9,8 @@ from condense import seeds
 from condense.config import UserError
 from condense.data.dataset import Images
 from condense.engines.matching import Outcome
-from condense.recipes import Recipe
 from condense.select import coreset
+from condense.specs import Recipe
 
 
 @torch.inference_mode()

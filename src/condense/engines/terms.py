@@ -10,9 +10,9 @@ from condense.config import unknown
 from condense.discrepancy.energy import diversity, energy_distance
 from condense.discrepancy.mean import mean_discrepancy
 from condense.engines.views import Views
-from condense.recipes import Term, Weight
 from condense.regularizers.critic import classifier_critic, prediction_kl
 from condense.regularizers.schedules import linear_decay
+from condense.specs import Term, Weight
 
 
 def _mean(views: Views, term: Term) -> Tensor:

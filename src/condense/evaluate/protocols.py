@@ -16,7 +16,7 @@ from condense import models, seeds
 from condense.checkpoints import Checkpoint
 from condense.data.dataset import Images
 from condense.progress import Progress
-from condense.recipes import Protocol
+from condense.specs import Protocol
 from condense.training.loop import TrainingSet, accuracy, number_of_epochs, pixel_set, train
 
 

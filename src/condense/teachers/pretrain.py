@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from condense import models, seeds
-from condense.artifacts import read_tensors, write_tensors
+from condense.artifacts import digest, read_tensors, write_tensors
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import Images
 from condense.progress import Progress
-from condense.recipes import Protocol
+from condense.specs import Protocol
 from condense.training.loop import accuracy, number_of_epochs, pixel_set, train
 
 
@@ -50,7 +51,9 @@ def pretrain(
     network = models.build(arch, channels=data.channels, size=data.size, classes=len(data.counts), **options)
     models.reinitialise(network, seeds.stream(seed, "teacher"))
     network.to(device)
-    checkpoint, events, images = Checkpoint.beside(path, key), ForgettingEvents(data.labels), pixel_set(data, device)
+    settings = [asdict(protocol), arch, options, strategy, seed, data.data_sha256]  # by hand, other settings may have the same key
+    checkpoint = Checkpoint.beside(path, f"{key}-{digest(settings)}")
+    events, images = ForgettingEvents(data.labels), pixel_set(data, device)
     bar = Progress(f"{arch} on {data.dataset} by '{protocol.name}'", number_of_epochs(protocol, len(images)), "epoch")
     streams = {"strategy": strategy, "seed": seed, "name": ("teacher",)}
     train(network, images, protocol, **streams, checkpoint=checkpoint, watch=events, progress=bar.update)

@@ -17,7 +17,7 @@ from condense.augment import siamese
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import Images
-from condense.recipes import Protocol
+from condense.specs import Protocol
 from condense.training.optimizers import SGD
 
 Fetch = Callable[[Tensor], Tensor]
@@ -71,7 +71,8 @@ def _drops_after(protocol: Protocol, images: int) -> list[int]:
     epochs = _epochs(protocol, images)
     if protocol.schedule.kind == "dc":
         return [epochs // 2 + 1]
-    return [round(part * epochs) - 1 for part in protocol.schedule.at] if protocol.schedule.kind == "step" else []
+    # At least one epoch is run at the full rate.
+    return [max(round(part * epochs), 1) - 1 for part in protocol.schedule.at] if protocol.schedule.kind == "step" else []
 
 
 def train(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from condense.recipes import Optimizer
+from condense.specs import Optimizer
 
 
 class SGD:

@@ -1,0 +1,175 @@
+"""Figures of accuracy: against images per class, against steps, and the summary that opens the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from condense import tableplan
+from condense.config import UserError
+from condense.report import names, style
+from condense.report.measured import Measured, measure_cells, measure_steps
+from condense.report.records import Record, records
+from condense.specs import FigureSpec
+from condense.tableplan import Curve, FigurePlan, Plan
+
+CsvRow = dict[str, str]
+
+
+def _panels(figure: FigurePlan) -> dict[str, dict[str, list[Curve]]]:
+    """dataset -> method -> curves by growing ipc."""
+    panels: dict[str, dict[str, list[Curve]]] = {}
+    for curve in sorted(figure.curves, key=lambda curve: curve.ipc):
+        panels.setdefault(curve.dataset, {}).setdefault(curve.method, []).append(curve)
+    order = {method: place for place, method in enumerate(figure.spec.methods)}
+    return {dataset: dict(sorted(lines.items(), key=lambda line: order[line[0]])) for dataset, lines in panels.items()}
+
+
+def _frame(plt: Any, count: int) -> tuple[Any, list[Any]]:
+    picture, axes = plt.subplots(1, count, figsize=(7.4 * count, 4.6), squeeze=False)
+    return picture, list(axes[0])
+
+
+def _band(axis: Any, x: list[int], found: list[Measured], method: str) -> None:
+    look = style.look(method)
+    axis.plot(x, [number.mean for number in found], label=names.method(method), markeredgecolor="white", markeredgewidth=0.8, **look)
+    lower, upper = ([number.mean + sign * number.std for number in found] for sign in (-1, 1))
+    axis.fill_between(x, lower, upper, color=look["color"], alpha=0.16, linewidth=0)
+
+
+def title_of(scale: Plan, spec: FigureSpec, dataset: str) -> str:
+    """What a panel's numbers were measured on: dataset and scale, and what the dataset stands in for."""
+    stands = "" if dataset == spec.dataset else f"\nstanding in for {names.dataset(spec.dataset)}"
+    return f"{names.dataset(dataset)[:1].upper()}{names.dataset(dataset)[1:]} (scale {scale.scale.name}){stands}"
+
+
+def _row(scale: Plan, curve: Curve, step: str, found: Measured) -> CsvRow:
+    place = {"dataset": curve.dataset, "method": curve.method, "ipc": str(curve.ipc), "step": step}
+    numbers = {"mean": f"{found.mean:.2f}", "std": f"{found.std:.2f}", "n_sets": str(found.n_sets), "n_networks": str(found.n_networks)}
+    return place | numbers | {"scale": scale.scale.name, "source": "measured"}
+
+
+def accuracy_by_ipc(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
+    """Curves with bands of one standard deviation; the paper's printed numbers where its own dataset is shown."""
+    panels, drawn, notes = _panels(figure), [], ["Bands: one standard deviation."]
+    picture, axes = _frame(plt, len(panels))
+    for axis, (dataset, lines) in zip(axes, panels.items(), strict=True):
+        for method, curves in lines.items():
+            found = [measure_cells(curve.cells) for curve in curves]
+            _band(axis, [curve.ipc for curve in curves], found, method)
+            drawn += [_row(scale, curve, "", number) for curve, number in zip(curves, found, strict=True)]
+        if dataset == figure.spec.dataset:
+            printed = _printed(figure.spec, list(lines))
+            for row in printed:
+                axis.plot(int(row["ipc"]), float(row["mean"]), linestyle="none", fillstyle="none", **style.look(row["method"]))
+            drawn += printed
+            notes += ["Hollow marks: numbers printed in the paper's tables."] if printed else []
+        ticks = sorted({curve.ipc for curves in lines.values() for curve in curves})
+        if ticks[-1] >= 20 * ticks[0] and len(ticks) <= 6:  # more would print over each other at the right
+            axis.set_xscale("log")
+        axis.set_xticks(ticks, [str(tick) for tick in ticks])
+        axis.minorticks_off()
+        _finish(axis, title_of(scale, figure.spec, dataset), "images per class")
+    return picture, drawn, notes
+
+
+def _printed(spec: FigureSpec, methods: list[str]) -> list[CsvRow]:
+    """Numbers of the paper's tables that belong to the curves of `methods`; a number printed differently in two tables stands twice."""
+    rows: dict[tuple[str, str, str], CsvRow] = {}
+    wanted = {"paper": spec.paper, "dataset": spec.dataset, "eval_arch": spec.eval_arch, "metric": "test_accuracy"}
+    for row in tableplan.published_rows():
+        method = tableplan.aliases().get((row["paper"], row["table"], row["method"]), row["method"])
+        plain = not row["setting"] or row["setting"].startswith("match=")  # other settings are no point of these curves
+        inside = method in methods and row["ipc"].isdigit() and int(row["ipc"]) in spec.ipc
+        if plain and inside and row["value"] and all(row[key] == value for key, value in wanted.items()):
+            place = {"dataset": spec.dataset, "method": method, "ipc": row["ipc"], "step": "", "mean": row["value"], "std": row["std"]}
+            origin = {"n_sets": "", "n_networks": "", "scale": "", "source": f"published, table {row['table']}"}
+            rows.setdefault((method, row["ipc"], row["value"]), place | origin)
+    return list(rows.values())
+
+
+def accuracy_by_step(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
+    """Accuracy of the sets kept during condensation."""
+    panels, drawn = _panels(figure), []
+    picture, axes = _frame(plt, len(panels))
+    for axis, (dataset, lines) in zip(axes, panels.items(), strict=True):
+        for method, curves in lines.items():
+            for curve in curves:
+                steps, found = measure_steps(curve.cells)
+                _band(axis, steps, found, method)
+                drawn += [_row(scale, curve, str(step), number) for step, number in zip(steps, found, strict=True)]
+        ipcs = ", ".join(str(ipc) for ipc in dict.fromkeys(curve.ipc for curves in lines.values() for curve in curves))
+        axis.set_xlim(left=0)
+        _finish(axis, title_of(scale, figure.spec, dataset) + f", {ipcs} images per class", "steps of condensation")
+    return picture, drawn, ["Bands: one standard deviation."]
+
+
+def _finish(axis: Any, title: str, x: str) -> None:
+    axis.set_title(title)
+    axis.set_xlabel(x)
+    axis.set_ylabel("test accuracy (%)")
+    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+
+
+def summary(scale: Plan) -> tuple[bytes, str] | None:
+    """The report's first picture as SVG, and its caption: measured accuracy of each method, by images per class.
+
+    Taken from the table with most measured methods, those with random selection first. None if no table has a measured number.
+    """
+    found = {name: _comparable(records(scale, name)) for name in scale.tables}
+    found = {name: rows for name, rows in found.items() if rows}
+    if not found:
+        return None
+    name = max(found, key=lambda name: _weight(found[name]))
+    with style.style() as plt:
+        picture, axis = plt.subplots(figsize=(8.6, 4.4))
+        _bars(axis, found[name])
+        dataset = names.dataset(found[name][0].values["dataset"])
+        axis.set_title(f"Measured on {dataset} (scale {scale.scale.name})", pad=14)
+        content = style.svg_bytes(picture)
+    spread = "lines: one standard deviation; dashed: trained on the whole training set"
+    return content, f"Test accuracy on {dataset} of networks trained on each small set ({name.replace('/', ', ')}; {spread})."
+
+
+def _weight(rows: list[Record]) -> tuple[bool, int, int]:
+    methods = {row.values["method"] for row in rows}
+    return "random" in methods, len(methods), len(rows)
+
+
+def _comparable(found: list[Record]) -> list[Record]:
+    """Measured rows of one dataset and one setting a method, here and not elsewhere; [] if the table compares architectures."""
+    rows = [record for record in found if record.was_measured and record.origin != "elsewhere"]
+    rows = [record for record in rows if record.values["dataset"] == rows[0].values["dataset"]]
+    places = {(row.values["method"], row.values["ipc"]) for row in rows}
+    return rows if len(places) == len(rows) and any(row.values["ipc"] != "full" for row in rows) else []
+
+
+def _bars(axis: Any, rows: list[Record]) -> None:
+    small = [row.values for row in rows if row.values["ipc"] != "full"]
+    ipcs = sorted({int(row["ipc"]) for row in small})
+    methods = list(dict.fromkeys(row["method"] for row in small))
+    width = 0.84 / len(methods)
+    for place, method in enumerate(methods):
+        mine = {int(row["ipc"]): row for row in small if row["method"] == method}
+        at = [ipcs.index(ipc) + (place - (len(methods) - 1) / 2) * width for ipc in mine]
+        means, stds = ([float(row[key] or 0) for row in mine.values()] for key in ("measured", "measured_std"))
+        axis.bar(at, means, width * 0.9, color=style.look(method)["color"], label=names.method(method))
+        axis.errorbar(at, means, stds, fmt="none", ecolor=style.INK, elinewidth=1.2)
+        for x, mean, std in zip(at, means, stds, strict=True):
+            label = axis.text(x, mean + std + 1.5, f"{mean:.0f}", ha="center", va="bottom", fontsize=9.5, zorder=4)
+            label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})  # keeps the dashed line off the number
+    for row in (row.values for row in rows if row.values["ipc"] == "full"):
+        axis.axhline(float(row["measured"]), color=style.INK, linestyle="--", linewidth=1.2, label=names.method(row["method"]))
+    axis.set_xticks(range(len(ipcs)), [f"{ipc} image{'s' * (ipc != 1)} per class" for ipc in ipcs])
+    axis.set_ylim(0, 109)
+    axis.set_yticks(range(0, 101, 20))
+    axis.grid(axis="x", visible=False)
+    axis.set_ylabel("test accuracy (%)")
+    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+
+
+def curves_needed(figure: FigurePlan, name: str) -> None:
+    """Raises UserError if the scale asks for no curve of the figure."""
+    if not figure.curves:
+        left_out: Iterable[str] = (f"{method}: {reason}" for method, reason in figure.missing.items())
+        raise UserError(f"{name}: this scale draws nothing of it ({'; '.join(left_out) or 'its dataset is not run'})")

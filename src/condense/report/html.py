@@ -1,0 +1,147 @@
+"""The report: one HTML file with every table, figure and grid, and where they come from. It loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from condense import artifacts, plan, tableplan
+from condense.config import UserError
+from condense.report import curves, figures, names, provenance
+from condense.report.layout import Block, blocks
+from condense.report.records import records
+from condense.tableplan import Plan
+
+GRID_BUDGET = 3 << 20  # bytes of grids shown; the others are named only
+_USUAL_IPC = 10
+
+
+@dataclass(frozen=True)
+class Table:
+    anchor: str
+    title: str
+    note: str
+    measured: list[Block]
+    published: list[Block]
+    files: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """`source` is a data URI."""
+
+    anchor: str
+    title: str
+    source: str
+    alt: str
+    notes: list[str]
+
+
+def make_report(scale: Plan, out: Path) -> None:
+    """Writes the report of a scale as one HTML file.
+
+    Needs the metrics of all its tables and the finished files of all its figures. Raises UserError naming what is missing, or a
+    figure that was made for another scale.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["duration"] = provenance.duration
+    template = environment.from_string(resources.files("condense.report").joinpath("template.html").read_text(encoding="utf-8"))
+    shown, hidden = _grids(scale)
+    opening = curves.summary(scale)
+    text = template.render(
+        style=Markup(resources.files("condense.report").joinpath("template.css").read_text(encoding="utf-8")),
+        scale=scale.scale,
+        facts=_facts(scale),
+        stand_ins=_stand_ins(scale),
+        papers=_papers(scale),
+        summary=_uri("image/svg+xml", opening[0]) if opening else "",
+        summary_caption=opening[1] if opening else "",
+        tables=[_table(scale, name) for name in names.in_order(scale.tables)],
+        figures=[_figure(scale, name) for name in names.in_order(scale.figures) if scale.figures[name].curves],
+        grids=shown,
+        hidden_grids=hidden,
+        origin=provenance.origin(scale),
+        stages=provenance.stages(Path(plan.RESULTS) / "benchmarks"),
+        sets=provenance.sets(scale),
+        not_run=provenance.not_run(scale),
+    )
+    with artifacts.whole(out) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def _facts(scale: Plan) -> list[tuple[str, str]]:
+    """Numbers for the head of the page: (how many, of what)."""
+    datasets = dict.fromkeys(names.dataset(cell.name) for cell in scale.data.values())
+    networks = sum(cell.n_networks for cell in scale.metrics.values())
+    methods = {cell.synthetic.recipe.name for cell in scale.metrics.values()}
+    counts = [(len(scale.tables), "tables"), (len(scale.figures), "figures"), (len(methods), "methods")]
+    counts += [(len(scale.synthetic), "synthetic sets"), (networks, "networks tested")]
+    return [(", ".join(datasets) or "none", "data")] + [(f"{count:,}", what) for count, what in counts]
+
+
+def _stand_ins(scale: Plan) -> list[str]:
+    run = {name: [entry for entry in names_here if entry != name] for name, names_here in scale.scale.datasets.items()}
+    return [f"{names.dataset(name)} by {', '.join(map(names.dataset, others))}" for name, others in run.items() if others]
+
+
+def _papers(scale: Plan) -> list[tuple[str, str]]:
+    keys = dict.fromkeys(name.partition("/")[0] for name in [*scale.tables, *scale.figures])
+    return [(key.upper(), names.PAPERS.get(key, key)) for key in keys]
+
+
+def _table(scale: Plan, name: str) -> Table:
+    spec = scale.specs_by_path()[name]
+    parts = blocks(scale, records(scale, name))
+    measured, published = ([block for block in parts if block.measured is wanted] for wanted in (True, False))
+    return Table(name.replace("/", "-"), names.heading(name, spec.title), spec.note, measured, published, f"tables/{name}.csv, .md, .tex")
+
+
+def _figure(scale: Plan, name: str) -> Picture:
+    """The figure's finished file, SVG or PNG, whichever is smaller. Its own text holds the notes."""
+    base = Path(plan.RESULTS) / "figures" / name
+    note = base.with_suffix(".json")
+    if not note.is_file():
+        raise UserError(f"{base}.png: this figure is missing; make it first: condense figure {name} --scale {scale.scale.name}")
+    if artifacts.read_json(note) != tableplan.manifest(scale, name):
+        raise UserError(f"{base}.png: made for another scale or from other results; make it anew: condense figure {name}")
+    kinds = [("image/svg+xml", base.with_suffix(".svg").read_bytes()), ("image/png", base.with_suffix(".png").read_bytes())]
+    kind, content = min(kinds, key=lambda entry: len(entry[1]))
+    spec = scale.figures[name].spec
+    notes = [spec.note] if spec.note else []
+    panels = dict.fromkeys(curves.title_of(scale, spec, curve.dataset).replace("\n", ", ") for curve in scale.figures[name].curves)
+    alt = f"{spec.title}. {'; '.join(panels)}. {' '.join(figures.footnotes(scale, name))}"
+    return Picture(name.replace("/", "-"), names.heading(name, spec.title), _uri(kind, content), alt, notes)
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{b64encode(content).decode('ascii')}"
+
+
+def _grids(scale: Plan) -> tuple[list[Picture], list[str]]:
+    """The grid of one set a method and dataset, at 10 images per class or the nearest to it, and the paths of those left out."""
+    chosen: dict[tuple[str, str], plan.SyntheticCell] = {}
+    for cell in scale.synthetic.values():
+        place = (cell.data.name, cell.recipe.name)
+        if cell.seed == 0 and (place not in chosen or _far(cell) < _far(chosen[place])):
+            chosen[place] = cell
+    shown, left_out, spent = [], [], 0
+    for cell in chosen.values():
+        path = Path(cell.folder) / "grid.png"
+        if not path.is_file() or spent + path.stat().st_size > GRID_BUDGET:
+            left_out.append(str(path))
+            continue
+        spent += path.stat().st_size
+        dataset, method = names.dataset(cell.data.name), names.method(cell.recipe.name)
+        title = f"{method}, {cell.ipc} image{'s' * (cell.ipc != 1)} per class, {dataset}"
+        alt = f"Real images on the left, synthetic ones on the right: {title}"
+        shown.append(Picture(f"grid-{cell.key}", title, _uri("image/png", path.read_bytes()), alt, [str(path)]))
+    return shown, left_out
+
+
+def _far(cell: plan.SyntheticCell) -> int:
+    return abs(int(cell.ipc) - _USUAL_IPC)

@@ -1,0 +1,108 @@
+"""How methods, datasets and architectures are called in tables, figures and the report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from condense import plan, recipes
+
+PAPERS = {
+    "cpdm": "Diverse Condensed Data Generation via Class Preserving Distribution Matching",
+    "discrepancy": "A Discrepancy-Based Perspective on Dataset Condensation",
+    "edc": "Elucidating the Design Space of Dataset Condensation",
+    "ddm": "Decomposed Distribution Matching in Dataset Condensation",
+    "idm": "Improved Distribution Matching for Dataset Condensation",
+}
+METHODS = {
+    "random": "Random",
+    "herding": "Herding",
+    "k_center": "K-Center",
+    "forgetting": "Forgetting",
+    "whole": "Whole training set",
+    "cafe_dsa": "CAFE + DSA",
+    "datadam": "DataDAM",
+    "dm_kl": "DM + KL",
+    "dm_clip": "DM + CLIP",
+    "dm_classifier": "DM + classifier",
+    "dm_ms": "DM + model sampling",
+    "dm_ms_reg": "DM + model sampling + regularisation",
+    "dm_icd": "DM + diversity term",
+    "diversity": "Diversity term alone",
+    "diversity_classifier": "Diversity term + classifier",
+    "ed": "ED",
+    "ed_kl": "ED + KL",
+    "ed_clip": "ED + CLIP",
+    "ed_classifier": "ED + classifier (CPDM)",
+    "ed_label": "ED + label",
+    "dsdm": "DSDM",
+    "frepo": "FRePo",
+    "sre2l": "SRe2L",
+    "g_vbsm": "G-VBSM",
+}
+DATASETS = {  # those without a file in params/datasets, or whose title there needs its context
+    "digits": "handwritten digits",
+    "imagenet1k": "ImageNet-1K",
+    "imagenet_subset100": "ImageNet subset of 100 classes",
+    "imagenet10": "ImageNet-10",
+    "imagewoof": "ImageWoof",
+    "imagenette": "ImageNette",
+    "celeba": "CelebA",
+    "modelnet10": "ModelNet10",
+}
+ARCHITECTURES = {
+    "convnet": "ConvNet",
+    "mlp": "MLP",
+    "lenet": "LeNet",
+    "alexnet": "AlexNet",
+    "vit": "ViT",
+    "none": "none",
+    "": "not stated",
+}
+
+
+def method(name: str) -> str:
+    """'m3d_cpdm' -> 'M3D + CPDM'; names not listed are acronyms."""
+    if name in METHODS:
+        return METHODS[name]
+    for suffix in ("cpdm", "sm"):
+        if name.endswith(f"_{suffix}"):
+            return f"{method(name.removesuffix(f'_{suffix}'))} + {suffix.upper()}"
+    return name.replace("_", " ").upper()
+
+
+def dataset(name: str) -> str:
+    """The title of a dataset in running text."""
+    if name not in DATASETS and name in recipes.names_in("datasets"):
+        return plan.data_cell(name).spec.title
+    return DATASETS.get(name, name)
+
+
+def architecture(name: str) -> str:
+    """'resnet18' -> 'ResNet-18', 'mean(mlp,vit)' -> 'mean of MLP, ViT'."""
+    mean = re.fullmatch(r"mean\((.+)\)", name)
+    if mean:
+        return "mean of " + ", ".join(architecture(part) for part in mean[1].split(","))
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    family = re.fullmatch(r"(convnetd|resnet|vgg)(\d+)(.*)", name)
+    if family:
+        return {"convnetd": "ConvNet-D", "resnet": "ResNet-", "vgg": "VGG-"}[family[1]] + family[2] + family[3].replace("_", " ")
+    return name
+
+
+def ipc(value: str) -> str:
+    """'10' -> 'ipc 10', 'full' -> 'whole set'."""
+    return "whole set" if value == "full" else f"ipc {value}"
+
+
+def heading(name: str, title: str) -> str:
+    """'cpdm/table1' and its title -> 'CPDM, Table 1: ...'."""
+    paper, _, part = name.partition("/")
+    kind = "Table" if part.startswith("table") else "Figure"
+    return f"{paper.upper()}, {kind} {part.removeprefix(kind.lower())}: {title}"
+
+
+def in_order(tables_or_figures: Iterable[str]) -> list[str]:
+    """Names such as 'cpdm/table14' by paper, kind and number: table 4 comes before table 14."""
+    return sorted(tables_or_figures, key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)])

@@ -1,0 +1,164 @@
+"""Figures of images: the synthetic sets themselves, and where they lie among the real images for a trained network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from condense import artifacts, seeds
+from condense.report import names, style
+from condense.report.curves import CsvRow, title_of
+from condense.report.grids import MOST_CLASSES, to_bytes
+from condense.report.samples import first_of_each_class
+from condense.tableplan import Curve, FigurePlan, Plan
+
+MOST_REAL = 500  # real images a class in an embedding map
+_MOST_REAL_SHOWN = 25
+_MOST_ACROSS = 25  # synthetic images in one line; more are continued below
+_REAL_ACROSS = 5
+_WIDTH = 8.5  # inches
+
+Features = tuple[dict[int, np.ndarray], dict[int, np.ndarray], dict[int, str]]  # by class: real, synthetic, class name
+
+
+def images(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
+    """For every class the first real images and, to their right, all synthetic ones."""
+    mosaics = [_mosaic(curve) for curve in figure.curves]
+    heights = [mosaic.shape[0] / mosaic.shape[1] * _WIDTH for mosaic, _, _ in mosaics]
+    total = sum(heights) + 0.5 * len(mosaics)
+    picture, axes = plt.subplots(len(mosaics), 1, figsize=(_WIDTH, total), squeeze=False, height_ratios=heights)
+    picture.subplots_adjust(left=0, right=1, bottom=0, top=1 - 0.5 / total, hspace=0.5 * len(mosaics) / total)
+    for axis, curve, (mosaic, centres, classes) in zip(axes[:, 0], figure.curves, mosaics, strict=True):
+        axis.imshow(mosaic, interpolation="nearest")
+        axis.set_yticks(centres, classes)
+        axis.set_xticks([])
+        axis.grid(False)
+        axis.tick_params(length=0)
+        for spine in axis.spines.values():
+            spine.set_visible(False)
+        what = f"{names.method(curve.method)}, {curve.ipc} images per class: {title_of(scale, figure.spec, curve.dataset)}"
+        axis.set_title(what.replace("\n", ", "), fontsize=11)
+    drawn = [{"dataset": c.dataset, "method": c.method, "ipc": str(c.ipc), "file": c.synthetic.path} for c in figure.curves]
+    return picture, drawn, ["Left: real training images. Right: synthetic images, clipped to the range that can be shown."]
+
+
+def _mosaic(curve: Curve) -> tuple[np.ndarray, list[float], list[str]]:
+    """The picture (H, W, 3) uint8, the middle of each class's rows in pixels, and the class names."""
+    tensors, header = artifacts.read_tensors(Path(curve.synthetic.path), "synthetic")
+    real, real_labels = first_of_each_class(Path(curve.synthetic.data.train), _MOST_REAL_SHOWN)
+    shown = to_bytes(tensors["images"])
+    size = shown.shape[1]
+    pitch, gap = size + max(1, size // 16), size // 2
+    across = min(_MOST_ACROSS, max(int((tensors["labels"] == label).sum()) for label in header["classes"]))
+    rows, centres, titles = [], [], []
+    for place, label in enumerate(header["classes"][:MOST_CLASSES]):
+        mine = shown[tensors["labels"] == label]
+        lines = -(-len(mine) // across)
+        block = np.full((lines * pitch + gap // 2, (_REAL_ACROSS + across) * pitch + gap, 3), 255, np.uint8)
+        for number, image in enumerate(to_bytes(real[real_labels == label][: _REAL_ACROSS * lines])):
+            _paste(block, image, number // _REAL_ACROSS * pitch, number % _REAL_ACROSS * pitch)
+        for number, image in enumerate(mine):
+            _paste(block, image, number // across * pitch, (_REAL_ACROSS + number % across) * pitch + gap)
+        centres.append(sum(len(row) for row in rows) + lines * pitch / 2)
+        rows.append(block)
+        titles.append(header["class_names"][place])
+    return np.concatenate(rows), centres, titles
+
+
+def _paste(block: np.ndarray, image: np.ndarray, y: int, x: int) -> None:
+    block[y : y + image.shape[0], x : x + image.shape[1]] = image
+
+
+def embedding_map(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
+    """t-SNE of features: one row for each class, one column for each curve; the columns of a dataset share one map a row."""
+    curves, classes = figure.curves, figure.spec.classes
+    features = [_features(curve, classes) for curve in curves]
+    picture, axes = plt.subplots(len(classes), len(curves), figsize=(3.6 * len(curves), 3.3 * len(classes)), squeeze=False)
+    drawn = []
+    for line, label in enumerate(classes):
+        for dataset in dict.fromkeys(curve.dataset for curve in curves):
+            places = [place for place, curve in enumerate(curves) if curve.dataset == dataset]
+            real, synthetic = _shared_map([features[place] for place in places], label)
+            drawn += [_point(curves[places[0]], label, "real", at) for at in real]
+            for place, mine in zip(places, synthetic, strict=True):
+                _scatter(axes[line, place], real, mine)
+                drawn += [_point(curves[place], label, "synthetic", at) for at in mine]
+        axes[line, 0].set_ylabel(f"class '{features[0][2][label]}'")
+    for axis, curve in zip(axes[0], curves, strict=True):
+        axis.set_title(f"{names.method(curve.method)}, ipc {curve.ipc}")
+    picture.legend(*axes[0, 0].get_legend_handles_labels(), loc="lower center", bbox_to_anchor=(0.5, 0.0), ncols=2)
+    titles = dict.fromkeys(title_of(scale, figure.spec, curve.dataset).replace("\n", ", ") for curve in curves)
+    picture.suptitle("; ".join(titles), x=0.02, ha="left", fontsize=12)
+    picture.tight_layout(rect=(0, 0.05, 1, 0.98))
+    arch = names.architecture(figure.spec.feature_arch)
+    return picture, drawn, [f"t-SNE of the features of a {arch} trained on the real set; the methods of a row share one map."]
+
+
+def _shared_map(features: list[Features], label: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Points of the real images and of each curve's synthetic ones, placed together so that columns can be compared."""
+    parts = [features[0][0][label], *[synthetic[label] for _, synthetic, _ in features]]
+    points = np.split(_tsne(np.concatenate(parts)), np.cumsum([len(part) for part in parts])[:-1])
+    return points[0], points[1:]
+
+
+def _scatter(axis: Any, real: np.ndarray, synthetic: np.ndarray) -> None:
+    axis.scatter(*real.T, s=9, color=style.REAL, alpha=0.45, linewidths=0, label="real")
+    axis.scatter(*synthetic.T, s=22, color=style.SYNTHETIC, edgecolors="white", linewidths=0.5, label="synthetic")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.grid(False)
+
+
+def _point(curve: Curve, label: int, kind: str, at: np.ndarray) -> CsvRow:
+    method = curve.method if kind == "synthetic" else ""
+    place = {"dataset": curve.dataset, "method": method, "ipc": str(curve.ipc), "class": str(label)}
+    return place | {"kind": kind, "x": f"{at[0]:.3f}", "y": f"{at[1]:.3f}"}
+
+
+def _features(curve: Curve, classes: list[int]) -> Features:
+    """Teacher features (n, d) of real and of synthetic images, and the class names, by class."""
+    import torch
+
+    from condense.data import dataset
+
+    tensors, header = artifacts.read_tensors(Path(curve.synthetic.path), "synthetic")
+    prepared = dataset.load(curve.synthetic.data.train)
+    network = _teacher(curve)
+    images, labels = torch.from_numpy(tensors["images"]), tensors["labels"]
+    real, synthetic = {}, {}
+    for label in classes:
+        chosen = torch.randperm(prepared.counts[label], generator=seeds.generator(0, "embedding-map", label))[:MOST_REAL]
+        real[label] = _embed(network, prepared.of_class(label, chosen.sort().values))
+        synthetic[label] = _embed(network, dataset.normalise(images[torch.from_numpy(labels == label)], header["mean"], header["std"]))
+    return real, synthetic, dict(zip(prepared.classes, prepared.class_names, strict=True))
+
+
+def _teacher(curve: Curve) -> Any:
+    import torch
+
+    from condense import models
+
+    cell = curve.teacher
+    tensors, _ = artifacts.read_tensors(Path(cell.path), "teacher")
+    spec = cell.data.spec
+    network = models.build(cell.arch, channels=spec.channels, size=spec.size, classes=spec.classes, **json.loads(cell.options))
+    network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
+    return network.eval()
+
+
+def _embed(network: Any, images: Any) -> np.ndarray:
+    import torch
+
+    with torch.no_grad():
+        return np.concatenate([network.embed(part).numpy() for part in images.split(128)])
+
+
+def _tsne(features: np.ndarray) -> np.ndarray:
+    """(n, d) -> (n, 2), from the same start every time."""
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, max(2.0, (len(features) - 1) / 4))
+    return TSNE(2, perplexity=perplexity, init="pca", random_state=0, n_jobs=1).fit_transform(features.astype(np.float64))

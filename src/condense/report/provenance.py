@@ -1,0 +1,118 @@
+"""Where the numbers of a report come from: code, libraries, devices, jobs and synthetic sets; and what was not run."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from condense import artifacts, plan
+from condense.report import names
+from condense.report.measured import read_metrics
+from condense.tableplan import Plan
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Distinct values over all runs of the scale, sorted."""
+
+    versions: list[str]
+    devices: list[str]
+    threads: list[str]
+    code: list[str]
+    dates: list[str]  # first and last
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """All recorded jobs of a stage; `memory` is the largest resident memory in MB, '' if none was recorded."""
+
+    name: str
+    jobs: int
+    seconds: float
+    memory: str
+
+
+def origin(scale: Plan) -> Origin:
+    """What the runs behind the metrics and the synthetic sets say about themselves."""
+    runs = [read_metrics(cell)["run"] for cell in scale.metrics.values()]
+    runs += [run for run in (run_of(cell) for cell in scale.synthetic.values()) if run]
+    dates = sorted(str(run["date"]) for run in runs)
+    versions = {f"{library} {version}" for run in runs for library, version in run["versions"].items()}
+    return Origin(
+        sorted(versions),
+        sorted({str(run["device"]) for run in runs}),
+        sorted({str(run["threads"]) for run in runs}),
+        sorted({str(run["code_version"]) for run in runs}),
+        list(dict.fromkeys([*dates[:1], *dates[-1:]])),
+        sum(float(run["seconds"] or 0) for run in runs),
+    )
+
+
+def run_of(cell: plan.SyntheticCell) -> dict[str, Any] | None:
+    """The run record of a synthetic set, None where only its metrics were fetched."""
+    path = Path(cell.folder) / "run.json"
+    return artifacts.read_json(path) if path.is_file() else None
+
+
+def stages(folder: Path) -> list[Stage]:
+    """Job counts and times from Snakemake's benchmark files `{folder}/{stage}/**/*.tsv`."""
+    found = []
+    for part in sorted(path for path in Path(folder).glob("*") if path.is_dir()):
+        rows = [row for path in sorted(part.rglob("*.tsv")) for row in _benchmark(path)]
+        memory = [float(row["max_rss"]) for row in rows if row["max_rss"] not in ("-", "NA", "")]
+        found += [Stage(part.name, len(rows), sum(float(row["s"]) for row in rows), f"{max(memory):.0f}" if memory else "")] if rows else []
+    return found
+
+
+def _benchmark(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def sets(scale: Plan) -> list[dict[str, str]]:
+    """One row for each synthetic set: what it is, its key, time and memory."""
+    rows = []
+    for cell in scale.synthetic.values():
+        run = run_of(cell) or {}
+        what = [names.dataset(cell.data.name), names.method(cell.recipe.name), names.architecture(cell.arch)]
+        row = dict(zip(("dataset", "method", "arch"), what, strict=True))
+        row |= {"ipc": str(cell.ipc), "seed": str(cell.seed), "key": cell.key, "device": str(run.get("device", "–"))}
+        row["seconds"] = f"{run['seconds']:.1f}" if run.get("seconds") is not None else "–"
+        row["memory"] = f"{run['peak_memory_bytes'] / 2**20:.0f}" if run.get("peak_memory_bytes") else "–"
+        rows.append(row)
+    return rows
+
+
+def not_run(scale: Plan) -> list[dict[str, Any]]:
+    """For every table and figure: how many published rows it has, how many were measured here, and why the others are empty."""
+    found = []
+    for name in names.in_order(scale.tables):
+        rows = scale.tables[name]
+        reasons: dict[str, list[str]] = {}
+        for row in rows:
+            if row.reason:
+                reasons.setdefault(row.reason, []).append(names.method(row.published["method"]))
+        found.append(_coverage(name, len(rows), sum(bool(row.runs) for row in rows), reasons))
+    for name in names.in_order(scale.figures):
+        figure = scale.figures[name]
+        reasons = {}
+        for method, reason in figure.missing.items():
+            reasons.setdefault(reason, []).append(names.method(method))
+        found.append(_coverage(name, len(figure.spec.methods), len({curve.method for curve in figure.curves}), reasons))
+    return found
+
+
+def _coverage(name: str, total: int, run: int, reasons: dict[str, list[str]]) -> dict[str, Any]:
+    texts = [f"{reason}: {', '.join(dict.fromkeys(methods))}" for reason, methods in reasons.items()]
+    return {"name": name, "unit": "methods" if "/figure" in name else "rows", "total": total, "run": run, "reasons": texts}
+
+
+def duration(seconds: float) -> str:
+    """'4.2 s', '3 min 5 s', '2 h 10 min'."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,106 @@
+"""The rows of a table: what was published, what was measured on which dataset, and why a place is empty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from condense.config import unknown
+from condense.report.measured import COLUMNS, ORIGIN_COLUMNS, Measured, measure, rows_from_elsewhere
+from condense.specs import TableSpec
+from condense.tableplan import Plan, Row, Run
+
+_DESCRIPTION = ("paper", "table", "ipc", "method", "train_arch", "eval_arch", "metric", "setting")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One CSV row (`values`, all text, keys `COLUMNS`) and how it came about.
+
+    `origin`: 'published' (the paper's row, measured or not), 'stand_in' (measured on another dataset) or 'elsewhere' (on another machine).
+    """
+
+    values: dict[str, str]
+    origin: str
+    stands_for: str = ""  # the papers' dataset of a stand-in
+    reason: str = ""  # why nothing was measured
+    remark: str = ""  # what the published number needs said about it
+    machine: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def was_measured(self) -> bool:
+        return self.values["measured"] != ""
+
+
+def decimals(number: str) -> int:
+    """How many decimals a printed number has, at least 1 and at most 2."""
+    return min(max(len(number.partition(".")[2]), 1), 2)
+
+
+def records(scale: Plan, name: str) -> list[Record]:
+    """All rows of the table `name` in CSV order.
+
+    Raises UserError for a name that is no table of this scale and for missing or damaged metrics.
+    """
+    if name not in scale.tables:
+        raise unknown("table", name, scale.tables, f"scale {scale.scale.name}")
+    spec = scale.specs_by_path()[name]
+    assert isinstance(spec, TableSpec)
+    rows = scale.tables[name]
+    usual = max((decimals(row.published["value"]) for row in rows if row.published["value"]), default=1)
+    first = [_published(scale, row, usual) for row in rows]
+    others = [(row, run) for row in rows for run in row.runs if run.dataset != row.published["dataset"]]
+    second = [_stand_in(scale, row, run, usual) for row, run in others]
+    return first + second + [_elsewhere(row) for row in rows_from_elsewhere(spec.paper, spec.table)]
+
+
+def _places(row: Row, usual: int) -> int:
+    return decimals(row.published["value"]) if row.published["value"] else usual
+
+
+def _numbers(found: Measured, places: int) -> dict[str, str]:
+    return {
+        "measured": f"{found.mean:.{places}f}",
+        "measured_std": "" if found.std is None else f"{found.std:.{places}f}",
+        "n_sets": str(found.n_sets),
+        "n_networks": str(found.n_networks),
+    }
+
+
+def _blank(row: Row, scale: Plan) -> dict[str, str]:
+    values = dict.fromkeys(COLUMNS, "") | {key: row.published[key] for key in _DESCRIPTION}
+    return values | {"scale": scale.scale.name}
+
+
+def _cuts(scale: Plan) -> str:
+    return f"scale {scale.scale.name}: {scale.scale.note or scale.scale.title}"
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note.strip().rstrip(".") for note in notes if note)
+
+
+def _published(scale: Plan, row: Row, usual: int) -> Record:
+    paper = row.published
+    values = _blank(row, scale) | {"dataset": paper["dataset"], "published": paper["value"], "published_std": paper["std"]}
+    own = next((run for run in row.runs if run.dataset == paper["dataset"]), None)
+    if own is None:
+        others = ", ".join(run.dataset for run in row.runs)
+        reason = row.reason or f"not run at {scale.scale.name}"
+        values["note"] = _joined(paper["note"], f"{reason} on {paper['dataset']}, measured on {others} instead" if others else reason)
+        return Record(values, "published", reason=reason, remark=paper["note"])
+    values |= _numbers(measure(own), _places(row, usual))
+    if paper["value"]:
+        values["delta"] = f"{float(values['measured']) - float(paper['value']):+.{_places(row, usual)}f}"
+    values["note"] = _joined(paper["note"], _cuts(scale))
+    return Record(values, "published", remark=paper["note"])
+
+
+def _stand_in(scale: Plan, row: Row, run: Run, usual: int) -> Record:
+    values = _blank(row, scale) | {"dataset": run.dataset} | _numbers(measure(run), _places(row, usual))
+    values["note"] = _joined(f"{run.dataset} stands in for {row.published['dataset']}", _cuts(scale))
+    return Record(values, "stand_in", stands_for=row.published["dataset"])
+
+
+def _elsewhere(row: dict[str, str]) -> Record:
+    values = {column: row[column] or "" for column in COLUMNS}
+    return Record(values, "elsewhere", machine={column: row[column] or "" for column in ORIGIN_COLUMNS})

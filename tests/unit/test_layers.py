@@ -1,0 +1,142 @@
+"""The floors of the house, what the ground floor may load, and lists of names that stand twice because of it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+import condense
+from condense import models, plan, specs
+from condense.augment import siamese
+from condense.config import UserError
+from condense.engines import terms
+
+PACKAGE = Path(condense.__file__).parent
+GROUND = "config seeds artifacts numerics specs recipes plan tableplan checkpoints progress runtime store data.spec".split()
+# Lower number = lower floor; the longest prefix of a module's name decides. A room may import from itself.
+FLOORS = {
+    **dict.fromkeys(GROUND, 0.0),
+    **dict.fromkeys(["data", "models", "augment"], 1.0),
+    **dict.fromkeys(["discrepancy", "regularizers", "training"], 2.0),
+    **dict.fromkeys(["networks", "select", "teachers"], 2.5),
+    "engines": 3.0,
+    "evaluate": 4.0,
+    **dict.fromkeys("report tracking pipeline jobs estimate prune show".split(), 5.0),
+    "cli": 6.0,
+}
+# The package hands out `load_synthetic` on demand, from the floor where it lives.
+LAZY = {"__init__": {"evaluate.synthetic"}}
+
+
+def modules():
+    return {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
+
+
+def prefix(module):
+    parts = module.removesuffix(".__init__").split(".")
+    return next((name for end in range(len(parts), 0, -1) if (name := ".".join(parts[:end])) in FLOORS), None)
+
+
+def imported(path):
+    """Modules of ours that a file imports, wherever in the file the import stands; not those for type checkers only."""
+    known, found = modules(), set()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "condense":
+                ends = [".".join(parts[1:end]) for end in range(len(parts), 1, -1)]
+                found.add(next((end for end in ends if end in known or f"{end}.__init__" in known), "__init__"))
+    return found
+
+
+def test_every_module_stands_on_a_floor():
+    assert {name for name in modules() if prefix(name) is None} == {"__init__"}
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_a_module_imports_only_from_floors_below(name):
+    found = imported(modules()[name]) - LAZY.get(name, set())
+    if name == "cli":
+        return  # the roof imports what each verb needs, when it needs it
+    own, floor = prefix(name), FLOORS.get(prefix(name), -1.0)
+    if floor == 5.0:
+        wrong = {other for other in found if FLOORS.get(prefix(other), 0) > 5.0}
+    else:
+        wrong = {other for other in found if prefix(other) != own and FLOORS.get(prefix(other), 0) >= floor > 0}
+        wrong |= {other for other in found if floor <= 0 < FLOORS.get(prefix(other), 0)}
+    assert not wrong, f"{name} (floor {floor}) imports {sorted(wrong)}"
+
+
+def test_no_module_imports_itself_through_others_at_import_time():
+    """Modules of floor 5 may use each other, but not in a circle."""
+    edges = {name: {other for other in imported(path) if other in modules() and other != name} for name, path in modules().items()}
+    edges["__init__"] = set()
+    done, path = set(), []
+
+    def visit(name):
+        assert name not in path, f"a circle: {' -> '.join([*path, name])}"
+        if name not in done:
+            path.append(name)
+            for other in edges.get(name, ()):
+                visit(other)
+            path.pop()
+            done.add(name)
+
+    for name in edges:
+        visit(name)
+
+
+HEAVY = "torch numpy pandas snakemake dvc mlflow sklearn scipy matplotlib torchvision PIL".split()
+
+
+@pytest.mark.parametrize("name", ["condense", "condense.cli", *(f"condense.{module}" for module in GROUND)])
+def test_the_ground_floor_loads_nothing_heavy(name):
+    code = f"import sys, {name}; print(*[heavy for heavy in {HEAVY} if heavy in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_planning_a_whole_scale_loads_nothing_heavy():
+    code = f"import sys; from condense.tableplan import Plan; Plan('quick').metrics; print(*[h for h in {HEAVY} if h in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parents[1])
+    assert done.stdout.split() == []
+
+
+def test_lists_of_names_equal_the_registries():
+    assert set(specs.TERMS) == set(terms.TERMS)
+    assert set(specs.TEACHER_TERMS) <= set(specs.TERMS)
+    assert set(specs.AUGMENTATIONS) == set(siamese.OPERATIONS)
+
+
+def test_the_schedules_a_weight_may_name_exist():
+    for name in terms.SCHEDULES:
+        assert specs.Weight(name).schedule == name
+    with pytest.raises(UserError, match="linear_decay"):
+        terms.weight_at(specs.Weight("linear_dekay"), 0, 10)
+
+
+def has_batch_norm(network):
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+
+
+@pytest.mark.parametrize("name", models.architecture_names())
+def test_architectures_with_batch_norm_are_known_to_the_plan(name):
+    import torch
+
+    with torch.device("meta"):
+        network = models.build(name, channels=3, size=64, classes=2, **({"enlarge": 224} if name.startswith("tv_") else {}))
+    assert (name in plan.BATCH_NORM_ARCHITECTURES) == has_batch_norm(network)

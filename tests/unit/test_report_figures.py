@@ -1,0 +1,297 @@
+"""Figures, grids and the report page: whole files, the same bytes again, and nothing loaded from elsewhere."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from condense import artifacts, tableplan
+from condense.config import UserError
+from condense.report import curves, figures, grids, html, pictures, provenance, style
+from condense.tableplan import Plan
+
+RUN = {
+    "seconds": 2.5, "device": "cpu <&>", "threads": 1, "peak_memory_bytes": 3 << 20, "code_version": "abc", "versions": {"torch": "9.9"},
+    "date": "2026-01-02",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A results folder with made-up metrics of everything at scale quick."""
+    folder = tmp_path_factory.mktemp("figures")
+    before = Path.cwd()
+    os.chdir(folder)
+    for path, cell in Plan("quick").metrics.items():
+        values = {"schema": 1, "kind": "metrics", "task": cell.task, "run": RUN, "accuracies": [60.0 + network for network in range(3)]}
+        if cell.task == "snapshots":
+            values |= {"steps": [0, 40, 80], "accuracies": [[50.0, 52.0], [60.0, 62.0], [70.0, 72.0]]}
+        artifacts.write_json(Path(path), values)
+    os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def here(results, monkeypatch):
+    monkeypatch.chdir(results)
+    return results
+
+
+def rows_of(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("name", ["cpdm/figure1", "cpdm/figure2"])
+def test_curves_are_whole_files_and_the_same_bytes_again(here, name, tmp_path):
+    scale = Plan("quick")
+    for folder in ("a", "b"):
+        figures.make_figure(scale, name, tmp_path / folder / "f.png")
+    with Image.open(tmp_path / "a" / "f.png") as image:
+        image.verify()
+        assert min(image.size) > 300
+    for suffix in ("png", "svg", "csv", "json"):
+        assert (tmp_path / "a" / f"f.{suffix}").read_bytes() == (tmp_path / "b" / f"f.{suffix}").read_bytes()
+    assert b"<dc:date>" not in (tmp_path / "a" / "f.svg").read_bytes()
+    assert artifacts.read_json(tmp_path / "a" / "f.json") == tableplan.manifest(scale, name)
+
+
+def test_curves_draw_what_was_measured(here, tmp_path):
+    figures.make_figure(Plan("quick"), "cpdm/figure1", tmp_path / "f.png")
+    rows = rows_of(tmp_path / "f.csv")
+    assert {(row["mean"], row["std"], row["dataset"], row["source"]) for row in rows} == {("61.00", "0.82", "digits", "measured")}
+    assert {row["method"] for row in rows} == {curve.method for curve in Plan("quick").figures["cpdm/figure1"].curves}
+    figures.make_figure(Plan("quick"), "cpdm/figure2", tmp_path / "g.png")
+    assert [(row["step"], row["mean"]) for row in rows_of(tmp_path / "g.csv")][:3] == [("0", "51.00"), ("40", "61.00"), ("80", "71.00")]
+
+
+def test_printed_numbers_of_the_paper_are_found_through_their_aliases():
+    spec = Plan("paper").specs_by_path()["cpdm/figure1"]
+    printed = {(row["method"], row["ipc"], row["mean"]) for row in curves._printed(spec, ["cpdm", "dm"])}
+    assert ("cpdm", "200", "73.73") in printed  # Table 4 calls it 'ED + classifier'
+    assert ("dm", "50", "63.0") in printed and ("dm", "50", "61.99") in printed  # Tables 1 and 4 differ
+    assert not any(row["method"] == "random" for row in curves._printed(spec, ["cpdm"]))
+
+
+def test_titles_name_dataset_scale_and_what_it_stands_for():
+    scale = Plan("quick")
+    spec = scale.specs_by_path()["cpdm/figure1"]
+    assert curves.title_of(scale, spec, "digits") == "Handwritten digits (scale quick)\nstanding in for CIFAR-10"
+    assert curves.title_of(scale, spec, "cifar10") == "CIFAR-10 (scale quick)"
+
+
+def test_methods_left_out_are_named_with_the_reason():
+    scale = Plan("quick")
+    plan = scale.figures["cpdm/figure1"]
+    scale.figures["cpdm/figure1"] = replace(plan, missing={"dc": "method not built yet", "dsa": "method not built yet"})
+    assert figures.footnotes(scale, "cpdm/figure1")[0] == "Left out: DC, DSA (method not built yet)."
+    scale.figures["cpdm/figure1"] = replace(plan, curves=())
+    with pytest.raises(UserError, match="draws nothing"):
+        figures.make_figure(scale, "cpdm/figure1", Path("f.png"))
+
+
+@pytest.fixture(scope="module")
+def with_sets(tmp_path_factory):
+    """Prepared digits, a few synthetic images for the figures of images, and an untrained teacher."""
+    from condense import models
+    from condense.data import dataset, prepare
+
+    folder = tmp_path_factory.mktemp("sets")
+    before = Path.cwd()
+    os.chdir(folder)
+    scale = Plan("quick")
+    for cell in scale.data.values():
+        prepare.prepare(cell.spec, Path(cell.folder))
+    for cell in (curve.synthetic for figure in scale.figures.values() for curve in figure.curves if curve.synthetic):
+        real = dataset.load(cell.data.train)
+        images = np.concatenate([real.images[real.class_slice(label)][:3].numpy() / 255 - 0.2 for label in real.classes])
+        header = {
+            "kind": "synthetic",
+            "classes": list(real.classes),
+            "class_names": list(real.class_names),
+            "mean": real.mean,
+            "std": real.std,
+        }
+        tensors = {"images": images.astype(np.float32), "labels": np.repeat(real.classes, 3)}
+        artifacts.write_tensors(Path(cell.path), tensors, header)
+    for cell in (curve.teacher for figure in scale.figures.values() for curve in figure.curves if curve.teacher):
+        size = {"channels": cell.data.spec.channels, "size": cell.data.spec.size, "classes": cell.data.spec.classes}
+        network = models.build(cell.arch, **size, **json.loads(cell.options))
+        artifacts.write_tensors(Path(cell.path), {key: value.numpy() for key, value in network.state_dict().items()}, {"kind": "teacher"})
+    os.chdir(before)
+    return folder
+
+
+def test_embedding_map_shows_every_image_once(with_sets, tmp_path, monkeypatch):
+    monkeypatch.chdir(with_sets)
+    monkeypatch.setattr(pictures, "_tsne", lambda features: features[:, :2])
+    scale = Plan("quick")
+    figures.make_figure(scale, "cpdm/figure5", tmp_path / "f.png")
+    rows = rows_of(tmp_path / "f.csv")
+    plan = scale.figures["cpdm/figure5"]
+    for label in plan.spec.classes:
+        mine = [row for row in rows if row["class"] == str(label)]
+        real = [row for row in mine if row["kind"] == "real"]
+        assert 139 <= len(real) <= pictures.MOST_REAL
+        for curve in plan.curves:
+            assert sum(row["kind"] == "synthetic" and row["method"] == curve.method for row in mine) == 3
+    # Features of the same network: the synthetic images are real ones made darker, so they lie elsewhere but are finite.
+    assert np.isfinite([[float(row["x"]), float(row["y"])] for row in rows]).all()
+
+
+def test_tsne_keeps_groups_apart_and_repeats():
+    rng = np.random.default_rng(0)
+    features = np.concatenate([rng.normal(0, 1, (15, 8)), rng.normal(40, 1, (15, 8))])
+    points = pictures._tsne(features)
+    near = np.linalg.norm(points[:, None] - points[None], axis=-1) + 1e9 * np.eye(30)
+    assert ((near.argmin(1) < 15) == (np.arange(30) < 15)).all()
+    np.testing.assert_array_equal(points, pictures._tsne(features))
+
+
+def test_image_figure_holds_the_very_pixels(with_sets, tmp_path, monkeypatch):
+    monkeypatch.chdir(with_sets)
+    curve = Plan("quick").figures["cpdm/figure7"].curves[0]
+    mosaic, centres, titles = pictures._mosaic(curve)
+    tensors, header = artifacts.read_tensors(Path(curve.synthetic.path), "synthetic")
+    size = tensors["images"].shape[-1]
+    pitch, start = size + 1, 5 * (size + 1) + size // 2
+    second = np.clip(tensors["images"][1, 0], 0, 1)
+    np.testing.assert_array_equal(mosaic[:size, start + pitch : start + pitch + size, 0], np.round(second * 255).astype(np.uint8))
+    assert titles == header["class_names"] and len(centres) == len(titles)
+    figures.make_figure(Plan("quick"), "cpdm/figure7", tmp_path / "f.png")
+    assert (tmp_path / "f.svg").stat().st_size > 1000
+
+
+def test_grid_shows_each_class_in_its_row(tmp_path):
+    shades = np.array([0.0, 0.25, 0.5, 2.0])  # the last is clipped to white
+    synthetic = np.broadcast_to(shades[:, None, None, None], (4, 1, 8, 8)).astype(np.float32)
+    labels = np.array([0, 0, 1, 1])
+    real = np.ones((2, 1, 8, 8), np.float32)
+    grids.draw_grid(tmp_path / "g.png", synthetic, labels, real, np.array([0, 1]), ["zero", "one"], most=1)
+    with Image.open(tmp_path / "g.png") as image:
+        pixels = np.asarray(image)[..., 0]
+    # With `most=1` only the first synthetic image of each class is there: black and mid-grey, each 32 x 32 pixels.
+    assert (pixels == 128).sum() >= 32 * 32
+    assert (pixels == 64).sum() < 100
+    rows = np.flatnonzero((pixels == 128).sum(1) >= 32)
+    dark = np.flatnonzero((pixels == 0).sum(1) >= 32)
+    assert len(rows) == len(dark) == 32 and dark.max() < rows.min()
+
+
+def test_grid_limits_and_refusals(tmp_path):
+    many = np.zeros((40, 3, 32, 32), np.float32)
+    none = np.zeros((0, 3, 32, 32), np.float32)
+    names = [str(label) for label in range(40)]
+    grids.draw_grid(tmp_path / "g.png", many, np.arange(40), none, np.zeros(0, int), names)
+    with Image.open(tmp_path / "g.png") as image:
+        assert image.size[1] < (grids.MOST_CLASSES + 2) * 34
+    with pytest.raises(UserError, match="synthetic: images"):
+        grids.draw_grid(tmp_path / "h.png", many, np.arange(39), none, np.zeros(0, int), names)
+    assert not (tmp_path / "h.png").exists()
+
+
+def test_grids_need_neither_torch_nor_matplotlib():
+    code = "import sys, condense.report.grids; sys.exit(any(name in sys.modules for name in ('torch', 'matplotlib', 'sklearn', 'pandas')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_methods_look_the_same_everywhere_and_different_from_each_other():
+    looks = [tuple(style.look(method).values()) for method in ("random", "herding", "forgetting", "k_center", "dm", "ed", "cpdm", "whole")]
+    assert len(set(looks)) == len(looks)
+    assert style.look("a_new_method") == style.look("a_new_method")
+
+
+class Links(HTMLParser):
+    """Everything a page points to, and its anchors."""
+
+    VOID = {"meta", "img", "link", "br", "hr", "input"}
+
+    def __init__(self):
+        super().__init__()
+        self.targets, self.anchors, self.open, self.alts = [], set(), [], []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.targets += [(tag, key, attrs[key]) for key in ("src", "href", "srcset", "action", "data") if key in attrs]
+        self.anchors |= {attrs["id"]} if "id" in attrs else set()
+        self.alts += [attrs.get("alt", "")] if tag == "img" else []
+        self.open += [] if tag in self.VOID else [tag]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, tag
+
+
+@pytest.fixture
+def page(results, tmp_path, monkeypatch):
+    """The report of scale quick, with two figures and the grid of one set."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "metrics").symlink_to(results / "results" / "metrics")
+    monkeypatch.chdir(tmp_path)
+    scale = Plan("quick")
+    scale.figures = {name: scale.figures[name] for name in ("cpdm/figure1", "cpdm/figure2")}
+    for name in scale.figures:
+        figures.make_figure(scale, name, Path(f"results/figures/{name}.png"))
+    cell = min((cell for cell in scale.synthetic.values() if cell.seed == 0), key=html._far)
+    images, labels = np.zeros((10, 1, 8, 8), np.float32), np.arange(10)
+    grids.draw_grid(Path(cell.folder) / "grid.png", images, labels, images, labels, list("0123456789"))
+    artifacts.write_json(Path(cell.folder) / "run.json", RUN)
+    Path("results/benchmarks/teach").mkdir(parents=True)
+    Path("results/benchmarks/teach/one.tsv").write_text("s\th:m:s\tmax_rss\n61.5\t0:01:01\t400.25\n")
+    Path("results/benchmarks/teach/two.tsv").write_text("s\th:m:s\tmax_rss\n60.0\t0:01:00\t-\n")
+    return scale
+
+
+def test_report_is_one_file_that_loads_nothing(page):
+    html.make_report(page, Path("results/report.html"))
+    text = Path("results/report.html").read_text(encoding="utf-8")
+    assert len(text) < 8 << 20
+    links = Links()
+    links.feed(text)
+    assert links.open == []
+    for tag, key, target in links.targets:
+        assert target.startswith("data:image/") if tag == "img" else (tag, key) == ("a", "href") and target[0] == "#", (tag, target[:60])
+        assert target[0] != "#" or target[1:] in links.anchors
+    assert not re.search(r"""(src|href|url|@import)\s*[=(]?\s*["']?\s*(https?:)?//""", text) and "<script" not in text
+    assert all(links.alts) and len(links.alts) == 1 + 2 + 1  # the summary, two figures, one grid
+    assert "cpu &lt;&amp;&gt;" in text  # what files say is text, never markup
+
+
+def test_report_says_what_was_run_and_what_was_not(page):
+    html.make_report(page, Path("results/report.html"))
+    text = Path("results/report.html").read_text(encoding="utf-8")
+    assert "CIFAR-10 by handwritten digits" in text
+    assert "abc" in text and "torch 9.9" in text
+    for table in page.tables:
+        assert f'id="{table.replace("/", "-")}"' in text
+    found = {row["name"]: row for row in provenance.not_run(page)}
+    rows = page.tables["cpdm/table1"]
+    assert (found["cpdm/table1"]["run"], found["cpdm/table1"]["total"]) == (sum(bool(row.runs) for row in rows), len(rows))
+    assert any(reason.startswith("not run at quick") for reason in found["cpdm/table1"]["reasons"])
+    assert provenance.stages(Path("results/benchmarks")) == [provenance.Stage("teach", 2, 121.5, "400")]
+    assert "2 min 2 s" in text or "2 min 1 s" in text
+
+
+def test_report_refuses_a_missing_figure_and_one_of_another_scale(page):
+    note = Path("results/figures/cpdm/figure1.json")
+    values = artifacts.read_json(note)
+    artifacts.write_json(note, values | {"scale": "laptop"})
+    with pytest.raises(UserError, match="made for another scale"):
+        html.make_report(page, Path("results/report.html"))
+    note.unlink()
+    with pytest.raises(UserError, match="figure1.png: this figure is missing"):
+        html.make_report(page, Path("results/report.html"))
+    assert not Path("results/report.html").exists()
+
+
+@pytest.mark.parametrize("seconds, text", [(4.2, "4.2 s"), (185, "3 min 5 s"), (7800, "2 h 10 min")])
+def test_durations(seconds, text):
+    assert provenance.duration(seconds) == text
