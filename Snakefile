@@ -18,6 +18,7 @@ include: "workflow/rules/tracking.smk"
 rule all:
     default_target: True
     input:
+        sorted(METRICS),
         TABLES,
         FIGURES,
         "results/report.html",

@@ -175,7 +175,7 @@ def read_header(path: Path, kind: str | None = None) -> dict[str, Any]:
         note = json.loads(layout["__metadata__"]["condense"])
         end = 8 + length + max((entry["data_offsets"][1] for name, entry in layout.items() if name != "__metadata__"), default=0)
         schema, seal = note["schema"], note.pop("header_sha256", None)
-        broken = seal is not None and seal != digest(note, 64)  # files of earlier versions have none
+        broken = seal != digest(note, 64)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:

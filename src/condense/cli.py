@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from condense import recipes, specs
+from condense.arguments import parser
 from condense.artifacts import canonical
 from condense.config import UserError, load_yaml, read
 
@@ -54,7 +55,7 @@ def _machine(args: argparse.Namespace) -> Any:
 
 
 def data(args: argparse.Namespace) -> None:
-    """Verb of rule `data`."""
+    """Fetches and prepares a dataset (rule `data`)."""
     from condense.data.prepare import prepare
     from condense.plan import data_cell
 
@@ -62,7 +63,7 @@ def data(args: argparse.Namespace) -> None:
 
 
 def teach(args: argparse.Namespace) -> None:
-    """Verb of rule `teach`."""
+    """Pretrains a classifier on the whole training set (rule `teach`)."""
     from condense.jobs import pretrain_teacher
 
     protocol = _settings(specs.Protocol, args.protocol, "protocol")
@@ -71,7 +72,7 @@ def teach(args: argparse.Namespace) -> None:
 
 
 def synthesize(args: argparse.Namespace) -> None:
-    """Verb of rule `synthesize`."""
+    """Condenses some classes of a synthetic set (rule `synthesize`)."""
     from condense.jobs import ShardJob, condense_shard
     from condense.plan import BATCH_NORM_ARCHITECTURES
 
@@ -93,14 +94,14 @@ def _classes(text: str | None) -> range | None:
 
 
 def gather(args: argparse.Namespace) -> None:
-    """Verb of rule `gather`."""
+    """Joins the classes of a synthetic set (rule `gather`)."""
     from condense import jobs
 
     jobs.gather(args.out, args.shards, args.data)
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    """Verb of rules `evaluate` and `evaluate_whole`."""
+    """Trains networks on a set and tests them (rule `evaluate`)."""
     from condense.jobs import EvaluationJob, evaluate_set
 
     protocol = _settings(specs.Protocol, args.protocol, "protocol")
@@ -111,7 +112,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
 
 def table(args: argparse.Namespace) -> None:
-    """Verb of rule `table`."""
+    """Makes a table of a paper from metrics (rule `table`)."""
     from condense.report.tables import make_table
     from condense.tableplan import Plan
 
@@ -119,7 +120,7 @@ def table(args: argparse.Namespace) -> None:
 
 
 def figure(args: argparse.Namespace) -> None:
-    """Verb of rule `figure`."""
+    """Makes a figure of a paper (rule `figure`)."""
     from condense.report.figures import make_figure
     from condense.tableplan import Plan
 
@@ -127,7 +128,7 @@ def figure(args: argparse.Namespace) -> None:
 
 
 def report(args: argparse.Namespace) -> None:
-    """Verb of rule `report`."""
+    """Makes the page with all tables and figures (rule `report`)."""
     from condense.report.html import make_report
     from condense.tableplan import Plan
 
@@ -135,7 +136,7 @@ def report(args: argparse.Namespace) -> None:
 
 
 def track(args: argparse.Namespace) -> None:
-    """Verb of rule `track`."""
+    """Brings MLflow up to date with the results (rule `track`)."""
     from condense.artifacts import write_json
     from condense.tracking import ingest
 
@@ -145,7 +146,7 @@ def track(args: argparse.Namespace) -> None:
 
 
 def summary(args: argparse.Namespace) -> None:
-    """Verb of rule `summary`."""
+    """Sums up the measured accuracies for DVC (rule `summary`)."""
     from condense.report.summary import make_summary
 
     make_summary(args.tables, args.out)
@@ -175,7 +176,7 @@ def keep(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """A user's own images, end to end."""
+    """Condenses your own images, end to end."""
     from condense import runtime
     from condense.pipeline import Request, run_images
 
@@ -184,28 +185,28 @@ def run(args: argparse.Namespace) -> None:
 
 
 def inspect(args: argparse.Namespace) -> None:
-    """What a file of ours says of itself, after its check."""
+    """Says what a file is, after checking it."""
     from condense.show import describe, digest_of
 
     print(digest_of(args.file) if args.digest else describe(args.file))
 
 
 def export(args: argparse.Namespace) -> None:
-    """A synthetic set in a format that other programs read."""
+    """Writes a synthetic set as png, npz or parquet."""
     from condense.show import export_set
 
     print(export_set(args.file, args.to, args.out))
 
 
 def names(args: argparse.Namespace) -> None:
-    """What there is."""
+    """Lists methods, datasets, protocols, tables, architectures or scales."""
     from condense.show import listing
 
     print(listing(args.what))
 
 
 def estimate(args: argparse.Namespace) -> None:
-    """What a scale or one of its targets costs, before anything starts."""
+    """Says what a scale or a target costs, before anything starts."""
     from condense import runtime
     from condense.estimate import estimate_text
 
@@ -220,125 +221,33 @@ def prune(args: argparse.Namespace) -> None:
     print(prune_results(args.results, dry=args.dry_run))
 
 
-def _machine_options(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    verb.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
-
-
-def _cell_options(verb: argparse.ArgumentParser, out: str) -> None:
-    verb.add_argument("--arch", required=True, help="architecture; see `condense list architectures`")
-    verb.add_argument("--options", default="{}", help="the architecture's options, as JSON")
-    verb.add_argument("--seed", type=int, default=0)
-    verb.add_argument("--key", default="by-hand", help="what the checkpoint and the artifact are bound to")
-    verb.add_argument("--out", type=Path, required=True, help=out)
-    _machine_options(verb)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    main_parser = argparse.ArgumentParser(prog="condense", description="Dataset condensation: reproducible, tracked.")
-    verbs = main_parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    _user_verbs(verbs)
-    _stage_verbs(verbs)
-    _report_verbs(verbs)
-    return main_parser
-
-
-def _add(verbs: Any, name: str, function: Any) -> argparse.ArgumentParser:
-    text = function.__doc__.splitlines()[0]
-    verb = verbs.add_parser(name, help=text, description=text)
-    verb.set_defaults(function=function)
-    return verb
-
-
-def _user_verbs(verbs: Any) -> None:
-    verb = _add(verbs, "run", run)
-    verb.add_argument("images", type=Path, help="a folder of class folders, or a parquet file with images and labels")
-    verb.add_argument("--out", type=Path, required=True, help="folder for the set, its grid and its metrics")
-    verb.add_argument("--method", default="cpdm", help="see `condense list methods` (default: cpdm)")
-    verb.add_argument("--ipc", type=int, default=10, help="images per class (default: 10)")
-    verb.add_argument("--scale", default="laptop", help="whose steps and epochs to use (default: laptop)")
-    verb.add_argument("--arch", help="architecture (default: the ConvNet whose depth suits the image size)")
-    verb.add_argument("--steps", type=int, help="condensation steps instead of the scale's")
-    verb.add_argument("--resize", type=int, help="bring all images to this many pixels a side")
-    verb.add_argument("--test", type=Path, help="test images of the same form (default: 20 %% of the images are held out first)")
-    verb.add_argument("--seed", type=int, default=0)
-    _machine_options(verb)
-    verb = _add(verbs, "inspect", inspect)
-    verb.add_argument("file", type=Path)
-    verb.add_argument("--digest", action="store_true", help="print only the checksum of what is compared between runs")
-    verb = _add(verbs, "export", export)
-    verb.add_argument("file", type=Path, help="a synthetic set")
-    verb.add_argument("--to", required=True, choices=("png", "npz", "parquet"))
-    verb.add_argument("--out", type=Path, help="file, or folder for png (default: beside the set)")
-    verb = _add(verbs, "list", names)
-    verb.add_argument("what", choices=("methods", "datasets", "protocols", "tables", "architectures", "scales"))
-    verb = _add(verbs, "estimate", estimate)
-    verb.add_argument("target", nargs="?", help="a table or figure, as cpdm/table1 or as its file (default: everything)")
-    verb.add_argument("--scale", default="quick")
-    verb = _add(verbs, "prune", prune)
-    verb.add_argument("--results", type=Path, default=Path("results"))
-    verb.add_argument("--dry-run", action="store_true", help="only say what would be removed")
-
-
-def _stage_verbs(verbs: Any) -> None:
-    verb = _add(verbs, "data", data)
-    verb.add_argument("--dataset", required=True)
-    verb.add_argument("--out", type=Path, required=True, help="folder for train.safetensors and test.safetensors")
-    verb = _add(verbs, "teach", teach)
-    verb.add_argument("--data", type=Path, required=True, help="prepared training images")
-    verb.add_argument("--protocol", required=True, help="name, YAML file or JSON")
-    verb.add_argument("--strategy", default="none", help="augmentation of the dataset")
-    _cell_options(verb, "file for the teacher")
-    verb = _add(verbs, "synthesize", synthesize)
-    verb.add_argument("--data", type=Path, required=True, help="prepared training images")
-    verb.add_argument("--recipe", required=True, help="resolved recipe: name, YAML file or JSON")
-    verb.add_argument("--ipc", type=int, required=True)
-    verb.add_argument("--classes", help="a class or a range such as 0-4 (default: all)")
-    verb.add_argument("--teacher", type=Path, help="the pretrained classifier, for recipes that use one")
-    _cell_options(verb, "file for the shard")
-    verb = _add(verbs, "gather", gather)
-    verb.add_argument("--shards", type=Path, nargs="+", required=True)
-    verb.add_argument("--data", type=Path, required=True, help="prepared training images, shown beside the synthetic ones")
-    verb.add_argument("--out", type=Path, required=True, help="file for the synthetic set")
-    verb = _add(verbs, "evaluate", evaluate)
-    verb.add_argument("--synthetic", type=Path, help="the set to train on (default: the whole training set)")
-    verb.add_argument("--task", choices=("condense", "snapshots"), default="condense")
-    verb.add_argument("--data", type=Path, required=True, help="folder of the prepared dataset")
-    verb.add_argument("--method", required=True)
-    verb.add_argument("--protocol", required=True, help="name, YAML file or JSON")
-    verb.add_argument("--strategy", default="none", help="augmentation of the dataset")
-    verb.add_argument("--networks", type=int, required=True)
-    _cell_options(verb, "file for the metrics")
-
-
-def _report_verbs(verbs: Any) -> None:
-    for name, function in (("table", table), ("figure", figure), ("report", report)):
-        verb = _add(verbs, name, function)
-        if name != "report":
-            verb.add_argument("--name", required=True, help=f"as cpdm/{name}1")
-        verb.add_argument("--scale", default="quick")
-        verb.add_argument("--out", type=Path, required=True)
-    verb = _add(verbs, "summary", summary)
-    verb.add_argument("--tables", type=Path, nargs="+", required=True)
-    verb.add_argument("--out", type=Path, required=True)
-    verb = _add(verbs, "take", take)
-    verb.add_argument("path", nargs="?", help="one result (default: all that the scale asks for)")
-    verb.add_argument("--scale", default="quick")
-    verb = _add(verbs, "keep", keep)
-    verb.add_argument("--scale", default="quick")
-    verb = _add(verbs, "track", track)
-    verb.add_argument("--results", type=Path, default=Path("results"))
-    verb.add_argument("--store", default="sqlite:///mlflow.db", help="MLflow tracking store")
-    verb.add_argument("--artifacts", type=Path, default=Path("mlartifacts"))
-    verb.add_argument("--out", type=Path, required=True, help="stamp: what has been ingested")
+VERBS = {
+    "run": run,
+    "inspect": inspect,
+    "export": export,
+    "list": names,
+    "estimate": estimate,
+    "prune": prune,
+    "data": data,
+    "teach": teach,
+    "synthesize": synthesize,
+    "gather": gather,
+    "evaluate": evaluate,
+    "table": table,
+    "figure": figure,
+    "report": report,
+    "summary": summary,
+    "take": take,
+    "keep": keep,
+    "track": track,
+}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line `argv`; returns the exit status: 0 done, 2 the user's fault, 130 interrupted."""
     from condense.checkpoints import graceful_stop
 
-    args = parser().parse_args(argv)
+    args = parser(VERBS).parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         with graceful_stop():

@@ -24,7 +24,8 @@ class UserError(Exception):
 def unknown(kind: str, name: object, known: typing.Iterable[str], where: str = "") -> UserError:
     """The error for a name that is not known: says where it stands, the nearest known name, and all of them if few."""
     known = sorted(str(entry) for entry in known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    name = " ".join((name[:80] if isinstance(name, str) else reprlib.repr(name)).split())
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     if not near or len(known) <= 8:
         hint += f" (known: {', '.join(known) or 'none'})"

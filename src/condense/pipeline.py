@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from condense import jobs, recipes
-from condense.artifacts import digest, read_json, write_json
+from condense.artifacts import damaged, digest, read_json, write_json
 from condense.config import UserError
 from condense.plan import BATCH_NORM_ARCHITECTURES, DataCell, Maker, MetricsCell, SyntheticCell, TeacherCell
 
@@ -116,8 +117,11 @@ def _bind(out: Path, work: Work, request: Request) -> None:
             raise UserError(f"--out {out}: is not empty and holds no run of ours; name a new folder")
         settings = {"method": request.method, "ipc": request.ipc, "scale": request.scale, "seed": request.seed, "arch": work.sets[0].arch}
         write_json(path, {"kind": "request", "key": work.key, "images": str(request.images), **settings})
-    elif read_json(path).get("key") != work.key:
-        found = read_json(path)
+        return
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise damaged(path, "it holds no request")
+    if found.get("key") != work.key:
         raise UserError(
             f"--out {out}: holds another run ({found.get('method')}, ipc {found.get('ipc')}, seed {found.get('seed')}, scale"
             f" {found.get('scale')}, or other images or recipe); name a new folder"
@@ -161,9 +165,7 @@ def _synthetic(place: Path, out: Path, cell: SyntheticCell, teachers: dict[str, 
     if not shard.exists():
         jobs.condense_shard(shard, job, machine)
     jobs.gather(path, [shard], data)
-    for leftover in (shard, jobs.run_facts_path(shard)):
-        leftover.unlink(missing_ok=True)
-    shard.parent.rmdir()
+    shutil.rmtree(shard.parent)  # with the drafts that a killed run may have left
 
 
 def _evaluated(place: Path, out: Path, cell: MetricsCell, machine: jobs.Machine) -> dict:

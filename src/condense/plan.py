@@ -6,10 +6,12 @@ recipe, the numbers of the mathematics, the dataset's description, the keys of t
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from condense import recipes
@@ -25,6 +27,22 @@ BATCH_NORM_ARCHITECTURES = frozenset(
     "convnet_bn alexnet_bn vgg11_bn resnet18_bn resnet18_ap_bn wrn_16_2 wrn_40_2 mobilenet_v2 shufflenet_v2_x0_5 tv_densenet121"
     " tv_efficientnet_b0 tv_mobilenet_v2 tv_resnet18 tv_resnet50 tv_resnet101 tv_shufflenet_v2_x0_5".split()
 )
+
+
+CLIP_WEIGHTS = "CONDENSE_CLIP"  # environment variable: the safetensors file with the weights of the CLIP critic
+CLIP_MODEL = "CONDENSE_CLIP_MODEL"  # environment variable: open_clip's name of the model, or a JSON file with its configuration
+
+
+@cache
+def clip_identity() -> str:
+    """Which CLIP model is the critic: its name and configuration, and its weights, known by their size and their first MiB."""
+    model, weights = os.environ.get(CLIP_MODEL, ""), Path(os.environ.get(CLIP_WEIGHTS, ""))
+    configuration = Path(model).read_text(encoding="utf-8") if Path(model).is_file() else model
+    if not weights.is_file():
+        return digest([configuration, None])
+    with open(weights, "rb") as file:
+        start = hashlib.sha256(file.read(1 << 20)).hexdigest()
+    return digest([configuration, weights.stat().st_size, start])
 
 
 @dataclass(frozen=True)
@@ -90,6 +108,7 @@ class SyntheticCell:
     @cached_property
     def key(self) -> str:
         parents = [self.data.key] + ([self.teacher.key] if self.teacher else [])
+        parents += [clip_identity()] if self.recipe.requires == "clip" else []
         numerics = NUMERICS["matching" if self.recipe.engine == "matching" else "select"]
         return digest([recipes.computed_part(self.recipe), numerics, self.arch, self.options, self.ipc, self.seed, parents])
 

@@ -8,6 +8,7 @@ import fcntl
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from typing import Any
 from condense.config import UserError
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of mallopt(3) in glibc
+_MOST_THREADS = 1024  # torch takes any number and crashes beyond what the system gives
 
 
 def keep_freed_memory() -> bool:
@@ -49,7 +51,7 @@ def device(wanted: str = "auto") -> Iterator[Any]:
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         yield torch.device("cpu")
         return
-    if not (wanted in ("auto", "cuda") or (wanted.startswith("cuda:") and wanted[5:].isdigit())):
+    if not (wanted in ("auto", "cuda") or (wanted.startswith("cuda:") and wanted[5:].isdecimal() and wanted.isascii())):
         raise UserError(f"--device: 'auto', 'cpu', 'cuda' or 'cuda:N' is needed, found '{wanted}'")
     if not torch.cuda.is_available():
         raise UserError(f"--device {wanted}: this machine shows no GPU to torch; use --device cpu")
@@ -71,11 +73,13 @@ def claim(names: Sequence[str], folder: Path | None = None, poll: float = 0.5) -
     the lock when the process dies, however it dies.
     """
     folder = folder or Path(tempfile.gettempdir()) / "condense-devices"
-    folder.mkdir(mode=0o1777, parents=True, exist_ok=True)
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o1777)  # the users of a machine share its devices
     told = False
     while True:
         for place, name in enumerate(names):
-            handle = os.open(folder / f"{name.replace('/', '_')}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+            handle = _lock_file(folder / f"{name.replace('/', '_')}.lock")
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -94,12 +98,20 @@ def claim(names: Sequence[str], folder: Path | None = None, poll: float = 0.5) -
         time.sleep(poll)
 
 
+def _lock_file(path: Path) -> int:
+    """A handle on a lock file, which reading suffices to lock: it may be another user's, and then may not be opened to create it."""
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+
+
 def set_threads(threads: int | None) -> int:
     """Limits torch to `threads` (None: all cores) and returns their number. Raises UserError if it is not positive."""
     import torch
 
-    if threads is not None and threads < 1:
-        raise UserError(f"--threads: at least 1 is needed, found {threads}")
+    if threads is not None and not 1 <= threads <= _MOST_THREADS:
+        raise UserError(f"--threads: a number from 1 to {_MOST_THREADS} is needed, found {threads}")
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
     return torch.get_num_threads()
 
@@ -108,7 +120,7 @@ def set_threads(threads: int | None) -> int:
 def code_version() -> str:
     """The version of this code: that of git where it runs from a checkout, with '+' for uncommitted changes, else the package's."""
     folder = Path(__file__).resolve().parents[2]
-    if (folder / ".git").exists():
+    if (folder / ".git").exists() and shutil.which("git"):
         git = ["git", "-C", str(folder)]
         found = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=False)
         changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "src", "params", "workflow", "Snakefile"], check=False)

@@ -52,7 +52,7 @@ class Term:
     """One term of an objective. `sees` says whether it is shown the synthetic images plain or after the siamese augmentation."""
 
     name: Literal[TERMS]  # type: ignore[valid-type]
-    of: Literal["embedding", "logits"] = "embedding"
+    of: Literal["embedding"] = "embedding"
     weight: float | Weight = 1.0
     sees: Literal["plain", "augmented"] = "augmented"
 

@@ -9,17 +9,15 @@ from __future__ import annotations
 import csv
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 
 from condense import plan, recipes
-from condense.artifacts import read_json, write_json
+from condense.artifacts import digest, file_sha256, read_json, write_json
 from condense.config import UserError, unknown
-from condense.plan import MetricsCell, SyntheticCell, TeacherCell
+from condense.plan import CLIP_WEIGHTS, MetricsCell, SyntheticCell, TeacherCell
 from condense.specs import FigureSpec, TableLimits, TableSpec
-
-CLIP_WEIGHTS = "CONDENSE_CLIP"  # environment variable: the file with the weights of the CLIP critic
 
 
 @dataclass(frozen=True)
@@ -233,8 +231,18 @@ def manifest(scale: Plan, name: str) -> dict[str, object]:
     """What a table or figure is made from at a scale; kept beside it, so that another scale's file is never taken for it."""
     paths = [cell.path for cell in scale.metrics_of(name)]
     if name in scale.figures:
-        paths += [curve.synthetic.path for curve in scale.figures[name].curves if curve.synthetic]
-    return {"name": name, "scale": scale.scale.name, "inputs": paths}
+        curves = scale.figures[name].curves
+        paths += [curve.synthetic.path for curve in curves if curve.synthetic] + [curve.teacher.path for curve in curves if curve.teacher]
+    return {"name": name, "scale": scale.scale.name, "inputs": paths, "shows": _shown(scale, name)}
+
+
+def _shown(scale: Plan, name: str) -> str:
+    """A digest of what a table or figure shows apart from its inputs: published numbers, those of other machines, reasons, words."""
+    words = [asdict(scale.specs_by_path()[name]), scale.scale.title, scale.scale.note]
+    if name in scale.figures:
+        return digest([words, scale.figures[name].missing])
+    elsewhere = [file_sha256(path) for path in sorted((recipes.params_folder() / "measured").glob("*.csv"))]
+    return digest([words, [[row.published, row.reason] for row in scale.tables[name]], elsewhere])
 
 
 def refresh_manifests(scale: Plan, folder: Path = Path("results/plan")) -> None:

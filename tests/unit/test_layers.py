@@ -25,6 +25,7 @@ FLOORS = {
     "engines": 3.0,
     "evaluate": 4.0,
     **dict.fromkeys("report tracking pipeline jobs estimate prune show".split(), 5.0),
+    "arguments": 6.0,
     "cli": 6.0,
 }
 # The package hands out `load_synthetic` on demand, from the floor where it lives.

@@ -28,7 +28,7 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-LATER = {cell.key: cell for cell in METRICS.values()}
+LATER = {(cell.task, cell.key): cell for cell in METRICS.values()}
 
 
 wildcard_constraints:

@@ -37,8 +37,11 @@ rule synthesize:
 
 
 def gather_inputs(w):
+    """The shards with what they cost; temporary files, which stay only as long as they are somebody's input."""
     cell = cell_of(SETS, w.key)
-    return unless_made(cell.path, [*(cell.shard_path(shard) for shard in PLAN.shards(cell)), cell.data.train])
+    shards = [cell.shard_path(shard) for shard in PLAN.shards(cell)]
+    facts = [str(Path(shard).with_suffix(".run.json")) for shard in shards]
+    return unless_made(cell.path, [*shards, *facts, cell.data.train])
 
 
 rule gather:

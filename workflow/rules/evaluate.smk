@@ -2,14 +2,14 @@ PLACE = "{dataset}/{method}/{arch}/ipc{ipc}/seed{seed}-{key}/{eval_arch}-{protoc
 
 
 def evaluation_inputs(w):
-    cell = cell_of(LATER, w.ekey)
+    cell = cell_of(LATER, (w.task, w.ekey))
     train_on = [] if cell.synthetic.recipe.engine == "whole" else [cell.synthetic.path]
     return unless_made(cell.path, [*train_on, cell.synthetic.data.train, cell.synthetic.data.test])
 
 
 def set_option(w):
     """What is evaluated: the set, its snapshots, or nothing for the whole training set."""
-    cell = cell_of(LATER, w.ekey)
+    cell = cell_of(LATER, (w.task, w.ekey))
     if cell.synthetic.recipe.engine == "whole":
         return ""
     return f"--synthetic {cell.synthetic.path if w.task == 'condense' else cell.synthetic.snapshots}"
@@ -22,10 +22,10 @@ rule evaluate:
     output:
         f"results/metrics/{{task}}/{PLACE}.json",
     params:
-        cell=lambda w: cell_of(LATER, w.ekey),
-        settings=lambda w: canonical(asdict(cell_of(LATER, w.ekey).protocol)),
-        data=lambda w: cell_of(LATER, w.ekey).synthetic.data.folder,
-        strategy=lambda w: cell_of(LATER, w.ekey).synthetic.data.spec.strategy,
+        cell=lambda w: cell_of(LATER, (w.task, w.ekey)),
+        settings=lambda w: canonical(asdict(cell_of(LATER, (w.task, w.ekey)).protocol)),
+        data=lambda w: cell_of(LATER, (w.task, w.ekey)).synthetic.data.folder,
+        strategy=lambda w: cell_of(LATER, (w.task, w.ekey)).synthetic.data.spec.strategy,
         train_on=set_option,
     log: f"results/logs/evaluate/{{task}}/{PLACE.replace('/', '-')}.log",
     benchmark: f"results/benchmarks/evaluate/{{task}}/{PLACE.replace('/', '-')}.tsv"
@@ -46,7 +46,7 @@ rule evaluate:
 rule take_metrics:
     """Metrics that were kept earlier, taken over after their check."""
     input:
-        lambda w: kept(cell_of(LATER, w.ekey).path),
+        lambda w: kept(cell_of(LATER, (w.task, w.ekey)).path),
     output:
         f"results/metrics/{{task}}/{PLACE}.json",
     log: f"results/logs/take/{{task}}/{PLACE.replace('/', '-')}.log",

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from condense.artifacts import read_json
 from condense.config import UserError, unknown
 from condense.data.dataset import Images, denormalise, normalise
-from condense.tableplan import CLIP_WEIGHTS
+from condense.plan import CLIP_MODEL as MODEL
+from condense.plan import CLIP_WEIGHTS
 
-MODEL = "CONDENSE_CLIP_MODEL"  # environment variable: open_clip's name of the model, or a JSON file with its configuration
 DEFAULT_MODEL = "ViT-B-32"
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's training images
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -65,11 +65,12 @@ def clip_critic(images: Images, device: torch.device) -> nn.Module:
     Raises UserError if open_clip or the weights are absent, or if the weights are damaged or of another model.
     Source: Radford et al. 2021 (CLIP); cpdm, section 4.2 and table 4.
     """
+    path = _weights_path()
     try:
         import open_clip
     except ImportError:
         raise UserError("the CLIP critic needs the package open_clip_torch: install condense with its extra 'clip'") from None
-    model = _model(open_clip, _weights_path())
+    model = _model(open_clip, path)
     prompts = open_clip.SimpleTokenizer(context_length=model.context_length)([prompt(name) for name in images.class_names])
     with torch.no_grad():
         text = F.normalize(model.encode_text(prompts), dim=-1) * model.logit_scale.exp()

@@ -1,0 +1,124 @@
+"""The options of the `condense` command: which verbs there are and what each of them takes. Parsing only."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+Verbs = Mapping[str, Callable[[argparse.Namespace], None]]
+
+
+def _machine_options(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    verb.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+
+
+def _cell_options(verb: argparse.ArgumentParser, out: str) -> None:
+    verb.add_argument("--arch", required=True, help="architecture; see `condense list architectures`")
+    verb.add_argument("--options", default="{}", help="the architecture's options, as JSON")
+    verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument("--key", default="by-hand", help="what the checkpoint and the artifact are bound to")
+    verb.add_argument("--out", type=Path, required=True, help=out)
+    _machine_options(verb)
+
+
+def parser(functions: Verbs) -> argparse.ArgumentParser:
+    """The command line; `functions` holds by name what each verb calls, whose first line of documentation is its help."""
+    main_parser = argparse.ArgumentParser(prog="condense", description="Dataset condensation: reproducible, tracked.")
+    verbs = main_parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for add_verbs in (_user_verbs, _stage_verbs, _report_verbs):
+        add_verbs(verbs, functions)
+    return main_parser
+
+
+def _add(verbs: Any, functions: Verbs, name: str) -> argparse.ArgumentParser:
+    function = functions[name]
+    text = function.__doc__.splitlines()[0]
+    verb = verbs.add_parser(name, help=text, description=text)
+    verb.set_defaults(function=function)
+    return verb
+
+
+def _user_verbs(verbs: Any, functions: Verbs) -> None:
+    verb = _add(verbs, functions, "run")
+    verb.add_argument("images", type=Path, help="a folder of class folders, or a parquet file with images and labels")
+    verb.add_argument("--out", type=Path, required=True, help="folder for the set, its grid and its metrics")
+    verb.add_argument("--method", default="cpdm", help="see `condense list methods` (default: cpdm)")
+    verb.add_argument("--ipc", type=int, default=10, help="images per class (default: 10)")
+    verb.add_argument("--scale", default="laptop", help="whose steps and epochs to use (default: laptop)")
+    verb.add_argument("--arch", help="architecture (default: the ConvNet whose depth suits the image size)")
+    verb.add_argument("--steps", type=int, help="condensation steps instead of the scale's")
+    verb.add_argument("--resize", type=int, help="bring all images to this many pixels a side")
+    verb.add_argument("--test", type=Path, help="test images of the same form (default: 20 %% of the images are held out first)")
+    verb.add_argument("--seed", type=int, default=0)
+    _machine_options(verb)
+    verb = _add(verbs, functions, "inspect")
+    verb.add_argument("file", type=Path)
+    verb.add_argument("--digest", action="store_true", help="print only the checksum of what is compared between runs")
+    verb = _add(verbs, functions, "export")
+    verb.add_argument("file", type=Path, help="a synthetic set")
+    verb.add_argument("--to", required=True, choices=("png", "npz", "parquet"))
+    verb.add_argument("--out", type=Path, help="file, or folder for png (default: beside the set)")
+    verb = _add(verbs, functions, "list")
+    verb.add_argument("what", choices=("methods", "datasets", "protocols", "tables", "architectures", "scales"))
+    verb = _add(verbs, functions, "estimate")
+    verb.add_argument("target", nargs="?", help="a table or figure, as cpdm/table1 or as its file (default: everything)")
+    verb.add_argument("--scale", default="quick")
+    verb = _add(verbs, functions, "prune")
+    verb.add_argument("--results", type=Path, default=Path("results"))
+    verb.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+
+
+def _stage_verbs(verbs: Any, functions: Verbs) -> None:
+    verb = _add(verbs, functions, "data")
+    verb.add_argument("--dataset", required=True)
+    verb.add_argument("--out", type=Path, required=True, help="folder for train.safetensors and test.safetensors")
+    verb = _add(verbs, functions, "teach")
+    verb.add_argument("--data", type=Path, required=True, help="prepared training images")
+    verb.add_argument("--protocol", required=True, help="name, YAML file or JSON")
+    verb.add_argument("--strategy", default="none", help="augmentation of the dataset")
+    _cell_options(verb, "file for the teacher")
+    verb = _add(verbs, functions, "synthesize")
+    verb.add_argument("--data", type=Path, required=True, help="prepared training images")
+    verb.add_argument("--recipe", required=True, help="resolved recipe: name, YAML file or JSON")
+    verb.add_argument("--ipc", type=int, required=True)
+    verb.add_argument("--classes", help="a class or a range such as 0-4 (default: all)")
+    verb.add_argument("--teacher", type=Path, help="the pretrained classifier, for recipes that use one")
+    _cell_options(verb, "file for the shard")
+    verb = _add(verbs, functions, "gather")
+    verb.add_argument("--shards", type=Path, nargs="+", required=True)
+    verb.add_argument("--data", type=Path, required=True, help="prepared training images, shown beside the synthetic ones")
+    verb.add_argument("--out", type=Path, required=True, help="file for the synthetic set")
+    verb = _add(verbs, functions, "evaluate")
+    verb.add_argument("--synthetic", type=Path, help="the set to train on (default: the whole training set)")
+    verb.add_argument("--task", choices=("condense", "snapshots"), default="condense")
+    verb.add_argument("--data", type=Path, required=True, help="folder of the prepared dataset")
+    verb.add_argument("--method", required=True)
+    verb.add_argument("--protocol", required=True, help="name, YAML file or JSON")
+    verb.add_argument("--strategy", default="none", help="augmentation of the dataset")
+    verb.add_argument("--networks", type=int, required=True)
+    _cell_options(verb, "file for the metrics")
+
+
+def _report_verbs(verbs: Any, functions: Verbs) -> None:
+    for name in ("table", "figure", "report"):
+        verb = _add(verbs, functions, name)
+        if name != "report":
+            verb.add_argument("--name", required=True, help=f"as cpdm/{name}1")
+        verb.add_argument("--scale", default="quick")
+        verb.add_argument("--out", type=Path, required=True)
+    verb = _add(verbs, functions, "summary")
+    verb.add_argument("--tables", type=Path, nargs="+", required=True)
+    verb.add_argument("--out", type=Path, required=True)
+    verb = _add(verbs, functions, "take")
+    verb.add_argument("path", nargs="?", help="one result (default: all that the scale asks for)")
+    verb.add_argument("--scale", default="quick")
+    verb = _add(verbs, functions, "keep")
+    verb.add_argument("--scale", default="quick")
+    verb = _add(verbs, functions, "track")
+    verb.add_argument("--results", type=Path, default=Path("results"))
+    verb.add_argument("--store", default="sqlite:///mlflow.db", help="MLflow tracking store")
+    verb.add_argument("--artifacts", type=Path, default=Path("mlartifacts"))
+    verb.add_argument("--out", type=Path, required=True, help="stamp: what has been ingested")

@@ -1,0 +1,29 @@
+"""What the tests of damaged and senseless input share."""
+
+from types import SimpleNamespace
+
+import pytest
+from bad_input_helpers import BRIEF, NET, evaluation, recipe, run
+
+from condense.artifacts import read_tensors
+from condense.checkpoints import Checkpoint
+
+
+@pytest.fixture(scope="session")
+def made(digits, tmp_path_factory):
+    """One small artifact of every kind, made once by the command; to be read only."""
+    folder = tmp_path_factory.mktemp("made")
+    paths = {kind: folder / f"{kind}.safetensors" for kind in ("teacher", "shard", "synthetic", "checkpoint")}
+    paths["dataset"] = digits / "train.safetensors"
+    train = ("--data", digits / "train.safetensors")
+    for argv in (
+        ("teach", *train, "--protocol", BRIEF, *NET, "--out", paths["teacher"]),
+        ("synthesize", *train, "--recipe", recipe(), "--ipc", 1, *NET, "--out", paths["shard"]),
+        ("gather", "--shards", paths["shard"], *train, "--out", paths["synthetic"]),
+        evaluation(paths["synthetic"], digits, folder / "metrics.json"),
+    ):
+        status, told = run(*argv)
+        assert status == 0, told
+    tensors, header = read_tensors(paths["shard"])
+    Checkpoint(paths["checkpoint"], "key").save(tensors, {"done": 3, "history": header["history"]})
+    return SimpleNamespace(**paths, metrics=folder / "metrics.json", folder=folder, digits=digits)

@@ -1,0 +1,127 @@
+"""Senseless commands: status 2 and one message that says what is wrong, where, and what would be right; nothing is written."""
+
+import pytest
+from bad_input_helpers import BRIEF, NET, evaluation, recipe, refused, synthesis
+
+
+@pytest.mark.parametrize(
+    ("more", "parts"),
+    [
+        (("--arch", "convnett"), ["'convnett'", "did you mean 'convnet'?"]),
+        (("--arch", "convnetd6", "--options", "{}"), ["convnetd6", "8 x 8", "enlarge"]),
+        (("--options", '{"widht": 4}'), ["'widht'", "did you mean 'width'?"]),
+        (("--options", '{"width": 1.5}'), ["width"]),
+        (("--options", '{"width": NaN}'), ["JSON"]),
+        (("--options", '{"width": -1}'), ["width"]),
+        (("--options", '{"width": 1000000000000}'), ["memory"]),
+        (("--options", '{"channels": 3}'), ["--options", "channels"]),
+        (("--options", "[1]"), ["JSON object"]),
+        (("--options", "depth=3"), ["not JSON"]),
+        (("--options", '{"a":' * 20000), ["not JSON"]),
+        (("--recipe", "dmm"), ["'dmm'", "did you mean 'dm'?"]),
+        (("--recipe", "whole"), ["whole"]),
+        (("--recipe", "cpdm"), ["--teacher"]),
+        (("--recipe", "{"), ["not JSON"]),
+        (("--recipe", "{}"), ["--recipe", "'name'"]),
+        (("--recipe", recipe(stpes=3)), ["'stpes'", "did you mean 'steps'?"]),
+        (("--recipe", recipe(steps=0)), ["steps"]),
+        (("--recipe", recipe(steps=10**400)), ["steps", "too large"]),
+        (("--recipe", recipe(terms=[{"name": "means"}])), ["'means'", "did you mean 'mean'?"]),
+        (("--recipe", recipe(optimizer={"lr": 10**400})), ["lr"]),
+        (("--recipe", recipe(optimizer={"lr": 1e30})), ["step 1", "lr"]),
+        (("--recipe", recipe(augment={"siamese": "color_flop"})), ["'flop'", "did you mean 'flip'?"]),
+        (("--recipe", recipe(evaluation={"a": eval("[" * 60 + "]" * 60)})), ["evaluation", "deep"]),
+        (("--recipe", "no/such.yaml"), ["no/such.yaml", "no such file"]),
+        (("--ipc", "0"), ["ipc 0"]),
+        (("--ipc", "-3"), ["ipc -3"]),
+        (("--ipc", "100000"), ["ipc 100000", "139"]),
+        (("--classes", "x"), ["--classes", "'x'"]),
+        (("--classes", "4-2"), ["--classes", "'4-2'"]),
+        (("--classes", "-1"), ["--classes"]),
+        (("--classes", "²"), ["--classes"]),
+        (("--classes", "10"), ["class 10"]),
+        (("--classes", "0-999999999"), ["class 10"]),
+        (("--data", "no/train.safetensors"), ["no/train.safetensors", "no such file"]),
+        (("--data", "."), ["."]),
+        (("--teacher", "no/teacher.safetensors"), ["no/teacher.safetensors", "no such file"]),
+        (("--device", "gpu"), ["--device", "'gpu'"]),
+        (("--device", "cuda:x"), ["--device"]),
+        (("--device", ""), ["--device"]),
+        (("--threads", "0"), ["--threads", "0"]),
+        (("--threads", "-2"), ["--threads"]),
+        (("--threads", "many"), ["--threads", "many"]),
+        (("--seed", "one"), ["--seed"]),
+        (("--out", "."), ["."]),
+        (("--out", "/"), ["/"]),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
+)
+def test_synthesize(more, parts, digits, tmp_path):
+    out = tmp_path / "shard.safetensors"
+    message = refused(*synthesis(digits, out, *more))
+    for part in parts:
+        assert part in message, message
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("selection", ["random", "herding"])
+@pytest.mark.parametrize("ipc", [0, -1, 1000])
+def test_selections_of_a_senseless_size(selection, ipc, made, tmp_path):
+    more = ("--teacher", made.teacher) if selection == "herding" else ()
+    out = tmp_path / "shard.safetensors"
+    assert str(ipc) in refused(*synthesis(made.digits, out, "--recipe", selection, "--ipc", ipc, *more))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "parts"),
+    [
+        (("data", "--dataset", "digit", "--out", "OUT"), ["'digit'", "did you mean 'digits'?"]),
+        (("data", "--dataset", "cifar10_jpeg", "--out", "OUT"), ["cifar10_jpeg"]),
+        (("data", "--dataset", "digits", "--out", "FILE"), ["FILE"]),
+        (("data", "--dataset", "digits", "--out", "FILE/below"), ["FILE/below"]),
+        (("teach", "--data", "DATA/train.safetensors", "--protocol", "critik", *NET, "--out", "OUT"), ["did you mean 'critic'?"]),
+        (("teach", "--data", "DATA/train.safetensors", "--protocol", BRIEF, "--strategy", "colour", *NET, "--out", "OUT"), ["colour"]),
+        (("teach", "--data", "FILE", "--protocol", BRIEF, *NET, "--out", "OUT"), ["FILE", "damaged"]),
+        (("gather", "--shards", "FILE", "--data", "DATA/train.safetensors", "--out", "OUT"), ["FILE", "damaged"]),
+        (("gather", "--shards", "DATA/train.safetensors", "--data", "DATA/train.safetensors", "--out", "OUT"), ["'shard'"]),
+        (evaluation("none", "DATA", "OUT"), ["none: no such file"]),
+        (evaluation("DATA/train.safetensors", "DATA", "OUT"), ["'synthetic'"]),
+        (evaluation("DATA", "DATA", "OUT"), ["DATA"]),
+        (evaluation("DATA/train.safetensors", "nowhere", "OUT"), ["nowhere"]),
+        (evaluation("none", "DATA", "OUT", "--networks", "0"), ["--networks"]),
+        (evaluation("none", "DATA", "OUT", "--protocol", "cd"), ["'cd'"]),
+        (evaluation("none", "DATA", "FILE/below.json"), ["FILE/below.json"]),
+        (("evaluate", "--task", "snapshots", *evaluation("x", "DATA", "OUT")[3:]), ["--synthetic"]),
+        (("table", "--name", "cpdm/table1", "--scale", "quik", "--out", "OUT.csv"), ["'quik'", "did you mean 'quick'?"]),
+        (("table", "--name", "cpdm/tabel1", "--scale", "quick", "--out", "OUT.csv"), ["cpdm/tabel1"]),
+        (("figure", "--name", "cpdm/figur1", "--scale", "quick", "--out", "OUT.png"), ["cpdm/figur1"]),
+        (("synthesise",), ["synthesise", "synthesize"]),
+        (("teach",), ["--data"]),
+        (("estimate", "cpdm/tabel1"), ["cpdm/tabel1"]),
+        (("estimate", "--scale", "papre"), ["did you mean 'paper'?"]),
+        (("list", "recipes"), ["recipes", "methods"]),
+        (("inspect", "FILE"), ["FILE", "damaged"]),
+        (("inspect", "DATA", "--digest"), ["DATA"]),
+        (("inspect", "none"), ["none: no such file"]),
+        (("export", "FILE", "--to", "npz", "--out", "OUT"), ["FILE", "damaged"]),
+        (("export", "DATA/train.safetensors", "--to", "npz", "--out", "OUT"), ["'synthetic'"]),
+        ((), ["VERB"]),
+    ],
+    ids=lambda value: " ".join(map(str, value))[:50] if isinstance(value, tuple) else None,
+)
+def test_other_verbs(argv, parts, digits, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONDENSE_DATA", str(tmp_path / "no-data"))
+    file = tmp_path / "file"
+    file.write_text("no file of ours, however long it may be")
+    known = {"OUT": tmp_path / "out.safetensors", "FILE": file, "DATA": digits}
+
+    def filled(text):
+        for name, path in known.items():
+            text = str(text).replace(name, str(path)) if str(text).startswith(name) else str(text)
+        return text
+
+    message = refused(*map(filled, argv))
+    for part in parts:
+        assert filled(part) in message, message
+    assert list(tmp_path.iterdir()) == [file]

@@ -1,0 +1,247 @@
+"""What jobs compute, by hand, and what is said of a scale before it starts."""
+
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from condense import estimate, recipes
+from condense.artifacts import write_json
+from condense.config import UserError
+from condense.estimate import Rates, Work, cost, profile, work_of
+from condense.plan import Maker, data_cell
+from condense.tableplan import Plan, manifest
+from condense.training.loop import number_of_epochs
+
+# ConvNet of depth 3 and width 128 at 3 x 32 x 32: a product and a sum for each of 9 weights, channel in, channel out and pixel.
+CONVOLUTIONS = 2 * 9 * (3 * 128 * 32**2 + 128 * 128 * 16**2 + 128 * 128 * 8**2)
+LINEAR = 2 * 128 * 4 * 4 * 10
+RATES = Rates(1e9, 5e8, 1e-3, 2e-3, 1e-6, 1e-2, 1e-4, 3.0, 0.5, 1_000_000, 1000)
+ASKED = Path(recipes.params_folder()).absolute()
+
+
+@pytest.fixture
+def empty(monkeypatch, tmp_path):
+    """A working directory without results, and a machine whose rates are known."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CONDENSE_CLIP", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(estimate, "rates_for", lambda *args: (RATES, "known"))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def maker():
+    return Maker(recipes.scale("paper"))
+
+
+def test_flops_of_the_convnet_are_those_worked_out_by_hand():
+    counted = profile("convnet", "{}", 3, 32, 10)
+    assert counted.embed == CONVOLUTIONS == 101_449_728
+    assert counted.forward == CONVOLUTIONS + LINEAR
+    assert (counted.parameters, counted.features, counted.largest) == (320_010, 2048, 128 * 32**2)
+    # Convolution, norm and ReLU at each of three resolutions, and the pooled maps; what comes in, the embedding and the logits.
+    assert counted.activations == 128 * (3 * (32**2 + 16**2 + 8**2) + 16**2 + 8**2 + 4**2) + 3 * 32**2 + 2048 + 10
+
+
+def test_flops_of_attention_and_linear_layers_are_counted_too():
+    dim, tokens, mlp = 64, 65, 64
+    counted = profile("vit", '{"dim":64,"depth":2,"heads":2,"mlp":64}', 3, 32, 10)
+    blocks = 2 * (2 * tokens * (4 * dim * dim + 2 * dim * mlp) + 2 * 2 * tokens**2 * dim)
+    assert counted.embed > blocks and counted.embed < 1.2 * blocks
+
+
+@pytest.mark.parametrize("arch", ["convnet", "resnet18", "mlp"])
+def test_the_count_agrees_with_a_pass_over_real_numbers(arch):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from condense import models
+
+    network = models.build(arch, channels=3, size=32, classes=10)
+    images = torch.zeros(2, 3, 32, 32)
+    with FlopCounterMode(display=False) as forward, torch.no_grad():
+        network(images)
+    with FlopCounterMode(display=False) as training:
+        network(images).sum().backward()
+    counted = profile(arch, "{}", 3, 32, 10)
+    assert forward.get_total_flops() == 2 * counted.forward
+    assert training.get_total_flops() == pytest.approx(3 * 2 * counted.forward, rel=0.05)  # the images need no gradient
+
+
+def test_matching_passes_real_images_once_and_synthetic_ones_there_and_back(maker):
+    cell = maker.synthetic("cifar10", "dm", "convnet", 10, 0)
+    work = work_of(cell)
+    assert work.flops_forward == 20_000 * 10 * 256 * CONVOLUTIONS
+    assert work.flops_training == 20_000 * 2 * 10 * 10 * CONVOLUTIONS
+    assert work.calls_forward == 20_000 * math.ceil(2560 / 64) * profile("convnet", "{}", 3, 32, 10).layers
+    assert (work.draws, work.images) == (20_000 * 10, 20_000 * 10 * 266)
+    assert work.parameters_drawn == 20_000 * 320_010
+    assert work.bytes_out == 100 * (3 * 32**2 * 4 + 8)
+
+
+def test_a_critic_adds_its_own_passes_and_the_energy_distance_its_pairs(maker):
+    plain, critic = (work_of(maker.synthetic("cifar10", method, "convnet", 10, 0)) for method in ("ed", "cpdm"))
+    pairs = 10 * (512 * 10 + 10 * 10)
+    assert plain.flops_training == 40_000 * (2 * 100 * CONVOLUTIONS + 7 * pairs * 2048)
+    assert critic.flops_training - plain.flops_training == 40_000 * 2 * 100 * (CONVOLUTIONS + LINEAR)
+    assert critic.flops_forward == plain.flops_forward
+    targets = work_of(maker.synthetic("cifar10", "ed_kl", "convnet", 10, 0))
+    assert targets.flops_forward - critic.flops_forward == 40_000 * 100 * (CONVOLUTIONS + LINEAR)
+    assert work_of(maker.synthetic("cifar10", "diversity", "convnet", 10, 0)).flops_forward == 0
+
+
+def test_shards_share_the_work_of_a_set(maker):
+    cell = maker.synthetic("cifar10", "cpdm", "convnet", 10, 0)
+    both, one = work_of(cell), work_of(cell, 5)
+    assert both.flops_forward == 2 * one.flops_forward and both.flops_training == 2 * one.flops_training
+    assert both.bytes_out == 2 * one.bytes_out and one.peak_bytes < both.peak_bytes
+
+
+def test_training_costs_three_forward_passes_an_image_and_every_network_is_tested(maker):
+    synthetic = maker.synthetic("cifar10", "dm", "convnet", 10, 0)
+    cell = maker.metrics(synthetic, "convnet", "dc", 5)
+    work, epochs = work_of(cell), number_of_epochs(cell.protocol, 100)
+    assert work.flops_training == 5 * epochs * 100 * 3 * (CONVOLUTIONS + LINEAR)
+    assert work.flops_forward == 5 * 10_000 * (CONVOLUTIONS + LINEAR)
+    whole = work_of(maker.metrics(maker.synthetic("cifar10", "whole", "convnet", "full", 0), "convnet", "dc", 5))
+    assert whole.flops_training == 5 * 1001 * 50_000 * 3 * (CONVOLUTIONS + LINEAR)
+    curve = maker.curve(maker.synthetic("cifar10", "dm", "convnet", 10, 0, {"snapshots": 5000}), "convnet", "dc", 5)
+    assert work_of(curve).flops_training == 4 * work.flops_training
+
+
+def test_teachers_and_selections(maker):
+    teacher = maker.teacher(data_cell("cifar10"), "convnet", "selection")
+    work = work_of(teacher)
+    assert work.flops_training == 40 * 50_000 * 3 * (CONVOLUTIONS + LINEAR)
+    assert work.calls_training == 40 * math.ceil(50_000 / 128) * profile("convnet", "{}", 3, 32, 10).layers
+    herding, random = (work_of(maker.synthetic("cifar10", method, "convnet", 10, 0)) for method in ("herding", "random"))
+    assert herding.flops_forward == 50_000 * CONVOLUTIONS and random.flops_forward == random.flops_training == 0
+
+
+def test_the_cost_is_the_sum_of_everything_over_its_rate():
+    work = Work(2e9, 1e9, 1000, 1000, 1e6, 100, 10_000)
+    assert cost(work, RATES) == pytest.approx(2 + 2 + 1 + 2 + 1 + 1 + 1 + 3)
+    assert cost(replace(work, light=True), RATES) == pytest.approx(10 + 0.5)
+
+
+def test_an_estimate_of_cells_adds_up_their_jobs(empty, maker):
+    synthetic = maker.synthetic("cifar10", "cpdm", "convnet", 10, 0)
+    metrics = maker.metrics(synthetic, "convnet", "dc", 5)
+    found = estimate.estimate_cells([synthetic.teacher], [synthetic], [metrics], threads=1, gpu=False)
+    counts = {stage.name: (stage.jobs, stage.done) for stage in found.stages if stage.jobs}
+    assert counts == dict.fromkeys(("data", "teach", "synthesize", "gather", "evaluate"), (1, 0))
+    works = [work_of(cell) for cell in (synthetic.data, synthetic.teacher, synthetic, metrics)] + [estimate.gather_work(synthetic)]
+    assert found.seconds == pytest.approx(sum(cost(work, RATES) for work in works))
+    assert found.disk_bytes == sum(work.bytes_out for work in works)
+    assert found.memory_bytes == max(work.peak_bytes + (1000 if work.light else 1_000_000) for work in works)
+    assert "in all 5 jobs: 0 done, 5 to do" in found.text() and "GPU" not in found.text()
+
+
+def jobs_of(plan):
+    shards = sum(len(plan.shards(cell)) for cell in plan.synthetic.values())
+    drawn = len(plan.tables) + len(plan.figures) + 1
+    return len(plan.data) + len(plan.teachers) + shards + len(plan.synthetic) + len(plan.metrics) + drawn
+
+
+def test_a_whole_scale_has_the_jobs_of_its_plan(empty):
+    plan, text = Plan("quick"), estimate.estimate_text(None, "quick")
+    assert f"in all {jobs_of(plan)} jobs: 0 done, {jobs_of(plan)} to do" in text
+    rows = {line.split()[0]: line.split() for line in text.splitlines()}
+    assert rows["evaluate"][1:4] == [str(len(plan.metrics)), "0", str(len(plan.metrics))]
+    assert rows["gather"][1] == str(len(plan.synthetic)) and int(rows["synthesize"][1]) > len(plan.synthetic)
+    assert "core-hours" in text and "GPU-hours" not in text
+
+
+def test_where_gpus_are_asked_for_and_absent_both_are_estimated_and_it_is_said(empty):
+    text = estimate.estimate_text("cpdm/table1", "paper")
+    assert "a GPU is asked for and this machine has none" in text
+    assert f"on one {estimate.REFERENCE_NAME} (not measured here" in text and "core-hours" in text
+
+
+def make(path):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).touch()
+
+
+def rows_of(text):
+    return {line.split()[0]: tuple(map(int, line.split()[1:4])) for line in text.splitlines()[2:] if line.split()[1:2][0].isdigit()}
+
+
+def test_what_is_made_counts_as_done_and_so_does_what_is_no_longer_needed(empty):
+    plan = Plan("quick")
+    target = next(path for path, cell in plan.metrics.items() if cell.synthetic.teacher and cell.task == "condense")
+    cell = plan.metrics[target]
+    ones = dict.fromkeys(("data", "teach", "synthesize", "gather", "evaluate"), (1, 0, 1))
+    assert rows_of(estimate.estimate_text(target, "quick")) == ones
+    make(cell.synthetic.teacher.path)
+    assert rows_of(estimate.estimate_text(target, "quick")) == ones | {"teach": (1, 1, 0)}
+    make(cell.synthetic.shard_path("0-9"))
+    Path(cell.synthetic.teacher.path).unlink()  # nothing needs it any more
+    made = ones | {"teach": (1, 1, 0), "synthesize": (1, 1, 0)}
+    assert rows_of(estimate.estimate_text(target, "quick")) == made
+    make(cell.synthetic.path)
+    make(cell.synthetic.data.train)
+    assert rows_of(estimate.estimate_text(target, "quick")) == made | {"gather": (1, 1, 0)}  # the test images are still needed
+    make(cell.synthetic.data.test)
+    assert rows_of(estimate.estimate_text(target, "quick")) == made | {"gather": (1, 1, 0), "data": (1, 1, 0)}
+    for path in (cell.synthetic.path, cell.synthetic.data.train):
+        Path(path).unlink()
+    make(target)
+    text = estimate.estimate_text(target, "quick")
+    assert "in all 5 jobs: 5 done, 0 to do" in text and "rates: none needed" in text
+    assert rows_of(estimate.estimate_text(None, "quick"))["gather"][1] == 0  # the report shows every set
+
+
+def test_a_table_counts_as_done_if_this_scale_made_it(empty):
+    plan = Plan("quick")
+    for cell in plan.metrics_of("cpdm/table1"):
+        make(cell.path)
+    make("results/tables/cpdm/table1.csv")
+    write_json(Path("results/tables/cpdm/table1.json"), manifest(plan, "cpdm/table1") | {"scale": "laptop"})
+    assert rows_of(estimate.estimate_text("results/tables/cpdm/table1.csv", "quick"))["tables/figures"] == (1, 0, 1)
+    write_json(Path("results/tables/cpdm/table1.json"), manifest(plan, "cpdm/table1"))
+    assert rows_of(estimate.estimate_text("cpdm/table1", "quick"))["tables/figures"] == (1, 1, 0)
+
+
+def test_a_figure_of_embeddings_needs_its_sets_teacher_and_data(empty):
+    plan = Plan("quick")
+    rows = rows_of(estimate.estimate_text("results/figures/cpdm/figure5.png", "quick"))
+    curves = plan.figures["cpdm/figure5"].curves
+    assert rows["gather"] == (len(curves), 0, len(curves)) and rows["teach"][2] >= 1 and rows["data"] == (1, 0, 1)
+    assert "evaluate" not in rows
+
+
+@pytest.mark.parametrize("target,said", [("cpdm/tabel1", "did you mean 'cpdm/table1'"), ("cpdm/table6", "not made at scale laptop")])
+def test_targets_that_are_not_there(empty, target, said):
+    with pytest.raises(UserError, match=said):
+        estimate.estimate_text(target, "laptop")
+
+
+def test_rates_are_kept_and_measured_again_where_they_no_longer_hold(monkeypatch, tmp_path):
+    measured = []
+    monkeypatch.setattr(estimate, "_measured", lambda *args: measured.append(args) or replace(RATES, start=float(len(measured))))
+    file = tmp_path / "rates.json"
+
+    def rates(threads=1, arch="convnet"):
+        found, source = estimate.rates_for(data_cell("digits"), arch, "{}", threads, torch.device("cpu"), file)
+        return found.start, source
+
+    assert rates()[0] == 1.0 and "measured now" in rates.__call__(arch="mlp")[1]
+    assert rates()[0] == 1.0 and "rates.json" in rates()[1] and len(measured) == 2
+    assert rates(threads=2)[0] == 3.0 and "measured anew" not in rates(threads=2)[1]
+    assert rates(threads=1)[0] == 4.0  # the entry of one thread has given way
+    file.write_text(file.read_text()[:-9])
+    assert rates()[0] == 5.0 and len(measured) == 5
+    file.write_text('{"entries": {"a": {"rates": {}}}}')
+    assert "was damaged" in rates()[1]
+
+
+def test_measured_rates_are_of_this_world(monkeypatch):
+    monkeypatch.setattr(estimate, "_start", lambda: ((0.5, 3.0), (1000, 10**6)))
+    threads = torch.get_num_threads()
+    found = estimate._measured(data_cell("digits"), "convnet", '{"depth":2,"width":16}', torch.device("cpu"))
+    assert torch.get_num_threads() == threads
+    assert 1e7 < found.forward < 1e15 and 1e7 < found.training < 1e15 and all(value >= 0 for value in asdict(found).values())
+    assert 1e-7 < found.call < found.call_training < 1.0
