@@ -1,0 +1,129 @@
+"""Removing results that no scale asks for any more, and what interrupted jobs left behind.
+
+Only files at the paths that the workflow gives its results are looked at; whatever else lies there stays.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from condense import recipes
+from condense.config import UserError
+from condense.plan import CLIP_WEIGHTS
+from condense.tableplan import Plan
+
+_KEY, _NAME, _SET = "[0-9a-f]{12}", "[a-z0-9_-]+", r"ipc(?:[0-9]+|full)/seed[0-9]+-(?P<key>[0-9a-f]{12})"
+# The folder, or for metrics the file, that one key owns, relative to the results.
+_OWNED = {
+    "data": re.compile(rf"data/{_NAME}/(?P<key>{_KEY})"),
+    "teachers": re.compile(rf"teachers/{_NAME}/{_NAME}/{_NAME}/seed[0-9]+-(?P<key>{_KEY})"),
+    "shards": re.compile(rf"shards/{_NAME}/{_NAME}/{_NAME}/{_SET}"),
+    "synthetic": re.compile(rf"synthetic/{_NAME}/{_NAME}/{_NAME}/{_SET}"),
+    "metrics": re.compile(
+        rf"metrics/(?:condense|snapshots)/{_NAME}/{_NAME}/{_NAME}/{_SET.replace('key', 'parent')}/{_NAME}-(?P<key>{_KEY})\.json"
+    ),
+}
+_CHECKPOINT = re.compile(r"(?P<output>.+?)\.resume(\.[a-z0-9]+)*")
+_DRAFT = re.compile(r"\.(?P<output>.+)\.[0-9a-f]{32}\.part")
+_DAY = 86400.0  # seconds; a job may still be writing what is younger
+
+
+def prune_results(results: Path, dry: bool) -> str:
+    """Removes from `results` what no scale asks for, shards of whole sets, and what interrupted jobs left more than a day ago.
+
+    A checkpoint is left behind if its output exists; one of a job that is still to be finished stays. Says what was removed, or
+    with `dry` only what would be. Tables, figures, tracking and files that are not at a path of the workflow are left alone.
+    Raises UserError if `results` is not a folder.
+    """
+    results = Path(results)
+    if not results.is_dir():
+        raise UserError(f"{results}: no such folder; give the folder of the results with --results")
+    asked, lines, count, total = _asked(), [], 0, 0
+    found = [entry for kind in _OWNED if (results / kind).is_dir() for entry in _removable(results / kind, results, asked)]
+    for path, why in found:
+        files = [path] if path.is_file() else [entry for entry in path.rglob("*") if entry.is_file()]
+        size = sum(file.stat().st_size for file in files)
+        count, total = count + len(files), total + size
+        lines.append(f"{path}  {why}, {_counted(len(files), size)}")
+        if not dry:
+            _remove(path, results)
+    said = "would be removed" if dry else "removed"
+    return "\n".join([*lines, f"{_counted(count, total)} {said} from {results}"])
+
+
+def _asked() -> dict[str, set[str]]:
+    """The keys that all scales together ask for, by folder of the results."""
+    asked: dict[str, set[str]] = {kind: set() for kind in _OWNED}
+    for name in recipes.names_in("scales"):
+        plan = Plan(name)
+        asked["data"] |= set(plan.data)
+        asked["teachers"] |= set(plan.teachers)
+        asked["shards"] |= set(plan.synthetic)
+        asked["synthetic"] |= set(plan.synthetic)
+        asked["metrics"] |= {cell.key for cell in plan.metrics.values()}
+    return asked
+
+
+def _removable(folder: Path, results: Path, asked: dict[str, set[str]]) -> Iterator[tuple[Path, str]]:
+    """Files and folders to remove with the reason, none inside another; links are not followed."""
+    for path in sorted(folder.iterdir()):
+        why = _why(path, results, asked)
+        if why:
+            yield path, why
+        elif path.is_dir() and not path.is_symlink():
+            yield from _removable(path, results, asked)
+
+
+def _why(path: Path, results: Path, asked: dict[str, set[str]]) -> str:
+    """Why a file or folder is to be removed; '' if it stays."""
+    kind, key = _owner(path, results)
+    if key and key not in asked[kind]:
+        return "" if _unplanned(path, results) else "no scale asks for it"
+    if key and kind == "shards":
+        whole = results / "synthetic" / path.relative_to(results / "shards") / "synthetic.safetensors"
+        return "its set is whole" if whole.is_file() else ""
+    draft = _DRAFT.fullmatch(path.name)
+    checkpoint = _CHECKPOINT.fullmatch(draft["output"] if draft else path.name)
+    if key or not (draft or checkpoint) or not path.is_file() or time.time() - path.stat().st_mtime < _DAY:
+        return ""
+    output = path.with_name((checkpoint or draft)["output"])
+    key = _owner(output, results)[1] or _owner(output.parent, results)[1]
+    unasked = key not in asked[kind] and not _unplanned(path, results)
+    return "left behind by a job" if key and (draft or unasked or output.exists()) else ""
+
+
+def _owner(path: Path, results: Path) -> tuple[str, str]:
+    """The folder of the results that a path lies in, and the key that owns it; '' if none does."""
+    place = path.relative_to(results).as_posix()
+    kind = place.partition("/")[0]
+    owned = _OWNED[kind].fullmatch(place)
+    return kind, owned["key"] if owned else ""
+
+
+def _unplanned(path: Path, results: Path) -> bool:
+    """Whether a path belongs to a method that no plan can name here, since the weights of CLIP are not at hand."""
+    if os.path.isfile(os.environ.get(CLIP_WEIGHTS, "")):
+        return False
+    needing = {name for name in recipes.names_in("methods") if recipes.recipe(name).requires == "clip"}
+    return bool(needing & set(path.relative_to(results).parts))
+
+
+def _remove(path: Path, results: Path) -> None:
+    """Removes a file or folder, and the folders around it that become empty, up to `results`."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    for folder in path.parents:
+        if folder == results or any(folder.iterdir()):
+            break
+        folder.rmdir()
+
+
+def _counted(files: int, size: int) -> str:
+    return f"{files} file{'' if files == 1 else 's'}, {size / 1e6:.1f} MB"

@@ -1,0 +1,295 @@
+"""What a file of ours says of itself, its digest, its export to formats that other programs read, and what there is by name."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from condense import recipes
+from condense.artifacts import canonical, damaged, file_sha256, read_json, read_tensors, require_place, whole
+from condense.config import UserError, unknown
+from condense.plan import CLIP_WEIGHTS, data_cell
+from condense.tableplan import Plan
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_PLAIN = "kind dataset split method ipc arch eval_arch options protocol seed key steps n_networks mean std unit train_accuracy".split()
+_SHOWN_ELSEWHERE = {"class_names", "classes", "counts", "recipe", "history", "content_sha256", "header_sha256", "schema", "state", "run"}
+
+
+def describe(path: Path) -> str:
+    """What a dataset, teacher, shard, synthetic set, snapshots, checkpoint, metrics or provenance file holds, in aligned lines.
+
+    Tensors are read whole and their checksum verified. Raises UserError if the file is absent, damaged or not ours.
+    """
+    path = Path(path)
+    if _is_json(path):
+        value = _our_json(path)
+        try:
+            return _aligned([("file", str(path)), *_json_facts(value)])
+        except (KeyError, TypeError, ValueError):
+            raise damaged(path, "its entries are not those of metrics or provenance") from None
+    tensors, header = read_tensors(path)
+    lines = [("file", f"{path} ({path.stat().st_size:,} bytes)"), *_header_facts(header)]
+    lines += [(name, _tensor(tensor)) for name, tensor in sorted(tensors.items())[:20]]
+    if len(tensors) > 20:
+        lines.append(("more", f"{len(tensors) - 20} further tensors"))
+    lines.append(("checksum", f"verified: sha256 {header['content_sha256']} of the tensors"))
+    beside = path.with_name(f"{path.stem}.run.json" if header["kind"] == "shard" else "run.json")
+    if beside.is_file():
+        lines += _run_facts(read_json(beside))
+    return _aligned(lines)
+
+
+def _is_json(path: Path) -> bool:
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a file in it")
+    return path.suffix == ".json"
+
+
+def _our_json(path: Path) -> dict[str, Any]:
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise damaged(path, "it holds no JSON object")
+    return value
+
+
+def _header_facts(header: dict[str, Any]) -> list[tuple[str, str]]:
+    lines = [(name, _value(header[name])) for name in _PLAIN if header.get(name) is not None]
+    names, classes = header.get("class_names"), header.get("classes")
+    if names:
+        chosen = [names[label] for label in classes] if classes else names
+        lines.append(("classes", f"{len(chosen)}: {_brief(chosen)}"))
+    if header.get("counts"):
+        lines.append(("images", f"{sum(header['counts'])}, {min(header['counts'])} to {max(header['counts'])} a class"))
+    if header.get("history"):
+        last = header["history"][-1]
+        lines.append(("last loss", ", ".join(f"{name} {value:.6g}" for name, value in last.items())))
+    if isinstance(header.get("state"), dict):
+        lines += [(name, _value(value)) for name, value in header["state"].items()]
+    skip = {*_PLAIN, *_SHOWN_ELSEWHERE}
+    return lines + [(name, _value(value)) for name, value in header.items() if name not in skip and value is not None]
+
+
+def _json_facts(value: dict[str, Any]) -> list[tuple[str, str]]:
+    if "seconds" in value and "device" in value:
+        return [("kind", "provenance"), *_run_facts(value)]
+    if value.get("kind") != "metrics":
+        return [(name, _value(entry)) for name, entry in value.items()]
+    shown = [name for name in ("kind", "task", *_PLAIN[1:]) if name in value and name not in ("mean", "std", "protocol")]
+    lines = [(name, _value(value[name])) for name in shown]
+    protocol = value["protocol"]
+    lines.append(("protocol", f"{protocol['name']}: {protocol['epochs']} epochs, batch {protocol['batch']}"))
+    means, stds = (entry if isinstance(entry, list) else [entry] for entry in (value["mean"], value["std"]))
+    steps = value.get("steps", [""] * len(means))
+    lines += [(f"accuracy {step}".strip(), f"{mean:.2f} ± {std:.2f} %") for step, mean, std in zip(steps, means, stds, strict=True)]
+    lines += [(name, value[name]) for name in ("synthetic_key", "synthetic_sha256", "data_sha256", "test_sha256") if value.get(name)]
+    return lines + _run_facts(value.get("run", {}))
+
+
+def _run_facts(run: dict[str, Any]) -> list[tuple[str, str]]:
+    shown = {"seconds": lambda value: f"{value:g}", "peak_memory_bytes": lambda value: f"{value / 1e6:.0f} MB"}
+    names = {"peak_memory_bytes": "peak memory", "code_version": "code version"}
+    return [(names.get(name, name), shown.get(name, _value)(value)) for name, value in run.items()]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict) and all(isinstance(entry, (str, int, float)) for entry in value.values()):
+        return ", ".join(f"{name} {entry}" for name, entry in value.items()) or "none"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list) and all(isinstance(entry, (int, float)) for entry in value) and len(value) <= 12:
+        return ", ".join(f"{entry:.6g}" for entry in value)
+    text = value if isinstance(value, str) else canonical(value)
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+def _brief(names: list[str]) -> str:
+    return ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+
+
+def _tensor(tensor: np.ndarray) -> str:
+    shape = " x ".join(map(str, tensor.shape)) or "scalar"
+    return f"{tensor.dtype} {shape}" + (f", {tensor.min():.6g} to {tensor.max():.6g}" if tensor.size else "")
+
+
+def _aligned(lines: Iterable[tuple[str, str]]) -> str:
+    lines = list(lines)
+    width = max(len(name) for name, _ in lines) + 2
+    return "\n".join(f"{name:<{width}}{value}" for name, value in lines)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256, as hex, of what is compared between two runs.
+
+    Of a safetensors file that is every byte; of metrics it is the canonical JSON without the part that says where and how long
+    they were computed. Raises UserError if the file is absent, damaged or not ours.
+    """
+    path = Path(path)
+    if not _is_json(path):
+        read_tensors(path)
+        return file_sha256(path)
+    value = {name: entry for name, entry in _our_json(path).items() if name != "run"}
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def export_set(path: Path, to: str, out: Path | None) -> str:
+    """Writes a synthetic set as `to` (png, npz or parquet) to `out`, by default beside the set, and says where.
+
+    png: a folder `<class>/<index>.png` of 8-bit images, clipped; npz: `images` float32 (N, C, H, W) in pixels, not clipped, `labels`
+    int64 (N,) and `class_names`; parquet: the columns `image` (bytes of a PNG and its path) and `label`, with the class names.
+    Raises UserError if the file is no synthetic set or damaged, and if the target exists.
+    """
+    path = Path(path)
+    if to not in _EXPORTS:
+        raise unknown("format", to, _EXPORTS, "--to")
+    tensors, header = read_tensors(path, "synthetic")
+    target = Path(out) if out is not None else path.with_name("png" if to == "png" else f"{path.stem}.{to}")
+    if target.exists():
+        raise UserError(f"{target}: exists already; remove it or name another place with --out")
+    if header.get("decode") is not None:
+        raise UserError(f"{path}: its images are stored in another form than pixels and cannot be exported as they are")
+    require_place(target)
+    _EXPORTS[to](target, tensors["images"], tensors["labels"], header)
+    return f"{len(tensors['labels'])} images of {header['method']} on {header['dataset']} written to {target}"
+
+
+def _pngs(images: np.ndarray, labels: np.ndarray, names: list[str]) -> Iterable[tuple[str, bytes]]:
+    """For every image its place `<class>/<index>.png`, numbered within the class, and its 8-bit PNG."""
+    import numpy as np
+    from PIL import Image
+
+    folders, seen = _folders(names), Counter()
+    for image, label in zip(images, labels.tolist(), strict=True):
+        pixels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1)).save(buffer, "PNG")
+        yield f"{folders[label]}/{seen[label]:05}.png", buffer.getvalue()
+        seen[label] += 1
+
+
+def _folders(names: list[str]) -> list[str]:
+    """A folder name for every class: its own as far as file systems allow, numbered if two would be the same."""
+    plain = [re.sub(r"[^\w .-]+", "_", name).strip(" .")[:80] for name in names]
+    distinct = len({name.lower() for name in plain}) == len(plain) and all(plain)
+    return plain if distinct else [f"{label:04}_{name}" for label, name in enumerate(plain)]
+
+
+def _to_png(target: Path, images: np.ndarray, labels: np.ndarray, header: dict[str, Any]) -> None:
+    draft = target.with_name(f".{target.name}.{uuid4().hex}.part")
+    try:
+        for place, data in _pngs(images, labels, header["class_names"]):
+            file = draft / place
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+        os.rename(draft, target)
+    finally:
+        if draft.exists():
+            shutil.rmtree(draft)
+
+
+def _to_npz(target: Path, images: np.ndarray, labels: np.ndarray, header: dict[str, Any]) -> None:
+    import numpy as np
+
+    with whole(target) as draft, open(draft, "wb") as file:
+        np.savez_compressed(file, images=images, labels=labels, class_names=np.array(header["class_names"], dtype=np.str_))
+
+
+def _to_parquet(target: Path, images: np.ndarray, labels: np.ndarray, header: dict[str, Any]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    rows = [{"bytes": data, "path": place} for place, data in _pngs(images, labels, header["class_names"])]
+    features = {"image": {"_type": "Image"}, "label": {"names": header["class_names"], "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    schema = pa.schema([("image", kind), ("label", pa.int64())], metadata=metadata)
+    table = pa.Table.from_arrays([pa.array(rows, kind), pa.array(labels, pa.int64())], schema=schema)
+    with whole(target) as draft:
+        pq.write_table(table, draft)
+
+
+_EXPORTS: dict[str, Callable[[Path, Any, Any, dict[str, Any]], None]] = {"png": _to_png, "npz": _to_npz, "parquet": _to_parquet}
+
+
+def listing(what: str) -> str:
+    """The methods, datasets, protocols, tables, architectures or scales there are, one a line. Raises UserError for another word."""
+    if what not in _LISTINGS:
+        raise unknown("list", what, _LISTINGS)
+    rows = [tuple(map(str, row)) for row in _LISTINGS[what]()]
+    widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
+    return "\n".join("".join(f"{entry:<{width}}" for entry, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _methods() -> Iterable[tuple[Any, ...]]:
+    yield "name", "title", "source", "needs"
+    for name in recipes.names_in("methods"):
+        recipe = recipes.recipe(name)
+        needs = ["a classifier"] if recipe.teacher else []
+        if recipe.requires == "clip":
+            there = os.path.isfile(os.environ.get(CLIP_WEIGHTS, ""))
+            needs.append("CLIP" if there else f"CLIP: absent here, set {CLIP_WEIGHTS} to the file with its weights")
+        yield name, recipe.title, f"{recipe.source.paper} {recipe.source.equation}", ", ".join(needs)
+
+
+def _datasets() -> Iterable[tuple[Any, ...]]:
+    yield "name", "title", "size", "classes", "train", "test"
+    for name in recipes.names_in("datasets"):
+        spec = data_cell(name).spec
+        yield name, spec.title, f"{spec.channels}x{spec.size}x{spec.size}", spec.classes, spec.train, spec.test
+
+
+def _protocols() -> Iterable[tuple[Any, ...]]:
+    yield "name", "title", "epochs", "batch", "source"
+    for name in recipes.names_in("protocols"):
+        protocol = recipes.protocol(name)
+        yield name, protocol.title, protocol.epochs, protocol.batch, protocol.source.paper
+
+
+def _tables() -> Iterable[tuple[Any, ...]]:
+    yield "name", "title", "scales"
+    made = {scale: [*(plan := Plan(scale)).tables, *plan.figures] for scale in recipes.names_in("scales")}
+    for name, spec in Plan.specs_by_path().items():
+        yield name, spec.title, ", ".join(scale for scale, names in made.items() if name in names)
+
+
+def _architectures() -> Iterable[tuple[Any, ...]]:
+    """With the parameters for 10 classes of 32 x 32 colour images, '-' where those do not fit."""
+    import torch
+
+    from condense import models
+
+    yield "name", "parameters"
+    for name, builder in sorted(models.ARCHITECTURES.items()):
+        count = "-"
+        if builder.fits(builder.defaults, 3, builder.defaults.enlarge or 32):
+            with torch.device("meta"):
+                count = f"{models.count_parameters(models.build(name, channels=3, size=32, classes=10)):,}"
+        yield name, count
+
+
+def _scales() -> Iterable[tuple[Any, ...]]:
+    yield "name", "title", "sets", "networks", "tables and figures"
+    for name in recipes.names_in("scales"):
+        plan = Plan(name)
+        yield name, plan.scale.title, plan.scale.n_sets, plan.scale.n_networks, len(plan.tables) + len(plan.figures)
+
+
+_LISTINGS: dict[str, Callable[[], Iterable[tuple[Any, ...]]]] = {
+    "methods": _methods,
+    "datasets": _datasets,
+    "protocols": _protocols,
+    "tables": _tables,
+    "architectures": _architectures,
+    "scales": _scales,
+}

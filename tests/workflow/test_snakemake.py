@@ -1,0 +1,217 @@
+"""A real Snakemake on a copy of the project at a tiny scale: what is made, what is made again, and what is left alone."""
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from condense import runtime
+from condense.report.measured import COLUMNS
+
+pytestmark = pytest.mark.workflow
+PROJECT = Path(__file__).resolve().parents[2]
+TABLE = "results/tables/cpdm/table1.csv"
+TINY = {
+    "name": "tiny",
+    "title": "a test",
+    "n_sets": 1,
+    "n_networks": 1,
+    "datasets": {"cifar10": ["digits"]},
+    "ipc": [1],
+    "methods": ["random", "dm", "cpdm"],
+    "recipes": {"matching": {"steps": 3, "batch_real": 8}},
+    "protocols": {"dc": {"epochs": 1}, "critic": {"epochs": 1}},
+    "architectures": {"convnet": {"depth": 2, "width": 8}},
+    "only_tables": True,
+    "tables": {"cpdm/table1": {}},
+}
+
+
+def write_scale(root, **changes):
+    value = {**TINY, **changes}
+    (root / "params" / "scales" / f"{value['name']}.yaml").write_text(yaml.safe_dump(value), encoding="utf-8")
+
+
+def snakemake(root, *arguments, fails=False):
+    """Status is asserted; what was said, on both streams."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    done = subprocess.run(command, cwd=root, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300)
+    said = done.stdout + done.stderr
+    assert (done.returncode != 0) == fails, said
+    return said
+
+
+def planned(root, *more, scale="tiny"):
+    """Rule -> number of jobs that a dry run of the table, and of what else is asked for, would start."""
+    said = snakemake(root, TABLE, *more, "-n", "--config", f"scale={scale}")
+    if "Nothing to be done" in said:
+        return {}
+    table = re.search(r"Job stats:\njob +count\n[- ]+\n(.*?)\n\n", said, re.DOTALL)[1]
+    counts = {rule: int(count) for rule, count in (line.split() for line in table.splitlines())}
+    assert counts.pop("total") == sum(counts.values())
+    return counts
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A copy of the project in which the table has been made, and what Snakemake said."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copy(PROJECT / "Snakefile", root)
+    for folder in ("workflow", "params"):
+        shutil.copytree(PROJECT / folder, root / folder)
+    (root / "profiles").symlink_to("workflow/profiles")
+    write_scale(root)
+    return root, snakemake(root, TABLE, "--config", "scale=tiny")
+
+
+@pytest.fixture
+def project(made, tmp_path):
+    """A copy of that copy, with the times of its files."""
+    root = tmp_path / "project"
+    shutil.copytree(made[0], root, symlinks=True)
+    return root
+
+
+def test_the_committed_link_leads_to_the_profile_that_is_loaded():
+    assert os.readlink(PROJECT / "profiles") == "workflow/profiles"
+
+
+def test_the_first_run_makes_the_table_with_the_profile_of_this_machine(made):
+    root, said = made
+    assert "profiles/default" in said.splitlines()[0]
+    assert re.search(r"total +12\n", said) and "12 of 12 steps (100%) done" in said
+    for suffix in (".csv", ".md", ".tex", ".json"):
+        assert (root / TABLE).with_suffix(suffix).stat().st_size > 0
+    with open(root / TABLE, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == COLUMNS
+    found = {row["method"]: row for row in rows if row["dataset"] == "digits"}
+    assert set(found) == {"random", "dm", "cpdm"}
+    assert all(0 <= float(row["measured"]) <= 100 and row["scale"] == "tiny" and not row["published"] for row in found.values())
+    assert list(root.glob("results/shards/**/*.safetensors")) == []
+    assert len(list(root.glob("results/synthetic/**/grid.png"))) == 3
+    assert list(root.rglob("*.part")) == list(root.rglob("*.resume*")) == []
+
+
+def test_a_second_run_has_nothing_to_do(made):
+    assert planned(made[0]) == {}
+
+
+def test_files_are_accepted_without_snakemakes_records_and_without_what_they_were_made_from(project):
+    """As after a pull of kept metrics: the keys say what they are."""
+    shutil.rmtree(project / ".snakemake")
+    for folder in ("data", "teachers", "synthetic"):
+        shutil.rmtree(project / "results" / folder)
+    assert planned(project, *(str(path.relative_to(project)) for path in project.glob("results/metrics/**/*.json"))) == {}
+
+
+def test_a_missing_metrics_file_is_remade_with_what_depends_on_it(project):
+    path = next(project.glob("results/metrics/condense/digits/dm/**/*.json"))
+    path.unlink()
+    assert planned(project, str(path.relative_to(project))) == {"evaluate": 1, "table": 1}
+
+
+def test_another_scale_planned_between_leaves_nothing_to_do(project):
+    write_scale(project, name="other", title="another test")
+    assert planned(project, scale="other") == {"table": 1}, "its cells are the same, but the table says whose numbers it shows"
+    assert planned(project) == {}
+    snakemake(project, TABLE, "--config", "scale=other")
+    assert planned(project) == {"table": 1}
+
+
+def test_a_changed_setting_asks_for_its_cells_and_no_others(project):
+    write_scale(project, recipes={**TINY["recipes"], "dm": {"steps": 4}})
+    assert planned(project) == {"synthesize": 1, "gather": 1, "evaluate": 1, "table": 1}
+    write_scale(project, protocols={"dc": {"epochs": 1}, "critic": {"epochs": 2}})
+    assert planned(project) == {"teach": 1, "synthesize": 1, "gather": 1, "evaluate": 1, "table": 1}
+
+
+def test_a_raised_revision_asks_for_its_method_and_a_comment_for_nothing(project):
+    recipe = project / "params" / "methods" / "cpdm.yaml"
+    recipe.write_text(f"# a comment\n{recipe.read_text()}")
+    assert planned(project) == {}
+    recipe.write_text(f"{recipe.read_text()}\nrevision: 2\n")
+    assert planned(project) == {"synthesize": 1, "gather": 1, "evaluate": 1, "table": 1}
+
+
+def test_changed_published_numbers_remake_the_table(project):
+    path = project / "params" / "published" / "results.csv"
+    text = path.read_text(encoding="utf-8")
+    assert "cpdm,1,cifar10,1,random,,convnet,condense,test_accuracy,,14.4," in text
+    path.write_text(text.replace("test_accuracy,,14.4,", "test_accuracy,,14.5,", 1), encoding="utf-8")
+    assert planned(project) == {"table": 1}
+
+
+def test_an_unknown_scale_is_answered_with_the_nearest(project):
+    said = snakemake(project, TABLE, "-n", "--config", "scale=tinny", fails=True)
+    assert "unknown scale 'tinny'; did you mean 'tiny'?" in said and "Traceback" not in said
+
+
+def test_the_papers_scale_is_planned_within_a_minute(project):
+    began = time.monotonic()
+    said = snakemake(project, "-n", "--config", "scale=paper")
+    assert time.monotonic() - began < 60
+    assert int(re.search(r"^total +(\d+)$", said, re.MULTILINE)[1]) > 3000
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from condense import runtime
+with runtime.claim(["gpu-a", "gpu-b"], Path(sys.argv[1]), poll=0.05) as place:
+    print(place, flush=True)
+    time.sleep(60)
+"""
+
+
+def holder(folder):
+    return subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_processes_hold_different_devices_and_the_third_waits_until_one_is_killed(tmp_path):
+    first = holder(tmp_path)
+    assert first.stdout.readline() == "0\n"
+    second = holder(tmp_path)
+    assert second.stdout.readline() == "1\n"
+    third = holder(tmp_path)
+    try:
+        assert "every device is taken (gpu-a, gpu-b); waiting" in third.stderr.readline()
+        assert third.poll() is None
+        second.kill()
+        assert third.stdout.readline() == "1\n"
+        with runtime.claim(["gpu-c"], tmp_path) as place:
+            assert place == 0
+    finally:
+        for process in (first, second, third):
+            process.kill()
+            process.communicate()
+    with runtime.claim(["gpu-a", "gpu-b"], tmp_path) as place:
+        assert place == 0
+
+
+def test_a_claim_ends_with_its_block_also_on_an_error(tmp_path):
+    with pytest.raises(ZeroDivisionError), runtime.claim(["a"], tmp_path):
+        raise ZeroDivisionError
+    with runtime.claim(["a", "b"], tmp_path) as place, runtime.claim(["a", "b"], tmp_path) as other:
+        assert (place, other) == (0, 1)
+
+
+def test_locks_can_be_shared_by_the_users_of_a_machine(tmp_path):
+    """Whoever comes first makes folder and file; others have to be able to lock the file and to add their own."""
+    before = os.umask(0o022)
+    try:
+        with runtime.claim(["a"], tmp_path / "locks"):
+            assert (tmp_path / "locks").stat().st_mode & 0o7777 == 0o1777
+            assert (tmp_path / "locks" / "a.lock").stat().st_mode & 0o444 == 0o444
+        (tmp_path / "locks" / "a.lock").chmod(0o444)
+        with runtime.claim(["a"], tmp_path / "locks") as place:
+            assert place == 0
+    finally:
+        os.umask(before)
