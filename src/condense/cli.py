@@ -6,6 +6,7 @@ import argparse
 import errno
 import json
 import logging
+import os
 import re
 import sys
 from pathlib import Path
@@ -74,12 +75,10 @@ def teach(args: argparse.Namespace) -> None:
 def synthesize(args: argparse.Namespace) -> None:
     """Condenses some classes of a synthetic set (rule `synthesize`)."""
     from condense.jobs import ShardJob, condense_shard
-    from condense.plan import BATCH_NORM_ARCHITECTURES
 
     recipe = _settings(specs.Recipe, args.recipe, "recipe")
     settings = {"arch": args.arch, "options": _options(args.options), "ipc": args.ipc, "seed": args.seed, "key": args.key}
-    chunked = args.arch not in BATCH_NORM_ARCHITECTURES
-    job = ShardJob(recipe, args.data, **settings, classes=_classes(args.classes), teacher=args.teacher, chunked=chunked)
+    job = ShardJob(recipe, args.data, **settings, classes=_classes(args.classes), teacher=args.teacher)
     condense_shard(args.out, job, _machine(args))
 
 
@@ -255,6 +254,9 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"condense: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more when it ends
+        return 0
     except KeyboardInterrupt:
         print("condense: interrupted; run the same command again to go on from the last checkpoint", file=sys.stderr)
         return 130

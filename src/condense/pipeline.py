@@ -11,7 +11,7 @@ from pathlib import Path
 from condense import jobs, recipes
 from condense.artifacts import damaged, digest, read_json, write_json
 from condense.config import UserError
-from condense.plan import BATCH_NORM_ARCHITECTURES, DataCell, Maker, MetricsCell, SyntheticCell, TeacherCell
+from condense.plan import DataCell, Maker, MetricsCell, SyntheticCell, TeacherCell
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def run_images(request: Request) -> None:
     print(f"{spec.title}: {spec.train} training and {spec.test} test images, {spec.classes} classes, {shape}")
     if spec.note:
         print(spec.note)
-    estimate = estimate_cells(work.teachers, work.sets, work.metrics, threads=request.threads, gpu=False)
+    estimate = estimate_cells(work.teachers, work.sets, work.metrics, threads=request.threads, gpu=_on_gpu(request))
     print(estimate.text(), flush=True)
     machine = jobs.Machine(request.device, request.threads)
     _prepare(request.out, work)
@@ -105,6 +105,12 @@ def run_images(request: Request) -> None:
         _synthetic(_place(request.out, work, cell), request.out, cell, teachers, machine)
     results = [_evaluated(_place(request.out, work, cell.synthetic), request.out, cell, machine) for cell in work.metrics]
     print(_summary(request, work, results))
+
+
+def _on_gpu(request: Request) -> bool:
+    import torch
+
+    return request.device != "cpu" and torch.cuda.is_available()
 
 
 def _bind(out: Path, work: Work, request: Request) -> None:
@@ -160,7 +166,6 @@ def _synthetic(place: Path, out: Path, cell: SyntheticCell, teachers: dict[str, 
         seed=cell.seed,
         key=cell.key,
         teacher=teachers[cell.teacher.key] if cell.teacher else None,
-        chunked=cell.arch not in BATCH_NORM_ARCHITECTURES,
     )
     if not shard.exists():
         jobs.condense_shard(shard, job, machine)

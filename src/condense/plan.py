@@ -7,6 +7,7 @@ recipe, the numbers of the mathematics, the dataset's description, the keys of t
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -43,6 +44,12 @@ def clip_identity() -> str:
     with open(weights, "rb") as file:
         start = hashlib.sha256(file.read(1 << 20)).hexdigest()
     return digest([configuration, weights.stat().st_size, start])
+
+
+def has_batch_norm(arch: str, options: str) -> bool:
+    """Whether an architecture with these options (JSON) ties the images of a batch together."""
+    norm = json.loads(options).get("norm")
+    return norm == "batch" if norm else arch in BATCH_NORM_ARCHITECTURES
 
 
 @dataclass(frozen=True)
@@ -132,7 +139,7 @@ class SyntheticCell:
     def shards(self, classes_per_job: int | None) -> list[str]:
         """Class ranges 'first-last' that are condensed as separate jobs; one for recipes that couple the classes."""
         total = self.data.spec.classes
-        coupled = "classes" in self.recipe.couples or self.arch in BATCH_NORM_ARCHITECTURES
+        coupled = "classes" in self.recipe.couples or has_batch_norm(self.arch, self.options)
         step = total if classes_per_job is None or coupled or self.recipe.engine != "matching" else classes_per_job
         return [f"{first}-{min(first + step, total) - 1}" for first in range(0, total, step)]
 

@@ -112,8 +112,13 @@ def set_threads(threads: int | None) -> int:
 
     if threads is not None and not 1 <= threads <= _MOST_THREADS:
         raise UserError(f"--threads: a number from 1 to {_MOST_THREADS} is needed, found {threads}")
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads or _cores())
     return torch.get_num_threads()
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache
@@ -143,7 +148,7 @@ class Clock:
         import torch
 
         on_gpu = self.place.type == "cuda"
-        name = torch.cuda.get_device_name(self.place) if on_gpu else _cpu_name()
+        name = torch.cuda.get_device_name(self.place) if on_gpu else cpu_name()
         peak = torch.cuda.max_memory_allocated(self.place) if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return {
             "seconds": round(time.monotonic() - self.began, 3),
@@ -157,7 +162,7 @@ class Clock:
 
 
 @cache
-def _cpu_name() -> str:
+def cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -144,6 +144,8 @@ class Plan:
         return Row(row, tuple(runs), "" if runs else f"not run at {self.scale.name}")
 
     def _run(self, spec: TableSpec, limits: TableLimits, row: dict[str, str], method: str, dataset: str) -> Run | None:
+        if spec.settings and row["setting"] not in spec.settings:
+            raise unknown("setting", row["setting"], spec.settings, f"table {spec.paper}/{spec.name}")
         change = spec.settings.get(row["setting"], {})
         data = plan.data_cell(dataset)
         ipc = "full" if row["ipc"] == "full" else int(row["ipc"])

@@ -10,7 +10,9 @@ import torch
 from condense import estimate, recipes
 from condense.artifacts import write_json
 from condense.config import UserError
-from condense.estimate import Rates, Work, cost, profile, work_of
+from condense.estimate import rates as measuring
+from condense.estimate.rates import Rates, cost
+from condense.estimate.work import Work, profile, work_of
 from condense.plan import Maker, data_cell
 from condense.tableplan import Plan, manifest
 from condense.training.loop import number_of_epochs
@@ -222,7 +224,7 @@ def test_targets_that_are_not_there(empty, target, said):
 
 def test_rates_are_kept_and_measured_again_where_they_no_longer_hold(monkeypatch, tmp_path):
     measured = []
-    monkeypatch.setattr(estimate, "_measured", lambda *args: measured.append(args) or replace(RATES, start=float(len(measured))))
+    monkeypatch.setattr(measuring, "_measured", lambda *args: measured.append(args) or replace(RATES, start=float(len(measured))))
     file = tmp_path / "rates.json"
 
     def rates(threads=1, arch="convnet"):
@@ -241,9 +243,9 @@ def test_rates_are_kept_and_measured_again_where_they_no_longer_hold(monkeypatch
 
 
 def test_measured_rates_are_of_this_world(monkeypatch):
-    monkeypatch.setattr(estimate, "_start", lambda: ((0.5, 3.0), (1000, 10**6)))
+    monkeypatch.setattr(measuring, "_start", lambda: ((0.5, 3.0), (1000, 10**6)))
     threads = torch.get_num_threads()
-    found = estimate._measured(data_cell("digits"), "convnet", '{"depth":2,"width":16}', torch.device("cpu"))
+    found = measuring._measured(data_cell("digits"), "convnet", '{"depth":2,"width":16}', torch.device("cpu"))
     assert torch.get_num_threads() == threads
     assert 1e7 < found.forward < 1e15 and 1e7 < found.training < 1e15 and all(value >= 0 for value in asdict(found).values())
     assert 1e-7 < found.call < found.call_training < 1.0

@@ -311,7 +311,7 @@ def test_metrics_resumed_anywhere_are_the_same_and_leave_nothing_behind(set_with
     job = evaluation(set_with_snapshots, digits, task)
     jobs.evaluate_set(tmp_path / "whole.json", job, HERE)
     monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
-    monkeypatch.setattr(jobs, "Checkpoint", Stopping)
+    monkeypatch.setattr("condense.jobs.judging.Checkpoint", Stopping)
     assert until_done(lambda: jobs.evaluate_set(tmp_path / "broken.json", job, HERE))[0] == calls
     whole, broken = (read_json(tmp_path / f"{name}.json") for name in ("whole", "broken"))
     assert {k: v for k, v in whole.items() if k != "run"} == {k: v for k, v in broken.items() if k != "run"}

@@ -102,14 +102,15 @@ class Matching:
         device: torch.device,
         critic: nn.Module | None,
         checkpoint: Checkpoint,
-        chunked: bool = True,
     ):
         _check(recipe, data, classes, ipc)
         self.recipe, self.data, self.classes, self.seed, self.device = recipe, data, classes, seed, device
-        self.critic, self.checkpoint, self.chunked = critic, checkpoint, chunked
+        self.critic, self.checkpoint = critic, checkpoint
         with torch.random.fork_rng(devices=[]):  # what is drawn here is replaced at every step
             self.network = models.build(arch, channels=data.channels, size=data.size, classes=len(data.counts), **options)
         self.network.to(device).requires_grad_(False)
+        # Batch statistics belong to the whole batch, so it cannot go through the network in parts.
+        self.chunked = not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.network.modules())
         start = initial_images(data, classes, ipc, recipe.init, seed)
         self.images = start.to(device).requires_grad_(True)
         self.labels = torch.tensor(classes, device=device)[:, None].expand(-1, ipc)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from condense.augment import siamese
 
-_CHUNK = {"cpu": 64, "cuda": 4096}  # images a forward pass without gradients: on CPUs activations then stay in cache
+CHUNK = {"cpu": 64, "cuda": 4096}  # images a forward pass without gradients: on CPUs activations then stay in cache
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Views:
     @torch.no_grad()
     def _without_gradient(self, function, images: Tensor) -> Tensor:
         flat = images.flatten(0, 1)
-        size = _CHUNK[flat.device.type] if self.chunked else len(flat)
+        size = CHUNK[flat.device.type] if self.chunked else len(flat)
         return torch.cat([function(part) for part in flat.split(size)]).unflatten(0, images.shape[:2])
 
 

@@ -1,11 +1,9 @@
-"""The jobs of the workflow: each reads files, calls one engine, and writes one artifact with its provenance."""
+"""Jobs that make things: a teacher, a shard of a synthetic set, the set from its shards."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,8 @@ import numpy as np
 from condense import runtime
 from condense.artifacts import (
     append_line,
-    canonical,
     damaged,
     digest,
-    read_header,
     read_json,
     read_tensors,
     require_place,
@@ -27,15 +23,8 @@ from condense.artifacts import (
 )
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
+from condense.jobs.machine import Machine
 from condense.specs import Protocol, Recipe
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where a job runs: '--device' and '--threads'."""
-
-    device: str = "auto"
-    threads: int | None = None
 
 
 def pretrain_teacher(
@@ -76,7 +65,6 @@ class ShardJob:
     key: str
     classes: Sequence[int] | None = None  # None: all
     teacher: Path | None = None
-    chunked: bool = True
 
 
 def condense_shard(out: Path, job: ShardJob, machine: Machine) -> None:
@@ -122,7 +110,7 @@ def _outcome(job: ShardJob, images: Any, classes: tuple[int, ...], teacher: Any,
 
         critic = clip_critic(images, device)
     names = {"arch": job.arch, "options": job.options, "ipc": job.ipc, "seed": job.seed}
-    return Matching(job.recipe, images, classes, **names, device=device, critic=critic, checkpoint=checkpoint, chunked=job.chunked).run()
+    return Matching(job.recipe, images, classes, **names, device=device, critic=critic, checkpoint=checkpoint).run()
 
 
 def run_facts_path(out: Path) -> Path:
@@ -215,117 +203,3 @@ def _draw(path: Path, tensors: dict[str, np.ndarray], names: list[str], data: Pa
 
     real, labels = first_of_each_class(data, 10)
     draw_grid(path, tensors["images"], tensors["labels"], real, labels, names)
-
-
-@dataclass(frozen=True)
-class EvaluationJob:
-    """Networks trained on a synthetic set, on its snapshots, or (`synthetic` None) on the whole training set."""
-
-    task: str  # condense or snapshots
-    synthetic: Path | None
-    data: Path  # the folder of the prepared dataset
-    method: str
-    arch: str
-    options: dict[str, Any]
-    protocol: Protocol
-    strategy: str
-    n_networks: int
-    seed: int
-    key: str
-
-
-def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
-    """Evaluates a set and writes its metrics to `out`.
-
-    Raises UserError if no network is asked for, or if the set was made from other images than those tested.
-    """
-    from condense.data.dataset import load
-
-    if job.n_networks < 1:
-        raise UserError(f"--networks: at least 1 is needed, found {job.n_networks}")
-    if job.task == "snapshots" and job.synthetic is None:
-        raise UserError("--task snapshots: --synthetic must name the snapshots of a set")
-    require_place(out)
-    threads = runtime.set_threads(machine.threads)
-    with runtime.device(machine.device) as device:
-        clock = runtime.Clock(device, threads)
-        test = load(job.data / "test.safetensors")
-        header, sets = _training_sets(job, device)
-        settings = [asdict(job.protocol), job.arch, job.options, job.strategy, job.seed, header["content_sha256"]]
-        checkpoint = Checkpoint.beside(out, f"{job.key}-{digest(settings)}")
-        results = _accuracies(job, sets, test, checkpoint, device)
-        write_json(out, _metrics(job, test, header, results) | {"run": clock.facts()})
-        checkpoint.remove()
-
-
-def _training_sets(job: EvaluationJob, device: Any) -> tuple[dict[str, Any], dict[int, Callable[[], Any]]]:
-    """The header of what is evaluated, and what makes the training sets by step (0 for the set itself)."""
-    import torch
-
-    from condense.data.dataset import load, normalise
-    from condense.training.loop import pixel_set, tensor_set
-
-    if job.synthetic is None:
-        train = load(job.data / "train.safetensors")
-        header = {"dataset": train.dataset, "arch": "none", "ipc": "full"}
-        header |= {"data_sha256": train.data_sha256, "content_sha256": train.data_sha256}
-        return header, {0: lambda: pixel_set(train, device)}
-    tensors, header = read_tensors(job.synthetic, "synthetic" if job.task == "condense" else "snapshots")
-    expected = read_header(job.data / "train.safetensors", "dataset")["data_sha256"]
-    if header["data_sha256"] != expected:
-        raise UserError(f"{job.synthetic}: was made from other images than those in {job.data}; delete it and run the same command again")
-    labels = torch.from_numpy(tensors["labels"]).to(device)
-
-    def ready(pixels: np.ndarray) -> Any:
-        return tensor_set(normalise(torch.from_numpy(pixels), header["mean"], header["std"]).to(device), labels)
-
-    if job.task == "condense":
-        return header, {0: lambda: ready(tensors["images"])}
-    return header, {step: partial(ready, pixels) for step, pixels in zip(header["snapshot_steps"], tensors["images"], strict=True)}
-
-
-def _accuracies(job: EvaluationJob, sets: dict[int, Callable[[], Any]], test: Any, checkpoint: Checkpoint, device: Any) -> dict:
-    """Step -> the accuracies of all networks, from the last checkpoint if there is one."""
-    from condense.evaluate.protocols import evaluate
-
-    settings = {name: getattr(job, name) for name in ("arch", "options", "strategy", "n_networks", "seed")}
-    found = checkpoint.load()
-    results = {int(step): values for step, values in found[1]["results"].items()} if found else {}
-    for step in [step for step in sets if step not in results]:
-        part = checkpoint.part(step)
-        results[step] = evaluate(sets[step](), test, job.protocol, **settings, checkpoint=part, device=device)
-        part.remove()
-        if checkpoint.due() and len(results) < len(sets):
-            checkpoint.save({}, {"results": results})
-    return results
-
-
-def _metrics(job: EvaluationJob, test: Any, header: dict[str, Any], results: dict[int, list[float]]) -> dict[str, Any]:
-    from condense.evaluate.protocols import spread
-
-    metrics = {
-        "schema": 1,
-        "kind": "metrics",
-        "task": job.task,
-        "dataset": header["dataset"],
-        "method": job.method,
-        "arch": header["arch"],
-        "ipc": header["ipc"],
-        "seed": job.seed,
-        "key": job.key,
-        "synthetic_key": header.get("key"),
-        "eval_arch": job.arch,
-        "options": job.options,
-        "protocol": json.loads(canonical(asdict(job.protocol))),
-        "n_networks": job.n_networks,
-        "unit": "%",
-        "data_sha256": header["data_sha256"],
-        "test_sha256": test.data_sha256,
-        "synthetic_sha256": header["content_sha256"],
-    }
-    if job.task == "condense":
-        mean, std = spread(results[0])
-        return metrics | {"accuracies": results[0], "mean": mean, "std": std}
-    spreads = [spread(values) for values in results.values()]
-    values = {"accuracies": list(results.values()), "mean": [mean for mean, _ in spreads], "std": [std for _, std in spreads]}
-    return metrics | {"steps": list(results)} | values

@@ -1,0 +1,273 @@
+"""What jobs cost before any of them starts: their number, compute time, memory and disk, from rates measured on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from condense import recipes, runtime, specs
+from condense.artifacts import read_json
+from condense.config import UserError, unknown
+from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost, rates_for
+from condense.estimate.work import Work, gather_work, work_of
+from condense.plan import DataCell, MetricsCell, SyntheticCell, TeacherCell
+from condense.tableplan import Plan, manifest
+
+STAGES = ("data", "teach", "synthesize", "gather", "evaluate", "tables/figures")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The jobs of one stage: how many, how many of them are made already, and what the others cost in seconds and bytes."""
+
+    name: str
+    jobs: int
+    done: int
+    seconds: float = 0.0
+    longest: float = 0.0
+    reference_seconds: float = 0.0
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is to be done and what it costs. `asked_gpu`: the jobs ask for a GPU; `on_gpu`: the rates are those of one."""
+
+    stages: tuple[Stage, ...]
+    threads: int
+    asked_gpu: bool
+    on_gpu: bool
+    source: str  # of the rates
+
+    @property
+    def seconds(self) -> float:
+        """Of all jobs that are to be done, one after the other."""
+        return sum(stage.seconds for stage in self.stages)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of the largest job; on a GPU that of the GPU."""
+        return max(stage.memory_bytes for stage in self.stages)
+
+    @property
+    def disk_bytes(self) -> int:
+        return sum(stage.disk_bytes for stage in self.stages)
+
+    def text(self) -> str:
+        """A table of the stages, the totals, and what the numbers rest on."""
+        lines = [f"{'stage':<16}{'jobs':>6}{'done':>6}{'to do':>7}{'time':>12}{'longest job':>13}{'memory':>10}{'disk':>10}"]
+        for stage in self.stages:
+            if stage.jobs:
+                left = stage.jobs - stage.done
+                shown = [_duration(stage.seconds), _duration(stage.longest), _bytes(stage.memory_bytes), _bytes(stage.disk_bytes)]
+                shown = shown if left else ["-"] * 4
+                counts = f"{stage.jobs:>6}{stage.done:>6}{left:>7}"
+                lines.append(f"{stage.name:<16}{counts}{shown[0]:>12}{shown[1]:>13}{shown[2]:>10}{shown[3]:>10}")
+        jobs, done = sum(stage.jobs for stage in self.stages), sum(stage.done for stage in self.stages)
+        lines.append(f"in all {jobs} jobs: {done} done, {jobs - done} to do")
+        lines += self._compute()
+        where = "GPU memory" if self.on_gpu else "memory"
+        lines.append(f"largest {where} of one job {_bytes(self.memory_bytes)}; disk for results {_bytes(self.disk_bytes)}")
+        lines.append(f"rates: {self.source}; downloading and preparing data are not counted")
+        return "\n".join(lines)
+
+    def _compute(self) -> list[str]:
+        if self.on_gpu:
+            return [f"compute: {self.seconds / 3600:.2f} GPU-hours"]
+        cores = len(os.sched_getaffinity(0))
+        together = max(1, cores // self.threads)
+        used = f"{self.seconds * self.threads / 3600:.2f} core-hours"
+        lines = [f"compute: {used}, about {_duration(self.seconds / together)} on the {cores} cores of this machine if it is idle"]
+        if not self.asked_gpu:
+            return lines
+        reference = sum(stage.reference_seconds for stage in self.stages) / 3600
+        assumed = f"not measured here: fp32 at {REFERENCE.forward / 1e12:.0f} TFLOP/s assumed"
+        return [
+            "a GPU is asked for and this machine has none: the times are for this CPU's measured rate",
+            *lines,
+            f"on one {REFERENCE_NAME} ({assumed}): about {reference:.1f} GPU-hours",
+        ]
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _bytes(count: float) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"
+
+
+@dataclass(frozen=True)
+class _Job:
+    stage: str
+    cell: Any  # the cell whose data decides the rates; None for what only reads results
+    work: Work
+    done: bool = False
+
+
+def estimate_cells(
+    teachers: Iterable[TeacherCell],
+    synthetic: Iterable[SyntheticCell],
+    metrics: Iterable[MetricsCell],
+    *,
+    threads: int | None,
+    gpu: bool,
+) -> Estimate:
+    """What it costs to make these cells and their data, none of which counts as done; every set in one shard.
+
+    `threads` CPU threads a job (None: all cores). `gpu`: on a GPU if there is one, else on this CPU, and also for `REFERENCE`.
+    Measures the rates of this machine if they are not known yet, which takes seconds.
+    """
+    cells = [*teachers, *synthetic, *metrics]
+    datasets = {data.key: data for data in map(_data_of, cells)}
+    on_gpu = gpu and torch.cuda.is_available()
+    jobs = [_Job("data", data, work_of(data)) for data in datasets.values()]
+    jobs += [_Job("teach", cell, work_of(cell)) for cell in cells if isinstance(cell, TeacherCell)]
+    for cell in cells:
+        if isinstance(cell, SyntheticCell):
+            jobs += [_Job("synthesize", cell, work_of(cell, on_gpu=on_gpu)), _Job("gather", cell, gather_work(cell))]
+    jobs += [_Job("evaluate", cell, work_of(cell)) for cell in cells if isinstance(cell, MetricsCell)]
+    return _estimate(jobs, threads, gpu)
+
+
+def _data_of(cell: Any) -> DataCell:
+    if isinstance(cell, DataCell):
+        return cell
+    return cell.synthetic.data if isinstance(cell, MetricsCell) else cell.data
+
+
+def _network_of(cell: Any) -> tuple[str, str]:
+    return (cell.eval_arch if isinstance(cell, MetricsCell) else cell.arch), cell.options
+
+
+def _estimate(jobs: Sequence[_Job], threads: int | None, gpu: bool) -> Estimate:
+    on_gpu = gpu and torch.cuda.is_available()
+    threads = runtime.set_threads(min(threads or 1 << 10, len(os.sched_getaffinity(0))))
+    rates, source = _all_rates(jobs, threads, on_gpu)
+    stages = []
+    for name in STAGES:
+        own = [job for job in jobs if job.stage == name]
+        left = [job for job in own if not job.done]
+        # Jobs that only read results start as others do, whatever data they are about.
+        taken = [(job.work, rates[_data_of(job.cell).key] if job.cell else next(iter(rates.values()))) for job in left]
+        seconds = [cost(work, rate) for work, rate in taken]
+        peaks = [work.peak_bytes + (0 if on_gpu else rate.light_memory if work.light else rate.memory) for work, rate in taken]
+        totals = {"seconds": sum(seconds), "longest": max(seconds, default=0.0), "memory_bytes": max(peaks, default=0)}
+        totals["reference_seconds"] = sum(cost(work, REFERENCE) for work, _ in taken)
+        totals["disk_bytes"] = sum(work.bytes_out for work, _ in taken)
+        stages.append(Stage(name, len(own), len(own) - len(left), **totals))
+    return Estimate(tuple(stages), threads, gpu, on_gpu, source)
+
+
+def _all_rates(jobs: Sequence[_Job], threads: int, on_gpu: bool) -> tuple[dict[str, Rates], str]:
+    """Rates by data key, for the data of all jobs that are to be done, measured with the network that most of its jobs use."""
+    left = [job for job in jobs if not job.done]
+    networks: dict[str, Counter[tuple[str, str]]] = {}
+    for job in [job for job in left if job.cell] or (jobs if left else []):
+        if job.cell:
+            found = networks.setdefault(_data_of(job.cell).key, Counter({("mlp", "{}"): 0}))
+            if not isinstance(job.cell, DataCell) and _network_of(job.cell)[0] != "none":
+                found[_network_of(job.cell)] += 1
+    datasets = {_data_of(job.cell).key: _data_of(job.cell) for job in jobs if job.cell}
+    rates, sources = {}, Counter()
+    with runtime.device("cuda" if on_gpu else "cpu") as device:
+        for key, found in networks.items():
+            arch, options = found.most_common(1)[0][0]
+            rates[key], source = rates_for(datasets[key], arch, options, threads, device, _rates_file())
+            sources[source] += 1
+    return rates, "; ".join(sources) or "none needed"
+
+
+def _rates_file() -> Path | None:
+    """Where rates are kept: among the results of the checkout; None where that may not be written."""
+    checkout = recipes.params_folder().absolute().parent
+    folder = checkout / "results" / "benchmarks"
+    place = next(place for place in (folder, folder.parent, checkout) if place.exists())
+    return folder / "rates.json" if os.access(place, os.W_OK) else None
+
+
+def estimate_text(target: str | None, scale: str) -> str:
+    """What `target` costs at `scale`: a table or figure by name or file, the metrics file of one cell, or None for everything.
+
+    A job counts as done if its output exists, or if all that it is for exists. Raises UserError for an unknown target.
+    """
+    plan = Plan(scale)
+    names, metrics = _named(plan, target)
+    resources = [plan.scale.resources.get(stage, specs.Resources()) for stage in ("teach", "synthesize", "evaluate")]
+    gpu = torch.cuda.is_available() or any(entry.gpu for entry in resources)
+    jobs = list(_jobs(plan, names, metrics, whole=target is None, on_gpu=torch.cuda.is_available()))
+    estimate = _estimate(jobs, max(entry.threads for entry in resources), gpu)
+    return f"scale {scale} ({plan.scale.title}): {target or 'everything'}\n{estimate.text()}"
+
+
+def _named(plan: Plan, target: str | None) -> tuple[list[str], list[MetricsCell]]:
+    """The tables and figures, and the metrics, that `target` asks for."""
+    if target is None:
+        return [*plan.tables, *plan.figures], list(plan.metrics.values())
+    path = target.removeprefix("./")
+    if path in plan.metrics:
+        return [], [plan.metrics[path]]
+    name = path.removeprefix("results/tables/").removeprefix("results/figures/")
+    name = name.rsplit(".", 1)[0]
+    if name in plan.specs_by_path() and name not in [*plan.tables, *plan.figures]:
+        others = ", ".join(recipes.names_in("scales"))
+        raise UserError(f"{name}: is not made at scale {plan.scale.name}; choose another with --scale ({others})")
+    if name not in plan.specs_by_path():
+        raise unknown("target", target, plan.specs_by_path(), f"scale {plan.scale.name}")
+    return [name], plan.metrics_of(name)
+
+
+def _jobs(plan: Plan, names: list[str], metrics: list[MetricsCell], whole: bool, on_gpu: bool) -> Iterator[_Job]:
+    """The jobs behind tables, figures and metrics, from the last to the first: what is made needs none of its own inputs."""
+    curves = [curve for name in names if name in plan.figures for curve in plan.figures[name].curves]
+    undrawn = [name for name in names if not _is_drawn(plan, name)]
+    drawn = [curve for name in undrawn if name in plan.figures for curve in plan.figures[name].curves]
+    for name in names:
+        yield _Job("tables/figures", None, Work(light=True), name not in undrawn)
+    if whole:
+        yield _Job("tables/figures", None, Work(light=True), Path("results/report.html").exists() and not undrawn)
+    unmeasured = [cell for cell in metrics if not Path(cell.path).exists()]
+    for cell in metrics:
+        yield _Job("evaluate", cell, work_of(cell), cell not in unmeasured)
+
+    def distinct(cells: Iterable[Any]) -> dict[str, Any]:
+        return {cell.key: cell for cell in cells if cell}
+
+    sets = distinct(cell.synthetic for cell in [*metrics, *curves] if cell.synthetic and cell.synthetic.recipe.engine != "whole")
+    wanted = sets if whole else distinct(cell.synthetic for cell in [*unmeasured, *drawn])
+    missing = {key: cell for key, cell in sets.items() if key in wanted and not Path(cell.path).exists()}
+    needing: list[Any] = [*missing.values(), *(cell.synthetic for cell in unmeasured), *(curve.synthetic for curve in drawn)]
+    pretrain: list[TeacherCell] = [curve.teacher for curve in drawn]
+    for key, cell in sets.items():
+        yield _Job("gather", cell, gather_work(cell), key not in missing)
+        for shard in plan.shards(cell):
+            first, last = map(int, shard.split("-"))
+            done = key not in missing or Path(cell.shard_path(shard)).exists()
+            pretrain += [] if done else [cell.teacher]
+            yield _Job("synthesize", cell, work_of(cell, last - first + 1, on_gpu), done)
+    untaught = {key: cell for key, cell in distinct(pretrain).items() if not Path(cell.path).exists()}
+    for key, cell in distinct([*(cell.teacher for cell in sets.values()), *(curve.teacher for curve in curves)]).items():
+        yield _Job("teach", cell, work_of(cell), key not in untaught)
+    used = distinct(_data_of(cell) for cell in [*needing, *untaught.values()] if cell)
+    for key, cell in distinct(_data_of(cell) for cell in [*sets.values(), *metrics]).items():
+        yield _Job("data", cell, work_of(cell), key not in used or Path(cell.train).exists() and Path(cell.test).exists())
+
+
+def _is_drawn(plan: Plan, name: str) -> bool:
+    """Whether the table or figure in `results` was made from what this scale asks for."""
+    folder, ending = ("tables", "csv") if name in plan.tables else ("figures", "png")
+    note = Path("results") / folder / f"{name}.json"
+    return note.exists() and note.with_suffix(f".{ending}").exists() and read_json(note) == manifest(plan, name)

@@ -1,0 +1,183 @@
+"""What one job computes, reads and writes: exactly where that is a number of multiplications."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from functools import cache
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from condense import models, specs
+from condense.engines import views
+from condense.plan import DataCell, MetricsCell, SyntheticCell, TeacherCell, has_batch_norm
+from condense.training.loop import number_of_epochs
+
+_FLOAT = 4  # bytes
+_GRID = 100_000  # bytes, about: grid, history and provenance beside a set
+_METRICS = 3_000  # bytes, about: one metrics file
+_TEST_BATCH = 512  # images of a test pass
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What one image costs in a network: multiply-adds count as 2 FLOPs; activations in numbers, not bytes."""
+
+    embed: int  # FLOPs of a forward pass up to the last linear layer
+    forward: int  # FLOPs of a forward pass
+    layers: int
+    parameters: int
+    activations: int  # of all layers together, as training keeps them
+    largest: int  # of one layer
+    features: int
+
+
+# CLIP's ViT-B/32 as the published architecture gives it: 12 blocks of width 768 on 50 tokens.
+_CLIP = Profile(8_800_000_000, 8_800_000_000, 150, 88_000_000, 6_000_000, 154_000, 512)
+
+
+@cache
+def profile(arch: str, options: str, channels: int, size: int, classes: int) -> Profile:
+    """The profile of an architecture, counted in a pass over one image without data. `options` is JSON.
+
+    Raises UserError as `models.build` does.
+    """
+    with torch.device("meta"):
+        network = models.build(arch, channels=channels, size=size, classes=classes, **json.loads(options)).eval()
+        image = torch.empty(1, channels, size, size)
+    outputs: list[int] = []
+    for module in network.modules():
+        if not list(module.children()):
+            module.register_forward_hook(lambda module, inputs, output: outputs.append(output.numel()))
+    with torch.no_grad():
+        with FlopCounterMode(display=False) as counted:
+            embedding = network.embed(image)
+        embed = counted.get_total_flops()
+        with FlopCounterMode(display=False) as counted:
+            network.head(embedding)
+    forward = embed + counted.get_total_flops()
+    return Profile(embed, forward, len(outputs), models.count_parameters(network), sum(outputs), max(outputs), embedding.shape[1])
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one job does. `peak_bytes` is on top of what the imported libraries take."""
+
+    flops_forward: float = 0.0  # without gradients
+    flops_training: float = 0.0  # forward and backward
+    calls_forward: float = 0.0  # of layers
+    calls_training: float = 0.0  # of layers, forward and backward
+    parameters_drawn: float = 0.0
+    draws: float = 0.0  # batches that are augmented
+    images: float = 0.0  # images that are augmented
+    bytes_out: int = 0
+    peak_bytes: int = 0
+    light: bool = False  # a job without torch
+
+
+def work_of(cell: DataCell | TeacherCell | SyntheticCell | MetricsCell, classes: int | None = None, on_gpu: bool = False) -> Work:
+    """The work of the job that makes `cell`; of a synthetic set, that of the shard of so many `classes` (None: all)."""
+    if isinstance(cell, DataCell):
+        bytes_out = (cell.spec.train + cell.spec.test) * (_pixels(cell) + 8)
+        return Work(bytes_out=bytes_out, peak_bytes=2 * bytes_out, light=True)
+    if isinstance(cell, TeacherCell):
+        network, count = profile_in(cell.arch, cell.options, cell.data), cell.data.spec.train
+        work = _trained(network, cell.protocol, cell.data, count, 1, count)
+        return replace(work, bytes_out=network.parameters * _FLOAT + 8 * count)
+    if isinstance(cell, MetricsCell):
+        return _evaluation(cell)
+    bytes_out = (classes or cell.data.spec.classes) * cell.ipc * (_pixels(cell.data) * _FLOAT + 8) * (1 + _snapshots(cell))
+    chosen = _selected(cell) if cell.recipe.engine == "select" else _matched(cell, classes or cell.data.spec.classes, on_gpu)
+    return replace(chosen, bytes_out=bytes_out)
+
+
+def gather_work(cell: SyntheticCell) -> Work:
+    """The work of joining the shards of `cell`."""
+    bytes_out = cell.data.spec.classes * cell.ipc * (_pixels(cell.data) * _FLOAT + 8) * (1 + _snapshots(cell))
+    return Work(bytes_out=bytes_out + _GRID, peak_bytes=3 * bytes_out, light=True)
+
+
+def _pixels(data: DataCell) -> int:
+    return data.spec.channels * data.spec.size**2
+
+
+def profile_in(arch: str, options: str, data: DataCell) -> Profile:
+    return profile(arch, options, data.spec.channels, data.spec.size, data.spec.classes)
+
+
+def _snapshots(cell: SyntheticCell) -> int:
+    return cell.recipe.steps // cell.recipe.snapshots if cell.recipe.snapshots else 0
+
+
+def _evaluation(cell: MetricsCell) -> Work:
+    data, whole = cell.synthetic.data, cell.synthetic.recipe.engine == "whole"
+    count = data.spec.train if whole else data.spec.classes * cell.synthetic.ipc
+    sets = max(1, _snapshots(cell.synthetic)) if cell.task == "snapshots" else 1
+    network = profile_in(cell.eval_arch, cell.options, data)
+    work = _trained(network, cell.protocol, data, count, sets * cell.n_networks, data.spec.test)
+    return replace(work, bytes_out=_METRICS + 20 * sets * cell.n_networks)
+
+
+def _trained(network: Profile, protocol: specs.Protocol, data: DataCell, count: int, networks: int, judged: int) -> Work:
+    """`networks` networks trained on `count` images and tested on `judged`. A backward pass costs twice a forward one."""
+    epochs, batches = number_of_epochs(protocol, count), math.ceil(count / protocol.batch)
+    augmented = protocol.augment == "dataset" and data.spec.strategy != "none"
+    held = (data.spec.train + data.spec.test) * _pixels(data) + count * _pixels(data) * _FLOAT
+    training = min(protocol.batch, count) * network.activations + 4 * network.parameters
+    testing = 3 * min(_TEST_BATCH, judged) * network.largest
+    return Work(
+        flops_forward=networks * judged * network.forward,
+        flops_training=networks * epochs * count * 3 * network.forward,
+        calls_forward=networks * math.ceil(judged / _TEST_BATCH) * network.layers,
+        calls_training=networks * epochs * batches * network.layers,
+        parameters_drawn=networks * network.parameters,
+        draws=networks * epochs * batches if augmented else 0,
+        images=networks * epochs * count if augmented else 0,
+        peak_bytes=held + max(training, testing) * _FLOAT,
+    )
+
+
+def _selected(cell: SyntheticCell) -> Work:
+    spec, held = cell.data.spec, 2 * cell.data.spec.train * _pixels(cell.data)
+    if cell.recipe.selection not in ("herding", "k_center"):
+        return Work(peak_bytes=held)
+    network, calls = profile_in(cell.teacher.arch, cell.teacher.options, cell.data), math.ceil(spec.train / 256)
+    peak = 3 * 256 * network.largest + spec.train // spec.classes * (2 * network.features + 2 * _pixels(cell.data))
+    return Work(flops_forward=spec.train * network.embed, calls_forward=calls * network.layers, peak_bytes=held + peak * _FLOAT)
+
+
+def _matched(cell: SyntheticCell, classes: int, on_gpu: bool) -> Work:
+    """The steps of the matching engine. The networks are frozen, so a backward pass to the images costs one forward pass."""
+    recipe, spec = cell.recipe, cell.data.spec
+    network, terms = profile_in(cell.arch, cell.options, cell.data), {term.name for term in recipe.terms}
+    real, synthetic = classes * min(recipe.batch_real, spec.train // spec.classes), classes * cell.ipc
+    chunk = real if has_batch_norm(cell.arch, cell.options) else min(real, views.CHUNK["cuda" if on_gpu else "cpu"])
+    passes = _critic_passes(cell)
+    critics = sum(critic.forward for critic, _ in passes) * synthetic
+    embeds_real, embeds = bool(terms & {"mean", "energy_distance"}), bool(terms & {"mean", "energy_distance", "diversity"})
+    pairs = (real / classes * cell.ipc * ("energy_distance" in terms) + cell.ipc**2) * classes if embeds and terms != {"mean"} else 0
+    targets = sum(critic.forward for critic, _ in passes) * synthetic if "prediction_kl" in terms else 0
+    kept = network.activations * embeds + sum(critic.activations for critic, _ in passes)
+    peak = synthetic * kept + 3 * chunk * network.largest + (3 * real + 6 * synthetic) * _pixels(cell.data) + network.parameters
+    return Work(
+        flops_forward=recipe.steps * (real * network.embed * embeds_real + targets),
+        # A distance takes a subtraction, a product and a sum a feature; its gradient twice a product and a sum.
+        flops_training=recipe.steps * (2 * synthetic * network.embed * embeds + 2 * critics + 7 * pairs * network.features),
+        calls_forward=recipe.steps * math.ceil(real / chunk) * network.layers * embeds_real,
+        calls_training=recipe.steps * (network.layers * embeds + sum(critic.layers for critic, _ in passes)),
+        parameters_drawn=recipe.steps * network.parameters,
+        draws=recipe.steps * classes,
+        images=recipe.steps * (real + synthetic) if recipe.augment.siamese != "none" else 0,
+        peak_bytes=2 * spec.train * _pixels(cell.data) + peak * _FLOAT * (1 + (_snapshots(cell) > 0)),
+    )
+
+
+def _critic_passes(cell: SyntheticCell) -> list[tuple[Profile, str]]:
+    """The critic's passes over the synthetic images in one step: one for each view of them that a term asks for."""
+    seen = {term.sees for term in cell.recipe.terms if term.name in (*specs.TEACHER_TERMS, "clip_critic")}
+    if not seen:
+        return []
+    critic = profile_in(cell.teacher.arch, cell.teacher.options, cell.data) if cell.teacher else _CLIP
+    return [(critic, sees) for sees in sorted(seen)]
