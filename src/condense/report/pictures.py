@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +122,11 @@ def _features(curve: Curve, classes: list[int]) -> Features:
     import torch
 
     from condense.data import dataset
+    from condense.teachers.pretrain import load_teacher
 
     tensors, header = artifacts.read_tensors(Path(curve.synthetic.path), "synthetic")
     prepared = dataset.load(curve.synthetic.data.train)
-    network = _teacher(curve)
+    network, _ = load_teacher(Path(curve.teacher.path), prepared, torch.device("cpu"))
     images, labels = torch.from_numpy(tensors["images"]), tensors["labels"]
     real, synthetic = {}, {}
     for label in classes:
@@ -135,18 +135,6 @@ def _features(curve: Curve, classes: list[int]) -> Features:
         synthetic[label] = _embed(network, dataset.normalise(images[torch.from_numpy(labels == label)], header["mean"], header["std"]))
     return real, synthetic, dict(zip(prepared.classes, prepared.class_names, strict=True))
 
-
-def _teacher(curve: Curve) -> Any:
-    import torch
-
-    from condense import models
-
-    cell = curve.teacher
-    tensors, _ = artifacts.read_tensors(Path(cell.path), "teacher")
-    spec = cell.data.spec
-    network = models.build(cell.arch, channels=spec.channels, size=spec.size, classes=spec.classes, **json.loads(cell.options))
-    network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
-    return network.eval()
 
 
 def _embed(network: Any, images: Any) -> np.ndarray:

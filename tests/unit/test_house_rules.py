@@ -1,0 +1,92 @@
+"""What every term and every recipe owes, whoever adds it: tested by existing."""
+
+import pytest
+import torch
+
+from condense import models, plan, recipes, specs
+from condense.augment import siamese
+from condense.engines.terms import TERMS
+from condense.engines.views import Views
+
+CLASSES, REAL, SYNTHETIC = 3, 6, 4
+
+
+def network(classes=CLASSES):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return models.build("convnet", channels=1, size=8, classes=classes, depth=2, width=8).requires_grad_(False).eval().double()
+
+
+def views(real, synthetic, classes=range(CLASSES)):
+    labels = torch.tensor(list(classes))[:, None].expand(-1, synthetic.shape[1])
+    draws = [siamese.Draw("none")] * len(real)
+    return Views(real, synthetic, None, labels, draws, network(), network(), True)
+
+
+@pytest.fixture
+def images():
+    rng = torch.Generator().manual_seed(0)
+    real = torch.randn(CLASSES, REAL, 1, 8, 8, generator=rng, dtype=torch.float64)
+    synthetic = torch.randn(CLASSES, SYNTHETIC, 1, 8, 8, generator=rng, dtype=torch.float64)
+    return real, synthetic.requires_grad_(True)
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_a_term_gives_one_finite_value_a_class_in_the_precision_of_the_images(name, images):
+    value = TERMS[name](views(*images), specs.Term(name))
+    assert value.shape == (CLASSES,) and value.dtype == torch.float64 and torch.isfinite(value).all()
+
+
+@pytest.mark.parametrize("name", TERMS)
+@pytest.mark.parametrize("sees", ["plain", "augmented"])
+def test_a_term_moves_the_images_by_a_finite_gradient(name, sees, images):
+    TERMS[name](views(*images), specs.Term(name, sees=sees)).sum().backward()
+    gradient = images[1].grad
+    assert torch.isfinite(gradient).all() and (gradient.flatten(1).abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_the_gradient_is_finite_where_synthetic_images_are_copies_of_real_ones(name, images):
+    copies = images[0][:, :SYNTHETIC].clone().requires_grad_(True)
+    TERMS[name](views(images[0], copies), specs.Term(name)).sum().backward()
+    assert torch.isfinite(copies.grad).all()
+
+
+@pytest.mark.parametrize("name", sorted(set(TERMS) - {"prediction_kl"}))  # which pairs the two samples by their order
+def test_the_order_of_the_samples_does_not_matter(name, images):
+    real, synthetic = images
+    turned = TERMS[name](views(real.flip(1), synthetic.flip(1)), specs.Term(name))
+    torch.testing.assert_close(turned, TERMS[name](views(real, synthetic), specs.Term(name)), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_a_class_alone_has_the_value_it_has_among_others(name, images):
+    together = TERMS[name](views(*images), specs.Term(name))
+    alone = [TERMS[name](views(images[0][c : c + 1], images[1][c : c + 1], [c]), specs.Term(name))[0] for c in range(CLASSES)]
+    torch.testing.assert_close(torch.stack(alone), together, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", recipes.names_in("methods"))
+@pytest.mark.parametrize("scale", recipes.names_in("scales"))
+def test_every_recipe_resolves_at_every_scale(name, scale):
+    maker = plan.Maker(recipes.scale(scale))
+    for dataset in sorted({entry for entries in maker.scale.datasets.values() for entry in entries}):
+        cell = maker.synthetic(dataset, name, "convnet", 1, 0)
+        assert len(cell.key) == 12 and cell.key == maker.synthetic(dataset, name, "convnet", 1, 0).key
+        assert cell.recipe.engine != "matching" or cell.key != maker.synthetic(dataset, name, "convnet", 1, 1).key
+
+
+def published(name):
+    import csv
+
+    with open(recipes.params_folder() / "published" / "hyperparameters.csv", encoding="utf-8", newline="") as file:
+        return [row for row in csv.DictReader(file) if row["paper"] == "cpdm" and row["name"] == name and row["value"]]
+
+
+@pytest.mark.parametrize("row", published("image_learning_rate"), ids=lambda row: f"{row['dataset']}-{row['ipc']}")
+def test_learning_rates_are_those_of_table_10(row):
+    if row["dataset"] not in recipes.names_in("datasets") or not row["ipc"].isdigit():
+        pytest.skip(f"{row['dataset']}: no such dataset here")
+    spec = plan.data_cell(row["dataset"]).spec
+    resolved = recipes.resolve(recipes.recipe("cpdm"), row["dataset"], spec.strategy, int(row["ipc"]), [])
+    assert resolved.optimizer.lr == float(row["value"])

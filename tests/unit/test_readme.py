@@ -1,0 +1,70 @@
+"""What the README shows works."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from condense import jobs, recipes, specs
+from condense.arguments import parser
+from condense.cli import VERBS
+from condense.config import read
+from condense.data.spec import DatasetSpec
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands():
+    lines = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line.removeprefix(".venv/bin/") for line in lines if line]
+
+
+def test_the_training_example_runs_on_a_set(digits, tmp_path, monkeypatch):
+    recipe = recipes.recipe("random")
+    job = jobs.ShardJob(recipe, digits / "train.safetensors", arch="none", options={}, ipc=5, seed=0, key="k")
+    jobs.condense_shard(tmp_path / "shard.safetensors", job, jobs.Machine("cpu", 1))
+    jobs.gather(tmp_path / "condensed" / "synthetic.safetensors", [tmp_path / "shard.safetensors"], digits / "train.safetensors")
+    monkeypatch.chdir(tmp_path)
+    (example,) = blocks("python")
+    scope: dict = {}
+    exec(example, scope)  # noqa: S102
+    assert len(scope["data"]) == 50 and scope["images"].shape[1:] == (1, 8, 8) and scope["model"][1].weight.grad is not None
+
+
+def test_the_dataset_and_the_method_of_the_readme_are_read():
+    dataset, method = blocks("yaml")
+    assert read(DatasetSpec, yaml.safe_load(dataset), "README").source.kind == "image_folder"
+    recipe = read(specs.Recipe, yaml.safe_load(method), "README")
+    assert recipes.resolve(recipe, "cifar10", "color_crop", 10, []).terms[1].weight == 10.0
+
+
+@pytest.mark.parametrize("command", [line for line in commands() if line.startswith("condense ")])
+def test_commands_of_the_readme_are_understood(command):
+    parser(VERBS).parse_args(shlex.split(command)[1:])
+
+
+@pytest.mark.parametrize("command", [line for line in commands() if line.startswith("make ")])
+def test_make_targets_of_the_readme_exist(command):
+    assert re.search(rf"^{command.split()[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+def test_every_method_is_in_the_readme():
+    table = README[README.index("## Methods") :]
+    assert [name for name in recipes.names_in("methods") if f"`{name}`" not in table] == []
+
+
+def test_pictures_of_the_readme_are_there():
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
+    assert pictures and all((ROOT / picture).is_file() for picture in pictures)
+
+
+def test_files_written_for_the_lock_name_no_index():
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert "--hash=sha256:" in lock and not re.search(r"^--|file:|/simple|\+cpu", lock, flags=re.MULTILINE)

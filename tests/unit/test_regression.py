@@ -1,0 +1,52 @@
+"""Results do not move unnoticed: a tiny run of every recipe against stored values.
+
+Where this fails after a change of the mathematics, raise the recipe's `revision` or the number in `numerics.py`, and
+store the new values with `CONDENSE_STORE_REGRESSION=1 pytest tests/unit/test_regression.py`.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from condense import artifacts, jobs, plan, recipes
+from condense.numerics import NUMERICS
+
+STORED = Path(__file__).with_name("regression.json")
+ARCH = {"arch": "convnet", "options": {"depth": 2, "width": 8}}
+METHODS = [name for name in recipes.names_in("methods") if recipes.recipe(name).engine != "whole" and not recipes.recipe(name).requires]
+
+
+@pytest.fixture(scope="module")
+def teacher(digits, tmp_path_factory):
+    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    protocol = plan.changed_protocol("critic", ("test", {"epochs": 2}))
+    settings = {**ARCH, "strategy": "none", "seed": 0, "key": "t", "machine": jobs.Machine("cpu", 1)}
+    jobs.pretrain_teacher(path, digits / "train.safetensors", protocol, **settings)
+    return path
+
+
+def fingerprint(images: np.ndarray) -> list[float]:
+    """Four projections of the images, so that any change of them shows."""
+    directions = np.random.RandomState(0).standard_normal((4, images.size)) / np.sqrt(images.size)
+    return [round(float(value), 6) for value in directions @ images.ravel().astype(np.float64)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_tiny_run_gives_the_stored_images(method, digits, teacher, tmp_path):
+    spec = plan.data_cell("digits").spec
+    change = {"steps": 4, "batch_real": 32, "optimizer": {"lr": 1.0}} if recipes.recipe(method).engine == "matching" else {}
+    recipe = recipes.resolve(recipes.recipe(method), "digits", spec.strategy, 2, [("test", change)] if change else [])
+    job = jobs.ShardJob(recipe, digits / "train.safetensors", **ARCH, ipc=2, seed=0, key="k", teacher=teacher if recipe.teacher else None)
+    jobs.condense_shard(tmp_path / "x.safetensors", job, jobs.Machine("cpu", 1))
+    found = fingerprint(artifacts.read_tensors(tmp_path / "x.safetensors", "shard")[0]["images"])
+    number = NUMERICS["matching" if recipe.engine == "matching" else "select"]
+    stored = json.loads(STORED.read_text()) if STORED.exists() else {}
+    if os.environ.get("CONDENSE_STORE_REGRESSION") == "1":
+        artifacts.write_json(STORED, stored | {method: {"numerics": number, "revision": recipe.revision, "values": found}})
+        pytest.skip("stored")
+    assert method in stored, "no stored values for this recipe yet; store them as the head of this file says"
+    assert (stored[method]["numerics"], stored[method]["revision"]) == (number, recipe.revision), "store the values of the new number"
+    assert found == pytest.approx(stored[method]["values"], rel=2e-3, abs=2e-3)
