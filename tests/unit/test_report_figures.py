@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from condense import artifacts, tableplan
+from condense import artifacts, jobs, tableplan
 from condense.config import UserError
 from condense.report import curves, figures, grids, html, pictures, provenance, style
 from condense.tableplan import Plan
@@ -101,8 +101,7 @@ def test_methods_left_out_are_named_with_the_reason():
 
 @pytest.fixture(scope="module")
 def with_sets(tmp_path_factory):
-    """Prepared digits, a few synthetic images for the figures of images, and an untrained teacher."""
-    from condense import models
+    """Prepared digits, a few synthetic images for the figures of images, and a hardly trained teacher."""
     from condense.data import dataset, prepare
 
     folder = tmp_path_factory.mktemp("sets")
@@ -124,9 +123,10 @@ def with_sets(tmp_path_factory):
         tensors = {"images": images.astype(np.float32), "labels": np.repeat(real.classes, 3)}
         artifacts.write_tensors(Path(cell.path), tensors, header)
     for cell in (curve.teacher for figure in scale.figures.values() for curve in figure.curves if curve.teacher):
-        size = {"channels": cell.data.spec.channels, "size": cell.data.spec.size, "classes": cell.data.spec.classes}
-        network = models.build(cell.arch, **size, **json.loads(cell.options))
-        artifacts.write_tensors(Path(cell.path), {key: value.numpy() for key, value in network.state_dict().items()}, {"kind": "teacher"})
+        # As pretraining stores a teacher, after as little training as there is.
+        protocol = replace(cell.protocol, epochs=1, batch=512)
+        settings = {"arch": cell.arch, "options": json.loads(cell.options), "strategy": "none", "seed": 0, "key": cell.key}
+        jobs.pretrain_teacher(Path(cell.path), Path(cell.data.train), protocol, **settings, machine=jobs.Machine("cpu", 1))
     os.chdir(before)
     return folder
 
