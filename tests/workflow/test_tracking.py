@@ -11,6 +11,7 @@ import pytest
 from condense import tracking
 from condense.artifacts import append_line, write_json, write_tensors
 from condense.config import UserError
+from condense.report import summary
 
 pytestmark = pytest.mark.workflow
 RUN = {"seconds": 2.5, "date": "2026-01-02", "device": "CPU: test", "threads": 1, "peak_memory_bytes": 1000, "code_version": "abc"}
@@ -174,5 +175,5 @@ def test_the_summary_for_dvc_has_each_measured_cell_once(tmp_path):
     head = "dataset,ipc,method,train_arch,eval_arch,metric,setting,measured\n"
     (tmp_path / "a.csv").write_text(head + "cifar10,1,dm,,convnet,test_accuracy,,\ndigits,1,dm,,convnet,test_accuracy,,91.5\n")
     (tmp_path / "b.csv").write_text(head + "digits,1,dm,,convnet,test_accuracy,,91.5\ndigits,1,dm,,convnet,test_accuracy,no_critic,80\n")
-    rows = tracking.accuracy_rows([tmp_path / "a.csv", tmp_path / "b.csv"])
-    assert tracking.accuracy_tree(rows) == {"digits": {"ipc1": {"dm": {"none-convnet": 91.5}}}}
+    rows = summary.accuracy_rows([tmp_path / "a.csv", tmp_path / "b.csv"])
+    assert summary.accuracy_tree(rows) == {"digits": {"ipc1": {"dm": {"none-convnet": 91.5}}}}
