@@ -145,6 +145,7 @@ class Clock:
             torch.cuda.reset_peak_memory_stats(place)
 
     def facts(self) -> dict[str, Any]:
+        """Seconds since the start, date, device, threads, peak memory (of the GPU if there is one), versions."""
         import torch
 
         on_gpu = self.place.type == "cuda"
@@ -163,6 +164,7 @@ class Clock:
 
 @cache
 def cpu_name() -> str:
+    """What the system calls this processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

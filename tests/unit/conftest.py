@@ -1,4 +1,4 @@
-"""What the tests of damaged and senseless input share."""
+"""What the unit tests of several rooms share."""
 
 from types import SimpleNamespace
 
@@ -27,3 +27,21 @@ def made(digits, tmp_path_factory):
     tensors, header = read_tensors(paths["shard"])
     Checkpoint(paths["checkpoint"], "key").save(tensors, {"done": 3, "history": header["history"]})
     return SimpleNamespace(**paths, metrics=folder / "metrics.json", folder=folder, digits=digits)
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """One thread for torch, so that sums come in one order."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def here(results, monkeypatch):
+    """The working directory is the module's folder of made-up results."""
+    monkeypatch.chdir(results)
+    return results

@@ -22,6 +22,7 @@ ARCH = {"arch": "convnet", "options": {"depth": 2, "width": 8}}
 CPU = torch.device("cpu")
 NOWHERE = Checkpoint(None, "")
 HERE = jobs.Machine("cpu", 1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def recipe(name, **changes):
@@ -50,14 +51,6 @@ def teacher(digits, tmp_path_factory):
 @pytest.fixture(scope="module")
 def critic(teacher, train):
     return load_teacher(teacher, train, CPU)[0]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def engine(value, data, classes=None, *, ipc=2, seed=0, critic=None, checkpoint=NOWHERE):

@@ -40,12 +40,6 @@ def results(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def here(results, monkeypatch):
-    monkeypatch.chdir(results)
-    return results
-
-
 def rows_of(path):
     with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))

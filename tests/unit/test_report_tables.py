@@ -44,12 +44,6 @@ def results(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def here(results, monkeypatch):
-    monkeypatch.chdir(results)
-    return results
-
-
 def read_csv(path):
     with open(path, encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)

@@ -25,14 +25,7 @@ ARCH = {"arch": "convnet", "options": {"depth": 2, "width": 8}}
 CPU = torch.device("cpu")
 NOWHERE = Checkpoint(None, "")
 HERE = jobs.Machine("cpu", 1)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def protocol(name="dc", **changes):

@@ -29,6 +29,7 @@ class _Distances(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Gradients (..., n, d) and (..., m, d); 0 from pairs at distance 0."""
         # Sum over pairs of w (a - b) with w = gradient / distance. In double precision, since the difference is taken
         # after the sum: at a distance of a rounding error w is huge and single precision would leave nothing but noise.
         a, b, result = ctx.saved_tensors

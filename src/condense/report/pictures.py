@@ -136,7 +136,6 @@ def _features(curve: Curve, classes: list[int]) -> Features:
     return real, synthetic, dict(zip(prepared.classes, prepared.class_names, strict=True))
 
 
-
 def _embed(network: Any, images: Any) -> np.ndarray:
     import torch
 

@@ -27,6 +27,7 @@ class SGD:
 
     @torch.no_grad()
     def step(self) -> None:
+        """One step along the gradients that lie on the tensors."""
         moved = [(tensor, velocity) for tensor, velocity in zip(self.tensors, self.velocity, strict=True) if tensor.grad is not None]
         tensors, velocity = [pair[0] for pair in moved], [pair[1] for pair in moved]
         gradients = [tensor.grad for tensor in tensors]
