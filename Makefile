@@ -6,7 +6,7 @@ SCALE ?= quick
 BIN := .venv/bin
 
 
-.PHONY: env tables test test-quick ui pull keep lock lint clean
+.PHONY: env tables test test-quick test-slurm ui pull keep lock lint clean
 
 tables: env
 	$(BIN)/snakemake --cores all --config scale=$(SCALE)
@@ -17,6 +17,10 @@ test: env
 
 test-quick: env
 	$(BIN)/python -m pytest -m "not workflow and not slow"
+
+# The whole quick scale through a SLURM of one node on this machine (packages slurm-wlm and munge), in a folder of its own.
+test-slurm: env
+	PATH=$(CURDIR)/$(BIN):$$PATH tests/workflow/slurm/quick
 
 env: .venv/.ready
 

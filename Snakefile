@@ -5,6 +5,11 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
+# `resources: gpu` in a profile counts the GPUs of one machine, not those of a cluster.
+resource_scopes:
+    gpu="local",
+
+
 include: "workflow/rules/scheduler.smk"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
