@@ -132,7 +132,7 @@ def restore(path: str, root: Path = Path()) -> None:
     finish = str(unit.inner / unit.last)
     names = sorted(listed, key=lambda name: (name != finish, name))
     pairs = [(root / unit.group / name, root / unit.home / PurePosixPath(name).relative_to(unit.inner), listed[name]) for name in names]
-    _copy(pairs, f"delete {unit.group} and run 'dvc pull {unit.group}' again")
+    _copy(pairs, f"delete {unit.group} and run 'dvc pull {unit.group}' again; if it comes back damaged, delete .dvc/cache too")
 
 
 def restore_all(paths: Iterable[str], root: Path = Path()) -> list[str]:

@@ -3,6 +3,8 @@
 Jobs only write files; `ingest` reads them in one process, since writers on one SQLite file queue behind each other.
 A run is known by the tag `source.digest`, a digest of the files it came from, which is set last of all: a run without
 it was interrupted and is replaced, and so is one whose files have changed since (MLflow keeps the old one as deleted).
+A file lock lets one ingestion at a time into a local store. A server is reached from many machines, which share no lock:
+there everybody deletes, at the end, all but the first of the runs of one digest, so that whoever ends last leaves one.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ SOURCE, DIGEST = "source", "source.digest"
 MOST_POINTS = 1000  # of one curve: a longer history is thinned evenly, and lies whole among the artifacts
 _METRICS_A_CALL, _PARAMS_A_CALL = 1000, 100  # MLflow's limits
 _LONGEST_PARAM = 500  # characters; MLflow allows more, its tables do not show them
+# MLflow asks a silent server again for many minutes. The files stay and can be ingested at any time, so this gives up soon.
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 _NOT_SHOWN = ("title", "source", "name", "overrides", "evaluation", "note")
 
 
@@ -52,30 +56,65 @@ class Record:
 
 
 def ingest(results: Path, store: str, artifacts_folder: Path) -> Summary:
-    """Brings the MLflow `store` (such as sqlite:///mlflow.db) up to date with the sets and metrics under `results`.
+    """Brings the MLflow `store` up to date with the sets and metrics under `results`.
 
-    Safe to repeat, to interrupt and to start twice at once: every file has one run. A run deleted in MLflow comes back,
-    one whose files are gone stays. Raises UserError if MLflow is not installed or a file is damaged.
+    `store` is a database (sqlite:///mlflow.db), whose artifacts go to `artifacts_folder`, or a tracking server
+    (http://host:port), which takes the artifacts too. Safe to repeat, to interrupt and to start twice at once: every file
+    has one run. A run deleted in MLflow comes back, one whose files are gone stays.
+    Raises UserError if MLflow is not installed, the store cannot be used or a file is damaged.
     """
-    summary = Summary()
-    with _alone(Path(artifacts_folder)):
+    with _alone(Path(artifacts_folder)), _explained(store):
         client = _client(store)
-        experiments: dict[str, str] = {}
-        known = _known(client)
-        for source, total, build in _sources(Path(results)):
-            summary.digests.append(total)
-            runs = known.get(source, [])
-            if [kept for _, kept in runs] == [total]:
-                summary.unchanged.append(source)
-                continue
-            for run_id, _ in runs:
-                client.delete_run(run_id)
-            record = build()
-            if record.experiment not in experiments:
-                experiments[record.experiment] = _experiment(client, record.experiment, Path(artifacts_folder))
-            _write(client, experiments[record.experiment], record, source, total)
-            (summary.replaced if runs else summary.added).append(source)
+        location = None if _is_server(store) else Path(artifacts_folder)
+        summary = _brought_in(client, Path(results), location)
+        if summary.added or summary.replaced:
+            _drop_doubles(client, set(summary.digests))
     return summary
+
+
+def _brought_in(client: Any, results: Path, location: Path | None) -> Summary:
+    summary, experiments, known = Summary(), {}, _known(client)
+    for source, total, build in _sources(results):
+        summary.digests.append(total)
+        runs = known.get(source, [])
+        if [kept for _, kept in runs] == [total]:
+            summary.unchanged.append(source)
+            continue
+        for run_id, _ in runs:
+            client.delete_run(run_id)
+        record = build()
+        if record.experiment not in experiments:
+            experiments[record.experiment] = _experiment(client, record.experiment, location)
+        _write(client, experiments[record.experiment], record, source, total)
+        (summary.replaced if runs else summary.added).append(source)
+    return summary
+
+
+def _drop_doubles(client: Any, digests: set[str]) -> None:
+    """Deletes all but the first of several finished runs of one file. Two who do this at once choose the same one."""
+    for runs in _known(client).values():
+        for total in digests & {kept for _, kept in runs}:
+            for run_id in sorted(run_id for run_id, kept in runs if kept == total)[1:]:
+                client.delete_run(run_id)
+
+
+def _is_server(store: str) -> bool:
+    return store.startswith(("http://", "https://"))
+
+
+@contextmanager
+def _explained(store: str) -> Iterator[None]:
+    """Turns what MLflow and the connection to its server raise into one message; the files are only read, so nothing is lost."""
+    try:
+        yield
+    except Exception as error:
+        # MLflow may be absent, and importing it to name its errors takes seconds.
+        if not any(kind.__module__.partition(".")[0] in ("mlflow", "requests") for kind in type(error).__mro__):
+            raise
+        told = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"MLflow store {store}: {told}; the results are unharmed: run the same command again when the store can be used"
+        ) from None
 
 
 @contextmanager
@@ -89,14 +128,16 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _client(store: str) -> Any:
     os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")  # read when MLflow is imported
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
     try:
         from mlflow import MlflowClient
     except ModuleNotFoundError as error:
         if error.name != "mlflow":
             raise
         raise UserError("MLflow is not installed: run 'make env', or install the extra 'workflow' of condense") from None
-    for name in ("mlflow.store.db.utils", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, level in (("mlflow.store.db.utils", logging.WARNING), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
+        logging.getLogger(name).setLevel(level)
     if store.startswith("sqlite:///"):
         Path(store.removeprefix("sqlite:///")).absolute().parent.mkdir(parents=True, exist_ok=True)
     return MlflowClient(store)
@@ -122,10 +163,18 @@ def _pages(search: Callable[..., Any]) -> Iterator[Any]:
             return
 
 
-def _experiment(client: Any, name: str, folder: Path) -> str:
+def _experiment(client: Any, name: str, location: Path | None) -> str:
+    """The id of the experiment, made if need be with its artifacts under `location`; None leaves their place to the server."""
+    from mlflow.exceptions import MlflowException
+
     found = client.get_experiment_by_name(name)
     if found is None:
-        return client.create_experiment(name, artifact_location=(folder.absolute() / name).as_uri())
+        try:
+            return client.create_experiment(name, artifact_location=(location.absolute() / name).as_uri() if location else None)
+        except MlflowException as error:
+            found = client.get_experiment_by_name(name)
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+                raise  # else another machine made it just now
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return found.experiment_id

@@ -1,0 +1,78 @@
+"""Small repositories with the project's own DVC files, for the tests that run real `dvc` and `git` in them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from condense import store
+from condense.artifacts import write_json, write_tensors
+
+PROJECT = Path(__file__).resolve().parents[2]
+DM = "results/synthetic/digits/dm/convnet/ipc1/seed0-0123456789ab/synthetic.safetensors"
+CPDM = "results/synthetic/digits/cpdm/convnet/ipc1/seed0-ba9876543210/synthetic.safetensors"
+METRICS = "results/metrics/condense/digits/dm/convnet/ipc1/seed0-0123456789ab/convnet-dc-aaaaaaaaaaaa.json"
+DATA = "results/data/digits/dddddddddddd/dataset.json"
+
+
+def sh(*command, cwd, fails=False, env=None):
+    environment = os.environ | (env or {}) | {"DVC_NO_ANALYTICS": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    environment |= {f"GIT_{who}_{what}": "a@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    done = subprocess.run(command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    assert (done.returncode != 0) == fails, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def dvc(*arguments, cwd, fails=False, env=None):
+    return sh(sys.executable, "-m", "dvc", *arguments, cwd=cwd, fails=fails, env=env)
+
+
+def make_set(root, path, fill=0.5):
+    """A tiny finished set at `path`, with the files that lie beside a real one."""
+    folder = (root / path).parent
+    method, key = path.split("/")[3], folder.name.split("-")[1]
+    tensors = {"images": np.full((2, 1, 4, 4), fill, np.float32), "labels": np.arange(2)}
+    write_tensors(root / path, tensors, {"kind": "synthetic", "dataset": "digits", "method": method, "key": key})
+    write_json(folder / "run.json", {"seconds": 1.0})
+    (folder / "history.jsonl").write_text('{"loss":1.0,"step":0}\n')
+    (folder / "grid.png").write_bytes(b"grid of " + path.encode())
+
+
+def make_metrics(root, path, mean=90.0, seconds=1.0):
+    write_json(root / path, {"schema": 1, "kind": "metrics", "accuracies": [mean], "mean": mean, "run": {"seconds": seconds}})
+
+
+def make_data(root):
+    for split in ("train", "test"):
+        path = (root / DATA).with_name(f"{split}.safetensors")
+        write_tensors(path, {"images": np.zeros((2, 1), np.uint8)}, {"kind": "dataset"})
+    write_json(root / DATA, {"dataset": "digits"})
+
+
+def repository(root):
+    """A repository with the project's DVC files whose maintainer kept two sets, one metrics file and the data; nothing is added to DVC."""
+    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore", "dvc.yaml", ".gitignore"):
+        (root / name).parent.mkdir(exist_ok=True)
+        shutil.copy(PROJECT / name, root / name)
+    (root / "dvcstore").mkdir()
+    sh("git", "init", "-q", "-b", "main", cwd=root)
+    make_set(root, DM), make_set(root, CPDM), make_metrics(root, METRICS), make_data(root)
+    kept = store.keep([DM, CPDM, METRICS, DATA], root)
+    assert kept.added == [DM, CPDM, METRICS, DATA]
+    return root
+
+
+def publish(root):
+    """What `make keep` does after `condense keep`."""
+    dvc("add", "-q", *sorted(str(path.parent.relative_to(root)) for path in root.glob("kept/**/manifest.json")), cwd=root)
+    dvc("push", "-q", cwd=root)
+    sh("git", "add", "-A", cwd=root)
+    sh("git", "commit", "-q", "-m", "Keep results", cwd=root)
+
+
+def clone(origin, folder):
+    sh("git", "clone", "-q", str(origin), str(folder), cwd=origin)
+    return folder
