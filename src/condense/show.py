@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from condense import recipes
-from condense.artifacts import canonical, damaged, file_sha256, read_json, read_tensors, require_place, whole
+from condense.artifacts import canonical, damaged, file_sha256, read_json, read_set, read_tensors, require_place, whole
 from condense.config import UserError, unknown
 from condense.plan import CLIP_WEIGHTS, data_cell
 from condense.tableplan import Plan
@@ -153,7 +153,7 @@ def export_set(path: Path, to: str, out: Path | None) -> str:
     path = Path(path)
     if to not in _EXPORTS:
         raise unknown("format", to, _EXPORTS, "--to")
-    tensors, header = read_tensors(path, "synthetic")
+    tensors, header = read_set(path)
     target = Path(out) if out is not None else path.with_name("png" if to == "png" else f"{path.stem}.{to}")
     if target.exists():
         raise UserError(f"{target}: exists already; remove it or name another place with --out")

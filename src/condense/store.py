@@ -87,6 +87,9 @@ def _manifest(group: Path) -> dict[str, str]:
         raise damaged(path, "it lists no kept files")
     if found.get("schema") != SCHEMA:
         raise UserError(f"{path}: written with schema {found.get('schema')}; this version reads {SCHEMA}")
+    for name, total in found["files"].items():
+        if not isinstance(total, str) or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise damaged(path, f"it names {name[:80]!r}, which does not lie beside it")
     return found["files"]
 
 

@@ -20,6 +20,7 @@ def write_set(path, names=NAMES, channels=3, kind="synthetic"):
     levels = np.random.default_rng(0).integers(-20, 276, (6, channels, 4, 4))
     tensors = {"images": (levels / 255).astype(np.float32), "labels": np.repeat(np.arange(3), 2)}
     header = {"kind": kind, "dataset": "zoo", "method": "ed", "ipc": 2, "arch": "convnet", "seed": 3, "key": "0123456789ab"}
+    header |= {"data_sha256": "0" * 64}
     header |= {"classes": [0, 1, 2], "class_names": names, "mean": [0.5] * channels, "std": [0.25] * channels, "decode": None, "steps": 7}
     write_tensors(path, tensors, header)
     return np.clip(levels, 0, 255)

@@ -23,6 +23,7 @@ from condense.data.spec import DatasetSpec, File, data_folder
 
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 60  # seconds without a byte
+_LARGEST = 2 << 30  # bytes that one file of an archive may have: far above any published one, and below what fills a memory
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -114,9 +115,11 @@ def gunzipped(path: Path) -> bytes:
     """What a verified gzip file holds. Raises UserError if it is damaged."""
     try:
         with gzip.open(path) as opened:
-            return opened.read()
+            content = opened.read(_LARGEST + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: not a whole gzip file ({error})") from None
+    _refuse_bomb(path, path.stem, len(content))
+    return content
 
 
 def tar_members(path: Path, names: Iterable[str]) -> dict[str, bytes]:
@@ -131,6 +134,7 @@ def tar_members(path: Path, names: Iterable[str]) -> dict[str, bytes]:
             for member in archive:
                 _refuse_escape(path, member.name)
                 if member.name in wanted and member.isfile():
+                    _refuse_bomb(path, member.name, member.size)
                     found[member.name] = archive.extractfile(member).read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: not a whole tar.gz archive ({error})") from None
@@ -155,11 +159,12 @@ class Zip:
     def read(self, name: str) -> bytes:
         """The contents of one member. Raises UserError if it is absent or damaged."""
         try:
+            _refuse_bomb(self.path, name, self._archive.getinfo(name).file_size)
             return self._archive.read(name)
         except KeyError:
             raise UserError(f"{self.path}: lacks the file {name}") from None
-        except (zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
-            raise UserError(f"{self.path}: {name} is damaged ({error})") from None
+        except (zipfile.BadZipFile, OSError, EOFError, zlib.error, RuntimeError, NotImplementedError) as error:  # the last two: encrypted
+            raise UserError(f"{self.path}: {name} is damaged or encrypted ({error})") from None
 
     def lines(self, name: str) -> list[str]:
         """The lines of one member that is a text."""
@@ -170,3 +175,8 @@ def _refuse_escape(path: Path, name: str) -> None:
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts:
         raise UserError(f"{path}: refused, since its member '{name}' points outside the archive")
+
+
+def _refuse_bomb(path: Path, name: str, size: int) -> None:
+    if size > _LARGEST:
+        raise UserError(f"{path}: refused, since its member '{name}' would take more than {_LARGEST:,} bytes")

@@ -89,7 +89,9 @@ def svhn(files: dict[str, Path]) -> list[Arrays]:
         try:
             content = loadmat(path, variable_names=["X", "y"])
             images, labels = content["X"].transpose(3, 2, 0, 1), content["y"].reshape(-1).astype(np.int64)
-        except (MatReadError, ValueError, KeyError, TypeError, OSError) as error:
+            if images.dtype != np.uint8:
+                raise ValueError(f"X holds {images.dtype}, not unsigned bytes")
+        except (MatReadError, ValueError, KeyError, TypeError, NotImplementedError, OSError) as error:
             raise UserError(f"{path}: not a MATLAB file with images X and labels y ({error})") from None
         splits.append((images, labels % 10))
     return splits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -12,16 +13,19 @@ from condense.config import UserError
 
 # What Pillow raises for damaged files of the various formats.
 DECODING_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error, Image.DecompressionBombError)
+MOST_PIXELS = 1 << 26  # of one image: 8192 x 8192. A small file can announce images that no memory holds.
+# Not all that Pillow opens: for some formats, such as EPS, it starts other programs.
+_FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 _GREY = ("1", "L", "LA", "La")
 
 
 def header(data: bytes, where: str) -> tuple[int, int, int]:
     """Width, height (as stored) and channels (1 grey, 3 colour) of an encoded image, from its header alone.
 
-    Raises UserError naming `where` if it is no image.
+    Raises UserError naming `where` if it is no image, or one of more than MOST_PIXELS.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with _opened(data, where) as image:
             return *image.size, 1 if image.mode in _GREY else 3
     except DECODING_ERRORS as error:
         raise _unreadable(where, error) from None
@@ -33,7 +37,7 @@ def decode(data: bytes, where: str, *, channels: int, size: int, resize: bool) -
     Raises UserError naming `where` if it cannot be decoded, has more than 8 bits a channel, or has another size and `resize` is off.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with _opened(data, where) as image:
             if image.mode.startswith(("I", "F")):
                 raise UserError(f"{where}: has more than 8 bits a channel (mode {image.mode}): convert it to 8 bits")
             image = ImageOps.exif_transpose(image)
@@ -43,6 +47,19 @@ def decode(data: bytes, where: str, *, channels: int, size: int, resize: bool) -
     except DECODING_ERRORS as error:
         raise _unreadable(where, error) from None
     return fitted(image, where, size, resize)
+
+
+def _opened(data: bytes, where: str) -> Image.Image:
+    Image.init()  # else the formats that are not known yet are no keys
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            image = Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+            image = None
+    if image is None or image.width * image.height > MOST_PIXELS:
+        raise UserError(f"{where}: announces more than {MOST_PIXELS:,} pixels: scale it down, or remove it if it is not yours")
+    return image
 
 
 def _unreadable(where: str, error: Exception) -> UserError:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from condense.artifacts import read_tensors
+from condense.artifacts import read_set
 from condense.data.dataset import denormalise, normalise
 
 
@@ -39,6 +39,6 @@ class SyntheticSet(Dataset):
 
 def load_synthetic(path: str | Path) -> SyntheticSet:
     """The synthetic set in a file, normalised and checked. Raises UserError if the file is absent, damaged or of another kind."""
-    tensors, header = read_tensors(Path(path), "synthetic")
+    tensors, header = read_set(Path(path))
     images = normalise(torch.from_numpy(tensors["images"]), header["mean"], header["std"])
     return SyntheticSet(images, torch.from_numpy(tensors["labels"]), header)

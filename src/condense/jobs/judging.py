@@ -16,7 +16,7 @@ from condense.artifacts import (
     canonical,
     digest,
     read_header,
-    read_tensors,
+    read_set,
     require_place,
     write_json,
 )
@@ -79,7 +79,7 @@ def _training_sets(job: EvaluationJob, device: Any) -> tuple[dict[str, Any], dic
         header = {"dataset": train.dataset, "arch": "none", "ipc": "full"}
         header |= {"data_sha256": train.data_sha256, "content_sha256": train.data_sha256}
         return header, {0: lambda: pixel_set(train, device)}
-    tensors, header = read_tensors(job.synthetic, "synthetic" if job.task == "condense" else "snapshots")
+    tensors, header = read_set(job.synthetic, "synthetic" if job.task == "condense" else "snapshots")
     expected = read_header(job.data / "train.safetensors", "dataset")["data_sha256"]
     if header["data_sha256"] != expected:
         raise UserError(f"{job.synthetic}: was made from other images than those in {job.data}; delete it and run the same command again")

@@ -1,0 +1,112 @@
+"""Jobs on a machine with several GPUs: each gets one of its own. The GPUs are made up, the processes and their locks are real."""
+
+import multiprocessing
+import queue
+import tempfile
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from condense import runtime
+from condense.config import UserError
+
+FORK = multiprocessing.get_context("fork")  # torch is there already, which saves seconds a process
+
+
+def fake(patch, names):
+    """Torch on a machine that shows the GPUs `names`, in this order; returns the numbers that were set as the current one."""
+    chosen = []
+    patch.setattr(torch.cuda, "is_available", lambda: bool(names))
+    patch.setattr(torch.cuda, "device_count", lambda: len(names))
+    patch.setattr(torch.cuda, "get_device_properties", lambda number: SimpleNamespace(uuid=names[number]))
+    patch.setattr(torch.cuda, "set_device", chosen.append)
+    return chosen
+
+
+def job(names, wanted, folder, told, done):
+    """One job: says which GPU it has, and holds it until it may end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(folder))
+        chosen = fake(patch, names)
+        with runtime.device(wanted) as device:
+            assert chosen == [device.index]
+            told.put(names[device.index])
+            done.wait(30)
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts a job among those of this machine; the queue of what they say, and the jobs, which end with the test."""
+    told, started = FORK.Queue(), []
+
+    def begin(names, wanted="auto"):
+        done = FORK.Event()
+        process = FORK.Process(target=job, args=(names, wanted, tmp_path, told, done))
+        process.start()
+        started.append((process, done))
+        return process, done
+
+    yield begin, lambda: told.get(timeout=20), told
+    for process, _ in started:
+        process.kill()
+        process.join()
+
+
+GPUS = ["GPU-a", "GPU-b", "GPU-c", "GPU-d"]
+
+
+def test_as_many_jobs_as_gpus_have_one_each(start):
+    begin, hear, _ = start
+    for _ in GPUS:
+        begin(GPUS)
+    assert sorted(hear() for _ in GPUS) == GPUS
+
+
+def test_jobs_that_see_the_gpus_under_other_numbers_do_not_meet(start):
+    """As with CUDA_VISIBLE_DEVICES: number 0 is another GPU in every job."""
+    begin, hear, _ = start
+    for names in (["GPU-b", "GPU-a"], ["GPU-a", "GPU-b"], ["GPU-c", "GPU-a", "GPU-b"]):
+        begin(names)
+    assert sorted(hear() for _ in range(3)) == GPUS[:3]
+
+
+def test_a_job_waits_for_the_gpu_it_names_and_takes_it_over_when_the_other_is_killed(start):
+    begin, hear, told = start
+    first, _ = begin(GPUS, "cuda:2")
+    assert hear() == "GPU-c"
+    begin(GPUS, "cuda:2")
+    with pytest.raises(queue.Empty):
+        told.get(timeout=1)
+    begin(GPUS, "cuda")
+    assert hear() == "GPU-a", "the others are free"
+    first.kill()
+    assert hear() == "GPU-c"
+
+
+def test_more_jobs_than_gpus_take_turns(start):
+    begin, hear, told = start
+    jobs = [begin(GPUS[:2]) for _ in range(5)]
+    held = {hear(), hear()}
+    assert held == set(GPUS[:2])
+    with pytest.raises(queue.Empty):
+        told.get(timeout=1)
+    for _, done in jobs:
+        done.set()
+    assert {hear() for _ in range(3)} <= held
+    assert [process.join(20) or process.exitcode for process, _ in jobs] == [0] * 5
+
+
+@pytest.mark.parametrize(("wanted", "told"), [("cuda:4", "there are 4 GPUs"), ("cuda:", "is needed"), ("cuda:-1", "is needed")])
+def test_a_gpu_that_is_not_there(wanted, told, monkeypatch):
+    fake(monkeypatch, GPUS)
+    with pytest.raises(UserError, match=told), runtime.device(wanted):
+        pass
+
+
+def test_without_a_gpu_auto_is_the_cpu(monkeypatch):
+    fake(monkeypatch, [])
+    with runtime.device() as device:
+        assert device.type == "cpu"
+    with pytest.raises(UserError, match="shows no GPU"), runtime.device("cuda"):
+        pass
