@@ -29,7 +29,7 @@ _OWNED = {
     ),
 }
 _CHECKPOINT = re.compile(r"(?P<output>.+?)\.resume(\.[a-z0-9]+)*")
-_DRAFT = re.compile(r"\.(?P<output>.+)\.[0-9a-f]{32}\.part")
+_DRAFT = re.compile(r"\.(?P<output>.+)\.(?:[0-9a-f]{32}\.part|lock)")  # or the lock of a maker
 _DAY = 86400.0  # seconds; a job may still be writing what is younger
 
 
@@ -54,6 +54,24 @@ def prune_results(results: Path, dry: bool) -> str:
             _remove(path, results)
     said = "would be removed" if dry else "removed"
     return "\n".join([*lines, f"{_counted(count, total)} {said} from {results}"])
+
+
+def sweep(results: Path) -> list[Path]:
+    """Removes what killed jobs left beside finished files (checkpoints, drafts, locks) and the shards of whole sets; says what.
+
+    To be called by the head alone and at its end, when all that it asked for is made: then nobody writes these any more.
+    """
+    gone = []
+    for path in sorted(path for path in results.rglob("*") if path.name.startswith(".") or ".resume" in path.name):
+        draft = _DRAFT.fullmatch(path.name)
+        checkpoint = _CHECKPOINT.fullmatch(draft["output"] if draft else path.name)
+        if (draft or checkpoint) and path.is_file() and path.with_name((checkpoint or draft)["output"]).exists():
+            gone.append(path)
+    gone += [folder for folder in sorted(results.glob("shards/*/*/*/*/*")) if _set_of(folder, results).is_file()]
+    for path in gone:
+        if path.exists():  # and did not go with the shards around it
+            _remove(path, results)
+    return gone
 
 
 def _asked() -> dict[str, set[str]]:
@@ -85,8 +103,7 @@ def _why(path: Path, results: Path, asked: dict[str, set[str]]) -> str:
     if key and key not in asked[kind]:
         return "" if _unplanned(path, results) else "no scale asks for it"
     if key and kind == "shards":
-        whole = results / "synthetic" / path.relative_to(results / "shards") / "synthetic.safetensors"
-        return "its set is whole" if whole.is_file() else ""
+        return "its set is whole" if _set_of(path, results).is_file() else ""
     draft = _DRAFT.fullmatch(path.name)
     checkpoint = _CHECKPOINT.fullmatch(draft["output"] if draft else path.name)
     if key or not (draft or checkpoint) or not path.is_file() or time.time() - path.stat().st_mtime < _DAY:
@@ -95,6 +112,10 @@ def _why(path: Path, results: Path, asked: dict[str, set[str]]) -> str:
     key = _owner(output, results)[1] or _owner(output.parent, results)[1]
     unasked = key not in asked[kind] and not _unplanned(path, results)
     return "left behind by a job" if key and (draft or unasked or output.exists()) else ""
+
+
+def _set_of(shards: Path, results: Path) -> Path:
+    return results / "synthetic" / shards.relative_to(results / "shards") / "synthetic.safetensors"
 
 
 def _owner(path: Path, results: Path) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from condense.config import UserError
 from condense.engines import terms
 
 PACKAGE = Path(condense.__file__).parent
-GROUND = "config seeds artifacts numerics specs recipes plan tableplan checkpoints progress runtime store data.spec".split()
+GROUND = "config seeds artifacts numerics specs recipes plan tableplan checkpoints locks progress runtime store data.spec".split()
 # Lower number = lower floor; the longest prefix of a module's name decides. A room may import from itself.
 FLOORS = {
     **dict.fromkeys(GROUND, 0.0),

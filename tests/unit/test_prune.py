@@ -127,3 +127,19 @@ def test_links_are_not_followed(tree, tmp_path):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match="nowhere: no such folder"):
         prune.prune_results(tmp_path / "nowhere", dry=True)
+
+
+def test_a_sweep_takes_what_lies_beside_finished_files_and_nothing_else(tree):
+    results, synthetic, metrics, kept, _ = tree
+    done, unfinished = results.parent / metrics.path, results.parent / (metrics.path + "x")
+    draft = "." + "0" * 32 + ".part"
+    left = [".resume", ".resume.0.network1"]
+    gone = {make(done.with_name(done.name + end)) for end in left} | {make(done.with_name(f".{done.name}{draft}"))}
+    gone |= {make(done.with_name(f".{done.name}.resume{draft}")), make(done.with_name(f".{done.name}.lock"))}
+    stay = {make(unfinished.with_name(unfinished.name + end)) for end in left} | {make(results / ".gitignore")}
+    stay |= {make(unfinished.with_name(f".{unfinished.name}.lock")), make(done.with_name(f"{done.name}.mine"))}
+    make(results.parent / synthetic.shard_path("0-9"))
+    make((results.parent / synthetic.shard_path("0-9")).with_name(".classes0-9.safetensors.lock"))
+    prune.sweep(results)
+    assert not [path for path in gone if path.exists()] and all(path.exists() for path in stay | kept)
+    assert not (results / "shards" / synthetic.place).exists()

@@ -7,45 +7,15 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-import yaml
+from project_helpers import PROJECT, TINY, copy_project, snakemake, write_scale
 
 from condense import runtime
 from condense.report.measured import COLUMNS
 
 pytestmark = pytest.mark.workflow
-PROJECT = Path(__file__).resolve().parents[2]
 TABLE = "results/tables/cpdm/table1.csv"
-TINY = {
-    "name": "tiny",
-    "title": "a test",
-    "n_sets": 1,
-    "n_networks": 1,
-    "datasets": {"cifar10": ["digits"]},
-    "ipc": [1],
-    "methods": ["random", "dm", "cpdm"],
-    "recipes": {"matching": {"steps": 3, "batch_real": 8}},
-    "protocols": {"dc": {"epochs": 1}, "critic": {"epochs": 1}},
-    "architectures": {"convnet": {"depth": 2, "width": 8}},
-    "only_tables": True,
-    "tables": {"cpdm/table1": {}},
-}
-
-
-def write_scale(root, **changes):
-    value = {**TINY, **changes}
-    (root / "params" / "scales" / f"{value['name']}.yaml").write_text(yaml.safe_dump(value), encoding="utf-8")
-
-
-def snakemake(root, *arguments, fails=False):
-    """Status is asserted; what was said, on both streams."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-    done = subprocess.run(command, cwd=root, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300)
-    said = done.stdout + done.stderr
-    assert (done.returncode != 0) == fails, said
-    return said
 
 
 def planned(root, *more, scale="tiny"):
@@ -62,11 +32,7 @@ def planned(root, *more, scale="tiny"):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A copy of the project in which the table has been made, and what Snakemake said."""
-    root = tmp_path_factory.mktemp("project")
-    shutil.copy(PROJECT / "Snakefile", root)
-    for folder in ("workflow", "params"):
-        shutil.copytree(PROJECT / folder, root / folder)
-    (root / "profiles").symlink_to("workflow/profiles")
+    root = copy_project(tmp_path_factory.mktemp("project"))
     write_scale(root)
     return root, snakemake(root, TABLE, "--config", "scale=tiny")
 

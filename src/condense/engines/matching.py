@@ -7,6 +7,7 @@ Source: DM (Zhao and Bilen 2023), algorithm 1; cpdm, algorithm 1.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ from condense.progress import Progress
 from condense.specs import Recipe
 from condense.training.optimizers import SGD
 
+_log = logging.getLogger(__name__)
 _DIVERGED = 1e4  # normalised pixels beyond this are no images any more
 _ROWS = 200  # rows of the history of a run, about
 
@@ -188,6 +190,7 @@ class Matching:
         with torch.no_grad():
             self.images.copy_(tensors["images"])
             self.optimizer.velocity[0].copy_(tensors["velocity"])
+        _log.info("resumed from step %d of %d", state["done"], self.recipe.steps)
         self.outcome.history = state["history"]
         self.outcome.snapshots = {int(name[9:]): tensor for name, tensor in tensors.items() if name.startswith("snapshot.")}
         return state["done"]

@@ -5,6 +5,7 @@ Source: DC protocol (Zhao et al. 2021), as DM, DSA and DC-Bench use it; standard
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -18,6 +19,8 @@ from condense.data.dataset import Images
 from condense.progress import Progress
 from condense.specs import Protocol
 from condense.training.loop import TrainingSet, accuracy, number_of_epochs, pixel_set, train
+
+_log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -41,6 +44,8 @@ def evaluate(
     network = models.build(arch, channels=test.channels, size=test.size, classes=len(test.counts), **options).to(device)
     found = checkpoint.load()
     done: list[float] = found[1]["accuracies"] if found else []
+    if found:
+        _log.info("resumed from %d of %d networks", len(done), n_networks)
     epochs = number_of_epochs(protocol, len(train_on))
     bar = Progress(f"{arch} tested on {test.dataset}", n_networks * epochs, "epoch", start=len(done) * epochs)
     for place in range(len(done), n_networks):

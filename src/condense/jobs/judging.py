@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from condense import runtime
+from condense import locks, runtime
 from condense.artifacts import (
     canonical,
     digest,
@@ -24,6 +25,8 @@ from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.jobs.machine import Machine
 from condense.specs import Protocol
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
         raise UserError("--task snapshots: --synthetic must name the snapshots of a set")
     require_place(out)
     threads = runtime.set_threads(machine.threads)
-    with runtime.device(machine.device) as device:
+    with locks.only_maker(out), runtime.device(machine.device) as device:
         clock = runtime.Clock(device, threads)
         test = load(job.data / "test.safetensors")
         header, sets = _training_sets(job, device)
@@ -100,6 +103,8 @@ def _accuracies(job: EvaluationJob, sets: dict[int, Callable[[], Any]], test: An
     settings = {name: getattr(job, name) for name in ("arch", "options", "strategy", "n_networks", "seed")}
     found = checkpoint.load()
     results = {int(step): values for step, values in found[1]["results"].items()} if found else {}
+    if found:
+        _log.info("resumed from %d of %d sets", len(results), len(sets))
     for step in [step for step in sets if step not in results]:
         part = checkpoint.part(step)
         results[step] = evaluate(sets[step](), test, job.protocol, **settings, checkpoint=part, device=device)

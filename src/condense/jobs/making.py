@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from condense import runtime
+from condense import locks, runtime
 from condense.artifacts import (
     append_line,
     damaged,
@@ -45,11 +45,10 @@ def pretrain_teacher(
 
     require_place(out)
     threads = runtime.set_threads(machine.threads)
-    with runtime.device(machine.device) as device:
+    with locks.only_maker(out), runtime.device(machine.device) as device:
         clock = runtime.Clock(device, threads)
-        images = load(data)
-        pretrain(out, images, protocol, arch=arch, options=options, strategy=strategy, seed=seed, key=key, device=device)
-        write_json(out.with_name("run.json"), clock.facts())
+        settings = {"arch": arch, "options": options, "strategy": strategy, "seed": seed, "key": key, "device": device}
+        pretrain(out, load(data), protocol, **settings, trained=lambda: write_json(out.with_name("run.json"), clock.facts()))
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def condense_shard(out: Path, job: ShardJob, machine: Machine) -> None:
         raise UserError(f"{job.recipe.name}: uses a pretrained classifier; make one with `condense teach` and give it as --teacher")
     require_place(out)
     threads = runtime.set_threads(machine.threads)
-    with runtime.device(machine.device) as device:
+    with locks.only_maker(out), runtime.device(machine.device) as device:
         clock = runtime.Clock(device, threads)
         images = load(job.data)
         for label in job.classes or ():

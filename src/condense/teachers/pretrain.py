@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,9 @@ def pretrain(
     seed: int,
     key: str,
     device: torch.device,
+    trained: Callable[[], None] = lambda: None,
 ) -> None:
-    """Trains `arch` on `data` and writes weights, forgetting events and training accuracy to `path`."""
+    """Trains `arch` on `data` and writes weights, forgetting events and training accuracy to `path`; before it calls `trained`."""
     network = models.build(arch, channels=data.channels, size=data.size, classes=len(data.counts), **options)
     models.reinitialise(network, seeds.stream(seed, "teacher"))
     network.to(device)
@@ -62,6 +64,7 @@ def pretrain(
     header = {"kind": "teacher", "arch": arch, "options": options, "shape": shape, "dataset": data.dataset, "seed": seed, "key": key}
     header |= {"protocol": protocol.name, "data_sha256": data.data_sha256, "train_accuracy": accuracy(network, images)}
     tensors = {f"network.{name}": value.cpu().numpy() for name, value in network.state_dict().items()}
+    trained()
     write_tensors(path, {**tensors, "forgetting_events": events.state["events"].numpy()}, header)
     checkpoint.remove()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from condense.specs import Protocol
 from condense.training.optimizers import SGD
 
 Fetch = Callable[[Tensor], Tensor]
+_log = logging.getLogger(__name__)
 
 
 class Watch(Protocol_):
@@ -148,6 +150,7 @@ def _resumed(network: nn.Module, optimizer: SGD, watch: Watch | None, checkpoint
         velocity.copy_(torch.from_numpy(tensors[f"velocity.{place}"]))
     for name, value in (watch.state if watch else {}).items():
         value.copy_(torch.from_numpy(tensors[f"watch.{name}"]))
+    _log.info("resumed from epoch %d", state["epoch"] + 1)
     return state["epoch"] + 1
 
 

@@ -1,0 +1,104 @@
+"""Locks: one head a folder, one maker a file, and what a dead one leaves."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from condense import locks
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from condense import locks
+with getattr(locks, sys.argv[1])(Path(sys.argv[2])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def holder(kind, path):
+    process = subprocess.Popen([sys.executable, "-c", HOLD, kind, str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_second_head_is_told_who_is_there_and_one_that_follows_a_killed_one_knows_it(tmp_path):
+    path = tmp_path / ".snakemake" / "lock"
+    first = holder("only_head", path)
+    with pytest.raises(locks.FolderTaken, match=f"another head works in this folder .process {first.pid} on "), locks.only_head(path):
+        pytest.fail("both are in")
+    first.kill()
+    first.communicate()
+    with locks.only_head(path) as left_behind:
+        assert left_behind
+    with locks.only_head(path) as left_behind:
+        assert not left_behind
+    with pytest.raises(ZeroDivisionError), locks.only_head(path):
+        raise ZeroDivisionError
+    with locks.only_head(path) as left_behind:
+        assert not left_behind, "an error is an end as it should be"
+
+
+def test_a_head_that_died_on_another_machine_has_to_be_looked_after(tmp_path):
+    path = tmp_path / "lock"
+    path.write_text("17\nelsewhere\n2026-01-01 10:00\n")
+    for _ in range(2):  # and being told does not change that
+        with pytest.raises(locks.FolderTaken, match="process 17 on elsewhere .*`snakemake --unlock`"), locks.only_head(path):
+            pytest.fail("it went in")
+    path.unlink()
+    with locks.only_head(path) as left_behind:
+        assert not left_behind
+
+
+def test_who_makes_a_file_is_asked_to_stop_and_then_followed(tmp_path):
+    output = tmp_path / "x.safetensors"
+    first = holder("only_maker", output)
+    with locks.only_maker(output):
+        assert first.wait(timeout=5) == -signal.SIGTERM
+        assert (tmp_path / ".x.safetensors.lock").read_text().startswith(f"{os.getpid()}\n")
+    first.communicate()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_lock_of_a_killed_maker_is_no_hindrance(tmp_path):
+    first = holder("only_maker", tmp_path / "x")
+    first.kill()
+    first.communicate()
+    assert [path.name for path in tmp_path.iterdir()] == [".x.lock"]
+    with locks.only_maker(tmp_path / "x"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_many_makers_one_at_a_time_is_in(tmp_path):
+    script = """
+import sys, signal, time
+from pathlib import Path
+from condense import locks
+signal.signal(signal.SIGTERM, lambda *_: None)
+with locks.only_maker(Path(sys.argv[1]) / "x", poll=0.002):
+    inside = Path(sys.argv[1]) / "inside"
+    inside.touch(exist_ok=False)
+    time.sleep(0.02)
+    inside.unlink()
+"""
+    crowd = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) for _ in range(8)]
+    assert [process.wait(timeout=30) for process in crowd] == [0] * 8
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_holder_elsewhere_is_waited_for_and_not_signalled(tmp_path):
+    first = holder("only_maker", tmp_path / "x")
+    name = tmp_path / ".x.lock"
+    name.write_text(f"{first.pid}\nelsewhere\n2026-01-01 10:00\n")
+    command = [sys.executable, "-c", HOLD, "only_maker", str(tmp_path / "x")]
+    waited = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    time.sleep(0.7)
+    assert first.poll() is None and waited.poll() is None
+    for process in (first, waited):
+        process.kill()
+        process.communicate()

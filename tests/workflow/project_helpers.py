@@ -1,0 +1,58 @@
+"""A copy of the project with a tiny scale of its own, and a real Snakemake on it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[2]
+TINY = {
+    "name": "tiny",
+    "title": "a test",
+    "n_sets": 1,
+    "n_networks": 1,
+    "datasets": {"cifar10": ["digits"]},
+    "ipc": [1],
+    "methods": ["random", "dm", "cpdm"],
+    "recipes": {"matching": {"steps": 3, "batch_real": 8}},
+    "protocols": {"dc": {"epochs": 1}, "critic": {"epochs": 1}},
+    "architectures": {"convnet": {"depth": 2, "width": 8}},
+    "only_tables": True,
+    "tables": {"cpdm/table1": {}},
+}
+
+
+def copy_project(root):
+    """`root`, with what a workflow needs of the project in it, and none of its results."""
+    root.mkdir(exist_ok=True)
+    shutil.copy(PROJECT / "Snakefile", root)
+    for folder in ("workflow", "params"):
+        shutil.copytree(PROJECT / folder, root / folder)
+    (root / "profiles").symlink_to("workflow/profiles")
+    return root
+
+
+def write_scale(root, **changes):
+    value = {**TINY, **changes}
+    (root / "params" / "scales" / f"{value['name']}.yaml").write_text(yaml.safe_dump(value), encoding="utf-8")
+
+
+def head(root, *arguments, **environment):
+    """A running Snakemake in a process group of its own; both its streams go to `said.txt`."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    with open(root / "said.txt", "w", encoding="utf-8") as said:
+        return subprocess.Popen(command, cwd=root, env=environment, stdout=said, stderr=said, start_new_session=True)
+
+
+def snakemake(root, *arguments, fails=False, **environment):
+    """Status is asserted; what was said, on both streams."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
+    said = done.stdout + done.stderr
+    assert (done.returncode != 0) == fails, said
+    return said
