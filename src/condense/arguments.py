@@ -66,6 +66,7 @@ def _user_verbs(verbs: Any, functions: Verbs) -> None:
     verb = _add(verbs, functions, "estimate")
     verb.add_argument("target", nargs="?", help="a table or figure, as cpdm/table1 or as its file (default: everything)")
     verb.add_argument("--scale", default="quick")
+    verb.add_argument("--write", type=Path, metavar="FILE", help="write a page on the cost of the whole scale instead (docs/scale.md)")
     verb = _add(verbs, functions, "prune")
     verb.add_argument("--results", type=Path, default=Path("results"))
     verb.add_argument("--dry-run", action="store_true", help="only say what would be removed")

@@ -207,10 +207,18 @@ def names(args: argparse.Namespace) -> None:
 def estimate(args: argparse.Namespace) -> None:
     """Says what a scale or a target costs, before anything starts."""
     from condense import runtime
+    from condense.artifacts import whole
     from condense.estimate import estimate_text
+    from condense.estimate.page import scale_page
 
     runtime.keep_freed_memory()
-    print(estimate_text(args.target, args.scale))
+    if args.write is None:
+        print(estimate_text(args.target, args.scale))
+        return
+    if args.target is not None:
+        raise UserError(f"--write: the page is about the whole scale; leave out '{args.target}'")
+    with whole(args.write) as draft:
+        draft.write_text(scale_page(args.scale), encoding="utf-8")
 
 
 def prune(args: argparse.Namespace) -> None:

@@ -1,0 +1,140 @@
+"""Measured seconds per step and epoch of a reference device, where there are some, and what follows for other jobs."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from condense import recipes
+from condense.config import UserError
+from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
+from condense.estimate.work import Work, gather_work, work_of
+from condense.plan import Maker, MetricsCell, TeacherCell, data_cell
+from condense.training.loop import number_of_epochs
+
+# `stage` is synthesize (seconds a step), teach or evaluate (seconds an epoch of one network); `method` of a teacher is its protocol.
+COLUMNS = ["device", "stage", "dataset", "method", "arch", "ipc", "classes", "seconds", "date", "note"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row of `params/measured/rates/*.csv`: seconds a step (or an epoch of one network) took on a device."""
+
+    device: str
+    stage: str
+    dataset: str
+    method: str
+    arch: str
+    ipc: str
+    classes: str
+    seconds: float
+    date: str
+    note: str
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        return self.stage, self.dataset, self.method, self.arch, self.ipc, self.classes
+
+
+def measured_rows(folder: Path | None = None) -> list[Measured]:
+    """The rows of all files, of the reference device alone. Raises UserError naming file and line of a row that cannot be used."""
+    rows = []
+    for path in sorted((folder or recipes.params_folder() / "measured" / "rates").glob("*.csv")):
+        with open(path, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames != COLUMNS:
+                raise UserError(f"{path}: its columns have to be {','.join(COLUMNS)}")
+            for values in reader:
+                rows.append(_row(values, f"{path}:{reader.line_num}"))
+    return rows
+
+
+def _row(values: dict[str, str], where: str) -> Measured:
+    if values["device"] != REFERENCE_NAME:
+        raise UserError(f"{where}: device '{values['device']}': the scale is reckoned for one device, '{REFERENCE_NAME}'")
+    if values["stage"] not in ("synthesize", "teach", "evaluate"):
+        raise UserError(f"{where}: stage '{values['stage']}': synthesize, teach or evaluate is needed")
+    try:
+        seconds = float(values["seconds"])
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise UserError(f"{where}: seconds '{values['seconds']}': a number above 0 is needed")
+    return Measured(**{**values, "seconds": seconds})
+
+
+class Pace:
+    """Seconds of jobs on the reference device: its constants, corrected by the rows that were measured.
+
+    A job of a measured kind takes the measured seconds a step; others of its stage the reckoned ones times the geometric mean of
+    measured over reckoned. Raises UserError for a row of a job that the scale cannot have.
+    """
+
+    def __init__(self, maker: Maker, rows: Sequence[Measured] = (), rates: Rates = REFERENCE):
+        self.rates, self.rows = rates, {row.place: row.seconds for row in rows}
+        self._jobs: dict[tuple[Any, ...], tuple[float, int]] = {}
+        ratios: dict[str, list[float]] = {}
+        for row in rows:
+            ratios.setdefault(row.stage, []).append(row.seconds / self._reckoned(maker, row))
+        self.factors = {stage: math.exp(math.fsum(map(math.log, values)) / len(values)) for stage, values in ratios.items()}
+
+    def job(self, stage: str, cell: Any, classes: int | None = None) -> tuple[float, int]:
+        """Seconds of the job that makes `cell` (of a set, the shard of so many `classes`), and the bytes that stay of it."""
+        name = (stage, cell and (cell.path if stage == "evaluate" else cell.key), classes)
+        if name not in self._jobs:
+            work = _work(stage, cell, classes)
+            # Shards are temporary: what they take is gone once the set is whole.
+            self._jobs[name] = self._seconds(stage, cell, work, classes), 0 if stage == "synthesize" else work.bytes_out
+        return self._jobs[name]
+
+    def _seconds(self, stage: str, cell: Any, work: Work, classes: int | None) -> float:
+        start = self.rates.light_start if work.light else self.rates.start
+        steps = _steps(stage, cell)
+        found = self.rows.get(_place(stage, cell, classes)) if steps else None
+        if found is not None:
+            return start + steps * found
+        return start + (cost(work, self.rates) - start) * self.factors.get(stage, 1.0)
+
+    def _reckoned(self, maker: Maker, row: Measured) -> float:
+        data, ipc = data_cell(row.dataset), row.ipc if row.ipc == "full" else int(row.ipc or 1)
+        cell: Any = maker.teacher(data, row.arch, row.method) if row.stage == "teach" else None
+        if row.stage != "teach":
+            cell = maker.synthetic(data, row.method, row.arch if row.stage == "synthesize" else "convnet", ipc, 0)
+        if row.stage == "evaluate":
+            cell = maker.metrics(cell, row.arch, "dc")
+        work = _work(row.stage, cell, int(row.classes) if row.stage == "synthesize" else None)
+        steps = _steps(row.stage, cell)
+        if not steps:
+            raise UserError(f"rates: {row.method} is condensed in no steps; only methods of the matching engine have a pace")
+        return (cost(work, self.rates) - self.rates.start) / steps
+
+
+def _work(stage: str, cell: Any, classes: int | None) -> Work:
+    if cell is None:
+        return Work(light=True)  # only reads results
+    return gather_work(cell) if stage == "gather" else work_of(cell, classes, on_gpu=True)
+
+
+def _steps(stage: str, cell: Any) -> int:
+    """Steps of a set, epochs of a teacher, epochs of all networks of an evaluation; 0 for what has none."""
+    if stage == "synthesize":
+        return cell.recipe.steps if cell.recipe.engine == "matching" else 0
+    if stage == "teach":
+        return number_of_epochs(cell.protocol, cell.data.spec.train)
+    if stage == "evaluate" and cell.task == "condense":
+        spec, ipc = cell.synthetic.data.spec, cell.synthetic.ipc
+        return cell.n_networks * number_of_epochs(cell.protocol, spec.train if ipc == "full" else spec.classes * ipc)
+    return 0
+
+
+def _place(stage: str, cell: Any, classes: int | None) -> tuple[str, ...]:
+    if isinstance(cell, TeacherCell):
+        return stage, cell.data.name, cell.protocol.name, cell.arch, "", ""
+    if isinstance(cell, MetricsCell):
+        synthetic = cell.synthetic
+        return stage, synthetic.data.name, synthetic.recipe.name, cell.eval_arch, str(synthetic.ipc), ""
+    return stage, cell.data.name, cell.recipe.name, cell.arch, str(cell.ipc), str(classes)

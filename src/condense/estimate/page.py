@@ -1,0 +1,199 @@
+"""`docs/scale.md`: what every table costs at a scale, what GPUs do to the wall time, and where storage and scheduler become the limit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from condense import specs
+from condense.config import UserError
+from condense.estimate.measured import Measured, Pace, measured_rows
+from condense.estimate.rates import REFERENCE, REFERENCE_NAME
+from condense.estimate.schedule import GPU_STAGES, Node, graph, remaining, wall_seconds
+from condense.tableplan import Plan
+
+GPUS = (1, 10, 100)
+CLASSES = (1, 10, None)
+PER_MINUTE = 20  # jobs handed to SLURM, and
+RETRIES = 2  # of one that died, as the profile says
+SHORT = 300.0  # seconds; a job that is shorter costs a scheduler about as much as it does
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Jobs added up; hours are of GPUs."""
+
+    nodes: Sequence[Node]
+
+    def of(self, stage: str) -> list[Node]:
+        return [node for node in self.nodes if node.stage == stage]
+
+    def hours(self, *stages: str) -> float:
+        return sum(node.seconds for node in self.nodes if node.stage in (stages or GPU_STAGES)) / 3600
+
+    def gigabytes(self, *stages: str) -> float:
+        return sum(node.bytes_out for node in self.nodes if not stages or node.stage in stages) / 1e9
+
+
+def scale_page(name: str, rows: Sequence[Measured] | None = None) -> str:
+    """The page of the scale `name`, from its graph of jobs and the rates of the reference device. Raises UserError for an unknown scale.
+
+    Depends on files in `params/` alone, and not on this machine, but for the weights of CLIP, without which its rows stay empty.
+    """
+    plan, rows = Plan(name), measured_rows() if rows is None else rows
+    if not [*plan.tables, *plan.figures]:
+        raise UserError(f"scale {name}: makes no table or figure")
+    pace = Pace(plan.maker, rows)
+    names, split = [*plan.tables, *plan.figures], plan.scale.classes_per_job
+    graphs = {classes: graph(plan, names, classes, pace) for classes in dict.fromkeys([*CLASSES, split])}
+    alone = {target: graph(plan, [target], split, pace) for target in names}
+    walls = {(classes, gpus): wall_seconds(graphs[classes], gpus, PER_MINUTE) for classes in CLASSES for gpus in GPUS}
+    parts = [_head(name, rows), _tables(alone, Sums(graphs[split]), split), _walls(plan, graphs, walls)]
+    parts.append(_storage(Sums(graphs[split]), wall_seconds(graphs[split], GPUS[-1], PER_MINUTE)))
+    return "\n\n".join([*parts, _scheduler(graphs, walls)]) + "\n"
+
+
+def _head(name: str, rows: Sequence[Measured]) -> str:
+    assumed = f"{REFERENCE.forward / 1e12:.0f} TFLOP/s in fp32, {REFERENCE.call * 1e6:.0f} µs a layer without a gradient"
+    assumed += f" and {REFERENCE.call_training * 1e6:.0f} µs with one, {REFERENCE.start:.0f} s to start a job"
+    basis = f"Assumed rates of one {REFERENCE_NAME}, **not measured here**: {assumed}."
+    if rows:
+        shown = "\n".join(
+            f"| {row.stage} | {row.dataset} | {row.method} | {row.arch} | {row.ipc} | {row.classes} | {row.seconds:.3g} | {row.date} |"
+            for row in rows
+        )
+        basis = f"Rates of one {REFERENCE_NAME}, measured (`params/measured/rates/`); seconds are of a step, or of an epoch"
+        basis += " of one network:\n\n"
+        basis += _table("stage|dataset|method|architecture|ipc|classes|seconds|date") + shown
+        basis += "\n\nOther jobs of these stages are scaled by the same ratio; the rest rests on assumed rates, **not measured"
+        basis += f" here**: {assumed}."
+    return (
+        f"# The cost of the scale `{name}`\n\nMade by `condense estimate --scale {name} --write docs/scale.md` from the graph of jobs;"
+        f" not edited by hand.\n\n{basis} Downloading data and waiting in a queue are not counted, nor are rows of methods that the project"
+        " does not have or whose weights are not at hand."
+    )
+
+
+def _table(columns: str) -> str:
+    names = columns.split("|")
+    return f"| {' | '.join(names)} |\n|{'---|' * len(names)}\n"
+
+
+def _tables(alone: dict[str, list[Node]], together: Sums, split: int | None) -> str:
+    def row(name: str, sums: Sums) -> str:
+        counts = [len(sums.nodes), len(sums.of("gather")), len(sums.of("teach")), len(sums.of("evaluate"))]
+        hours = [*(sums.hours(stage) for stage in GPU_STAGES), sums.hours()]
+        return f"| {name} | {' | '.join(f'{count}' for count in counts)} | {' | '.join(f'{value:,.1f}' for value in hours)} |"
+
+    found = [row(f"`{name}`", Sums(nodes)) for name, nodes in alone.items()] + [row("**all, shared jobs once**", together)]
+    return (
+        f"## Each table and figure\n\nAs if it were made alone, in jobs of {_classes(split)}. The last four columns are GPU-hours.\n\n"
+        + _table("target|jobs|sets|teachers|evaluations|teach|condense|evaluate|in all")
+        + "\n".join(found)
+    )
+
+
+def _walls(plan: Plan, graphs: dict[int | None, list[Node]], walls: dict[tuple[int | None, int], float]) -> str:
+    lines, notes = [], []
+    for classes in CLASSES:
+        nodes = graphs[classes]
+        path = max(remaining(nodes).values())
+        times = " | ".join(_hours(walls[classes, gpus]) for gpus in GPUS)
+        lines.append(f"| {_classes(classes)} | {len(nodes):,} | {Sums(nodes).hours():,.0f} | {_hours(path)} | {times} |")
+        notes += _over_the_limit(plan, classes, nodes)
+    text = (
+        f"## Wall time\n\nList scheduling of all jobs, those with the longest path behind them first, {PER_MINUTE} jobs a minute handed"
+        " to the scheduler. No number of GPUs is faster than the critical path.\n\n"
+        + _table("classes a job|jobs|GPU-hours|critical path|" + "|".join(f"{gpus} GPU{'s' * (gpus > 1)}" for gpus in GPUS))
+        + "\n".join(lines)
+    )
+    limits = [f"- {gpus} GPU{'s' * (gpus > 1)}: {_binding(graphs, walls, gpus)}" for gpus in GPUS]
+    return text + "\n\nWhat sets the time, with the best split for each number of GPUs:\n\n" + "\n".join([*limits, *notes])
+
+
+def _bounds(nodes: Sequence[Node], gpus: int) -> dict[str, float]:
+    """What no schedule can beat, in seconds."""
+    return {
+        "the GPUs": Sums(nodes).hours() * 3600 / gpus,
+        "the critical path, whose longest job is one evaluation or one shard": max(remaining(nodes).values()),
+        "the rate at which jobs are handed to the scheduler": len(nodes) * 60 / PER_MINUTE,
+    }
+
+
+def _binding(graphs: dict[int | None, list[Node]], walls: dict[tuple[int | None, int], float], gpus: int) -> str:
+    best = min(CLASSES, key=lambda classes: walls[classes, gpus])
+    bounds = _bounds(graphs[best], gpus)
+    what = max(bounds, key=bounds.__getitem__)
+    return f"{_hours(walls[best, gpus])} with {_classes(best)} a job; the limit is {what} ({_hours(bounds[what])})"
+
+
+def _over_the_limit(plan: Plan, classes: int | None, nodes: Sequence[Node]) -> list[str]:
+    """Stages whose longest job exceeds the run time that the scale asks for, and whether more attempts suffice."""
+    found = []
+    for stage in GPU_STAGES:
+        allowed = plan.scale.resources.get(stage, specs.Resources()).runtime * 60
+        over = [node for node in nodes if node.stage == stage and node.seconds > allowed]
+        if over:
+            longest = max(node.seconds for node in over)
+            attempts = next(count for count in range(1, 1000) if allowed * count * (count + 1) / 2 >= longest)
+            found.append(
+                f"- With {_classes(classes)} a job, {len(over):,} of the jobs of stage {stage} exceed the {_hours(allowed)} that the scale"
+                f" asks for (the longest takes {_hours(longest)}). They go on from their checkpoints, each attempt with more time: the"
+                f" longest needs {attempts} attempts, the profile of SLURM allows {RETRIES + 1}."
+            )
+    return found
+
+
+def _storage(sums: Sums, seconds: float) -> str:
+    kinds = {"prepared data": "data", "teachers": "teach", "synthetic sets and snapshots": "gather", "metrics": "evaluate"}
+    lines = [f"| {what} | {len(sums.of(stage)):,} | {sums.gigabytes(stage):,.2f} |" for what, stage in kinds.items()]
+    size = {node.output: node.bytes_out for node in sums.nodes}
+    read = sum(size[parent] for node in sums.nodes for parent in node.parents)
+    most = max(sum(size[parent] for parent in node.parents) for node in sums.nodes if node.on_gpu)
+    return (
+        "## Storage\n\n"
+        + _table("what|results|GB")
+        + "\n".join(lines)
+        + f"\n\nIn all {sums.gigabytes():,.1f} GB. Shards are temporary and take as much again as the sets that are being made. Beside each"
+        f" result lie a log and a benchmark, so the number of files, about {4 * len(sums.nodes):,}, meets a quota sooner than their size"
+        f" does.\n\nJobs read {read / 1e9:,.0f} GB, {read / seconds / 1e6:,.1f} MB/s on average on {GPUS[-1]} GPUs. The peak counts:"
+        f" {GPUS[-1]} jobs of the largest data that start together read {GPUS[-1] * most / 1e9:,.0f} GB, in a minute only from storage that"
+        f" gives {GPUS[-1] * most / 60e9:,.1f} GB/s."
+    )
+
+
+def _scheduler(graphs: dict[int | None, list[Node]], walls: dict[tuple[int | None, int], float]) -> str:
+    lines = []
+    for classes in CLASSES:
+        nodes = graphs[classes]
+        short = sum(node.seconds < SHORT for node in nodes)
+        times = [len(nodes) / PER_MINUTE * 60, walls[classes, GPUS[-1]], wall_seconds(nodes, GPUS[-1])]
+        shown = " | ".join(map(_hours, times))
+        lines.append(f"| {_classes(classes)} | {len(nodes):,} | {short / len(nodes):.0%} | {shown} |")
+    busy = {classes: len(nodes) / PER_MINUTE * 60 for classes, nodes in graphs.items()}
+    points = [
+        f"- With {_classes(classes)} a job, more than {Sums(graphs[classes]).hours() * 3600 / busy[classes]:,.0f} GPUs wait for jobs to be"
+        " handed over: the rate, not the GPUs, is the limit beyond that."
+        for classes in CLASSES
+    ]
+    return (
+        f"## The scheduler\n\nEach job is one SLURM job; {PER_MINUTE} a minute are handed over at most"
+        " (`max-jobs-per-timespan` in `workflow/profiles/slurm/config.yaml`).\n\n"
+        + _table(
+            f"classes a job|SLURM jobs|under {SHORT / 60:.0f} min|to hand all over|wall time on {GPUS[-1]} GPUs"
+            "|the same, handed over at once"
+        )
+        + "\n".join(lines)
+        + "\n\n"
+        + "\n".join(points)
+    )
+
+
+def _classes(count: int | None) -> str:
+    return "all classes" if count is None else f"{count} class{'es' * (count > 1)}"
+
+
+def _hours(seconds: float) -> str:
+    if seconds >= 48 * 3600:
+        return f"{seconds / 86400:,.1f} d"
+    return f"{seconds / 3600:,.1f} h" if seconds >= 3600 else f"{seconds / 60:,.0f} min"

@@ -1,0 +1,134 @@
+"""When the jobs of a scale would end on so many GPUs: its graph of jobs, and list scheduling of that graph."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from condense.estimate.measured import Pace
+from condense.plan import DataCell, MetricsCell, SyntheticCell, TeacherCell
+from condense.tableplan import Plan
+
+GPU_STAGES = ("teach", "synthesize", "evaluate")
+
+
+@dataclass(frozen=True)
+class Node:
+    """One job: its output, its stage, its seconds, the bytes that it writes, and the outputs that it waits for."""
+
+    output: str
+    stage: str
+    seconds: float
+    bytes_out: int
+    parents: tuple[str, ...] = ()
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.stage in GPU_STAGES
+
+
+def graph(plan: Plan, names: Sequence[str], classes_per_job: int | None, pace: Pace) -> list[Node]:
+    """The jobs behind the tables and figures `names`, parents first, with sets condensed in jobs of so many classes (None: all)."""
+    found = _Graph(classes_per_job, pace)
+    for name in names:
+        curves = plan.figures[name].curves if name in plan.figures else ()
+        parents = [found.metrics(cell) for cell in plan.metrics_of(name)]
+        parents += [found.set(curve.synthetic) for curve in curves if curve.synthetic]
+        parents += [found.made("teach", curve.teacher) for curve in curves if curve.teacher]
+        found.add(name, "tables/figures", None, parents)
+    return list(found.nodes.values())
+
+
+class _Graph:
+    """Jobs by what they make; each is added once, after those that it waits for."""
+
+    def __init__(self, classes_per_job: int | None, pace: Pace):
+        self.nodes: dict[str, Node] = {}
+        self.classes_per_job, self.pace = classes_per_job, pace
+
+    def add(self, output: str, stage: str, cell: Any, parents: Sequence[str] = (), classes: int | None = None) -> str:
+        if output not in self.nodes:
+            seconds, bytes_out = self.pace.job(stage, cell, classes)
+            self.nodes[output] = Node(output, stage, seconds, bytes_out, tuple(dict.fromkeys(parents)))
+        return output
+
+    def made(self, stage: str, cell: DataCell | TeacherCell) -> str:
+        """A dataset or a teacher."""
+        if isinstance(cell, DataCell):
+            return self.add(cell.folder, stage, cell)
+        return self.add(cell.path, stage, cell, [self.made("data", cell.data)])
+
+    def set(self, cell: SyntheticCell) -> str:
+        if cell.path in self.nodes:
+            return cell.path
+        before = [self.made("data", cell.data)] + ([self.made("teach", cell.teacher)] if cell.teacher else [])
+        shards = []
+        for shard in cell.shards(self.classes_per_job):
+            first, last = map(int, shard.split("-"))
+            shards.append(self.add(cell.shard_path(shard), "synthesize", cell, before, last - first + 1))
+        return self.add(cell.path, "gather", cell, shards)
+
+    def metrics(self, cell: MetricsCell) -> str:
+        parents = [self.made("data", cell.synthetic.data)]
+        if cell.synthetic.recipe.engine != "whole":
+            parents.append(self.set(cell.synthetic))
+        return self.add(cell.path, "evaluate", cell, parents)
+
+
+def remaining(nodes: Sequence[Node]) -> dict[str, float]:
+    """Seconds from the start of each job to the end of the last that waits for it, if nothing else held them up."""
+    after: dict[str, float] = {}
+    for node in reversed(nodes):
+        total = after.get(node.output, 0.0) + node.seconds
+        after[node.output] = total
+        for parent in node.parents:
+            after[parent] = max(after.get(parent, 0.0), total)
+    return after
+
+
+def wall_seconds(nodes: Sequence[Node], gpus: int, per_minute: float | None = None) -> float:
+    """The end of the last job on so many GPUs, of the ready ones that with the longest path behind it first.
+
+    Jobs without a GPU never wait for a place. `per_minute` jobs at most are handed to the scheduler, in the order in which they
+    become ready (None: at once). Raises ValueError if the graph has a circle.
+    """
+    order, children, waits = remaining(nodes), _children(nodes), {node.output: len(node.parents) for node in nodes}
+    known, gap = {node.output: node for node in nodes}, 60.0 / per_minute if per_minute else 0.0
+    events = [(0.0, 0, name) for name, count in waits.items() if not count]  # (time, 0 ready | 1 handed over | 2 ended, job)
+    heapq.heapify(events)
+    queue: list[tuple[float, str]] = []
+    free, handed, end, done = gpus, -gap, 0.0, 0
+    while events:
+        now = events[0][0]
+        while events and events[0][0] <= now:
+            _, kind, name = heapq.heappop(events)
+            if kind == 0:
+                handed = max(handed + gap, now)
+                heapq.heappush(events, (handed, 1, name))
+            elif kind == 1 and known[name].on_gpu:
+                heapq.heappush(queue, (-order[name], name))
+            elif kind == 1:
+                heapq.heappush(events, (now + known[name].seconds, 2, name))
+            else:
+                free, end, done = free + known[name].on_gpu, max(end, now), done + 1
+                for child in children.get(name, ()):
+                    waits[child] -= 1
+                    if not waits[child]:
+                        heapq.heappush(events, (now, 0, child))
+        while queue and free:
+            free -= 1
+            _, name = heapq.heappop(queue)
+            heapq.heappush(events, (now + known[name].seconds, 2, name))
+    if done < len(known):
+        raise ValueError("the jobs wait for each other in a circle")
+    return end
+
+
+def _children(nodes: Sequence[Node]) -> dict[str, list[str]]:
+    children: dict[str, list[str]] = {}
+    for node in nodes:
+        for parent in node.parents:
+            children.setdefault(parent, []).append(node.output)
+    return children

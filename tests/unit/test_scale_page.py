@@ -1,0 +1,116 @@
+"""The cost of a scale: its graph of jobs, schedules worked out by hand, and the page in docs/."""
+
+from pathlib import Path
+
+import pytest
+
+from condense import cli
+from condense.config import UserError
+from condense.estimate.measured import COLUMNS, Measured, Pace, measured_rows
+from condense.estimate.page import scale_page
+from condense.estimate.rates import REFERENCE, REFERENCE_NAME, cost
+from condense.estimate.schedule import Node, graph, remaining, wall_seconds
+from condense.estimate.work import work_of
+from condense.tableplan import Plan
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
+
+
+@pytest.fixture(autouse=True)
+def without_clip(monkeypatch):
+    monkeypatch.delenv("CONDENSE_CLIP", raising=False)
+
+
+def node(name, seconds, *parents, stage="evaluate"):
+    return Node(name, stage, seconds, 0, parents)
+
+
+# a and b first; c after a, d after both; the table takes no GPU.
+DIAMOND = [node("a", 4), node("b", 2), node("c", 3, "a"), node("d", 5, "a", "b"), node("t", 1, "c", "d", stage="tables/figures")]
+
+
+def test_the_longest_path_behind_each_job():
+    assert remaining(DIAMOND) == {"a": 10, "b": 8, "c": 4, "d": 6, "t": 1}
+
+
+def test_schedules_worked_out_by_hand():
+    assert wall_seconds(DIAMOND, 1) == 4 + 2 + 5 + 3 + 1
+    assert wall_seconds(DIAMOND, 2) == wall_seconds(DIAMOND, 100) == 10
+    independent = [node(str(place), seconds) for place, seconds in enumerate([5, 4, 3, 3, 3])]
+    assert wall_seconds(independent, 2) == 10  # 5 + 3 and 4 + 3 + 3, while 9 would be the best: the longest go first
+    assert wall_seconds([node("a", 4, stage="data"), node("b", 4, stage="data")], 1) == 4  # no GPU, no waiting
+
+
+def test_the_rate_of_the_scheduler_delays_jobs_in_the_order_in_which_they_become_ready():
+    assert wall_seconds([node(str(place), 1) for place in range(10)], 100, per_minute=30) == 9 * 2 + 1
+    assert wall_seconds([node("a", 5), node("b", 5, "a")], 100, per_minute=30) == 10  # the second is handed over when it is ready
+
+
+def test_jobs_that_wait_for_each_other_are_found_out():
+    with pytest.raises(ValueError, match="circle"):
+        wall_seconds([node("a", 1, "b"), node("b", 1, "a")], 1)
+
+
+@pytest.mark.parametrize("classes", [1, 10, None])
+def test_the_graph_has_the_jobs_of_the_plan_parents_first(classes):
+    plan = Plan("quick")
+    nodes = graph(plan, [*plan.tables, *plan.figures], classes, Pace(plan.maker))
+    seen = set()
+    for found in nodes:
+        assert found.output not in seen and set(found.parents) <= seen and found.seconds > 0
+        seen.add(found.output)
+    shards = sum(len(cell.shards(classes)) for cell in plan.synthetic.values())
+    counts = len(plan.data) + len(plan.teachers) + shards + len(plan.synthetic) + len(plan.metrics)
+    assert len(nodes) == counts + len(plan.tables) + len(plan.figures)
+    assert {found.output for found in nodes} >= set(plan.metrics)
+
+
+def row(cell, seconds, classes=10):
+    return Measured(REFERENCE_NAME, "synthesize", cell.data.name, cell.recipe.name, cell.arch, str(cell.ipc), str(classes), seconds, "", "")
+
+
+def test_what_was_measured_is_taken_and_scales_what_was_not():
+    plan = Plan("paper")
+    dm, ed = (plan.maker.synthetic("cifar10", method, "convnet", 10, 0) for method in ("dm", "ed"))
+    reckoned = cost(work_of(dm, on_gpu=True), REFERENCE) - REFERENCE.start
+    assert Pace(plan.maker).job("synthesize", dm, 10)[0] == pytest.approx(REFERENCE.start + reckoned)
+    pace = Pace(plan.maker, [row(dm, 3 * reckoned / dm.recipe.steps)])
+    assert pace.job("synthesize", dm, 10)[0] == pytest.approx(REFERENCE.start + 3 * reckoned)
+    other = cost(work_of(ed, on_gpu=True), REFERENCE) - REFERENCE.start
+    assert pace.job("synthesize", ed, 10)[0] == pytest.approx(REFERENCE.start + 3 * other)
+    teacher = plan.maker.teacher(dm.data, "convnet", "critic")
+    assert pace.job("teach", teacher)[0] == pytest.approx(cost(work_of(teacher), REFERENCE)), "another stage"
+
+
+def test_rows_that_cannot_be_used_are_named(tmp_path):
+    for line, said in (
+        ("A40,synthesize,cifar10,dm,convnet,10,10,0.1,,", "device 'A40'"),
+        (f"{REFERENCE_NAME},gather,cifar10,dm,convnet,10,10,0.1,,", "stage 'gather'"),
+        (f"{REFERENCE_NAME},teach,cifar10,critic,convnet,,,-1,,", "seconds '-1'"),
+    ):
+        (tmp_path / "rates.csv").write_text(f"{','.join(COLUMNS)}\n{line}\n")
+        with pytest.raises(UserError, match=f"rates.csv:2: {said}"):
+            measured_rows(tmp_path)
+    (tmp_path / "rates.csv").write_text("a,b\n")
+    with pytest.raises(UserError, match="columns"):
+        measured_rows(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_committed_page_is_the_one_that_the_command_writes(tmp_path):
+    """Where rates were measured its numbers differ, and then the page is to be written again."""
+    assert cli.main(["estimate", "--scale", "paper", "--write", str(tmp_path / "scale.md")]) == 0
+    assert (tmp_path / "scale.md").read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8")
+
+
+def test_a_page_says_what_was_measured_and_what_was_not():
+    plan = Plan("quick")
+    cell = next(cell for cell in plan.synthetic.values() if cell.recipe.name == "dm")
+    assumed, measured = scale_page("quick", []), scale_page("quick", [row(cell, 0.5)])
+    assert "**not measured here**" in assumed and "measured (`params" not in assumed
+    assert "| synthesize | digits | dm | convnet |" in measured and "scaled by the same ratio" in measured
+
+
+def test_the_page_is_of_a_whole_scale(tmp_path, capsys):
+    assert cli.main(["estimate", "cpdm/table1", "--write", str(tmp_path / "scale.md")]) == 2
+    assert "leave out 'cpdm/table1'" in capsys.readouterr().err and not (tmp_path / "scale.md").exists()
