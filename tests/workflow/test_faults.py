@@ -192,6 +192,7 @@ def test_a_run_with_random_faults_ends_as_the_unbroken_one(unbroken, project, nu
             break
         running = started(project)
     assert running.returncode == 0, f"{told}: {said}\n{logs(project)}"
+    assert any(done for _, done in told), told
     assert results_of(project) == unbroken[1], told
     assert leftovers(project) == [], told
     assert snakemake(project, *COMMAND, "-n").count("Nothing to be done") == 1
