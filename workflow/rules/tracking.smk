@@ -8,6 +8,7 @@ rule track:
         "results/tracking/ingested.json",
     params:
         store=config.get("mlflow", "sqlite:///mlflow.db"),
+    retries: 0  # a store that is out of reach comes back with the next run
     log: "results/logs/track.log",
     benchmark: "results/benchmarks/track.tsv"
     threads: 1
