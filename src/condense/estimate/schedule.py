@@ -61,6 +61,7 @@ class _Graph:
         return self.add(cell.path, stage, cell, [self.made("data", cell.data)])
 
     def set(self, cell: SyntheticCell) -> str:
+        """A synthetic set with its shards, and the data and the teacher they need."""
         if cell.path in self.nodes:
             return cell.path
         before = [self.made("data", cell.data)] + ([self.made("teach", cell.teacher)] if cell.teacher else [])
