@@ -100,7 +100,11 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("--protocol", required=True, help="name, YAML file or JSON")
     verb.add_argument("--strategy", default="none", help="augmentation of the dataset")
     verb.add_argument("--networks", type=int, required=True)
-    _cell_options(verb, "file for the metrics")
+    verb.add_argument("--part", help="only the network of this number, or a range such as 0-4, for `condense join` (default: all)")
+    _cell_options(verb, "file for the metrics, or for the part")
+    verb = _add(verbs, functions, "join")
+    verb.add_argument("--parts", type=Path, nargs="+", required=True, help="every network of one evaluation once")
+    verb.add_argument("--out", type=Path, required=True, help="file for the metrics")
 
 
 def _report_verbs(verbs: Any, functions: Verbs) -> None:

@@ -4,47 +4,15 @@ from __future__ import annotations
 
 import argparse
 import errno
-import json
 import logging
 import os
-import re
 import sys
-from pathlib import Path
 from typing import Any
 
 from condense import recipes, specs
 from condense.arguments import parser
-from condense.artifacts import canonical
-from condense.config import UserError, load_yaml, read
-
-
-def _json(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-        canonical(value)  # raises for NaN and infinity, which Python reads but JSON does not know
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"'{text[:80]}' is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise UserError(f"'{text[:80]}': a JSON object is needed")
-    return value
-
-
-def _options(text: str) -> dict[str, Any]:
-    """The options of an architecture; the shape of the images and the number of classes come from the data."""
-    options = _json(text)
-    for name in ("name", "channels", "size", "classes"):
-        if name in options:
-            raise UserError(f"--options: '{name}' is no option of an architecture: it follows from the data and --arch")
-    return options
-
-
-def _settings(kind: type, text: str, what: str) -> Any:
-    """A recipe or protocol given as JSON, as a YAML file, or by name."""
-    if text.lstrip().startswith("{"):
-        return read(kind, _json(text), f"--{what}")
-    if text.endswith((".yaml", ".yml")):
-        return read(kind, load_yaml(Path(text)), text)
-    return {"recipe": recipes.recipe, "protocol": recipes.protocol}[what](text)
+from condense.config import UserError
+from condense.values import options_of, range_of, settings_of
 
 
 def _machine(args: argparse.Namespace) -> Any:
@@ -67,8 +35,8 @@ def teach(args: argparse.Namespace) -> None:
     """Pretrains a classifier on the whole training set (rule `teach`)."""
     from condense.jobs import pretrain_teacher
 
-    protocol = _settings(specs.Protocol, args.protocol, "protocol")
-    settings = {"arch": args.arch, "options": _options(args.options), "strategy": args.strategy, "seed": args.seed, "key": args.key}
+    protocol = settings_of(specs.Protocol, args.protocol, "protocol")
+    settings = {"arch": args.arch, "options": options_of(args.options), "strategy": args.strategy, "seed": args.seed, "key": args.key}
     pretrain_teacher(args.out, args.data, protocol, **settings, machine=_machine(args))
 
 
@@ -76,20 +44,10 @@ def synthesize(args: argparse.Namespace) -> None:
     """Condenses some classes of a synthetic set (rule `synthesize`)."""
     from condense.jobs import ShardJob, condense_shard
 
-    recipe = _settings(specs.Recipe, args.recipe, "recipe")
-    settings = {"arch": args.arch, "options": _options(args.options), "ipc": args.ipc, "seed": args.seed, "key": args.key}
-    job = ShardJob(recipe, args.data, **settings, classes=_classes(args.classes), teacher=args.teacher)
+    recipe = settings_of(specs.Recipe, args.recipe, "recipe")
+    settings = {"arch": args.arch, "options": options_of(args.options), "ipc": args.ipc, "seed": args.seed, "key": args.key}
+    job = ShardJob(recipe, args.data, **settings, classes=range_of(args.classes, "--classes", "a class"), teacher=args.teacher)
     condense_shard(args.out, job, _machine(args))
-
-
-def _classes(text: str | None) -> range | None:
-    if text is None:
-        return None
-    found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text)
-    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
-    if last < first:
-        raise UserError(f"--classes: a class or a range such as 0-4 is needed, found '{text[:80]}'")
-    return range(first, last + 1)
 
 
 def gather(args: argparse.Namespace) -> None:
@@ -103,11 +61,19 @@ def evaluate(args: argparse.Namespace) -> None:
     """Trains networks on a set and tests them (rule `evaluate`)."""
     from condense.jobs import EvaluationJob, evaluate_set
 
-    protocol = _settings(specs.Protocol, args.protocol, "protocol")
-    settings = {"arch": args.arch, "options": _options(args.options), "strategy": args.strategy, "seed": args.seed, "key": args.key}
+    protocol = settings_of(specs.Protocol, args.protocol, "protocol")
+    settings = {"arch": args.arch, "options": options_of(args.options), "strategy": args.strategy, "seed": args.seed, "key": args.key}
     what = {"task": args.task, "synthetic": args.synthetic, "data": args.data, "method": args.method}
-    job = EvaluationJob(**what, protocol=protocol, n_networks=args.networks, **settings)
+    part = range_of(args.part, "--part", "a network")
+    job = EvaluationJob(**what, protocol=protocol, n_networks=args.networks, **settings, part=part)
     evaluate_set(args.out, job, _machine(args))
+
+
+def join(args: argparse.Namespace) -> None:
+    """Joins the parts of an evaluation (rule `join`)."""
+    from condense.jobs import join_parts
+
+    join_parts(args.out, args.parts)
 
 
 def table(args: argparse.Namespace) -> None:
@@ -240,6 +206,7 @@ VERBS = {
     "synthesize": synthesize,
     "gather": gather,
     "evaluate": evaluate,
+    "join": join,
     "table": table,
     "figure": figure,
     "report": report,

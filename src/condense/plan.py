@@ -20,6 +20,7 @@ from condense.artifacts import digest
 from condense.config import UserError, merged, read, unknown
 from condense.data.spec import DatasetSpec, load_spec
 from condense.numerics import NUMERICS
+from condense.ranges import ranges
 from condense.specs import Protocol, Recipe, Scale
 
 RESULTS = PurePosixPath("results")
@@ -141,7 +142,7 @@ class SyntheticCell:
         total = self.data.spec.classes
         coupled = "classes" in self.recipe.couples or has_batch_norm(self.arch, self.options)
         step = total if classes_per_job is None or coupled or self.recipe.engine != "matching" else classes_per_job
-        return [f"{first}-{min(first + step, total) - 1}" for first in range(0, total, step)]
+        return ranges(total, step)
 
     def shard_path(self, shard: str) -> str:
         return str(RESULTS / "shards" / self.place / f"classes{shard}.safetensors")
@@ -164,8 +165,20 @@ class MetricsCell:
         return digest([*parts, self.n_networks, NUMERICS["evaluate"]])
 
     @property
+    def place(self) -> str:
+        """The part of the paths that the metrics and their parts share."""
+        return f"{self.task}/{self.synthetic.place}/{self.eval_arch}-{self.protocol.name}-{self.key}"
+
+    @property
     def path(self) -> str:
-        return str(RESULTS / "metrics" / self.task / self.synthetic.place / f"{self.eval_arch}-{self.protocol.name}-{self.key}.json")
+        return f"{RESULTS}/metrics/{self.place}.json"
+
+    def parts(self, networks_per_job: int | None) -> list[str]:
+        """Ranges 'first-last' of networks that are trained as separate jobs."""
+        return ranges(self.n_networks, networks_per_job or self.n_networks)
+
+    def part_path(self, part: str) -> str:
+        return f"{RESULTS}/parts/{self.place}/networks{part}.json"
 
 
 def _computed(protocol: Protocol) -> dict[str, Any]:

@@ -18,23 +18,24 @@ from condense.plan import CLIP_WEIGHTS
 from condense.tableplan import Plan
 
 _KEY, _NAME, _SET = "[0-9a-f]{12}", "[a-z0-9_-]+", r"ipc(?:[0-9]+|full)/seed[0-9]+-(?P<key>[0-9a-f]{12})"
+_EVALUATION = rf"(?:condense|snapshots)/{_NAME}/{_NAME}/{_NAME}/{_SET.replace('key', 'parent')}/{_NAME}-(?P<key>{_KEY})"
 # The folder, or for metrics the file, that one key owns, relative to the results.
 _OWNED = {
     "data": re.compile(rf"data/{_NAME}/(?P<key>{_KEY})"),
     "teachers": re.compile(rf"teachers/{_NAME}/{_NAME}/{_NAME}/seed[0-9]+-(?P<key>{_KEY})"),
     "shards": re.compile(rf"shards/{_NAME}/{_NAME}/{_NAME}/{_SET}"),
     "synthetic": re.compile(rf"synthetic/{_NAME}/{_NAME}/{_NAME}/{_SET}"),
-    "metrics": re.compile(
-        rf"metrics/(?:condense|snapshots)/{_NAME}/{_NAME}/{_NAME}/{_SET.replace('key', 'parent')}/{_NAME}-(?P<key>{_KEY})\.json"
-    ),
+    "parts": re.compile(rf"parts/{_EVALUATION}"),
+    "metrics": re.compile(rf"metrics/{_EVALUATION}\.json"),
 }
 _CHECKPOINT = re.compile(r"(?P<output>.+?)\.resume(\.[a-z0-9]+)*")
 _DRAFT = re.compile(r"\.(?P<output>.+)\.(?:[0-9a-f]{32}\.part|lock)")  # or the lock of a maker
+_WHOLE = {"shards": "its set is whole", "parts": "its metrics are whole"}
 _DAY = 86400.0  # seconds; a job may still be writing what is younger
 
 
 def prune_results(results: Path, dry: bool) -> str:
-    """Removes from `results` what no scale asks for, shards of whole sets, and what interrupted jobs left more than a day ago.
+    """Removes from `results` what no scale asks for, shards and parts of what is whole, and what interrupted jobs left more than a day ago.
 
     A checkpoint is left behind if its output exists; one of a job that is still to be finished stays. Says what was removed, or
     with `dry` only what would be. Tables, figures, tracking and files that are not at a path of the workflow are left alone.
@@ -57,7 +58,7 @@ def prune_results(results: Path, dry: bool) -> str:
 
 
 def sweep(results: Path) -> list[Path]:
-    """Removes what killed jobs left beside finished files (checkpoints, drafts, locks) and the shards of whole sets; says what.
+    """Removes what killed jobs left beside finished files (checkpoints, drafts, locks), and shards and parts of what is whole; says what.
 
     To be called by the head alone and at its end, when all that it asked for is made: then nobody writes these any more.
     """
@@ -67,9 +68,10 @@ def sweep(results: Path) -> list[Path]:
         checkpoint = _CHECKPOINT.fullmatch(draft["output"] if draft else path.name)
         if (draft or checkpoint) and path.is_file() and path.with_name((checkpoint or draft)["output"]).exists():
             gone.append(path)
-    gone += [folder for folder in sorted(results.glob("shards/*/*/*/*/*")) if _set_of(folder, results).is_file()]
+    pieces = [*sorted(results.glob("shards/*/*/*/*/*")), *sorted(results.glob("parts/*/*/*/*/*/*/*"))]
+    gone += [folder for folder in pieces if _whole_of(folder, results).is_file()]
     for path in gone:
-        if path.exists():  # and did not go with the shards around it
+        if path.exists():  # and did not go with the folder around it
             _remove(path, results)
     return gone
 
@@ -84,6 +86,7 @@ def _asked() -> dict[str, set[str]]:
         asked["shards"] |= set(plan.synthetic)
         asked["synthetic"] |= set(plan.synthetic)
         asked["metrics"] |= {cell.key for cell in plan.metrics.values()}
+    asked["parts"] = asked["metrics"]
     return asked
 
 
@@ -102,8 +105,8 @@ def _why(path: Path, results: Path, asked: dict[str, set[str]]) -> str:
     kind, key = _owner(path, results)
     if key and key not in asked[kind]:
         return "" if _unplanned(path, results) else "no scale asks for it"
-    if key and kind == "shards":
-        return "its set is whole" if _set_of(path, results).is_file() else ""
+    if key and kind in _WHOLE:
+        return _WHOLE[kind] if _whole_of(path, results).is_file() else ""
     draft = _DRAFT.fullmatch(path.name)
     checkpoint = _CHECKPOINT.fullmatch(draft["output"] if draft else path.name)
     if key or not (draft or checkpoint) or not path.is_file() or time.time() - path.stat().st_mtime < _DAY:
@@ -114,8 +117,12 @@ def _why(path: Path, results: Path, asked: dict[str, set[str]]) -> str:
     return "left behind by a job" if key and (draft or unasked or output.exists()) else ""
 
 
-def _set_of(shards: Path, results: Path) -> Path:
-    return results / "synthetic" / shards.relative_to(results / "shards") / "synthetic.safetensors"
+def _whole_of(pieces: Path, results: Path) -> Path:
+    """The set of a folder of shards, or the metrics of a folder of parts."""
+    kind, *place = pieces.relative_to(results).parts
+    if kind == "shards":
+        return results.joinpath("synthetic", *place, "synthetic.safetensors")
+    return results.joinpath("metrics", *place[:-1], f"{place[-1]}.json")
 
 
 def _owner(path: Path, results: Path) -> tuple[str, str]:

@@ -218,6 +218,7 @@ class Scale:
     methods: list[str] | None = None
     classes_per_job: int | None = None
     classes_per_job_of: dict[str, int] = field(default_factory=dict)  # by method, where it differs
+    networks_per_job: dict[str, int] = field(default_factory=dict)  # of an evaluation, by "architecture" or "architecture/dataset"
     resources: dict[str, Resources] = field(default_factory=dict)
     note: str = ""
 
@@ -225,6 +226,7 @@ class Scale:
         _at_least({"n_sets": self.n_sets, "n_networks": self.n_networks, "ipc": min(self.ipc or [1])}, 1)
         _at_least({"classes_per_job": self.classes_per_job}, 1)
         _at_least({f"classes_per_job_of: {name}": number for name, number in self.classes_per_job_of.items()}, 1)
+        _at_least({f"networks_per_job: {name}": number for name, number in self.networks_per_job.items()}, 1)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,10 @@ from __future__ import annotations
 import csv
 import os
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache, cached_property
-from pathlib import Path
 
 from condense import plan, recipes
-from condense.artifacts import digest, file_sha256, read_json, write_json
 from condense.config import UserError, unknown
 from condense.plan import CLIP_WEIGHTS, MetricsCell, SyntheticCell, TeacherCell
 from condense.specs import FigureSpec, TableLimits, TableSpec
@@ -80,6 +78,13 @@ def _architectures(eval_arch: str) -> list[str]:
     return mean[1].split(",") if mean else [eval_arch or "convnet"]
 
 
+@cache
+def evaluation_architectures() -> list[str]:
+    """The architectures that tables and figures evaluate with, sorted."""
+    drawn = {spec.eval_arch for spec in Plan.specs_by_path().values() if isinstance(spec, FigureSpec)}
+    return sorted(drawn.union(*(_architectures(row["eval_arch"]) for row in published_rows())))
+
+
 class Plan:
     """Everything that one scale asks for."""
 
@@ -89,6 +94,16 @@ class Plan:
         for name in self.scale.tables:
             if name not in self.specs_by_path():
                 raise unknown("table", name, self.specs_by_path(), f"scale {scale}: tables")
+        for name in self.scale.networks_per_job:
+            self._require_evaluated(*name.split("/", 1))
+
+    def _require_evaluated(self, arch: str, dataset: str | None = None) -> None:
+        """Raises UserError if no table or figure evaluates with `arch`, or if `dataset` is not one of the scale's."""
+        where, datasets = f"scale {self.scale.name}: networks_per_job", [name for names in self.scale.datasets.values() for name in names]
+        if arch not in evaluation_architectures():
+            raise unknown("evaluation architecture", arch, evaluation_architectures(), where)
+        if dataset is not None and dataset not in datasets:
+            raise unknown("dataset", dataset, datasets, where)
 
     @staticmethod
     @cache
@@ -228,37 +243,7 @@ class Plan:
         """The class ranges that `cell` is condensed in at this scale."""
         return cell.shards(self.scale.classes_per_job_of.get(cell.recipe.name, self.scale.classes_per_job))
 
-
-def manifest(scale: Plan, name: str) -> dict[str, object]:
-    """What a table or figure is made from at a scale; kept beside it, so that another scale's file is never taken for it."""
-    paths = [cell.path for cell in scale.metrics_of(name)]
-    if name in scale.figures:
-        curves = scale.figures[name].curves
-        paths += [curve.synthetic.path for curve in curves if curve.synthetic] + [curve.teacher.path for curve in curves if curve.teacher]
-    return {"name": name, "scale": scale.scale.name, "inputs": paths, "shows": _shown(scale, name)}
-
-
-def _shown(scale: Plan, name: str) -> str:
-    """A digest of what a table or figure shows apart from its inputs: published numbers, those of other machines, reasons, words."""
-    words = [asdict(scale.specs_by_path()[name]), scale.scale.title, scale.scale.note]
-    if name in scale.figures:
-        return digest([words, scale.figures[name].missing])
-    elsewhere = [file_sha256(path) for path in sorted((recipes.params_folder() / "measured").glob("*.csv"))]
-    return digest([words, [[row.published, row.reason] for row in scale.tables[name]], elsewhere])
-
-
-def refresh_manifests(scale: Plan, folder: Path = Path("results/plan")) -> None:
-    """Writes the manifest of every table and figure of `scale` where it changed, dated so that only what must is remade.
-
-    The workflow makes a table again when its manifest is newer. If the table that lies in `results/` was made from the
-    very same list (the manifest beside it says so), the manifest is dated before it, whatever scale was planned between.
-    """
-    for name in [*scale.tables, *scale.figures]:
-        path, wanted = folder / f"{name}.json", manifest(scale, name)
-        made = Path("results") / ("tables" if name in scale.tables else "figures") / f"{name}.json"
-        if path.exists() and read_json(path) == wanted:
-            continue
-        write_json(path, wanted)
-        if made.exists() and read_json(made) == wanted:
-            before = made.stat().st_mtime - 60
-            os.utime(path, (before, before))
+    def parts(self, cell: MetricsCell) -> list[str]:
+        """The ranges of networks that `cell` is evaluated in at this scale; a single one is no part but the whole evaluation."""
+        given, arch = self.scale.networks_per_job, cell.eval_arch
+        return cell.parts(given.get(f"{arch}/{cell.synthetic.data.name}", given.get(arch)))

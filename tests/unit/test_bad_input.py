@@ -195,6 +195,7 @@ def test_no_yaml_of_ours(text, part, tmp_path, monkeypatch):
         ({"classes_per_job": 0}, "classes_per_job"),
         ({"ipc": [1, -10]}, "ipc"),
         ({"classes_per_job_of": {"dn": 5}}, "'dn'"),
+        ({"networks_per_job": {"resnet152": 0}}, "networks_per_job: resnet152"),
         ({"recipes": {"cpmd": {"steps": 10}}}, "did you mean 'cpdm'?"),
         ({"protocols": {"cd": {"epochs": 1}}}, "'cd'"),
         ({"methods": ["cpdm", "heding"]}, "did you mean 'herding'?"),

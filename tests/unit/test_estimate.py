@@ -13,8 +13,9 @@ from condense.config import UserError
 from condense.estimate import rates as measuring
 from condense.estimate.rates import Rates, cost
 from condense.estimate.work import Work, profile, work_of
+from condense.manifests import manifest
 from condense.plan import Maker, data_cell
-from condense.tableplan import Plan, manifest
+from condense.tableplan import Plan
 from condense.training.loop import number_of_epochs
 
 # ConvNet of depth 3 and width 128 at 3 x 32 x 32: a product and a sum for each of 9 weights, channel in, channel out and pixel.

@@ -15,7 +15,9 @@ from condense.config import UserError
 from condense.engines import terms
 
 PACKAGE = Path(condense.__file__).parent
-GROUND = "config seeds artifacts numerics specs recipes plan tableplan checkpoints locks progress runtime store data.spec".split()
+GROUND = (
+    "config seeds artifacts numerics specs recipes ranges plan tableplan manifests checkpoints locks progress runtime store data.spec"
+).split()
 # Lower number = lower floor; the longest prefix of a module's name decides. A room may import from itself.
 FLOORS = {
     **dict.fromkeys(GROUND, 0.0),
@@ -26,6 +28,7 @@ FLOORS = {
     "evaluate": 4.0,
     **dict.fromkeys("report tracking pipeline jobs estimate prune show".split(), 5.0),
     "arguments": 6.0,
+    "values": 6.0,
     "cli": 6.0,
 }
 # The package hands out `load_synthetic` on demand, from the floor where it lives.

@@ -89,6 +89,18 @@ def test_shards_go_once_their_set_is_whole(tree):
     assert files(results) == kept | {lone} and "its set is whole, 2 files" in said
 
 
+def test_parts_go_once_their_metrics_are_whole(tree):
+    results, _, metrics, kept, _ = tree
+    waiting = next(cell for cell in Plan("quick").metrics.values() if cell.key != metrics.key)
+    done = [make(results.parent / metrics.part_path(part)) for part in ("0-0", "1-2")]
+    lone, stale = (make(results.parent / waiting.part_path("0-0").replace(waiting.key, key)) for key in (waiting.key, STALE))
+    prune.sweep(results)
+    assert not any(path.exists() for path in done) and lone.exists() and stale.exists()
+    make(done[0])
+    said = prune.prune_results(results, dry=False)
+    assert files(results) == kept | {lone} and "its metrics are whole, 1 file," in said and f"{STALE}  no scale asks for it" in said
+
+
 def test_leftovers_of_jobs_go_after_a_day_unless_the_job_is_to_be_finished(tree):
     results, synthetic, metrics, kept, _ = tree
     waiting = next(cell for cell in Plan("quick").synthetic.values() if cell.key != synthetic.key)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from condense import artifacts, jobs, tableplan
+from condense import artifacts, jobs, manifests
 from condense.config import UserError
 from condense.report import curves, figures, grids, html, pictures, provenance, style
 from condense.tableplan import Plan
@@ -56,7 +56,7 @@ def test_curves_are_whole_files_and_the_same_bytes_again(here, name, tmp_path):
     for suffix in ("png", "svg", "csv", "json"):
         assert (tmp_path / "a" / f"f.{suffix}").read_bytes() == (tmp_path / "b" / f"f.{suffix}").read_bytes()
     assert b"<dc:date>" not in (tmp_path / "a" / "f.svg").read_bytes()
-    assert artifacts.read_json(tmp_path / "a" / "f.json") == tableplan.manifest(scale, name)
+    assert artifacts.read_json(tmp_path / "a" / "f.json") == manifests.manifest(scale, name)
 
 
 def test_curves_draw_what_was_measured(here, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from condense import artifacts, tableplan
+from condense import artifacts, manifests, tableplan
 from condense.config import UserError
 from condense.report import layout, measured, names, records, tables
 from condense.tableplan import Plan, Run
@@ -181,7 +181,7 @@ def test_manifest_is_written_last_and_equals_the_plan(here, tmp_path, monkeypatc
     scale = Plan("quick")
     tables.make_table(scale, "cpdm/table4", tmp_path / "t.csv")
     assert order == [".csv", ".md", ".tex", ".json"]
-    assert artifacts.read_json(tmp_path / "t.json") == tableplan.manifest(scale, "cpdm/table4")
+    assert artifacts.read_json(tmp_path / "t.json") == manifests.manifest(scale, "cpdm/table4")
 
 
 def test_two_runs_give_the_same_bytes(here, tmp_path):

@@ -1,17 +1,22 @@
 """The cost of a scale: its graph of jobs, schedules worked out by hand, and the page in docs/."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
-from condense import cli
+from condense import cli, estimate
 from condense.config import UserError
+from condense.estimate.cluster import PROFILE, Cluster, cluster
 from condense.estimate.measured import COLUMNS, Measured, Pace, measured_rows
 from condense.estimate.page import scale_page
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, cost
 from condense.estimate.schedule import Node, graph, remaining, wall_seconds
 from condense.estimate.work import work_of
+from condense.plan import Maker
 from condense.tableplan import Plan
+from condense.training.loop import number_of_epochs
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
 
@@ -19,6 +24,19 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
 @pytest.fixture(autouse=True)
 def without_clip(monkeypatch):
     monkeypatch.delenv("CONDENSE_CLIP", raising=False)
+
+
+@pytest.fixture
+def split():
+    """A plan of the quick scale with so many networks, split so."""
+
+    def plan(networks_per_job, n_networks):
+        found = Plan("quick")
+        found.scale = replace(found.scale, networks_per_job=networks_per_job, n_networks=n_networks)
+        found.maker = Maker(found.scale)
+        return found
+
+    return plan
 
 
 def node(name, seconds, *parents, stage="evaluate"):
@@ -63,6 +81,66 @@ def test_the_graph_has_the_jobs_of_the_plan_parents_first(classes):
     counts = len(plan.data) + len(plan.teachers) + shards + len(plan.synthetic) + len(plan.metrics)
     assert len(nodes) == counts + len(plan.tables) + len(plan.figures)
     assert {found.output for found in nodes} >= set(plan.metrics)
+
+
+def test_an_evaluation_in_parts_is_several_shorter_jobs_and_one_without_a_gpu(split):
+    """Seven networks, three a job: two jobs of three and one of one, whose steps add up to those of one job."""
+    plan = split({"convnet": 3, "convnet/cifar10": 5}, n_networks=7)
+    pace = Pace(plan.maker)
+    nodes = {node.output: node for node in graph(plan, ["cpdm/table1"], None, pace)}
+    cell = next(cell for cell in plan.metrics.values() if cell.synthetic.recipe.name == "dm")
+    parts = [nodes[cell.part_path(part)] for part in ("0-2", "3-5", "6-6")]
+    joined, whole = nodes[cell.path], pace.job("evaluate", cell)
+    assert joined.parents == tuple(part.output for part in parts) and joined.stage == "join" and not joined.on_gpu
+    assert all(part.stage == "evaluate" and part.on_gpu and cell.synthetic.path in part.parents for part in parts)
+    assert sum(part.seconds - REFERENCE.start for part in parts) == pytest.approx(whole.seconds - REFERENCE.start)
+    assert parts[2].seconds < parts[0].seconds and {part.gpu_bytes for part in parts} == {whole.gpu_bytes}
+    assert [part.bytes_out for part in parts] == [0, 0, 0] and joined.bytes_out == whole.bytes_out
+    rated = Pace(plan.maker, [Measured(REFERENCE_NAME, "evaluate", "digits", "dm", "convnet", str(cell.synthetic.ipc), "", 2.0, "", "")])
+    epochs = number_of_epochs(cell.protocol, 10 * cell.synthetic.ipc)
+    assert rated.job("evaluate", cell, 3).seconds == pytest.approx(REFERENCE.start + 3 * epochs * 2.0)
+
+
+def test_the_text_counts_parts_and_those_that_are_done(split, monkeypatch, tmp_path):
+    plan = split({"convnet": 3}, n_networks=7)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(estimate, "Plan", lambda scale: plan)
+    monkeypatch.setattr(estimate, "rates_for", lambda *args: (REFERENCE, "known"))
+    target, cell = next((path, cell) for path, cell in plan.metrics.items() if cell.synthetic.recipe.name == "dm")
+
+    def rows():
+        lines = [line.split() for line in estimate.estimate_text(target, "quick").splitlines()[2:]]
+        return {line[0]: tuple(map(int, line[1:4])) for line in lines if line[1:2] and line[1].isdigit()}
+
+    ones = {"data": (1, 0, 1), "synthesize": (1, 0, 1), "gather": (1, 0, 1)}
+    assert rows() == ones | {"evaluate": (3, 0, 3), "join": (1, 0, 1)}
+    for count, part in enumerate(cell.parts(3), 1):
+        Path(cell.part_path(part)).parent.mkdir(parents=True, exist_ok=True)
+        Path(cell.part_path(part)).touch()
+        left = ones if count < 3 else {name: (1, 1, 0) for name in ones}
+        assert rows() == left | {"evaluate": (3, count, 3 - count), "join": (1, 0, 1)}
+
+
+def test_every_job_of_the_papers_ends_in_its_first_attempt_with_the_memory_that_it_asks_for():
+    plan = Plan("paper")
+    for found in graph(plan, [*plan.tables, *plan.figures], plan.scale.classes_per_job, Pace(plan.maker, measured_rows())):
+        if found.on_gpu:
+            asked = plan.scale.resources[found.stage]
+            assert found.seconds < 60 * asked.runtime and found.host_bytes < 1e6 * asked.mem_mb, found.output
+            assert found.gpu_bytes < 0.9 * 141e9, f"{found.output} on one {REFERENCE_NAME}"
+
+
+def test_rate_and_attempts_are_those_of_the_profile(monkeypatch, tmp_path):
+    profile = yaml.safe_load((PAGE.parents[1] / PROFILE).read_text(encoding="utf-8"))
+    assert profile["max-jobs-per-timespan"] == f"{cluster().per_minute:g}/1m" and cluster().attempts == profile["retries"] + 1
+    monkeypatch.setattr("condense.estimate.cluster.recipes.params_folder", lambda: tmp_path / "params")
+    (tmp_path / PROFILE).parent.mkdir(parents=True)
+    for text, said in (("retries: 2", "'None'"), ("max-jobs-per-timespan: 60", "'60'"), ("max-jobs-per-timespan: 9/3s", "retries")):
+        (tmp_path / PROFILE).write_text(text)
+        with pytest.raises(UserError, match=f"slurm/config.yaml: .*{said}"):
+            cluster.__wrapped__()
+    (tmp_path / PROFILE).write_text("max-jobs-per-timespan: 9/3s\nretries: 0")
+    assert cluster.__wrapped__() == Cluster(180, 1)
 
 
 def row(cell, seconds, classes=10):

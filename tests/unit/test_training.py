@@ -13,7 +13,8 @@ from condense.augment import siamese
 from condense.checkpoints import Checkpoint
 from condense.config import UserError, merged, read
 from condense.data.dataset import load
-from condense.evaluate.protocols import evaluate, spread
+from condense.evaluate.protocols import evaluate
+from condense.evaluate.spread import spread
 from condense.select import coreset
 from condense.specs import Optimizer
 from condense.teachers import pretrain as teachers
@@ -241,7 +242,7 @@ def test_accuracy_counts_what_is_right(few):
 
 def judge(few, n_networks, checkpoint=NOWHERE, seed=0, rules=None):
     settings = {**ARCH, "strategy": "color_crop_cutout_scale_rotate", "seed": seed, "device": CPU}
-    return evaluate(few[0], few[1], rules or protocol(epochs=8), **settings, n_networks=n_networks, checkpoint=checkpoint)
+    return evaluate(few[0], few[1], rules or protocol(epochs=8), **settings, networks=range(n_networks), checkpoint=checkpoint)
 
 
 def test_a_networks_accuracy_does_not_depend_on_how_many_there_are(few):

@@ -30,6 +30,7 @@ SCALE = {
     "recipes": {"matching": {"steps": 200, "batch_real": 16}},
     "protocols": {"dc": {"epochs": 40}, "critic": {"epochs": 15}},
     "classes_per_job_of": {"dm": 5},
+    "networks_per_job": {"convnet": 1},
     "resources": {"synthesize": {"mem_mb": 700, "runtime": 7}},
 }
 
@@ -47,7 +48,8 @@ def results_of(root):
 
 def leftovers(root):
     names = [path.relative_to(root) for path in (root / "results").rglob("*") if re.search(r"\.part$|\.resume|\.lock$", path.name)]
-    return names + list((root / "results" / "shards").rglob("*.*")) + list((root / ".snakemake" / "locks").glob("*"))
+    pieces = [path for kind in ("shards", "parts") for path in (root / "results" / kind).rglob("*.*")]
+    return names + pieces + list((root / ".snakemake" / "locks").glob("*"))
 
 
 @pytest.fixture(scope="module")

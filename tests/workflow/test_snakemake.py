@@ -12,7 +12,9 @@ import pytest
 from project_helpers import PROJECT, TINY, copy_project, snakemake, write_scale
 
 from condense import runtime
+from condense.artifacts import read_json
 from condense.report.measured import COLUMNS
+from condense.tableplan import Plan
 
 pytestmark = pytest.mark.workflow
 TABLE = "results/tables/cpdm/table1.csv"
@@ -99,6 +101,26 @@ def test_a_changed_setting_asks_for_its_cells_and_no_others(project):
     assert planned(project) == {"teach": 1, "synthesize": 1, "gather": 1, "evaluate": 1, "table": 1}
 
 
+def test_an_evaluation_in_parts_is_that_of_one_job(project, monkeypatch):
+    monkeypatch.chdir(project)
+    write_scale(project, name="parted", n_networks=3)
+    target = next(path for path, cell in Plan("parted").metrics.items() if cell.synthetic.recipe.name == "random")
+
+    def made():
+        snakemake(project, target, "--config", "scale=parted")
+        value = read_json(project / target)
+        return value.pop("run"), value
+
+    run, whole = made()
+    write_scale(project, name="parted", n_networks=3, networks_per_job={"convnet": 2})
+    assert planned(project, scale="parted") == {"evaluate_part": 4, "join": 2, "table": 1}, "what one job made is not made again"
+    (project / target).unlink()
+    assert planned(project, scale="parted") == {"evaluate_part": 6, "join": 3, "table": 1}
+    run_of_parts, joined = made()
+    assert joined == whole and "jobs" not in run and run_of_parts["jobs"] == 2
+    assert not (project / "results" / "parts").exists()
+
+
 def test_a_raised_revision_asks_for_its_method_and_a_comment_for_nothing(project):
     recipe = project / "params" / "methods" / "cpdm.yaml"
     recipe.write_text(f"# a comment\n{recipe.read_text()}")
@@ -131,6 +153,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from condense import runtime
+from condense.artifacts import read_json
 with runtime.claim(["gpu-a", "gpu-b"], Path(sys.argv[1]), poll=0.05) as place:
     print(place, flush=True)
     time.sleep(60)

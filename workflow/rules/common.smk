@@ -1,7 +1,8 @@
 # What all stages share: the plan of the scale, and how a rule finds the cell behind a path.
 import os
-from dataclasses import asdict
+import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 # Jobs call `condense` by name; it lies beside the interpreter that runs this file, activated or not.
@@ -13,8 +14,9 @@ from snakemake.exceptions import WorkflowError
 from condense.artifacts import canonical
 from condense.config import UserError
 from condense import specs
+from condense.manifests import refresh_manifests
 from condense.store import kept_path
-from condense.tableplan import Plan, refresh_manifests
+from condense.tableplan import Plan
 
 SCALE = config.get("scale", "quick")
 
@@ -42,6 +44,8 @@ wildcard_constraints:
     ipc="[0-9]+|full",
     seed="[0-9]+",
     shard="[0-9]+-[0-9]+",
+    part="[0-9]+-[0-9]+",
+    task="condense|snapshots",
     paper="[a-z]+",
     name="[a-z0-9]+",
 

@@ -1,52 +1,92 @@
 PLACE = "{dataset}/{method}/{arch}/ipc{ipc}/seed{seed}-{key}/{eval_arch}-{protocol}-{ekey}"
 
 
-def evaluation_inputs(w):
-    cell = cell_of(LATER, (w.task, w.ekey))
+def evaluated(w):
+    return cell_of(LATER, (w.task, w.ekey))
+
+
+def trained_and_tested_on(cell):
     train_on = [] if cell.synthetic.recipe.engine == "whole" else [cell.synthetic.path]
-    return unless_made(cell.path, [*train_on, cell.synthetic.data.train, cell.synthetic.data.test])
+    return [*train_on, cell.synthetic.data.train, cell.synthetic.data.test]
 
 
-def set_option(w):
-    """What is evaluated: the set, its snapshots, or nothing for the whole training set."""
-    cell = cell_of(LATER, (w.task, w.ekey))
-    if cell.synthetic.recipe.engine == "whole":
-        return ""
-    return f"--synthetic {cell.synthetic.path if w.task == 'condense' else cell.synthetic.snapshots}"
+def evaluate_command(w, threads):
+    """`condense evaluate` for the networks of a cell: on its set, the snapshots of that, or the whole training set."""
+    cell, train_on = evaluated(w), []
+    synthetic = cell.synthetic
+    if synthetic.recipe.engine != "whole":
+        train_on = ["--synthetic", synthetic.path if cell.task == "condense" else synthetic.snapshots]
+    words = ["condense", "evaluate", *train_on, "--task", cell.task, "--data", synthetic.data.folder, "--method", synthetic.recipe.name]
+    words += ["--arch", cell.eval_arch, "--options", cell.options, "--protocol", canonical(asdict(cell.protocol))]
+    words += ["--strategy", synthetic.data.spec.strategy, "--networks", cell.n_networks, "--seed", synthetic.seed, "--key", cell.key]
+    return shlex.join(map(str, [*words, "--device", "auto", "--threads", threads]))
 
 
 rule evaluate:
     """Networks of one architecture trained on one set and tested: every accuracy is kept."""
     input:
-        evaluation_inputs,
+        lambda w: unless_made(evaluated(w).path, trained_and_tested_on(evaluated(w))),
     output:
         f"results/metrics/{{task}}/{PLACE}.json",
     params:
-        cell=lambda w: cell_of(LATER, (w.task, w.ekey)),
-        settings=lambda w: canonical(asdict(cell_of(LATER, (w.task, w.ekey)).protocol)),
-        data=lambda w: cell_of(LATER, (w.task, w.ekey)).synthetic.data.folder,
-        strategy=lambda w: cell_of(LATER, (w.task, w.ekey)).synthetic.data.spec.strategy,
-        train_on=set_option,
+        command=lambda w, threads: evaluate_command(w, threads),
     log: f"results/logs/evaluate/{{task}}/{PLACE.replace('/', '-')}.log",
     benchmark: f"results/benchmarks/evaluate/{{task}}/{PLACE.replace('/', '-')}.tsv"
     threads: need("evaluate", "threads")
-    wildcard_constraints:
-        task="condense|snapshots",
     resources:
         gpu=need("evaluate", "gpu"),
         mem_mb=need("evaluate", "mem_mb"),
         runtime=need("evaluate", "runtime"),
     shell:
-        "condense evaluate {params.train_on} --task {wildcards.task} --data {params.data:q} --method {wildcards.method}"
-        " --arch {wildcards.eval_arch} --options {params.cell.options:q} --protocol {params.settings:q}"
-        " --strategy {params.strategy} --networks {params.cell.n_networks} --seed {wildcards.seed}"
-        " --key {wildcards.ekey} --device auto --threads {threads} --out {output:q} > {log:q} 2>&1"
+        "{params.command} --out {output:q} > {log:q} 2>&1"
+
+
+rule evaluate_part:
+    """Some networks of a cell whose networks the scale splits into several jobs."""
+    input:
+        lambda w: unless_made(evaluated(w).part_path(w.part), trained_and_tested_on(evaluated(w))),
+    output:
+        temp(f"results/parts/{{task}}/{PLACE}/networks{{part}}.json"),
+    params:
+        command=lambda w, threads: evaluate_command(w, threads),
+    log: f"results/logs/evaluate_part/{{task}}/{PLACE.replace('/', '-')}-{{part}}.log",
+    benchmark: f"results/benchmarks/evaluate_part/{{task}}/{PLACE.replace('/', '-')}-{{part}}.tsv"
+    threads: need("evaluate", "threads")
+    resources:
+        gpu=need("evaluate", "gpu"),
+        mem_mb=need("evaluate", "mem_mb"),
+        runtime=need("evaluate", "runtime"),
+    shell:
+        "{params.command} --part {wildcards.part} --out {output:q} > {log:q} 2>&1"
+
+
+def parts_of(w):
+    """The parts of a cell; of one that is not split a file that nothing makes, so that `evaluate` makes its metrics."""
+    cell = evaluated(w)
+    parts = PLAN.parts(cell)
+    return unless_made(cell.path, [cell.part_path(part) for part in parts] if len(parts) > 1 else cell.part_path("none"))
+
+
+rule join:
+    """The metrics of a cell from its parts."""
+    input:
+        parts_of,
+    output:
+        f"results/metrics/{{task}}/{PLACE}.json",
+    log: f"results/logs/join/{{task}}/{PLACE.replace('/', '-')}.log",
+    benchmark: f"results/benchmarks/join/{{task}}/{PLACE.replace('/', '-')}.tsv"
+    threads: 1
+    resources:
+        mem_mb=need("report", "mem_mb"),
+        runtime=need("report", "runtime"),
+    shell:
+        "condense join --parts {input:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule take_metrics:
     """Metrics that were kept earlier, taken over after their check."""
     input:
-        lambda w: kept(cell_of(LATER, (w.task, w.ekey)).path),
+        lambda w: kept(evaluated(w).path),
     output:
         f"results/metrics/{{task}}/{PLACE}.json",
     log: f"results/logs/take/{{task}}/{PLACE.replace('/', '-')}.log",
@@ -55,4 +95,4 @@ rule take_metrics:
         "condense take {output:q} > {log:q} 2>&1"
 
 
-ruleorder: take_metrics > evaluate
+ruleorder: take_metrics > join > evaluate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,13 @@ from typing import Any
 import torch
 
 from condense import recipes, runtime, specs
-from condense.artifacts import read_json
-from condense.config import UserError, unknown
+from condense.estimate.jobs import Job, data_of, jobs_behind, named
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost, rates_for
-from condense.estimate.work import Work, gather_work, work_of
+from condense.estimate.work import gather_work, work_of
 from condense.plan import DataCell, MetricsCell, SyntheticCell, TeacherCell
-from condense.tableplan import Plan, manifest
+from condense.tableplan import Plan
 
-STAGES = ("data", "teach", "synthesize", "gather", "evaluate", "tables/figures")
+STAGES = ("data", "teach", "synthesize", "gather", "evaluate", "join", "tables/figures")
 
 
 @dataclass(frozen=True)
@@ -110,14 +109,6 @@ def _bytes(count: float) -> str:
     return f"{count / 1e3:.0f} kB"
 
 
-@dataclass(frozen=True)
-class _Job:
-    stage: str
-    cell: Any  # the cell whose data decides the rates; None for what only reads results
-    work: Work
-    done: bool = False
-
-
 def estimate_cells(
     teachers: Iterable[TeacherCell],
     synthetic: Iterable[SyntheticCell],
@@ -132,28 +123,22 @@ def estimate_cells(
     Measures the rates of this machine if they are not known yet, which takes seconds.
     """
     cells = [*teachers, *synthetic, *metrics]
-    datasets = {data.key: data for data in map(_data_of, cells)}
+    datasets = {data.key: data for data in map(data_of, cells)}
     on_gpu = gpu and torch.cuda.is_available()
-    jobs = [_Job("data", data, work_of(data)) for data in datasets.values()]
-    jobs += [_Job("teach", cell, work_of(cell)) for cell in cells if isinstance(cell, TeacherCell)]
+    jobs = [Job("data", data, work_of(data)) for data in datasets.values()]
+    jobs += [Job("teach", cell, work_of(cell)) for cell in cells if isinstance(cell, TeacherCell)]
     for cell in cells:
         if isinstance(cell, SyntheticCell):
-            jobs += [_Job("synthesize", cell, work_of(cell, on_gpu=on_gpu)), _Job("gather", cell, gather_work(cell))]
-    jobs += [_Job("evaluate", cell, work_of(cell)) for cell in cells if isinstance(cell, MetricsCell)]
+            jobs += [Job("synthesize", cell, work_of(cell, on_gpu=on_gpu)), Job("gather", cell, gather_work(cell))]
+    jobs += [Job("evaluate", cell, work_of(cell)) for cell in cells if isinstance(cell, MetricsCell)]
     return _estimate(jobs, threads, gpu)
-
-
-def _data_of(cell: Any) -> DataCell:
-    if isinstance(cell, DataCell):
-        return cell
-    return cell.synthetic.data if isinstance(cell, MetricsCell) else cell.data
 
 
 def _network_of(cell: Any) -> tuple[str, str]:
     return (cell.eval_arch if isinstance(cell, MetricsCell) else cell.arch), cell.options
 
 
-def _estimate(jobs: Sequence[_Job], threads: int | None, gpu: bool) -> Estimate:
+def _estimate(jobs: Sequence[Job], threads: int | None, gpu: bool) -> Estimate:
     on_gpu = gpu and torch.cuda.is_available()
     threads = runtime.set_threads(min(threads or 1 << 10, len(os.sched_getaffinity(0))))
     rates, source = _all_rates(jobs, threads, on_gpu)
@@ -162,7 +147,7 @@ def _estimate(jobs: Sequence[_Job], threads: int | None, gpu: bool) -> Estimate:
         own = [job for job in jobs if job.stage == name]
         left = [job for job in own if not job.done]
         # Jobs that only read results start as others do, whatever data they are about.
-        taken = [(job.work, rates[_data_of(job.cell).key] if job.cell else next(iter(rates.values()))) for job in left]
+        taken = [(job.work, rates[data_of(job.cell).key] if job.cell else next(iter(rates.values()))) for job in left]
         seconds = [cost(work, rate) for work, rate in taken]
         peaks = [work.peak_bytes + (0 if on_gpu else rate.light_memory if work.light else rate.memory) for work, rate in taken]
         totals = {"seconds": sum(seconds), "longest": max(seconds, default=0.0), "memory_bytes": max(peaks, default=0)}
@@ -172,16 +157,16 @@ def _estimate(jobs: Sequence[_Job], threads: int | None, gpu: bool) -> Estimate:
     return Estimate(tuple(stages), threads, gpu, on_gpu, source)
 
 
-def _all_rates(jobs: Sequence[_Job], threads: int, on_gpu: bool) -> tuple[dict[str, Rates], str]:
+def _all_rates(jobs: Sequence[Job], threads: int, on_gpu: bool) -> tuple[dict[str, Rates], str]:
     """Rates by data key, for the data of all jobs that are to be done, measured with the network that most of its jobs use."""
     left = [job for job in jobs if not job.done]
     networks: dict[str, Counter[tuple[str, str]]] = {}
     for job in [job for job in left if job.cell] or (jobs if left else []):
         if job.cell:
-            found = networks.setdefault(_data_of(job.cell).key, Counter({("mlp", "{}"): 0}))
+            found = networks.setdefault(data_of(job.cell).key, Counter({("mlp", "{}"): 0}))
             if not isinstance(job.cell, DataCell) and _network_of(job.cell)[0] != "none":
                 found[_network_of(job.cell)] += 1
-    datasets = {_data_of(job.cell).key: _data_of(job.cell) for job in jobs if job.cell}
+    datasets = {data_of(job.cell).key: data_of(job.cell) for job in jobs if job.cell}
     rates, sources = {}, Counter()
     with runtime.device("cuda" if on_gpu else "cpu") as device:
         for key, found in networks.items():
@@ -205,69 +190,9 @@ def estimate_text(target: str | None, scale: str) -> str:
     A job counts as done if its output exists, or if all that it is for exists. Raises UserError for an unknown target.
     """
     plan = Plan(scale)
-    names, metrics = _named(plan, target)
+    names, metrics = named(plan, target)
     resources = [plan.scale.resources.get(stage, specs.Resources()) for stage in ("teach", "synthesize", "evaluate")]
     gpu = torch.cuda.is_available() or any(entry.gpu for entry in resources)
-    jobs = list(_jobs(plan, names, metrics, whole=target is None, on_gpu=torch.cuda.is_available()))
+    jobs = list(jobs_behind(plan, names, metrics, whole=target is None, on_gpu=torch.cuda.is_available()))
     estimate = _estimate(jobs, max(entry.threads for entry in resources), gpu)
     return f"scale {scale} ({plan.scale.title}): {target or 'everything'}\n{estimate.text()}"
-
-
-def _named(plan: Plan, target: str | None) -> tuple[list[str], list[MetricsCell]]:
-    """The tables and figures, and the metrics, that `target` asks for."""
-    if target is None:
-        return [*plan.tables, *plan.figures], list(plan.metrics.values())
-    path = target.removeprefix("./")
-    if path in plan.metrics:
-        return [], [plan.metrics[path]]
-    name = path.removeprefix("results/tables/").removeprefix("results/figures/")
-    name = name.rsplit(".", 1)[0]
-    if name in plan.specs_by_path() and name not in [*plan.tables, *plan.figures]:
-        others = ", ".join(recipes.names_in("scales"))
-        raise UserError(f"{name}: is not made at scale {plan.scale.name}; choose another with --scale ({others})")
-    if name not in plan.specs_by_path():
-        raise unknown("target", target, plan.specs_by_path(), f"scale {plan.scale.name}")
-    return [name], plan.metrics_of(name)
-
-
-def _jobs(plan: Plan, names: list[str], metrics: list[MetricsCell], whole: bool, on_gpu: bool) -> Iterator[_Job]:
-    """The jobs behind tables, figures and metrics, from the last to the first: what is made needs none of its own inputs."""
-    curves = [curve for name in names if name in plan.figures for curve in plan.figures[name].curves]
-    undrawn = [name for name in names if not _is_drawn(plan, name)]
-    drawn = [curve for name in undrawn if name in plan.figures for curve in plan.figures[name].curves]
-    for name in names:
-        yield _Job("tables/figures", None, Work(light=True), name not in undrawn)
-    if whole:
-        yield _Job("tables/figures", None, Work(light=True), Path("results/report.html").exists() and not undrawn)
-    unmeasured = [cell for cell in metrics if not Path(cell.path).exists()]
-    for cell in metrics:
-        yield _Job("evaluate", cell, work_of(cell), cell not in unmeasured)
-
-    def distinct(cells: Iterable[Any]) -> dict[str, Any]:
-        return {cell.key: cell for cell in cells if cell}
-
-    sets = distinct(cell.synthetic for cell in [*metrics, *curves] if cell.synthetic and cell.synthetic.recipe.engine != "whole")
-    wanted = sets if whole else distinct(cell.synthetic for cell in [*unmeasured, *drawn])
-    missing = {key: cell for key, cell in sets.items() if key in wanted and not Path(cell.path).exists()}
-    needing: list[Any] = [*missing.values(), *(cell.synthetic for cell in unmeasured), *(curve.synthetic for curve in drawn)]
-    pretrain: list[TeacherCell] = [curve.teacher for curve in drawn]
-    for key, cell in sets.items():
-        yield _Job("gather", cell, gather_work(cell), key not in missing)
-        for shard in plan.shards(cell):
-            first, last = map(int, shard.split("-"))
-            done = key not in missing or Path(cell.shard_path(shard)).exists()
-            pretrain += [] if done else [cell.teacher]
-            yield _Job("synthesize", cell, work_of(cell, last - first + 1, on_gpu), done)
-    untaught = {key: cell for key, cell in distinct(pretrain).items() if not Path(cell.path).exists()}
-    for key, cell in distinct([*(cell.teacher for cell in sets.values()), *(curve.teacher for curve in curves)]).items():
-        yield _Job("teach", cell, work_of(cell), key not in untaught)
-    used = distinct(_data_of(cell) for cell in [*needing, *untaught.values()] if cell)
-    for key, cell in distinct(_data_of(cell) for cell in [*sets.values(), *metrics]).items():
-        yield _Job("data", cell, work_of(cell), key not in used or Path(cell.train).exists() and Path(cell.test).exists())
-
-
-def _is_drawn(plan: Plan, name: str) -> bool:
-    """Whether the table or figure in `results` was made from what this scale asks for."""
-    folder, ending = ("tables", "csv") if name in plan.tables else ("figures", "png")
-    note = Path("results") / folder / f"{name}.json"
-    return note.exists() and note.with_suffix(f".{ending}").exists() and read_json(note) == manifest(plan, name)

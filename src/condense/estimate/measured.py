@@ -7,12 +7,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from condense import recipes
 from condense.config import UserError
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
-from condense.estimate.work import Work, gather_work, work_of
+from condense.estimate.work import Work, gather_work, join_work, work_of
 from condense.plan import Maker, MetricsCell, TeacherCell, data_cell
 from condense.training.loop import number_of_epochs
 
@@ -67,6 +67,15 @@ def _row(values: dict[str, str], where: str) -> Measured:
     return Measured(**{**values, "seconds": seconds})
 
 
+class JobCost(NamedTuple):
+    """What a job takes on the reference device, `gpu_bytes` of its memory and `host_bytes` of that of the machine around it."""
+
+    seconds: float
+    bytes_out: int  # that stay
+    gpu_bytes: int
+    host_bytes: int
+
+
 class Pace:
     """Seconds of jobs on the reference device: its constants, corrected by the rows that were measured.
 
@@ -76,25 +85,29 @@ class Pace:
 
     def __init__(self, maker: Maker, rows: Sequence[Measured] = (), rates: Rates = REFERENCE):
         self.rates, self.rows = rates, {row.place: row.seconds for row in rows}
-        self._jobs: dict[tuple[Any, ...], tuple[float, int]] = {}
+        self._jobs: dict[tuple[Any, ...], JobCost] = {}
         ratios: dict[str, list[float]] = {}
         for row in rows:
             ratios.setdefault(row.stage, []).append(row.seconds / self._reckoned(maker, row))
         self.factors = {stage: math.exp(math.fsum(map(math.log, values)) / len(values)) for stage, values in ratios.items()}
 
-    def job(self, stage: str, cell: Any, classes: int | None = None) -> tuple[float, int]:
-        """Seconds of the job that makes `cell` (of a set, the shard of so many `classes`), and the bytes that stay of it."""
-        name = (stage, cell and (cell.path if stage == "evaluate" else cell.key), classes)
+    def job(self, stage: str, cell: Any, count: int | None = None) -> JobCost:
+        """What the job takes that makes `cell`, or the shard of so many classes or the part of so many networks of it."""
+        name = (stage, cell and (cell.path if isinstance(cell, MetricsCell) else cell.key), count)
         if name not in self._jobs:
-            work = _work(stage, cell, classes)
-            # Shards are temporary: what they take is gone once the set is whole.
-            self._jobs[name] = self._seconds(stage, cell, work, classes), 0 if stage == "synthesize" else work.bytes_out
+            work = _work(stage, cell, count)
+            # Shards and parts are temporary: what they take is gone once the set or the metrics are whole.
+            temporary = stage == "synthesize" or (stage == "evaluate" and count not in (None, cell.n_networks))
+            library = self.rates.light_memory if work.light else self.rates.memory
+            held = (0, work.peak_bytes) if work.light else (work.peak_bytes, work.host_bytes)
+            cost = JobCost(self._seconds(stage, cell, work, count), 0 if temporary else work.bytes_out, held[0], held[1] + library)
+            self._jobs[name] = cost
         return self._jobs[name]
 
-    def _seconds(self, stage: str, cell: Any, work: Work, classes: int | None) -> float:
+    def _seconds(self, stage: str, cell: Any, work: Work, count: int | None) -> float:
         start = self.rates.light_start if work.light else self.rates.start
-        steps = _steps(stage, cell)
-        found = self.rows.get(_place(stage, cell, classes)) if steps else None
+        steps = _steps(stage, cell, count)
+        found = self.rows.get(_place(stage, cell, count)) if steps else None
         if found is not None:
             return start + steps * found
         return start + (cost(work, self.rates) - start) * self.factors.get(stage, 1.0)
@@ -107,27 +120,28 @@ class Pace:
         if row.stage == "evaluate":
             cell = maker.metrics(cell, row.arch, "dc")
         work = _work(row.stage, cell, int(row.classes) if row.stage == "synthesize" else None)
-        steps = _steps(row.stage, cell)
+        steps = _steps(row.stage, cell, None)
         if not steps:
             raise UserError(f"rates: {row.method} is condensed in no steps; only methods of the matching engine have a pace")
         return (cost(work, self.rates) - self.rates.start) / steps
 
 
-def _work(stage: str, cell: Any, classes: int | None) -> Work:
+def _work(stage: str, cell: Any, count: int | None) -> Work:
     if cell is None:
         return Work(light=True)  # only reads results
-    return gather_work(cell) if stage == "gather" else work_of(cell, classes, on_gpu=True)
+    joining = {"gather": gather_work, "join": join_work}.get(stage)
+    return joining(cell) if joining else work_of(cell, count, on_gpu=True)
 
 
-def _steps(stage: str, cell: Any) -> int:
-    """Steps of a set, epochs of a teacher, epochs of all networks of an evaluation; 0 for what has none."""
+def _steps(stage: str, cell: Any, count: int | None) -> int:
+    """Steps of a set, epochs of a teacher, epochs of all networks of an evaluation or a part; 0 for what has none."""
     if stage == "synthesize":
         return cell.recipe.steps if cell.recipe.engine == "matching" else 0
     if stage == "teach":
         return number_of_epochs(cell.protocol, cell.data.spec.train)
     if stage == "evaluate" and cell.task == "condense":
         spec, ipc = cell.synthetic.data.spec, cell.synthetic.ipc
-        return cell.n_networks * number_of_epochs(cell.protocol, spec.train if ipc == "full" else spec.classes * ipc)
+        return (count or cell.n_networks) * number_of_epochs(cell.protocol, spec.train if ipc == "full" else spec.classes * ipc)
     return 0
 
 

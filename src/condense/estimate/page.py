@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from condense import specs
 from condense.config import UserError
+from condense.estimate.cluster import cluster
 from condense.estimate.measured import Measured, Pace, measured_rows
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME
 from condense.estimate.schedule import GPU_STAGES, Node, graph, remaining, wall_seconds
@@ -14,8 +15,7 @@ from condense.tableplan import Plan
 
 GPUS = (1, 10, 100)
 CLASSES = (1, 10, None)
-PER_MINUTE = 20  # jobs handed to SLURM, and
-RETRIES = 2  # of one that died, as the profile says
+GPU_SIZES = (24, 40, 80)  # GB
 SHORT = 300.0  # seconds; a job that is shorter costs a scheduler about as much as it does
 
 
@@ -28,11 +28,16 @@ class Sums:
     def of(self, stage: str) -> list[Node]:
         return [node for node in self.nodes if node.stage == stage]
 
+    @property
+    def metrics(self) -> list[Node]:
+        """The jobs that end in metrics: of an evaluation that is split, the one that joins its parts."""
+        return [node for node in self.nodes if node.output.startswith("results/metrics/")]
+
     def hours(self, *stages: str) -> float:
         return sum(node.seconds for node in self.nodes if node.stage in (stages or GPU_STAGES)) / 3600
 
-    def gigabytes(self, *stages: str) -> float:
-        return sum(node.bytes_out for node in self.nodes if not stages or node.stage in stages) / 1e9
+    def gigabytes(self) -> float:
+        return sum(node.bytes_out for node in self.nodes) / 1e9
 
 
 def scale_page(name: str, rows: Sequence[Measured] | None = None) -> str:
@@ -47,9 +52,10 @@ def scale_page(name: str, rows: Sequence[Measured] | None = None) -> str:
     names, split = [*plan.tables, *plan.figures], plan.scale.classes_per_job
     graphs = {classes: graph(plan, names, classes, pace) for classes in dict.fromkeys([*CLASSES, split])}
     alone = {target: graph(plan, [target], split, pace) for target in names}
-    walls = {(classes, gpus): wall_seconds(graphs[classes], gpus, PER_MINUTE) for classes in CLASSES for gpus in GPUS}
+    walls = {(classes, gpus): wall_seconds(graphs[classes], gpus, cluster().per_minute) for classes in CLASSES for gpus in GPUS}
     parts = [_head(name, rows), _tables(alone, Sums(graphs[split]), split), _walls(plan, graphs, walls)]
-    parts.append(_storage(Sums(graphs[split]), wall_seconds(graphs[split], GPUS[-1], PER_MINUTE)))
+    parts.append(_needs(plan, split, graphs[split]))
+    parts.append(_storage(Sums(graphs[split]), wall_seconds(graphs[split], GPUS[-1], cluster().per_minute)))
     return "\n\n".join([*parts, _scheduler(graphs, walls)]) + "\n"
 
 
@@ -81,13 +87,14 @@ def _table(columns: str) -> str:
 
 def _tables(alone: dict[str, list[Node]], together: Sums, split: int | None) -> str:
     def row(name: str, sums: Sums) -> str:
-        counts = [len(sums.nodes), len(sums.of("gather")), len(sums.of("teach")), len(sums.of("evaluate"))]
+        counts = [len(sums.nodes), len(sums.of("gather")), len(sums.of("teach")), len(sums.metrics)]
         hours = [*(sums.hours(stage) for stage in GPU_STAGES), sums.hours()]
         return f"| {name} | {' | '.join(f'{count}' for count in counts)} | {' | '.join(f'{value:,.1f}' for value in hours)} |"
 
     found = [row(f"`{name}`", Sums(nodes)) for name, nodes in alone.items()] + [row("**all, shared jobs once**", together)]
     return (
-        f"## Each table and figure\n\nAs if it were made alone, in jobs of {_classes(split)}. The last four columns are GPU-hours.\n\n"
+        f"## Each table and figure\n\nAs if it were made alone, in jobs of {_classes(split)}, and of some networks where the"
+        " scale splits evaluations (`networks_per_job`). The last four columns are GPU-hours.\n\n"
         + _table("target|jobs|sets|teachers|evaluations|teach|condense|evaluate|in all")
         + "\n".join(found)
     )
@@ -102,8 +109,8 @@ def _walls(plan: Plan, graphs: dict[int | None, list[Node]], walls: dict[tuple[i
         lines.append(f"| {_classes(classes)} | {len(nodes):,} | {Sums(nodes).hours():,.0f} | {_hours(path)} | {times} |")
         notes += _over_the_limit(plan, classes, nodes)
     text = (
-        f"## Wall time\n\nList scheduling of all jobs, those with the longest path behind them first, {PER_MINUTE} jobs a minute handed"
-        " to the scheduler. No number of GPUs is faster than the critical path.\n\n"
+        "## Wall time\n\nList scheduling of all jobs, those with the longest path behind them first,"
+        f" {cluster().per_minute:g} jobs a minute handed to the scheduler. No number of GPUs is faster than the critical path.\n\n"
         + _table("classes a job|jobs|GPU-hours|critical path|" + "|".join(f"{gpus} GPU{'s' * (gpus > 1)}" for gpus in GPUS))
         + "\n".join(lines)
     )
@@ -116,7 +123,7 @@ def _bounds(nodes: Sequence[Node], gpus: int) -> dict[str, float]:
     return {
         "the GPUs": Sums(nodes).hours() * 3600 / gpus,
         "the critical path, whose longest job is one evaluation or one shard": max(remaining(nodes).values()),
-        "the rate at which jobs are handed to the scheduler": len(nodes) * 60 / PER_MINUTE,
+        "the rate at which jobs are handed to the scheduler": len(nodes) * 60 / cluster().per_minute,
     }
 
 
@@ -139,14 +146,36 @@ def _over_the_limit(plan: Plan, classes: int | None, nodes: Sequence[Node]) -> l
             found.append(
                 f"- With {_classes(classes)} a job, {len(over):,} of the jobs of stage {stage} exceed the {_hours(allowed)} that the scale"
                 f" asks for (the longest takes {_hours(longest)}). They go on from their checkpoints, each attempt with more time: the"
-                f" longest needs {attempts} attempts, the profile of SLURM allows {RETRIES + 1}."
+                f" longest needs {attempts} attempts, the profile of SLURM allows {cluster().attempts}."
             )
     return found
 
 
+def _needs(plan: Plan, split: int | None, nodes: Sequence[Node]) -> str:
+    """What the longest and the largest jobs of every stage on a GPU take, beside what the scale asks for."""
+    lines = []
+    for stage in GPU_STAGES:
+        own, asked = [node for node in nodes if node.stage == stage], plan.scale.resources.get(stage, specs.Resources())
+        if own:
+            longest, host = max(node.seconds for node in own), max(node.host_bytes for node in own)
+            cells = [_hours(longest), _hours(asked.runtime * 60), f"{host / 1e9:.1f}", f"{asked.mem_mb / 1e3:.1f}"]
+            lines.append(f"| {stage} | {' | '.join([*cells, f'{max(node.gpu_bytes for node in own) / 1e9:.1f}'])} |")
+    counts = [f"{sum(node.gpu_bytes > size * 1e9 for node in nodes if node.on_gpu):,} take more than {size} GB" for size in GPU_SIZES]
+    return (
+        f"## What a job needs\n\nThe largest of each stage, in jobs of {_classes(split)}, beside what the scale asks for in the first"
+        " attempt. `mem_mb` is memory of the machine; a job on a GPU holds there its data and the libraries, and"
+        " activations in the memory of the GPU, which SLURM gives out whole.\n\n"
+        + _table("stage|longest job|run time asked|machine GB|GB asked|GPU GB")
+        + "\n".join(lines)
+        + f"\n\nOf the GPU's memory {', '.join(counts[:-1])} and {counts[-1]}. Where GPUs are of several sizes, `gpu_model` in the profile"
+        " says by rule which one a job gets."
+    )
+
+
 def _storage(sums: Sums, seconds: float) -> str:
-    kinds = {"prepared data": "data", "teachers": "teach", "synthetic sets and snapshots": "gather", "metrics": "evaluate"}
-    lines = [f"| {what} | {len(sums.of(stage)):,} | {sums.gigabytes(stage):,.2f} |" for what, stage in kinds.items()]
+    stages = {"prepared data": "data", "teachers": "teach", "synthetic sets and snapshots": "gather"}
+    kinds = {what: sums.of(stage) for what, stage in stages.items()} | {"metrics": sums.metrics}
+    lines = [f"| {what} | {len(nodes):,} | {Sums(nodes).gigabytes():,.2f} |" for what, nodes in kinds.items()]
     size = {node.output: node.bytes_out for node in sums.nodes}
     read = sum(size[parent] for node in sums.nodes for parent in node.parents)
     most = max(sum(size[parent] for parent in node.parents) for node in sums.nodes if node.on_gpu)
@@ -154,11 +183,11 @@ def _storage(sums: Sums, seconds: float) -> str:
         "## Storage\n\n"
         + _table("what|results|GB")
         + "\n".join(lines)
-        + f"\n\nIn all {sums.gigabytes():,.1f} GB. Shards are temporary and take as much again as the sets that are being made. Beside each"
-        f" result lie a log and a benchmark, so the number of files, about {4 * len(sums.nodes):,}, meets a quota sooner than their size"
-        f" does.\n\nJobs read {read / 1e9:,.0f} GB, {read / seconds / 1e6:,.1f} MB/s on average on {GPUS[-1]} GPUs. The peak counts:"
-        f" {GPUS[-1]} jobs of the largest data that start together read {GPUS[-1] * most / 1e9:,.0f} GB, in a minute only from storage that"
-        f" gives {GPUS[-1] * most / 60e9:,.1f} GB/s."
+        + f"\n\nIn all {sums.gigabytes():,.1f} GB. Shards and parts are temporary and take as much again as what is being made of them."
+        f" Beside each result lie a log and a benchmark, so the number of files, about {4 * len(sums.nodes):,}, meets a quota"
+        f" sooner than their size does.\n\nJobs read {read / 1e9:,.0f} GB, {read / seconds / 1e6:,.1f} MB/s on average on {GPUS[-1]} GPUs."
+        f" The peak counts: {GPUS[-1]} jobs of the largest data that start together read {GPUS[-1] * most / 1e9:,.0f} GB, in a minute only"
+        f" from storage that gives {GPUS[-1] * most / 60e9:,.1f} GB/s."
     )
 
 
@@ -167,17 +196,17 @@ def _scheduler(graphs: dict[int | None, list[Node]], walls: dict[tuple[int | Non
     for classes in CLASSES:
         nodes = graphs[classes]
         short = sum(node.seconds < SHORT for node in nodes)
-        times = [len(nodes) / PER_MINUTE * 60, walls[classes, GPUS[-1]], wall_seconds(nodes, GPUS[-1])]
+        times = [len(nodes) / cluster().per_minute * 60, walls[classes, GPUS[-1]], wall_seconds(nodes, GPUS[-1])]
         shown = " | ".join(map(_hours, times))
         lines.append(f"| {_classes(classes)} | {len(nodes):,} | {short / len(nodes):.0%} | {shown} |")
-    busy = {classes: len(nodes) / PER_MINUTE * 60 for classes, nodes in graphs.items()}
+    busy = {classes: len(nodes) / cluster().per_minute * 60 for classes, nodes in graphs.items()}
     points = [
         f"- With {_classes(classes)} a job, more than {Sums(graphs[classes]).hours() * 3600 / busy[classes]:,.0f} GPUs wait for jobs to be"
         " handed over: the rate, not the GPUs, is the limit beyond that."
         for classes in CLASSES
     ]
     return (
-        f"## The scheduler\n\nEach job is one SLURM job; {PER_MINUTE} a minute are handed over at most"
+        f"## The scheduler\n\nEach job is one SLURM job; {cluster().per_minute:g} a minute are handed over at most"
         " (`max-jobs-per-timespan` in `workflow/profiles/slurm/config.yaml`).\n\n"
         + _table(
             f"classes a job|SLURM jobs|under {SHORT / 60:.0f} min|to hand all over|wall time on {GPUS[-1]} GPUs"

@@ -9,6 +9,7 @@ from typing import Any
 
 from condense.estimate.measured import Pace
 from condense.plan import DataCell, MetricsCell, SyntheticCell, TeacherCell
+from condense.ranges import number_in
 from condense.tableplan import Plan
 
 GPU_STAGES = ("teach", "synthesize", "evaluate")
@@ -16,13 +17,15 @@ GPU_STAGES = ("teach", "synthesize", "evaluate")
 
 @dataclass(frozen=True)
 class Node:
-    """One job: its output, its stage, its seconds, the bytes that it writes, and the outputs that it waits for."""
+    """One job: its output, its stage, its seconds, the bytes that stay of it, and the outputs that it waits for."""
 
     output: str
     stage: str
     seconds: float
     bytes_out: int
     parents: tuple[str, ...] = ()
+    gpu_bytes: int = 0
+    host_bytes: int = 0
 
     @property
     def on_gpu(self) -> bool:
@@ -30,8 +33,11 @@ class Node:
 
 
 def graph(plan: Plan, names: Sequence[str], classes_per_job: int | None, pace: Pace) -> list[Node]:
-    """The jobs behind the tables and figures `names`, parents first, with sets condensed in jobs of so many classes (None: all)."""
-    found = _Graph(classes_per_job, pace)
+    """The jobs behind the tables and figures `names`, parents first, with sets condensed in jobs of so many classes (None: all).
+
+    Evaluations are split as the scale says.
+    """
+    found = _Graph(plan, classes_per_job, pace)
     for name in names:
         curves = plan.figures[name].curves if name in plan.figures else ()
         parents = [found.metrics(cell) for cell in plan.metrics_of(name)]
@@ -44,14 +50,15 @@ def graph(plan: Plan, names: Sequence[str], classes_per_job: int | None, pace: P
 class _Graph:
     """Jobs by what they make; each is added once, after those that it waits for."""
 
-    def __init__(self, classes_per_job: int | None, pace: Pace):
+    def __init__(self, plan: Plan, classes_per_job: int | None, pace: Pace):
         self.nodes: dict[str, Node] = {}
-        self.classes_per_job, self.pace = classes_per_job, pace
+        self.plan, self.classes_per_job, self.pace = plan, classes_per_job, pace
 
-    def add(self, output: str, stage: str, cell: Any, parents: Sequence[str] = (), classes: int | None = None) -> str:
+    def add(self, output: str, stage: str, cell: Any, parents: Sequence[str] = (), count: int | None = None) -> str:
         if output not in self.nodes:
-            seconds, bytes_out = self.pace.job(stage, cell, classes)
-            self.nodes[output] = Node(output, stage, seconds, bytes_out, tuple(dict.fromkeys(parents)))
+            cost = self.pace.job(stage, cell, count)
+            before = tuple(dict.fromkeys(parents))
+            self.nodes[output] = Node(output, stage, cost.seconds, cost.bytes_out, before, cost.gpu_bytes, cost.host_bytes)
         return output
 
     def made(self, stage: str, cell: DataCell | TeacherCell) -> str:
@@ -65,17 +72,19 @@ class _Graph:
         if cell.path in self.nodes:
             return cell.path
         before = [self.made("data", cell.data)] + ([self.made("teach", cell.teacher)] if cell.teacher else [])
-        shards = []
-        for shard in cell.shards(self.classes_per_job):
-            first, last = map(int, shard.split("-"))
-            shards.append(self.add(cell.shard_path(shard), "synthesize", cell, before, last - first + 1))
+        ranges = cell.shards(self.classes_per_job)
+        shards = [self.add(cell.shard_path(shard), "synthesize", cell, before, number_in(shard)) for shard in ranges]
         return self.add(cell.path, "gather", cell, shards)
 
     def metrics(self, cell: MetricsCell) -> str:
         parents = [self.made("data", cell.synthetic.data)]
         if cell.synthetic.recipe.engine != "whole":
             parents.append(self.set(cell.synthetic))
-        return self.add(cell.path, "evaluate", cell, parents)
+        ranges = self.plan.parts(cell)
+        if len(ranges) == 1:
+            return self.add(cell.path, "evaluate", cell, parents)
+        parts = [self.add(cell.part_path(part), "evaluate", cell, parents, number_in(part)) for part in ranges]
+        return self.add(cell.path, "join", cell, parts)
 
 
 def remaining(nodes: Sequence[Node]) -> dict[str, float]:

@@ -63,7 +63,7 @@ def profile(arch: str, options: str, channels: int, size: int, classes: int) -> 
 
 @dataclass(frozen=True)
 class Work:
-    """What one job does. `peak_bytes` is on top of what the imported libraries take."""
+    """What one job does. `peak_bytes`, on a GPU those of the GPU, is on top of what the imported libraries take."""
 
     flops_forward: float = 0.0  # without gradients
     flops_training: float = 0.0  # forward and backward
@@ -74,29 +74,46 @@ class Work:
     images: float = 0.0  # images that are augmented
     bytes_out: int = 0
     peak_bytes: int = 0
+    host_bytes: int = 0  # what a job on a GPU holds in the memory of the machine around it
     light: bool = False  # a job without torch
 
 
-def work_of(cell: DataCell | TeacherCell | SyntheticCell | MetricsCell, classes: int | None = None, on_gpu: bool = False) -> Work:
-    """The work of the job that makes `cell`; of a synthetic set, that of the shard of so many `classes` (None: all)."""
+def work_of(cell: DataCell | TeacherCell | SyntheticCell | MetricsCell, count: int | None = None, on_gpu: bool = False) -> Work:
+    """The work of the job that makes `cell`; of a set a shard of so many classes, of metrics a part of so many networks (None: all)."""
     if isinstance(cell, DataCell):
         bytes_out = (cell.spec.train + cell.spec.test) * (_pixels(cell) + 8)
         return Work(bytes_out=bytes_out, peak_bytes=2 * bytes_out, light=True)
     if isinstance(cell, TeacherCell):
-        network, count = profile_in(cell.arch, cell.options, cell.data), cell.data.spec.train
-        work = _trained(network, cell.protocol, cell.data, count, 1, count)
-        return replace(work, bytes_out=network.parameters * _FLOAT + 8 * count)
+        network, images = profile_in(cell.arch, cell.options, cell.data), cell.data.spec.train
+        work = _trained(network, cell.protocol, cell.data, images, 1, images)
+        return replace(work, bytes_out=network.parameters * _FLOAT + 8 * images)
     if isinstance(cell, MetricsCell):
-        return _evaluation(cell)
-    bytes_out = (classes or cell.data.spec.classes) * cell.ipc * (_pixels(cell.data) * _FLOAT + 8) * (1 + _snapshots(cell))
-    chosen = _selected(cell) if cell.recipe.engine == "select" else _matched(cell, classes or cell.data.spec.classes, on_gpu)
-    return replace(chosen, bytes_out=bytes_out)
+        return _evaluation(cell, count or cell.n_networks)
+    classes = count or cell.data.spec.classes
+    bytes_out = classes * cell.ipc * (_pixels(cell.data) * _FLOAT + 8) * (1 + _snapshots(cell))
+    chosen = _selected(cell) if cell.recipe.engine == "select" else _matched(cell, classes, on_gpu)
+    # The machine holds a set twice while it is written: as tensors, and as the bytes of the file.
+    return replace(chosen, bytes_out=bytes_out, host_bytes=chosen.host_bytes + 2 * bytes_out)
 
 
 def gather_work(cell: SyntheticCell) -> Work:
     """The work of joining the shards of `cell`."""
     bytes_out = cell.data.spec.classes * cell.ipc * (_pixels(cell.data) * _FLOAT + 8) * (1 + _snapshots(cell))
     return Work(bytes_out=bytes_out + _GRID, peak_bytes=3 * bytes_out, light=True)
+
+
+def join_work(cell: MetricsCell) -> Work:
+    """The work of joining the parts of an evaluation."""
+    return Work(bytes_out=_metrics_bytes(cell), light=True)
+
+
+def _metrics_bytes(cell: MetricsCell) -> int:
+    return _METRICS + 20 * _sets(cell) * cell.n_networks
+
+
+def _sets(cell: MetricsCell) -> int:
+    """How many sets are trained on: one, or every snapshot of it."""
+    return max(1, _snapshots(cell.synthetic)) if cell.task == "snapshots" else 1
 
 
 def _pixels(data: DataCell) -> int:
@@ -111,13 +128,14 @@ def _snapshots(cell: SyntheticCell) -> int:
     return cell.recipe.steps // cell.recipe.snapshots if cell.recipe.snapshots else 0
 
 
-def _evaluation(cell: MetricsCell) -> Work:
+def _evaluation(cell: MetricsCell, networks: int) -> Work:
     data, whole = cell.synthetic.data, cell.synthetic.recipe.engine == "whole"
     count = data.spec.train if whole else data.spec.classes * cell.synthetic.ipc
-    sets = max(1, _snapshots(cell.synthetic)) if cell.task == "snapshots" else 1
     network = profile_in(cell.eval_arch, cell.options, data)
-    work = _trained(network, cell.protocol, data, count, sets * cell.n_networks, data.spec.test)
-    return replace(work, bytes_out=_METRICS + 20 * sets * cell.n_networks)
+    work = _trained(network, cell.protocol, data, count, _sets(cell) * networks, data.spec.test)
+    # All snapshots are read at once, and one of them normalised; the whole set stays in 8 bits.
+    host = 0 if whole else (1 + _sets(cell)) * count * _pixels(data) * _FLOAT
+    return replace(work, bytes_out=_metrics_bytes(cell), host_bytes=work.host_bytes + host)
 
 
 def _trained(network: Profile, protocol: specs.Protocol, data: DataCell, count: int, networks: int, judged: int) -> Work:
@@ -136,16 +154,22 @@ def _trained(network: Profile, protocol: specs.Protocol, data: DataCell, count: 
         draws=networks * epochs * batches if augmented else 0,
         images=networks * epochs * count if augmented else 0,
         peak_bytes=held + max(training, testing) * _FLOAT,
+        host_bytes=(data.spec.train + data.spec.test) * _pixels(data),
     )
 
 
 def _selected(cell: SyntheticCell) -> Work:
     spec, held = cell.data.spec, 2 * cell.data.spec.train * _pixels(cell.data)
     if cell.recipe.selection not in ("herding", "k_center"):
-        return Work(peak_bytes=held)
+        return Work(peak_bytes=held, host_bytes=held)
     network, calls = profile_in(cell.teacher.arch, cell.teacher.options, cell.data), math.ceil(spec.train / 256)
     peak = 3 * 256 * network.largest + spec.train // spec.classes * (2 * network.features + 2 * _pixels(cell.data))
-    return Work(flops_forward=spec.train * network.embed, calls_forward=calls * network.layers, peak_bytes=held + peak * _FLOAT)
+    return Work(
+        flops_forward=spec.train * network.embed,
+        calls_forward=calls * network.layers,
+        peak_bytes=held + peak * _FLOAT,
+        host_bytes=held,
+    )
 
 
 def _matched(cell: SyntheticCell, classes: int, on_gpu: bool) -> Work:
@@ -171,6 +195,7 @@ def _matched(cell: SyntheticCell, classes: int, on_gpu: bool) -> Work:
         draws=recipe.steps * classes,
         images=recipe.steps * (real + synthetic) if recipe.augment.siamese != "none" else 0,
         peak_bytes=2 * spec.train * _pixels(cell.data) + peak * _FLOAT * (1 + (_snapshots(cell) > 0)),
+        host_bytes=2 * spec.train * _pixels(cell.data),
     )
 
 

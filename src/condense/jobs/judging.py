@@ -1,10 +1,10 @@
-"""The job that judges a synthetic set, its snapshots, or the whole training set."""
+"""The jobs that judge a synthetic set, its snapshots, or the whole training set: all networks in one job, or parts and their joining."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,18 +15,23 @@ import numpy as np
 from condense import locks, runtime
 from condense.artifacts import (
     canonical,
+    damaged,
     digest,
     read_header,
+    read_json,
     read_set,
     require_place,
     write_json,
 )
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
+from condense.evaluate.spread import spread
+from condense.jobs.facts import cost_facts, joined_facts
 from condense.jobs.machine import Machine
 from condense.specs import Protocol
 
 _log = logging.getLogger(__name__)
+_PART = "evaluation part"
 
 
 @dataclass(frozen=True)
@@ -44,17 +49,21 @@ class EvaluationJob:
     n_networks: int
     seed: int
     key: str
+    part: range | None = None  # the networks of this job; None: all, and their metrics
 
 
 def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
-    """Evaluates a set and writes its metrics to `out`.
+    """Evaluates a set and writes its metrics to `out`, or the accuracies of the networks of `job.part` for `join_parts`.
 
-    Raises UserError if no network is asked for, or if the set was made from other images than those tested.
+    Raises UserError if no network is asked for, or one that is not there, or if the set was made from other images than those tested.
     """
     from condense.data.dataset import load
 
     if job.n_networks < 1:
         raise UserError(f"--networks: at least 1 is needed, found {job.n_networks}")
+    networks = range(job.n_networks) if job.part is None else job.part
+    if networks[-1] >= job.n_networks:
+        raise UserError(f"--part: network {networks[-1]} is not among the {job.n_networks} of --networks, numbered from 0")
     if job.task == "snapshots" and job.synthetic is None:
         raise UserError("--task snapshots: --synthetic must name the snapshots of a set")
     require_place(out)
@@ -64,9 +73,12 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
         test = load(job.data / "test.safetensors")
         header, sets = _training_sets(job, device)
         settings = [asdict(job.protocol), job.arch, job.options, job.strategy, job.seed, header["content_sha256"]]
+        settings.append([networks[0], networks[-1]])
         checkpoint = Checkpoint.beside(out, f"{job.key}-{digest(settings)}")
-        results = _accuracies(job, sets, test, checkpoint, device)
-        write_json(out, _metrics(job, test, header, results) | {"run": clock.facts()})
+        results = _accuracies(job, networks, sets, test, checkpoint, device)
+        about = _description(job, test, header)
+        written = _metrics(about, results) if job.part is None else _part(about, networks, results)
+        write_json(out, written | {"run": clock.facts()})
         checkpoint.remove()
 
 
@@ -96,11 +108,18 @@ def _training_sets(job: EvaluationJob, device: Any) -> tuple[dict[str, Any], dic
     return header, {step: partial(ready, pixels) for step, pixels in zip(header["snapshot_steps"], tensors["images"], strict=True)}
 
 
-def _accuracies(job: EvaluationJob, sets: dict[int, Callable[[], Any]], test: Any, checkpoint: Checkpoint, device: Any) -> dict:
-    """Step -> the accuracies of all networks, from the last checkpoint if there is one."""
+def _accuracies(
+    job: EvaluationJob,
+    networks: range,
+    sets: dict[int, Callable[[], Any]],
+    test: Any,
+    checkpoint: Checkpoint,
+    device: Any,
+) -> dict[int, list[float]]:
+    """Step -> the accuracies of the networks, from the last checkpoint if there is one."""
     from condense.evaluate.protocols import evaluate
 
-    settings = {name: getattr(job, name) for name in ("arch", "options", "strategy", "n_networks", "seed")}
+    settings = {name: getattr(job, name) for name in ("arch", "options", "strategy", "seed")} | {"networks": networks}
     found = checkpoint.load()
     results = {int(step): values for step, values in found[1]["results"].items()} if found else {}
     if found:
@@ -114,10 +133,9 @@ def _accuracies(job: EvaluationJob, sets: dict[int, Callable[[], Any]], test: An
     return results
 
 
-def _metrics(job: EvaluationJob, test: Any, header: dict[str, Any], results: dict[int, list[float]]) -> dict[str, Any]:
-    from condense.evaluate.protocols import spread
-
-    metrics = {
+def _description(job: EvaluationJob, test: Any, header: dict[str, Any]) -> dict[str, Any]:
+    """What was judged and how: the metrics without what came out."""
+    return {
         "schema": 1,
         "kind": "metrics",
         "task": job.task,
@@ -137,9 +155,67 @@ def _metrics(job: EvaluationJob, test: Any, header: dict[str, Any], results: dic
         "test_sha256": test.data_sha256,
         "synthetic_sha256": header["content_sha256"],
     }
-    if job.task == "condense":
+
+
+def _metrics(about: dict[str, Any], results: dict[int, list[float]]) -> dict[str, Any]:
+    if about["task"] == "condense":
         mean, std = spread(results[0])
-        return metrics | {"accuracies": results[0], "mean": mean, "std": std}
+        return about | {"accuracies": results[0], "mean": mean, "std": std}
     spreads = [spread(values) for values in results.values()]
     values = {"accuracies": list(results.values()), "mean": [mean for mean, _ in spreads], "std": [std for _, std in spreads]}
-    return metrics | {"steps": list(results)} | values
+    return about | {"steps": list(results)} | values
+
+
+def _part(about: dict[str, Any], networks: range, results: dict[int, list[float]]) -> dict[str, Any]:
+    return about | {"kind": _PART, "networks": [networks[0], networks[-1]], "accuracies": list(map(list, results.items()))}
+
+
+def join_parts(out: Path, parts: Sequence[Path]) -> None:
+    """Joins the parts of one evaluation into its metrics `out`: those of all networks in one job, but for what the run cost.
+
+    Raises UserError if a file is no part, if the parts are of different evaluations, or if they do not hold every network once.
+    """
+    require_place(out)
+    found = sorted((_read_part(path) for path in parts), key=lambda part: part.networks[0])
+    first = found[0]
+    for part in found:
+        differing = [name for name in sorted({*first.about, *part.about}) if first.about.get(name) != part.about.get(name)]
+        if differing or list(part.results) != list(first.results):
+            what = differing[0] if differing else "steps"
+            raise UserError(f"{part.path}: is a part of another evaluation than {first.path}: they differ in '{what}'")
+    numbers = [number for part in found for number in part.networks]
+    if len(numbers) != first.about["n_networks"] or numbers != list(range(len(numbers))):
+        raise UserError(f"{out}: the parts hold the networks {numbers} instead of each of {first.about['n_networks']} once")
+    results = {step: [value for part in found for value in part.results[step]] for step in first.results}
+    with locks.only_maker(out):
+        write_json(out, _metrics(first.about | {"kind": "metrics"}, results) | {"run": joined_facts([part.run for part in found])})
+
+
+@dataclass(frozen=True)
+class _Part:
+    path: Path
+    networks: range
+    about: dict[str, Any]
+    results: dict[int, list[float]]  # accuracies by step
+    run: dict[str, Any]
+
+
+def _read_part(path: Path) -> _Part:
+    value = read_json(path)
+    if not isinstance(value, dict) or value.get("kind") != _PART:
+        held = value.get("kind") if isinstance(value, dict) else type(value).__name__
+        raise UserError(f"{path}: holds '{held}', but a part of an evaluation is needed")
+    about = {name: entry for name, entry in value.items() if name not in ("networks", "accuracies", "run")}
+    try:
+        first, last = value["networks"]
+        networks, results = range(first, last + 1), {int(step): list(map(float, values)) for step, values in value["accuracies"]}
+        whole = isinstance(about["n_networks"], int) and about["task"] in ("condense", "snapshots")
+    except (KeyError, TypeError, ValueError):
+        raise damaged(path, "its entries are not those of a part") from None
+    if not whole or not networks or not results or any(len(values) != len(networks) for values in results.values()):
+        raise damaged(path, "it does not hold one accuracy a network")
+    if not all(0 <= value <= 100 for values in results.values() for value in values):
+        raise damaged(path, "an accuracy is no percentage")
+    if about["task"] == "condense" and list(results) != [0]:
+        raise damaged(path, "it does not hold the accuracies of one set")
+    return _Part(path, networks, about, results, cost_facts(value.get("run"), path))

@@ -12,7 +12,6 @@ import numpy as np
 from condense import locks, runtime
 from condense.artifacts import (
     append_line,
-    damaged,
     digest,
     read_json,
     read_tensors,
@@ -23,6 +22,7 @@ from condense.artifacts import (
 )
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
+from condense.jobs.facts import cost_facts, joined_facts
 from condense.jobs.machine import Machine
 from condense.specs import Protocol, Recipe
 
@@ -167,7 +167,7 @@ def gather(out: Path, shards: list[Path], data: Path) -> None:
     tensors = {name: np.concatenate([part[0][name] for part in parts]) for name in ("images", "labels")}
     folder = out.parent
     _write_history(folder / "history.jsonl", [header["history"] for _, header in parts])
-    write_json(folder / "run.json", _joined_facts([_facts(run_facts_path(path)) for path in shards]))
+    write_json(folder / "run.json", joined_facts([cost_facts(read_json(found), found) for found in map(run_facts_path, shards)]))
     _draw(folder / "grid.png", tensors, header["class_names"], data)
     if "snapshot_steps" in first:
         joined = {"images": np.concatenate([part[0]["snapshots"] for part in parts], 1), "labels": tensors["labels"]}
@@ -181,19 +181,6 @@ def _write_history(path: Path, histories: list[list[dict[str, float]]]) -> None:
         draft.touch()
         for rows in zip(*histories, strict=True):
             append_line(draft, {name: rows[0][name] if name == "step" else sum(row[name] for row in rows) for name in rows[0]})
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    facts = read_json(path)
-    if not isinstance(facts, dict) or not all(isinstance(facts.get(name), (int, float)) for name in ("seconds", "peak_memory_bytes")):
-        raise damaged(path, "it lacks the seconds and the memory of a job")
-    return facts
-
-
-def _joined_facts(facts: list[dict[str, Any]]) -> dict[str, Any]:
-    peak = max(fact["peak_memory_bytes"] for fact in facts)
-    seconds = round(sum(fact["seconds"] for fact in facts), 3)
-    return {**facts[0], "seconds": seconds, "peak_memory_bytes": peak, "jobs": len(facts)}
 
 
 def _draw(path: Path, tensors: dict[str, np.ndarray], names: list[str], data: Path) -> None:

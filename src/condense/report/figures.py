@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from textwrap import fill
 
-from condense import artifacts, tableplan
+from condense import artifacts, manifests
 from condense.config import UserError, unknown
 from condense.report import curves, names, pictures, style
 from condense.tableplan import Plan
@@ -40,7 +40,7 @@ def make_figure(scale: Plan, name: str, out_png: Path) -> None:
         writer = csv.DictWriter(file, list(drawn[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(drawn)
-    artifacts.write_json(out_png.with_suffix(".json"), tableplan.manifest(scale, name))
+    artifacts.write_json(out_png.with_suffix(".json"), manifests.manifest(scale, name))
 
 
 def footnotes(scale: Plan, name: str) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from condense import artifacts, plan, tableplan
+from condense import artifacts, manifests, plan
 from condense.config import UserError
 from condense.report import curves, figures, names, provenance
 from condense.report.layout import Block, blocks
@@ -107,7 +107,7 @@ def _figure(scale: Plan, name: str) -> Picture:
     note = base.with_suffix(".json")
     if not note.is_file():
         raise UserError(f"{base}.png: this figure is missing; make it first: condense figure {name} --scale {scale.scale.name}")
-    if artifacts.read_json(note) != tableplan.manifest(scale, name):
+    if artifacts.read_json(note) != manifests.manifest(scale, name):
         raise UserError(f"{base}.png: made for another scale or from other results; make it anew: condense figure {name}")
     kinds = [("image/svg+xml", base.with_suffix(".svg").read_bytes()), ("image/png", base.with_suffix(".png").read_bytes())]
     kind, content = min(kinds, key=lambda entry: len(entry[1]))

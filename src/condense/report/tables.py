@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from condense import artifacts, tableplan
+from condense import artifacts, manifests
 from condense.config import UserError
 from condense.report import names
 from condense.report.layout import Block, Cell, Line, blocks
@@ -52,7 +52,7 @@ def make_table(scale: Plan, name: str, out_csv: Path) -> None:
     for suffix, text in ((".md", markdown(title, spec.note, parts)), (".tex", latex(title, spec.note, parts))):
         with artifacts.whole(out_csv.with_suffix(suffix)) as draft:
             draft.write_text(text, encoding="utf-8")
-    artifacts.write_json(out_csv.with_suffix(".json"), tableplan.manifest(scale, name))
+    artifacts.write_json(out_csv.with_suffix(".json"), manifests.manifest(scale, name))
 
 
 def _pattern(block: Block, published: str) -> str:

@@ -1,0 +1,110 @@
+"""The jobs behind a target of a scale, and which of them are done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from condense import recipes
+from condense.artifacts import read_json
+from condense.config import UserError, unknown
+from condense.estimate.work import Work, gather_work, join_work, work_of
+from condense.manifests import manifest
+from condense.plan import DataCell, MetricsCell, TeacherCell
+from condense.ranges import number_in
+from condense.tableplan import Plan
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job: its stage, its work, and whether it is done."""
+
+    stage: str
+    cell: Any  # the cell whose data decides the rates; None for what only reads results
+    work: Work
+    done: bool = False
+
+
+def data_of(cell: Any) -> DataCell:
+    """The data that a cell is about."""
+    if isinstance(cell, DataCell):
+        return cell
+    return cell.synthetic.data if isinstance(cell, MetricsCell) else cell.data
+
+
+def named(plan: Plan, target: str | None) -> tuple[list[str], list[MetricsCell]]:
+    """The tables and figures, and the metrics, that `target` asks for."""
+    if target is None:
+        return [*plan.tables, *plan.figures], list(plan.metrics.values())
+    path = target.removeprefix("./")
+    if path in plan.metrics:
+        return [], [plan.metrics[path]]
+    name = path.removeprefix("results/tables/").removeprefix("results/figures/")
+    name = name.rsplit(".", 1)[0]
+    if name in plan.specs_by_path() and name not in [*plan.tables, *plan.figures]:
+        others = ", ".join(recipes.names_in("scales"))
+        raise UserError(f"{name}: is not made at scale {plan.scale.name}; choose another with --scale ({others})")
+    if name not in plan.specs_by_path():
+        raise unknown("target", target, plan.specs_by_path(), f"scale {plan.scale.name}")
+    return [name], plan.metrics_of(name)
+
+
+def jobs_behind(plan: Plan, names: list[str], metrics: list[MetricsCell], whole: bool, on_gpu: bool) -> Iterator[Job]:
+    """The jobs behind tables, figures and metrics, from the last to the first: what is made needs none of its own inputs."""
+    curves = [curve for name in names if name in plan.figures for curve in plan.figures[name].curves]
+    undrawn = [name for name in names if not _is_drawn(plan, name)]
+    drawn = [curve for name in undrawn if name in plan.figures for curve in plan.figures[name].curves]
+    for name in names:
+        yield Job("tables/figures", None, Work(light=True), name not in undrawn)
+    if whole:
+        yield Job("tables/figures", None, Work(light=True), Path("results/report.html").exists() and not undrawn)
+    unmeasured = [cell for cell in metrics if not _is_evaluated(plan, cell)]
+    for cell in metrics:
+        yield from _evaluation_jobs(plan, cell)
+
+    def distinct(cells: Iterable[Any]) -> dict[str, Any]:
+        return {cell.key: cell for cell in cells if cell}
+
+    sets = distinct(cell.synthetic for cell in [*metrics, *curves] if cell.synthetic and cell.synthetic.recipe.engine != "whole")
+    wanted = sets if whole else distinct(cell.synthetic for cell in [*unmeasured, *drawn])
+    missing = {key: cell for key, cell in sets.items() if key in wanted and not Path(cell.path).exists()}
+    needing: list[Any] = [*missing.values(), *(cell.synthetic for cell in unmeasured), *(curve.synthetic for curve in drawn)]
+    pretrain: list[TeacherCell] = [curve.teacher for curve in drawn]
+    for key, cell in sets.items():
+        yield Job("gather", cell, gather_work(cell), key not in missing)
+        for shard in plan.shards(cell):
+            done = key not in missing or Path(cell.shard_path(shard)).exists()
+            pretrain += [] if done else [cell.teacher]
+            yield Job("synthesize", cell, work_of(cell, number_in(shard), on_gpu), done)
+    untaught = {key: cell for key, cell in distinct(pretrain).items() if not Path(cell.path).exists()}
+    for key, cell in distinct([*(cell.teacher for cell in sets.values()), *(curve.teacher for curve in curves)]).items():
+        yield Job("teach", cell, work_of(cell), key not in untaught)
+    used = distinct(data_of(cell) for cell in [*needing, *untaught.values()] if cell)
+    for key, cell in distinct(data_of(cell) for cell in [*sets.values(), *metrics]).items():
+        yield Job("data", cell, work_of(cell), key not in used or Path(cell.train).exists() and Path(cell.test).exists())
+
+
+def _is_evaluated(plan: Plan, cell: MetricsCell) -> bool:
+    """Whether nothing is to be trained for `cell` any more: its metrics are there, or all its parts."""
+    parts = plan.parts(cell)
+    return Path(cell.path).exists() or (len(parts) > 1 and all(Path(cell.part_path(part)).exists() for part in parts))
+
+
+def _evaluation_jobs(plan: Plan, cell: MetricsCell) -> Iterator[Job]:
+    """The one job of an evaluation, or those of its parts and the one that joins them."""
+    parts, made = plan.parts(cell), Path(cell.path).exists()
+    if len(parts) == 1:
+        yield Job("evaluate", cell, work_of(cell), made)
+        return
+    for part in parts:
+        yield Job("evaluate", cell, replace(work_of(cell, number_in(part)), bytes_out=0), made or Path(cell.part_path(part)).exists())
+    yield Job("join", cell, join_work(cell), made)
+
+
+def _is_drawn(plan: Plan, name: str) -> bool:
+    """Whether the table or figure in `results` was made from what this scale asks for."""
+    folder, ending = ("tables", "csv") if name in plan.tables else ("figures", "png")
+    note = Path("results") / folder / f"{name}.json"
+    return note.exists() and note.with_suffix(f".{ending}").exists() and read_json(note) == manifest(plan, name)

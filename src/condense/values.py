@@ -1,0 +1,52 @@
+"""Values that the command line takes as text: JSON, recipes and protocols, ranges."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from condense import recipes
+from condense.artifacts import canonical
+from condense.config import UserError, load_yaml, read
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+        canonical(value)  # raises for NaN and infinity, which Python reads but JSON does not know
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"'{text[:80]}' is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"'{text[:80]}': a JSON object is needed")
+    return value
+
+
+def options_of(text: str) -> dict[str, Any]:
+    """The options of an architecture; the shape of the images and the number of classes come from the data."""
+    options = _json(text)
+    for name in ("name", "channels", "size", "classes"):
+        if name in options:
+            raise UserError(f"--options: '{name}' is no option of an architecture: it follows from the data and --arch")
+    return options
+
+
+def settings_of(kind: type, text: str, what: str) -> Any:
+    """A recipe or protocol given as JSON, as a YAML file, or by name."""
+    if text.lstrip().startswith("{"):
+        return read(kind, _json(text), f"--{what}")
+    if text.endswith((".yaml", ".yml")):
+        return read(kind, load_yaml(Path(text)), text)
+    return {"recipe": recipes.recipe, "protocol": recipes.protocol}[what](text)
+
+
+def range_of(text: str | None, option: str, what: str) -> range | None:
+    """The numbers of '3' or '0-4'; None for all of them, if the option was not given."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text)
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+    if last < first:
+        raise UserError(f"{option}: {what} or a range such as 0-4 is needed, found '{text[:80]}'")
+    return range(first, last + 1)
