@@ -12,6 +12,7 @@ resource_scopes:
 
 include: "workflow/rules/scheduler.smk"
 include: "workflow/rules/common.smk"
+include: "workflow/rules/slurm.smk"
 include: "workflow/rules/heads.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/teachers.smk"

@@ -17,7 +17,7 @@ def lock_of_one_head(persistence):
             if left_behind:
                 persistence.unlock()
                 Path(".snakemake/locks").mkdir(exist_ok=True)  # which goes with the locks, and is made at the start only
-            with SNAKEMAKES_LOCK(persistence):
+            with SNAKEMAKES_LOCK(persistence), queue_of_slurm():
                 yield
     except locks.FolderTaken as error:
         raise WorkflowError(str(error)) from None
