@@ -40,19 +40,24 @@ def write_scale(root, **changes):
     (root / "params" / "scales" / f"{value['name']}.yaml").write_text(yaml.safe_dump(value), encoding="utf-8")
 
 
+def called(root, arguments, environment):
+    """How Snakemake is called in a project: on two cores, unless a profile says where."""
+    cores = [] if "--profile" in arguments else ["--cores", "2"]
+    command = [sys.executable, "-m", "snakemake", *cores, *arguments]
+    return {"args": command, "cwd": root, "env": os.environ | {"OMP_NUM_THREADS": "1"} | environment}
+
+
 def head(root, *arguments, **environment):
     """A running Snakemake in a process group of its own; both its streams go to `said.txt`."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
     with open(root / "said.txt", "w", encoding="utf-8") as said:
-        return subprocess.Popen(command, cwd=root, env=environment, stdout=said, stderr=said, start_new_session=True)
+        running = subprocess.Popen(**called(root, arguments, environment), stdout=said, stderr=said, start_new_session=True)
+    running.root = root
+    return running
 
 
 def snakemake(root, *arguments, fails=False, **environment):
     """Status is asserted; what was said, on both streams."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(**called(root, arguments, environment), capture_output=True, text=True, timeout=300)
     said = done.stdout + done.stderr
     assert (done.returncode != 0) == fails, said
     return said

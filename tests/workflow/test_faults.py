@@ -5,25 +5,33 @@
 
 import os
 import random
-import re
 import resource
 import shutil
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
+from fault_helpers import (
+    OFTEN,
+    SEED,
+    TABLE,
+    ended,
+    jobs,
+    leftovers,
+    limit,
+    logs,
+    out_of_memory,
+    over_its_time,
+    results_of,
+    rounds,
+    send,
+    wait_for,
+)
 from project_helpers import copy_project, head, snakemake, write_scale
 
-from condense.artifacts import file_sha256, read_json
-
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
-TABLE = "results/tables/cpdm/table1.csv"
 COMMAND = (TABLE, "--config", "scale=tiny", "--quiet", "host")
-ROUNDS = int(os.environ.get("CONDENSE_FAULT_ROUNDS", "3"))
-SEED = int(os.environ.get("CONDENSE_FAULT_SEED", "0"))
-OFTEN = {"CONDENSE_CHECKPOINT_SECONDS": "0.1"}
 SCALE = {
     "methods": ["dm", "cpdm"],
     "n_networks": 2,
@@ -33,23 +41,6 @@ SCALE = {
     "networks_per_job": {"convnet": 1},
     "resources": {"synthesize": {"mem_mb": 700, "runtime": 7}},
 }
-
-
-def results_of(root):
-    """What has to be the same, by path: sets and teachers to the byte, metrics without their run, the table."""
-    results = root / "results"
-    found = {path: file_sha256(path) for kind in ("data", "teachers", "synthetic") for path in results.glob(f"{kind}/**/*.safetensors")}
-    found |= {path: path.read_text(encoding="utf-8") for path in results.glob("synthetic/**/history.jsonl")}
-    for path in results.glob("metrics/**/*.json"):
-        found[path] = {name: value for name, value in read_json(path).items() if name != "run"}
-    found[root / TABLE] = file_sha256(root / TABLE)
-    return {str(path.relative_to(root)): value for path, value in found.items()}
-
-
-def leftovers(root):
-    names = [path.relative_to(root) for path in (root / "results").rglob("*") if re.search(r"\.part$|\.resume|\.lock$", path.name)]
-    pieces = [path for kind in ("shards", "parts") for path in (root / "results" / kind).rglob("*.*")]
-    return names + pieces + list((root / ".snakemake" / "locks").glob("*"))
 
 
 @pytest.fixture(scope="module")
@@ -73,49 +64,6 @@ def project(unbroken, tmp_path):
     yield root
     for pid in jobs(root):  # of a head that was killed
         send(pid, signal.SIGKILL)
-
-
-def jobs(root, verb=""):
-    """The processes of `condense` that work in a project."""
-    found = []
-    for place in Path("/proc").iterdir():
-        try:
-            words = (place / "cmdline").read_bytes().split(b"\0") if place.name.isdecimal() else []
-            named = len(words) > 2 and words[1].endswith(b"/condense") and words[2].decode().startswith(verb)
-            if named and (place / "cwd").resolve() == root.resolve():
-                found.append(int(place.name))
-        except OSError:
-            continue  # it has just ended
-    return found
-
-
-def send(pid, number):
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass
-
-
-def limit(pid, kind, value):
-    try:
-        resource.prlimit(pid, kind, (value, value))
-    except (ProcessLookupError, ValueError):
-        pass
-
-
-def out_of_memory(pid):
-    """No page more than the job has now."""
-    try:
-        limit(pid, resource.RLIMIT_AS, int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize())
-    except OSError:
-        pass
-
-
-def over_its_time(pid):
-    """As a scheduler at the time limit, or when a node is drained: a request, and soon after it the end."""
-    send(pid, signal.SIGTERM)
-    time.sleep(0.3)
-    send(pid, signal.SIGKILL)
 
 
 JOB_FAULTS = {
@@ -147,26 +95,8 @@ def injected(root, running, kind, rng):
     return False
 
 
-def ended(running, seconds=120):
-    running.wait(timeout=seconds)
-    return (Path(running.root) / "said.txt").read_text(encoding="utf-8")
-
-
 def started(root):
-    running = head(root, *COMMAND, **OFTEN)
-    running.root = root
-    return running
-
-
-def logs(root):
-    return "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in sorted((root / "results" / "logs").rglob("*.log")))
-
-
-def wait_for(root, condition, running, what):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert running.poll() is None and time.monotonic() < deadline, f"no {what}: {(root / 'said.txt').read_text()}"
-        time.sleep(0.02)
+    return head(root, *COMMAND, **OFTEN)
 
 
 def faults_of(number):
@@ -176,7 +106,7 @@ def faults_of(number):
     return [kinds[(3 * number + place) % len(kinds)] for place in range(3)]
 
 
-@pytest.mark.parametrize("number", range(ROUNDS))
+@pytest.mark.parametrize("number", rounds(3))
 def test_a_run_with_random_faults_ends_as_the_unbroken_one(unbroken, project, number):
     rng, told = random.Random(SEED * 1000 + number), []
     running = started(project)

@@ -1,0 +1,95 @@
+"""What the tests of faults look at: the results, what was left behind, and the processes of `condense` in a project."""
+
+import os
+import re
+import resource
+import signal
+import time
+from pathlib import Path
+
+from condense.artifacts import file_sha256, read_json
+
+TABLE = "results/tables/cpdm/table1.csv"
+SEED = int(os.environ.get("CONDENSE_FAULT_SEED", "0"))
+OFTEN = {"CONDENSE_CHECKPOINT_SECONDS": "0.1"}
+
+
+def rounds(by_default):
+    return range(int(os.environ.get("CONDENSE_FAULT_ROUNDS", by_default)))
+
+
+def results_of(root):
+    """What has to be the same, by path: sets and teachers to the byte, metrics without their run, the table."""
+    results = root / "results"
+    found = {path: file_sha256(path) for kind in ("data", "teachers", "synthetic") for path in results.glob(f"{kind}/**/*.safetensors")}
+    found |= {path: path.read_text(encoding="utf-8") for path in results.glob("synthetic/**/history.jsonl")}
+    for path in results.glob("metrics/**/*.json"):
+        found[path] = {name: value for name, value in read_json(path).items() if name != "run"}
+    found[root / TABLE] = file_sha256(root / TABLE)
+    return {str(path.relative_to(root)): value for path, value in found.items()}
+
+
+def leftovers(root):
+    names = [path.relative_to(root) for path in (root / "results").rglob("*") if re.search(r"\.part$|\.resume|\.lock$", path.name)]
+    pieces = [path for kind in ("shards", "parts") for path in (root / "results" / kind).rglob("*.*")]
+    return names + pieces + list((root / ".snakemake" / "locks").glob("*"))
+
+
+def jobs(root, verb="", *words):
+    """The processes of `condense` that work in a project, those with the given words among their arguments."""
+    found = []
+    for place in Path("/proc").iterdir():
+        try:
+            said = (place / "cmdline").read_bytes().decode(errors="replace").split("\0") if place.name.isdecimal() else []
+            named = len(said) > 2 and said[1].endswith("/condense") and said[2].startswith(verb) and set(words) <= set(said)
+            if named and (place / "cwd").resolve() == root.resolve():
+                found.append(int(place.name))
+        except OSError:
+            continue  # it has just ended
+    return found
+
+
+def send(pid, number):
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def limit(pid, kind, value):
+    try:
+        resource.prlimit(pid, kind, (value, value))
+    except (ProcessLookupError, ValueError):
+        pass
+
+
+def out_of_memory(pid):
+    """No page more than the job has now."""
+    try:
+        limit(pid, resource.RLIMIT_AS, int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize())
+    except OSError:
+        pass
+
+
+def over_its_time(pid):
+    """As a scheduler at the time limit, or when a node is drained: a request, and soon after it the end."""
+    send(pid, signal.SIGTERM)
+    time.sleep(0.3)
+    send(pid, signal.SIGKILL)
+
+
+def ended(running, seconds=120):
+    """What the head of a project said, which ends within so many seconds."""
+    running.wait(timeout=seconds)
+    return (running.root / "said.txt").read_text(encoding="utf-8")
+
+
+def logs(root):
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in sorted((root / "results" / "logs").rglob("*.log")))
+
+
+def wait_for(root, condition, running, what, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert running.poll() is None and time.monotonic() < deadline, f"no {what}: {(root / 'said.txt').read_text()}"
+        time.sleep(0.02)
