@@ -49,6 +49,11 @@ def jobs(root, verb="", *words):
     return found
 
 
+def at_work(root):
+    """All processes whose working directory is that of a project."""
+    return [int(place.parent.name) for place in Path("/proc").glob("[0-9]*/cwd") if os.path.realpath(place) == str(root.resolve())]
+
+
 def send(pid, number):
     try:
         os.kill(pid, number)

@@ -10,7 +10,7 @@ from condense import slurm
 def queue_of_slurm():
     """Inside, the executor follows what is in the queue; afterwards nothing of this folder is there."""
     plugin, folder = workflow.executor_plugin, Path(workflow.workdir_init)
-    if plugin.name != "slurm":
+    if plugin is None or plugin.name != "slurm":
         yield
         return
     alone = [] if workflow.executor_settings.array_jobs else [job for job in workflow.dag.needrun_jobs() if not job.group]
