@@ -24,6 +24,7 @@ from typing import Any
 from condense.config import UserError
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of mallopt(3) in glibc
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 _MOST_THREADS = 1024  # torch takes any number and crashes beyond what the system gives
 
 
@@ -150,7 +151,7 @@ class Clock:
 
         on_gpu = self.place.type == "cuda"
         name = torch.cuda.get_device_name(self.place) if on_gpu else cpu_name()
-        peak = torch.cuda.max_memory_allocated(self.place) if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak = torch.cuda.max_memory_allocated(self.place) if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
         return {
             "seconds": round(time.monotonic() - self.began, 3),
             "date": datetime.now(UTC).date().isoformat(),
