@@ -15,12 +15,12 @@ def _machine_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
 
 
-def _cell_options(verb: argparse.ArgumentParser, out: str) -> None:
+def _cell_options(verb: argparse.ArgumentParser, out: str, nargs: str | None = None) -> None:
     verb.add_argument("--arch", required=True, help="architecture; see `condense list architectures`")
     verb.add_argument("--options", default="{}", help="the architecture's options, as JSON")
     verb.add_argument("--seed", type=int, default=0)
-    verb.add_argument("--key", default="by-hand", help="what the checkpoint and the artifact are bound to")
-    verb.add_argument("--out", type=Path, required=True, help=out)
+    verb.add_argument("--key", default="by-hand", nargs=nargs, help="what the checkpoint and the artifact are bound to")
+    verb.add_argument("--out", type=Path, required=True, nargs=nargs, help=out)
     _machine_options(verb)
 
 
@@ -83,11 +83,12 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     _cell_options(verb, "file for the teacher")
     verb = _add(verbs, functions, "synthesize")
     verb.add_argument("--data", type=Path, required=True, help="prepared training images")
-    verb.add_argument("--recipe", required=True, help="resolved recipe: name, YAML file or JSON")
-    verb.add_argument("--ipc", type=int, required=True)
+    several = "; several, as --ipc, --key and --out, for sets that share the real side, which is then computed once"
+    verb.add_argument("--recipe", nargs="+", required=True, help=f"resolved recipe: name, YAML file or JSON{several}")
+    verb.add_argument("--ipc", type=int, nargs="+", required=True)
     verb.add_argument("--classes", help="a class or a range such as 0-4 (default: all)")
     verb.add_argument("--teacher", type=Path, help="the pretrained classifier, for recipes that use one")
-    _cell_options(verb, "file for the shard")
+    _cell_options(verb, "file for the shard", nargs="+")
     verb = _add(verbs, functions, "gather")
     verb.add_argument("--shards", type=Path, nargs="+", required=True)
     verb.add_argument("--data", type=Path, required=True, help="prepared training images, shown beside the synthetic ones")

@@ -48,6 +48,12 @@ def graceful_stop() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def stop_if_asked() -> None:
+    """To be called where everything is saved: raises KeyboardInterrupt if a stop was asked for."""
+    if _Stop.asked:
+        raise KeyboardInterrupt
+
+
 class Checkpoint:
     """Where a job was. A checkpoint of another key is left aside: it belongs to other settings.
 
@@ -84,13 +90,16 @@ class Checkpoint:
         """Whether it is time to save again."""
         return _Stop.asked or (self.path is not None and time.monotonic() - self.last >= self.seconds)
 
-    def save(self, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
-        """Writes a checkpoint; raises KeyboardInterrupt after it if a stop was asked for."""
+    def write(self, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
+        """Writes a checkpoint."""
         if self.path is not None:
             write_tensors(self.path, tensors, {"kind": "checkpoint", "key": self.key, "state": dict(state)})
             self.last = time.monotonic()
-        if _Stop.asked:
-            raise KeyboardInterrupt
+
+    def save(self, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
+        """Writes a checkpoint; raises KeyboardInterrupt after it if a stop was asked for."""
+        self.write(tensors, state)
+        stop_if_asked()
 
     def remove(self) -> None:
         """To be called once the output is whole."""

@@ -41,13 +41,22 @@ def teach(args: argparse.Namespace) -> None:
 
 
 def synthesize(args: argparse.Namespace) -> None:
-    """Condenses some classes of a synthetic set (rule `synthesize`)."""
-    from condense.jobs import ShardJob, condense_shard
+    """Condenses some classes of a synthetic set, or of several that share the real side (rule `synthesize`)."""
+    from condense.jobs import ShardJob, condense_shards
 
-    recipe = settings_of(specs.Recipe, args.recipe, "recipe")
-    settings = {"arch": args.arch, "options": options_of(args.options), "ipc": args.ipc, "seed": args.seed, "key": args.key}
-    job = ShardJob(recipe, args.data, **settings, classes=range_of(args.classes, "--classes", "a class"), teacher=args.teacher)
-    condense_shard(args.out, job, _machine(args))
+    keys = [args.key] * len(args.out) if isinstance(args.key, str) else args.key
+    for name, given in {"--recipe": args.recipe, "--ipc": args.ipc, "--key": keys}.items():
+        if len(given) != len(args.out):
+            raise UserError(f"{name}: one for each --out is needed, which are {len(args.out)}; found {len(given)}")
+    if len(set(args.out)) < len(args.out):
+        raise UserError("--out: every set needs a file of its own")
+    shared = {"arch": args.arch, "options": options_of(args.options), "seed": args.seed}
+    shared["classes"] = range_of(args.classes, "--classes", "a class")
+    shards = {}
+    for text, ipc, key, out in zip(args.recipe, args.ipc, keys, args.out, strict=True):
+        recipe = settings_of(specs.Recipe, text, "recipe")
+        shards[out] = ShardJob(recipe, args.data, **shared, ipc=ipc, key=key, teacher=args.teacher)
+    condense_shards(shards, _machine(args))
 
 
 def gather(args: argparse.Namespace) -> None:

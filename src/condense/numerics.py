@@ -6,8 +6,8 @@ from the code they number, because the workflow needs them without importing tor
 
 NUMERICS = {
     "data": 1,  # preparation of a dataset: decoding, resizing, splitting, statistics
-    "teachers": 1,  # pretraining of classifiers
-    "matching": 1,  # the one-level matching engine, its networks and its augmentation
+    "teachers": 2,  # pretraining of classifiers
+    "matching": 2,  # the one-level matching engine, its networks and its augmentation
     "select": 1,  # coreset selection
-    "evaluate": 1,  # training on a synthetic set and testing
+    "evaluate": 2,  # training on a synthetic set and testing
 }

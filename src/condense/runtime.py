@@ -145,15 +145,19 @@ class Clock:
 
             torch.cuda.reset_peak_memory_stats(place)
 
-    def facts(self) -> dict[str, Any]:
-        """Seconds since the start, date, device, threads, peak memory (of the GPU if there is one), versions."""
+    def facts(self, shared_by: int = 1) -> dict[str, Any]:
+        """Seconds since the start, date, device, threads, peak memory (of the GPU if there is one), versions.
+
+        Where one job makes several artifacts, each gets an equal part of the seconds and says by how many they were shared.
+        """
         import torch
 
         on_gpu = self.place.type == "cuda"
         name = torch.cuda.get_device_name(self.place) if on_gpu else cpu_name()
         peak = torch.cuda.max_memory_allocated(self.place) if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
         return {
-            "seconds": round(time.monotonic() - self.began, 3),
+            "seconds": round((time.monotonic() - self.began) / shared_by, 3),
+            **({"shared_by": shared_by} if shared_by > 1 else {}),
             "date": datetime.now(UTC).date().isoformat(),
             "device": name,
             "threads": self.threads,

@@ -118,7 +118,7 @@ class Recipe:
     steps: int = 20000
     batch_real: int = 256
     labels: Literal["hard"] = "hard"
-    precision: Literal["fp32"] = "fp32"
+    precision: Literal["fp32", "mixed", "bf16"] = "mixed"  # mixed: the real side, which has no gradient, in bfloat16
     couples: list[Literal["classes"]] = field(default_factory=list)
     selection: Literal[SELECTIONS] | None = None  # type: ignore[valid-type]
     teacher: TeacherNeed | None = None
@@ -138,6 +138,11 @@ class Recipe:
             raise UserError(f"teacher: {'is needed by its terms or selection' if needs else 'nothing in this recipe uses it'}")
         _at_least({"steps": self.steps, "batch_real": self.batch_real}, 1)
         _at_least({"snapshots": self.snapshots}, 0)
+
+    @property
+    def stream(self) -> dict[str, Any]:
+        """What decides the real side of every step: recipes that agree in it, on the same data, network and seed, can share it."""
+        return {name: getattr(self, name) for name in ("engine", "networks", "augment", "batch_real", "precision")}
 
 
 @dataclass(frozen=True)
@@ -164,6 +169,7 @@ class Protocol:
     optimizer: Optimizer
     schedule: Schedule
     augment: Literal["dataset", "none"] = "dataset"
+    precision: Literal["fp32", "mixed"] = "mixed"  # mixed: layers in bfloat16, weights, their steps and the logits in float32
     least_updates: int = 0  # on a small set the epochs are raised until there are so many updates
 
     def __post_init__(self) -> None:

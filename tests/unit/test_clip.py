@@ -16,6 +16,7 @@ from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import Images, load
 from condense.engines.matching import Matching, initial_images
+from condense.engines.streams import RealStream
 from condense.recipes import resolve
 from condense.teachers import clip
 
@@ -137,8 +138,8 @@ def test_matching_with_clip(chosen, digits):
     change = {"steps": 6, "batch_real": 16, "optimizer": {"lr": 100.0}, "terms": {"mean": {"weight": 0.0}, "clip_critic": {"weight": 1.0}}}
     recipe = resolve(recipes.recipe("dm_clip"), "digits", "color_crop_cutout_scale_rotate", 2, [("test", change)])
     assert recipe.requires == "clip"
-    settings = {"arch": "convnet", "options": {"depth": 2, "width": 8}, "ipc": 2, "seed": 0, "device": CPU}
-    outcome = Matching(recipe, data, (0, 7), **settings, critic=critic, checkpoint=Checkpoint(None, "")).run()
+    stream = RealStream(recipe, data, (0, 7), arch="convnet", options={"depth": 2, "width": 8}, seed=0, device=CPU)
+    outcome = Matching(recipe, stream, ipc=2, critic=critic, checkpoint=Checkpoint(None, "")).run()
     losses = [row["clip_critic"] for row in outcome.history]
     assert outcome.images.shape == (2, 2, 1, 8, 8) and len(losses) == 6
     assert losses == sorted(losses, reverse=True) and losses[-1] < losses[0] - 1e-3

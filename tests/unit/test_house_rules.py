@@ -1,12 +1,14 @@
 """What every term and every recipe owes, whoever adds it: tested by existing."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from condense import models, plan, recipes, specs
 from condense.augment import siamese
 from condense.engines.terms import TERMS
-from condense.engines.views import Views
+from condense.engines.views import RealSide, Views
 
 CLASSES, REAL, SYNTHETIC = 3, 6, 4
 
@@ -20,7 +22,8 @@ def network(classes=CLASSES):
 def views(real, synthetic, classes=range(CLASSES)):
     labels = torch.tensor(list(classes))[:, None].expand(-1, synthetic.shape[1])
     draws = [siamese.Draw("none")] * len(real)
-    return Views(real, synthetic, None, labels, draws, network(), network(), True)
+    as_they_are = SimpleNamespace(normalise=lambda images: images)
+    return Views(RealSide(as_they_are, real, None, draws, network()), synthetic, labels, network(), synthetic.dtype)
 
 
 @pytest.fixture

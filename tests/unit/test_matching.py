@@ -13,8 +13,9 @@ from condense.augment import siamese
 from condense.checkpoints import Checkpoint
 from condense.config import UserError, merged, read
 from condense.data.dataset import load
-from condense.engines.matching import Matching, RealBatches, initial_images
+from condense.engines.matching import Matching, initial_images, run_together
 from condense.engines.selection import choose
+from condense.engines.streams import RealBatches, RealStream
 from condense.select import coreset
 from condense.teachers.pretrain import load_teacher
 
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def recipe(name, **changes):
     """A recipe as the digits get it, made tiny."""
-    changes = {"steps": 4, "batch_real": 16, "optimizer": {"lr": 1.0}} | changes
+    changes = {"steps": 4, "batch_real": 16, "optimizer": {"lr": 1.0}, "precision": "fp32"} | changes
     return recipes.resolve(recipes.recipe(name), "digits", plan.data_cell("digits").spec.strategy, 1, [("test", changes)])
 
 
@@ -54,8 +55,8 @@ def critic(teacher, train):
 
 
 def engine(value, data, classes=None, *, ipc=2, seed=0, critic=None, checkpoint=NOWHERE):
-    classes = tuple(classes or data.classes)
-    return Matching(value, data, classes, **ARCH, ipc=ipc, seed=seed, device=CPU, critic=critic, checkpoint=checkpoint)
+    stream = RealStream(value, data, tuple(classes or data.classes), **ARCH, seed=seed, device=CPU)
+    return Matching(value, stream, ipc=ipc, critic=critic, checkpoint=checkpoint)
 
 
 def reference(value, data, label, *, ipc, seed, critic):
@@ -110,6 +111,103 @@ def test_a_class_is_the_same_alone_in_a_shard_and_with_all(name, train, critic):
         assert (found - wanted).norm() <= 1e-4 * wanted.norm()
 
 
+@pytest.mark.parametrize("precision", ["mixed", "bf16"])
+def test_less_precision_on_the_real_side_hardly_changes_the_gradient(train, precision):
+    """One step without momentum is the gradient."""
+    settings = {"steps": 1, "batch_real": 64, "optimizer": {"lr": 1.0, "momentum": 0.0}}
+    start = initial_images(train, train.classes, 3, "real", 0)
+    moved = {name: engine(recipe("dm", precision=name, **settings), train, ipc=3).run().images - start for name in ("fp32", precision)}
+    exact, found = (moved[name].double().flatten() for name in ("fp32", precision))
+    if torch.equal(exact, found):
+        assert engine(recipe("dm", precision=precision), train).stream.real_type == torch.float32, "bfloat16 was to make a difference"
+    cosine = torch.dot(exact, found) / exact.norm() / found.norm()
+    assert (found - exact).norm() / exact.norm() < {"mixed": 0.01, "bf16": 0.15}[precision]
+    assert cosine > {"mixed": 0.9999, "bf16": 0.99}[precision]
+
+
+@pytest.mark.parametrize("name", ["dm", "cpdm"])
+def test_with_less_precision_too_a_class_is_the_same_in_any_shard(name, train, critic):
+    value = recipe(name, steps=20, batch_real=32, precision="mixed")
+    together = engine(value, train, critic=critic).run().images
+    for classes in [(4,), (3, 4, 5)]:
+        found, wanted = engine(value, train, classes, critic=critic).run().images, together[list(classes)]
+        assert (found - wanted).norm() <= 1e-4 * wanted.norm()
+
+
+def test_sets_that_share_the_real_side_end_as_they_would_alone(train, critic):
+    """Other methods, ipc, steps and learning rates; the real side is computed once a step."""
+    asked = [("dm", 1, {}), ("dm", 3, {}), ("ed", 2, {"steps": 6}), ("cpdm", 2, {"steps": 3, "optimizer": {"lr": 2.0}, "snapshots": 1})]
+    values = [recipe(name, precision="mixed", **changes) for name, _, changes in asked]
+    stream = RealStream(values[0], train, train.classes, **ARCH, seed=4, device=CPU)
+    sets = [
+        Matching(value, stream, ipc=ipc, critic=critic, checkpoint=NOWHERE) for value, (_, ipc, _) in zip(values, asked, strict=True)
+    ]
+    together = run_together(sets)
+    for value, (_, ipc, _), found in zip(values, asked, together, strict=True):
+        alone = engine(value, train, ipc=ipc, seed=4, critic=critic).run()
+        torch.testing.assert_close(found.images, alone.images, rtol=1e-5, atol=1e-6)
+        assert [row["step"] for row in found.history] == [row["step"] for row in alone.history]
+        assert found.snapshots.keys() == alone.snapshots.keys()
+
+
+def test_only_sets_with_the_same_stream_share_it(train):
+    stream = RealStream(recipe("dm"), train, (0, 1), **ARCH, seed=0, device=CPU)
+    with pytest.raises(ValueError, match="not those of the stream"):
+        Matching(recipe("ed", batch_real=17), stream, ipc=1, critic=None, checkpoint=NOWHERE)
+    others = engine(recipe("dm"), train, (0, 1), ipc=1), engine(recipe("ed"), train, (0, 1), ipc=1)
+    with pytest.raises(ValueError, match="share one stream"):
+        run_together(others)
+
+
+def test_a_shared_run_killed_anywhere_ends_the_same(digits, teacher, tmp_path, monkeypatch):
+    """Each set keeps a checkpoint of its own, and they may be of different steps."""
+    monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
+    settings = {"seed": 0, **ARCH, "data": digits / "train.safetensors"}
+
+    def sets(folder):
+        asked = [("dm", 1, None), ("ed", 2, None), ("cpdm", 1, teacher)]
+        made = [jobs.ShardJob(recipe(name, steps=5), ipc=ipc, key=name, teacher=found, **settings) for name, ipc, found in asked]
+        return {tmp_path / folder / f"{job.key}.safetensors": job for job in made}
+
+    for folder in ("whole", "killed"):
+        (tmp_path / folder).mkdir()
+    jobs.condense_shards(sets("whole"), HERE)
+    write, writes = Checkpoint.write, 0
+
+    def dies(self, tensors, state):
+        nonlocal writes
+        writes += 1
+        write(self, tensors, state)
+        if writes % 4 == 0:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoint, "write", dies)
+        for _ in range(4):
+            try:
+                jobs.condense_shards(sets("killed"), HERE)
+                break
+            except KeyboardInterrupt:
+                continue
+    for out in sets("whole"):
+        assert file_sha256(out) == file_sha256(tmp_path / "killed" / out.name)
+    facts = json.loads((tmp_path / "whole" / "dm.run.json").read_text())
+    assert facts["shared_by"] == 3 and facts["precision"] == {"real": "float32", "synthetic": "float32"} and facts["kernels"]
+
+
+def test_jobs_that_cannot_share_say_why(digits, tmp_path):
+    def refused(first, second, match):
+        shards = {tmp_path / f"{place}.safetensors": job for place, job in enumerate((first, second))}
+        with pytest.raises(UserError, match=match):
+            jobs.condense_shards(shards, HERE)
+
+    settings = {"data": digits / "train.safetensors", **ARCH, "ipc": 1, "key": "k"}
+    dm = jobs.ShardJob(recipe("dm"), seed=0, **settings)
+    refused(dm, jobs.ShardJob(recipe("ed"), seed=1, **settings), "ed: sets condensed in one pass agree in .*; seed differs")
+    refused(dm, jobs.ShardJob(recipe("ed", batch_real=8), seed=0, **settings), "ed: its networks, batches, .* are not those of dm")
+    refused(dm, jobs.ShardJob(recipes.recipe("random"), seed=0, **settings), "random: a selection is not matched")
+
+
 def test_a_class_keeps_its_draws_whatever_shard_it_is_in(train):
     alone, shard = RealBatches(train, (6,), 9, 3, CPU), RealBatches(train, (2, 6), 9, 3, CPU)
     for step in (0, 5):
@@ -143,7 +241,7 @@ def test_a_class_smaller_than_the_batch_gives_each_image_once(name, train, criti
     batches = RealBatches(data, (0, 1), 16, 0, CPU)
     assert batches.mask.sum(1).tolist() == [6, 16]
     shown = {image.numpy().tobytes() for image in batches.at(3)[0][:6]}
-    assert shown == {image.numpy().tobytes() for image in data.of_class(0)}
+    assert shown == {image.numpy().tobytes() for image in data.images[data.class_slice(0)]}
 
 
 def test_more_images_than_the_smallest_class_has_are_refused(train):
@@ -221,8 +319,8 @@ def test_a_run_resumed_anywhere_ends_with_the_same_images(train, critic, tmp_pat
     saves = []
 
     class Stopping(Checkpoint):
-        def save(self, tensors, state):
-            super().save(tensors, state)
+        def write(self, tensors, state):
+            super().write(tensors, state)
             saves.append(state["done"])
             raise KeyboardInterrupt
 
@@ -234,7 +332,7 @@ def test_a_run_resumed_anywhere_ends_with_the_same_images(train, critic, tmp_pat
             break
         except KeyboardInterrupt:
             continue
-    assert saves == [2, 4, 6, 8] and runs == 5
+    assert saves == list(range(1, 9)) and runs == 9
     assert torch.equal(found.images, whole.images) and found.history == whole.history
     assert found.snapshots.keys() == whole.snapshots.keys() == {3, 6, 9}
     assert all(torch.equal(found.snapshots[step], whole.snapshots[step]) for step in whole.snapshots)
@@ -306,9 +404,9 @@ def test_a_checkpoint_of_other_settings_under_the_same_key_is_left_aside(digits,
         save(self, tensors, state)
         raise KeyboardInterrupt
 
-    save = Checkpoint.save
+    save = Checkpoint.write
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Checkpoint, "save", stop)
+        patched.setattr(Checkpoint, "write", stop)
         shard(out, digits, recipe("ed"), key="by-hand")
     assert (tmp_path / "x.safetensors.resume").exists()
     shard(out, digits, recipe("dm"), key="by-hand")

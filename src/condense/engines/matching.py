@@ -1,26 +1,27 @@
 """One-level matching: the synthetic images follow the gradient of a sum of terms over freshly drawn networks.
 
 All classes of a shard go through each step together, with a leading class axis. What is drawn for a class depends on
-the run seed, the class and the step only, so a class gives the same images alone, in a shard, or with all others.
+the run seed, the class and the step only, so a class gives the same images alone, in a shard, or with all others. Several sets
+with the same stream, such as other methods or ipc, go through each step together too, and share its real side.
 Source: DM (Zhao and Bilen 2023), algorithm 1; cpdm, algorithm 1.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from condense import models, seeds
-from condense.augment import siamese
-from condense.checkpoints import Checkpoint
+from condense import seeds
+from condense.checkpoints import Checkpoint, stop_if_asked
 from condense.config import UserError
 from condense.data.dataset import Images
+from condense.engines.streams import RealStream
 from condense.engines.terms import TERMS, weight_at
-from condense.engines.views import Views
+from condense.engines.views import RealSide, Views
 from condense.progress import Progress
 from condense.specs import Recipe
 from condense.training.optimizers import SGD
@@ -66,100 +67,51 @@ def initial_images(data: Images, classes: tuple[int, ...], ipc: int, kind: str, 
     return torch.stack(starts)
 
 
-class RealBatches:
-    """The real batches of every step: the first `size` of a fresh permutation of each class."""
-
-    def __init__(self, data: Images, classes: tuple[int, ...], size: int, seed: int, device: torch.device):
-        self.data, self.classes, self.seed, self.device = data, classes, seed, device
-        self.pixels = [data.images[data.class_slice(label)].to(device) for label in classes]
-        self.sizes = [min(size, len(pixels)) for pixels in self.pixels]
-        self.mask = None
-        if min(self.sizes) < max(self.sizes):
-            self.mask = torch.tensor([[place < held for place in range(max(self.sizes))] for held in self.sizes], device=device)
-
-    def at(self, step: int) -> Tensor:
-        """(C, B, ...) normalised; a class with fewer images than B is padded with its first, which the mask leaves out."""
-        chosen = []
-        for label, pixels, held in zip(self.classes, self.pixels, self.sizes, strict=True):
-            order = torch.randperm(len(pixels), generator=seeds.generator(self.seed, "real-batch", label, step))[:held]
-            if held < max(self.sizes):
-                order = torch.cat([order, order[:1].expand(max(self.sizes) - held)])
-            chosen.append(pixels[order.to(self.device)])
-        return self.data.normalise(torch.stack(chosen))
-
-
 class Matching:
-    """One run of the engine; `run` gives its outcome."""
+    """One set: its images, its optimiser and its history. `run` alone or `run_together` with others makes it."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        data: Images,
-        classes: tuple[int, ...],
-        *,
-        arch: str,
-        options: dict[str, Any],
-        ipc: int,
-        seed: int,
-        device: torch.device,
-        critic: nn.Module | None,
-        checkpoint: Checkpoint,
-    ):
-        _check(recipe, data, classes, ipc)
-        self.recipe, self.data, self.classes, self.seed, self.device = recipe, data, classes, seed, device
-        self.critic, self.checkpoint = critic, checkpoint
-        with torch.random.fork_rng(devices=[]):  # what is drawn here is replaced at every step
-            self.network = models.build(arch, channels=data.channels, size=data.size, classes=len(data.counts), **options)
-        self.network.to(device).requires_grad_(False)
-        # Batch statistics belong to the whole batch, so it cannot go through the network in parts.
-        self.chunked = not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.network.modules())
-        start = initial_images(data, classes, ipc, recipe.init, seed)
-        self.images = start.to(device).requires_grad_(True)
-        self.labels = torch.tensor(classes, device=device)[:, None].expand(-1, ipc)
-        self.batches = RealBatches(data, classes, recipe.batch_real, seed, device)
+    def __init__(self, recipe: Recipe, stream: RealStream, *, ipc: int, critic: nn.Module | None, checkpoint: Checkpoint):
+        _check(recipe, stream.data, stream.classes, ipc)
+        if not stream.serves(recipe):
+            raise ValueError(f"{recipe.name}: its networks, batches or augmentation are not those of the stream")
+        self.recipe, self.stream, self.critic, self.checkpoint = recipe, stream, critic, checkpoint
+        start = initial_images(stream.data, stream.classes, ipc, recipe.init, stream.seed)
+        self.images = start.to(stream.device).requires_grad_(True)
+        self.labels = torch.tensor(stream.classes, device=stream.device)[:, None].expand(-1, ipc)
         self.optimizer = SGD([self.images], recipe.optimizer)
         self.outcome = Outcome(self.images)
         self.window: list[Tensor] = []
+        self.done = 0
+        self._rows = max(1, min(100, recipe.steps // _ROWS))
 
     def run(self) -> Outcome:
         """All steps, from the last checkpoint if there is one. Raises UserError if the loss or the images diverge."""
-        steps, first = self.recipe.steps, self._resume()
-        rows = max(1, min(100, steps // _ROWS))
-        bar = Progress(f"{self.recipe.name} on {self.data.dataset}, classes {self.classes[0]}-{self.classes[-1]}", steps, start=first)
-        step = first
-        try:
-            for step in range(first, steps):
-                self._step(step)
-                done = step + 1
-                if done % rows == 0 or done == steps:
-                    self._record(done)
-                    bar.update(done, {"loss": self.outcome.history[-1]["loss"]})
-                if self.recipe.snapshots and done % self.recipe.snapshots == 0:
-                    self.outcome.snapshots[done] = self.images.detach().clone()
-                if not self.window and done < steps and self.checkpoint.due():
-                    self._save(done)
-        finally:
-            bar.close()
-        self.outcome.images = self.images.detach()
-        return self.outcome
+        return run_together([self])[0]
 
-    def _step(self, step: int) -> None:
-        models.reinitialise(self.network, seeds.stream(self.seed, "network", step))
-        strategy, size = self.recipe.augment.siamese, self.data.size
-        draws = [siamese.draw(strategy, size, seeds.generator(self.seed, "augment", label, step)) for label in self.classes]
-        views = Views(self.batches.at(step), self.images, self.batches.mask, self.labels, draws, self.network, self.critic, self.chunked)
+    @property
+    def finished(self) -> bool:
+        return self.done >= self.recipe.steps
+
+    def advance(self, side: RealSide) -> None:
+        """One step, against the real side of that step."""
+        views = Views(side, self.images, self.labels, self.critic, self.stream.synthetic_type)
         total, values = 0.0, []
         for term in self.recipe.terms:
-            weight = weight_at(term.weight, step, self.recipe.steps)
-            value = TERMS[term.name](views, term).sum() if weight else torch.zeros((), device=self.device)
+            weight = weight_at(term.weight, self.done, self.recipe.steps)
+            value = TERMS[term.name](views, term).sum() if weight else torch.zeros((), device=self.stream.device)
             total = total + weight * value
             values.append(value.detach())
         self.optimizer.zero_grad()
         total.backward()
         self.optimizer.step()
         self.window.append(torch.stack([total.detach(), *values]))
+        self.done += 1
+        if self.done % self._rows == 0 or self.finished:
+            self._record()
+        if self.recipe.snapshots and self.done % self.recipe.snapshots == 0:
+            self.outcome.snapshots[self.done] = self.images.detach().clone()
 
-    def _record(self, done: int) -> None:
+    def _record(self) -> None:
         """Adds the means of the last steps to the history, after looking for the first value that is no number."""
         values = torch.stack(self.window)
         names = ["loss", *(term.name for term in self.recipe.terms)]
@@ -167,30 +119,65 @@ class Matching:
         bad = (~torch.isfinite(values)).nonzero()
         if len(bad):
             row, column = bad[bad[:, 0] == bad[0, 0]][-1].tolist()
-            step = done - len(values) + row + 1
+            step = self.done - len(values) + row + 1
             raise UserError(f"{self.recipe.name}: '{names[column]}' is {values[row, column].item()} at step {step}; {hint}")
         largest = self.images.detach().abs().max().item()
         if not largest < _DIVERGED:
-            raise UserError(f"{self.recipe.name}: the images diverge at step {done}: a normalised pixel is {largest:.3g}; {hint}")
+            raise UserError(f"{self.recipe.name}: the images diverge at step {self.done}: a normalised pixel is {largest:.3g}; {hint}")
         means = values.double().mean(0).tolist()
-        self.outcome.history.append({"step": done, **dict(zip(names, means, strict=True))})
+        self.outcome.history.append({"step": self.done, **dict(zip(names, means, strict=True))})
         self.window.clear()
 
-    def _save(self, done: int) -> None:
+    def save(self) -> None:
+        """Writes a checkpoint."""
         tensors = {"images": self.images.detach(), "velocity": self.optimizer.velocity[0]}
         tensors |= {f"snapshot.{step}": images for step, images in self.outcome.snapshots.items()}
-        state = {"done": done, "history": self.outcome.history}
-        self.checkpoint.save({name: tensor.cpu().numpy() for name, tensor in tensors.items()}, state)
+        if self.window:
+            tensors["window"] = torch.stack(self.window)
+        state = {"done": self.done, "history": self.outcome.history}
+        self.checkpoint.write({name: tensor.cpu().numpy() for name, tensor in tensors.items()}, state)
 
-    def _resume(self) -> int:
+    def resume(self) -> None:
+        """Takes up the last checkpoint, if there is one."""
         found = self.checkpoint.load()
         if found is None:
-            return 0
-        tensors, state = {name: torch.from_numpy(value).to(self.device) for name, value in found[0].items()}, found[1]
+            return
+        tensors, state = {name: torch.from_numpy(value).to(self.stream.device) for name, value in found[0].items()}, found[1]
         with torch.no_grad():
             self.images.copy_(tensors["images"])
             self.optimizer.velocity[0].copy_(tensors["velocity"])
-        _log.info("resumed from step %d of %d", state["done"], self.recipe.steps)
-        self.outcome.history = state["history"]
+        self.done, self.outcome.history, self.window = state["done"], state["history"], list(tensors.get("window", ()))
+        _log.info("resumed from step %d of %d", self.done, self.recipe.steps)
         self.outcome.snapshots = {int(name[9:]): tensor for name, tensor in tensors.items() if name.startswith("snapshot.")}
-        return state["done"]
+
+
+def run_together(sets: Sequence[Matching]) -> list[Outcome]:
+    """All steps of sets that share one stream, from their last checkpoints; each ends as it would alone.
+
+    Raises UserError if the loss or the images of one of them diverge.
+    """
+    stream = sets[0].stream
+    if any(one.stream is not stream for one in sets):
+        raise ValueError("sets that run together share one stream")
+    for one in sets:
+        one.resume()
+    first, steps = min(one.done for one in sets), max(one.recipe.steps for one in sets)
+    names = ", ".join(dict.fromkeys(one.recipe.name for one in sets))
+    bar = Progress(f"{names} on {stream.data.dataset}, classes {stream.classes[0]}-{stream.classes[-1]}", steps, start=first)
+    try:
+        for step in range(first, steps):
+            side = stream.at(step)
+            working = [one for one in sets if one.done == step and not one.finished]
+            for one in working:
+                one.advance(side)
+            history = working[0].outcome.history
+            bar.update(step + 1, {"loss": history[-1]["loss"]} if history else {})
+            if step + 1 < steps and any(one.checkpoint.due() for one in sets):
+                for one in sets:
+                    one.save()
+                stop_if_asked()
+    finally:
+        bar.close()
+    for one in sets:
+        one.outcome.images = one.images.detach()
+    return [one.outcome for one in sets]

@@ -9,45 +9,97 @@ import torch
 from torch import Tensor, nn
 
 from condense.augment import siamese
+from condense.data.dataset import Images
+from condense.precision import computed_in
 
-CHUNK = {"cpu": 64, "cuda": 4096}  # images a forward pass without gradients: on CPUs activations then stay in cache
+# Pixels of a pass without gradients. On CPUs the maps between two layers then stay in the cache: 32 images of 32 x 32 pixels.
+CHUNK = {"cpu": 1 << 15, "cuda": 1 << 22}
+
+
+@dataclass
+class RealSide:
+    """Real images of all classes of a shard at one step, and the network and the augmentation of that step.
+
+    Nothing here depends on a synthetic set, so that all sets with the same stream share it. `pixels` (C, B, ...) is uint8; `mask`
+    (C, B) is false where a class has fewer real images than the batch, None if no class has. `draws` holds one siamese draw a
+    class. `chunked` is false where batch statistics need the whole batch at once. `dtype` is what embeddings are computed in.
+    """
+
+    data: Images
+    pixels: Tensor
+    mask: Tensor | None
+    draws: list[siamese.Draw]
+    network: nn.Module
+    chunked: bool = True
+    dtype: torch.dtype = torch.float32
+
+    def images(self, count: int | None = None) -> Tensor:
+        """The first `count` images (None: all) of every class, normalised: (C, count, ...)."""
+        return self.data.normalise(self.pixels[:, :count])
+
+    def augmented(self, count: int | None = None) -> Tensor:
+        """The same under the draw of each class."""
+        return siamese.apply_each_class(self.images(count), self.draws)
+
+    @cached_property
+    def embedding(self) -> Tensor:
+        """(C, B, d), at least float32, without gradient."""
+        return self.without_gradient(self.network.embed, *self._blocks())
+
+    def without_gradient(self, function, *blocks: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """`function` of images in blocks (c, n, ...) of classes, computed in `dtype` (None: that of the embeddings): (C, n, d) float32."""
+        device, found = self.pixels.device, []
+        with torch.inference_mode(), computed_in(dtype or self.dtype, device):
+            for block in blocks:
+                flat = block.flatten(0, 1)
+                size = max(1, CHUNK[device.type] // flat.shape[-1] ** 2) if self.chunked else len(flat)
+                found.append(torch.cat([function(part) for part in flat.split(size)]).unflatten(0, block.shape[:2]))
+            together = torch.cat(found)
+        # At least single precision, and out here: autograd keeps no tensors of the inference mode.
+        return together.to(torch.promote_types(together.dtype, torch.float32), copy=True)
+
+    def _blocks(self):
+        """The augmented batch, so many classes at a time as one pass takes: what is large never lies in memory whole."""
+        if not self.chunked:
+            return [self.augmented()]
+        size = max(1, CHUNK[self.pixels.device.type] // (self.pixels.shape[1] * self.pixels.shape[-1] ** 2))
+        parts = zip(self.pixels.split(size), range(0, len(self.draws), size), strict=True)
+        return (siamese.apply_each_class(self.data.normalise(part), self.draws[start : start + size]) for part, start in parts)
 
 
 @dataclass
 class Views:
-    """Real and synthetic images of all classes of a shard at one step.
+    """A synthetic set and the real images it is matched to, at one step.
 
-    real (C, B, ...) and synthetic (C, M, ...) are normalised images before augmentation; `mask` (C, B) is false where a
-    class has fewer real images than the batch, None if no class has. `draws` holds one siamese draw a class. `critic` is
-    a frozen classifier in eval mode, or None. `chunked` is false where batch statistics need the whole batch at once.
+    `synthetic` (C, M, ...) are normalised images before augmentation. `critic` is a frozen classifier in eval mode, or None.
+    `dtype` is what the embeddings of synthetic images are computed in.
     """
 
-    real: Tensor
+    side: RealSide
     synthetic: Tensor
-    mask: Tensor | None
     labels: Tensor  # (C, M)
-    draws: list[siamese.Draw]
-    network: nn.Module
     critic: nn.Module | None
-    chunked: bool
+    dtype: torch.dtype = torch.float32
 
-    @cached_property
-    def augmented_real(self) -> Tensor:
-        return siamese.apply_each_class(self.real, self.draws)
+    @property
+    def mask(self) -> Tensor | None:
+        return self.side.mask
+
+    @property
+    def real_embedding(self) -> Tensor:
+        """(C, B, d), without gradient."""
+        return self.side.embedding
 
     @cached_property
     def augmented_synthetic(self) -> Tensor:
-        return siamese.apply_each_class(self.synthetic, self.draws)
-
-    @cached_property
-    def real_embedding(self) -> Tensor:
-        """(C, B, d), without gradient."""
-        return self._without_gradient(self.network.embed, self.augmented_real)
+        return siamese.apply_each_class(self.synthetic, self.side.draws)
 
     @cached_property
     def synthetic_embedding(self) -> Tensor:
-        """(C, M, d)."""
-        return _by_class(self.network.embed, self.augmented_synthetic)
+        """(C, M, d), at least float32."""
+        with computed_in(self.dtype, self.synthetic.device):
+            found = _by_class(self.side.network.embed, self.augmented_synthetic)
+        return found.to(torch.promote_types(found.dtype, torch.float32))
 
     @cached_property
     def _critic_of(self) -> dict[str, Tensor]:
@@ -62,14 +114,9 @@ class Views:
 
     def critic_real_logits(self, sees: str) -> Tensor:
         """The critic's logits (C, M, k) of the first M real images of the batch, without gradient."""
-        images = (self.real if sees == "plain" else self.augmented_real)[:, : self.synthetic.shape[1]]
-        return self._without_gradient(self.critic, images)
-
-    @torch.no_grad()
-    def _without_gradient(self, function, images: Tensor) -> Tensor:
-        flat = images.flatten(0, 1)
-        size = CHUNK[flat.device.type] if self.chunked else len(flat)
-        return torch.cat([function(part) for part in flat.split(size)]).unflatten(0, images.shape[:2])
+        count = self.synthetic.shape[1]
+        images = self.side.images(count) if sees == "plain" else self.side.augmented(count)
+        return self.side.without_gradient(self.critic, images, dtype=torch.float32)
 
 
 def _by_class(function, images: Tensor) -> Tensor:

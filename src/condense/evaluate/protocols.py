@@ -17,7 +17,7 @@ from condense.checkpoints import Checkpoint
 from condense.data.dataset import Images
 from condense.progress import Progress
 from condense.specs import Protocol
-from condense.training.loop import TrainingSet, accuracy, number_of_epochs, pixel_set, train
+from condense.training.loop import TrainingSet, accuracy, layer_type, number_of_epochs, pixel_set, train
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def evaluate(
         inner = checkpoint.part(f"network{number}")
         streams = {"strategy": strategy, "seed": seed, "name": ("evaluation", number)}
         train(network, train_on, protocol, **streams, checkpoint=inner, progress=partial(_advance, bar, len(done) * epochs))
-        done.append(accuracy(network, judged))
+        done.append(accuracy(network, judged, layer_type(network, protocol, device)))
         inner.remove()
         bar.update(len(done) * epochs, {"accuracy": done[-1]})
         if checkpoint.due() and len(done) < len(networks):

@@ -1,14 +1,16 @@
 """The jobs of the workflow: each reads files, calls one engine, and writes one artifact with its provenance."""
 
+from condense.jobs.condensing import ShardJob, condense_shard, condense_shards, run_facts_path
 from condense.jobs.judging import EvaluationJob, evaluate_set, join_parts
 from condense.jobs.machine import Machine
-from condense.jobs.making import ShardJob, condense_shard, gather, pretrain_teacher, run_facts_path
+from condense.jobs.making import gather, pretrain_teacher
 
 __all__ = [
     "EvaluationJob",
     "Machine",
     "ShardJob",
     "condense_shard",
+    "condense_shards",
     "evaluate_set",
     "gather",
     "join_parts",

@@ -1,9 +1,7 @@
-"""Jobs that make things: a teacher, a shard of a synthetic set, the set from its shards."""
+"""Jobs that make a teacher, and a synthetic set from its shards."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,6 @@ import numpy as np
 from condense import locks, runtime
 from condense.artifacts import (
     append_line,
-    digest,
     read_json,
     read_tensors,
     require_place,
@@ -20,11 +17,11 @@ from condense.artifacts import (
     write_json,
     write_tensors,
 )
-from condense.checkpoints import Checkpoint
 from condense.config import UserError
+from condense.jobs.condensing import run_facts_path
 from condense.jobs.facts import cost_facts, joined_facts
 from condense.jobs.machine import Machine
-from condense.specs import Protocol, Recipe
+from condense.specs import Protocol
 
 
 def pretrain_teacher(
@@ -49,103 +46,6 @@ def pretrain_teacher(
         clock = runtime.Clock(device, threads)
         settings = {"arch": arch, "options": options, "strategy": strategy, "seed": seed, "key": key, "device": device}
         pretrain(out, load(data), protocol, **settings, trained=lambda: write_json(out.with_name("run.json"), clock.facts()))
-
-
-@dataclass(frozen=True)
-class ShardJob:
-    """Some classes of one synthetic set. `recipe` is resolved; `key` is that of the set."""
-
-    recipe: Recipe
-    data: Path
-    arch: str
-    options: dict[str, Any]
-    ipc: int
-    seed: int
-    key: str
-    classes: Sequence[int] | None = None  # None: all
-    teacher: Path | None = None
-
-
-def condense_shard(out: Path, job: ShardJob, machine: Machine) -> None:
-    """Condenses (or selects) the classes of a shard and writes them to `out`, with `run.json` facts beside it.
-
-    Raises UserError if the recipe makes no set, or if it uses a teacher and none is given.
-    """
-    from condense.data.dataset import load
-    from condense.teachers.pretrain import load_teacher
-
-    if job.recipe.engine == "whole":
-        raise UserError(f"{job.recipe.name}: stands for the whole training set, which is evaluated but not condensed")
-    if job.recipe.teacher and job.teacher is None:
-        raise UserError(f"{job.recipe.name}: uses a pretrained classifier; make one with `condense teach` and give it as --teacher")
-    require_place(out)
-    threads = runtime.set_threads(machine.threads)
-    with locks.only_maker(out), runtime.device(machine.device) as device:
-        clock = runtime.Clock(device, threads)
-        images = load(job.data)
-        for label in job.classes or ():
-            images.class_slice(label)  # raises for a class that is not there
-        classes = tuple(job.classes or images.classes)
-        teacher = load_teacher(job.teacher, images, device) if job.teacher else None
-        # Not the key alone: jobs that are called by hand may all have the same.
-        settings = [asdict(job.recipe), job.arch, job.options, job.ipc, job.seed, classes, images.data_sha256]
-        checkpoint = Checkpoint.beside(out, f"{job.key}-{digest(settings)}")
-        outcome = _outcome(job, images, classes, teacher, checkpoint, device)
-        _write_shard(out, job, images, classes, outcome)
-        write_json(run_facts_path(out), clock.facts())
-        checkpoint.remove()
-
-
-def _outcome(job: ShardJob, images: Any, classes: tuple[int, ...], teacher: Any, checkpoint: Checkpoint, device: Any) -> Any:
-    if job.recipe.engine == "select":
-        from condense.engines.selection import choose
-
-        return choose(job.recipe, images, classes, ipc=job.ipc, seed=job.seed, teacher=teacher, device=device)
-    from condense.engines.matching import Matching
-
-    critic = teacher[0] if teacher else None
-    if job.recipe.requires == "clip":
-        from condense.teachers.clip import clip_critic
-
-        critic = clip_critic(images, device)
-    names = {"arch": job.arch, "options": job.options, "ipc": job.ipc, "seed": job.seed}
-    return Matching(job.recipe, images, classes, **names, device=device, critic=critic, checkpoint=checkpoint).run()
-
-
-def run_facts_path(out: Path) -> Path:
-    """Where the cost of making `out` is written."""
-    return out.with_name(f"{out.stem}.run.json")
-
-
-def _write_shard(out: Path, job: ShardJob, images: Any, classes: tuple[int, ...], outcome: Any) -> None:
-    def pixels(values: Any) -> np.ndarray:
-        return images.denormalise(values).flatten(0, 1).float().cpu().numpy()
-
-    labels = np.repeat(np.asarray(classes, dtype=np.int64), job.ipc)
-    tensors = {"images": pixels(outcome.images), "labels": labels}
-    header = {
-        "kind": "shard",
-        "dataset": images.dataset,
-        "method": job.recipe.name,
-        "ipc": job.ipc,
-        "arch": job.arch,
-        "options": job.options,
-        "seed": job.seed,
-        "key": job.key,
-        "classes": list(classes),
-        "class_names": list(images.class_names),
-        "mean": list(images.mean),
-        "std": list(images.std),
-        "decode": None,
-        "recipe": asdict(job.recipe),
-        "data_sha256": images.data_sha256,
-        "steps": job.recipe.steps if job.recipe.engine == "matching" else 0,
-        "history": outcome.history,
-    }
-    if outcome.snapshots:
-        header["snapshot_steps"] = sorted(outcome.snapshots)
-        tensors["snapshots"] = np.stack([pixels(outcome.snapshots[step]) for step in header["snapshot_steps"]])
-    write_tensors(out, tensors, header)
 
 
 def gather(out: Path, shards: list[Path], data: Path) -> None:

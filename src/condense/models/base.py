@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
+from condense import kernels
 from condense.config import UserError
 
 Norm = Literal["instance", "batch", "group", "none"]
@@ -70,8 +72,16 @@ class Network(nn.Module):
         return self._embed(self.enlarge(x))
 
     def head(self, embedding: Tensor) -> Tensor:
-        """Logits of features: (n, d) -> (n, classes)."""
+        """Logits of features: (n, d) -> (n, classes), in the precision of the classifier also where the features were computed in less."""
+        if torch.is_autocast_enabled(embedding.device.type):
+            with torch.autocast(embedding.device.type, enabled=False):
+                return self.classifier(embedding.to(self.classifier.weight.dtype))
         return self.classifier(embedding)
+
+    @property
+    def fused(self) -> bool:
+        """Whether all of its blocks can be computed by a kernel; see `Stage`."""
+        return False
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits: images (n, c, h, w) -> (n, classes)."""
@@ -86,15 +96,30 @@ class Network(nn.Module):
 
 
 class Stage(nn.Module):
-    """Layers at one resolution, and the pooling that ends it (identity where there is none)."""
+    """Layers at one resolution, and the pooling that ends it (identity where there is none).
+
+    A convolution with instance norm, ReLU and at most average pooling by 2 ends in one fused operation on CPUs (`kernels`).
+    """
 
     def __init__(self, body: Iterable[nn.Module], pool: nn.Module | None = None) -> None:
         super().__init__()
         self.body = nn.Sequential(*body)
         self.pool = nn.Identity() if pool is None else pool
+        self.fused = self._is_fused()
+
+    def _is_fused(self) -> bool:
+        if [type(layer) for layer in self.body] != [nn.Conv2d, nn.GroupNorm, nn.ReLU]:
+            return False
+        norm, pooling = self.body[1], self.pool
+        averages = type(pooling) is nn.AvgPool2d and (pooling.kernel_size, pooling.stride, pooling.padding) == (2, 2, 0)
+        return norm.num_groups == norm.num_channels and (averages or type(pooling) is nn.Identity)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pool(self.body(x))
+        if not (self.fused and kernels.available(x)):
+            return self.pool(self.body(x))
+        convolution, norm, _ = self.body
+        maps = convolution(x.contiguous(memory_format=torch.channels_last))
+        return kernels.norm_relu_pool(maps, norm.weight, norm.bias, norm.eps, 2 if type(self.pool) is nn.AvgPool2d else 1)
 
 
 class StagedNetwork(Network):
@@ -105,6 +130,10 @@ class StagedNetwork(Network):
         self.stages = nn.ModuleList(stages)
         self.neck = neck
         self.classifier = classifier
+
+    @property
+    def fused(self) -> bool:
+        return all(stage.fused for stage in self.stages)
 
     def _embed(self, x: Tensor) -> Tensor:
         for stage in self.stages:

@@ -18,10 +18,12 @@ from condense.augment import siamese
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import Images
+from condense.precision import computed_in, reduced
 from condense.specs import Protocol
 from condense.training.optimizers import SGD
 
 Fetch = Callable[[Tensor], Tensor]
+_TEST_BATCH = {"cpu": 64, "cuda": 2048}  # images; on CPUs what lies between two layers then stays in the cache
 _log = logging.getLogger(__name__)
 
 
@@ -77,6 +79,11 @@ def _drops_after(protocol: Protocol, images: int) -> list[int]:
     return [max(round(part * epochs), 1) - 1 for part in protocol.schedule.at] if protocol.schedule.kind == "step" else []
 
 
+def layer_type(network: nn.Module, protocol: Protocol, device: torch.device) -> torch.dtype:
+    """The type in which the layers of `network` are computed under `protocol`; parameters, their steps and the logits are float32."""
+    return reduced(network, device) if protocol.precision == "mixed" else torch.float32
+
+
 def train(
     network: nn.Module,
     images: TrainingSet,
@@ -97,6 +104,8 @@ def train(
     Raises UserError if the loss stops being a number.
     """
     optimizer = SGD([parameter for parameter in network.parameters() if parameter.requires_grad], protocol.optimizer)
+    device = images.labels.device
+    dtype = layer_type(network, protocol, device)
     first = _resumed(network, optimizer, watch, checkpoint)
     drops, epochs = _drops_after(protocol, len(images)), number_of_epochs(protocol, len(images))
     strategy = strategy if protocol.augment == "dataset" else "none"
@@ -110,8 +119,9 @@ def train(
         for indices in order.split(protocol.batch):
             batch = images.fetch(indices)
             drawn = siamese.draw_each(strategy, images.size, len(indices), augment)
-            logits = network(siamese.apply(batch, drawn))
-            loss = F.cross_entropy(logits, images.labels[indices.to(images.labels.device)])
+            with computed_in(dtype, device):
+                logits = network(siamese.apply(batch, drawn))
+            loss = F.cross_entropy(logits, images.labels[indices.to(device)])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -155,10 +165,12 @@ def _resumed(network: nn.Module, optimizer: SGD, watch: Watch | None, checkpoint
 
 
 @torch.inference_mode()
-def accuracy(network: nn.Module, images: TrainingSet, batch: int = 512) -> float:
-    """Percentage of `images` that `network` classifies rightly, in eval mode."""
+def accuracy(network: nn.Module, images: TrainingSet, dtype: torch.dtype = torch.float32, batch: int | None = None) -> float:
+    """Percentage of `images` that `network` classifies rightly, in eval mode, its layers computed in `dtype`."""
     network.eval()
-    right = torch.zeros((), dtype=torch.int64, device=images.labels.device)
-    for indices in torch.arange(len(images)).split(batch):
-        right += (network(images.fetch(indices)).argmax(1) == images.labels[indices.to(images.labels.device)]).sum()
+    device = images.labels.device
+    right = torch.zeros((), dtype=torch.int64, device=device)
+    with computed_in(dtype, device):
+        for indices in torch.arange(len(images)).split(batch or _TEST_BATCH[device.type]):
+            right += (network(images.fetch(indices)).argmax(1) == images.labels[indices.to(device)]).sum()
     return 100.0 * right.item() / len(images)

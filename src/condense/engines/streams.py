@@ -1,0 +1,84 @@
+"""The real side of matching: networks, batches and augmentation, drawn by the seed, the class and the step alone.
+
+Methods and ipc do not enter, so sets whose recipes ask for the same stream are matched to the same real side, computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from condense import models, seeds
+from condense.augment import siamese
+from condense.data.dataset import Images
+from condense.engines.views import RealSide
+from condense.precision import reduced
+from condense.specs import Recipe
+
+
+class RealBatches:
+    """The real batches of every step: the first `size` of a fresh permutation of each class."""
+
+    def __init__(self, data: Images, classes: tuple[int, ...], size: int, seed: int, device: torch.device):
+        self.classes, self.seed, self.device = classes, seed, device
+        self.pixels = [data.images[data.class_slice(label)].to(device) for label in classes]
+        self.sizes = [min(size, len(pixels)) for pixels in self.pixels]
+        self.mask = None
+        if min(self.sizes) < max(self.sizes):
+            self.mask = torch.tensor([[place < held for place in range(max(self.sizes))] for held in self.sizes], device=device)
+
+    def at(self, step: int) -> Tensor:
+        """uint8 (C, B, ...); a class with fewer images than B is padded with its first, which the mask leaves out."""
+        chosen = []
+        for label, pixels, held in zip(self.classes, self.pixels, self.sizes, strict=True):
+            order = torch.randperm(len(pixels), generator=seeds.generator(self.seed, "real-batch", label, step))[:held]
+            if held < max(self.sizes):
+                order = torch.cat([order, order[:1].expand(max(self.sizes) - held)])
+            chosen.append(pixels[order.to(self.device)])
+        return torch.stack(chosen)
+
+
+class RealStream:
+    """The real side of every step for some classes, as one recipe, or several that agree in `Recipe.stream`, asks for it."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Images,
+        classes: tuple[int, ...],
+        *,
+        arch: str,
+        options: Mapping[str, Any],
+        seed: int,
+        device: torch.device,
+    ):
+        self.settings = recipe.stream
+        self.data, self.classes, self.seed, self.device = data, classes, seed, device
+        with torch.random.fork_rng(devices=[]):  # what is drawn here is replaced at every step
+            self.network = models.build(arch, channels=data.channels, size=data.size, classes=len(data.counts), **options)
+        self.network.to(device).requires_grad_(False)
+        # Batch statistics belong to the whole batch, so it cannot go through the network in parts.
+        self.chunked = not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.network.modules())
+        half = reduced(self.network, device)
+        self.real_type = torch.float32 if recipe.precision == "fp32" else half
+        self.synthetic_type = half if recipe.precision == "bf16" else torch.float32
+        self.batches = RealBatches(data, classes, recipe.batch_real, seed, device)
+
+    @property
+    def precision(self) -> dict[str, str]:
+        """In which type embeddings are computed, as provenance."""
+        return {"real": str(self.real_type).removeprefix("torch."), "synthetic": str(self.synthetic_type).removeprefix("torch.")}
+
+    def serves(self, recipe: Recipe) -> bool:
+        """Whether a set with this recipe can be matched to this stream."""
+        return recipe.stream == self.settings
+
+    def at(self, step: int) -> RealSide:
+        """The real side of a step. It is to be used before the next is asked for, which draws the network anew."""
+        models.reinitialise(self.network, seeds.stream(self.seed, "network", step))
+        strategy, size = self.settings["augment"].siamese, self.data.size
+        draws = [siamese.draw(strategy, size, seeds.generator(self.seed, "augment", label, step)) for label in self.classes]
+        return RealSide(self.data, self.batches.at(step), self.batches.mask, draws, self.network, self.chunked, self.real_type)

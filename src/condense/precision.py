@@ -1,0 +1,41 @@
+"""In which type a network is computed, where a recipe or a protocol leaves it to the processor."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from condense import kernels
+
+_INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # on x86 and on Arm; elsewhere bfloat16 is emulated, and slower than float32
+
+
+@cache
+def processor_has_bfloat16() -> bool:
+    """Whether this machine's CPU computes in bfloat16."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    flags = [line.split(":", 1)[1].split() for line in lines if line.split(":")[0].strip() in ("flags", "Features")]
+    return bool(flags) and bool(_INSTRUCTIONS & set(flags[0]))
+
+
+def reduced(network: nn.Module, device: torch.device) -> torch.dtype:
+    """The type for what may be computed in less than float32: bfloat16 if that is faster for `network` on `device`, else float32.
+
+    On a CPU it is faster only with instructions for it, and with a kernel for the norms, which torch computes slowly in bfloat16.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    fast = processor_has_bfloat16() and kernels.state() == "compiled" and getattr(network, "fused", False)
+    return torch.bfloat16 if fast else torch.float32
+
+
+def computed_in(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[None]:
+    """Inside, layers are computed in `dtype`, bfloat16 or float32 (which changes nothing); parameters stay what they are."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)

@@ -1,0 +1,184 @@
+"""Measures the engine against the plain loop of the literature: whole iterations, alternating between two long-lived processes.
+
+    python tests/benchmarks/bench.py [--rows TEXT] [--rounds 7] [--data FOLDER] [--accuracy]
+
+Without prepared images (`--data results/data/cifar10`) the speed is measured on noise of their shape; accuracy needs real ones. What is
+printed is also written to results/benchmarks/engine.json, which the report shows. Quote the median of the ratios: absolute seconds move
+with whatever else runs on the machine.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import limits
+import torch
+
+from condense.artifacts import write_json
+from condense.kernels import state
+from condense.precision import processor_has_bfloat16
+from condense.runtime import code_version, cpu_name
+
+HERE = Path(__file__).parent
+OUT = Path("results/benchmarks/engine.json")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: what is compared, and the ratio that is asked for at least and aimed at."""
+
+    title: str
+    reference: tuple[str, dict]
+    ours: tuple[str, dict]
+    least: float
+    aim: float
+    gradient: dict = field(default_factory=dict)  # precision, ipc, batch: the error is shown beside the speed
+    split: str = "train"
+    steps: int = 1
+    against_ours: bool = False  # the reference is the project's own engine, with its kernels and allocator
+
+
+def dm(ipc, precision, least, aim, batch=256):
+    words = {"mixed": "real bf16, synthetic fp32", "bf16": "all bf16", "fp32": "fp32"}[precision]
+    words = words if processor_has_bfloat16() else "fp32: no bf16 here"
+    title = f"DM iteration, ipc {ipc}, {words}" + (f", {batch} real images" if batch != 256 else "")
+    gradient = {"ipc": ipc, "batch": batch, "precision": precision}
+    ours = {"sets": [["dm", ipc]], "batch": batch, "precision": precision}
+    return Row(title, ("ReferenceMatching", {"ipc": ipc}), ("OurMatching", ours), least, aim, gradient)
+
+
+def sharing(title, sets, least, aim):
+    settings = {"sets": sets}
+    return Row(f"one real forward for {title}", ("Separate", settings), ("OurMatching", settings), least, aim, against_ours=True)
+
+
+ROWS = [
+    dm(1, "mixed", 5, 8),
+    dm(10, "mixed", 5, 8),
+    dm(50, "mixed", 3.5, 5),
+    dm(10, "bf16", 6.5, 8.5),
+    dm(50, "bf16", 4.5, 6.5),
+    dm(10, "fp32", 3, 4),
+    dm(10, "mixed", 14, 20, batch=64),
+    sharing("ipc 1+10+50", [["dm", 1], ["dm", 10], ["dm", 50]], 2, 2.5),
+    sharing("dm+ed+cpdm at ipc 10", [["dm", 10], ["ed", 10], ["cpdm", 10]], 2, 2.5),
+    Row("training epoch, ipc 10", ("ReferenceEpoch", {"ipc": 10}), ("OurEpoch", {"ipc": 10}), 2.5, 3, steps=5),
+    Row("training epoch, ipc 50", ("ReferenceEpoch", {"ipc": 50}), ("OurEpoch", {"ipc": 50}), 4, 5),
+    Row("test pass, 10,000 images", ("ReferencePass", {}), ("OurPass", {}), 5, 6, split="test"),
+]
+
+
+class Worker:
+    """A process that measures. `settled` keeps freed memory, as the project's own command does; the reference's does not."""
+
+    def __init__(self, data, threads, settled, kernels):
+        environment = os.environ | {"BENCH_THREADS": str(threads), "BENCH_SETTLED": str(int(settled)), "OMP_NUM_THREADS": str(threads)}
+        environment |= {"CONDENSE_KERNELS": "on" if kernels else "off"} | ({"BENCH_DATA": str(data)} if data else {})
+        command = [sys.executable, str(HERE / "worker.py")]
+        self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, **request):
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the worker stopped with status {self.process.wait()} at {request}")
+        return json.loads(line)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def compared(row, workers, rounds):
+    """The row's numbers: `rounds` alternations after two iterations of warming up."""
+    workers = dict(workers)
+    separate = workers.pop("separate")
+    if row.against_ours:
+        workers |= {"reference": separate, "settled": separate}
+    for name, (task, settings) in {"reference": row.reference, "settled": row.reference, "ours": row.ours}.items():
+        workers[name].ask(task=task, settings=settings, split=row.split)
+        warm = workers[name].ask(steps=2)
+        if name == "ours":
+            memory = warm["peak_memory_bytes"]
+    times = {name: [] for name in workers}
+    for _ in range(rounds):
+        for name, worker in workers.items():
+            answer = worker.ask(steps=row.steps)
+            times[name].append(answer["seconds"])
+    ratios = [reference / ours for reference, ours in zip(times["reference"], times["ours"], strict=True)]
+    settled = [reference / ours for reference, ours in zip(times["settled"], times["ours"], strict=True)]
+    found = {
+        "row": row.title,
+        "reference_s": statistics.median(times["reference"]),
+        "settled_s": statistics.median(times["settled"]),
+        "ours_s": statistics.median(times["ours"]),
+        "ratio": statistics.median(ratios),
+        "ratio_range": [min(ratios), max(ratios)],
+        "ratio_settled": statistics.median(settled),
+        "least": row.least,
+        "aim": row.aim,
+        "peak_memory_bytes": answer["peak_memory_bytes"],
+        "memory_growth_bytes": answer["peak_memory_bytes"] - memory,
+        "switched": answer["switched"],
+    }
+    if row.gradient:
+        found["gradient"] = workers["ours"].ask(gradient=row.gradient)
+    return {name: round(value, 5) if isinstance(value, float) else value for name, value in found.items()}
+
+
+def line_of(found):
+    low, high = found["ratio_range"]
+    verdict = "aim" if found["ratio"] >= found["aim"] else "must" if found["ratio"] >= found["least"] else "BELOW"
+    error = found.get("gradient")
+    error = f"  gradient off by {100 * error['relative']:.2f} %, cosine {error['cosine']:.5f}" if error else ""
+    times = f"{1000 * found['reference_s']:7.0f} ms {1000 * found['ours_s']:6.0f} ms"
+    ratios = f"{found['ratio']:5.2f}x ({low:.2f}-{high:.2f}), {found['ratio_settled']:.2f}x settled"
+    grown = f"  memory +{found['memory_growth_bytes'] / 2**20:.0f} of {found['peak_memory_bytes'] / 2**20:.0f} MB"
+    return f"{found['row']:52} {times}  {ratios}  [{found['least']:g} / {found['aim']:g}: {verdict}]{error}{grown}"
+
+
+def main():
+    """Parses, measures, prints, writes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", default="", help="only rows whose title contains this")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--data", type=Path, help="folder of prepared images, as results/data/cifar10")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--accuracy", action="store_true", help="also the accuracies after equal time: half an hour more")
+    parser.add_argument("--out", type=Path, default=OUT)
+    args = parser.parse_args()
+    data = args.data.resolve() if args.data else None
+    torch.set_num_threads(args.threads)
+    facts = {"device": cpu_name(), "threads": args.threads, "date": datetime.now(UTC).date().isoformat(), "code_version": code_version()}
+    facts |= {"torch": str(torch.__version__), "kernels": state(), "images": str(args.data or "noise"), "load": os.getloadavg()[0]}
+    facts["limits"] = limits.measured()
+    print(json.dumps(facts, indent=1))
+    settings = {"reference": (False, False), "settled": (True, False), "ours": (True, True), "separate": (True, True)}
+    workers = {name: Worker(data, args.threads, *how) for name, how in settings.items()}
+    rows = []
+    try:
+        for row in ROWS:
+            if args.rows in row.title:
+                rows.append(compared(row, workers, args.rounds))
+                print(line_of(rows[-1]), flush=True)
+    finally:
+        for worker in workers.values():
+            worker.close()
+    found = {"schema": 1, "kind": "benchmark", **facts, "rows": rows}
+    if args.accuracy:
+        from equal_time import compared_accuracies
+
+        found["accuracy"] = compared_accuracies(data, args.threads)
+    write_json(args.out, found)
+    print(f"written to {args.out}")
+
+
+if __name__ == "__main__":
+    main()

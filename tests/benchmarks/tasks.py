@@ -1,0 +1,190 @@
+"""What a worker process of the benchmark does: one iteration at a time, by the reference loop or by the project's engine."""
+
+from dataclasses import asdict
+
+import numpy as np
+import reference
+import torch
+
+from condense import models, recipes, seeds
+from condense.augment import siamese
+from condense.checkpoints import Checkpoint
+from condense.config import merged, read
+from condense.data.dataset import Images, load
+from condense.engines.matching import Matching, initial_images
+from condense.engines.streams import RealStream
+from condense.specs import Optimizer, Protocol, Recipe
+from condense.training.loop import accuracy, layer_type, pixel_set, tensor_set, train
+from condense.training.optimizers import SGD
+
+ARCH = {"arch": "convnet", "options": {}}
+SEED = 0
+
+
+def images_of(path: str | None, split: str) -> Images:
+    """A prepared split, or noise in the shape of CIFAR-10, which takes as long."""
+    if path:
+        return load(f"{path}/{split}.safetensors", verify=False)
+    count, rng = (5000 if split == "train" else 1000), torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (10 * count, 3, 32, 32), dtype=torch.uint8, generator=rng)
+    return Images(
+        dataset="noise",
+        split=split,
+        images=pixels,
+        labels=torch.arange(10).repeat_interleave(count),
+        classes=tuple(range(10)),
+        class_names=tuple(map(str, range(10))),
+        counts=(count,) * 10,
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+        channels=3,
+        size=32,
+        data_sha256="",
+    )
+
+
+def recipe_for(name, **changes) -> Recipe:
+    changes = {"steps": 10**6, "optimizer": {"lr": 1.0}} | changes
+    return recipes.resolve(recipes.recipe(name), "cifar10", reference.STRATEGY, 10, [("benchmark", changes)])
+
+
+def new_network(data: Images):
+    return models.build("convnet", channels=3, size=32, classes=len(data.counts))
+
+
+class ReferenceMatching:
+    """Distribution matching, class by class."""
+
+    def __init__(self, data, ipc=10, batch=256):
+        self.images = data.normalise(data.images)
+        self.indices = [np.arange(data.class_slice(label).start, data.class_slice(label).stop) for label in data.classes]
+        self.synthetic = initial_images(data, data.classes, ipc, "real", SEED).requires_grad_(True)
+        self.optimizer = torch.optim.SGD([self.synthetic], lr=1.0, momentum=0.5)
+        self.data, self.batch, self.rng, self.done = data, batch, np.random.default_rng(0), 0
+
+    def step(self):
+        network = new_network(self.data).requires_grad_(False)
+        draws = [siamese.draw(reference.STRATEGY, 32, seeds.generator(SEED, "augment", label, self.done)) for label in self.data.classes]
+        arguments = (network, self.images, self.indices, self.synthetic, self.optimizer, draws, self.batch, self.rng)
+        reference.matching_step(*arguments)
+        self.done += 1
+
+    def result(self):
+        return self.synthetic.detach()
+
+
+class OurMatching:
+    """Sets (method, ipc) in one pass over a shared real side, as a job of the workflow does it."""
+
+    def __init__(self, data, sets=(("dm", 10),), batch=256, precision="mixed"):
+        made = [(recipe_for(name, batch_real=batch, precision=precision), ipc) for name, ipc in sets]
+        self.stream = RealStream(made[0][0], data, data.classes, **ARCH, seed=SEED, device=torch.device("cpu"))
+        critic = new_network(data).requires_grad_(False).eval()
+        self.sets = [Matching(recipe, self.stream, ipc=ipc, critic=critic, checkpoint=Checkpoint(None, "")) for recipe, ipc in made]
+        self.done = 0
+
+    def step(self):
+        side = self.stream.at(self.done)
+        for one in self.sets:
+            one.advance(side)
+        self.done += 1
+
+    def result(self):
+        return self.sets[0].images.detach()
+
+
+class Separate:
+    """The same sets, each in a pass of its own."""
+
+    def __init__(self, data, sets, **settings):
+        self.runs = [OurMatching(data, (one,), **settings) for one in sets]
+
+    def step(self):
+        for run in self.runs:
+            run.step()
+
+
+def protocol_of(**changes) -> Protocol:
+    return read(Protocol, merged(asdict(recipes.protocol("dc")), changes), "benchmark")
+
+
+def labels_for(ipc):
+    return torch.arange(10).repeat_interleave(ipc)
+
+
+class ReferenceEpoch:
+    def __init__(self, data, ipc=10):
+        self.images = initial_images(data, data.classes, ipc, "real", SEED).flatten(0, 1)
+        self.network, self.labels = new_network(data), labels_for(ipc)
+        self.optimizer = torch.optim.SGD(self.network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+        self.generator = torch.Generator().manual_seed(0)
+
+    def step(self):
+        reference.training_epoch(self.network, self.optimizer, self.images, self.labels, 256, self.generator)
+
+
+class OurEpoch:
+    def __init__(self, data, ipc=10, precision="mixed"):
+        self.images = tensor_set(initial_images(data, data.classes, ipc, "real", SEED).flatten(0, 1), labels_for(ipc))
+        self.protocol = protocol_of(epochs=1, schedule={"kind": "constant"}, precision=precision)
+        self.network, self.done = new_network(data), 0
+
+    def step(self):
+        settings = {"strategy": reference.STRATEGY, "seed": self.done, "name": ("benchmark",)}
+        train(self.network, self.images, self.protocol, **settings, checkpoint=Checkpoint(None, ""))
+        self.done += 1
+
+
+class ReferencePass:
+    def __init__(self, data):
+        self.images, self.labels, self.network = data.normalise(data.images), data.labels, new_network(data)
+
+    def step(self):
+        reference.test_pass(self.network, self.images, self.labels)
+
+
+class OurPass:
+    def __init__(self, data, precision="mixed"):
+        self.images, self.network = pixel_set(data, torch.device("cpu")), new_network(data)
+        self.dtype = layer_type(self.network, protocol_of(precision=precision), torch.device("cpu"))
+
+    def step(self):
+        accuracy(self.network, self.images, self.dtype)
+
+
+TASKS = {task.__name__: task for task in (ReferenceMatching, OurMatching, Separate, ReferenceEpoch, OurEpoch, ReferencePass, OurPass)}
+
+
+def gradient_error(data, ipc, batch, precision):
+    """Relative L2 error and cosine of one DM gradient against the reference's, for the same network, batches and augmentation."""
+    recipe = recipe_for("dm", batch_real=batch, precision=precision)
+    stream = RealStream(recipe, data, data.classes, **ARCH, seed=SEED, device=torch.device("cpu"))
+    ours = Matching(recipe, stream, ipc=ipc, critic=None, checkpoint=Checkpoint(None, ""))
+    plain = ours.images.detach().clone().requires_grad_(True)
+    side = stream.at(0)
+    ours.optimizer = SGD([ours.images], Optimizer(lr=1e-30, momentum=0.0))  # the gradient is wanted, not the step
+    ours.advance(side)
+    from condense.kernels import plain as plainly
+
+    with plainly():
+        total = 0.0
+        for place, drawn in enumerate(side.draws):
+            real = side.network.embed(siamese.apply(data.normalise(side.pixels[place]), drawn)).detach()
+            total = total + (real.mean(0) - side.network.embed(siamese.apply(plain[place], drawn)).mean(0)).square().sum()
+        total.backward()
+    wanted, found = plain.grad.double().flatten(), ours.images.grad.double().flatten()
+    return {
+        "relative": ((found - wanted).norm() / wanted.norm()).item(),
+        "cosine": (torch.dot(found, wanted) / found.norm() / wanted.norm()).item(),
+    }
+
+
+def augmentation_error():
+    """Greatest difference between the augmentation of a batch and that of its images one by one with their parameters repeated."""
+    images = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    worst = 0.0
+    for place in range(60):
+        drawn = siamese.draw(reference.STRATEGY, 32, seeds.generator(place, "check"))
+        each = siamese.Draw(drawn.operation, {name: value.expand(8) for name, value in drawn.parameters.items()})
+        worst = max(worst, (siamese.apply(images, drawn) - siamese.apply(images, each)).abs().max().item())
+    return worst
