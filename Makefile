@@ -6,7 +6,7 @@ SCALE ?= quick
 BIN := .venv/bin
 
 
-.PHONY: env tables test test-quick test-slurm ui pull keep lock lint clean
+.PHONY: env tables test test-quick test-slurm bench ui pull keep lock lint clean
 
 tables: env
 	$(BIN)/snakemake --cores all --config scale=$(SCALE)
@@ -21,6 +21,10 @@ test-quick: env
 # The whole quick scale through a SLURM of one node on this machine (packages slurm-wlm and munge), in a folder of its own.
 test-slurm: env
 	PATH=$(CURDIR)/$(BIN):$$PATH tests/workflow/slurm/quick
+
+# The engine against the plain loop of the literature, on this machine; the report shows it. BENCH="--data FOLDER --accuracy" for more.
+bench: env
+	$(BIN)/python tests/benchmarks/bench.py $(BENCH)
 
 env: .venv/.ready
 

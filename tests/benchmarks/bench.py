@@ -19,6 +19,7 @@ from pathlib import Path
 
 import limits
 import torch
+from equal_time import compared_accuracies
 
 from condense.artifacts import write_json
 from condense.kernels import state
@@ -155,6 +156,8 @@ def main():
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     data = args.data.resolve() if args.data else None
+    if args.accuracy and not data:
+        parser.error("--accuracy needs real images: --data results/data/cifar10/KEY")
     torch.set_num_threads(args.threads)
     facts = {"device": cpu_name(), "threads": args.threads, "date": datetime.now(UTC).date().isoformat(), "code_version": code_version()}
     facts |= {"torch": str(torch.__version__), "kernels": state(), "images": str(args.data or "noise"), "load": os.getloadavg()[0]}
@@ -168,14 +171,12 @@ def main():
             if args.rows in row.title:
                 rows.append(compared(row, workers, args.rounds))
                 print(line_of(rows[-1]), flush=True)
+        found = {"schema": 1, "kind": "benchmark", **facts, "rows": rows}
+        if args.accuracy:
+            found["accuracy"] = compared_accuracies(workers)
     finally:
         for worker in workers.values():
             worker.close()
-    found = {"schema": 1, "kind": "benchmark", **facts, "rows": rows}
-    if args.accuracy:
-        from equal_time import compared_accuracies
-
-        found["accuracy"] = compared_accuracies(data, args.threads)
     write_json(args.out, found)
     print(f"written to {args.out}")
 

@@ -13,6 +13,7 @@ from condense.config import merged, read
 from condense.data.dataset import Images, load
 from condense.engines.matching import Matching, initial_images
 from condense.engines.streams import RealStream
+from condense.evaluate.protocols import evaluate
 from condense.specs import Optimizer, Protocol, Recipe
 from condense.training.loop import accuracy, layer_type, pixel_set, tensor_set, train
 from condense.training.optimizers import SGD
@@ -188,3 +189,11 @@ def augmentation_error():
         each = siamese.Draw(drawn.operation, {name: value.expand(8) for name, value in drawn.parameters.items()})
         worst = max(worst, (siamese.apply(images, drawn) - siamese.apply(images, each)).abs().max().item())
     return worst
+
+
+def judge(images, test, networks, epochs):
+    """Accuracies of networks trained on normalised images (C, ipc, ...), all alike whoever made them."""
+    labels = torch.arange(len(images)).repeat_interleave(images.shape[1])
+    settings = {"arch": "convnet", "options": {}, "strategy": reference.STRATEGY, "seed": SEED, "checkpoint": Checkpoint(None, "")}
+    made = tensor_set(images.flatten(0, 1), labels)
+    return evaluate(made, test, protocol_of(epochs=epochs), **settings, networks=range(networks), device=torch.device("cpu"))

@@ -7,6 +7,7 @@ import sys
 import time
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from condense.runtime import keep_freed_memory, set_threads
 
@@ -14,11 +15,15 @@ answers, sys.stdout = sys.stdout, sys.stderr
 
 
 def main() -> None:
-    """Requests: {"task": NAME, "settings": {}} prepares, {"steps": N} gives the seconds of N iterations."""
+    """Requests, each an object with one of these keys and its settings.
+
+    `task` prepares; `steps` gives the seconds of so many iterations, `seconds` the iterations in that time; `gradient` compares a
+    gradient; `save` writes the images that were made, `judge` trains networks on such images and tests them.
+    """
     if os.environ.get("BENCH_SETTLED") == "1":
         keep_freed_memory()
     set_threads(int(os.environ["BENCH_THREADS"]))
-    from tasks import TASKS, augmentation_error, gradient_error, images_of
+    from tasks import TASKS, augmentation_error, gradient_error, images_of, judge
 
     data, task = {}, None
     for line in sys.stdin:
@@ -33,6 +38,18 @@ def main() -> None:
             answer = {}
         elif "gradient" in request:
             answer = gradient_error(data[split], **request["gradient"]) | {"augmentation": augmentation_error()}
+        elif "seconds" in request:
+            began, steps = time.perf_counter(), 0
+            while time.perf_counter() - began < request["seconds"]:
+                task.step()
+                steps += 1
+            answer = {"steps": steps}
+        elif "save" in request:
+            save_file({"images": task.result().contiguous()}, request["save"])
+            answer = {}
+        elif "judge" in request:
+            images = load_file(request["judge"])["images"]
+            answer = {"accuracies": judge(images, images_of(os.environ["BENCH_DATA"], "test"), request["networks"], request["epochs"])}
         else:
             before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
             for _ in range(request["steps"]):

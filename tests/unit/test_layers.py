@@ -21,6 +21,8 @@ GROUND = (
 # Lower number = lower floor; the longest prefix of a module's name decides. A room may import from itself.
 FLOORS = {
     **dict.fromkeys(GROUND, 0.0),
+    "kernels": 0.4,
+    "precision": 0.6,
     **dict.fromkeys(["data", "models", "augment"], 1.0),
     **dict.fromkeys(["discrepancy", "regularizers", "training"], 2.0),
     **dict.fromkeys(["networks", "select", "teachers"], 2.5),

@@ -12,6 +12,7 @@ from condense.config import UserError
 from condense.report import curves, figures, names, provenance
 from condense.report.layout import Block, blocks
 from condense.report.records import records
+from condense.report.speed import speeds
 from condense.tableplan import Plan
 
 GRID_BUDGET = 3 << 20  # bytes of grids shown; the others are named only
@@ -67,6 +68,7 @@ def make_report(scale: Plan, out: Path) -> None:
         hidden_grids=hidden,
         origin=provenance.origin(scale),
         stages=provenance.stages(Path(plan.RESULTS) / "benchmarks"),
+        speeds=speeds(Path(plan.RESULTS) / "benchmarks"),
         sets=provenance.sets(scale),
         not_run=provenance.not_run(scale),
     )

@@ -1,0 +1,39 @@
+"""Accuracy after equal wall time, at ipc 10: the plain loop against the engine, judged alike; and the time to a given accuracy."""
+
+import tempfile
+from pathlib import Path
+
+SECONDS = 90
+GOAL = 47.5  # percent
+LATER = (150, 300)  # seconds
+JUDGED = {"networks": 3, "epochs": 300}
+RUNS = {
+    "plain loop": ("ReferenceMatching", {"ipc": 10}, "reference"),
+    "engine, 256 real images": ("OurMatching", {"sets": [["dm", 10]]}, "ours"),
+    "engine, 64 real images": ("OurMatching", {"sets": [["dm", 10]], "batch": 64}, "ours"),
+}
+
+
+def compared_accuracies(workers):
+    """Prints and returns the accuracies of sets made for `SECONDS`, one process at a time, and later of the fastest."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "images.safetensors"
+
+        def judged(name, worker, seconds, steps):
+            workers[worker].ask(save=str(made))
+            accuracies = workers["separate"].ask(judge=str(made), **JUDGED)["accuracies"]  # of all, by the same process
+            found.append({"run": name, "seconds": seconds, "steps": steps, "accuracies": accuracies})
+            mean = sum(accuracies) / len(accuracies)
+            print(f"{name:26} {seconds:4.0f} s {steps:6} steps  {mean:5.1f} %  {[round(value, 1) for value in accuracies]}", flush=True)
+
+        for name, (task, settings, worker) in RUNS.items():
+            workers[worker].ask(task=task, settings=settings)
+            total = workers[worker].ask(seconds=SECONDS)["steps"]
+            judged(name, worker, SECONDS, total)
+        before = SECONDS
+        for seconds in LATER:
+            total += workers[worker].ask(seconds=seconds - before)["steps"]
+            judged(name, worker, seconds, total)
+            before = seconds
+    return {"goal": GOAL, **JUDGED, "runs": found}
