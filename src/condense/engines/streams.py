@@ -37,7 +37,8 @@ class RealBatches:
             order = torch.randperm(len(pixels), generator=seeds.generator(self.seed, "real-batch", label, step))[:held]
             if held < max(self.sizes):
                 order = torch.cat([order, order[:1].expand(max(self.sizes) - held)])
-            chosen.append(pixels[order.to(self.device)])
+            order = order.pin_memory() if pixels.is_cuda else order  # so that the copy does not wait for the GPU
+            chosen.append(pixels[order.to(self.device, non_blocking=True)])
         return torch.stack(chosen)
 
 

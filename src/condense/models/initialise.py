@@ -23,7 +23,8 @@ def reinitialise(model: nn.Module, seed: int) -> None:
             _reset(twin)
         drawn = chain(twin.parameters(), twin.buffers())
         for own, new in zip(chain(model.parameters(), model.buffers()), drawn, strict=True):
-            own.copy_(new)
+            # To a GPU from pinned memory: the copy then waits in its queue, and this process goes on.
+            own.copy_(new.pin_memory() if own.is_cuda else new, non_blocking=True)
 
 
 def _twin(model: nn.Module) -> nn.Module:
