@@ -155,7 +155,7 @@ def test_a_small_set_is_trained_for_the_least_number_of_updates():
     rules = protocol("critic", epochs=4, batch=16, least_updates=25)
     assert [number_of_epochs(rules, images) for images in (16, 40, 400)] == [25, 9, 4]
     assert number_of_epochs(protocol(batch=16, least_updates=25), 40) == 10
-    assert loop._drops_after(rules, 16) == [11] and loop._drops_after(rules, 400) == [1]
+    assert loop.drops_after(rules, 16) == [11] and loop.drops_after(rules, 400) == [1]
 
 
 def test_a_step_schedule_over_one_epoch_keeps_the_full_rate(few):

@@ -142,7 +142,7 @@ def _erased(offset: Tensor, side: int, device: torch.device) -> Tensor:
     """Which of `side` pixels lie in the square: (k,) centres -> (k, side) boolean."""
     square = _rounded(side * CUTOUT)
     start = offset.view(-1, 1) - square // 2
-    pixel = torch.arange(side)
+    pixel = torch.arange(side, device=offset.device)
     return ((pixel >= start) & (pixel < start + square)).to(device, non_blocking=True)
 
 

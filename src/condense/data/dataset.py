@@ -29,7 +29,8 @@ def denormalise(values: Tensor, mean: Iterable[float], std: Iterable[float]) -> 
 
 
 def _per_channel(constants: Iterable[float], like: Tensor) -> Tensor:
-    return torch.tensor(tuple(constants), dtype=like.dtype, device=like.device)[:, None, None]
+    # Made here and sent, since a copy into a tensor made on a GPU would wait for all that the GPU still has to do.
+    return torch.tensor(tuple(constants), dtype=like.dtype).to(like.device, non_blocking=True)[:, None, None]
 
 
 @dataclass(frozen=True)

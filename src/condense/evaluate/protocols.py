@@ -5,12 +5,14 @@ Source: DC protocol (Zhao et al. 2021), as DM, DSA and DC-Bench use it.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from condense import models, seeds
 from condense.checkpoints import Checkpoint
@@ -18,6 +20,8 @@ from condense.data.dataset import Images
 from condense.progress import Progress
 from condense.specs import Protocol
 from condense.training.loop import TrainingSet, accuracy, layer_type, number_of_epochs, pixel_set, train
+from condense.training.stacked import Stacked, accuracies_together, can_be_batched, fitting
+from condense.training.together import train_together
 
 _log = logging.getLogger(__name__)
 
@@ -34,25 +38,29 @@ def evaluate(
     seed: int,
     checkpoint: Checkpoint,
     device: torch.device,
+    at_once: int | None = None,
 ) -> list[float]:
     """Test accuracies in percent of the `networks`, by their numbers, trained on `train_on` by `protocol`.
 
-    Network k draws from its own streams, so its accuracy does not depend on which others are trained.
+    Network k draws from its own streams, so its accuracy does not depend on which others are trained, but for the order of sums and
+    for dropout masks where several are trained at once. How many are (`at_once`) the device decides if it is not given: one on CPUs,
+    as many as its memory takes on GPUs. Networks that cannot be batched are trained one after another whatever is given.
     """
     judged = pixel_set(test, device)
     network = models.build(arch, channels=test.channels, size=test.size, classes=len(test.counts), **options).to(device)
+    at_once = (at_once or _at_once(network, train_on, protocol, device)) if can_be_batched(network) else 1
     found = checkpoint.load()
     done: list[float] = found[1]["accuracies"] if found else []
     if found:
         _log.info("resumed from %d of %d networks", len(done), len(networks))
     epochs = number_of_epochs(protocol, len(train_on))
     bar = Progress(f"{arch} tested on {test.dataset}", len(networks) * epochs, "epoch", start=len(done) * epochs)
-    for number in networks[len(done) :]:
-        models.reinitialise(network, seeds.stream(seed, "evaluation", number))
-        inner = checkpoint.part(f"network{number}")
-        streams = {"strategy": strategy, "seed": seed, "name": ("evaluation", number)}
-        train(network, train_on, protocol, **streams, checkpoint=inner, progress=partial(_advance, bar, len(done) * epochs))
-        done.append(accuracy(network, judged, layer_type(network, protocol, device)))
+    while len(done) < len(networks):
+        group = networks[len(done) : len(done) + at_once]
+        inner = checkpoint.part("network" + "-".join(map(str, sorted({group[0], group[-1]}))))
+        advance = partial(_advance, bar, len(done) * epochs, len(group))
+        settings = {"strategy": strategy, "checkpoint": inner, "progress": advance}
+        done += _train_and_test(network, train_on, judged, protocol, group, seed, **settings)
         inner.remove()
         bar.update(len(done) * epochs, {"accuracy": done[-1]})
         if checkpoint.due() and len(done) < len(networks):
@@ -61,5 +69,39 @@ def evaluate(
     return done
 
 
-def _advance(bar: Progress, before: int, epochs: int) -> None:
-    bar.update(before + epochs)
+def _at_once(network: nn.Module, train_on: TrainingSet, protocol: Protocol, device: torch.device) -> int:
+    """How many networks the device trains at once: one on a CPU, what its memory takes on a GPU.
+
+    All of the memory counts, not what happens to be free: the same GPU makes the same groups, and with them the same sums.
+    """
+    if device.type != "cuda":
+        return 1
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return fitting(network, train_on.fetch(torch.tensor([0]))[0], min(protocol.batch, len(train_on)), memory)
+
+
+def _train_and_test(
+    network: nn.Module,
+    train_on: TrainingSet,
+    judged: TrainingSet,
+    protocol: Protocol,
+    group: Sequence[int],
+    seed: int,
+    **settings: Any,
+) -> list[float]:
+    """Accuracies of the networks of `group`: drawn anew, trained on `train_on`, at once where there are several, tested on `judged`."""
+    names = [("evaluation", number) for number in group]
+    drawn = []
+    for name in names:
+        models.reinitialise(network, seeds.stream(seed, *name))
+        drawn.append(network if len(group) == 1 else copy.deepcopy(network))
+    if len(group) == 1:
+        train(network, train_on, protocol, seed=seed, name=names[0], **settings)
+        return [accuracy(network, judged, layer_type(network, protocol, judged.labels.device))]
+    stacked = Stacked(drawn)
+    train_together(stacked, train_on, protocol, seed=seed, names=names, **settings)
+    return accuracies_together(stacked, judged, layer_type(stacked, protocol, judged.labels.device))
+
+
+def _advance(bar: Progress, before: int, networks: int, epochs: int) -> None:
+    bar.update(before + networks * epochs)

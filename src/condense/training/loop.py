@@ -23,7 +23,7 @@ from condense.specs import Protocol
 from condense.training.optimizers import SGD
 
 Fetch = Callable[[Tensor], Tensor]
-_TEST_BATCH = {"cpu": 64, "cuda": 2048}  # images; on CPUs what lies between two layers then stays in the cache
+TEST_BATCH = {"cpu": 64, "cuda": 2048}  # images; on CPUs what lies between two layers then stays in the cache
 _log = logging.getLogger(__name__)
 
 
@@ -70,13 +70,18 @@ def _epochs(protocol: Protocol, images: int) -> int:
     return max(protocol.epochs, math.ceil(protocol.least_updates / math.ceil(images / protocol.batch)))
 
 
-def _drops_after(protocol: Protocol, images: int) -> list[int]:
+def drops_after(protocol: Protocol, images: int) -> list[int]:
     """Epochs (from 0) after which the learning rate drops."""
     epochs = _epochs(protocol, images)
     if protocol.schedule.kind == "dc":
         return [epochs // 2 + 1]
     # At least one epoch is run at the full rate.
     return [max(round(part * epochs), 1) - 1 for part in protocol.schedule.at] if protocol.schedule.kind == "step" else []
+
+
+def learning_rate(protocol: Protocol, drops: list[int], epoch: int) -> float:
+    """The rate in `epoch` (from 0) where it falls after the epochs `drops`."""
+    return protocol.optimizer.lr * protocol.schedule.factor ** sum(drop < epoch for drop in drops)
 
 
 def layer_type(network: nn.Module, protocol: Protocol, device: torch.device) -> torch.dtype:
@@ -106,12 +111,12 @@ def train(
     optimizer = SGD([parameter for parameter in network.parameters() if parameter.requires_grad], protocol.optimizer)
     device = images.labels.device
     dtype = layer_type(network, protocol, device)
-    first = _resumed(network, optimizer, watch, checkpoint)
-    drops, epochs = _drops_after(protocol, len(images)), number_of_epochs(protocol, len(images))
+    first = resumed(network, optimizer, watch, checkpoint)
+    drops, epochs = drops_after(protocol, len(images)), number_of_epochs(protocol, len(images))
     strategy = strategy if protocol.augment == "dataset" else "none"
     network.train()
     for epoch in range(first, epochs):
-        optimizer.lr = protocol.optimizer.lr * protocol.schedule.factor ** sum(drop < epoch for drop in drops)
+        optimizer.lr = learning_rate(protocol, drops, epoch)
         order = torch.randperm(len(images), generator=seeds.generator(seed, *name, "order", epoch))
         augment = seeds.generator(seed, *name, "augment", epoch)
         torch.manual_seed(seeds.stream(seed, *name, "dropout", epoch))  # layers that draw take no generator of their own
@@ -129,27 +134,28 @@ def train(
                 watch.see(indices, logits.detach())
         if epoch in drops and protocol.schedule.kind == "dc":
             optimizer.forget()
-        _check(loss, epoch)
+        check(loss, epoch)
         if checkpoint.due() and epoch + 1 < epochs:
-            checkpoint.save(*_state(network, optimizer, watch, epoch))
+            checkpoint.save(*saved_state(network, optimizer, watch, epoch))
         if progress is not None:
             progress(epoch + 1)
 
 
-def _check(loss: Tensor, epoch: int) -> None:
-    # Once an epoch: asking a GPU for the value waits for it.
+def check(loss: Tensor, epoch: int) -> None:
+    """Raises UserError if the loss is no number. Once an epoch at most: asking a GPU for the value waits for it."""
     if not torch.isfinite(loss):
         raise UserError(f"training: the loss is {loss.item()} after epoch {epoch}; a lower learning rate in the protocol may help")
 
 
-def _state(network: nn.Module, optimizer: SGD, watch: Watch | None, epoch: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def saved_state(network: nn.Module, optimizer: SGD, watch: Watch | None, epoch: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tensors and state of a checkpoint after `epoch`; `resumed` takes them up."""
     tensors = {f"network.{name}": value.detach().cpu().numpy() for name, value in network.state_dict().items()}
     tensors |= {f"velocity.{place}": value.cpu().numpy() for place, value in enumerate(optimizer.velocity)}
     tensors |= {f"watch.{name}": value.cpu().numpy() for name, value in (watch.state if watch else {}).items()}
     return tensors, {"epoch": epoch}
 
 
-def _resumed(network: nn.Module, optimizer: SGD, watch: Watch | None, checkpoint: Checkpoint) -> int:
+def resumed(network: nn.Module, optimizer: SGD, watch: Watch | None, checkpoint: Checkpoint) -> int:
     """Takes up the checkpoint, if there is one; returns the epoch to go on with."""
     found = checkpoint.load()
     if found is None:
@@ -171,6 +177,6 @@ def accuracy(network: nn.Module, images: TrainingSet, dtype: torch.dtype = torch
     device = images.labels.device
     right = torch.zeros((), dtype=torch.int64, device=device)
     with computed_in(dtype, device):
-        for indices in torch.arange(len(images)).split(batch or _TEST_BATCH[device.type]):
+        for indices in torch.arange(len(images)).split(batch or TEST_BATCH[device.type]):
             right += (network(images.fetch(indices)).argmax(1) == images.labels[indices.to(device)]).sum()
     return 100.0 * right.item() / len(images)

@@ -1,0 +1,189 @@
+"""Training several networks of one architecture at once: each as `loop.train` would, one operation for all of them.
+
+This pays on GPUs, which one small network leaves idle. On CPUs it loses, and is there for tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from condense import seeds
+from condense.augment import siamese
+from condense.checkpoints import Checkpoint
+from condense.precision import computed_in
+from condense.specs import Protocol
+from condense.training.loop import TrainingSet, check, drops_after, layer_type, learning_rate, number_of_epochs, resumed, saved_state
+from condense.training.optimizers import SGD
+from condense.training.stacked import Stacked
+
+Step = Callable[[Tensor, Tensor], Tensor]
+_CHECKED = 16  # epochs from one look at the loss to the next, since a look waits for the GPU; a loss that is lost stays so
+
+
+def train_together(
+    networks: Stacked,
+    images: TrainingSet,
+    protocol: Protocol,
+    *,
+    strategy: str,
+    seed: int,
+    names: Sequence[tuple[str | int, ...]],
+    checkpoint: Checkpoint,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Trains K networks in place; the one at place k as `train` would under `names[k]`, but for the order of sums.
+
+    It sees the same batches under the same augmentation. Dropout masks are others: the stream of `names[0]` gives those of all.
+    Raises UserError if a loss stops being a number, seen some epochs later.
+    """
+    optimizer = SGD([parameter for parameter in networks.parameters() if parameter.requires_grad], protocol.optimizer)
+    device = images.labels.device
+    step = plain_step(networks, optimizer, layer_type(networks, protocol, device), device)
+    if device.type == "cuda":
+        step = CapturedStep(step, optimizer)
+    first = resumed(networks, optimizer, None, checkpoint)
+    drops, epochs = drops_after(protocol, len(images)), number_of_epochs(protocol, len(images))
+    networks.train()
+    for epoch in range(first, epochs):
+        optimizer.lr = learning_rate(protocol, drops, epoch)
+        torch.manual_seed(seeds.stream(seed, *names[0], "dropout", epoch))
+        for batch in _batches(images, protocol, strategy, seed, names, epoch):
+            losses = step(*batch.taken(images))
+        if epoch in drops and protocol.schedule.kind == "dc":
+            optimizer.forget()
+        last, due = epoch + 1 == epochs, checkpoint.due()
+        if last or due or epoch % _CHECKED == 0:
+            check(losses.sum(), epoch)
+        if due and not last:
+            checkpoint.save(*saved_state(networks, optimizer, None, epoch))
+        if progress is not None:
+            progress(epoch + 1)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A batch for each of K networks, which are sorted here so that those under the same operation lie side by side.
+
+    `indices` (K * b,) of images in that order, `places` (K,) at which networks 0 to K - 1 lie in it, and for each operation the
+    number of its networks and their draws as one. Tensors are on the device.
+    """
+
+    indices: Tensor
+    places: Tensor
+    draws: list[tuple[int, siamese.Draw]]
+
+    def taken(self, images: TrainingSet) -> tuple[Tensor, Tensor]:
+        """Augmented images (K, b, c, h, w) and labels (K, b), network by network."""
+        size = len(self.indices) // len(self.places)
+        parts = images.fetch(self.indices).split([count * size for count, _ in self.draws])
+        augmented = torch.cat([siamese.apply(part, drawn) for part, (_, drawn) in zip(parts, self.draws, strict=True)])
+        labels = images.labels[self.indices]
+        return augmented.unflatten(0, (-1, size))[self.places], labels.unflatten(0, (-1, size))[self.places]
+
+
+def _batches(
+    images: TrainingSet, protocol: Protocol, strategy: str, seed: int, names: Sequence[tuple[str | int, ...]], epoch: int
+) -> Iterator[_Batch]:
+    """The batches of an epoch. All is drawn before the first one and sent in one copy a type, so that nothing waits for the device."""
+    strategy = strategy if protocol.augment == "dataset" else "none"
+    orders = torch.stack([torch.randperm(len(images), generator=seeds.generator(seed, *name, "order", epoch)) for name in names])
+    generators = [seeds.generator(seed, *name, "augment", epoch) for name in names]
+    planned = []
+    for indices in orders.split(protocol.batch, 1):
+        drawn = [siamese.draw_each(strategy, images.size, indices.shape[1], generator) for generator in generators]
+        planned.append(_sorted(indices, drawn))
+    sent = iter(_sent([tensor for batch in planned for tensor in _tensors(batch)], images.labels.device))
+    for batch in planned:
+        indices, places = next(sent), next(sent)
+        draws = [(count, siamese.Draw(drawn.operation, {name: next(sent) for name in drawn.parameters})) for count, drawn in batch.draws]
+        yield _Batch(indices, places, draws)
+
+
+def _sorted(indices: Tensor, drawn: Sequence[siamese.Draw]) -> _Batch:
+    """The batch of networks with the image numbers `indices` (K, b) and a draw each; on the CPU."""
+    order = sorted(range(len(drawn)), key=lambda place: drawn[place].operation)
+    draws = []
+    for operation, group in groupby((drawn[place] for place in order), key=lambda one: one.operation):
+        found = list(group)
+        joined = {name: torch.cat([one.parameters[name] for one in found]) for name in found[0].parameters}
+        draws.append((len(found), siamese.Draw(operation, joined)))
+    return _Batch(indices[order].flatten(), torch.tensor(order).argsort(), draws)
+
+
+def _tensors(batch: _Batch) -> list[Tensor]:
+    return [batch.indices, batch.places, *(value for _, drawn in batch.draws for value in drawn.parameters.values())]
+
+
+def _sent(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """Flat `tensors` on `device`: one copy for those of each type, from memory from which a GPU reads by itself."""
+    sent: dict[int, Tensor] = {}
+    for dtype in {tensor.dtype for tensor in tensors}:
+        chosen = [place for place, tensor in enumerate(tensors) if tensor.dtype == dtype]
+        whole = torch.cat([tensors[place] for place in chosen])
+        whole = whole.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else whole
+        sent |= zip(chosen, whole.split([len(tensors[place]) for place in chosen]), strict=True)
+    return [sent[place] for place in range(len(tensors))]
+
+
+def plain_step(networks: Stacked, optimizer: SGD, dtype: torch.dtype, device: torch.device) -> Step:
+    """One step of all networks: images (K, b, c, h, w) and labels (K, b) -> losses (K,) before it."""
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        with computed_in(dtype, device):
+            logits = networks(images)
+        losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape).mean(1)
+        optimizer.zero_grad()
+        losses.sum().backward()  # the networks share nothing, so each has the gradient of its own loss
+        optimizer.step()
+        return losses.detach()
+
+    return step
+
+
+class CapturedStep:
+    """On a GPU, `step` as a CUDA graph over fixed buffers, one for each batch size (full and last) and learning rate.
+
+    The first step at a size is done plainly, on a stream beside the main one as capture asks for, and counts as any other; capture
+    itself computes nothing. The rate is a number in the graph, so a graph is captured anew where the rate has changed.
+    What it gives is overwritten by the next step. Not tested where there is no GPU, which is where it was written.
+    """
+
+    def __init__(self, step: Step, optimizer: SGD):
+        self.step, self.optimizer = step, optimizer
+        self.graphs: dict[torch.Size, tuple[float, torch.cuda.CUDAGraph, tuple[Tensor, Tensor], Tensor]] = {}
+        self.warm: set[torch.Size] = set()
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
+        size = labels.shape
+        if size not in self.warm:
+            self.warm.add(size)
+            return self._plainly(images, labels)
+        if size not in self.graphs or self.graphs[size][0] != self.optimizer.lr:
+            self.graphs.pop(size, None)  # its memory is free before the next one takes some
+            self.graphs[size] = self._captured(images.clone(), labels.clone())
+        _, graph, held, losses = self.graphs[size]
+        for own, given in zip(held, (images, labels), strict=True):
+            own.copy_(given)
+        graph.replay()
+        return losses
+
+    def _plainly(self, images: Tensor, labels: Tensor) -> Tensor:
+        main, beside = torch.cuda.current_stream(), torch.cuda.Stream()
+        beside.wait_stream(main)
+        with torch.cuda.stream(beside):
+            losses = self.step(images, labels)
+        main.wait_stream(beside)
+        return losses
+
+    def _captured(self, images: Tensor, labels: Tensor) -> tuple[float, torch.cuda.CUDAGraph, tuple[Tensor, Tensor], Tensor]:
+        graph = torch.cuda.CUDAGraph()
+        self.optimizer.zero_grad()  # gradients are then made inside, where the graph writes them again and again
+        with torch.cuda.graph(graph):
+            losses = self.step(images, labels)
+        return self.optimizer.lr, graph, (images, labels), losses
