@@ -1,6 +1,6 @@
 """Training several networks of one architecture at once: each as `loop.train` would, one operation for all of them.
 
-This pays on GPUs, which one small network leaves idle. On CPUs it loses, and is there for tests.
+Meant for GPUs, which one small network leaves idle. A CPU is busy with one: there it takes 10 to 20 % longer than one after another.
 """
 
 from __future__ import annotations
