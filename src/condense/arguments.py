@@ -81,6 +81,13 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("--protocol", required=True, help="name, YAML file or JSON")
     verb.add_argument("--strategy", default="none", help="augmentation of the dataset")
     _cell_options(verb, "file for the teacher")
+    verb = _add(verbs, functions, "bank")
+    verb.add_argument("--data", type=Path, required=True, help="prepared training images")
+    verb.add_argument("--networks", default='{"kind": "queue"}', help="the networks of a recipe: YAML file or JSON")
+    verb.add_argument("--steps", type=int, required=True, help="steps of the longest condensation that will use it")
+    size = "size of the bank; what does not fit into it is trained again when asked for (default: 4000)"
+    verb.add_argument("--max-mb", type=int, default=4000, help=size)
+    _cell_options(verb, "file for the bank, beside which a folder with its parts is made")
     verb = _add(verbs, functions, "synthesize")
     verb.add_argument("--data", type=Path, required=True, help="prepared training images")
     several = "; several, as --ipc, --key and --out, for sets that share the real side, which is then computed once"
@@ -88,6 +95,7 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("--ipc", type=int, nargs="+", required=True)
     verb.add_argument("--classes", help="a class or a range such as 0-4 (default: all)")
     verb.add_argument("--teacher", type=Path, help="the pretrained classifier, for recipes that use one")
+    verb.add_argument("--bank", type=Path, help="the bank of the recipe's queue of networks (default: it is trained as it goes)")
     _cell_options(verb, "file for the shard", nargs="+")
     verb = _add(verbs, functions, "gather")
     verb.add_argument("--shards", type=Path, nargs="+", required=True)

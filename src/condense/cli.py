@@ -40,6 +40,18 @@ def teach(args: argparse.Namespace) -> None:
     pretrain_teacher(args.out, args.data, protocol, **settings, machine=_machine(args))
 
 
+def bank(args: argparse.Namespace) -> None:
+    """Trains a queue of networks on the training set, and keeps what its steps need."""
+    from condense.jobs import make_bank
+
+    for name, value, least in (("--steps", args.steps, 1), ("--max-mb", args.max_mb, 0)):
+        if value < least:
+            raise UserError(f"{name}: must be at least {least}, found {value}")
+    networks = settings_of(specs.QueueNetworks, args.networks, "networks")
+    settings = {"arch": args.arch, "options": options_of(args.options), "steps": args.steps, "seed": args.seed, "key": args.key}
+    make_bank(args.out, args.data, networks, **settings, max_bytes=args.max_mb * 10**6, machine=_machine(args))
+
+
 def synthesize(args: argparse.Namespace) -> None:
     """Condenses some classes of a synthetic set, or of several that share the real side (rule `synthesize`)."""
     from condense.jobs import ShardJob, condense_shards
@@ -55,7 +67,7 @@ def synthesize(args: argparse.Namespace) -> None:
     shards = {}
     for text, ipc, key, out in zip(args.recipe, args.ipc, keys, args.out, strict=True):
         recipe = settings_of(specs.Recipe, text, "recipe")
-        shards[out] = ShardJob(recipe, args.data, **shared, ipc=ipc, key=key, teacher=args.teacher)
+        shards[out] = ShardJob(recipe, args.data, **shared, ipc=ipc, key=key, teacher=args.teacher, bank=args.bank)
     condense_shards(shards, _machine(args))
 
 
@@ -212,6 +224,7 @@ VERBS = {
     "prune": prune,
     "data": data,
     "teach": teach,
+    "bank": bank,
     "synthesize": synthesize,
     "gather": gather,
     "evaluate": evaluate,

@@ -168,7 +168,7 @@ def _plain(kind: type, value: object, where: str) -> Any:
 def _first_that_fits(kinds: tuple, value: object, where: str) -> Any:
     if value is None and type(None) in kinds:
         return None
-    kinds = tuple(kind for kind in kinds if kind is not type(None))
+    kinds = _of_that_kind(tuple(kind for kind in kinds if kind is not type(None)), value, where)
     problems = []
     for kind in kinds:
         try:
@@ -176,6 +176,19 @@ def _first_that_fits(kinds: tuple, value: object, where: str) -> Any:
         except UserError as error:
             problems.append((is_dataclass(kind) == isinstance(value, dict), error))
     raise max(problems, key=lambda problem: problem[0])[1]
+
+
+def _of_that_kind(kinds: tuple, value: object, where: str) -> tuple:
+    """Of dataclasses that differ in the values of their field `kind`, the one that the mapping `value` names; else all."""
+    named = {}
+    for kind in kinds:
+        hint = typing.get_type_hints(kind).get("kind") if is_dataclass(kind) else None
+        named |= dict.fromkeys(typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else (), kind)
+    if len(named) < 2 or not isinstance(value, dict) or "kind" not in value:
+        return kinds
+    if not isinstance(value["kind"], str) or value["kind"] not in named:
+        raise unknown("value", value["kind"], named, f"{where}: kind")
+    return (named[value["kind"]],)
 
 
 def _shown(value: object) -> str:

@@ -79,6 +79,36 @@ class Networks:
 
 
 @dataclass(frozen=True)
+class QueueNetworks:
+    """A queue of networks trained on real images, of which every step uses one. Source: IDM (Zhao et al. 2023), algorithm 1.
+
+    The defaults are those of the authors' code. The printed algorithm is `{push_every: 1, trained: sampled}`. A step pushes a new
+    network where `push_every` divides its number, taking the oldest out of a queue that holds `largest`; one network is then sampled
+    for matching; then `trained` others, drawn anew and each at most once (or the sampled one), take `train_steps` steps of `batch`
+    images without augmentation, each with a momentum of its own. The running training accuracy of a network starts anew after
+    every `accuracy_over` steps (0: never), as in that code at every evaluation.
+    """
+
+    kind: Literal["queue"]
+    start: int = 3
+    push_every: int = 30
+    largest: int = 100
+    trained: int | Literal["sampled"] = 2
+    train_steps: int = 10
+    batch: int = 256
+    optimizer: Optimizer = Optimizer(lr=0.01, momentum=0.9, weight_decay=5e-4)
+    accuracy_over: int = 100
+
+    def __post_init__(self) -> None:
+        least_one = ("push_every", "largest", "train_steps", "batch")
+        _at_least({name: getattr(self, name) for name in least_one}, 1)
+        _at_least({"start": self.start, "accuracy_over": self.accuracy_over}, 0)
+        _at_least({"trained": self.trained if isinstance(self.trained, int) else None}, 0)
+        if self.start > self.largest:
+            raise UserError(f"start: at most 'largest', which is {self.largest}, found {self.start}")
+
+
+@dataclass(frozen=True)
 class Augment:
     """`siamese`: operation groups of the differentiable siamese augmentation, joined by '_', or 'none'."""
 
@@ -111,7 +141,7 @@ class Recipe:
     space: Literal["data", "model", "none"] = "data"
     tricks: list[str] = field(default_factory=list)
     init: Literal["real", "noise"] = "real"
-    networks: Networks = Networks()
+    networks: Networks | QueueNetworks = Networks()
     augment: Augment = Augment()
     terms: list[Term] = field(default_factory=list)
     optimizer: Optimizer = Optimizer(lr=1.0)

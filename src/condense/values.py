@@ -33,12 +33,15 @@ def options_of(text: str) -> dict[str, Any]:
 
 
 def settings_of(kind: type, text: str, what: str) -> Any:
-    """A recipe or protocol given as JSON, as a YAML file, or by name."""
+    """Settings given as JSON or as a YAML file; a recipe or protocol also by name."""
     if text.lstrip().startswith("{"):
         return read(kind, _json(text), f"--{what}")
     if text.endswith((".yaml", ".yml")):
         return read(kind, load_yaml(Path(text)), text)
-    return {"recipe": recipes.recipe, "protocol": recipes.protocol}[what](text)
+    named = {"recipe": recipes.recipe, "protocol": recipes.protocol}
+    if what not in named:
+        raise UserError(f"--{what}: JSON or a YAML file is needed, found '{text[:80]}'")
+    return named[what](text)
 
 
 def range_of(text: str | None, option: str, what: str) -> range | None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from condense.artifacts import content_sha256, damaged, read_header
+from condense.artifacts import damaged
 from condense.config import UserError
+from condense.data.mapped import map_tensors
 
 
 def normalise(pixels: Tensor, mean: Iterable[float], std: Iterable[float]) -> Tensor:
@@ -88,15 +88,10 @@ def load(path: str | Path, classes: Iterable[int] | None = None, *, verify: bool
     Raises UserError if the file is absent, damaged or of another kind, and for a class it does not have.
     """
     path = Path(path)
-    header = read_header(path, "dataset")
-    try:
-        with safe_open(path, framework="pt") as file:
-            images, labels = file.get_tensor("images"), file.get_tensor("labels")
-    except (SafetensorError, OSError) as error:
-        raise damaged(path, str(error)) from None
-    if verify and content_sha256({"images": images.numpy(), "labels": labels.numpy()}) != header["content_sha256"]:
-        raise damaged(path, "its checksum differs")
-    counts = header["counts"]
+    tensors, header = map_tensors(path, "dataset", verify=verify)
+    if not {"images", "labels"} <= tensors.keys():
+        raise damaged(path, "it has no images or no labels")
+    images, labels, counts = tensors["images"], tensors["labels"], header["counts"]
     if len(counts) < 2:
         raise UserError(f"{path}: has {len(counts)} class; at least 2 are needed")
     chosen = tuple(range(len(counts))) if classes is None else _checked(path, classes, len(counts))

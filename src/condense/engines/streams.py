@@ -6,6 +6,7 @@ Methods and ipc do not enter, so sets whose recipes ask for the same stream are 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from condense import models, seeds
 from condense.augment import siamese
 from condense.data.dataset import Images
 from condense.engines.views import RealSide
+from condense.networks.sources import network_source
 from condense.precision import reduced
 from condense.specs import Recipe
 
@@ -55,7 +57,9 @@ class RealStream:
         options: Mapping[str, Any],
         seed: int,
         device: torch.device,
+        bank: Path | None = None,
     ):
+        """`bank` holds the networks of a queue; without one a queue is trained as it goes, on all images of `data`."""
         self.settings = recipe.stream
         self.data, self.classes, self.seed, self.device = data, classes, seed, device
         with torch.random.fork_rng(devices=[]):  # what is drawn here is replaced at every step
@@ -67,6 +71,7 @@ class RealStream:
         self.real_type = torch.float32 if recipe.precision == "fp32" else half
         self.synthetic_type = half if recipe.precision == "bf16" else torch.float32
         self.batches = RealBatches(data, classes, recipe.batch_real, seed, device)
+        self.source = network_source(recipe.networks, self.network, data, arch=arch, options=options, seed=seed, bank=bank)
 
     @property
     def precision(self) -> dict[str, str]:
@@ -78,8 +83,9 @@ class RealStream:
         return recipe.stream == self.settings
 
     def at(self, step: int) -> RealSide:
-        """The real side of a step. It is to be used before the next is asked for, which draws the network anew."""
-        models.reinitialise(self.network, seeds.stream(self.seed, "network", step))
+        """The real side of a step. It is to be used before the next is asked for, which replaces the network."""
+        self.source.at(step)
         strategy, size = self.settings["augment"].siamese, self.data.size
         draws = [siamese.draw(strategy, size, seeds.generator(self.seed, "augment", label, step)) for label in self.classes]
-        return RealSide(self.data, self.batches.at(step), self.batches.mask, draws, self.network, self.chunked, self.real_type)
+        shown = {"chunked": self.chunked, "dtype": self.real_type, "accuracy": self.source.accuracy}
+        return RealSide(self.data, self.batches.at(step), self.batches.mask, draws, self.network, **shown)

@@ -23,6 +23,7 @@ class RealSide:
     Nothing here depends on a synthetic set, so that all sets with the same stream share it. `pixels` (C, B, ...) is uint8; `mask`
     (C, B) is false where a class has fewer real images than the batch, None if no class has. `draws` holds one siamese draw a
     class. `chunked` is false where batch statistics need the whole batch at once. `dtype` is what embeddings are computed in.
+    `accuracy` is the network's running training accuracy in percent, None where networks are drawn at random.
     """
 
     data: Images
@@ -32,6 +33,7 @@ class RealSide:
     network: nn.Module
     chunked: bool = True
     dtype: torch.dtype = torch.float32
+    accuracy: float | None = None
 
     def images(self, count: int | None = None) -> Tensor:
         """The first `count` images (None: all) of every class, normalised: (C, count, ...)."""

@@ -31,10 +31,11 @@ class ShardJob:
     key: str
     classes: Sequence[int] | None = None  # None: all
     teacher: Path | None = None
+    bank: Path | None = None  # of the recipe's queue of networks
 
     def where(self) -> dict[str, Any]:
         """What sets have to agree in to be condensed in one pass, beside their recipes' networks, batches and augmentation."""
-        return {name: getattr(self, name) for name in ("data", "arch", "options", "seed", "classes")}
+        return {name: getattr(self, name) for name in ("data", "arch", "options", "seed", "classes", "bank")}
 
 
 def condense_shard(out: Path, job: ShardJob, machine: Machine) -> None:
@@ -82,6 +83,8 @@ def _check(job: ShardJob, first: ShardJob) -> None:
         raise UserError(f"{job.recipe.name}: stands for the whole training set, which is evaluated but not condensed")
     if job.recipe.teacher and job.teacher is None:
         raise UserError(f"{job.recipe.name}: uses a pretrained classifier; make one with `condense teach` and give it as --teacher")
+    if job.recipe.engine == "select" and job.bank is not None:
+        raise UserError(f"{job.recipe.name}: a selection takes no bank of networks: leave out --bank")
     if job is first:
         return
     if "select" in (job.recipe.engine, first.recipe.engine):
@@ -110,7 +113,7 @@ def _outcomes(
     if first.recipe.engine == "select":
         teacher = load_teacher(first.teacher, images, device) if first.recipe.teacher else None
         return {out: choose(first.recipe, images, classes, ipc=first.ipc, seed=first.seed, teacher=teacher, device=device)}, {}
-    names = {"arch": first.arch, "options": first.options, "seed": first.seed}
+    names = {"arch": first.arch, "options": first.options, "seed": first.seed, "bank": first.bank}
     stream = RealStream(first.recipe, images, classes, **names, device=device)
     sets, critics = [], {}
     for out, job in shards.items():

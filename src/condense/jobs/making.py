@@ -1,4 +1,4 @@
-"""Jobs that make a teacher, and a synthetic set from its shards."""
+"""Jobs that make a teacher or a bank of networks, and a synthetic set from its shards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from condense.config import UserError
 from condense.jobs.condensing import run_facts_path
 from condense.jobs.facts import cost_facts, joined_facts
 from condense.jobs.machine import Machine
-from condense.specs import Protocol
+from condense.specs import Protocol, QueueNetworks
 
 
 def pretrain_teacher(
@@ -46,6 +46,31 @@ def pretrain_teacher(
         clock = runtime.Clock(device, threads)
         settings = {"arch": arch, "options": options, "strategy": strategy, "seed": seed, "key": key, "device": device}
         pretrain(out, load(data), protocol, **settings, trained=lambda: write_json(out.with_name("run.json"), clock.facts()))
+
+
+def make_bank(
+    out: Path,
+    data: Path,
+    networks: QueueNetworks,
+    *,
+    arch: str,
+    options: dict[str, Any],
+    steps: int,
+    seed: int,
+    key: str,
+    max_bytes: int,
+    machine: Machine,
+) -> None:
+    """The bank of a queue of networks, trained on the images in `data`, in at most about `max_bytes`, written to `out`."""
+    from condense.data.dataset import load
+    from condense.networks.bank import make_queue_bank
+
+    require_place(out)
+    threads = runtime.set_threads(machine.threads)
+    with locks.only_maker(out), runtime.device(machine.device) as device:
+        clock = runtime.Clock(device, threads)
+        settings = {"arch": arch, "options": options, "steps": steps, "seed": seed, "key": key, "max_bytes": max_bytes, "device": device}
+        make_queue_bank(out, load(data), networks, **settings, made=lambda: write_json(run_facts_path(out), clock.facts()))
 
 
 def gather(out: Path, shards: list[Path], data: Path) -> None:

@@ -1,0 +1,28 @@
+"""Tensors mapped from a file of ours: processes on one machine share its pages, and nothing is copied until it is used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from condense.artifacts import content_sha256, damaged, read_header
+
+
+def map_tensors(path: Path, kind: str, *, verify: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the header of a file. Writing to a tensor does not reach the file.
+
+    `verify` reads the whole file once to compare its checksum; its header and length are always checked.
+    Raises UserError if the file is absent, damaged or of another kind.
+    """
+    header = read_header(path, kind)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, ValueError, OSError) as error:
+        raise damaged(path, str(error)) from None
+    if verify and content_sha256({name: tensor.numpy() for name, tensor in tensors.items()}) != header.get("content_sha256"):
+        raise damaged(path, "its checksum differs")
+    return tensors, header

@@ -1,0 +1,244 @@
+"""Banks of networks on disk, shared by jobs: finished networks one by one, or the networks that a queue samples at every step.
+
+The networks of a queue are trained on real images only, so one bank serves every class, ipc and method. All its sampled states may
+take tens of gigabytes; a bank keeps those that fit into the size it is given, and what lies between is trained again from them.
+"""
+
+from __future__ import annotations
+
+import logging
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from condense.artifacts import canonical, damaged, digest, read_tensors, write_tensors
+from condense.checkpoints import Checkpoint
+from condense.config import UserError
+from condense.data.dataset import Images
+from condense.networks.parts import Parts, PartWriter, State, size_of, states_a_part
+from condense.networks.queue import QueueStream, Trained, queue_stream
+from condense.networks.schedule import Kept, Turn, kept_states, schedule
+from condense.progress import Progress
+from condense.specs import QueueNetworks
+
+_log = logging.getLogger(__name__)
+
+
+def origin(data: Images, arch: str, options: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Where the networks of a bank come from, as its header says it."""
+    shape = {"channels": data.channels, "size": data.size, "classes": len(data.counts)}
+    known = {"dataset": data.dataset, "data_sha256": data.data_sha256, "arch": arch, "options": dict(options)}
+    return known | {"shape": shape, "seed": seed}
+
+
+def spacing_within(plan: Sequence[Turn], one: Trained, max_bytes: int) -> int:
+    """The smallest of 1, 2, 4, ... trainings between kept states with which these take at most `max_bytes`.
+
+    The last of them keeps none. The schedule and the accuracies, a few bytes a step, come on top.
+    """
+    bare, whole = size_of(one.state(velocity=False)), size_of(one.state())
+    spacing = 1
+    while sum(whole if kept.velocity else bare for kept in kept_states(plan, spacing)) > max_bytes:
+        spacing *= 2
+    return spacing
+
+
+def make_queue_bank(
+    path: Path,
+    data: Images,
+    settings: QueueNetworks,
+    *,
+    arch: str,
+    options: Mapping[str, Any],
+    seed: int,
+    steps: int,
+    key: str,
+    device: torch.device,
+    max_bytes: int,
+    made: Callable[[], None] = lambda: None,
+) -> None:
+    """Trains the queue for `steps` steps and writes its bank to `path`, from the last checkpoint if there is one.
+
+    Before the bank is whole it calls `made`. Raises UserError if the loss of a network is no number.
+    """
+    plan = schedule(settings, seed, steps)
+    stream = queue_stream(settings, data, arch=arch, options=options, seed=seed, device=device)
+    blank = Trained(stream.template, settings)
+    spacing, each = spacing_within(plan, blank, max_bytes), states_a_part(blank.state())
+    header = origin(data, arch, options, seed) | {"networks": asdict(settings), "steps": steps, "spacing": spacing, "states_a_part": each}
+    checkpoint = Checkpoint.beside(path, f"{key}-{digest(header)}")
+    writer = PartWriter(path, key, each)
+    first = _resume(checkpoint, stream, writer)
+    path.unlink(missing_ok=True)  # its parts are about to be replaced
+    done = {(turn.sampled, turn.age) for turn in plan[:first]}
+    kept = {state: one.velocity for one in kept_states(plan, spacing) if (state := (one.number, one.age)) not in done}
+    bar = Progress(f"queue of {arch} on {data.dataset}", steps, start=first)
+    for step in range(first, steps):
+        one = stream.at(step)
+        state = (one.number, one.age)
+        if state in kept:
+            writer.add(_name(*state), stream.held[one.number].state(kept.pop(state)))
+        bar.update(step + 1, {"accuracy": one.accuracy})
+        if checkpoint.due() and step + 1 < steps:
+            _save(checkpoint, stream, writer, step + 1)
+    bar.close()
+    writer.flush()
+    made()
+    tensors = _plan_tensors(plan) | _counts(stream)
+    write_tensors(path, tensors, header | {"kind": "bank", "key": key, "parts": writer.checksums})
+    checkpoint.remove()
+
+
+def _name(number: int, age: int) -> str:
+    return f"{number}-{age}"
+
+
+def _plan_tensors(plan: Sequence[Turn]) -> dict[str, np.ndarray]:
+    """`sampled` (steps,), and `trained` (steps, most trained in a step), filled up with -1."""
+    most = max(len(turn.trained) for turn in plan)
+    trained = [[*turn.trained, *[-1] * (most - len(turn.trained))] for turn in plan]
+    return {"sampled": np.array([turn.sampled for turn in plan], np.int32), "trained": np.array(trained, np.int32).reshape(len(plan), most)}
+
+
+def _counts(stream: QueueStream) -> dict[str, np.ndarray]:
+    """`right`: images classified rightly in every training, network by network; `trainings` (networks,) of each."""
+    lists = [stream.right.get(number, []) for number in range(max(stream.right, default=-1) + 1)]
+    right = [count for counts in lists for count in counts]
+    return {"right": np.array(right, np.int32), "trainings": np.array([len(counts) for counts in lists], np.int32)}
+
+
+def _counts_read(tensors: Mapping[str, np.ndarray]) -> dict[int, list[int]]:
+    parts = np.split(tensors["right"], np.cumsum(tensors["trainings"])[:-1]) if len(tensors["trainings"]) else []
+    return {number: part.tolist() for number, part in enumerate(parts)}
+
+
+def _save(checkpoint: Checkpoint, stream: QueueStream, writer: PartWriter, step: int) -> None:
+    tensors = {f"held.{number}.{name}": value for number, one in stream.held.items() for name, value in one.state().items()}
+    tensors |= {f"pending.{name}": value for name, value in writer.pending.items()}
+    ages = {str(number): one.age for number, one in stream.held.items()}
+    arrays = {name: value.detach().cpu().numpy() for name, value in tensors.items()} | _counts(stream)
+    checkpoint.save(arrays, {"step": step, "ages": ages, "parts": writer.checksums})
+
+
+def _resume(checkpoint: Checkpoint, stream: QueueStream, writer: PartWriter) -> int:
+    """Takes up the last checkpoint, if there is one; returns the step to go on with."""
+    found = checkpoint.load()
+    if found is None:
+        return 0
+    tensors, state = {name: torch.from_numpy(value) for name, value in found[0].items()}, found[1]
+    for number, age in state["ages"].items():
+        stream.hold(int(number), age, _below(tensors, f"held.{number}."))
+    stream.right = _counts_read(found[0])
+    writer.checksums, writer.pending = state["parts"], _below(tensors, "pending.")
+    _log.info("resumed from step %d", state["step"])
+    return state["step"]
+
+
+def _below(tensors: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
+    return {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+class _KeptStates:
+    """The kept states of a queue, by network and age."""
+
+    def __init__(self, kept: Sequence[Kept], parts: Parts, each: int):
+        self.parts, self.each = parts, each
+        self.place = {(one.number, one.age): place for place, one in enumerate(kept)}
+        self.ages: dict[int, list[int]] = {}
+        for one in kept:
+            self.ages.setdefault(one.number, []).append(one.age)
+
+    def nearest(self, number: int, age: int) -> int | None:
+        ages = self.ages.get(number, [])
+        place = bisect_right(ages, age)
+        return ages[place - 1] if place else None
+
+    def state(self, number: int, age: int) -> State:
+        return self.parts.state(self.place[number, age] // self.each, _name(number, age))
+
+
+def open_queue_bank(
+    path: Path, data: Images, settings: QueueNetworks, *, arch: str, options: Mapping[str, Any], seed: int, device: torch.device
+) -> QueueStream:
+    """The networks of a bank, at every step those of a queue that is trained as it goes.
+
+    Raises UserError if the bank is damaged or was made for other images, networks, settings or another seed.
+    """
+    tensors, header = _opened(path, origin(data, arch, options, seed) | {"networks": asdict(settings)})
+    if not _fits(header, steps=int, spacing=int, states_a_part=int) or min(header["steps"], header["spacing"], header["states_a_part"]) < 1:
+        raise damaged(path, "its header does not say what it keeps")
+    plan = schedule(settings, seed, header["steps"])
+    wanted = _plan_tensors(plan)
+    if any(name not in tensors or not np.array_equal(tensors[name], value) for name, value in wanted.items()):
+        raise UserError(f"{path}: was made by a version that draws the steps of a queue otherwise; delete it and make it anew")
+    if not {"right", "trainings"} <= tensors.keys() or tensors["trainings"].sum() != len(tensors["right"]):
+        raise damaged(path, "its accuracies are incomplete")
+    kept = kept_states(plan, header["spacing"])
+    if len(header["parts"]) != -(-len(kept) // header["states_a_part"]):
+        raise damaged(path, f"it has {len(header['parts'])} parts for {len(kept)} states")
+    store = _KeptStates(kept, Parts(path, header["parts"]), header["states_a_part"])
+    known = {"store": store, "plan": plan, "right": _counts_read(tensors)}
+    return queue_stream(settings, data, arch=arch, options=options, seed=seed, device=device, **known)
+
+
+def _opened(path: Path, wanted: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    tensors, header = read_tensors(path, "bank")
+    for name, value in wanted.items():
+        if header.get(name) != value:
+            told = f"{path}: was made with {name} {canonical(header.get(name))}, but {canonical(value)} is asked for"
+            raise UserError(f"{told}; make a bank of its own for this with `condense bank`")
+    if not _fits(header, parts=list) or not all(isinstance(part, str) for part in header["parts"]):
+        raise damaged(path, "its header does not list its parts")
+    return tensors, header
+
+
+def _fits(header: Mapping[str, Any], **kinds: type) -> bool:
+    return all(type(header.get(name)) is kind for name, kind in kinds.items())
+
+
+def write_networks(path: Path, networks: Iterable[nn.Module], made_from: Mapping[str, Any], key: str) -> None:
+    """Writes finished networks of one architecture, such as observers or experts, as a bank; `made_from` is their `origin`."""
+    writer, count = None, 0
+    path.unlink(missing_ok=True)  # its parts are about to be replaced
+    for count, network in enumerate(networks, 1):
+        state = network.state_dict()
+        writer = writer or PartWriter(path, key, states_a_part(state))
+        writer.add(str(count - 1), state)
+    if writer is None:
+        raise UserError(f"{path}: a bank needs at least one network")
+    writer.flush()
+    header = {**made_from, "kind": "bank", "key": key, "networks": {"kind": "finished", "count": count}, "states_a_part": writer.each}
+    write_tensors(path, {}, header | {"parts": writer.checksums})
+
+
+class NetworkBank:
+    """Finished networks by number: `network(i)`, mapped from the file. The same architecture on the same images is asked for.
+
+    Raises UserError if the bank is damaged or of other networks or images.
+    """
+
+    def __init__(self, path: Path, data: Images, *, arch: str, options: Mapping[str, Any]):
+        wanted = {name: value for name, value in origin(data, arch, options, 0).items() if name != "seed"}
+        _, header = _opened(path, wanted)
+        said = header["networks"]
+        if not isinstance(said, dict) or said.get("kind") != "finished":
+            raise UserError(f"{path}: holds a queue, but a bank of finished networks is needed")
+        if not _fits(said, count=int) or not _fits(header, states_a_part=int) or header["states_a_part"] < 1:
+            raise damaged(path, "its header does not say what it keeps")
+        self.path, self.count, self.each = path, said["count"], header["states_a_part"]
+        self.parts = Parts(path, header["parts"])
+
+    def __len__(self) -> int:
+        return self.count
+
+    def network(self, number: int) -> State:
+        """Parameters and buffers of a network, as `load_state_dict` takes them. Raises UserError if there is no such network."""
+        if not 0 <= number < self.count:
+            raise UserError(f"{self.path}: has no network {number}; its {self.count} are numbered from 0")
+        return self.parts.state(number // self.each, str(number))

@@ -1,0 +1,84 @@
+"""States of networks on disk: in files of some megabytes each, in a folder beside the file that lists their checksums.
+
+A part is mapped and its checksum compared when a state in it is first asked for; processes on one machine share its pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from condense.artifacts import damaged, read_header, write_tensors
+from condense.config import UserError
+from condense.data.mapped import map_tensors
+
+PART_BYTES = 64 << 20
+_ENTRY = 128  # bytes of a header's entry for a tensor, without its name
+_FRAME = 2048  # bytes of a header without its entries
+
+State = Mapping[str, Tensor]
+
+
+def part_path(bank: Path, number: int) -> Path:
+    """Where a part lies."""
+    return bank.with_name(f"{bank.name}.parts") / f"{number:05d}.safetensors"
+
+
+def size_of(state: State) -> int:
+    """Bytes that a state takes at most, with its share of the headers."""
+    return sum(tensor.nbytes + len(name) + _ENTRY for name, tensor in state.items()) + _FRAME
+
+
+def states_a_part(state: State) -> int:
+    """How many states of this size make a part."""
+    return max(1, PART_BYTES // size_of(state))
+
+
+class PartWriter:
+    """Writes named states, `each` to a part. What is not in a part yet lies in `pending`, for checkpoints."""
+
+    def __init__(self, bank: Path, key: str, each: int):
+        self.bank, self.key, self.each = bank, key, each
+        self.checksums: list[str] = []
+        self.pending: dict[str, Tensor] = {}
+
+    def add(self, name: str, state: State) -> None:
+        """Adds a state under a name without dots, and writes the part if it is full."""
+        self.pending |= {f"{name}.{tensor}": value.detach().cpu().clone() for tensor, value in state.items()}
+        if len({tensor.split(".", 1)[0] for tensor in self.pending}) == self.each:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what is pending, if anything is, as the last part."""
+        if not self.pending:
+            return
+        path = part_path(self.bank, len(self.checksums))
+        header = {"kind": "bank part", "key": self.key, "part": len(self.checksums)}
+        write_tensors(path, {name: tensor.numpy() for name, tensor in self.pending.items()}, header)
+        self.checksums.append(read_header(path)["content_sha256"])
+        self.pending = {}
+
+
+class Parts:
+    """The states of a bank whose parts have these checksums. Raises UserError if one is absent, cut short or another bank's."""
+
+    def __init__(self, bank: Path, checksums: list[str]):
+        self.bank, self.mapped = bank, {}
+        for number, checksum in enumerate(checksums):
+            path = part_path(bank, number)
+            if not path.exists():
+                raise damaged(bank, f"its part {path} is missing")
+            if read_header(path, "bank part")["content_sha256"] != checksum:
+                raise UserError(f"{path}: belongs to another bank than {bank}; delete {bank} and run the same command again")
+
+    def state(self, part: int, name: str) -> dict[str, Tensor]:
+        """The state `name`, mapped from part number `part`. Raises UserError if the part is damaged."""
+        if part not in self.mapped:
+            self.mapped[part] = map_tensors(part_path(self.bank, part), "bank part")[0]
+        start = f"{name}."
+        found = {tensor[len(start) :]: value for tensor, value in self.mapped[part].items() if tensor.startswith(start)}
+        if not found:
+            raise damaged(self.bank, f"its part {part} lacks the state {name}")
+        return found
