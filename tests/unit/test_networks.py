@@ -19,6 +19,7 @@ from condense.data.dataset import load
 from condense.engines.matching import Matching
 from condense.engines.streams import RealStream
 from condense.networks import bank as banks
+from condense.networks import parts
 from condense.networks import schedule as plans
 from condense.networks.parts import part_path
 from condense.networks.queue import queue_stream
@@ -239,8 +240,8 @@ def test_reading_changes_nothing_and_maps_the_file(dense, data):
 def test_a_bank_stays_below_its_size(limit, data, tmp_path, monkeypatch):
     monkeypatch.setattr("condense.networks.parts.PART_BYTES", 30_000)  # so that there are several parts
     path = make(tmp_path / "bank.safetensors", data, limit)
-    parts = [part_path(path, number).stat().st_size for number in range(len(read_header(path)["parts"]))]
-    assert sum(parts) <= limit and (len(parts) > 3 or limit < 10**9)
+    sizes = [part_path(path, number).stat().st_size for number in range(len(read_header(path)["parts"]))]
+    assert sum(sizes) <= limit and (len(sizes) > 3 or limit < 10**9)
     assert path.stat().st_size < 4 * 4 * STEPS * 2 + 4096
 
 
@@ -276,7 +277,7 @@ def test_a_bank_made_with_interruptions_has_the_same_bytes(limit, data, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("changes", "parts"),
+    ("changes", "words"),
     [
         ({"seed": 4}, ["seed 3", "4 is asked for"]),
         ({"settings": replace(SMALL, batch=8)}, ["networks", '"batch":8']),
@@ -284,11 +285,11 @@ def test_a_bank_made_with_interruptions_has_the_same_bytes(limit, data, tmp_path
         ({"arch": ARCH | {"options": {"depth": 1, "width": 8}}}, ["options", '"width":8']),
     ],
 )
-def test_a_bank_of_something_else_is_refused(changes, parts, dense, data):
+def test_a_bank_of_something_else_is_refused(changes, words, dense, data):
     with pytest.raises(UserError) as caught:
         opened(dense, data, **changes)
-    for part in (str(dense), *parts):
-        assert part in str(caught.value)
+    for word in (str(dense), *words):
+        assert word in str(caught.value)
 
 
 def test_a_bank_of_other_images_is_refused(dense, data):
@@ -299,6 +300,24 @@ def test_a_bank_of_other_images_is_refused(dense, data):
 def test_steps_beyond_a_bank_are_refused(dense, data):
     with pytest.raises(UserError, match=r"holds 50 steps, but step 51 .* --steps"):
         opened(dense, data).at(STEPS)
+
+
+def test_small_states_make_no_part_whose_header_is_too_large():
+    small, large = {"network.bias": torch.zeros(1)}, {"network.weight": torch.zeros(10**6)}
+    assert parts.states_a_part(small) * (len("network.bias") + 128) <= parts.HEADER_BYTES
+    assert parts.states_a_part(large) == parts.PART_BYTES // parts.size_of(large) == 16
+
+
+def test_a_part_with_states_of_other_networks_is_refused(dense, data):
+    stream = opened(dense, data)
+    number, age = next(iter(stream.store.place))
+    state = stream.store.state(number, age)
+    with pytest.raises(UserError, match="classifier.bias.* of another shape"):
+        stream.hold(number, age, state | {"network.classifier.bias": torch.zeros(3)})
+
+
+def test_recipes_without_a_queue_keep_their_keys():
+    assert asdict(matched_to({"kind": "random"}).networks) == {"kind": "random"}
 
 
 def spoil(path, how):
@@ -419,7 +438,7 @@ def test_the_command_makes_a_bank_that_a_set_uses(digits, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("more", "parts"),
+    ("more", "words"),
     [
         (("--networks", '{"kind": "queue", "push_evry": 3}'), ["--networks", "'push_evry'", "did you mean 'push_every'?"]),
         (("--networks", '{"kind": "queu"}'), ["'queu'", "did you mean 'queue'?"]),
@@ -432,16 +451,16 @@ def test_the_command_makes_a_bank_that_a_set_uses(digits, tmp_path):
         (("--arch", "convnett"), ["'convnett'"]),
     ],
 )
-def test_senseless_banks(more, parts, digits, tmp_path):
+def test_senseless_banks(more, words, digits, tmp_path):
     asked = ("--data", digits / "train.safetensors", "--steps", 2, *NET, "--out", tmp_path / "bank.safetensors")
     message = refused("bank", *asked, *more)
-    for part in parts:
-        assert part in message, message
+    for word in words:
+        assert word in message, message
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("networks", "parts"),
+    ("networks", "words"),
     [
         ({"kind": "queue", "larges": 3}, ["'larges'", "did you mean 'largest'?"]),
         ({"kind": "que"}, ["networks: kind", "'que'", "did you mean 'queue'?"]),
@@ -449,10 +468,10 @@ def test_senseless_banks(more, parts, digits, tmp_path):
         ({"kind": 3}, ["'3'", "queue, random"]),
     ],
 )
-def test_recipes_with_senseless_networks(networks, parts, digits, tmp_path):
+def test_recipes_with_senseless_networks(networks, words, digits, tmp_path):
     message = refused(*synthesis(digits, tmp_path / "shard.safetensors", "--recipe", recipe(networks=networks)))
-    for part in parts:
-        assert part in message, message
+    for word in words:
+        assert word in message, message
 
 
 def test_a_bank_for_networks_drawn_at_random_is_refused(dense, digits, tmp_path):

@@ -90,7 +90,7 @@ def make_queue_bank(
     bar.close()
     writer.flush()
     made()
-    tensors = _plan_tensors(plan) | _counts(stream)
+    tensors = _plan_tensors(plan) | {"right": _counts(stream)["right"]}
     write_tensors(path, tensors, header | {"kind": "bank", "key": key, "parts": writer.checksums})
     checkpoint.remove()
 
@@ -100,10 +100,14 @@ def _name(number: int, age: int) -> str:
 
 
 def _plan_tensors(plan: Sequence[Turn]) -> dict[str, np.ndarray]:
-    """`sampled` (steps,), and `trained` (steps, most trained in a step), filled up with -1."""
+    """`sampled` (steps,); `trained` (steps, most in a step), filled up with -1; `trainings` (networks,) before each is last sampled."""
     most = max(len(turn.trained) for turn in plan)
     trained = [[*turn.trained, *[-1] * (most - len(turn.trained))] for turn in plan]
-    return {"sampled": np.array([turn.sampled for turn in plan], np.int32), "trained": np.array(trained, np.int32).reshape(len(plan), most)}
+    trainings = np.zeros(max(turn.sampled for turn in plan) + 1, np.int32)
+    for turn in plan:
+        trainings[turn.sampled] = turn.age
+    sampled = np.array([turn.sampled for turn in plan], np.int32)
+    return {"sampled": sampled, "trained": np.array(trained, np.int32).reshape(len(plan), most), "trainings": trainings}
 
 
 def _counts(stream: QueueStream) -> dict[str, np.ndarray]:
@@ -123,7 +127,7 @@ def _save(checkpoint: Checkpoint, stream: QueueStream, writer: PartWriter, step:
     tensors |= {f"pending.{name}": value for name, value in writer.pending.items()}
     ages = {str(number): one.age for number, one in stream.held.items()}
     arrays = {name: value.detach().cpu().numpy() for name, value in tensors.items()} | _counts(stream)
-    checkpoint.save(arrays, {"step": step, "ages": ages, "parts": writer.checksums})
+    checkpoint.save(arrays, {"step": step, "ages": ages, "kept": writer.added, "parts": writer.checksums})
 
 
 def _resume(checkpoint: Checkpoint, stream: QueueStream, writer: PartWriter) -> int:
@@ -135,7 +139,7 @@ def _resume(checkpoint: Checkpoint, stream: QueueStream, writer: PartWriter) -> 
     for number, age in state["ages"].items():
         stream.hold(int(number), age, _below(tensors, f"held.{number}."))
     stream.right = _counts_read(found[0])
-    writer.checksums, writer.pending = state["parts"], _below(tensors, "pending.")
+    writer.resume(state["kept"], state["parts"], _below(tensors, "pending."))
     _log.info("resumed from step %d", state["step"])
     return state["step"]
 
@@ -177,7 +181,8 @@ def open_queue_bank(
     wanted = _plan_tensors(plan)
     if any(name not in tensors or not np.array_equal(tensors[name], value) for name, value in wanted.items()):
         raise UserError(f"{path}: was made by a version that draws the steps of a queue otherwise; delete it and make it anew")
-    if not {"right", "trainings"} <= tensors.keys() or tensors["trainings"].sum() != len(tensors["right"]):
+    right = tensors.get("right")
+    if right is None or right.dtype != np.int32 or right.shape != (wanted["trainings"].sum(),):
         raise damaged(path, "its accuracies are incomplete")
     kept = kept_states(plan, header["spacing"])
     if len(header["parts"]) != -(-len(kept) // header["states_a_part"]):

@@ -15,6 +15,7 @@ from condense.config import UserError
 from condense.data.mapped import map_tensors
 
 PART_BYTES = 64 << 20
+HEADER_BYTES = 4 << 20  # of a part: small states are limited by what their names take
 _ENTRY = 128  # bytes of a header's entry for a tensor, without its name
 _FRAME = 2048  # bytes of a header without its entries
 
@@ -26,14 +27,18 @@ def part_path(bank: Path, number: int) -> Path:
     return bank.with_name(f"{bank.name}.parts") / f"{number:05d}.safetensors"
 
 
+def _entries(state: State) -> int:
+    return sum(len(name) + _ENTRY for name in state)
+
+
 def size_of(state: State) -> int:
     """Bytes that a state takes at most, with its share of the headers."""
-    return sum(tensor.nbytes + len(name) + _ENTRY for name, tensor in state.items()) + _FRAME
+    return sum(tensor.nbytes for tensor in state.values()) + _entries(state) + _FRAME
 
 
 def states_a_part(state: State) -> int:
     """How many states of this size make a part."""
-    return max(1, PART_BYTES // size_of(state))
+    return max(1, min(PART_BYTES // size_of(state), HEADER_BYTES // _entries(state)))
 
 
 class PartWriter:
@@ -43,11 +48,17 @@ class PartWriter:
         self.bank, self.key, self.each = bank, key, each
         self.checksums: list[str] = []
         self.pending: dict[str, Tensor] = {}
+        self.added = 0
+
+    def resume(self, added: int, checksums: list[str], pending: Mapping[str, Tensor]) -> None:
+        """Goes on where a writer was after `added` states."""
+        self.added, self.checksums, self.pending = added, checksums, dict(pending)
 
     def add(self, name: str, state: State) -> None:
         """Adds a state under a name without dots, and writes the part if it is full."""
         self.pending |= {f"{name}.{tensor}": value.detach().cpu().clone() for tensor, value in state.items()}
-        if len({tensor.split(".", 1)[0] for tensor in self.pending}) == self.each:
+        self.added += 1
+        if self.added % self.each == 0:
             self.flush()
 
     def flush(self) -> None:
@@ -65,7 +76,8 @@ class Parts:
     """The states of a bank whose parts have these checksums. Raises UserError if one is absent, cut short or another bank's."""
 
     def __init__(self, bank: Path, checksums: list[str]):
-        self.bank, self.mapped = bank, {}
+        self.bank = bank
+        self.mapped: dict[int, dict[str, dict[str, Tensor]]] = {}
         for number, checksum in enumerate(checksums):
             path = part_path(bank, number)
             if not path.exists():
@@ -76,9 +88,10 @@ class Parts:
     def state(self, part: int, name: str) -> dict[str, Tensor]:
         """The state `name`, mapped from part number `part`. Raises UserError if the part is damaged."""
         if part not in self.mapped:
-            self.mapped[part] = map_tensors(part_path(self.bank, part), "bank part")[0]
-        start = f"{name}."
-        found = {tensor[len(start) :]: value for tensor, value in self.mapped[part].items() if tensor.startswith(start)}
-        if not found:
+            self.mapped[part] = {}
+            for full, value in map_tensors(part_path(self.bank, part), "bank part")[0].items():
+                state, _, tensor = full.partition(".")
+                self.mapped[part].setdefault(state, {})[tensor] = value
+        if name not in self.mapped[part]:
             raise damaged(self.bank, f"its part {part} lacks the state {name}")
-        return found
+        return self.mapped[part][name]

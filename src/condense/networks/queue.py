@@ -42,8 +42,13 @@ class Trained:
         return tensors | {f"velocity.{place}": value for place, value in enumerate(self.optimizer.velocity) if velocity}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes up a `state`; where that has no momentum, the network is not to be trained on."""
+        """Takes up a `state`; where that has no momentum, the network is not to be trained on.
+
+        Raises UserError if it is the state of another network.
+        """
         for name, own in self.state(velocity="velocity.0" in tensors).items():
+            if name not in tensors or tensors[name].numel() != own.numel():
+                raise UserError(f"a kept state does not fit its network: '{name}' is missing or of another shape; make the bank anew")
             own.copy_(tensors[name].reshape(own.shape))  # files hold no scalars, but lists of one
 
 
