@@ -111,7 +111,7 @@ def _outcomes(
 
     out, first = next(iter(shards.items()))
     if first.recipe.engine == "select":
-        teacher = load_teacher(first.teacher, images, device) if first.recipe.teacher else None
+        teacher = load_teacher(first.teacher, images, device) if first.teacher else None
         return {out: choose(first.recipe, images, classes, ipc=first.ipc, seed=first.seed, teacher=teacher, device=device)}, {}
     names = {"arch": first.arch, "options": first.options, "seed": first.seed, "bank": first.bank}
     stream = RealStream(first.recipe, images, classes, **names, device=device)
@@ -119,7 +119,7 @@ def _outcomes(
     for out, job in shards.items():
         if not stream.serves(job.recipe):
             raise UserError(f"{job.recipe.name}: its networks, batches, augmentation or precision are not those of {first.recipe.name}")
-        asked = (job.teacher if job.recipe.teacher else None, job.recipe.requires)
+        asked = (job.teacher, job.recipe.requires)
         if asked not in critics:  # one copy of each, however many sets it judges
             critics[asked] = _critic(*asked, images, device)
         sets.append(Matching(job.recipe, stream, ipc=job.ipc, critic=critics[asked], checkpoint=checkpoints[out]))
