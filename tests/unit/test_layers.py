@@ -16,12 +16,13 @@ from condense.engines import terms
 
 PACKAGE = Path(condense.__file__).parent
 GROUND = (
-    "config seeds artifacts numerics specs recipes ranges plan tableplan manifests checkpoints locks progress runtime slurm store data.spec"
+    "config seeds artifacts numerics specs recipes ranges plan tableplan groups manifests checkpoints locks progress runtime slurm store"
+    " data.spec"
 ).split()
 # Lower number = lower floor; the longest prefix of a module's name decides. A room may import from itself.
 FLOORS = {
     **dict.fromkeys(GROUND, 0.0),
-    "kernels": 0.4,
+    "kernels": 0.5,
     "precision": 0.6,
     **dict.fromkeys(["data", "models", "augment"], 1.0),
     **dict.fromkeys(["discrepancy", "regularizers", "training"], 2.0),

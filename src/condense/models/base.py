@@ -73,8 +73,9 @@ class Network(nn.Module):
 
     def head(self, embedding: Tensor) -> Tensor:
         """Logits of features: (n, d) -> (n, classes), in the precision of the classifier also where the features were computed in less."""
-        if torch.is_autocast_enabled(embedding.device.type):
-            with torch.autocast(embedding.device.type, enabled=False):
+        kind = embedding.device.type  # 'meta', where operations are counted, has no autocast to ask about
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+            with torch.autocast(kind, enabled=False):
                 return self.classifier(embedding.to(self.classifier.weight.dtype))
         return self.classifier(embedding)
 
