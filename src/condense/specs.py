@@ -255,12 +255,13 @@ class Scale:
     classes_per_job: int | None = None
     classes_per_job_of: dict[str, int] = field(default_factory=dict)  # by method, where it differs
     networks_per_job: dict[str, int] = field(default_factory=dict)  # of an evaluation, by "architecture" or "architecture/dataset"
+    sets_per_job: int = 1  # at most; sets that share the real side of every step are condensed together
     resources: dict[str, Resources] = field(default_factory=dict)
     note: str = ""
 
     def __post_init__(self) -> None:
         _at_least({"n_sets": self.n_sets, "n_networks": self.n_networks, "ipc": min(self.ipc or [1])}, 1)
-        _at_least({"classes_per_job": self.classes_per_job}, 1)
+        _at_least({"classes_per_job": self.classes_per_job, "sets_per_job": self.sets_per_job}, 1)
         _at_least({f"classes_per_job_of: {name}": number for name, number in self.classes_per_job_of.items()}, 1)
         _at_least({f"networks_per_job: {name}": number for name, number in self.networks_per_job.items()}, 1)
 

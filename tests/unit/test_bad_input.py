@@ -193,6 +193,7 @@ def test_no_yaml_of_ours(text, part, tmp_path, monkeypatch):
     [
         ({"n_networks": 0}, "n_networks"),
         ({"classes_per_job": 0}, "classes_per_job"),
+        ({"sets_per_job": 0}, "sets_per_job: must be at least 1, found 0"),
         ({"ipc": [1, -10]}, "ipc"),
         ({"classes_per_job_of": {"dn": 5}}, "'dn'"),
         ({"networks_per_job": {"resnet152": 0}}, "networks_per_job: resnet152"),

@@ -14,6 +14,7 @@ from condense.estimate.page import scale_page
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, cost
 from condense.estimate.schedule import Node, graph, remaining, wall_seconds
 from condense.estimate.work import work_of
+from condense.groups import groups
 from condense.plan import Maker
 from condense.tableplan import Plan
 from condense.training.loop import number_of_epochs
@@ -77,10 +78,27 @@ def test_the_graph_has_the_jobs_of_the_plan_parents_first(classes):
     for found in nodes:
         assert found.output not in seen and set(found.parents) <= seen and found.seconds > 0
         seen.add(found.output)
-    shards = sum(len(cell.shards(classes)) for cell in plan.synthetic.values())
+    chosen = [cell for cell in plan.synthetic.values() if cell.recipe.engine == "select"]
+    shards = len(chosen) + len(groups(plan, lambda cell: cell.shards(classes)))
     counts = len(plan.data) + len(plan.teachers) + shards + len(plan.synthetic) + len(plan.metrics)
     assert len(nodes) == counts + len(plan.tables) + len(plan.figures)
     assert {found.output for found in nodes} >= set(plan.metrics)
+
+
+def test_sets_that_share_the_real_side_are_one_job_shorter_than_theirs_alone():
+    plan = Plan("quick")
+    group = max(groups(plan, lambda cell: cell.shards(None)), key=lambda group: len(group.cells))
+    pace = Pace(plan.maker)
+    nodes = {node.output: node for node in graph(plan, [*plan.tables, *plan.figures], None, pace)}
+    job, alone = nodes[group.name], [pace.job("synthesize", cell, 10) for cell in group.cells]
+    assert all(nodes[cell.path].parents == (group.name,) for cell in group.cells) and not set(group.outputs) & set(nodes)
+    assert group.teacher.path in job.parents and job.on_gpu and job.bytes_out == 0
+    assert max(one.seconds for one in alone) < job.seconds < sum(one.seconds for one in alone) - REFERENCE.start * (len(alone) - 1)
+    rows = [row(cell, 0.5) for cell in {(cell.recipe.name, cell.ipc): cell for cell in group.cells}.values()]
+    rated = Pace(plan.maker, rows)
+    share = (job.seconds - REFERENCE.start) / sum(one.seconds - REFERENCE.start for one in alone)
+    measured = sum(cell.recipe.steps * 0.5 for cell in group.cells)
+    assert rated.group(group.cells, 10).seconds == pytest.approx(REFERENCE.start + share * measured)
 
 
 def test_an_evaluation_in_parts_is_several_shorter_jobs_and_one_without_a_gpu(split):

@@ -37,7 +37,8 @@ SCALE = {
     "n_networks": 2,
     "recipes": {"matching": {"steps": 200, "batch_real": 16}},
     "protocols": {"dc": {"epochs": 40}, "critic": {"epochs": 15}},
-    "classes_per_job_of": {"dm": 5},
+    "classes_per_job": 5,
+    "sets_per_job": 2,
     "networks_per_job": {"convnet": 1},
     "resources": {"synthesize": {"mem_mb": 700, "runtime": 7}},
 }

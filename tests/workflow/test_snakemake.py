@@ -7,12 +7,15 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 from project_helpers import PROJECT, TINY, copy_project, snakemake, write_scale
 
 from condense import runtime
-from condense.artifacts import read_json
+from condense.artifacts import read_json, read_tensors
+from condense.groups import groups
 from condense.report.measured import COLUMNS
 from condense.tableplan import Plan
 
@@ -121,6 +124,38 @@ def test_an_evaluation_in_parts_is_that_of_one_job(project, monkeypatch):
     assert not (project / "results" / "parts").exists()
 
 
+def test_sets_of_one_job_are_those_of_their_own_jobs(project, monkeypatch):
+    monkeypatch.chdir(project)
+    write_scale(project, name="together", sets_per_job=3)
+    plan = Plan("together")
+    paths = {cell.recipe.name: Path(cell.path) for cell in plan.synthetic.values()}
+    alone = {name: read_tensors(path)[0]["images"] for name, path in paths.items()}
+    table = re.sub(r"\btiny\b", "together", (project / TABLE).read_text(encoding="utf-8"))
+    assert planned(project, scale="together") == {"table": 1}, "what is made stays"
+    for folder in ("metrics", "synthetic"):
+        shutil.rmtree(project / "results" / folder)
+    (group,) = [group for group in groups(plan) if len(group.cells) > 1]
+    assert [cell.recipe.name for cell in group.cells] == ["cpdm", "dm"]
+    assert planned(project, scale="together") == {group.name: 1, "synthesize": 1, "gather": 3, "evaluate": 3, "table": 1}
+    snakemake(project, TABLE, "--config", "scale=together")
+    for name, images in alone.items():
+        np.testing.assert_allclose(read_tensors(paths[name])[0]["images"], images, atol=1e-5)
+    assert (project / TABLE).read_text(encoding="utf-8") == table
+    assert not (project / "results" / "shards").exists()
+    shutil.rmtree(paths["dm"].parent)
+    assert planned(project, str(paths["dm"]), scale="together").items() >= {group.name: 1, "gather": 1}.items(), "the name stays"
+
+
+def test_what_is_set_for_the_rule_of_one_set_holds_for_jobs_of_several(project):
+    shutil.rmtree(project / "results")
+    write_scale(project, sets_per_job=3)
+    given = ["--set-resources", "synthesize:mem_mb=1234", "synthesize:gpu_model=a100", "--set-threads", "synthesize=2"]
+    said = snakemake(project, TABLE, "-n", *given, "--config", "scale=tiny", "--workflow-profile", "none")
+    found = re.findall(r"rule synthesize(\w*):(.*?resources: [^\n]*)", said, re.DOTALL)
+    assert len(found) == 2 and sum(bool(name) for name, _ in found) == 1
+    assert all("mem_mb=1234" in text and "gpu_model=a100" in text and "threads: 2" in text for _, text in found), found
+
+
 def test_a_raised_revision_asks_for_its_method_and_a_comment_for_nothing(project):
     recipe = project / "params" / "methods" / "cpdm.yaml"
     recipe.write_text(f"# a comment\n{recipe.read_text()}")
@@ -153,7 +188,8 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from condense import runtime
-from condense.artifacts import read_json
+from condense.artifacts import read_json, read_tensors
+from condense.groups import groups
 with runtime.claim(["gpu-a", "gpu-b"], Path(sys.argv[1]), poll=0.05) as place:
     print(place, flush=True)
     time.sleep(60)

@@ -36,6 +36,59 @@ rule synthesize:
         " --out {output.shard:q} > {log:q} 2>&1"
 
 
+def set_as_synthesize(name):
+    """Lets what `set-resources` and `set-threads` say of `synthesize` hold for another job of that kind."""
+    resources, settings = workflow.get_rule(name).resources, workflow.resource_settings
+    resources.update(settings._parsed_overwrite_resources.get("synthesize", {}))
+    if "synthesize" in settings._parsed_overwrite_threads:
+        resources["_cores"] = settings._parsed_overwrite_threads["synthesize"]
+
+
+def group_inputs(group):
+    """Of a job of several sets, unless all of its shards are there."""
+    parents = [group.cells[0].data.train] + ([group.teacher.path] if group.teacher else [])
+    return lambda w: [] if all(Path(shard).exists() for shard in group.outputs) else parents
+
+
+def group_command(group):
+    """`condense synthesize` for several sets; a function, since Snakemake would take the braces of a recipe for wildcards."""
+    first, cells = group.cells[0], group.cells
+    recipes = [canonical(asdict(cell.recipe)) for cell in cells]
+    words = ["condense", "synthesize", "--data", first.data.train, "--arch", first.arch, "--options", first.options, "--seed", first.seed]
+    words += ["--classes", group.shard, "--recipe", *recipes, "--ipc", *(cell.ipc for cell in cells)]
+    words += ["--key", *(cell.key for cell in cells), *(["--teacher", group.teacher.path] if group.teacher else [])]
+    return lambda w: shlex.join(map(str, [*words, "--out", *group.outputs, "--device", "auto"]))
+
+
+for group in [group.left() for group in groups(PLAN) if len(group.cells) > 1]:
+    if group is None:
+        continue
+
+    # Sets that share the real side (`sets_per_job`). Snakemake prefers a rule without wildcards, so none of these is made alone.
+    rule:
+        name:
+            group.name
+        input:
+            group_inputs(group),
+        output:
+            [temp(shard) for shard in group.outputs],
+            [temp(str(Path(shard).with_suffix(".run.json"))) for shard in group.outputs],
+        params:
+            command=group_command(group),
+        log: f"results/logs/synthesize/{group.name}.log",
+        benchmark: f"results/benchmarks/synthesize/{group.name}.tsv"
+        group: workflow.group_settings.overwrite_groups.get("synthesize")
+        threads: need("synthesize", "threads")
+        resources:
+            gpu=need("synthesize", "gpu"),
+            mem_mb=need("synthesize", "mem_mb"),
+            runtime=need("synthesize", "runtime"),
+        shell:
+            "{params.command} --threads {threads} > {log:q} 2>&1"
+
+    set_as_synthesize(group.name)
+
+
 def gather_inputs(w):
     """The shards with what they cost; temporary files, which stay only as long as they are somebody's input."""
     cell = cell_of(SETS, w.key)

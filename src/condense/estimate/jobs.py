@@ -10,7 +10,8 @@ from typing import Any
 from condense import recipes
 from condense.artifacts import read_json
 from condense.config import UserError, unknown
-from condense.estimate.work import Work, gather_work, join_work, work_of
+from condense.estimate.work import Work, gather_work, group_work, join_work, work_of
+from condense.groups import groups
 from condense.manifests import manifest
 from condense.plan import DataCell, MetricsCell, TeacherCell
 from condense.ranges import number_in
@@ -74,10 +75,17 @@ def jobs_behind(plan: Plan, names: list[str], metrics: list[MetricsCell], whole:
     pretrain: list[TeacherCell] = [curve.teacher for curve in drawn]
     for key, cell in sets.items():
         yield Job("gather", cell, gather_work(cell), key not in missing)
-        for shard in plan.shards(cell):
+        for shard in plan.shards(cell) if cell.recipe.engine == "select" else ():
             done = key not in missing or Path(cell.shard_path(shard)).exists()
             pretrain += [] if done else [cell.teacher]
             yield Job("synthesize", cell, work_of(cell, number_in(shard), on_gpu), done)
+    for group in groups(plan):
+        if any(cell.key in sets for cell in group.cells):
+            left = group.left() or group
+            done = all(cell.key not in missing or Path(cell.shard_path(group.shard)).exists() for cell in left.cells if cell.key in sets)
+            pretrain += [] if done else [left.teacher]
+            needing += [] if done else left.cells
+            yield Job("synthesize", left.cells[0], group_work(left.cells, number_in(group.shard), on_gpu), done)
     untaught = {key: cell for key, cell in distinct(pretrain).items() if not Path(cell.path).exists()}
     for key, cell in distinct([*(cell.teacher for cell in sets.values()), *(curve.teacher for curve in curves)]).items():
         yield Job("teach", cell, work_of(cell), key not in untaught)

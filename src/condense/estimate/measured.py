@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from condense import recipes
 from condense.config import UserError
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
-from condense.estimate.work import Work, gather_work, join_work, work_of
-from condense.plan import Maker, MetricsCell, TeacherCell, data_cell
+from condense.estimate.work import Work, gather_work, group_work, join_work, work_of
+from condense.plan import Maker, MetricsCell, SyntheticCell, TeacherCell, data_cell
 from condense.training.loop import number_of_epochs
 
 # `stage` is synthesize (seconds a step), teach or evaluate (seconds an epoch of one network); `method` of a teacher is its protocol.
@@ -103,6 +103,18 @@ class Pace:
             cost = JobCost(self._seconds(stage, cell, work, count), 0 if temporary else work.bytes_out, held[0], held[1] + library)
             self._jobs[name] = cost
         return self._jobs[name]
+
+    def group(self, cells: Sequence[SyntheticCell], classes: int) -> JobCost:
+        """What the job takes that condenses so many classes of sets which share the real side.
+
+        Seconds are reckoned, and corrected as those of the sets alone are on average.
+        """
+        alone, work = [self.job("synthesize", cell, classes) for cell in cells], group_work(cells, classes, on_gpu=True)
+        reckoned = [cost(work_of(cell, classes, on_gpu=True), self.rates) for cell in cells]
+        start = self.rates.start
+        factor = sum(one.seconds - start for one in alone) / sum(seconds - start for seconds in reckoned)
+        seconds = start + (cost(work, self.rates) - start) * factor
+        return JobCost(seconds, 0, work.peak_bytes, work.host_bytes + self.rates.memory)
 
     def _seconds(self, stage: str, cell: Any, work: Work, count: int | None) -> float:
         start = self.rates.light_start if work.light else self.rates.start

@@ -53,7 +53,7 @@ def scale_page(name: str, rows: Sequence[Measured] | None = None) -> str:
     graphs = {classes: graph(plan, names, classes, pace) for classes in dict.fromkeys([*CLASSES, split])}
     alone = {target: graph(plan, [target], split, pace) for target in names}
     walls = {(classes, gpus): wall_seconds(graphs[classes], gpus, cluster().per_minute) for classes in CLASSES for gpus in GPUS}
-    parts = [_head(name, rows), _tables(alone, Sums(graphs[split]), split), _walls(plan, graphs, walls)]
+    parts = [_head(name, rows), _tables(alone, Sums(graphs[split]), split, plan.scale.sets_per_job), _walls(plan, graphs, walls)]
     parts.append(_needs(plan, split, graphs[split]))
     parts.append(_storage(Sums(graphs[split]), wall_seconds(graphs[split], GPUS[-1], cluster().per_minute)))
     return "\n\n".join([*parts, _scheduler(graphs, walls)]) + "\n"
@@ -85,7 +85,7 @@ def _table(columns: str) -> str:
     return f"| {' | '.join(names)} |\n|{'---|' * len(names)}\n"
 
 
-def _tables(alone: dict[str, list[Node]], together: Sums, split: int | None) -> str:
+def _tables(alone: dict[str, list[Node]], together: Sums, split: int | None, sets: int) -> str:
     def row(name: str, sums: Sums) -> str:
         counts = [len(sums.nodes), len(sums.of("gather")), len(sums.of("teach")), len(sums.metrics)]
         hours = [*(sums.hours(stage) for stage in GPU_STAGES), sums.hours()]
@@ -93,8 +93,9 @@ def _tables(alone: dict[str, list[Node]], together: Sums, split: int | None) -> 
 
     found = [row(f"`{name}`", Sums(nodes)) for name, nodes in alone.items()] + [row("**all, shared jobs once**", together)]
     return (
-        f"## Each table and figure\n\nAs if it were made alone, in jobs of {_classes(split)}, and of some networks where the"
-        " scale splits evaluations (`networks_per_job`). The last four columns are GPU-hours.\n\n"
+        f"## Each table and figure\n\nAs if it were made alone, in jobs of {_classes(split)}, of {sets} sets at most where they share"
+        " the real side (`sets_per_job`; a table alone pays for sets of others in its jobs), and of some networks where the scale splits"
+        " evaluations (`networks_per_job`). The last four columns are GPU-hours.\n\n"
         + _table("target|jobs|sets|teachers|evaluations|teach|condense|evaluate|in all")
         + "\n".join(found)
     )

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from condense.estimate.measured import Pace
+from condense.estimate.measured import JobCost, Pace
+from condense.groups import groups
 from condense.plan import DataCell, MetricsCell, SyntheticCell, TeacherCell
 from condense.ranges import number_in
 from condense.tableplan import Plan
@@ -17,7 +18,7 @@ GPU_STAGES = ("teach", "synthesize", "evaluate")
 
 @dataclass(frozen=True)
 class Node:
-    """One job: its output, its stage, its seconds, the bytes that stay of it, and the outputs that it waits for."""
+    """One job: its output (of a group its name), its stage, its seconds, the bytes that stay of it, and the outputs that it waits for."""
 
     output: str
     stage: str
@@ -35,7 +36,7 @@ class Node:
 def graph(plan: Plan, names: Sequence[str], classes_per_job: int | None, pace: Pace) -> list[Node]:
     """The jobs behind the tables and figures `names`, parents first, with sets condensed in jobs of so many classes (None: all).
 
-    Evaluations are split as the scale says.
+    Sets share jobs and evaluations are split as the scale says.
     """
     found = _Graph(plan, classes_per_job, pace)
     for name in names:
@@ -53,13 +54,17 @@ class _Graph:
     def __init__(self, plan: Plan, classes_per_job: int | None, pace: Pace):
         self.nodes: dict[str, Node] = {}
         self.plan, self.classes_per_job, self.pace = plan, classes_per_job, pace
+        found = groups(plan, lambda cell: cell.shards(classes_per_job))
+        self.groups = {output: group for group in found for output in group.outputs}
 
     def add(self, output: str, stage: str, cell: Any, parents: Sequence[str] = (), count: int | None = None) -> str:
         if output not in self.nodes:
-            cost = self.pace.job(stage, cell, count)
-            before = tuple(dict.fromkeys(parents))
-            self.nodes[output] = Node(output, stage, cost.seconds, cost.bytes_out, before, cost.gpu_bytes, cost.host_bytes)
+            self._put(output, stage, self.pace.job(stage, cell, count), parents)
         return output
+
+    def _put(self, output: str, stage: str, cost: JobCost, parents: Sequence[str]) -> None:
+        before = tuple(dict.fromkeys(parents))
+        self.nodes[output] = Node(output, stage, cost.seconds, cost.bytes_out, before, cost.gpu_bytes, cost.host_bytes)
 
     def made(self, stage: str, cell: DataCell | TeacherCell) -> str:
         """A dataset or a teacher."""
@@ -71,10 +76,18 @@ class _Graph:
         """A synthetic set with its shards, and the data and the teacher they need."""
         if cell.path in self.nodes:
             return cell.path
-        before = [self.made("data", cell.data)] + ([self.made("teach", cell.teacher)] if cell.teacher else [])
-        ranges = cell.shards(self.classes_per_job)
-        shards = [self.add(cell.shard_path(shard), "synthesize", cell, before, number_in(shard)) for shard in ranges]
-        return self.add(cell.path, "gather", cell, shards)
+        return self.add(cell.path, "gather", cell, [self.shard(cell, shard) for shard in cell.shards(self.classes_per_job)])
+
+    def shard(self, cell: SyntheticCell, shard: str) -> str:
+        """The job that condenses or selects these classes of `cell`, and of the sets of its group."""
+        group, path = self.groups.get(cell.shard_path(shard)), cell.shard_path(shard)
+        teacher, cells = (group.teacher, group.cells) if group else (cell.teacher, (cell,))
+        before = [self.made("data", cell.data)] + ([self.made("teach", teacher)] if teacher else [])
+        if len(cells) == 1:
+            return self.add(path, "synthesize", cell, before, number_in(shard))
+        if group.name not in self.nodes:
+            self._put(group.name, "synthesize", self.pace.group(cells, number_in(shard)), before)
+        return group.name
 
     def metrics(self, cell: MetricsCell) -> str:
         parents = [self.made("data", cell.synthetic.data)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cache
 
 import torch
@@ -78,8 +79,13 @@ class Work:
     light: bool = False  # a job without torch
 
 
-def work_of(cell: DataCell | TeacherCell | SyntheticCell | MetricsCell, count: int | None = None, on_gpu: bool = False) -> Work:
-    """The work of the job that makes `cell`; of a set a shard of so many classes, of metrics a part of so many networks (None: all)."""
+def work_of(
+    cell: DataCell | TeacherCell | SyntheticCell | MetricsCell, count: int | None = None, on_gpu: bool = False, real: bool = True
+) -> Work:
+    """The work of the job that makes `cell`; of a set a shard of so many classes, of metrics a part of so many networks (None: all).
+
+    `real`: with the real side of every step, if `cell` is a set that is matched to one.
+    """
     if isinstance(cell, DataCell):
         bytes_out = (cell.spec.train + cell.spec.test) * (_pixels(cell) + 8)
         return Work(bytes_out=bytes_out, peak_bytes=2 * bytes_out, light=True)
@@ -91,9 +97,23 @@ def work_of(cell: DataCell | TeacherCell | SyntheticCell | MetricsCell, count: i
         return _evaluation(cell, count or cell.n_networks)
     classes = count or cell.data.spec.classes
     bytes_out = classes * cell.ipc * (_pixels(cell.data) * _FLOAT + 8) * (1 + _snapshots(cell))
-    chosen = _selected(cell) if cell.recipe.engine == "select" else _matched(cell, classes, on_gpu)
+    chosen = _selected(cell) if cell.recipe.engine == "select" else _matched(cell, classes, on_gpu, real)
     # The machine holds a set twice while it is written: as tensors, and as the bytes of the file.
     return replace(chosen, bytes_out=bytes_out, host_bytes=chosen.host_bytes + 2 * bytes_out)
+
+
+def group_work(cells: Sequence[SyntheticCell], count: int, on_gpu: bool = False) -> Work:
+    """The work of the job that condenses so many classes of sets which share the real side: that once, and the rest of each."""
+    if len(cells) == 1:
+        return work_of(cells[0], count, on_gpu)
+    alone, own = ([work_of(cell, count, on_gpu, real) for cell in cells] for real in (True, False))
+    names = [field.name for field in fields(Work) if field.name not in ("peak_bytes", "light")]
+    shared = {name: max(getattr(one, name) - getattr(rest, name) for one, rest in zip(alone, own, strict=True)) for name in names}
+    summed = {name: shared[name] + sum(getattr(rest, name) for rest in own) for name in names}
+    # One set after the other goes through a step; of those that wait stay the images, their momentum and their snapshots.
+    waiting = [3 * count * cell.ipc * _pixels(cell.data) * _FLOAT + rest.bytes_out for cell, rest in zip(cells, own, strict=True)]
+    peak = max(one.peak_bytes - held for one, held in zip(alone, waiting, strict=True)) + sum(waiting)
+    return Work(**summed, peak_bytes=peak)
 
 
 def gather_work(cell: SyntheticCell) -> Work:
@@ -172,12 +192,12 @@ def _selected(cell: SyntheticCell) -> Work:
     )
 
 
-def _matched(cell: SyntheticCell, classes: int, on_gpu: bool) -> Work:
+def _matched(cell: SyntheticCell, classes: int, on_gpu: bool, with_real: bool) -> Work:
     """The steps of the matching engine. The networks are frozen, so a backward pass to the images costs one forward pass."""
     recipe, spec = cell.recipe, cell.data.spec
     network, terms = profile_in(cell.arch, cell.options, cell.data), {term.name for term in recipe.terms}
     real, synthetic = classes * min(recipe.batch_real, spec.train // spec.classes), classes * cell.ipc
-    chunk = real if has_batch_norm(cell.arch, cell.options) else min(real, views.CHUNK["cuda" if on_gpu else "cpu"])
+    chunk = real if has_batch_norm(cell.arch, cell.options) else min(real, max(1, views.CHUNK["cuda" if on_gpu else "cpu"] // spec.size**2))
     passes = _critic_passes(cell)
     critics = sum(critic.forward for critic, _ in passes) * synthetic
     embeds_real, embeds = bool(terms & {"mean", "energy_distance"}), bool(terms & {"mean", "energy_distance", "diversity"})
@@ -185,17 +205,19 @@ def _matched(cell: SyntheticCell, classes: int, on_gpu: bool) -> Work:
     targets = sum(critic.forward for critic, _ in passes) * synthetic if "prediction_kl" in terms else 0
     kept = network.activations * embeds + sum(critic.activations for critic, _ in passes)
     peak = synthetic * kept + 3 * chunk * network.largest + (3 * real + 6 * synthetic) * _pixels(cell.data) + network.parameters
+    steps, real_steps = recipe.steps, recipe.steps * with_real
+    augments, embeds_real = recipe.augment.siamese != "none", embeds_real * real_steps
     return Work(
-        flops_forward=recipe.steps * (real * network.embed * embeds_real + targets),
+        flops_forward=embeds_real * real * network.embed + steps * targets,
         # A distance takes a subtraction, a product and a sum a feature; its gradient twice a product and a sum.
-        flops_training=recipe.steps * (2 * synthetic * network.embed * embeds + 2 * critics + 7 * pairs * network.features),
-        calls_forward=recipe.steps * math.ceil(real / chunk) * network.layers * embeds_real,
-        calls_training=recipe.steps * (network.layers * embeds + sum(critic.layers for critic, _ in passes)),
-        parameters_drawn=recipe.steps * network.parameters,
-        draws=recipe.steps * classes,
-        images=recipe.steps * (real + synthetic) if recipe.augment.siamese != "none" else 0,
+        flops_training=steps * (2 * synthetic * network.embed * embeds + 2 * critics + 7 * pairs * network.features),
+        calls_forward=embeds_real * math.ceil(real / chunk) * network.layers,
+        calls_training=steps * (network.layers * embeds + sum(critic.layers for critic, _ in passes)),
+        parameters_drawn=real_steps * network.parameters,
+        draws=real_steps * classes,
+        images=(real_steps * real + steps * synthetic) * augments,
         peak_bytes=2 * spec.train * _pixels(cell.data) + peak * _FLOAT * (1 + (_snapshots(cell) > 0)),
-        host_bytes=2 * spec.train * _pixels(cell.data),
+        host_bytes=2 * spec.train * _pixels(cell.data) * with_real,
     )
 
 

@@ -1,0 +1,88 @@
+"""Which synthetic sets are condensed in one job, because they are matched to the same real side.
+
+Floor 0. At most `sets_per_job` of the scale go together. Groups are cut from all sets that the scale asks for, made or not, so
+that the borders, and with them the names of the jobs, stay where they are while sets are being made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from condense.artifacts import digest
+from condense.plan import SyntheticCell, TeacherCell
+from condense.store import kept_path
+from condense.tableplan import Plan
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sets whose classes `shard` ('first-last') are condensed in one job. `name` is that of all sets that belong to it."""
+
+    name: str
+    shard: str
+    cells: tuple[SyntheticCell, ...]
+
+    @cached_property
+    def outputs(self) -> list[str]:
+        return [cell.shard_path(self.shard) for cell in self.cells]
+
+    @property
+    def teacher(self) -> TeacherCell | None:
+        """The one teacher that its sets use, if any does."""
+        return next((cell.teacher for cell in self.cells if cell.teacher), None)
+
+    def left(self) -> Group | None:
+        """The group without the sets that are made or kept; None if it is empty then.
+
+        A rule makes all its outputs, also those that nobody asks for. A job on a cluster reads the Snakefile anew and finds the same
+        group as the head did: while it runs no set of the group is whole, since each needs a shard that it makes.
+        """
+        cells = tuple(cell for cell in self.cells if not (Path(cell.path).exists() or Path(kept_path(cell.path)).exists()))
+        return replace(self, cells=cells) if cells else None
+
+
+def groups(plan: Plan, shards: Callable[[SyntheticCell], list[str]] | None = None) -> list[Group]:
+    """The groups of all sets of `plan`, each set once for every class range in `shards` of it (None: those of the scale).
+
+    Sets go together if they agree in data, network, seed, classes and `Recipe.stream`, and use one teacher at most. Sets that the same
+    tables and figures ask for stand beside each other, so that one table alone seldom makes sets of others; then come method and ipc.
+    """
+    asking, shards = _asking(plan), shards or plan.shards
+    cells = [cell for cell in plan.synthetic.values() if cell.recipe.engine == "matching"]
+    cells.sort(key=lambda cell: (asking[cell.key], cell.recipe.name, cell.ipc, cell.key))
+    teachers = {}  # of those that share a stream, the first: sets without one join it
+    for cell in cells:
+        if cell.teacher:
+            teachers.setdefault(_stream(cell), cell.teacher.key)
+    together: dict[tuple, list[SyntheticCell]] = {}
+    for cell in cells:
+        stream = _stream(cell)
+        teacher = cell.teacher.key if cell.teacher else teachers.get(stream)
+        for shard in shards(cell):
+            together.setdefault((shard, teacher, stream), []).append(cell)
+    most = plan.scale.sets_per_job
+    chunks = [(shard, found[at : at + most]) for (shard, *_), found in together.items() for at in range(0, len(found), most)]
+    return [_group(shard, cells) for shard, cells in chunks]
+
+
+def _group(shard: str, cells: list[SyntheticCell]) -> Group:
+    return Group(f"synthesize_{digest([shard, [cell.key for cell in cells]])}", shard, tuple(cells))
+
+
+def _stream(cell: SyntheticCell) -> tuple:
+    return (cell.data.key, cell.arch, cell.options, cell.seed, *cell.recipe.stream.values())
+
+
+def _asking(plan: Plan) -> dict[str, list[str]]:
+    """Key of a set -> the tables and figures that ask for it."""
+    found: dict[str, list[str]] = {}
+    for name in [*plan.tables, *plan.figures]:
+        cells = [cell.synthetic for cell in plan.metrics_of(name)]
+        if name in plan.figures:
+            cells += [curve.synthetic for curve in plan.figures[name].curves if curve.synthetic]
+        for key in {cell.key for cell in cells}:
+            found.setdefault(key, []).append(name)
+    return found
