@@ -5,7 +5,9 @@ Methods and ipc do not enter, so sets whose recipes ask for the same stream are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,8 @@ class RealStream:
         half = reduced(self.network, device)
         self.real_type = torch.float32 if recipe.precision == "fp32" else half
         self.synthetic_type = half if recipe.precision == "bf16" else torch.float32
+        # The real side's own copy of the parameters, so that they are converted once a step and not once a chunk.
+        self.real_network = self.network if self.real_type == torch.float32 else copy.deepcopy(self.network).to(self.real_type)
         self.batches = RealBatches(data, classes, recipe.batch_real, seed, device)
         self.source = network_source(recipe.networks, self.network, data, arch=arch, options=options, seed=seed, bank=bank)
 
@@ -85,7 +89,14 @@ class RealStream:
     def at(self, step: int) -> RealSide:
         """The real side of a step. It is to be used before the next is asked for, which replaces the network."""
         self.source.at(step)
+        if self.real_network is not self.network:
+            for own, drawn in zip(self._tensors(self.real_network), self._tensors(self.network), strict=True):
+                own.copy_(drawn)
         strategy, size = self.settings["augment"].siamese, self.data.size
         draws = [siamese.draw(strategy, size, seeds.generator(self.seed, "augment", label, step)) for label in self.classes]
-        shown = {"chunked": self.chunked, "dtype": self.real_type, "accuracy": self.source.accuracy}
+        shown = {"real_network": self.real_network, "chunked": self.chunked, "dtype": self.real_type, "accuracy": self.source.accuracy}
         return RealSide(self.data, self.batches.at(step), self.batches.mask, draws, self.network, **shown)
+
+    @staticmethod
+    def _tensors(network: nn.Module) -> Iterator[Tensor]:
+        return chain(network.parameters(), network.buffers())

@@ -12,8 +12,9 @@ from condense.augment import siamese
 from condense.data.dataset import Images
 from condense.precision import computed_in
 
-# Pixels of a pass without gradients. On CPUs the maps between two layers then stay in the cache: 32 images of 32 x 32 pixels.
-CHUNK = {"cpu": 1 << 15, "cuda": 1 << 22}
+# Pixels of a pass without gradients. On CPUs much of the maps between two layers then stays in the cache: 128 images of 32 x 32 pixels;
+# fewer would be as fast on an idle machine, and wait more often for a core that does something else.
+CHUNK = {"cpu": 1 << 17, "cuda": 1 << 22}
 
 
 @dataclass
@@ -31,6 +32,7 @@ class RealSide:
     mask: Tensor | None
     draws: list[siamese.Draw]
     network: nn.Module
+    real_network: nn.Module | None = None  # the same with its parameters in `dtype`, None if they are
     chunked: bool = True
     dtype: torch.dtype = torch.float32
     accuracy: float | None = None
@@ -46,7 +48,7 @@ class RealSide:
     @cached_property
     def embedding(self) -> Tensor:
         """(C, B, d), at least float32, without gradient."""
-        return self.without_gradient(self.network.embed, *self._blocks())
+        return self.without_gradient((self.real_network or self.network).embed, *self._blocks())
 
     def without_gradient(self, function, *blocks: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """`function` of images in blocks (c, n, ...) of classes, computed in `dtype` (None: that of the embeddings): (C, n, d) float32."""

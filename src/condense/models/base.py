@@ -145,9 +145,12 @@ class StagedNetwork(Network):
         """The map (n, channels, h, w) after every stage, behind its pooling or, with `pooled=False`, before it."""
         maps, x = [], self.enlarge(x)
         for stage in self.stages:
-            before = stage.body(x)
-            x = stage.pool(before)
-            maps.append(x if pooled else before)
+            if pooled:
+                x = stage(x)
+                maps.append(x)
+            else:
+                maps.append(stage.body(x))
+                x = stage.pool(maps[-1])
         return maps
 
 
