@@ -154,14 +154,14 @@ def test_an_interrupted_job_leaves_a_checkpoint_and_says_how_to_go_on(digits, tm
 
 def inside(monkeypatch, number, action):
     """Does `action` before the step `number` of the engine, in this process."""
-    step = Matching._step
+    step = Matching.advance
 
-    def stepped(self, place):
-        if place == number:
+    def stepped(self, side):
+        if self.done == number:
             action()
-        step(self, place)
+        step(self, side)
 
-    monkeypatch.setattr(Matching, "_step", stepped)
+    monkeypatch.setattr(Matching, "advance", stepped)
 
 
 def test_the_stop_itself_saves_whatever_the_interval(digits, tmp_path, monkeypatch, capfd):

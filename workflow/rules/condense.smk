@@ -77,7 +77,6 @@ for group in [group.left() for group in groups(PLAN) if len(group.cells) > 1]:
             command=group_command(group),
         log: f"results/logs/synthesize/{group.name}.log",
         benchmark: f"results/benchmarks/synthesize/{group.name}.tsv"
-        group: workflow.group_settings.overwrite_groups.get("synthesize")
         threads: need("synthesize", "threads")
         resources:
             gpu=need("synthesize", "gpu"),
