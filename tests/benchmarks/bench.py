@@ -15,6 +15,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import limits
@@ -97,12 +98,26 @@ class Worker:
         self.process.wait()
 
 
-def compared(row, workers, rounds):
-    """The row's numbers: `rounds` alternations after two iterations of warming up."""
-    workers = dict(workers)
-    separate = workers.pop("separate")
-    if row.against_ours:
-        workers |= {"reference": separate, "settled": separate}
+# Which allocator and kernels a process has: the reference's are as they come, or with freed memory kept.
+KINDS = {"reference": (False, False), "settled": (True, False), "ours": (True, True)}
+
+
+def compared(row, start, rounds):
+    """The row's numbers: `rounds` alternations after two iterations of warming up, in processes of its own.
+
+    Not those of the row before: the allocator of a process learns from what it has done, and is then half settled.
+    """
+    kinds = dict.fromkeys(KINDS, (True, True)) if row.against_ours else KINDS
+    workers = {name: start(*kind) for name, kind in kinds.items()}
+    try:
+        return measured(row, workers, rounds)
+    finally:
+        for worker in workers.values():
+            worker.close()
+
+
+def measured(row, workers, rounds):
+    """As `compared`, with these processes."""
     for name, (task, settings) in {"reference": row.reference, "settled": row.reference, "ours": row.ours}.items():
         workers[name].ask(task=task, settings=settings, split=row.split)
         warm = workers[name].ask(steps=2)
@@ -163,20 +178,15 @@ def main():
     facts |= {"torch": str(torch.__version__), "kernels": state(), "images": str(args.data or "noise"), "load": os.getloadavg()[0]}
     facts["limits"] = limits.measured()
     print(json.dumps(facts, indent=1))
-    settings = {"reference": (False, False), "settled": (True, False), "ours": (True, True), "separate": (True, True)}
-    workers = {name: Worker(data, args.threads, *how) for name, how in settings.items()}
+    start = partial(Worker, data, args.threads)
     rows = []
-    try:
-        for row in ROWS:
-            if args.rows in row.title:
-                rows.append(compared(row, workers, args.rounds))
-                print(line_of(rows[-1]), flush=True)
-        found = {"schema": 1, "kind": "benchmark", **facts, "rows": rows}
-        if args.accuracy:
-            found["accuracy"] = compared_accuracies(workers)
-    finally:
-        for worker in workers.values():
-            worker.close()
+    for row in ROWS:
+        if args.rows in row.title:
+            rows.append(compared(row, start, args.rounds))
+            print(line_of(rows[-1]), flush=True)
+    found = {"schema": 1, "kind": "benchmark", **facts, "rows": rows}
+    if args.accuracy:
+        found["accuracy"] = compared_accuracies({name: start(*kind) for name, kind in {**KINDS, "separate": (True, True)}.items()})
     write_json(args.out, found)
     print(f"written to {args.out}")
 

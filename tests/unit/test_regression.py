@@ -37,7 +37,8 @@ def fingerprint(images: np.ndarray) -> list[float]:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_tiny_run_gives_the_stored_images(method, digits, teacher, tmp_path):
     spec = plan.data_cell("digits").spec
-    change = {"steps": 4, "batch_real": 32, "optimizer": {"lr": 1.0}, "precision": "fp32"} if recipes.recipe(method).engine == "matching" else {}
+    change = {"steps": 4, "batch_real": 32, "optimizer": {"lr": 1.0}, "precision": "fp32"}
+    change = change if recipes.recipe(method).engine == "matching" else {}
     recipe = recipes.resolve(recipes.recipe(method), "digits", spec.strategy, 2, [("test", change)] if change else [])
     job = jobs.ShardJob(recipe, digits / "train.safetensors", **ARCH, ipc=2, seed=0, key="k", teacher=teacher if recipe.teacher else None)
     jobs.condense_shard(tmp_path / "x.safetensors", job, jobs.Machine("cpu", 1))

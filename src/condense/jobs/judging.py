@@ -78,8 +78,20 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
         results = _accuracies(job, networks, sets, test, checkpoint, device)
         about = _description(job, test, header)
         written = _metrics(about, results) if job.part is None else _part(about, networks, results)
-        write_json(out, written | {"run": clock.facts()})
+        write_json(out, written | {"run": clock.facts() | _computed_by(job, test, device)})
         checkpoint.remove()
+
+
+def _computed_by(job: EvaluationJob, test: Any, device: Any) -> dict[str, str]:
+    """What computed the networks, and in which type."""
+    import torch
+
+    from condense import kernels, models
+    from condense.training.loop import layer_type
+
+    with torch.device("meta"):  # only what it consists of is asked for
+        network = models.build(job.arch, channels=test.channels, size=test.size, classes=len(test.counts), **job.options)
+    return {"precision": str(layer_type(network, job.protocol, device)).removeprefix("torch."), "kernels": kernels.state()}
 
 
 def _training_sets(job: EvaluationJob, device: Any) -> tuple[dict[str, Any], dict[int, Callable[[], Any]]]:
