@@ -11,6 +11,7 @@ from torch import nn
 from condense import kernels, models
 from condense.kernels.norm_relu_pool import reference
 from condense.models.base import Stage
+from condense.precision import rounded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 needs_compiler = pytest.mark.skipif(kernels.state() != "compiled", reason=f"kernels: {kernels.state()}")
@@ -174,3 +175,47 @@ def test_a_cache_that_others_may_write_to_is_not_used(tmp_path):
     folder.mkdir(parents=True)
     folder.chmod(0o777)
     assert said(XDG_CACHE_HOME=str(tmp_path))[0] == "compiled" and not list(folder.iterdir())
+
+
+@needs_compiler
+@pytest.mark.parametrize(("channels", "size", "padding"), [(3, 3, 1), (1, 3, 3), (2, 5, 2), (4, 3, 0)])
+def test_a_convolution_of_few_channels_has_the_same_gradient(channels, size, padding):
+    rng = torch.Generator().manual_seed(0)
+    convolution = nn.Conv2d(channels, 6, size, padding=padding).requires_grad_(False)
+    images = torch.randn(67, channels, 9, 8, generator=rng).contiguous(memory_format=torch.channels_last).requires_grad_()
+    assert kernels.few_channels.serves(convolution, images)
+    found = kernels.few_channels.convolve(convolution, images)
+    wanted = convolution(images)
+    assert torch.equal(found, wanted)
+    given = torch.randn(wanted.shape, generator=rng)
+    pair = [torch.autograd.grad(value, images, given)[0] for value in (found, wanted)]
+    torch.testing.assert_close(*pair, rtol=1e-5, atol=1e-5)
+    (first,) = torch.autograd.grad(kernels.few_channels.convolve(convolution, images), images, given.requires_grad_(), create_graph=True)
+    (second,) = torch.autograd.grad(first.square().sum(), given)
+    torch.testing.assert_close(second, 2 * convolution(first) - 2 * convolution.bias.view(-1, 1, 1), rtol=1e-4, atol=1e-4)
+
+
+@needs_compiler
+def test_other_convolutions_are_left_to_torch():
+    images = torch.randn(2, 3, 8, 8).requires_grad_()
+
+    def frozen(*arguments, **named):
+        return nn.Conv2d(*arguments, **named).requires_grad_(False)
+
+    assert kernels.few_channels.serves(frozen(3, 4, 3, padding=1), images)
+    others = [frozen(3, 4, 3, stride=2), frozen(3, 6, 3, groups=3), frozen(3, 4, (3, 1)), frozen(3, 4, 3, dilation=2), nn.Conv2d(3, 4, 3)]
+    others += [frozen(3, 4, 3, padding=1, padding_mode="reflect"), frozen(3, 4, 3, padding="same")]
+    assert not any(kernels.few_channels.serves(one, images) for one in others)
+    assert not kernels.few_channels.serves(frozen(3, 4, 3), images.detach())
+    assert not kernels.few_channels.serves(frozen(8, 4, 3), torch.randn(2, 8, 8, 8).requires_grad_())
+
+
+def test_rounding_errors_of_a_window_cancel():
+    weight = torch.randn(64, 32, 3, 3, generator=torch.Generator().manual_seed(0))
+    found, nearest = rounded(weight, torch.bfloat16), weight.bfloat16()
+    assert found.dtype == torch.bfloat16 and (found.float() - weight).abs().max() < 0.02
+    sums = [(one.double() - weight.double()).sum((2, 3)).std().item() for one in (found, nearest)]
+    assert sums[0] < 0.6 * sums[1]
+    exact = nearest.float()
+    assert torch.equal(rounded(exact, torch.bfloat16), nearest), "nothing to round, nothing to carry"
+    assert torch.equal(rounded(weight[0, 0, 0], torch.bfloat16), nearest[0, 0, 0])

@@ -19,8 +19,10 @@ def normalise(pixels: Tensor, mean: Iterable[float], std: Iterable[float]) -> Te
 
     `mean` and `std` are in units of the pixel range [0, 1]. uint8 becomes float32; a floating type is kept.
     """
-    pixels = pixels if pixels.is_floating_point() else pixels.to(torch.float32) / 255
-    return (pixels - _per_channel(mean, pixels)) / _per_channel(std, pixels)
+    if pixels.is_floating_point():
+        return (pixels - _per_channel(mean, pixels)) / _per_channel(std, pixels)
+    values = pixels.to(torch.float32).div_(255)  # in place from here on: pixels without a gradient
+    return values.sub_(_per_channel(mean, values)).div_(_per_channel(std, values))
 
 
 def denormalise(values: Tensor, mean: Iterable[float], std: Iterable[float]) -> Tensor:

@@ -19,7 +19,7 @@ from condense.augment import siamese
 from condense.data.dataset import Images
 from condense.engines.views import RealSide
 from condense.networks.sources import network_source
-from condense.precision import reduced
+from condense.precision import reduced, rounded
 from condense.specs import Recipe
 
 
@@ -91,7 +91,9 @@ class RealStream:
         self.source.at(step)
         if self.real_network is not self.network:
             for own, drawn in zip(self._tensors(self.real_network), self._tensors(self.network), strict=True):
-                own.copy_(drawn)
+                own.copy_(rounded(drawn, own.dtype) if own.is_floating_point() else drawn)
+                if self.synthetic_type == self.real_type:
+                    drawn.copy_(own)  # both sides under the very same network
         strategy, size = self.settings["augment"].siamese, self.data.size
         draws = [siamese.draw(strategy, size, seeds.generator(self.seed, "augment", label, step)) for label in self.classes]
         shown = {"real_network": self.real_network, "chunked": self.chunked, "dtype": self.real_type, "accuracy": self.source.accuracy}

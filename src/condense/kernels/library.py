@@ -17,10 +17,14 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-_SOURCE = Path(__file__).with_name("norm_relu_pool.cpp")
+import torch
+
+_SOURCES = [Path(__file__).with_name(name) for name in ("norm_relu_pool.cpp", "fold.cpp")]
+_HEADER = Path(__file__).with_name("types.h")
 # The last two let comparisons become vector instructions; no option here changes the result of an operation.
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
 _COMPILERS = ("c++", "g++", "clang++")
+TYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 _log = logging.getLogger(__name__)
 
 
@@ -28,6 +32,23 @@ _log = logging.getLogger(__name__)
 def library() -> ctypes.CDLL | None:
     """The compiled kernels, or None where there are none: switched off, no compiler, or not Linux."""
     return _found()[0]
+
+
+def call(what: str, like: torch.Tensor, *arguments: torch.Tensor | int | float) -> None:
+    """Calls the kernel `what` for the type of `like`: tensors by their address, then numbers, then the number of threads.
+
+    Raises ValueError for a type that there is no kernel for, or without kernels.
+    """
+    if like.dtype not in TYPES or library() is None:
+        raise ValueError(f"no kernel '{what}' for {like.dtype}: {state()}")
+    given = [_argument(argument) for argument in arguments]
+    getattr(library(), f"{TYPES[like.dtype]}_{what}")(*given, ctypes.c_int(torch.get_num_threads()))
+
+
+def _argument(value: torch.Tensor | int | float) -> ctypes._SimpleCData:
+    if isinstance(value, torch.Tensor):
+        return ctypes.c_void_p(value.data_ptr())
+    return ctypes.c_int64(value) if isinstance(value, int) else ctypes.c_float(value)
 
 
 @cache
@@ -69,7 +90,7 @@ def _folder() -> Path:
 def _name(compiler: str) -> str:
     """Differs with the source, the options, the compiler and the processor: home folders are shared by different machines."""
     facts = _processor() + "\n".join((compiler, str(os.stat(compiler).st_mtime_ns), *_FLAGS))
-    return hashlib.sha256(_SOURCE.read_bytes() + facts.encode()).hexdigest()[:16]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in (*_SOURCES, _HEADER)) + facts.encode()).hexdigest()[:16]
 
 
 def _processor() -> str:
@@ -81,7 +102,7 @@ def _processor() -> str:
 def _compiled(compiler: str, path: Path) -> str:
     """Compiles to `path`, whole or not at all; what the compiler objects to, or ''."""
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    done = subprocess.run([compiler, *_FLAGS, str(_SOURCE), "-o", str(draft)], capture_output=True, text=True, check=False)
+    done = subprocess.run([compiler, *_FLAGS, *map(str, _SOURCES), "-o", str(draft)], capture_output=True, text=True, check=False)
     if done.returncode:
         draft.unlink(missing_ok=True)
         return (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,9 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from condense.kernels.library import library
+from condense.kernels.library import TYPES, call, library
 
-_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
 
 
@@ -30,7 +28,7 @@ def plain() -> Iterator[None]:
 
 def available(maps: Tensor) -> bool:
     """Whether the kernel takes `maps`: on the CPU, float32 or bfloat16, where it could be compiled."""
-    return maps.device.type == "cpu" and maps.dtype in _NAMES and not _plain.get() and library() is not None
+    return maps.device.type == "cpu" and maps.dtype in TYPES and not _plain.get() and library() is not None
 
 
 def norm_relu_pool(maps: Tensor, weight: Tensor, bias: Tensor, eps: float, pool: int) -> Tensor:
@@ -59,7 +57,7 @@ class _NormReluPool(torch.autograd.Function):
         count, channels, height, width = maps.shape
         out = torch.empty((count, channels, height // pool, width // pool), dtype=maps.dtype, memory_format=torch.channels_last)
         mean, rstd = torch.empty(count, channels), torch.empty(count, channels)
-        _call("forward", maps, [maps, weight.detach().float(), bias.detach().float(), out, mean, rstd], pool, ctypes.c_float(eps))
+        call("forward", maps, maps, weight.detach().float(), bias.detach().float(), out, mean, rstd, *_sizes(maps, pool), float(eps))
         ctx.save_for_backward(maps, weight, bias, mean, rstd)
         ctx.settings = eps, pool
         return out
@@ -75,14 +73,12 @@ class _NormReluPool(torch.autograd.Function):
         given = given.to(maps.dtype).contiguous(memory_format=torch.channels_last)
         gradient = torch.empty_like(maps, memory_format=torch.channels_last)
         sums = torch.empty(len(maps), 2, maps.shape[1])
-        _call("backward", maps, [given, maps, weight.detach().float(), bias.detach().float(), mean, rstd, gradient, sums], pool)
+        parameters = weight.detach().float(), bias.detach().float()
+        call("backward", maps, given, maps, *parameters, mean, rstd, gradient, sums, *_sizes(maps, pool))
         of_bias, of_weight = sums.sum(0)
         return gradient, of_weight.to(weight.dtype), of_bias.to(bias.dtype), None, None
 
 
-def _call(what: str, maps: Tensor, tensors: list[Tensor], pool: int, *more: ctypes.c_float) -> None:
+def _sizes(maps: Tensor, pool: int) -> tuple[int, ...]:
     count, channels, height, width = maps.shape
-    function = getattr(library(), f"{_NAMES[maps.dtype]}_{what}")
-    pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors]
-    sizes = [ctypes.c_int64(size) for size in (count, height, width, channels, pool)]
-    function(*pointers, *sizes, *more, ctypes.c_int(torch.get_num_threads()))
+    return count, height, width, channels, pool

@@ -119,7 +119,9 @@ class Stage(nn.Module):
         if not (self.fused and kernels.available(x)):
             return self.pool(self.body(x))
         convolution, norm, _ = self.body
-        maps = convolution(x.contiguous(memory_format=torch.channels_last))
+        x = x.contiguous(memory_format=torch.channels_last)
+        few = kernels.few_channels
+        maps = few.convolve(convolution, x) if few.serves(convolution, x) else convolution(x)
         return kernels.norm_relu_pool(maps, norm.weight, norm.bias, norm.eps, 2 if type(self.pool) is nn.AvgPool2d else 1)
 
 
