@@ -79,7 +79,7 @@ def test_matching_passes_real_images_once_and_synthetic_ones_there_and_back(make
     work = work_of(cell)
     assert work.flops_forward == 20_000 * 10 * 256 * CONVOLUTIONS
     assert work.flops_training == 20_000 * 2 * 10 * 10 * CONVOLUTIONS
-    assert work.calls_forward == 20_000 * math.ceil(2560 / 32) * profile("convnet", "{}", 3, 32, 10).layers
+    assert work.calls_forward == 20_000 * math.ceil(2560 / 128) * profile("convnet", "{}", 3, 32, 10).layers
     assert (work.draws, work.images) == (20_000 * 10, 20_000 * 10 * 266)
     assert work.parameters_drawn == 20_000 * 320_010
     assert work.bytes_out == 100 * (3 * 32**2 * 4 + 8)
