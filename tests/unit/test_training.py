@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from interruption_helpers import Stopping, until_done
 
 from condense import jobs, models, recipes, seeds, specs
 from condense.artifacts import file_sha256, read_json, read_tensors
@@ -44,27 +45,6 @@ def few(digits):
 def network(seed=0, dtype=torch.float32, **changes):
     torch.manual_seed(seed)
     return models.build(ARCH["arch"], channels=1, size=8, classes=10, **ARCH["options"] | changes).to(dtype)
-
-
-class Stopping(Checkpoint):
-    """Interrupts after every save, as Ctrl-C does."""
-
-    def save(self, tensors, state):
-        super().save(tensors, state)
-        raise KeyboardInterrupt
-
-    def part(self, name):
-        return Stopping(self.path.with_name(f"{self.path.name}.{name}"), f"{self.key}-{name}")
-
-
-def until_done(work):
-    """Calls `work` again after every interruption; how often it was called, and what it gave at last."""
-    for calls in range(1, 100):
-        try:
-            return calls, work()
-        except KeyboardInterrupt:
-            continue
-    raise AssertionError("it never ends")
 
 
 @pytest.mark.parametrize("momentum, weight_decay", [(0.0, 0.0), (0.9, 0.0), (0.9, 5e-4), (0.5, 0.1)])

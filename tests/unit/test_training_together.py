@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from interruption_helpers import Stopping, until_done
 from torch import nn
 
 from condense import models, recipes, seeds, specs
@@ -166,27 +167,6 @@ def test_layers_computed_in_bfloat16_stay_close_to_those_of_networks_alone(few):
     assert together.dtype == torch.float32
     rules = protocol(precision="mixed")
     assert layer_type(stacked, rules, CPU) == layer_type(alone[0], rules, CPU)
-
-
-class Stopping(Checkpoint):
-    """Interrupts after every save, as Ctrl-C does."""
-
-    def save(self, tensors, state):
-        super().save(tensors, state)
-        raise KeyboardInterrupt
-
-    def part(self, name):
-        return Stopping(self.path.with_name(f"{self.path.name}.{name}"), f"{self.key}-{name}")
-
-
-def until_done(work):
-    """Calls `work` again after every interruption; how often it was called, and what it gave at last."""
-    for calls in range(1, 100):
-        try:
-            return calls, work()
-        except KeyboardInterrupt:
-            continue
-    raise AssertionError("it never ends")
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])

@@ -90,6 +90,7 @@ class _Graph:
         return group.name
 
     def metrics(self, cell: MetricsCell) -> str:
+        """An evaluation, in parts where the scale splits it, with the data and the set that it waits for."""
         parents = [self.made("data", cell.synthetic.data)]
         if cell.synthetic.recipe.engine != "whole":
             parents.append(self.set(cell.synthetic))

@@ -40,6 +40,7 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, given: Tensor) -> tuple[Tensor, None, None, None]:
+        """Of the images alone: given (n, d, h', w') -> (n, c, h, w)."""
         (weight,) = ctx.saved_tensors
         weight = weight.to(given.dtype)
         if torch.is_grad_enabled():  # linear in what is given, so that torch can take the gradient's gradient

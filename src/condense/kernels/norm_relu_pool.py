@@ -64,6 +64,7 @@ class _NormReluPool(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, given: Tensor) -> tuple[Tensor | None, ...]:
+        """Of maps (n, C, h, w), weight and bias (C,), from that of the result (n, C, h // pool, w // pool)."""
         maps, weight, bias, mean, rstd = ctx.saved_tensors
         eps, pool = ctx.settings
         if torch.is_grad_enabled():  # the gradient is to be differentiated in its turn
