@@ -11,24 +11,26 @@ from torch import Tensor, nn
 
 from condense import kernels
 
-_INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # on x86 and on Arm; elsewhere bfloat16 is emulated, and slower than float32
+# Units that multiply matrices of bfloat16, on x86 and on Arm. Instructions for vectors of it alone (avx512_bf16) reach between half
+# and twice the rate of float32, and float32 has the way with a quarter of the products (`kernels.winograd`), which bfloat16 is too coarse for.
+_UNITS = {"amx_bf16", "bf16"}
 
 
 @cache
 def processor_has_bfloat16() -> bool:
-    """Whether this machine's CPU computes in bfloat16."""
+    """Whether this machine's CPU computes convolutions in bfloat16 faster than in float32."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return False
     flags = [line.split(":", 1)[1].split() for line in lines if line.split(":")[0].strip() in ("flags", "Features")]
-    return bool(flags) and bool(_INSTRUCTIONS & set(flags[0]))
+    return bool(flags) and bool(_UNITS & set(flags[0]))
 
 
 def reduced(network: nn.Module, device: torch.device) -> torch.dtype:
     """The type for what may be computed in less than float32: bfloat16 if that is faster for `network` on `device`, else float32.
 
-    On a CPU it is faster only with instructions for it, and with a kernel for the norms, which torch computes slowly in bfloat16.
+    On a CPU it is faster only with units for it, and with a kernel for the norms, which torch computes slowly in bfloat16.
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-_SOURCES = [Path(__file__).with_name(name) for name in ("norm_relu_pool.cpp", "fold.cpp")]
+_SOURCES = [Path(__file__).with_name(name) for name in ("norm_relu_pool.cpp", "fold.cpp", "winograd.cpp")]
 _HEADER = Path(__file__).with_name("types.h")
 # The last two let comparisons become vector instructions; no option here changes the result of an operation.
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")

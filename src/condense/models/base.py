@@ -120,8 +120,8 @@ class Stage(nn.Module):
             return self.pool(self.body(x))
         convolution, norm, _ = self.body
         x = x.contiguous(memory_format=torch.channels_last)
-        few = kernels.few_channels
-        maps = few.convolve(convolution, x) if few.serves(convolution, x) else convolution(x)
+        faster = next((way for way in (kernels.few_channels, kernels.winograd) if way.serves(convolution, x)), None)
+        maps = faster.convolve(convolution, x) if faster else convolution(x)
         return kernels.norm_relu_pool(maps, norm.weight, norm.bias, norm.eps, 2 if type(self.pool) is nn.AvgPool2d else 1)
 
 

@@ -1,0 +1,218 @@
+// Convolution of channels-last maps by 3 x 3 windows with a border of one zero, and its gradient with respect to the windows, by
+// Winograd's way: 4 x 4 pixels of the result from 6 x 6 of the map with 36 products instead of 144 for each pair of channels.
+//
+// Source: Lavin and Gray 2016, F(4 x 4, 3 x 3). The windows come transformed, which is a small product of matrices that the caller does.
+// Every tile is computed alone and sums run over the channels in their order: neither threads nor the batch matter to a tile.
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+
+#include "types.h"
+
+namespace {
+
+#ifdef __AVX512F__
+constexpr int LANES = 16, WIDEST = 4;  // sums of 6 rows by WIDEST vectors fill the registers
+#else
+constexpr int LANES = 8, WIDEST = 2;
+#endif
+constexpr int ROWS = 6, SIDE = 6, STEP = 4, PLACES = SIDE * SIDE;
+constexpr int64_t TILES = 24;  // at once: both transformed sides then stay in the second cache
+
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+inline vec at(const float *p) { return *(const vec *)p; }
+inline void put(float *p, vec value) { *(vec *)p = value; }
+
+// The transforms of one row or column: of a map (6 -> 6), of a result (6 -> 4), and the transpose of the latter (4 -> 6).
+inline void of_map(const vec *x, vec *y, int step) {
+  const vec x0 = x[0], x1 = x[step], x2 = x[2 * step], x3 = x[3 * step], x4 = x[4 * step], x5 = x[5 * step];
+  const vec even = x4 - 4 * x2, odd = x3 - 4 * x1, near = x4 - x2, far = 2 * (x3 - x1);
+  y[0] = 4 * (x0 - x2) + near;
+  y[step] = even + odd;
+  y[2 * step] = even - odd;
+  y[3 * step] = near + far;
+  y[4 * step] = near - far;
+  y[5 * step] = 4 * x1 - 5 * x3 + x5;
+}
+inline void of_result(const vec *x, vec *y, int from, int to) {
+  const vec s1 = x[from] + x[2 * from], d1 = x[from] - x[2 * from], s2 = x[3 * from] + x[4 * from], d2 = x[3 * from] - x[4 * from];
+  y[0] = x[0] + s1 + s2;
+  y[to] = d1 + 2 * d2;
+  y[2 * to] = s1 + 4 * s2;
+  y[3 * to] = d1 + 8 * d2 + x[5 * from];
+}
+inline void of_given(const vec *x, vec *y, int from, int to) {
+  const vec x0 = x[0], x1 = x[from], x2 = x[2 * from], x3 = x[3 * from];
+  const vec s1 = x0 + x2, d1 = x1 + x3, s2 = x0 + 4 * x2, d2 = 2 * x1 + 8 * x3;
+  y[0] = x0;
+  y[to] = s1 + d1;
+  y[2 * to] = s1 - d1;
+  y[3 * to] = s2 + d2;
+  y[4 * to] = s2 - d2;
+  y[5 * to] = x3;
+}
+
+// c (R, V vectors) = or += a (R, depth) by b (depth, V vectors).
+template <int R, int V>
+inline void product(const float *a, int64_t row, int64_t col, const float *b, int64_t below, float *c, int64_t next, int64_t depth, bool add) {
+  vec sum[R][V];
+  for (int r = 0; r < R; r++)
+    for (int v = 0; v < V; v++) sum[r][v] = add ? at(c + r * next + v * LANES) : vec{};
+  for (int64_t k = 0; k < depth; k++) {
+    vec right[V];
+    for (int v = 0; v < V; v++) right[v] = at(b + k * below + v * LANES);
+    for (int r = 0; r < R; r++) {
+      const float left = a[r * row + k * col];
+      for (int v = 0; v < V; v++) sum[r][v] += left * right[v];
+    }
+  }
+  for (int r = 0; r < R; r++)
+    for (int v = 0; v < V; v++) put(c + r * next + v * LANES, sum[r][v]);
+}
+
+template <int V>
+void rows_of(int64_t rows, const float *a, int64_t row, int64_t col, const float *b, int64_t below, float *c, int64_t next, int64_t depth,
+             bool add) {
+  int64_t r = 0;
+  for (; r + ROWS <= rows; r += ROWS) product<ROWS, V>(a + r * row, row, col, b, below, c + r * next, next, depth, add);
+  for (; r + 2 <= rows; r += 2) product<2, V>(a + r * row, row, col, b, below, c + r * next, next, depth, add);
+  for (; r < rows; r++) product<1, V>(a + r * row, row, col, b, below, c + r * next, next, depth, add);
+}
+
+// Columns in panels of `panel`; `across` is the distance from one panel of b to the next.
+void multiply(int64_t rows, int64_t cols, int64_t depth, const float *a, int64_t row, int64_t col, const float *b, int64_t below,
+              int64_t across, float *c, int64_t next, int64_t panel, bool add) {
+  for (int64_t j = 0; j < cols; j += panel, b += across) {
+    if (panel == 4 * LANES) rows_of<WIDEST>(rows, a, row, col, b, below, c + j, next, depth, add);
+    else if (panel == 2 * LANES) rows_of<2>(rows, a, row, col, b, below, c + j, next, depth, add);
+    else rows_of<1>(rows, a, row, col, b, below, c + j, next, depth, add);
+  }
+}
+
+int64_t panel_of(int64_t channels) {
+  int64_t panel = WIDEST * LANES;
+  while (channels % panel) panel /= 2;
+  return panel;
+}
+
+struct Maps {
+  int64_t images, height, width;
+  int64_t down() const { return (height + STEP - 1) / STEP; }
+  int64_t right() const { return (width + STEP - 1) / STEP; }
+  int64_t tiles() const { return images * down() * right(); }
+};
+
+struct Buffer {  // not cleared, on a line of the cache
+  std::unique_ptr<float, decltype(&std::free)> held;
+  explicit Buffer(int64_t numbers) : held((float *)std::aligned_alloc(64, (4 * numbers + 63) / 64 * 64), &std::free) {}
+  float *get() const { return held.get(); }
+};
+
+// The addresses of the pixels of a tile, `size` x `size` from `border` above and left of it; `none` for those outside.
+inline void pixels_of(float **found, float *maps, Maps m, int64_t channels, int64_t tile, int size, int border, float *none) {
+  const int64_t image = tile / (m.down() * m.right()), i = tile / m.right() % m.down() * STEP - border, j = tile % m.right() * STEP - border;
+  for (int a = 0; a < size; a++)
+    for (int b = 0; b < size; b++) {
+      const bool inside = i + a >= 0 && i + a < m.height && j + b >= 0 && j + b < m.width;
+      found[a * size + b] = inside ? maps + ((image * m.height + i + a) * m.width + j + b) * channels : none;
+    }
+}
+
+// Tiles first .. first + count of maps -> (36, count, channels).
+void transform_maps(const float *maps, Maps m, int64_t channels, int64_t first, int64_t count, float *out, float *none) {
+  float *pixel[PLACES];
+  for (int64_t t = 0; t < count; t++) {
+    pixels_of(pixel, (float *)maps, m, channels, first + t, SIDE, 1, none);
+    for (int64_t c = 0; c < channels; c += LANES) {
+      vec x[PLACES];
+      for (int p = 0; p < PLACES; p++) x[p] = at(pixel[p] + c);
+      for (int j = 0; j < SIDE; j++) of_map(x + j, x + j, SIDE);
+      for (int i = 0; i < SIDE; i++) of_map(x + SIDE * i, x + SIDE * i, 1);
+      for (int p = 0; p < PLACES; p++) put(out + (p * count + t) * channels + c, x[p]);
+    }
+  }
+}
+
+// The same of the gradient of a result.
+void transform_given(const float *given, Maps m, int64_t channels, int64_t first, int64_t count, float *out, float *none) {
+  float *pixel[STEP * STEP];
+  for (int64_t t = 0; t < count; t++) {
+    pixels_of(pixel, (float *)given, m, channels, first + t, STEP, 0, none);
+    for (int64_t c = 0; c < channels; c += LANES) {
+      vec x[STEP * STEP], half[SIDE * STEP], y[PLACES];
+      for (int p = 0; p < STEP * STEP; p++) x[p] = at(pixel[p] + c);
+      for (int j = 0; j < STEP; j++) of_given(x + j, half + j, STEP, STEP);
+      for (int i = 0; i < SIDE; i++) of_given(half + STEP * i, y + SIDE * i, 1, 1);
+      for (int p = 0; p < PLACES; p++) put(out + (p * count + t) * channels + c, y[p]);
+    }
+  }
+}
+
+// (36, count, channels) -> the pixels of a result, which begins with `bias` (channels) or, if that is null, with 0.
+void transform_back(const float *from, float *out, const float *bias, Maps m, int64_t channels, int64_t first, int64_t count, float *none) {
+  float *pixel[STEP * STEP];
+  for (int64_t t = 0; t < count; t++) {
+    pixels_of(pixel, out, m, channels, first + t, STEP, 0, none);
+    for (int64_t c = 0; c < channels; c += LANES) {
+      vec x[PLACES], half[STEP * SIDE], y[STEP * STEP];
+      for (int p = 0; p < PLACES; p++) x[p] = at(from + (p * count + t) * channels + c);
+      for (int j = 0; j < SIDE; j++) of_result(x + j, half + j, SIDE, SIDE);
+      for (int i = 0; i < STEP; i++) of_result(half + SIDE * i, y + STEP * i, 1, 1);
+      const vec start = bias ? at(bias + c) : vec{};
+      for (int p = 0; p < STEP * STEP; p++) put(pixel[p] + (pixel[p] == none ? 0 : c), y[p] + start);
+    }
+  }
+}
+
+// windows (36, panels, inputs, panel).
+void convolve(const float *maps, const float *windows, const float *bias, float *out, Maps m, int64_t inputs, int64_t outputs, int threads) {
+  const int64_t blocks = (m.tiles() + TILES - 1) / TILES, panel = panel_of(outputs);
+#pragma omp parallel num_threads(threads)
+  {
+    Buffer left(PLACES * TILES * inputs), right(PLACES * TILES * outputs), none(std::max(inputs, outputs));
+    std::fill_n(none.get(), inputs, 0.0f);
+#pragma omp for schedule(static)
+    for (int64_t block = 0; block < blocks; block++) {
+      const int64_t first = block * TILES, count = std::min(TILES, m.tiles() - first);
+      transform_maps(maps, m, inputs, first, count, left.get(), none.get());
+      for (int p = 0; p < PLACES; p++)
+        multiply(count, outputs, inputs, left.get() + p * count * inputs, inputs, 1, windows + p * inputs * outputs, panel, inputs * panel,
+                 right.get() + p * count * outputs, outputs, panel, false);
+      Buffer aside(LANES);
+      transform_back(right.get(), out, bias, m, outputs, first, count, aside.get());
+    }
+  }
+}
+
+// sums (threads, 36, inputs, outputs), which the caller has cleared and adds up.
+void window_gradient(const float *given, const float *maps, float *sums, Maps m, int64_t inputs, int64_t outputs, int threads) {
+  const int64_t blocks = (m.tiles() + TILES - 1) / TILES, panel = panel_of(outputs);
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int thread = 0; thread < threads; thread++) {
+    Buffer left(PLACES * TILES * inputs), right(PLACES * TILES * outputs), none(std::max(inputs, outputs));
+    std::fill_n(none.get(), std::max(inputs, outputs), 0.0f);
+    for (int64_t block = blocks * thread / threads; block < blocks * (thread + 1) / threads; block++) {
+      const int64_t first = block * TILES, count = std::min(TILES, m.tiles() - first);
+      transform_maps(maps, m, inputs, first, count, left.get(), none.get());
+      transform_given(given, m, outputs, first, count, right.get(), none.get());
+      for (int p = 0; p < PLACES; p++)
+        multiply(inputs, outputs, count, left.get() + p * count * inputs, 1, inputs, right.get() + p * count * outputs, outputs, panel,
+                 sums + (int64_t(thread) * PLACES + p) * inputs * outputs, outputs, panel, true);
+    }
+  }
+}
+
+}  // namespace
+
+extern "C" int64_t winograd_panel(int64_t channels) { return panel_of(channels); }
+
+extern "C" void float32_winograd(const float *maps, const float *windows, const float *bias, float *out, int64_t n, int64_t h, int64_t w,
+                                 int64_t inputs, int64_t outputs, int threads) {
+  convolve(maps, windows, bias, out, Maps{n, h, w}, inputs, outputs, threads);
+}
+
+extern "C" void float32_winograd_windows(const float *given, const float *maps, float *sums, int64_t n, int64_t h, int64_t w, int64_t inputs,
+                                         int64_t outputs, int threads) {
+  window_gradient(given, maps, sums, Maps{n, h, w}, inputs, outputs, threads);
+}

@@ -1,0 +1,88 @@
+"""Convolution by 3 x 3 windows in float32 with a quarter of the products, forward and backward (winograd.cpp)."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+
+from condense.kernels.library import call, library
+from condense.kernels.norm_relu_pool import available
+
+_LANES = 16  # channels that the kernel takes at once
+_TILE = 4  # pixels a side of what is computed at once
+_MOST_WASTE = 1.8  # pixels that are computed for each that is kept; beyond it torch's way is as fast
+# What a window (3) becomes in the transformed domain (6), for the points 0, 1, -1, 2, -2 and infinity.
+_POINTS = [[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6], [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]]
+
+
+def serves(convolution: nn.Conv2d, maps: Tensor) -> bool:
+    """Whether `convolve` takes this convolution of these maps, and is the faster way."""
+    plain = convolution.stride == (1, 1) and convolution.dilation == (1, 1) and convolution.groups == 1
+    square = convolution.kernel_size == (3, 3) and convolution.padding == (1, 1) and convolution.padding_mode == "zeros"
+    channels = not (convolution.in_channels % _LANES or convolution.out_channels % _LANES)
+    if not (plain and square and channels and available(maps)) or {maps.dtype, convolution.weight.dtype} != {torch.float32}:
+        return False
+    height, width = maps.shape[2:]
+    computed = -(-height // _TILE) * -(-width // _TILE) * _TILE**2
+    return computed <= _MOST_WASTE * height * width and not torch.is_autocast_enabled("cpu")
+
+
+def convolve(convolution: nn.Conv2d, maps: Tensor) -> Tensor:
+    """As `convolution(maps)`, (n, c, h, w) -> (n, d, h, w) channels last, where it `serves`; float32 to a few parts in a million."""
+    return _Convolution.apply(maps.contiguous(memory_format=torch.channels_last), convolution.weight, convolution.bias)
+
+
+@cache
+def _windows() -> Tensor:
+    """(36, 9): the transform of a window, rows and columns at once."""
+    points = torch.tensor(_POINTS, dtype=torch.float64)
+    return torch.kron(points, points).float()
+
+
+def _applied(maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    outputs, inputs = weight.shape[:2]
+    library().winograd_panel.restype = ctypes.c_int64
+    panel = library().winograd_panel(ctypes.c_int64(outputs))
+    panels = weight.permute(2, 3, 1, 0).reshape(9, inputs, outputs // panel, panel).transpose(1, 2).reshape(9, -1)
+    out = torch.empty((len(maps), outputs, *maps.shape[2:]), memory_format=torch.channels_last)
+    bias = torch.zeros(outputs) if bias is None else bias.contiguous()
+    call("winograd", maps, maps, _windows() @ panels, bias, out, len(maps), *maps.shape[2:], inputs, outputs)
+    return out
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(maps, weight)
+        return _applied(maps, weight.detach(), None if bias is None else bias.detach())
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, given: Tensor) -> tuple[Tensor | None, ...]:
+        """Of maps (n, c, h, w), weight (d, c, 3, 3) and bias (d,), from that of the result (n, d, h, w)."""
+        maps, weight = ctx.saved_tensors
+        of_maps, of_weight, of_bias = ctx.needs_input_grad
+        if torch.is_grad_enabled():  # the gradient is to be differentiated in its turn
+            found = (
+                F.conv_transpose2d(given, weight, padding=1) if of_maps else None,
+                torch.nn.grad.conv2d_weight(maps, weight.shape, given, padding=1) if of_weight else None,
+            )
+        else:
+            given = given.contiguous(memory_format=torch.channels_last)
+            found = (
+                _applied(given, weight.flip(2, 3).transpose(0, 1), None) if of_maps else None,
+                _gradient_of_windows(given, maps, weight) if of_weight else None,
+            )
+        return *found, given.sum((0, 2, 3)) if of_bias else None
+
+
+def _gradient_of_windows(given: Tensor, maps: Tensor, weight: Tensor) -> Tensor:
+    outputs, inputs = weight.shape[:2]
+    sums = torch.zeros(torch.get_num_threads(), 36, inputs, outputs)
+    call("winograd_windows", given, given, maps, sums, len(maps), *maps.shape[2:], inputs, outputs)
+    found = _windows().T @ sums.sum(0).flatten(1)
+    return found.view(3, 3, inputs, outputs).permute(3, 2, 0, 1)
