@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from condense import kernels
 
-# Units that multiply matrices of bfloat16, on x86 and on Arm. Instructions for vectors of it alone (avx512_bf16) reach between half
-# and twice the rate of float32, and float32 has the way with a quarter of the products (`kernels.winograd`), which bfloat16 is too coarse for.
+# Units that multiply matrices of bfloat16, on x86 and on Arm. Instructions for vectors of it alone (avx512_bf16) reach from half to twice
+# the rate of float32, which has the way with a quarter of the products (`kernels.winograd`): bfloat16 is too coarse for that.
 _UNITS = {"amx_bf16", "bf16"}
 
 

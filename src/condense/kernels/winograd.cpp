@@ -1,7 +1,7 @@
 // Convolution of channels-last maps by 3 x 3 windows with a border of one zero, and its gradient with respect to the windows, by
 // Winograd's way: 4 x 4 pixels of the result from 6 x 6 of the map with 36 products instead of 144 for each pair of channels.
 //
-// Source: Lavin and Gray 2016, F(4 x 4, 3 x 3). The windows come transformed, which is a small product of matrices that the caller does.
+// Source: Lavin and Gray 2016, F(4 x 4, 3 x 3), for the points 0, 1, -1, 2, -2 and infinity. Windows lie with their 9 places first.
 // Every tile is computed alone and sums run over the channels in their order: neither threads nor the batch matter to a tile.
 #include <algorithm>
 #include <cstdlib>
@@ -16,7 +16,7 @@ constexpr int LANES = 16, WIDEST = 4;  // sums of 6 rows by WIDEST vectors fill 
 #else
 constexpr int LANES = 8, WIDEST = 2;
 #endif
-constexpr int ROWS = 6, SIDE = 6, STEP = 4, PLACES = SIDE * SIDE;
+constexpr int ROWS = 6, SIDE = 6, STEP = 4, WINDOW = 3, PLACES = SIDE * SIDE;
 constexpr int64_t TILES = 24;  // at once: both transformed sides then stay in the second cache
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -24,7 +24,7 @@ typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
 inline vec at(const float *p) { return *(const vec *)p; }
 inline void put(float *p, vec value) { *(vec *)p = value; }
 
-// The transforms of one row or column: of a map (6 -> 6), of a result (6 -> 4), and the transpose of the latter (4 -> 6).
+// The transforms of one row or column: of a map (6 -> 6), of a result (6 -> 4), of a window (3 -> 6), and the transposes of the last two.
 inline void of_map(const vec *x, vec *y, int step) {
   const vec x0 = x[0], x1 = x[step], x2 = x[2 * step], x3 = x[3 * step], x4 = x[4 * step], x5 = x[5 * step];
   const vec even = x4 - 4 * x2, odd = x3 - 4 * x1, near = x4 - x2, far = 2 * (x3 - x1);
@@ -51,6 +51,22 @@ inline void of_given(const vec *x, vec *y, int from, int to) {
   y[3 * to] = s2 + d2;
   y[4 * to] = s2 - d2;
   y[5 * to] = x3;
+}
+inline void of_window(const vec *x, vec *y, int from, int to) {
+  const vec x0 = x[0], x1 = x[from], x2 = x[2 * from], ends = (x0 + x2) * (1 / 6.0f), middle = x1 * (1 / 6.0f);
+  const vec far = x0 * (1 / 24.0f) + x2 * (1 / 6.0f), between = x1 * (1 / 12.0f);
+  y[0] = x0 * 0.25f;
+  y[to] = -ends - middle;
+  y[2 * to] = middle - ends;
+  y[3 * to] = far + between;
+  y[4 * to] = far - between;
+  y[5 * to] = x2;
+}
+inline void to_window(const vec *x, vec *y, int from, int to) {
+  const vec x1 = x[from], x2 = x[2 * from], x3 = x[3 * from], x4 = x[4 * from], near = (x1 + x2) * (1 / 6.0f);
+  y[0] = x[0] * 0.25f - near + (x3 + x4) * (1 / 24.0f);
+  y[to] = (x2 - x1) * (1 / 6.0f) + (x3 - x4) * (1 / 12.0f);
+  y[2 * to] = (x3 + x4) * (1 / 6.0f) - near + x[5 * from];
 }
 
 // c (R, V vectors) = or += a (R, depth) by b (depth, V vectors).
@@ -165,40 +181,66 @@ void transform_back(const float *from, float *out, const float *bias, Maps m, in
   }
 }
 
-// windows (36, panels, inputs, panel).
+// windows (9, panels, inputs, panel).
 void convolve(const float *maps, const float *windows, const float *bias, float *out, Maps m, int64_t inputs, int64_t outputs, int threads) {
-  const int64_t blocks = (m.tiles() + TILES - 1) / TILES, panel = panel_of(outputs);
+  const int64_t blocks = (m.tiles() + TILES - 1) / TILES, panel = panel_of(outputs), pairs = inputs * outputs;
+  Buffer transformed(PLACES * pairs);
 #pragma omp parallel num_threads(threads)
   {
-    Buffer left(PLACES * TILES * inputs), right(PLACES * TILES * outputs), none(std::max(inputs, outputs));
+    Buffer left(PLACES * TILES * inputs), right(PLACES * TILES * outputs), none(std::max<int64_t>(inputs, LANES));
     std::fill_n(none.get(), inputs, 0.0f);
+#pragma omp for schedule(static)
+    for (int64_t c = 0; c < pairs; c += LANES) {
+      vec x[WINDOW * WINDOW], half[SIDE * WINDOW], y[PLACES];
+      for (int p = 0; p < WINDOW * WINDOW; p++) x[p] = at(windows + p * pairs + c);
+      for (int j = 0; j < WINDOW; j++) of_window(x + j, half + j, WINDOW, WINDOW);
+      for (int i = 0; i < SIDE; i++) of_window(half + WINDOW * i, y + SIDE * i, 1, 1);
+      for (int p = 0; p < PLACES; p++) put(transformed.get() + p * pairs + c, y[p]);
+    }
+    Buffer aside(LANES);
 #pragma omp for schedule(static)
     for (int64_t block = 0; block < blocks; block++) {
       const int64_t first = block * TILES, count = std::min(TILES, m.tiles() - first);
       transform_maps(maps, m, inputs, first, count, left.get(), none.get());
       for (int p = 0; p < PLACES; p++)
-        multiply(count, outputs, inputs, left.get() + p * count * inputs, inputs, 1, windows + p * inputs * outputs, panel, inputs * panel,
+        multiply(count, outputs, inputs, left.get() + p * count * inputs, inputs, 1, transformed.get() + p * pairs, panel, inputs * panel,
                  right.get() + p * count * outputs, outputs, panel, false);
-      Buffer aside(LANES);
       transform_back(right.get(), out, bias, m, outputs, first, count, aside.get());
     }
   }
 }
 
-// sums (threads, 36, inputs, outputs), which the caller has cleared and adds up.
-void window_gradient(const float *given, const float *maps, float *sums, Maps m, int64_t inputs, int64_t outputs, int threads) {
-  const int64_t blocks = (m.tiles() + TILES - 1) / TILES, panel = panel_of(outputs);
-#pragma omp parallel for schedule(static) num_threads(threads)
-  for (int thread = 0; thread < threads; thread++) {
+// windows (9, inputs, outputs). Every thread sums up its own tiles, and these sums are added in the order of the threads.
+void window_gradient(const float *given, const float *maps, float *windows, Maps m, int64_t inputs, int64_t outputs, int threads) {
+  const int64_t blocks = (m.tiles() + TILES - 1) / TILES, panel = panel_of(outputs), pairs = inputs * outputs;
+  Buffer sums(threads * PLACES * pairs);
+#pragma omp parallel num_threads(threads)
+  {
     Buffer left(PLACES * TILES * inputs), right(PLACES * TILES * outputs), none(std::max(inputs, outputs));
     std::fill_n(none.get(), std::max(inputs, outputs), 0.0f);
-    for (int64_t block = blocks * thread / threads; block < blocks * (thread + 1) / threads; block++) {
-      const int64_t first = block * TILES, count = std::min(TILES, m.tiles() - first);
-      transform_maps(maps, m, inputs, first, count, left.get(), none.get());
-      transform_given(given, m, outputs, first, count, right.get(), none.get());
-      for (int p = 0; p < PLACES; p++)
-        multiply(inputs, outputs, count, left.get() + p * count * inputs, 1, inputs, right.get() + p * count * outputs, outputs, panel,
-                 sums + (int64_t(thread) * PLACES + p) * inputs * outputs, outputs, panel, true);
+#pragma omp for schedule(static)
+    for (int thread = 0; thread < threads; thread++) {
+      float *own = sums.get() + thread * PLACES * pairs;
+      std::fill_n(own, PLACES * pairs, 0.0f);
+      for (int64_t block = blocks * thread / threads; block < blocks * (thread + 1) / threads; block++) {
+        const int64_t first = block * TILES, count = std::min(TILES, m.tiles() - first);
+        transform_maps(maps, m, inputs, first, count, left.get(), none.get());
+        transform_given(given, m, outputs, first, count, right.get(), none.get());
+        for (int p = 0; p < PLACES; p++)
+          multiply(inputs, outputs, count, left.get() + p * count * inputs, 1, inputs, right.get() + p * count * outputs, outputs, panel,
+                   own + p * pairs, outputs, panel, true);
+      }
+    }
+#pragma omp for schedule(static)
+    for (int64_t c = 0; c < pairs; c += LANES) {
+      vec x[PLACES], half[WINDOW * SIDE], y[WINDOW * WINDOW];
+      for (int p = 0; p < PLACES; p++) {
+        x[p] = at(sums.get() + p * pairs + c);
+        for (int thread = 1; thread < threads; thread++) x[p] += at(sums.get() + (thread * PLACES + p) * pairs + c);
+      }
+      for (int j = 0; j < SIDE; j++) to_window(x + j, half + j, SIDE, SIDE);
+      for (int i = 0; i < WINDOW; i++) to_window(half + SIDE * i, y + WINDOW * i, 1, 1);
+      for (int p = 0; p < WINDOW * WINDOW; p++) put(windows + p * pairs + c, y[p]);
     }
   }
 }
@@ -212,7 +254,7 @@ extern "C" void float32_winograd(const float *maps, const float *windows, const 
   convolve(maps, windows, bias, out, Maps{n, h, w}, inputs, outputs, threads);
 }
 
-extern "C" void float32_winograd_windows(const float *given, const float *maps, float *sums, int64_t n, int64_t h, int64_t w, int64_t inputs,
+extern "C" void float32_winograd_windows(const float *given, const float *maps, float *windows, int64_t n, int64_t h, int64_t w, int64_t inputs,
                                          int64_t outputs, int threads) {
-  window_gradient(given, maps, sums, Maps{n, h, w}, inputs, outputs, threads);
+  window_gradient(given, maps, windows, Maps{n, h, w}, inputs, outputs, threads);
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +15,6 @@ from condense.kernels.norm_relu_pool import available
 _LANES = 16  # channels that the kernel takes at once
 _TILE = 4  # pixels a side of what is computed at once
 _MOST_WASTE = 1.8  # pixels that are computed for each that is kept; beyond it torch's way is as fast
-# What a window (3) becomes in the transformed domain (6), for the points 0, 1, -1, 2, -2 and infinity.
-_POINTS = [[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6], [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]]
 
 
 def serves(convolution: nn.Conv2d, maps: Tensor) -> bool:
@@ -37,21 +34,14 @@ def convolve(convolution: nn.Conv2d, maps: Tensor) -> Tensor:
     return _Convolution.apply(maps.contiguous(memory_format=torch.channels_last), convolution.weight, convolution.bias)
 
 
-@cache
-def _windows() -> Tensor:
-    """(36, 9): the transform of a window, rows and columns at once."""
-    points = torch.tensor(_POINTS, dtype=torch.float64)
-    return torch.kron(points, points).float()
-
-
 def _applied(maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     outputs, inputs = weight.shape[:2]
     library().winograd_panel.restype = ctypes.c_int64
     panel = library().winograd_panel(ctypes.c_int64(outputs))
-    panels = weight.permute(2, 3, 1, 0).reshape(9, inputs, outputs // panel, panel).transpose(1, 2).reshape(9, -1)
+    panels = weight.permute(2, 3, 1, 0).reshape(9, inputs, outputs // panel, panel).transpose(1, 2).contiguous()
     out = torch.empty((len(maps), outputs, *maps.shape[2:]), memory_format=torch.channels_last)
     bias = torch.zeros(outputs) if bias is None else bias.contiguous()
-    call("winograd", maps, maps, _windows() @ panels, bias, out, len(maps), *maps.shape[2:], inputs, outputs)
+    call("winograd", maps, maps, panels, bias, out, len(maps), *maps.shape[2:], inputs, outputs)
     return out
 
 
@@ -82,7 +72,6 @@ class _Convolution(torch.autograd.Function):
 
 def _gradient_of_windows(given: Tensor, maps: Tensor, weight: Tensor) -> Tensor:
     outputs, inputs = weight.shape[:2]
-    sums = torch.zeros(torch.get_num_threads(), 36, inputs, outputs)
-    call("winograd_windows", given, given, maps, sums, len(maps), *maps.shape[2:], inputs, outputs)
-    found = _windows().T @ sums.sum(0).flatten(1)
-    return found.view(3, 3, inputs, outputs).permute(3, 2, 0, 1)
+    found = torch.empty(3, 3, inputs, outputs)
+    call("winograd_windows", given, given, maps, found, len(maps), *maps.shape[2:], inputs, outputs)
+    return found.permute(3, 2, 0, 1)
