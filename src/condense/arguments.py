@@ -84,7 +84,9 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     verb = _add(verbs, functions, "bank")
     verb.add_argument("--data", type=Path, required=True, help="prepared training images")
     verb.add_argument("--networks", default='{"kind": "queue"}', help="the networks of a recipe: YAML file or JSON")
-    verb.add_argument("--steps", type=int, required=True, help="steps of the longest condensation that will use it")
+    verb.add_argument("--steps", type=int, help="of a queue: steps of the longest condensation that will use it")
+    verb.add_argument("--protocol", help="of finished networks: how they are trained (default: what --networks says)")
+    verb.add_argument("--strategy", default="none", help="augmentation of the dataset, for finished networks")
     size = "size of the bank; what does not fit into it is trained again when asked for (default: 20000)"
     verb.add_argument("--max-mb", type=int, default=20000, help=size)
     _cell_options(verb, "file for the bank, beside which a folder with its parts is made")

@@ -41,15 +41,23 @@ def teach(args: argparse.Namespace) -> None:
 
 
 def bank(args: argparse.Namespace) -> None:
-    """Trains a queue of networks on the training set, and keeps what its steps need."""
-    from condense.jobs import make_bank
+    """Trains networks on the training set before a condensation: a queue, of which it keeps what its steps need, or finished ones."""
+    from condense.jobs import make_bank, make_trained_bank
 
+    networks = settings_of(specs.AnyNetworks, args.networks, "networks")
+    settings = {"arch": args.arch, "options": options_of(args.options), "seed": args.seed, "key": args.key}
+    if networks.kind == "random":
+        raise UserError("--networks: random ones are drawn as they are needed; a bank holds a queue or trained ones")
+    if networks.kind == "trained":
+        protocol = settings_of(specs.Protocol, args.protocol or networks.protocol, "protocol")
+        make_trained_bank(args.out, args.data, networks, protocol, **settings, strategy=args.strategy, machine=_machine(args))
+        return
+    if args.steps is None:
+        raise UserError("--steps: is needed for a queue: those of the longest condensation that will use it")
     for name, value, least in (("--steps", args.steps, 1), ("--max-mb", args.max_mb, 0)):
         if value < least:
             raise UserError(f"{name}: must be at least {least}, found {value}")
-    networks = settings_of(specs.QueueNetworks, args.networks, "networks")
-    settings = {"arch": args.arch, "options": options_of(args.options), "steps": args.steps, "seed": args.seed, "key": args.key}
-    make_bank(args.out, args.data, networks, **settings, max_bytes=args.max_mb * 10**6, machine=_machine(args))
+    make_bank(args.out, args.data, networks, **settings, steps=args.steps, max_bytes=args.max_mb * 10**6, machine=_machine(args))
 
 
 def synthesize(args: argparse.Namespace) -> None:

@@ -102,7 +102,7 @@ def read(kind: type, values: object, where: str) -> Any:
     ready = {}
     for name, field in known.items():
         if name in values:
-            ready[name] = _convert(hints[name], values[name], f"{where}: {name}")
+            ready[name] = convert(hints[name], values[name], f"{where}: {name}")
         elif field.default is MISSING and field.default_factory is MISSING:
             raise UserError(f"{where}: the key '{name}' is missing")
     try:
@@ -111,7 +111,7 @@ def read(kind: type, values: object, where: str) -> Any:
         raise UserError(f"{where}: {error}") from None
 
 
-def _convert(kind: Any, value: object, where: str) -> Any:
+def convert(kind: Any, value: object, where: str) -> Any:
     """`value` as `kind`: a plain type, a dataclass, list[X], dict[str, X], tuple[X, ...], Literal or a union of these."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
@@ -127,11 +127,11 @@ def _convert(kind: Any, value: object, where: str) -> Any:
     if origin in (list, tuple):
         if not isinstance(value, (list, tuple)):
             raise UserError(f"{where}: a list is needed, found {_shown(value)}")
-        return origin(_convert(arguments[0], entry, f"{where}[{place}]") for place, entry in enumerate(value))
+        return origin(convert(arguments[0], entry, f"{where}[{place}]") for place, entry in enumerate(value))
     if origin is dict:
         if not isinstance(value, dict):
             raise UserError(f"{where}: a mapping is needed, found {_shown(value)}")
-        return {_convert(arguments[0], key, where): _convert(arguments[1], entry, f"{where}: {key}") for key, entry in value.items()}
+        return {convert(arguments[0], key, where): convert(arguments[1], entry, f"{where}: {key}") for key, entry in value.items()}
     return _plain(kind, value, where)
 
 
@@ -172,23 +172,25 @@ def _first_that_fits(kinds: tuple, value: object, where: str) -> Any:
     problems = []
     for kind in kinds:
         try:
-            return _convert(kind, value, where)
+            return convert(kind, value, where)
         except UserError as error:
             problems.append((is_dataclass(kind) == isinstance(value, dict), error))
     raise max(problems, key=lambda problem: problem[0])[1]
 
 
 def _of_that_kind(kinds: tuple, value: object, where: str) -> tuple:
-    """Of dataclasses that differ in the values of their field `kind`, the one that the mapping `value` names; else all."""
-    named = {}
-    for kind in kinds:
-        hint = typing.get_type_hints(kind).get("kind") if is_dataclass(kind) else None
-        named |= dict.fromkeys(typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else (), kind)
-    if len(named) < 2 or not isinstance(value, dict) or "kind" not in value:
-        return kinds
-    if not isinstance(value["kind"], str) or value["kind"] not in named:
-        raise unknown("value", value["kind"], named, f"{where}: kind")
-    return (named[value["kind"]],)
+    """Of dataclasses that differ in the values of their field `kind`, or `name`, the one that the mapping `value` names; else all."""
+    for key in ("kind", "name"):
+        named = {}
+        for kind in kinds:
+            hint = typing.get_type_hints(kind).get(key) if is_dataclass(kind) else None
+            named |= dict.fromkeys(typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else (), kind)
+        if len(set(named.values())) < 2 or not isinstance(value, dict) or key not in value:
+            continue
+        if not isinstance(value[key], str) or value[key] not in named:
+            raise unknown("value", value[key], named, f"{where}: {key}")
+        return (named[value[key]],)
+    return kinds
 
 
 def _shown(value: object) -> str:

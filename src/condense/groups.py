@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from condense.artifacts import digest
-from condense.plan import SyntheticCell, TeacherCell
+from condense.plan import BankCell, SyntheticCell, TeacherCell
 from condense.store import kept_path
 from condense.tableplan import Plan
 
@@ -33,6 +33,11 @@ class Group:
     def teacher(self) -> TeacherCell | None:
         """The one teacher that its sets use, if any does."""
         return next((cell.teacher for cell in self.cells if cell.teacher), None)
+
+    @property
+    def bank(self) -> BankCell | None:
+        """The bank of its networks, if there is one: of a queue that for the most steps, which holds those of all."""
+        return max((cell.bank for cell in self.cells if cell.bank), key=lambda bank: bank.steps, default=None)
 
     def left(self) -> Group | None:
         """The group without the sets that are made or kept; None if it is empty then.
@@ -73,7 +78,9 @@ def _group(shard: str, cells: list[SyntheticCell]) -> Group:
 
 
 def _stream(cell: SyntheticCell) -> tuple:
-    return (cell.data.key, cell.arch, cell.options, cell.seed, *cell.recipe.stream.values())
+    # A queue trained as it goes and one from a bank are not put together; of banks, those that differ in nothing but their steps are.
+    banked = replace(cell.bank, steps=0).key if cell.bank else ""
+    return (banked, cell.data.key, cell.arch, cell.options, cell.seed, *cell.recipe.stream.values())
 
 
 def _asking(plan: Plan) -> dict[str, list[str]]:

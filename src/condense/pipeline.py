@@ -11,7 +11,7 @@ from pathlib import Path
 from condense import jobs, recipes
 from condense.artifacts import damaged, digest, read_json, write_json
 from condense.config import UserError
-from condense.plan import DataCell, Maker, MetricsCell, SyntheticCell, TeacherCell
+from condense.plan import BankCell, DataCell, Maker, MetricsCell, SyntheticCell, TeacherCell
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,10 @@ class Work:
     data: DataCell
     sets: tuple[SyntheticCell, ...]
     metrics: tuple[MetricsCell, ...]
+
+    @property
+    def banks(self) -> list[BankCell]:
+        return list({cell.bank.key: cell.bank for cell in self.sets if cell.bank}.values())
 
     @property
     def teachers(self) -> list[TeacherCell]:
@@ -96,13 +100,14 @@ def run_images(request: Request) -> None:
     print(f"{spec.title}: {spec.train} training and {spec.test} test images, {spec.classes} classes, {shape}")
     if spec.note:
         print(spec.note)
-    estimate = estimate_cells(work.teachers, work.sets, work.metrics, threads=request.threads, gpu=_on_gpu(request))
+    estimate = estimate_cells([*work.teachers, *work.banks], work.sets, work.metrics, threads=request.threads, gpu=_on_gpu(request))
     print(estimate.text(), flush=True)
     machine = jobs.Machine(request.device, request.threads)
     _prepare(request.out, work)
-    teachers = {cell.key: _teacher(request.out, cell, machine) for cell in work.teachers}
+    trained = {cell.key: _teacher(request.out, cell, machine) for cell in work.teachers}
+    trained |= {cell.key: _bank(request.out, cell, machine) for cell in work.banks}
     for cell in work.sets:
-        _synthetic(_place(request.out, work, cell), request.out, cell, teachers, machine)
+        _synthetic(_place(request.out, work, cell), request.out, cell, trained, machine)
     results = [_evaluated(_place(request.out, work, cell.synthetic), request.out, cell, machine) for cell in work.metrics]
     print(_summary(request, work, results))
 
@@ -153,7 +158,18 @@ def _teacher(out: Path, cell: TeacherCell, machine: jobs.Machine) -> Path:
     return path
 
 
-def _synthetic(place: Path, out: Path, cell: SyntheticCell, teachers: dict[str, Path], machine: jobs.Machine) -> None:
+def _bank(out: Path, cell: BankCell, machine: jobs.Machine) -> Path:
+    path, data = out / f"bank-{cell.networks.kind}" / "bank.safetensors", out / "data" / "train.safetensors"
+    if not path.exists():
+        names = {"arch": cell.arch, "options": json.loads(cell.options), "seed": cell.seed, "key": cell.key, "machine": machine}
+        if cell.protocol:
+            jobs.make_trained_bank(path, data, cell.networks, cell.protocol, **names, strategy=cell.data.spec.strategy)
+        else:
+            jobs.make_bank(path, data, cell.networks, **names, steps=cell.steps, max_bytes=cell.max_mb * 10**6)
+    return path
+
+
+def _synthetic(place: Path, out: Path, cell: SyntheticCell, trained: dict[str, Path], machine: jobs.Machine) -> None:
     path, data, shard = place / "synthetic.safetensors", out / "data" / "train.safetensors", place / "shard" / "all.safetensors"
     if path.exists():
         return
@@ -165,7 +181,8 @@ def _synthetic(place: Path, out: Path, cell: SyntheticCell, teachers: dict[str, 
         ipc=cell.ipc,
         seed=cell.seed,
         key=cell.key,
-        teacher=teachers[cell.teacher.key] if cell.teacher else None,
+        teacher=trained[cell.teacher.key] if cell.teacher else None,
+        bank=trained[cell.bank.key] if cell.bank else None,
     )
     if not shard.exists():
         jobs.condense_shard(shard, job, machine)

@@ -23,6 +23,7 @@ _EVALUATION = rf"(?:condense|snapshots)/{_NAME}/{_NAME}/{_NAME}/{_SET.replace('k
 _OWNED = {
     "data": re.compile(rf"data/{_NAME}/(?P<key>{_KEY})"),
     "teachers": re.compile(rf"teachers/{_NAME}/{_NAME}/{_NAME}/seed[0-9]+-(?P<key>{_KEY})"),
+    "banks": re.compile(rf"banks/{_NAME}/{_NAME}/{_NAME}/seed[0-9]+-(?P<key>{_KEY})"),
     "shards": re.compile(rf"shards/{_NAME}/{_NAME}/{_NAME}/{_SET}"),
     "synthetic": re.compile(rf"synthetic/{_NAME}/{_NAME}/{_NAME}/{_SET}"),
     "parts": re.compile(rf"parts/{_EVALUATION}"),
@@ -83,6 +84,7 @@ def _asked() -> dict[str, set[str]]:
         plan = Plan(name)
         asked["data"] |= set(plan.data)
         asked["teachers"] |= set(plan.teachers)
+        asked["banks"] |= set(plan.banks)
         asked["shards"] |= set(plan.synthetic)
         asked["synthetic"] |= set(plan.synthetic)
         asked["metrics"] |= {cell.key for cell in plan.metrics.values()}

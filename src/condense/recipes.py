@@ -6,7 +6,7 @@ Floor 0. Later wins: defaults < recipe < its overrides in file order < scale < c
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -128,8 +128,26 @@ _DESCRIPTION = ("title", "source", "discrepancy", "space", "tricks", "overrides"
 
 
 def computed_part(value: Recipe) -> dict[str, Any]:
-    """The part of a resolved recipe that decides the result; it enters the key. Selections need no optimisation settings."""
-    part = {key: entry for key, entry in asdict(value).items() if key not in _DESCRIPTION}
+    """The part of a resolved recipe that decides the result; it enters the key. Selections need no optimisation settings.
+
+    What has its default is left out, so that a setting that recipes did not have before leaves their keys as they are. A default
+    is therefore never changed: the new value goes into the recipes.
+    """
+    part = {key: entry for key, entry in not_by_default(value).items() if key not in _DESCRIPTION}
     if value.engine != "matching":
-        part = {key: part[key] for key in ("name", "engine", "revision", "selection", "teacher")}
+        part = {key: part[key] for key in ("name", "engine", "revision", "selection", "teacher") if key in part}
     return part
+
+
+def not_by_default(value: Any) -> Any:
+    """Settings as plain values, without those that have their default."""
+    if is_dataclass(value):
+        kept = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {field.name: not_by_default(kept[field.name]) for field in fields(value) if kept[field.name] != _default(field)}
+    if isinstance(value, (list, tuple)):
+        return [not_by_default(entry) for entry in value]
+    return {key: not_by_default(entry) for key, entry in value.items()} if isinstance(value, dict) else value
+
+
+def _default(field: Field) -> Any:
+    return field.default_factory() if field.default_factory is not MISSING else field.default

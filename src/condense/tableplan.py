@@ -14,7 +14,7 @@ from functools import cache, cached_property
 
 from condense import plan, recipes
 from condense.config import UserError, unknown
-from condense.plan import CLIP_WEIGHTS, MetricsCell, SyntheticCell, TeacherCell
+from condense.plan import CLIP_WEIGHTS, BankCell, MetricsCell, SyntheticCell, TeacherCell
 from condense.specs import FigureSpec, TableLimits, TableSpec
 
 
@@ -226,6 +226,11 @@ class Plan:
         cells = [cell.teacher for cell in self.synthetic.values() if cell.teacher]
         cells += [curve.teacher for figure in self.figures.values() for curve in figure.curves if curve.teacher]
         return {cell.key: cell for cell in cells}
+
+    @cached_property
+    def banks(self) -> dict[str, BankCell]:
+        """Key -> cell, of all banks of networks of the scale."""
+        return {cell.bank.key: cell.bank for cell in self.synthetic.values() if cell.bank}
 
     @cached_property
     def data(self) -> dict[str, plan.DataCell]:

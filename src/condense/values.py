@@ -9,7 +9,7 @@ from typing import Any
 
 from condense import recipes
 from condense.artifacts import canonical
-from condense.config import UserError, load_yaml, read
+from condense.config import UserError, convert, load_yaml
 
 
 def _json(text: str) -> dict[str, Any]:
@@ -32,12 +32,12 @@ def options_of(text: str) -> dict[str, Any]:
     return options
 
 
-def settings_of(kind: type, text: str, what: str) -> Any:
+def settings_of(kind: Any, text: str, what: str) -> Any:
     """Settings given as JSON or as a YAML file; a recipe or protocol also by name."""
     if text.lstrip().startswith("{"):
-        return read(kind, _json(text), f"--{what}")
+        return convert(kind, _json(text), f"--{what}")
     if text.endswith((".yaml", ".yml")):
-        return read(kind, load_yaml(Path(text)), text)
+        return convert(kind, load_yaml(Path(text)), text)
     named = {"recipe": recipes.recipe, "protocol": recipes.protocol}
     if what not in named:
         raise UserError(f"--{what}: JSON or a YAML file is needed, found '{text[:80]}'")

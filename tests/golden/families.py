@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,17 @@ import torch
 from reference_networks import convnet, fill, load_stack, reference
 from torch import Tensor
 
-from condense.augment import siamese
+from condense.augment import cutmix, formations, siamese
+from condense.discrepancy import style
+from condense.discrepancy.characteristic import characteristic_function
+from condense.discrepancy.diversity import intra_class_diversity
 from condense.discrepancy.energy import diversity, energy_distance
+from condense.discrepancy.kernels import MULTIPLIERS, bandwidth, kernel_mmd
 from condense.discrepancy.mean import mean_discrepancy
 from condense.models import count_parameters
 from condense.regularizers.schedules import linear_decay
 from condense.select import coreset
+from condense.specs import Decode
 
 
 @dataclass(frozen=True)
@@ -178,30 +184,138 @@ def _forward(net: torch.nn.Module, fixture: Fixture, name: str) -> dict[str, Any
     return {f"{name}:{key}": value for key, value in results.items() if key in wanted}
 
 
+def style_matching(fixture: Fixture) -> dict[str, Any]:
+    layers = sorted(name.removeprefix("real_map_") for name in fixture.arrays if name.startswith("real_map_"))
+    real = [fixture.tensor(f"real_map_{layer}").double() for layer in layers]
+    maps = [fixture.tensor(f"syn_map_{layer}").double().requires_grad_() for layer in layers]
+
+    def distance(function) -> Tensor:
+        pairs = zip(real, maps, strict=True)
+        return sum(style.squared_distance(function(left).mean(0), function(right).mean(0)) for left, right in pairs)
+
+    variance = distance(style.moments) / 2
+    correlation = distance(style.gram)
+    gradients = torch.autograd.grad(variance + correlation, maps)
+    embedding = fixture.tensor("syn_embed", grad=True)
+    diverse = intra_class_diversity(embedding, fixture.params["k"])
+    apart = torch.cdist(embedding, embedding).fill_diagonal_(torch.inf)
+    return {
+        "mm_variance": variance,
+        "mm_std": distance(partial(style.moments, spread="deviation")) / 2,
+        "cm": correlation,
+        "icd": diverse,
+        "icd_grad": torch.autograd.grad(diverse, embedding)[0],
+        "neighbours": apart.argsort(1)[:, : fixture.params["k"]],
+        **{f"grad_syn_map_{layer}": gradient for layer, gradient in zip(layers, gradients, strict=True)},
+    }
+
+
+def attention_matching(fixture: Fixture) -> dict[str, Any]:
+    classes, power, balance = (fixture.params[name] for name in ("classes", "power", "task_balance"))
+    layers = sorted(name.removeprefix("real_map_") for name in fixture.arrays if name.startswith("real_map_"))
+    maps = {layer: fixture.tensor(f"syn_map_{layer}", grad=True) for layer in layers}
+    embedding = fixture.tensor("syn_embed", grad=True)
+
+    def of_classes(values: Tensor) -> Tensor:
+        return values.unflatten(0, (classes, -1)).mean(1)
+
+    losses, results = [], {}
+    for layer in layers[:-1]:
+        seen = style.attention(maps[layer], power)
+        real = of_classes(style.attention(fixture.tensor(f"real_map_{layer}"), power))
+        losses.append(100 * style.squared_distance(real, of_classes(seen)).sum())
+        results[f"attention_syn_{layer}"] = seen
+        results[f"attention_syn_{layer}_power4"] = style.attention(maps[layer], 4)
+    real, own = (values.unflatten(0, (classes, -1)) for values in (fixture.tensor("real_embed"), embedding))
+    output = 100 * balance * mean_discrepancy(real, own).sum()
+    loss = sum(losses) + output
+    gradients = torch.autograd.grad(loss, [*(maps[layer] for layer in layers[:-1]), embedding])
+    results |= {f"grad_syn_map_{layer}": gradient for layer, gradient in zip(layers[:-1], gradients, strict=False)}
+    known = {"loss_layers": torch.stack(losses), "loss_output": output, "loss": loss, "grad_syn_embed": gradients[-1]}
+    return {name: value for name, value in (results | known).items() if name in fixture.arrays}
+
+
+def kernel_discrepancy(fixture: Fixture) -> dict[str, Any]:
+    assert fixture.params == {"n_kernels": len(MULTIPLIERS), "mul_factor": MULTIPLIERS[1] / MULTIPLIERS[0]}
+    real, results = fixture.tensor("real"), {}
+    for kernel in ("gaussian", "linear", "polynomial", "laplace"):
+        synthetic = fixture.tensor("syn", grad=True)
+        value = kernel_mmd(real, synthetic, kernel=kernel)
+        results |= {f"loss_{kernel}": value, f"grad_syn_{kernel}": torch.autograd.grad(value, synthetic)[0]}
+    both = torch.cat([real, fixture.tensor("syn")])
+    return results | {"bandwidth": bandwidth(torch.cdist(both, both).square()), "multipliers": MULTIPLIERS}
+
+
+def characteristic(fixture: Fixture) -> dict[str, Any]:
+    real, t = fixture.tensor("real"), fixture.tensor("t")
+    synthetic = fixture.tensor("syn", grad=True)
+    weights = fixture.params["alpha"], fixture.params["beta"]
+    value = characteristic_function(real, synthetic, t, None, *weights)
+    rows = [torch.nn.functional.normalize(sample, dim=1) for sample in (real, synthetic)]
+    matched = 300 * characteristic_function(*rows, t, None, *weights)
+    return {
+        "cf_loss": value,
+        "cf_grad_syn": torch.autograd.grad(value, synthetic, retain_graph=True)[0],
+        "match_loss": matched,
+        "match_grad_syn": torch.autograd.grad(matched, synthetic)[0],
+        "cf_loss_self": characteristic_function(real, real, t, None, *weights),
+    }
+
+
+def partition_expand(fixture: Fixture) -> dict[str, Any]:
+    images, labels = fixture.tensor("syn"), torch.tensor(fixture.arrays["labels"])
+    results = {"init": formations.mosaic(fixture.tensor("real_for_init"), Decode(2, "columns"))}
+    for name, factor, order in (("expanded", 2, "columns"), ("expanded_3x3", 3, "rows")):
+        results |= {name: formations.decode(images, Decode(factor, order)), f"{name}_labels": labels.repeat(factor**2)}
+    return {name: value for name, value in results.items() if name in fixture.arrays}
+
+
+def multi_formation(fixture: Fixture) -> dict[str, Any]:
+    images, labels = fixture.tensor("syn"), torch.tensor(fixture.arrays["labels"])
+    factor, bound = fixture.params["factor"], fixture.params["bound"]
+    multi, multi_labels = formations.decode_all(images, labels, factor)
+    bounded, bounded_labels = formations.decode_within(images, labels, factor, bound)
+    return {
+        "single": formations.decode(images, Decode(factor), fill=(0.5,)),
+        "single_labels": labels.repeat(factor**2),
+        "multi": multi,
+        "multi_labels": multi_labels,
+        "bound_sum": bounded.double().sum((1, 2, 3)),
+        "bound_labels": bounded_labels,
+        "init_mix": formations.mosaic(fixture.tensor("real_for_init"), Decode(factor), "nearest"),
+    }
+
+
+def protocol_measures(fixture: Fixture) -> dict[str, Any]:
+    rows = fixture.arrays["cutmix_box"]
+    found = [[*row[:4], *cutmix.box(int(row[0]), row[1], int(row[2]), int(row[3]))] for row in rows]
+    return {"cutmix_box": found}
+
+
 FAMILIES = {
     "distribution_matching": Family(distribution_matching, r"real|syn|w:.*"),
     "energy_distance": Family(energy, r"real|syn"),
     "dsa": Family(dsa, r"x|weight|[^:]+:(\w+_u|shift_\w+|offset_\w+|choice)"),
     "selection": Family(selection, r"features|herding_farthest_set"),
     "schedules": Family(schedules, r"epoch", pending=r"(smoothing|ssrs)_zeta.*|cda_(cosine|linear)|recover_cosine"),
+    "style_matching": Family(style_matching, r"(real|syn)_map_.*|syn_embed"),
+    "datadam": Family(attention_matching, r"(real|syn)_map_.*|(real|syn)_embed"),
+    "m3d": Family(kernel_discrepancy, r"real|syn"),
+    "ncfm": Family(characteristic, r"real|syn|t|sampler:(noise|w:.*)", pending=r"sampler:t"),
+    "partition_expand": Family(partition_expand, r"syn|labels|real_for_init"),
+    "multi_formation": Family(multi_formation, r"syn|labels|real_for_init"),
+    "protocol": Family(protocol_measures, r"accuracies", pending=r"hlr|ior|lrs|ars|class_order_.*"),
     "forward_convnet": Family(forward_convnet, r"[^:]+:(x|w:.*)"),
     "forward_filled": Family(forward_filled, r"[^:]+:x"),
 }
 
 NOT_BUILT = {
     "gradient_matching",
-    "m3d",
-    "ncfm",
-    "datadam",
-    "partition_expand",
-    "multi_formation",
     "bn_statistics",
     "category_aware",
     "soft_label_losses",
     "kernel_ridge",
     "trajectory",
-    "style_matching",
-    "protocol",
     "rded",
     "wasserstein_barycentre",
 }

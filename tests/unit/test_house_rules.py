@@ -1,5 +1,6 @@
 """What every term and every recipe owes, whoever adds it: tested by existing."""
 
+from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
@@ -23,7 +24,22 @@ def views(real, synthetic, classes=range(CLASSES)):
     labels = torch.tensor(list(classes))[:, None].expand(-1, synthetic.shape[1])
     draws = [siamese.Draw("none")] * len(real)
     as_they_are = SimpleNamespace(normalise=lambda images: images)
-    return Views(RealSide(as_they_are, real, None, draws, network()), synthetic, labels, network(), synthetic.dtype)
+    side = RealSide(as_they_are, real, None, draws, network(), accuracy=50.0, trained=network())
+    return Views(side, synthetic, labels, network(), synthetic.dtype)
+
+
+def value_of(term, seen):
+    """The value of a term, after what it asks for has been ordered as the engine does it."""
+    objective = TERMS[term.name]
+    seen.statistics = seen.side.wanted = tuple(objective.statistics(term))
+    return objective.value(seen, term)
+
+
+def named(name, **options):
+    """A term with those of the options that it has."""
+    kind = specs.kind_of_term(name)
+    known = {field.name for field in fields(kind)}
+    return kind(name=name, **{option: value for option, value in options.items() if option in known})
 
 
 @pytest.fixture
@@ -36,14 +52,14 @@ def images():
 
 @pytest.mark.parametrize("name", TERMS)
 def test_a_term_gives_one_finite_value_a_class_in_the_precision_of_the_images(name, images):
-    value = TERMS[name](views(*images), specs.Term(name))
+    value = value_of(named(name), views(*images))
     assert value.shape == (CLASSES,) and value.dtype == torch.float64 and torch.isfinite(value).all()
 
 
 @pytest.mark.parametrize("name", TERMS)
 @pytest.mark.parametrize("sees", ["plain", "augmented"])
 def test_a_term_moves_the_images_by_a_finite_gradient(name, sees, images):
-    TERMS[name](views(*images), specs.Term(name, sees=sees)).sum().backward()
+    value_of(named(name, sees=sees), views(*images)).sum().backward()
     gradient = images[1].grad
     assert torch.isfinite(gradient).all() and (gradient.flatten(1).abs().sum(1) > 0).all()
 
@@ -51,21 +67,21 @@ def test_a_term_moves_the_images_by_a_finite_gradient(name, sees, images):
 @pytest.mark.parametrize("name", TERMS)
 def test_the_gradient_is_finite_where_synthetic_images_are_copies_of_real_ones(name, images):
     copies = images[0][:, :SYNTHETIC].clone().requires_grad_(True)
-    TERMS[name](views(images[0], copies), specs.Term(name)).sum().backward()
+    value_of(named(name), views(images[0], copies)).sum().backward()
     assert torch.isfinite(copies.grad).all()
 
 
 @pytest.mark.parametrize("name", sorted(set(TERMS) - {"prediction_kl"}))  # which pairs the two samples by their order
 def test_the_order_of_the_samples_does_not_matter(name, images):
     real, synthetic = images
-    turned = TERMS[name](views(real.flip(1), synthetic.flip(1)), specs.Term(name))
-    torch.testing.assert_close(turned, TERMS[name](views(real, synthetic), specs.Term(name)), rtol=1e-9, atol=1e-12)
+    turned = value_of(named(name), views(real.flip(1), synthetic.flip(1)))
+    torch.testing.assert_close(turned, value_of(named(name), views(real, synthetic)), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", TERMS)
 def test_a_class_alone_has_the_value_it_has_among_others(name, images):
-    together = TERMS[name](views(*images), specs.Term(name))
-    alone = [TERMS[name](views(images[0][c : c + 1], images[1][c : c + 1], [c]), specs.Term(name))[0] for c in range(CLASSES)]
+    together = value_of(named(name), views(*images))
+    alone = [value_of(named(name), views(images[0][c : c + 1], images[1][c : c + 1], [c]))[0] for c in range(CLASSES)]
     torch.testing.assert_close(torch.stack(alone), together, rtol=1e-9, atol=1e-12)
 
 

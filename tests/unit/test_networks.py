@@ -380,7 +380,7 @@ def test_a_diverging_queue_is_an_error_that_says_what_to_lower(data, tmp_path):
 def test_finished_networks_are_given_back_mapped(data, tmp_path):
     networks = [models.build(ARCH["arch"], channels=1, size=8, classes=10, **ARCH["options"]) for _ in range(5)]
     path = tmp_path / "observers.safetensors"
-    banks.write_networks(path, networks, banks.origin(data, seed=0, **ARCH), "k")
+    banks.write_networks(path, [network.state_dict() for network in networks], banks.origin(data, seed=0, **ARCH), "k")
     found = banks.NetworkBank(path, data, **ARCH)
     assert len(found) == 5
     for number in (4, 0, 2, 1, 3):

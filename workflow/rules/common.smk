@@ -46,6 +46,7 @@ wildcard_constraints:
     seed="[0-9]+",
     shard="[0-9]+-[0-9]+",
     part="[0-9]+-[0-9]+",
+    kind="[a-z]+",
     task="condense|snapshots",
     paper="[a-z]+",
     name="[a-z0-9]+",

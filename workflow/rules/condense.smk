@@ -1,12 +1,16 @@
 def shard_inputs(w):
     cell = cell_of(SETS, w.key)
-    parents = [cell.data.train] + ([cell.teacher.path] if cell.teacher else [])
-    return unless_made(cell.shard_path(w.shard), parents)
+    return unless_made(cell.shard_path(w.shard), [cell.data.train, *trained_before(cell)])
 
 
-def teacher_option(w):
-    cell = cell_of(SETS, w.key)
-    return f"--teacher {cell.teacher.path}" if cell.teacher else ""
+def trained_before(cell):
+    """The teacher and the bank of networks of a set or group, where it has them."""
+    return [one.path for one in (cell.teacher, cell.bank) if one]
+
+
+def trained_options(cell):
+    """The options of `condense synthesize` that name them."""
+    return [word for name in ("teacher", "bank") if (one := getattr(cell, name)) for word in (f"--{name}", one.path)]
 
 
 rule synthesize:
@@ -21,7 +25,7 @@ rule synthesize:
         recipe=lambda w: canonical(asdict(cell_of(SETS, w.key).recipe)),
         options=lambda w: cell_of(SETS, w.key).options,
         data=lambda w: cell_of(SETS, w.key).data.train,
-        teacher=teacher_option,
+        trained=lambda w: " ".join(trained_options(cell_of(SETS, w.key))),
     log: "results/logs/synthesize/{dataset}-{method}-{arch}-ipc{ipc}-seed{seed}-{key}-{shard}.log",
     benchmark: "results/benchmarks/synthesize/{dataset}-{method}-{arch}-ipc{ipc}-seed{seed}-{key}-{shard}.tsv"
     threads: need("synthesize", "threads")
@@ -32,7 +36,7 @@ rule synthesize:
     shell:
         "condense synthesize --data {params.data:q} --recipe {params.recipe:q} --arch {wildcards.arch}"
         " --options {params.options:q} --ipc {wildcards.ipc} --seed {wildcards.seed} --key {wildcards.key}"
-        " --classes {wildcards.shard} {params.teacher} --device auto --threads {threads}"
+        " --classes {wildcards.shard} {params.trained} --device auto --threads {threads}"
         " --out {output.shard:q} > {log:q} 2>&1"
 
 
@@ -46,7 +50,7 @@ def set_as_synthesize(name):
 
 def group_inputs(group):
     """Of a job of several sets, unless all of its shards are there."""
-    parents = [group.cells[0].data.train] + ([group.teacher.path] if group.teacher else [])
+    parents = [group.cells[0].data.train, *trained_before(group)]
     return lambda w: [] if all(Path(shard).exists() for shard in group.outputs) else parents
 
 
@@ -56,7 +60,7 @@ def group_command(group):
     recipes = [canonical(asdict(cell.recipe)) for cell in cells]
     words = ["condense", "synthesize", "--data", first.data.train, "--arch", first.arch, "--options", first.options, "--seed", first.seed]
     words += ["--classes", group.shard, "--recipe", *recipes, "--ipc", *(cell.ipc for cell in cells)]
-    words += ["--key", *(cell.key for cell in cells), *(["--teacher", group.teacher.path] if group.teacher else [])]
+    words += ["--key", *(cell.key for cell in cells), *trained_options(group)]
     return lambda w: shlex.join(map(str, [*words, "--out", *group.outputs, "--device", "auto"]))
 
 

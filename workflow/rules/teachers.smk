@@ -22,3 +22,35 @@ rule teach:
         "condense teach --data {params.data:q} --arch {wildcards.arch} --options {params.cell.options:q}"
         " --protocol {params.settings:q} --strategy {params.cell.data.spec.strategy} --seed {wildcards.seed}"
         " --key {wildcards.key} --device auto --threads {threads} --out {output:q} > {log:q} 2>&1"
+
+
+def bank_command(w, threads):
+    """`condense bank` for a queue of networks, or for finished ones."""
+    cell = cell_of(PLAN.banks, w.key)
+    words = ["condense", "bank", "--data", cell.data.train, "--networks", canonical(asdict(cell.networks)), "--arch", cell.arch]
+    words += ["--options", cell.options, "--seed", cell.seed, "--key", cell.key]
+    if cell.protocol:
+        words += ["--protocol", canonical(asdict(cell.protocol)), "--strategy", cell.data.spec.strategy]
+    else:
+        words += ["--steps", cell.steps, "--max-mb", cell.max_mb]
+    return shlex.join(map(str, [*words, "--device", "auto", "--threads", threads]))
+
+
+rule bank:
+    """Networks trained on the real images before the condensation, for all classes, ipc and methods that use them."""
+    input:
+        lambda w: unless_made(cell_of(PLAN.banks, w.key).path, cell_of(PLAN.banks, w.key).data.train),
+    output:
+        # Its parts lie beside it in bank.safetensors.parts, with their checksums in it.
+        "results/banks/{dataset}/{arch}/{kind}/seed{seed}-{key}/bank.safetensors",
+    params:
+        command=lambda w, threads: bank_command(w, threads),
+    log: "results/logs/bank/{dataset}-{arch}-{kind}-seed{seed}-{key}.log",
+    benchmark: "results/benchmarks/bank/{dataset}-{arch}-{kind}-seed{seed}-{key}.tsv"
+    threads: need("teach", "threads")
+    resources:
+        gpu=need("teach", "gpu"),
+        mem_mb=need("teach", "mem_mb"),
+        runtime=need("teach", "runtime"),
+    shell:
+        "{params.command} --out {output:q} > {log:q} 2>&1"

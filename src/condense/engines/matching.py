@@ -16,18 +16,20 @@ import torch
 from torch import Tensor, nn
 
 from condense import seeds
+from condense.augment import formations
 from condense.checkpoints import Checkpoint, stop_if_asked
 from condense.config import UserError
 from condense.data.dataset import Images
 from condense.engines.streams import RealStream
 from condense.engines.terms import TERMS, weight_at
-from condense.engines.views import RealSide, Views
+from condense.engines.views import RealSide, Statistic, Views
 from condense.progress import Progress
-from condense.specs import Recipe
-from condense.training.optimizers import SGD
+from condense.specs import Decode, Recipe
+from condense.training.optimizers import Stalling, optimizer_of
 
 _log = logging.getLogger(__name__)
 _DIVERGED = 1e4  # normalised pixels beyond this are no images any more
+MOSAICS = {"mosaic": "bilinear", "mosaic_nearest": "nearest"}  # how real images are made small
 _ROWS = 200  # rows of the history of a run, about
 
 
@@ -43,10 +45,12 @@ class Outcome:
 def _check(recipe: Recipe, data: Images, classes: tuple[int, ...], ipc: int) -> None:
     held = [data.class_slice(label) for label in classes]
     smallest = min(part.stop - part.start for part in held)
-    if ipc > smallest:
-        raise UserError(f"{data.dataset}: ipc {ipc} asked for, but a class has only {smallest} images")
     if ipc < 1:
         raise UserError(f"{data.dataset}: ipc {ipc} asked for; at least 1 image per class is needed")
+    needed = ipc * (recipe.decode.factor**2 if recipe.init.startswith("mosaic") and recipe.decode else 1)
+    if needed > smallest:
+        told = "asked for" if needed == ipc else f"asked for, whose cells start from {needed} real images"
+        raise UserError(f"{data.dataset}: ipc {ipc} {told}, but a class has only {smallest} images")
     if ipc > recipe.batch_real and any(term.name == "prediction_kl" for term in recipe.terms):
         raise UserError(
             f"{recipe.name}: 'prediction_kl' pairs every synthetic image with a real one, but ipc is {ipc} and batch_real only"
@@ -54,8 +58,11 @@ def _check(recipe: Recipe, data: Images, classes: tuple[int, ...], ipc: int) -> 
         )
 
 
-def initial_images(data: Images, classes: tuple[int, ...], ipc: int, kind: str, seed: int) -> Tensor:
-    """Where the optimisation starts: (C, ipc, ...) normalised. `real`: distinct images of each class; `noise`: N(0, 1)."""
+def initial_images(data: Images, classes: tuple[int, ...], ipc: int, kind: str, seed: int, decode: Decode | None = None) -> Tensor:
+    """Where the optimisation starts: (C, ipc, ...) normalised.
+
+    `real`: distinct images of each class; `mosaic`, `mosaic_nearest`: each made of as many as it is decoded into; `noise`: N(0, 1).
+    """
     starts = []
     for label in classes:
         generator = seeds.generator(seed, "init", label)
@@ -63,7 +70,9 @@ def initial_images(data: Images, classes: tuple[int, ...], ipc: int, kind: str, 
         if kind == "noise":
             starts.append(torch.randn(ipc, data.channels, data.size, data.size, generator=generator))
         else:
-            starts.append(data.of_class(label, torch.randperm(count, generator=generator)[:ipc]))
+            laid = kind.startswith("mosaic")
+            chosen = data.of_class(label, torch.randperm(count, generator=generator)[: ipc * (decode.factor**2 if laid else 1)])
+            starts.append(formations.mosaic(chosen, decode, MOSAICS[kind]) if laid else chosen)
     return torch.stack(starts)
 
 
@@ -75,14 +84,32 @@ class Matching:
         if not stream.serves(recipe):
             raise ValueError(f"{recipe.name}: its networks, batches or augmentation are not those of the stream")
         self.recipe, self.stream, self.critic, self.checkpoint = recipe, stream, critic, checkpoint
-        start = initial_images(stream.data, stream.classes, ipc, recipe.init, stream.seed)
-        self.images = start.to(stream.device).requires_grad_(True)
-        self.labels = torch.tensor(stream.classes, device=stream.device)[:, None].expand(-1, ipc)
-        self.optimizer = SGD([self.images], recipe.optimizer)
+        self.data = stream.data
+        start = initial_images(self.data, stream.classes, ipc, recipe.init, stream.seed, recipe.decode)
+        start = self.data.denormalise(start) if recipe.optimised == "pixels" else start
+        self.values = start.to(stream.device).requires_grad_(True)  # what the optimiser moves
+        decoded = ipc * (recipe.decode.factor**2 if recipe.decode else 1)
+        self.labels = torch.tensor(stream.classes, device=stream.device)[:, None].expand(-1, decoded)
+        self.optimizer = optimizer_of([self.values], recipe.optimizer, len(self.data.counts))
+        self.plateau = Stalling(self.optimizer, recipe.optimizer.plateau, stream.device) if recipe.optimizer.plateau else None
+        self.statistics: tuple[Statistic, ...] = tuple(one for term in recipe.terms for one in TERMS[term.name].statistics(term))
+        stream.want(self.statistics)
         self.outcome = Outcome(self.images)
         self.window: list[Tensor] = []
+        self.memory: dict[str, Tensor] = {}  # of the terms
         self.done = 0
         self._rows = max(1, min(100, recipe.steps // _ROWS))
+        # Pixels of 0 and 1, in units of what is optimised; and of 0.5, which fills up what a formation does not divide.
+        constants = list(zip(self.data.mean, self.data.std, strict=True))
+        low, high, self._grey = ([(level - mean) / std for mean, std in constants] for level in (0.0, 1.0, 0.5))
+        ends = ([0.0], [1.0]) if recipe.optimised == "pixels" else (low, high)
+        self._ends = [torch.tensor(end, device=stream.device)[:, None, None] for end in ends]
+
+    @property
+    def images(self) -> Tensor:
+        """The normalised images (C, ipc, ...), without gradient."""
+        values = self.values.detach()
+        return self.data.normalise(values) if self.recipe.optimised == "pixels" else values
 
     def run(self) -> Outcome:
         """All steps, from the last checkpoint if there is one. Raises UserError if the loss or the images diverge."""
@@ -93,23 +120,41 @@ class Matching:
         return self.done >= self.recipe.steps
 
     def advance(self, side: RealSide) -> None:
-        """One step, against the real side of that step."""
-        views = Views(side, self.images, self.labels, self.critic, self.stream.synthetic_type)
-        total, values = 0.0, []
-        for term in self.recipe.terms:
-            weight = weight_at(term.weight, self.done, self.recipe.steps)
-            value = TERMS[term.name](views, term).sum() if weight else torch.zeros((), device=self.stream.device)
-            total = total + weight * value
-            values.append(value.detach())
-        self.optimizer.zero_grad()
-        total.backward()
-        self.optimizer.step()
-        self.window.append(torch.stack([total.detach(), *values]))
+        """One step, against the real side of that step: one of the optimiser for every turn of the terms."""
+        if self.recipe.clip:
+            with torch.no_grad():
+                self.values.clamp_(*self._ends)
+        values: dict[int, Tensor] = {}
+        total = torch.zeros((), device=self.stream.device)
+        for turn in sorted({term.turn for term in self.recipe.terms}):
+            total = total + self._take_turn(side, turn, values)
+        if self.plateau is not None:
+            self.plateau.see(total)
+        self.window.append(torch.stack([total, *(values[place] for place in range(len(values)))]))
         self.done += 1
         if self.done % self._rows == 0 or self.finished:
             self._record()
         if self.recipe.snapshots and self.done % self.recipe.snapshots == 0:
-            self.outcome.snapshots[self.done] = self.images.detach().clone()
+            self.outcome.snapshots[self.done] = self.images.clone()
+
+    def _take_turn(self, side: RealSide, turn: int, values: dict[int, Tensor]) -> Tensor:
+        """A step of the optimiser along the terms of a turn, whose values it adds by their place; their weighted sum."""
+        normalised = self.data.normalise(self.values) if self.recipe.optimised == "pixels" else self.values
+        synthetic = formations.decode(normalised, self.recipe.decode, self._grey)
+        views = Views(side, synthetic, self.labels, self.critic, self.stream.synthetic_type, self.statistics, self.memory)
+        total = torch.zeros((), device=self.stream.device)
+        for place, term in enumerate(self.recipe.terms):
+            if term.turn != turn:
+                continue
+            weight = weight_at(term.weight, self.done, self.recipe.steps)
+            value = TERMS[term.name].value(views, term).sum() if weight else torch.zeros((), device=self.stream.device)
+            total = total + weight * value
+            values[place] = value.detach()
+        self.optimizer.zero_grad()
+        if total.requires_grad:  # not where all weights of the turn are 0
+            total.backward()
+            self.optimizer.step()
+        return total.detach()
 
     def _record(self) -> None:
         """Adds the means of the last steps to the history, after looking for the first value that is no number."""
@@ -121,7 +166,7 @@ class Matching:
             row, column = bad[bad[:, 0] == bad[0, 0]][-1].tolist()
             step = self.done - len(values) + row + 1
             raise UserError(f"{self.recipe.name}: '{names[column]}' is {values[row, column].item()} at step {step}; {hint}")
-        largest = self.images.detach().abs().max().item()
+        largest = self.images.abs().max().item()
         if not largest < _DIVERGED:
             raise UserError(f"{self.recipe.name}: the images diverge at step {self.done}: a normalised pixel is {largest:.3g}; {hint}")
         means = values.double().mean(0).tolist()
@@ -130,12 +175,18 @@ class Matching:
 
     def save(self) -> None:
         """Writes a checkpoint."""
-        tensors = {"images": self.images.detach(), "velocity": self.optimizer.velocity[0]}
+        tensors = {"values": self.values.detach(), **self._kept()}
         tensors |= {f"snapshot.{step}": images for step, images in self.outcome.snapshots.items()}
         if self.window:
             tensors["window"] = torch.stack(self.window)
         state = {"done": self.done, "history": self.outcome.history}
         self.checkpoint.write({name: tensor.cpu().numpy() for name, tensor in tensors.items()}, state)
+
+    def _kept(self) -> dict[str, Tensor]:
+        """What the optimiser and the terms keep from step to step."""
+        kept = {f"memory.{name}": tensor for name, tensor in self.memory.items()}
+        kept |= {f"optimizer.{name}": tensor for name, tensor in self.optimizer.state().items()}
+        return kept | {f"plateau.{name}": tensor for name, tensor in (self.plateau.state() if self.plateau else {}).items()}
 
     def resume(self) -> None:
         """Takes up the last checkpoint, if there is one."""
@@ -144,11 +195,18 @@ class Matching:
             return
         tensors, state = {name: torch.from_numpy(value).to(self.stream.device) for name, value in found[0].items()}, found[1]
         with torch.no_grad():
-            self.images.copy_(tensors["images"])
-            self.optimizer.velocity[0].copy_(tensors["velocity"])
+            self.values.copy_(tensors["values"])
+        self.optimizer.load(_below(tensors, "optimizer."))
+        self.memory = _below(tensors, "memory.")
+        if self.plateau:
+            self.plateau.load(_below(tensors, "plateau."))
         self.done, self.outcome.history, self.window = state["done"], state["history"], list(tensors.get("window", ()))
         _log.info("resumed from step %d of %d", self.done, self.recipe.steps)
-        self.outcome.snapshots = {int(name[9:]): tensor for name, tensor in tensors.items() if name.startswith("snapshot.")}
+        self.outcome.snapshots = {int(step): tensor for step, tensor in _below(tensors, "snapshot.").items()}
+
+
+def _below(tensors: dict[str, Tensor], start: str) -> dict[str, Tensor]:
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
 def run_together(sets: Sequence[Matching]) -> list[Outcome]:
@@ -179,5 +237,5 @@ def run_together(sets: Sequence[Matching]) -> list[Outcome]:
     finally:
         bar.close()
     for one in sets:
-        one.outcome.images = one.images.detach()
+        one.outcome.images = one.images
     return [one.outcome for one in sets]

@@ -6,7 +6,7 @@ Methods and ipc do not enter, so sets whose recipes ask for the same stream are 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from condense import models, seeds
 from condense.augment import siamese
 from condense.data.dataset import Images
-from condense.engines.views import RealSide
+from condense.engines.views import RealSide, Statistic
 from condense.networks.sources import network_source
 from condense.precision import reduced, rounded
 from condense.specs import Recipe
@@ -75,6 +75,7 @@ class RealStream:
         # The real side's own copy of the parameters, so that they are converted once a step and not once a chunk.
         self.real_network = self.network if self.real_type == torch.float32 else copy.deepcopy(self.network).to(self.real_type)
         self.batches = RealBatches(data, classes, recipe.batch_real, seed, device)
+        self.wanted: tuple[Statistic, ...] = ()
         self.source = network_source(recipe.networks, self.network, data, arch=arch, options=options, seed=seed, bank=bank)
 
     @property
@@ -85,6 +86,10 @@ class RealStream:
     def serves(self, recipe: Recipe) -> bool:
         """Whether a set with this recipe can be matched to this stream."""
         return recipe.stream == self.settings
+
+    def want(self, statistics: Iterable[Statistic]) -> None:
+        """Has these statistics of the real images computed at every step, in the pass that embeds them."""
+        self.wanted = tuple(dict.fromkeys((*self.wanted, *statistics)))
 
     def at(self, step: int) -> RealSide:
         """The real side of a step. It is to be used before the next is asked for, which replaces the network."""
@@ -97,6 +102,7 @@ class RealStream:
         strategy, size = self.settings["augment"].siamese, self.data.size
         draws = [siamese.draw(strategy, size, seeds.generator(self.seed, "augment", label, step)) for label in self.classes]
         shown = {"real_network": self.real_network, "chunked": self.chunked, "dtype": self.real_type, "accuracy": self.source.accuracy}
+        shown |= {"trained": self.source.trained, "wanted": self.wanted, "seed": (self.seed, step)}
         return RealSide(self.data, self.batches.at(step), self.batches.mask, draws, self.network, **shown)
 
     @staticmethod

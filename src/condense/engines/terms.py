@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from condense import seeds
 from condense.config import unknown
+from condense.discrepancy import mean, style
+from condense.discrepancy.characteristic import characteristic_energy, characteristic_function
+from condense.discrepancy.diversity import intra_class_diversity
 from condense.discrepancy.energy import diversity, energy_distance
-from condense.discrepancy.mean import mean_discrepancy
-from condense.engines.views import Views
+from condense.discrepancy.kernels import kernel_mmd
+from condense.engines.views import Statistic, Views
 from condense.regularizers.critic import classifier_critic, prediction_kl
 from condense.regularizers.schedules import linear_decay
 from condense.specs import Term, Weight
 
+Statistics = Callable[[Any], list[Statistic]]
 
-def _mean(views: Views, term: Term) -> Tensor:
-    return mean_discrepancy(views.real_embedding, views.synthetic_embedding, views.mask)
+
+@dataclass(frozen=True)
+class Objective:
+    """A term as the engine uses it: its value (C,), one a class, and the statistics of feature maps it asks for."""
+
+    value: Callable[[Views, Any], Tensor]
+    statistics: Statistics = lambda term: []
+
+
+def _of_samples(function: Callable[..., Tensor]) -> Callable[[Views, Term], Tensor]:
+    return lambda views, term: function(views.real_embedding, views.synthetic_embedding, views.mask)
 
 
 def _energy_distance(views: Views, term: Term) -> Tensor:
@@ -28,22 +46,100 @@ def _diversity(views: Views, term: Term) -> Tensor:
     return diversity(views.synthetic_embedding)
 
 
-def _classifier_critic(views: Views, term: Term) -> Tensor:
+def _classifier_critic(views: Views, term: Any) -> Tensor:
     return classifier_critic(views.critic_logits(term.sees), views.labels)
 
 
-def _prediction_kl(views: Views, term: Term) -> Tensor:
+def _prediction_kl(views: Views, term: Any) -> Tensor:
     return prediction_kl(views.critic_real_logits(term.sees), views.critic_logits(term.sees))
 
 
+def _cross_entropy(views: Views, term: Any) -> Tensor:
+    logits = views.network_logits(term.sees) if term.under == "network" else views.trained_logits(term.sees)
+    value = classifier_critic(logits, views.labels)
+    return value * views.side.accuracy if term.by_accuracy else value
+
+
+def _intra_class_diversity(views: Views, term: Any) -> Tensor:
+    # The share is of the stored images of a class; decoded ones are neighbours like any others.
+    neighbours = round(term.neighbours * views.synthetic_embedding.shape[1])
+    return intra_class_diversity(views.synthetic_embedding, neighbours, term.through_neighbours)
+
+
+def _kernel_mmd(views: Views, term: Any) -> Tensor:
+    return kernel_mmd(views.real_embedding, views.synthetic_embedding, views.mask, term.kernel)
+
+
+def _frequencies(views: Views, count: int) -> Tensor:
+    """Normal frequencies (count, d), the same for all classes of a step."""
+    generator = seeds.generator(views.side.seed[0], "frequencies", views.side.seed[1])
+    like = views.synthetic_embedding
+    return torch.randn(count, like.shape[-1], generator=generator).to(like.device, like.dtype)
+
+
+def _characteristic_function(views: Views, term: Any) -> Tensor:
+    real, synthetic = views.real_embedding, views.synthetic_embedding
+    if term.row_normalised:
+        real, synthetic = (torch.nn.functional.normalize(sample, dim=-1) for sample in (real, synthetic))
+    frequencies = _frequencies(views, term.frequencies)
+    return characteristic_function(real, synthetic, frequencies, views.mask, term.amplitude, term.phase)
+
+
+def _characteristic_energy(views: Views, term: Any) -> Tensor:
+    frequencies = _frequencies(views, term.frequencies)
+    return characteristic_energy(views.real_embedding, views.synthetic_embedding, frequencies, views.mask)
+
+
+def _of_layers(name: str, function: Callable[[Tensor], Tensor], layers: Sequence[int] | None) -> Statistic:
+    """A statistic of the maps behind the pooling of some stages, side by side."""
+    where = "all" if layers is None else "-".join(map(str, layers))
+    return Statistic(f"{name} {where}", lambda maps: torch.cat([function(one) for one in style.chosen(maps, layers)], 1))
+
+
+def _moments_of(term: Any) -> list[Statistic]:
+    return [_of_layers(f"moments {term.spread}", partial(style.moments, spread=term.spread), term.layers)]
+
+
+def _gram_of(term: Any) -> list[Statistic]:
+    return [_of_layers("gram", style.gram, term.layers)]
+
+
+def _attention_of(term: Any) -> list[Statistic]:
+    def function(maps: list[Tensor]) -> Tensor:
+        shown = style.chosen(maps, term.layers or range(1, max(2, len(maps))))
+        return torch.cat([style.attention(one, term.power) for one in shown], 1)
+
+    layers = "-".join(map(str, term.layers or [])) or "all but the last"
+    return [Statistic(f"attention {term.power} {layers}", function, pooled=False)]
+
+
+def _matched(of: Statistics, factor: float = 1.0) -> Objective:
+    """The squared distance of the class means of statistics."""
+
+    def value(views: Views, term: Any) -> Tensor:
+        return factor * sum(style.squared_distance(views.side.mean_of(one), views.mean_of(one)) for one in of(term))
+
+    return Objective(value, of)
+
+
 # Every term maps the views of a step to one value a class, (C,).
-TERMS: dict[str, Callable[[Views, Term], Tensor]] = {
-    "mean": _mean,
-    "energy_distance": _energy_distance,
-    "diversity": _diversity,
-    "classifier_critic": _classifier_critic,
-    "prediction_kl": _prediction_kl,
-    "clip_critic": _classifier_critic,  # the same objective; the engine is given CLIP as the critic
+TERMS: dict[str, Objective] = {
+    "mean": Objective(_of_samples(mean.mean_discrepancy)),
+    "energy_distance": Objective(_energy_distance),
+    "diversity": Objective(_diversity),
+    "variance": Objective(_of_samples(mean.variance_discrepancy)),
+    "covariance": Objective(_of_samples(mean.covariance_discrepancy)),
+    "classifier_critic": Objective(_classifier_critic),
+    "prediction_kl": Objective(_prediction_kl),
+    "clip_critic": Objective(_classifier_critic),  # the same objective; the engine is given CLIP as the critic
+    "cross_entropy": Objective(_cross_entropy),
+    "moments": _matched(_moments_of, 0.5),  # ddm, eq. (4): half of it
+    "gram": _matched(_gram_of),
+    "attention": _matched(_attention_of),
+    "intra_class_diversity": Objective(_intra_class_diversity),
+    "kernel_mmd": Objective(_kernel_mmd),
+    "characteristic_function": Objective(_characteristic_function),
+    "characteristic_energy": Objective(_characteristic_energy),
 }
 
 SCHEDULES: dict[str, Callable[[int, int], float]] = {"linear_decay": linear_decay}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -10,11 +11,26 @@ from torch import Tensor, nn
 
 from condense.augment import siamese
 from condense.data.dataset import Images
+from condense.discrepancy.samples import real_weights
+from condense.models.base import Network
 from condense.precision import computed_in
 
 # Pixels of a pass without gradients. On CPUs much of the maps between two layers then stays in the cache: 128 images of 32 x 32 pixels;
 # fewer would be as fast on an idle machine, and wait more often for a core that does something else.
 CHUNK = {"cpu": 1 << 17, "cuda": 1 << 22}
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """Something of the feature maps of each image, of which terms compare the means of classes.
+
+    `function` takes the maps (n, channels, h, w) of all stages and gives (n, k). `pooled`: maps behind the pooling of their stage, or
+    before it. `name` says what it is: equal names mean equal statistics.
+    """
+
+    name: str
+    function: Callable[[list[Tensor]], Tensor] = field(compare=False)
+    pooled: bool = True
 
 
 @dataclass
@@ -24,7 +40,9 @@ class RealSide:
     Nothing here depends on a synthetic set, so that all sets with the same stream share it. `pixels` (C, B, ...) is uint8; `mask`
     (C, B) is false where a class has fewer real images than the batch, None if no class has. `draws` holds one siamese draw a
     class. `chunked` is false where batch statistics need the whole batch at once. `dtype` is what embeddings are computed in.
-    `accuracy` is the network's running training accuracy in percent, None where networks are drawn at random.
+    `accuracy` is the network's running training accuracy in percent, None where networks are not trained; `trained` is the trained
+    network beside it, if there is one. `wanted` are the statistics that sets at work will ask for: one pass computes all of them.
+    `seed` addresses what terms draw at this step.
     """
 
     data: Images
@@ -36,6 +54,9 @@ class RealSide:
     chunked: bool = True
     dtype: torch.dtype = torch.float32
     accuracy: float | None = None
+    trained: nn.Module | None = None
+    wanted: tuple[Statistic, ...] = ()
+    seed: tuple[int, int] = (0, 0)  # of the run, and the step
 
     def images(self, count: int | None = None) -> Tensor:
         """The first `count` images (None: all) of every class, normalised: (C, count, ...)."""
@@ -45,10 +66,30 @@ class RealSide:
         """The same under the draw of each class."""
         return siamese.apply_each_class(self.images(count), self.draws)
 
-    @cached_property
+    @property
     def embedding(self) -> Tensor:
         """(C, B, d), at least float32, without gradient."""
-        return self.without_gradient((self.real_network or self.network).embed, *self._blocks())
+        return self._seen[0]
+
+    def mean_of(self, statistic: Statistic) -> Tensor:
+        """The mean of a statistic over the real images of each class, (C, k), without gradient. It has to be among `wanted`."""
+        return self._seen[1][statistic]
+
+    @cached_property
+    def _seen(self) -> tuple[Tensor, dict[Statistic, Tensor]]:
+        """The embeddings and the class means of the wanted statistics, from one pass over the real images."""
+        network = self.real_network or self.network
+        if not self.wanted:
+            return self.without_gradient(network.embed, *self._blocks()), {}
+        means = _ClassMeans(real_weights(self.pixels.flatten(2)[..., :1].float(), self.mask))
+
+        def seen(part: Tensor) -> Tensor:
+            embedding, values = _with_statistics(network, part, self.wanted)
+            means.add(values, len(part))
+            return embedding
+
+        embedding = self.without_gradient(seen, *self._blocks())
+        return embedding, {statistic: mean.clone() for statistic, mean in means.found.items()}
 
     def without_gradient(self, function, *blocks: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """`function` of images in blocks (c, n, ...) of classes, computed in `dtype` (None: that of the embeddings): (C, n, d) float32."""
@@ -75,7 +116,7 @@ class RealSide:
 class Views:
     """A synthetic set and the real images it is matched to, at one step.
 
-    `synthetic` (C, M, ...) are normalised images before augmentation. `critic` is a frozen classifier in eval mode, or None.
+    `synthetic` (C, M, ...) are normalised images of full size before augmentation. `critic` is a frozen classifier in eval mode, or None.
     `dtype` is what the embeddings of synthetic images are computed in.
     """
 
@@ -84,6 +125,8 @@ class Views:
     labels: Tensor  # (C, M)
     critic: nn.Module | None
     dtype: torch.dtype = torch.float32
+    statistics: tuple[Statistic, ...] = ()  # those that the terms of this set ask for
+    memory: dict[str, Tensor] = field(default_factory=dict)  # what terms keep from step to step; changed in place, enters checkpoints
 
     @property
     def mask(self) -> Tensor | None:
@@ -98,23 +141,47 @@ class Views:
     def augmented_synthetic(self) -> Tensor:
         return siamese.apply_each_class(self.synthetic, self.side.draws)
 
-    @cached_property
+    @property
     def synthetic_embedding(self) -> Tensor:
         """(C, M, d), at least float32."""
-        with computed_in(self.dtype, self.synthetic.device):
-            found = _by_class(self.side.network.embed, self.augmented_synthetic)
-        return found.to(torch.promote_types(found.dtype, torch.float32))
+        return self._seen[0]
+
+    def mean_of(self, statistic: Statistic) -> Tensor:
+        """The mean of a statistic over the synthetic images of each class, (C, k); with gradient. It is among `side.wanted`."""
+        return self._seen[1][statistic]
 
     @cached_property
-    def _critic_of(self) -> dict[str, Tensor]:
+    def _seen(self) -> tuple[Tensor, dict[Statistic, Tensor]]:
+        flat, shape = self.augmented_synthetic.flatten(0, 1), self.synthetic.shape[:2]
+        network, wanted = self.side.network, self.statistics
+        with computed_in(self.dtype, self.synthetic.device):
+            found, values = _with_statistics(network, flat, wanted) if wanted else (network.embed(flat), {})
+        means = {statistic: value.unflatten(0, shape).mean(1) for statistic, value in values.items()}
+        return found.to(torch.promote_types(found.dtype, torch.float32)).unflatten(0, shape), means
+
+    def network_logits(self, sees: str) -> Tensor:
+        """The logits (C, M, k) that the network of the step gives the synthetic images, 'plain' or 'augmented'."""
+        if sees == "plain":
+            return self._logits("network", self.side.network, sees)
+        return _by_class(self.side.network.head, self.synthetic_embedding)
+
+    @cached_property
+    def _logits_of(self) -> dict[tuple[str, str], Tensor]:
         return {}
+
+    def _logits(self, who: str, network: nn.Module, sees: str) -> Tensor:
+        if (who, sees) not in self._logits_of:
+            images = self.synthetic if sees == "plain" else self.augmented_synthetic
+            self._logits_of[who, sees] = _by_class(network, images)
+        return self._logits_of[who, sees]
 
     def critic_logits(self, sees: str) -> Tensor:
         """The critic's logits (C, M, k) of the synthetic images, 'plain' or 'augmented'."""
-        if sees not in self._critic_of:
-            images = self.synthetic if sees == "plain" else self.augmented_synthetic
-            self._critic_of[sees] = _by_class(self.critic, images)
-        return self._critic_of[sees]
+        return self._logits("critic", self.critic, sees)
+
+    def trained_logits(self, sees: str) -> Tensor:
+        """The same by the trained network that stands beside the one of the step."""
+        return self._logits("trained", self.side.trained, sees)
 
     def critic_real_logits(self, sees: str) -> Tensor:
         """The critic's logits (C, M, k) of the first M real images of the batch, without gradient."""
@@ -125,3 +192,31 @@ class Views:
 
 def _by_class(function, images: Tensor) -> Tensor:
     return function(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+
+
+def _with_statistics(network: Network, images: Tensor, wanted: tuple[Statistic, ...]) -> tuple[Tensor, dict[Statistic, Tensor]]:
+    """Embeddings (n, d) and the value (n, k), at least float32, of every statistic of images (n, ...)."""
+    embedding, behind, before = network.embed_with_maps(images, before=not all(one.pooled for one in wanted))
+    behind, before = ([one.to(torch.promote_types(one.dtype, torch.float32)) for one in maps] for maps in (behind, before))
+    return embedding, {statistic: statistic.function(behind if statistic.pooled else before) for statistic in wanted}
+
+
+class _ClassMeans:
+    """Means of statistics over the images of each class, which come class by class in parts. `weights` (C, B) of the images."""
+
+    def __init__(self, weights: Tensor):
+        self.weights, self.batch, self.place = weights.flatten(), weights.shape[1], 0
+        self.classes = len(weights)
+        self.found: dict[Statistic, Tensor] = {}
+
+    def add(self, values: dict[Statistic, Tensor], count: int) -> None:
+        """The values (n, k) of the next `count` images."""
+        images = torch.arange(self.place, self.place + count)
+        first, last = self.place // self.batch, (self.place + count - 1) // self.batch
+        weights = self.weights.new_zeros(last - first + 1, count)  # of the images in the mean of each class that they belong to
+        weights[images // self.batch - first, images - self.place] = self.weights[self.place : self.place + count]
+        for statistic, value in values.items():
+            if statistic not in self.found:
+                self.found[statistic] = value.new_zeros(self.classes, value.shape[1])
+            self.found[statistic][first : last + 1] += weights.to(value.dtype) @ value
+        self.place += count

@@ -15,7 +15,7 @@ from condense import recipes, runtime, specs
 from condense.estimate.jobs import Job, data_of, jobs_behind, named
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost, rates_for
 from condense.estimate.work import gather_work, work_of
-from condense.plan import DataCell, MetricsCell, SyntheticCell, TeacherCell
+from condense.plan import BankCell, DataCell, MetricsCell, SyntheticCell, TeacherCell
 from condense.tableplan import Plan
 
 STAGES = ("data", "teach", "synthesize", "gather", "evaluate", "join", "tables/figures")
@@ -110,7 +110,7 @@ def _bytes(count: float) -> str:
 
 
 def estimate_cells(
-    teachers: Iterable[TeacherCell],
+    trained: Iterable[TeacherCell | BankCell],
     synthetic: Iterable[SyntheticCell],
     metrics: Iterable[MetricsCell],
     *,
@@ -122,11 +122,11 @@ def estimate_cells(
     `threads` CPU threads a job (None: all cores). `gpu`: on a GPU if there is one, else on this CPU, and also for `REFERENCE`.
     Measures the rates of this machine if they are not known yet, which takes seconds.
     """
-    cells = [*teachers, *synthetic, *metrics]
+    cells = [*trained, *synthetic, *metrics]
     datasets = {data.key: data for data in map(data_of, cells)}
     on_gpu = gpu and torch.cuda.is_available()
     jobs = [Job("data", data, work_of(data)) for data in datasets.values()]
-    jobs += [Job("teach", cell, work_of(cell)) for cell in cells if isinstance(cell, TeacherCell)]
+    jobs += [Job("teach", cell, work_of(cell)) for cell in cells if isinstance(cell, (TeacherCell, BankCell))]
     for cell in cells:
         if isinstance(cell, SyntheticCell):
             jobs += [Job("synthesize", cell, work_of(cell, on_gpu=on_gpu)), Job("gather", cell, gather_work(cell))]

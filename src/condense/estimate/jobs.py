@@ -86,6 +86,11 @@ def jobs_behind(plan: Plan, names: list[str], metrics: list[MetricsCell], whole:
             pretrain += [] if done else [left.teacher]
             needing += [] if done else left.cells
             yield Job("synthesize", left.cells[0], group_work(left.cells, number_in(group.shard), on_gpu), done)
+    unbanked = distinct(cell.bank for cell in missing.values())
+    for key, cell in distinct(cell.bank for cell in sets.values()).items():
+        done = key not in unbanked or Path(cell.path).exists()
+        needing += [] if done else [cell]
+        yield Job("teach", cell, work_of(cell), done)
     untaught = {key: cell for key, cell in distinct(pretrain).items() if not Path(cell.path).exists()}
     for key, cell in distinct([*(cell.teacher for cell in sets.values()), *(curve.teacher for curve in curves)]).items():
         yield Job("teach", cell, work_of(cell), key not in untaught)

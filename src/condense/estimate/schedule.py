@@ -9,7 +9,7 @@ from typing import Any
 
 from condense.estimate.measured import JobCost, Pace
 from condense.groups import groups
-from condense.plan import DataCell, MetricsCell, SyntheticCell, TeacherCell
+from condense.plan import BankCell, DataCell, MetricsCell, SyntheticCell, TeacherCell
 from condense.ranges import number_in
 from condense.tableplan import Plan
 
@@ -66,8 +66,8 @@ class _Graph:
         before = tuple(dict.fromkeys(parents))
         self.nodes[output] = Node(output, stage, cost.seconds, cost.bytes_out, before, cost.gpu_bytes, cost.host_bytes)
 
-    def made(self, stage: str, cell: DataCell | TeacherCell) -> str:
-        """A dataset or a teacher."""
+    def made(self, stage: str, cell: DataCell | TeacherCell | BankCell) -> str:
+        """A dataset, a teacher or a bank."""
         if isinstance(cell, DataCell):
             return self.add(cell.folder, stage, cell)
         return self.add(cell.path, stage, cell, [self.made("data", cell.data)])
@@ -81,8 +81,8 @@ class _Graph:
     def shard(self, cell: SyntheticCell, shard: str) -> str:
         """The job that condenses or selects these classes of `cell`, and of the sets of its group."""
         group, path = self.groups.get(cell.shard_path(shard)), cell.shard_path(shard)
-        teacher, cells = (group.teacher, group.cells) if group else (cell.teacher, (cell,))
-        before = [self.made("data", cell.data)] + ([self.made("teach", teacher)] if teacher else [])
+        cells, trained = (group.cells if group else (cell,)), group or cell
+        before = [self.made("data", cell.data), *(self.made("teach", one) for one in (trained.teacher, trained.bank) if one)]
         if len(cells) == 1:
             return self.add(path, "synthesize", cell, before, number_in(shard))
         if group.name not in self.nodes:

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from condense import models, specs
 from condense.engines import views
-from condense.plan import DataCell, MetricsCell, SyntheticCell, TeacherCell, has_batch_norm
+from condense.plan import BankCell, DataCell, MetricsCell, SyntheticCell, TeacherCell, has_batch_norm
 from condense.training.loop import number_of_epochs
 
 _FLOAT = 4  # bytes
@@ -80,7 +80,7 @@ class Work:
 
 
 def work_of(
-    cell: DataCell | TeacherCell | SyntheticCell | MetricsCell, count: int | None = None, on_gpu: bool = False, real: bool = True
+    cell: DataCell | TeacherCell | BankCell | SyntheticCell | MetricsCell, count: int | None = None, on_gpu: bool = False, real: bool = True
 ) -> Work:
     """The work of the job that makes `cell`; of a set a shard of so many classes, of metrics a part of so many networks (None: all).
 
@@ -93,6 +93,8 @@ def work_of(
         network, images = profile_in(cell.arch, cell.options, cell.data), cell.data.spec.train
         work = _trained(network, cell.protocol, cell.data, images, 1, images)
         return replace(work, bytes_out=network.parameters * _FLOAT + 8 * images)
+    if isinstance(cell, BankCell):
+        return _bank(cell)
     if isinstance(cell, MetricsCell):
         return _evaluation(cell, count or cell.n_networks)
     classes = count or cell.data.spec.classes
@@ -178,6 +180,28 @@ def _trained(network: Profile, protocol: specs.Protocol, data: DataCell, count: 
     )
 
 
+def _bank(cell: BankCell) -> Work:
+    network, spec = profile_in(cell.arch, cell.options, cell.data), cell.data.spec
+    if cell.protocol:
+        work = _trained(network, cell.protocol, cell.data, spec.train, cell.networks.count, 0)
+        return replace(work, bytes_out=cell.networks.count * network.parameters * _FLOAT)
+    work = _queue(network, cell.networks, cell.data, cell.steps)
+    return replace(work, bytes_out=min(cell.max_mb * 10**6, cell.steps * network.parameters * _FLOAT))
+
+
+def _queue(network: Profile, networks: specs.QueueNetworks, data: DataCell, steps: int) -> Work:
+    """The trainings of a queue for `steps` steps; no more than this, since networks that are never sampled are not trained."""
+    trained = 1 if networks.trained == "sampled" else networks.trained
+    updates, batch = steps * trained * networks.train_steps, min(networks.batch, data.spec.train)
+    return Work(
+        flops_training=updates * batch * 3 * network.forward,
+        calls_training=updates * network.layers,
+        parameters_drawn=steps / networks.push_every * network.parameters,
+        peak_bytes=(batch * network.activations + 2 * networks.largest * network.parameters) * _FLOAT,
+        host_bytes=data.spec.train * _pixels(data),
+    )
+
+
 def _selected(cell: SyntheticCell) -> Work:
     spec, held = cell.data.spec, 2 * cell.data.spec.train * _pixels(cell.data)
     if cell.recipe.selection not in ("herding", "k_center"):
@@ -196,21 +220,27 @@ def _matched(cell: SyntheticCell, classes: int, on_gpu: bool, with_real: bool) -
     """The steps of the matching engine. The networks are frozen, so a backward pass to the images costs one forward pass."""
     recipe, spec = cell.recipe, cell.data.spec
     network, terms = profile_in(cell.arch, cell.options, cell.data), {term.name for term in recipe.terms}
-    real, synthetic = classes * min(recipe.batch_real, spec.train // spec.classes), classes * cell.ipc
+    real, stored = classes * min(recipe.batch_real, spec.train // spec.classes), classes * cell.ipc
+    synthetic = stored * (recipe.decode.factor**2 if recipe.decode else 1)
+    turns = len({term.turn for term in recipe.terms})
     chunk = real if has_batch_norm(cell.arch, cell.options) else min(real, max(1, views.CHUNK["cuda" if on_gpu else "cpu"] // spec.size**2))
     passes = _critic_passes(cell)
     critics = sum(critic.forward for critic, _ in passes) * synthetic
-    embeds_real, embeds = bool(terms & {"mean", "energy_distance"}), bool(terms & {"mean", "energy_distance", "diversity"})
-    pairs = (real / classes * cell.ipc * ("energy_distance" in terms) + cell.ipc**2) * classes if embeds and terms != {"mean"} else 0
+    embeds = bool(terms - {*specs.TEACHER_TERMS, "clip_critic"})
+    embeds_real = bool(terms - {*specs.TEACHER_TERMS, "clip_critic", "diversity", "cross_entropy", "intra_class_diversity"})
+    every = synthetic / classes
+    paired = bool(terms & {"energy_distance", "kernel_mmd", "characteristic_energy", "covariance"})
+    pairs = (real / classes * every * paired + every**2) * classes if paired or terms & {"diversity", "intra_class_diversity"} else 0
+    waves = sum(2 * (real + 3 * synthetic) * term.frequencies for term in recipe.terms if hasattr(term, "frequencies"))
     targets = sum(critic.forward for critic, _ in passes) * synthetic if "prediction_kl" in terms else 0
     kept = network.activations * embeds + sum(critic.activations for critic, _ in passes)
     peak = synthetic * kept + 3 * chunk * network.largest + (3 * real + 6 * synthetic) * _pixels(cell.data) + network.parameters
     steps, real_steps = recipe.steps, recipe.steps * with_real
     augments, embeds_real = recipe.augment.siamese != "none", embeds_real * real_steps
-    return Work(
+    own = Work(
         flops_forward=embeds_real * real * network.embed + steps * targets,
         # A distance takes a subtraction, a product and a sum a feature; its gradient twice a product and a sum.
-        flops_training=steps * (2 * synthetic * network.embed * embeds + 2 * critics + 7 * pairs * network.features),
+        flops_training=steps * (2 * turns * synthetic * network.embed * embeds + 2 * critics + (7 * pairs + waves) * network.features),
         calls_forward=embeds_real * math.ceil(real / chunk) * network.layers,
         calls_training=steps * (network.layers * embeds + sum(critic.layers for critic, _ in passes)),
         parameters_drawn=real_steps * network.parameters,
@@ -219,6 +249,14 @@ def _matched(cell: SyntheticCell, classes: int, on_gpu: bool, with_real: bool) -
         peak_bytes=2 * spec.train * _pixels(cell.data) + peak * _FLOAT * (1 + (_snapshots(cell) > 0)),
         host_bytes=2 * spec.train * _pixels(cell.data) * with_real,
     )
+    trains = isinstance(recipe.networks, specs.QueueNetworks) and cell.bank is None and with_real
+    return _both(own, _queue(network, recipe.networks, cell.data, recipe.steps)) if trains else own
+
+
+def _both(one: Work, other: Work) -> Work:
+    """The work of a job that does one thing and the other by turns."""
+    names = [field.name for field in fields(Work) if field.name != "light"]
+    return Work(**{name: getattr(one, name) + getattr(other, name) for name in names}, light=one.light and other.light)
 
 
 def _critic_passes(cell: SyntheticCell) -> list[tuple[Profile, str]]:

@@ -48,7 +48,7 @@ def evaluate(
     """
     judged = pixel_set(test, device)
     network = models.build(arch, channels=test.channels, size=test.size, classes=len(test.counts), **options).to(device)
-    at_once = (at_once or _at_once(network, train_on, protocol, device)) if can_be_batched(network) else 1
+    at_once = (at_once or _at_once(network, train_on, protocol, device)) if can_be_batched(network) and not protocol.cutmix else 1
     found = checkpoint.load()
     done: list[float] = found[1]["accuracies"] if found else []
     if found:

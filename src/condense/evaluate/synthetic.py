@@ -6,17 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from condense.artifacts import read_set
+from condense.augment import formations
+from condense.config import read
 from condense.data.dataset import denormalise, normalise
+from condense.specs import Decode
 
 
 @dataclass(frozen=True)
 class SyntheticSet(Dataset):
     """A synthetic set ready for training: `images` (n, C, H, W) normalised float32, `labels` (n,) int64.
+
+    Where the file stores formations these are decoded.
 
     `header` is what the file says of itself: dataset, method, ipc, arch, seed, key, classes, mean, std, recipe and so on.
     """
@@ -37,8 +43,19 @@ class SyntheticSet(Dataset):
         return denormalise(self.images, self.header["mean"], self.header["std"])
 
 
+def decoded(pixels: np.ndarray, labels: np.ndarray, header: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Stored pixels (n, C, H, W) and labels (n,) as they train: normalised, and decoded as the header of their set says."""
+    how = header.get("decode")
+    images = normalise(torch.from_numpy(pixels), header["mean"], header["std"])
+    found = torch.from_numpy(labels)
+    if how is None:
+        return images, found
+    how = read(Decode, how, "decode")
+    grey = [(0.5 - mean) / std for mean, std in zip(header["mean"], header["std"], strict=True)]
+    return formations.decode(images, how, grey), found.repeat(how.factor**2)
+
+
 def load_synthetic(path: str | Path) -> SyntheticSet:
     """The synthetic set in a file, normalised and checked. Raises UserError if the file is absent, damaged or of another kind."""
     tensors, header = read_set(Path(path))
-    images = normalise(torch.from_numpy(tensors["images"]), header["mean"], header["std"])
-    return SyntheticSet(images, torch.from_numpy(tensors["labels"]), header)
+    return SyntheticSet(*decoded(tensors["images"], tensors["labels"], header), header)

@@ -3,7 +3,7 @@
 from condense.jobs.condensing import ShardJob, condense_shard, condense_shards, run_facts_path
 from condense.jobs.judging import EvaluationJob, evaluate_set, join_parts
 from condense.jobs.machine import Machine
-from condense.jobs.making import gather, make_bank, pretrain_teacher
+from condense.jobs.making import gather, make_bank, make_trained_bank, pretrain_teacher
 
 __all__ = [
     "EvaluationJob",
@@ -15,6 +15,7 @@ __all__ = [
     "gather",
     "join_parts",
     "make_bank",
+    "make_trained_bank",
     "pretrain_teacher",
     "run_facts_path",
 ]

@@ -159,7 +159,7 @@ def _write_shard(out: Path, job: ShardJob, images: Any, classes: tuple[int, ...]
         "class_names": list(images.class_names),
         "mean": list(images.mean),
         "std": list(images.std),
-        "decode": None,
+        "decode": asdict(job.recipe.decode) if job.recipe.decode else None,
         "recipe": asdict(job.recipe),
         "data_sha256": images.data_sha256,
         "steps": job.recipe.steps if job.recipe.engine == "matching" else 0,

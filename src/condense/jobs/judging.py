@@ -96,9 +96,8 @@ def _computed_by(job: EvaluationJob, test: Any, device: Any) -> dict[str, str]:
 
 def _training_sets(job: EvaluationJob, device: Any) -> tuple[dict[str, Any], dict[int, Callable[[], Any]]]:
     """The header of what is evaluated, and what makes the training sets by step (0 for the set itself)."""
-    import torch
-
-    from condense.data.dataset import load, normalise
+    from condense.data.dataset import load
+    from condense.evaluate.synthetic import decoded
     from condense.training.loop import pixel_set, tensor_set
 
     if job.synthetic is None:
@@ -110,10 +109,9 @@ def _training_sets(job: EvaluationJob, device: Any) -> tuple[dict[str, Any], dic
     expected = read_header(job.data / "train.safetensors", "dataset")["data_sha256"]
     if header["data_sha256"] != expected:
         raise UserError(f"{job.synthetic}: was made from other images than those in {job.data}; delete it and run the same command again")
-    labels = torch.from_numpy(tensors["labels"]).to(device)
 
     def ready(pixels: np.ndarray) -> Any:
-        return tensor_set(normalise(torch.from_numpy(pixels), header["mean"], header["std"]).to(device), labels)
+        return tensor_set(*(tensor.to(device) for tensor in decoded(pixels, tensors["labels"], header)))
 
     if job.task == "condense":
         return header, {0: lambda: ready(tensors["images"])}

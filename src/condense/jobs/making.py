@@ -21,7 +21,7 @@ from condense.config import UserError
 from condense.jobs.condensing import run_facts_path
 from condense.jobs.facts import cost_facts, joined_facts
 from condense.jobs.machine import Machine
-from condense.specs import Protocol, QueueNetworks
+from condense.specs import Protocol, QueueNetworks, TrainedNetworks
 
 
 def pretrain_teacher(
@@ -71,6 +71,32 @@ def make_bank(
         clock = runtime.Clock(device, threads)
         settings = {"arch": arch, "options": options, "steps": steps, "seed": seed, "key": key, "max_bytes": max_bytes, "device": device}
         make_queue_bank(out, load(data), networks, **settings, made=lambda: write_json(run_facts_path(out), clock.facts()))
+
+
+def make_trained_bank(
+    out: Path,
+    data: Path,
+    networks: TrainedNetworks,
+    protocol: Protocol,
+    *,
+    arch: str,
+    options: dict[str, Any],
+    strategy: str,
+    seed: int,
+    key: str,
+    machine: Machine,
+) -> None:
+    """The bank of finished networks, trained by `protocol` on the images in `data`, written to `out`."""
+    from condense.data.dataset import load
+    from condense.networks import trained
+
+    require_place(out)
+    threads = runtime.set_threads(machine.threads)
+    with locks.only_maker(out), runtime.device(machine.device) as device:
+        clock = runtime.Clock(device, threads)
+        settings = {"arch": arch, "options": options, "strategy": strategy, "seed": seed, "key": key, "device": device}
+        written = {"made": lambda: write_json(run_facts_path(out), clock.facts())}
+        trained.make_trained_bank(out, load(data), networks, protocol, **settings, **written)
 
 
 def gather(out: Path, shards: list[Path], data: Path) -> None:

@@ -89,7 +89,15 @@ class Network(nn.Module):
         return self.head(self.embed(x))
 
     def feature_maps(self, x: Tensor, pooled: bool = True) -> list[Tensor]:
-        """The map (n, channels, h, w) after every stage. Raises UserError where a network has no such maps."""
+        """The map (n, channels, h, w) after every stage, behind its pooling or, with `pooled=False`, before it.
+
+        Raises UserError where a network has no such maps.
+        """
+        _, behind, before = self.embed_with_maps(x, before=not pooled)
+        return behind if pooled else before
+
+    def embed_with_maps(self, x: Tensor, before: bool = False) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """From one pass: the embedding, the maps behind the pooling of every stage, and, if asked for, those before it."""
         raise UserError(f"a network of kind {type(self).__name__} has no feature maps: use a convolutional architecture, such as 'convnet'")
 
     def _embed(self, x: Tensor) -> Tensor:
@@ -118,11 +126,18 @@ class Stage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not (self.fused and kernels.available(x)):
             return self.pool(self.body(x))
+        return self._by_kernel(x, 2 if type(self.pool) is nn.AvgPool2d else 1)
+
+    def before_pooling(self, x: Tensor) -> Tensor:
+        """The map that the pooling is given."""
+        return self._by_kernel(x, 1) if self.fused and kernels.available(x) else self.body(x)
+
+    def _by_kernel(self, x: Tensor, pool: int) -> Tensor:
         convolution, norm, _ = self.body
         x = x.contiguous(memory_format=torch.channels_last)
         faster = next((way for way in (kernels.few_channels, kernels.winograd) if way.serves(convolution, x)), None)
         maps = faster.convolve(convolution, x) if faster else convolution(x)
-        return kernels.norm_relu_pool(maps, norm.weight, norm.bias, norm.eps, 2 if type(self.pool) is nn.AvgPool2d else 1)
+        return kernels.norm_relu_pool(maps, norm.weight, norm.bias, norm.eps, pool)
 
 
 class StagedNetwork(Network):
@@ -143,17 +158,14 @@ class StagedNetwork(Network):
             x = stage(x)
         return self.neck(x)
 
-    def feature_maps(self, x: Tensor, pooled: bool = True) -> list[Tensor]:
-        """The map (n, channels, h, w) after every stage, behind its pooling or, with `pooled=False`, before it."""
-        maps, x = [], self.enlarge(x)
+    def embed_with_maps(self, x: Tensor, before: bool = False) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        behind, unpooled, x = [], [], self.enlarge(x)
         for stage in self.stages:
-            if pooled:
-                x = stage(x)
-                maps.append(x)
-            else:
-                maps.append(stage.body(x))
-                x = stage.pool(maps[-1])
-        return maps
+            if before:
+                unpooled.append(stage.before_pooling(x))
+            x = stage.pool(unpooled[-1]) if before else stage(x)
+            behind.append(x)
+        return self.neck(x), behind, unpooled
 
 
 class GlobalAverage(nn.Module):

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from condense.artifacts import canonical, damaged, digest, read_tensors, write_tensors
 from condense.checkpoints import Checkpoint
@@ -207,12 +207,11 @@ def _fits(header: Mapping[str, Any], **kinds: type) -> bool:
     return all(type(header.get(name)) is kind for name, kind in kinds.items())
 
 
-def write_networks(path: Path, networks: Iterable[nn.Module], made_from: Mapping[str, Any], key: str) -> None:
+def write_networks(path: Path, states: Iterable[State], made_from: Mapping[str, Any], key: str) -> None:
     """Writes finished networks of one architecture, such as observers or experts, as a bank; `made_from` is their `origin`."""
     writer, count = None, 0
     path.unlink(missing_ok=True)  # its parts are about to be replaced
-    for count, network in enumerate(networks, 1):
-        state = network.state_dict()
+    for count, state in enumerate(states, 1):
         writer = writer or PartWriter(path, key, states_a_part(state))
         writer.add(str(count - 1), state)
     if writer is None:
@@ -236,7 +235,9 @@ class NetworkBank:
             raise UserError(f"{path}: holds a queue, but a bank of finished networks is needed")
         if not _fits(said, count=int) or not _fits(header, states_a_part=int) or header["states_a_part"] < 1:
             raise damaged(path, "its header does not say what it keeps")
-        self.path, self.count, self.each = path, said["count"], header["states_a_part"]
+        if not _fits(header, seed=int):
+            raise damaged(path, "its header does not say with which seed its networks were drawn")
+        self.path, self.count, self.each, self.seed = path, said["count"], header["states_a_part"], header["seed"]
         self.parts = Parts(path, header["parts"])
 
     def __len__(self) -> int:

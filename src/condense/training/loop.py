@@ -10,11 +10,10 @@ from typing import Any
 from typing import Protocol as Protocol_
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condense import seeds
-from condense.augment import siamese
+from condense.augment import cutmix, siamese
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import Images
@@ -118,15 +117,16 @@ def train(
     for epoch in range(first, epochs):
         optimizer.lr = learning_rate(protocol, drops, epoch)
         order = torch.randperm(len(images), generator=seeds.generator(seed, *name, "order", epoch))
-        augment = seeds.generator(seed, *name, "augment", epoch)
+        augment, mixing = (seeds.generator(seed, *name, what, epoch) for what in ("augment", "cutmix"))
         torch.manual_seed(seeds.stream(seed, *name, "dropout", epoch))  # layers that draw take no generator of their own
         loss = None
         for indices in order.split(protocol.batch):
             batch = images.fetch(indices)
             drawn = siamese.draw_each(strategy, images.size, len(indices), augment)
+            mixture = cutmix.draw(protocol.cutmix, len(indices), images.size, mixing)
             with computed_in(dtype, device):
-                logits = network(siamese.apply(batch, drawn))
-            loss = F.cross_entropy(logits, images.labels[indices.to(device)])
+                logits = network(mixture.images(siamese.apply(batch, drawn)))
+            loss = mixture.loss(logits, images.labels[indices.to(device)])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -42,6 +42,8 @@ def train_together(
     It sees the same batches under the same augmentation. Dropout masks are others: the stream of `names[0]` gives those of all.
     Raises UserError if a loss stops being a number, seen some epochs later.
     """
+    if protocol.cutmix:
+        raise ValueError("networks under CutMix are trained one by one")
     optimizer = SGD([parameter for parameter in networks.parameters() if parameter.requires_grad], protocol.optimizer)
     device = images.labels.device
     step = plain_step(networks, optimizer, layer_type(networks, protocol, device), device)

@@ -1,0 +1,57 @@
+"""CutMix: a box of every image of a batch is replaced by that of another one, and the label by a mixture in the shares of their areas.
+
+Source: Yun et al. 2019; the box as in the code of SRe2L, IDC and NCFM.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+
+def box(size: int, share: float, row: int, col: int) -> tuple[int, int, int, int]:
+    """First row, first column, row and column behind the last of a box around a centre, clipped at the border of `size` pixels.
+
+    Before that it covers 1 - `share` of the image.
+    """
+    side = int(size * (1 - share) ** 0.5)
+    edges = (row - side // 2, col - side // 2, row + side // 2, col + side // 2)
+    return tuple(min(max(edge, 0), size) for edge in edges)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """`other` (b,): whose box and label each image of a batch also has; `share` of its own; the box. None of them: unmixed."""
+
+    other: Tensor | None = None
+    share: float = 1.0
+    edges: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    def images(self, batch: Tensor) -> Tensor:
+        """The mixed images (b, c, h, w)."""
+        if self.other is None:
+            return batch
+        top, left, bottom, right = self.edges
+        mixed = batch.clone()
+        mixed[..., top:bottom, left:right] = batch[self.other.to(batch.device), :, top:bottom, left:right]
+        return mixed
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of both labels (b,) in their shares."""
+        own = torch.nn.functional.cross_entropy(logits, labels)
+        if self.other is None:
+            return own
+        return self.share * own + (1 - self.share) * torch.nn.functional.cross_entropy(logits, labels[self.other.to(labels.device)])
+
+
+def draw(probability: float, count: int, size: int, generator: Generator) -> Mixture:
+    """A mixture for `count` images of `size` pixels, with this probability; the share is uniform in [0, 1) before the box is clipped."""
+    if probability == 0 or torch.rand((), generator=generator).item() >= probability:
+        return Mixture()
+    share = torch.rand((), generator=generator).item()
+    row, col = torch.randint(size, (2,), generator=generator).tolist()
+    edges = box(size, share, row, col)
+    area = (edges[2] - edges[0]) * (edges[3] - edges[1])
+    return Mixture(torch.randperm(count, generator=generator), 1 - area / size**2, edges)

@@ -1,0 +1,213 @@
+"""Cells: what can be made, under which key and path, from which parents.
+
+Floor 0. A key is known before any job runs: it hashes everything that decides the bytes of a result (the resolved
+recipe, the numbers of the mathematics, the dataset's description, the keys of the parents) and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from condense import recipes
+from condense.artifacts import digest
+from condense.data.spec import DatasetSpec
+from condense.numerics import NUMERICS
+from condense.ranges import ranges
+from condense.specs import Protocol, QueueNetworks, Recipe, TrainedNetworks
+
+RESULTS = PurePosixPath("results")
+# Batch statistics tie the classes of a batch together: with these networks a set is condensed in one shard.
+BATCH_NORM_ARCHITECTURES = frozenset(
+    "convnet_bn alexnet_bn vgg11_bn resnet18_bn resnet18_ap_bn wrn_16_2 wrn_40_2 mobilenet_v2 shufflenet_v2_x0_5 tv_densenet121"
+    " tv_efficientnet_b0 tv_mobilenet_v2 tv_resnet18 tv_resnet50 tv_resnet101 tv_shufflenet_v2_x0_5".split()
+)
+
+
+CLIP_WEIGHTS = "CONDENSE_CLIP"  # environment variable: the safetensors file with the weights of the CLIP critic
+CLIP_MODEL = "CONDENSE_CLIP_MODEL"  # environment variable: open_clip's name of the model, or a JSON file with its configuration
+
+
+@cache
+def clip_identity() -> str:
+    """Which CLIP model is the critic: its name and configuration, and its weights, known by their size and their first MiB."""
+    model, weights = os.environ.get(CLIP_MODEL, ""), Path(os.environ.get(CLIP_WEIGHTS, ""))
+    configuration = Path(model).read_text(encoding="utf-8") if Path(model).is_file() else model
+    if not weights.is_file():
+        return digest([configuration, None])
+    with open(weights, "rb") as file:
+        start = hashlib.sha256(file.read(1 << 20)).hexdigest()
+    return digest([configuration, weights.stat().st_size, start])
+
+
+def has_batch_norm(arch: str, options: str) -> bool:
+    """Whether an architecture with these options (JSON) ties the images of a batch together."""
+    norm = json.loads(options).get("norm")
+    return norm == "batch" if norm else arch in BATCH_NORM_ARCHITECTURES
+
+
+@dataclass(frozen=True)
+class DataCell:
+    """A prepared dataset: `{folder}/train.safetensors` and `{folder}/test.safetensors`."""
+
+    spec: DatasetSpec
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @cached_property
+    def key(self) -> str:
+        return digest([self.spec.identity(), NUMERICS["data"]])
+
+    @property
+    def folder(self) -> str:
+        return str(RESULTS / "data" / self.name / self.key)
+
+    @property
+    def train(self) -> str:
+        return f"{self.folder}/train.safetensors"
+
+    @property
+    def test(self) -> str:
+        return f"{self.folder}/test.safetensors"
+
+
+@dataclass(frozen=True)
+class TeacherCell:
+    """A classifier pretrained on the whole training set."""
+
+    data: DataCell
+    arch: str
+    options: str  # canonical JSON of the architecture's options
+    protocol: Protocol
+    seed: int = 0
+
+    @cached_property
+    def key(self) -> str:
+        parts = [self.data.key, self.data.spec.strategy, self.arch, self.options, _computed(self.protocol), self.seed]
+        return digest([*parts, NUMERICS["teachers"]])
+
+    @property
+    def path(self) -> str:
+        folder = RESULTS / "teachers" / self.data.name / self.arch / self.protocol.name
+        return str(folder / f"seed{self.seed}-{self.key}" / "teacher.safetensors")
+
+
+@dataclass(frozen=True)
+class BankCell:
+    """Networks trained on the real images before the condensation: finished ones by `protocol`, or a queue for `steps` steps."""
+
+    data: DataCell
+    arch: str
+    options: str
+    networks: QueueNetworks | TrainedNetworks
+    seed: int
+    steps: int = 0
+    protocol: Protocol | None = None
+    max_mb: int = 20000  # of a queue; what does not fit is trained again
+
+    @cached_property
+    def key(self) -> str:
+        parts = [self.data.key, self.arch, self.options, recipes.not_by_default(self.networks), self.seed, self.steps]
+        parts += [_computed(self.protocol), self.data.spec.strategy] if self.protocol else [self.max_mb]
+        return digest([*parts, NUMERICS["teachers"]])
+
+    @property
+    def path(self) -> str:
+        folder = RESULTS / "banks" / self.data.name / self.arch / self.networks.kind
+        return str(folder / f"seed{self.seed}-{self.key}" / "bank.safetensors")
+
+
+@dataclass(frozen=True)
+class SyntheticCell:
+    """One synthetic set. `arch` is 'none' for methods without a network, `ipc` 'full' for the whole set.
+
+    `bank` holds its networks, if the scale makes one; those of a queue are the same with it and without.
+    """
+
+    data: DataCell
+    recipe: Recipe
+    arch: str
+    options: str
+    ipc: int | str
+    seed: int
+    teacher: TeacherCell | None = None
+    bank: BankCell | None = None
+
+    @cached_property
+    def key(self) -> str:
+        parents = [self.data.key] + ([self.teacher.key] if self.teacher else [])
+        parents += [self.bank.key] if self.bank and self.bank.protocol else []
+        parents += [clip_identity()] if self.recipe.requires == "clip" else []
+        numerics = NUMERICS["matching" if self.recipe.engine == "matching" else "select"]
+        return digest([recipes.computed_part(self.recipe), numerics, self.arch, self.options, self.ipc, self.seed, parents])
+
+    @property
+    def place(self) -> str:
+        """The part of the paths that shards, sets and metrics of this cell share."""
+        return f"{self.data.name}/{self.recipe.name}/{self.arch}/ipc{self.ipc}/seed{self.seed}-{self.key}"
+
+    @property
+    def folder(self) -> str:
+        return str(RESULTS / "synthetic" / self.place)
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/synthetic.safetensors"
+
+    @property
+    def snapshots(self) -> str:
+        return f"{self.folder}/snapshots.safetensors"
+
+    def shards(self, classes_per_job: int | None) -> list[str]:
+        """Class ranges 'first-last' that are condensed as separate jobs; one for recipes that couple the classes."""
+        total = self.data.spec.classes
+        coupled = "classes" in self.recipe.couples or has_batch_norm(self.arch, self.options)
+        step = total if classes_per_job is None or coupled or self.recipe.engine != "matching" else classes_per_job
+        return ranges(total, step)
+
+    def shard_path(self, shard: str) -> str:
+        return str(RESULTS / "shards" / self.place / f"classes{shard}.safetensors")
+
+
+@dataclass(frozen=True)
+class MetricsCell:
+    """Networks trained on one synthetic set (or on the whole set) and tested. `task` is 'condense' or 'snapshots'."""
+
+    task: str
+    synthetic: SyntheticCell
+    eval_arch: str
+    options: str
+    protocol: Protocol
+    n_networks: int
+
+    @cached_property
+    def key(self) -> str:
+        parts = [self.synthetic.key, self.synthetic.data.spec.strategy, self.eval_arch, self.options, _computed(self.protocol)]
+        return digest([*parts, self.n_networks, NUMERICS["evaluate"]])
+
+    @property
+    def place(self) -> str:
+        """The part of the paths that the metrics and their parts share."""
+        return f"{self.task}/{self.synthetic.place}/{self.eval_arch}-{self.protocol.name}-{self.key}"
+
+    @property
+    def path(self) -> str:
+        return f"{RESULTS}/metrics/{self.place}.json"
+
+    def parts(self, networks_per_job: int | None) -> list[str]:
+        """Ranges 'first-last' of networks that are trained as separate jobs."""
+        return ranges(self.n_networks, networks_per_job or self.n_networks)
+
+    def part_path(self, part: str) -> str:
+        return f"{RESULTS}/parts/{self.place}/networks{part}.json"
+
+
+def _computed(protocol: Protocol) -> dict[str, Any]:
+    return {key: value for key, value in asdict(protocol).items() if key not in ("title", "source")}

@@ -1,0 +1,61 @@
+"""Style: statistics of the feature maps of single images, whose class means are compared.
+
+Each function takes maps (n, channels, h, w) and gives one row an image; none mixes images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+def moments(maps: Tensor, spread: Literal["variance", "deviation"] = "variance") -> Tensor:
+    """Spatial mean and (biased) variance or standard deviation of every channel: (n, c, h, w) -> (n, 2 c).
+
+    Units: those of the maps, and for the variance their square. The gradient of the deviation of a constant map is 0.
+    Source: ddm, eq. (4) and (5): the text calls sigma the variance; AdaIN, whose loss it follows, takes the deviation.
+    """
+    flat = maps.flatten(2)
+    mean, variance = flat.mean(-1), flat.var(-1, correction=0)
+    if spread == "deviation":
+        constant = variance <= 0
+        variance = torch.where(constant, 0, torch.where(constant, 1, variance).sqrt())
+    return torch.cat([mean, variance], -1)
+
+
+def gram(maps: Tensor) -> Tensor:
+    """Gram matrix of the channels, summed over the places: (n, c, h, w) -> (n, c^2), divided by 2 h w c.
+
+    With this factor the squared distance of two of them carries 1 / (4 (h w)^2 c^2). Units: those of the maps, squared.
+    Source: ddm, eq. (6) and (7), where the factor stands outside the sum over layers but h, w and c are those of each.
+    Cost: 2 c^2 h w operations an image.
+    """
+    flat = maps.flatten(2)
+    return (flat @ flat.mT).flatten(1) / (2 * flat.shape[2] * flat.shape[1])
+
+
+def attention(maps: Tensor, power: int = 1) -> Tensor:
+    """Spatial attention, the sum over channels of |value| ** power, brought to length 1: (n, c, h, w) -> (n, h w).
+
+    A map of zeros has the attention 0.
+    Source: DataDAM (Sajedi et al. 2023), eq. (2): the paper has power 4, its authors' code 1.
+    """
+    sums = maps.abs().pow(power).sum(1).flatten(1) if power != 1 else maps.abs().sum(1).flatten(1)
+    return torch.nn.functional.normalize(sums, dim=1)
+
+
+def squared_distance(real: Tensor, synthetic: Tensor) -> Tensor:
+    """Squared Euclidean distance of two class means: (..., k), (..., k) -> (...). Units: those of the statistic, squared."""
+    return (real - synthetic).square().sum(-1)
+
+
+def chosen(maps: Sequence[Tensor], layers: Sequence[int] | None) -> list[Tensor]:
+    """The maps of the stages `layers`, counted from 1; None: all. Raises ValueError for a stage that is not there."""
+    if layers is None:
+        return list(maps)
+    if max(layers) > len(maps):
+        raise ValueError(f"layer {max(layers)} is asked for, but the network has {len(maps)} stages")
+    return [maps[layer - 1] for layer in layers]

@@ -1,0 +1,71 @@
+"""Finished networks for matching: each trained on all real images by a protocol, and kept in a bank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from condense import models, seeds
+from condense.artifacts import digest
+from condense.checkpoints import Checkpoint
+from condense.data.dataset import Images
+from condense.networks.bank import origin, write_networks
+from condense.progress import Progress
+from condense.specs import Protocol, TrainedNetworks
+from condense.training.loop import number_of_epochs, pixel_set, train
+
+
+def make_trained_bank(
+    path: Path,
+    data: Images,
+    networks: TrainedNetworks,
+    protocol: Protocol,
+    *,
+    arch: str,
+    options: Mapping[str, Any],
+    strategy: str,
+    seed: int,
+    key: str,
+    device: torch.device,
+    made: Callable[[], None] = lambda: None,
+) -> None:
+    """Trains `networks.count` networks by `protocol` and writes their bank to `path`, from the last checkpoint if there is one.
+
+    Network k is drawn from the stream ("trained", k), which `FinishedNetworks` draws it from again. Before the bank is whole it calls
+    `made`. Raises UserError if the loss of a network is no number.
+    """
+    about = origin(data, arch, options, seed)
+    checkpoint = Checkpoint.beside(path, f"{key}-{digest([about, asdict(protocol), strategy, networks.count])}")
+    images, found = pixel_set(data, device), checkpoint.load()
+    done: list[dict[str, torch.Tensor]] = _states(found[0], found[1]["done"]) if found else []
+    epochs = number_of_epochs(protocol, len(images))
+    title = f"{networks.count} x {arch} on {data.dataset} by '{protocol.name}'"
+    bar = Progress(title, networks.count * epochs, "epoch", len(done) * epochs)
+    while len(done) < networks.count:
+        number = len(done)
+        network = models.build(arch, channels=data.channels, size=data.size, classes=len(data.counts), **options)
+        models.reinitialise(network, seeds.stream(seed, "trained", number))
+        inner = checkpoint.part(f"network{number}")
+        watched = {"checkpoint": inner, "progress": lambda epoch, before=number * epochs: bar.update(before + epoch)}
+        train(network.to(device), images, protocol, strategy=strategy, seed=seed, name=("trained", number), **watched)
+        done.append({name: value.detach().cpu().clone() for name, value in network.state_dict().items()})
+        inner.remove()
+        if checkpoint.due() and len(done) < networks.count:
+            arrays = {f"{place}.{name}": value.numpy() for place, state in enumerate(done) for name, value in state.items()}
+            checkpoint.save(arrays, {"done": len(done)})
+    bar.close()
+    made()
+    write_networks(path, done, about, key)
+    checkpoint.remove()
+
+
+def _states(arrays: Mapping[str, Any], count: int) -> list[dict[str, torch.Tensor]]:
+    states: list[dict[str, torch.Tensor]] = [{} for _ in range(count)]
+    for full, value in arrays.items():
+        place, _, name = full.partition(".")
+        states[int(place)][name] = torch.from_numpy(value)
+    return states

@@ -1,0 +1,46 @@
+"""What the YAML files under `params/` may say: recipes, protocols, scales, table and figure specs.
+
+Floor 0. Names that become functions elsewhere (terms, selections, inits) are listed here, so that a misspelt one is
+refused before any job starts; a test compares these lists with the registries of the floors above.
+"""
+
+from condense.specs.common import Optimizer, Plateau, Source
+from condense.specs.networks import AnyNetworks, Networks, QueueNetworks, TrainedNetworks
+from condense.specs.protocol import Protocol, Schedule
+from condense.specs.recipe import AUGMENTATIONS, ENGINES, SELECTIONS, Augment, Decode, Recipe, TeacherNeed, groups_of
+from condense.specs.scale import STAGES, Resources, Scale, TableLimits
+from condense.specs.tables import FigureSpec, TableSpec
+from condense.specs.terms import COUPLING_TERMS, TEACHER_TERMS, TERMS, AnyTerm, Term, Weight, kind_of_term
+
+__all__ = [
+    "AUGMENTATIONS",
+    "COUPLING_TERMS",
+    "ENGINES",
+    "SELECTIONS",
+    "STAGES",
+    "TEACHER_TERMS",
+    "TERMS",
+    "AnyNetworks",
+    "AnyTerm",
+    "Augment",
+    "Decode",
+    "FigureSpec",
+    "Networks",
+    "Optimizer",
+    "Plateau",
+    "Protocol",
+    "QueueNetworks",
+    "Recipe",
+    "Resources",
+    "Scale",
+    "Schedule",
+    "Source",
+    "TableLimits",
+    "TableSpec",
+    "TeacherNeed",
+    "Term",
+    "TrainedNetworks",
+    "Weight",
+    "groups_of",
+    "kind_of_term",
+]

@@ -1,0 +1,66 @@
+"""Where the embedding networks of matching come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from condense.config import UserError
+from condense.specs.common import Optimizer, at_least
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Where the embedding networks come from: `random` draws a freshly initialised one for every step."""
+
+    kind: Literal["random"] = "random"
+
+
+@dataclass(frozen=True)
+class QueueNetworks:
+    """A queue of networks trained on real images, of which every step uses one. Source: IDM (Zhao et al. 2023), algorithm 1.
+
+    The defaults are those of the authors' code. The printed algorithm is `{push_every: 1, trained: sampled}`. A step pushes a new
+    network where `push_every` divides its number, taking the oldest out of a queue that holds `largest`; one network is then sampled
+    for matching; then `trained` others, drawn anew and each at most once (or the sampled one), take `train_steps` steps of `batch`
+    images without augmentation, each with a momentum of its own. The running training accuracy of a network starts anew after
+    every `accuracy_over` steps (0: never), as in that code at every evaluation.
+    """
+
+    kind: Literal["queue"]
+    start: int = 3
+    push_every: int = 30
+    largest: int = 100
+    trained: int | Literal["sampled"] = 2
+    train_steps: int = 10
+    batch: int = 256
+    optimizer: Optimizer = Optimizer(lr=0.01, momentum=0.9, weight_decay=5e-4)
+    accuracy_over: int = 100
+
+    def __post_init__(self) -> None:
+        least_one = ("push_every", "largest", "train_steps", "batch")
+        at_least({name: getattr(self, name) for name in least_one}, 1)
+        at_least({"start": self.start, "accuracy_over": self.accuracy_over}, 0)
+        at_least({"trained": self.trained if isinstance(self.trained, int) else None}, 0)
+        if self.start > self.largest:
+            raise UserError(f"start: at most 'largest', which is {self.largest}, found {self.start}")
+
+
+@dataclass(frozen=True)
+class TrainedNetworks:
+    """`count` networks trained on the real images by `protocol`, from a bank; every step uses one of them, drawn anew.
+
+    `mixed`: with its parameters on a random place of the line from its first draw to its end, the trained one standing beside it.
+    Source: NCFM (Wang et al. 2025), as its authors' code does it.
+    """
+
+    kind: Literal["trained"]
+    protocol: str
+    count: int = 20
+    mixed: bool = True
+
+    def __post_init__(self) -> None:
+        at_least({"count": self.count}, 1)
+
+
+AnyNetworks = Networks | QueueNetworks | TrainedNetworks

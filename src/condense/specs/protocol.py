@@ -1,0 +1,44 @@
+"""How networks are trained and judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from condense.config import UserError
+from condense.specs.common import Optimizer, Source
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate over epochs. `dc`: the rate drops by `factor`, and momentum restarts, after epoch N/2 + 1 of 0..N.
+
+    `step`: times `factor` at each fraction of the epochs in `at`. `constant`: unchanged.
+    """
+
+    kind: Literal["dc", "step", "constant"]
+    at: list[float] = field(default_factory=list)
+    factor: float = 0.1
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a network is trained and judged. See `params/protocols/`."""
+
+    name: str
+    title: str
+    source: Source
+    epochs: int
+    batch: int
+    optimizer: Optimizer
+    schedule: Schedule
+    augment: Literal["dataset", "none"] = "dataset"
+    cutmix: float = 0.0  # probability with which a batch gets boxes of itself in another order, and labels in their shares
+    precision: Literal["fp32", "mixed"] = "mixed"  # mixed: layers in bfloat16, weights, their steps and the logits in float32
+    least_updates: int = 0  # on a small set the epochs are raised until there are so many updates
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.cutmix <= 1:
+            raise UserError(f"cutmix: a probability is needed, found {self.cutmix}")
+        if self.epochs < 1 or self.batch < 1 or self.least_updates < 0:
+            raise UserError("epochs and batch must be at least 1, least_updates not negative")

@@ -1,0 +1,113 @@
+"""A recipe: how to condense."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from condense.config import UserError, unknown
+from condense.specs.common import Optimizer, Source, at_least
+from condense.specs.networks import AnyNetworks, Networks
+from condense.specs.terms import COUPLING_TERMS, TEACHER_TERMS, AnyTerm
+
+ENGINES = ("matching", "select", "whole")
+SELECTIONS = ("random", "herding", "k_center", "forgetting")
+AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
+
+
+def groups_of(strategy: str) -> list[str]:
+    """The operation groups of a siamese strategy: 'color_crop' -> ['color', 'crop']; 'none' and '' -> []."""
+    return [] if strategy in ("none", "") else strategy.split("_")
+
+
+@dataclass(frozen=True)
+class Decode:
+    """How a stored image becomes several of full size: `factor` x `factor` cells, each enlarged.
+
+    `order`: cells by rows or by columns.
+    """
+
+    factor: int = 2
+    order: Literal["rows", "columns"] = "rows"
+
+    def __post_init__(self) -> None:
+        at_least({"factor": self.factor}, 1)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """`siamese`: operation groups of the differentiable siamese augmentation, joined by '_', or 'none'."""
+
+    siamese: str = "color_crop_cutout_flip_scale_rotate"
+
+    def __post_init__(self) -> None:
+        for group in groups_of(self.siamese):
+            if group not in AUGMENTATIONS:
+                raise unknown("operation", group, AUGMENTATIONS, "augment: siamese")
+
+
+@dataclass(frozen=True)
+class TeacherNeed:
+    """The pretrained classifier a recipe uses: its training protocol, and its architecture if not the condensing one."""
+
+    protocol: str
+    arch: str | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to condense. See `params/methods/`; `resolve` lays overrides, scale and cell over it."""
+
+    name: str
+    title: str
+    source: Source
+    engine: Literal[ENGINES]  # type: ignore[valid-type]
+    revision: int = 1
+    discrepancy: Literal["generalization", "value", "parameter", "distribution", "selection", "none"] = "none"
+    space: Literal["data", "model", "none"] = "data"
+    tricks: list[str] = field(default_factory=list)
+    init: Literal["real", "noise", "mosaic", "mosaic_nearest"] = "real"
+    decode: Decode | None = None
+    optimised: Literal["normalised", "pixels"] = "normalised"  # what the optimiser moves
+    clip: bool = False  # pixels are brought back into [0, 1] at the start of every step
+    networks: AnyNetworks = Networks()
+    augment: Augment = Augment()
+    terms: list[AnyTerm] = field(default_factory=list)
+    optimizer: Optimizer = Optimizer(lr=1.0)
+    steps: int = 20000
+    batch_real: int = 256
+    labels: Literal["hard"] = "hard"
+    precision: Literal["fp32", "mixed", "bf16"] = "mixed"  # mixed: the real side, which has no gradient, in bfloat16
+    couples: list[Literal["classes"]] = field(default_factory=list)
+    selection: Literal[SELECTIONS] | None = None  # type: ignore[valid-type]
+    teacher: TeacherNeed | None = None
+    requires: Literal["clip"] | None = None
+    snapshots: int = 0  # also keep the set every so many steps, for curves over the steps; 0 keeps none
+    evaluation: dict[str, Any] = field(default_factory=dict)  # changes to the evaluation protocol
+    overrides: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.engine == "matching" and not self.terms:
+            raise UserError("terms: a matching recipe needs at least one")
+        if (self.engine == "select") != (self.selection is not None):
+            raise UserError("selection: to be given exactly for 'engine: select'")
+        needs = self.engine == "matching" and any(term.name in TEACHER_TERMS for term in self.terms)
+        needs = needs or self.selection in ("herding", "k_center", "forgetting")
+        if needs != (self.teacher is not None):
+            raise UserError(f"teacher: {'is needed by its terms or selection' if needs else 'nothing in this recipe uses it'}")
+        if self.init.startswith("mosaic") and self.decode is None:
+            raise UserError("init: a mosaic has the cells of `decode`, which is not given")
+        if {"classes"} - set(self.couples) and (self.optimizer.plateau or any(term.name in COUPLING_TERMS for term in self.terms)):
+            raise UserError("couples: 'classes' is needed: a term, or the plateau of the optimizer, looks at all classes at once")
+        at_least({"steps": self.steps, "batch_real": self.batch_real}, 1)
+        at_least({"snapshots": self.snapshots}, 0)
+
+    @property
+    def needs_bank(self) -> bool:
+        """Whether its networks are trained before the condensation; a queue may also be trained as it goes."""
+        return self.engine == "matching" and not isinstance(self.networks, Networks)
+
+    @property
+    def stream(self) -> dict[str, Any]:
+        """What decides the real side of every step: recipes that agree in it, on the same data, network and seed, can share it."""
+        return {name: getattr(self, name) for name in ("engine", "networks", "augment", "batch_real", "precision")}

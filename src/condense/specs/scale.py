@@ -1,0 +1,71 @@
+"""How much of the papers' work is done, and what its jobs ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from condense.specs.common import at_least
+
+STAGES = ("data", "teach", "synthesize", "evaluate", "report")  # of the workflow, as a scale names their resources
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one job of a stage asks for: threads, GPUs, memory in MB, run time in minutes."""
+
+    threads: int = 1
+    gpu: int = 0
+    mem_mb: int = 3000
+    runtime: int = 60
+
+    def __post_init__(self) -> None:
+        at_least({"threads": self.threads, "mem_mb": self.mem_mb, "runtime": self.runtime}, 1)
+        at_least({"gpu": self.gpu}, 0)
+
+
+@dataclass(frozen=True)
+class TableLimits:
+    """What a scale runs of one table or figure; an empty key means the scale's own value."""
+
+    ipc: list[int] | None = None
+    n_sets: int | None = None
+    n_networks: int | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+    run: bool = True
+
+    def __post_init__(self) -> None:
+        at_least({"n_sets": self.n_sets, "n_networks": self.n_networks, "ipc": min(self.ipc or [1])}, 1)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of the papers' work is done: on which data, with how many steps, epochs, sets and networks."""
+
+    name: str
+    title: str
+    n_sets: int
+    n_networks: int
+    datasets: dict[str, list[str]]  # the papers' dataset -> the datasets its rows are run on here
+    ipc: list[int] | None = None
+    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)  # by engine or method; the engine's come first
+    protocols: dict[str, dict[str, Any]] = field(default_factory=dict)
+    whole: dict[str, Any] = field(default_factory=dict)  # changes to the protocol for training on the whole set
+    architectures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tables: dict[str, TableLimits] = field(default_factory=dict)  # "paper/table"; others run unless `only_tables`
+    only_tables: bool = False
+    methods: list[str] | None = None
+    classes_per_job: int | None = None
+    classes_per_job_of: dict[str, int] = field(default_factory=dict)  # by method, where it differs
+    networks_per_job: dict[str, int] = field(default_factory=dict)  # of an evaluation, by "architecture" or "architecture/dataset"
+    sets_per_job: int = 1  # at most; sets that share the real side of every step are condensed together
+    bank_mb: int = 0  # room for a bank of networks of a queue; 0: queues are trained as they go, by every job
+    resources: dict[str, Resources] = field(default_factory=dict)
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        at_least({"n_sets": self.n_sets, "n_networks": self.n_networks, "ipc": min(self.ipc or [1])}, 1)
+        at_least({"bank_mb": self.bank_mb}, 0)
+        at_least({"classes_per_job": self.classes_per_job, "sets_per_job": self.sets_per_job}, 1)
+        at_least({f"classes_per_job_of: {name}": number for name, number in self.classes_per_job_of.items()}, 1)
+        at_least({f"networks_per_job: {name}": number for name, number in self.networks_per_job.items()}, 1)

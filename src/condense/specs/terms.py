@@ -1,0 +1,179 @@
+"""The terms of an objective, with the options that each of them has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args, get_type_hints
+
+from condense.config import UserError
+from condense.specs.common import at_least
+
+Sees = Literal["plain", "augmented"]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight that changes over the steps; `start` is its value at step 0."""
+
+    schedule: Literal["linear_decay"]
+    start: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """What all terms have. `turn`: terms of one turn are added up, and the images take a step of their own in every turn."""
+
+    weight: float | Weight = 1.0
+    turn: int = 0
+
+    def __post_init__(self) -> None:
+        at_least({"turn": self.turn}, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfEmbedding(Term):
+    """A term of embeddings that has no further options."""
+
+    name: Literal["mean", "energy_distance", "diversity", "variance", "covariance"]
+    of: Literal["embedding"] = "embedding"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfCritic(Term):
+    """A term of a critic's predictions. `sees`: the synthetic images as they are, or under the siamese augmentation."""
+
+    name: Literal["classifier_critic", "prediction_kl", "clip_critic"]
+    of: Literal["embedding"] = "embedding"
+    sees: Sees = "augmented"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossEntropy(Term):
+    """Cross-entropy under the network of the step, or under the trained one beside it (`under: trained`; see `TrainedNetworks`).
+
+    `by_accuracy`: times the network's running training accuracy in percent.
+    """
+
+    name: Literal["cross_entropy"]
+    under: Literal["network", "trained"] = "network"
+    sees: Sees = "augmented"
+    by_accuracy: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfMaps(Term):
+    """Class means of statistics of feature maps behind the stages `layers`, counted from 1 (empty: all)."""
+
+    layers: list[int] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least({"layers": min(self.layers or [1])}, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moments(OfMaps):
+    """Spatial means and `spread` of every channel."""
+
+    name: Literal["moments"]
+    spread: Literal["variance", "deviation"] = "variance"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gram(OfMaps):
+    """Gram matrices of the channels."""
+
+    name: Literal["gram"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention(OfMaps):
+    """Spatial attention of maps before pooling: sums over channels of |value| ** power. `layers` empty: all but the last."""
+
+    name: Literal["attention"]
+    power: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least({"power": self.power}, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntraClassDiversity(Term):
+    """Distance of every embedding from the mean of its nearest ones: `neighbours` is their share of the ipc.
+
+    `through_neighbours`: the gradient also goes through that mean.
+    """
+
+    name: Literal["intra_class_diversity"]
+    neighbours: float = 0.2
+    through_neighbours: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.neighbours <= 1:
+            raise UserError(f"neighbours: a share of the ipc, from 0 to 1, is needed; found {self.neighbours}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelMMD(Term):
+    """Squared maximum mean discrepancy of embeddings."""
+
+    name: Literal["kernel_mmd"]
+    kernel: Literal["gaussian", "linear", "polynomial", "laplace"] = "gaussian"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CharacteristicFunction(Term):
+    """Discrepancy of characteristic functions of embeddings at random `frequencies`.
+
+    `row_normalised`: of embeddings brought to length 1.
+    """
+
+    name: Literal["characteristic_function"]
+    frequencies: int = 4096
+    amplitude: float = 0.5
+    phase: float = 0.5
+    row_normalised: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least({"frequencies": self.frequencies}, 1)
+        if min(self.amplitude, self.phase) < 0:
+            raise UserError("amplitude and phase must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergyOfCharacteristics(Term):
+    """The energy distance with the distance of characteristic functions of single points in place of the Euclidean one."""
+
+    name: Literal["characteristic_energy"]
+    frequencies: int = 1024
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least({"frequencies": self.frequencies}, 1)
+
+
+AnyTerm = (
+    OfEmbedding
+    | OfCritic
+    | CrossEntropy
+    | Moments
+    | Gram
+    | Attention
+    | IntraClassDiversity
+    | KernelMMD
+    | CharacteristicFunction
+    | EnergyOfCharacteristics
+)
+
+
+def kind_of_term(name: str) -> type:
+    """The class of the term `name`, one of `TERMS`."""
+    return next(kind for kind in get_args(AnyTerm) if name in get_args(get_type_hints(kind)["name"]))
+
+
+TERMS = tuple(name for kind in get_args(AnyTerm) for name in get_args(get_type_hints(kind)["name"]))
+TEACHER_TERMS = ("classifier_critic", "prediction_kl")  # these ask for a classifier pretrained on the whole training set
+COUPLING_TERMS: tuple[str, ...] = ()  # these make the value of a class depend on the others
