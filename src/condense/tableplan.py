@@ -14,7 +14,7 @@ from functools import cache, cached_property
 
 from condense import plan, recipes
 from condense.config import UserError, unknown
-from condense.plan import CLIP_WEIGHTS, BankCell, MetricsCell, SyntheticCell, TeacherCell
+from condense.plan import CLIP_WEIGHTS, BankCell, Drift, MetricsCell, SyntheticCell, TeacherCell
 from condense.specs import FigureSpec, TableLimits, TableSpec
 
 
@@ -94,6 +94,8 @@ class Plan:
         for name in self.scale.tables:
             if name not in self.specs_by_path():
                 raise unknown("table", name, self.specs_by_path(), f"scale {scale}: tables")
+            if self.limits(name).datasets is not None and isinstance(self.specs_by_path()[name], TableSpec):
+                raise UserError(f"scale {scale}: tables: {name}: datasets: are for figures; a table has those of its published rows")
         for name in self.scale.networks_per_job:
             self._require_evaluated(*name.split("/", 1))
 
@@ -175,26 +177,36 @@ class Plan:
 
     def _figure(self, name: str, spec: FigureSpec) -> FigurePlan:
         limits = self.limits(name)
-        missing = {method: self._absent(method) for method in spec.methods if self._absent(method)}
+        asked = [*spec.methods, *([spec.drift.toward] if spec.drift else [])]
+        missing = {method: self._absent(method) for method in asked if self._absent(method)}
         curves = []
-        for dataset in self.scale.datasets.get(spec.dataset, []):
+        for dataset in self.scale.datasets.get(spec.dataset, []) if limits.datasets is None else limits.datasets:
             largest = plan.data_cell(dataset).spec.smallest_class
             for ipc in limits.ipc or spec.ipc:
                 for method in spec.methods:
-                    if method not in missing and ipc <= largest:
+                    if not {method, *asked[len(spec.methods) :]} & missing.keys() and ipc <= largest:
                         curves.append(self._curve(spec, limits, dataset, method, ipc))
         return FigurePlan(spec, tuple(curves), missing)
 
     def _curve(self, spec: FigureSpec, limits: TableLimits, dataset: str, method: str, ipc: int) -> Curve:
-        change = {**spec.changes, **limits.changes} if recipes.recipe(method).engine == "matching" else {}
         sets = (limits.n_sets or self.scale.n_sets) if spec.draw.startswith("accuracy") else 1
-        cells = [self.maker.synthetic(dataset, method, spec.train_arch, ipc, seed, change) for seed in range(sets)]
+
+        def made(name: str) -> list[SyntheticCell]:
+            change = {**spec.changes, **limits.changes} if recipes.recipe(name).engine == "matching" else {}
+            return [self.maker.synthetic(dataset, name, spec.train_arch, ipc, seed, change) for seed in range(sets)]
+
+        cells = made(method)
         if spec.draw == "accuracy_by_ipc":
             metrics = tuple(self.maker.metrics(cell, spec.eval_arch, spec.protocol, limits.n_networks) for cell in cells)
             return Curve(method, dataset, ipc, metrics)
         if spec.draw == "accuracy_by_step":
             metrics = tuple(self.maker.curve(cell, spec.eval_arch, spec.protocol, limits.n_networks) for cell in cells)
             return Curve(method, dataset, ipc, metrics)
+        if spec.drift:
+            pairs = list(zip(cells, made(spec.drift.toward), strict=True))
+            drifts = [(cell, Drift(style, ratio, spec.drift.stage)) for ratio in spec.drift.ratios for cell, style in pairs]
+            settings = (spec.eval_arch, spec.protocol, limits.n_networks)
+            return Curve(method, dataset, ipc, tuple(self.maker.drifted(cell, drift, *settings) for cell, drift in drifts))
         teacher = self.maker.teacher(plan.data_cell(dataset), spec.feature_arch, "selection") if spec.feature_arch else None
         return Curve(method, dataset, ipc, (), cells[0], teacher)
 
@@ -216,7 +228,7 @@ class Plan:
     @cached_property
     def synthetic(self) -> dict[str, SyntheticCell]:
         """Key -> cell, of all synthetic sets of the scale."""
-        cells = [cell.synthetic for cell in self.metrics.values()]
+        cells = [one for cell in self.metrics.values() for one in cell.sets]
         cells += [curve.synthetic for figure in self.figures.values() for curve in figure.curves if curve.synthetic]
         return {cell.key: cell for cell in cells if cell.recipe.engine != "whole"}
 

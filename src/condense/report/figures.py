@@ -8,14 +8,17 @@ from textwrap import fill
 
 from condense import artifacts, manifests
 from condense.config import UserError, unknown
-from condense.report import curves, names, pictures, style
+from condense.report import comparisons, curves, names, pictures, style
 from condense.tableplan import Plan
 
 DRAW = {
     "accuracy_by_ipc": curves.accuracy_by_ipc,
     "accuracy_by_step": curves.accuracy_by_step,
+    "accuracy_by_drift": curves.accuracy_by_drift,
+    "consistency": comparisons.consistency,
     "embedding_map": pictures.embedding_map,
     "images": pictures.images,
+    "texture": comparisons.texture,
 }
 
 

@@ -9,7 +9,7 @@ from condense.specs.networks import AnyNetworks, Networks, QueueNetworks, Traine
 from condense.specs.protocol import Protocol, Schedule
 from condense.specs.recipe import AUGMENTATIONS, ENGINES, SELECTIONS, Augment, Decode, Recipe, TeacherNeed, groups_of
 from condense.specs.scale import STAGES, Resources, Scale, TableLimits
-from condense.specs.tables import FigureSpec, TableSpec
+from condense.specs.tables import FigureSpec, StyleDrift, TableSpec
 from condense.specs.terms import COUPLING_TERMS, TEACHER_TERMS, TERMS, AnyTerm, Term, Weight, kind_of_term
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Scale",
     "Schedule",
     "Source",
+    "StyleDrift",
     "TableLimits",
     "TableSpec",
     "TeacherNeed",

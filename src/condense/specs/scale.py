@@ -32,6 +32,7 @@ class TableLimits:
     n_sets: int | None = None
     n_networks: int | None = None
     changes: dict[str, Any] = field(default_factory=dict)
+    datasets: list[str] | None = None  # of a figure: what it is drawn on, where it differs
     run: bool = True
 
     def __post_init__(self) -> None:
