@@ -26,9 +26,11 @@ def consistency(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[Cs
             place = {"dataset": dataset, "method": curve.method, "ipc": str(curve.ipc)}
             drawn += [place | {"neighbours": str(k), "ratio": f"{ratio:.4f}", "scale": scale.scale.name} for k, ratio in ratios.items()]
         axis.set_title(f"{title_of(scale, figure.spec, dataset)}, {_ipcs(curves)}")
+        axis.set_xscale("log")
+        axis.set_xticks(figure.spec.neighbours, [str(k) for k in figure.spec.neighbours])
+        axis.minorticks_off()
         axis.set_xlabel("nearest real images k")
         axis.set_ylabel("consistency ratio")
-        axis.set_ylim(top=min(1.01, axis.get_ylim()[1]))
     axes[0, -1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     arch = names.architecture(figure.spec.feature_arch)
     what = "Share of the k nearest real training images that have a synthetic image's class, mean over the synthetic images."
@@ -69,7 +71,7 @@ def texture(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow
                 mean, error = values[measure].mean(), values[measure].std() / len(values[measure]) ** 0.5
                 look = style.look(method) if method else {"color": style.INK, "marker": "o"}
                 axis.errorbar(at, mean, 2 * error, markersize=8, capsize=4, **look)
-                axis.annotate(f"{mean:.3g}", (at, mean), xytext=(9, 0), textcoords="offset points", va="center", fontsize=10)
+                axis.annotate(f"{mean:.3g}", (at, mean), xytext=(8, 3), textcoords="offset points", va="bottom", fontsize=10)
                 place = {"dataset": dataset, "method": method, "ipc": str(curves[0].ipc) if method else "", "class": str(label)}
                 numbers = {"mean": f"{mean:.4f}", "standard_error": f"{error:.4f}", "images": str(len(values[measure]))}
                 drawn.append(place | {"measure": measure} | numbers | {"scale": scale.scale.name})

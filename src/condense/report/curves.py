@@ -119,7 +119,8 @@ def accuracy_by_drift(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, l
         ipcs = ", ".join(str(ipc) for ipc in dict.fromkeys(curve.ipc for curves in lines.values() for curve in curves))
         _finish(axis, title_of(scale, figure.spec, dataset) + f", {ipcs} images per class", f"drift ratio γ toward the style of {toward}")
     how = f"In training, the style of the maps behind stage {drift.stage} of the network is mixed with that of images of {toward}:"
-    return picture, drawn, [f"{how} with γ = 0 not at all, with γ = 1 it is replaced. Tests are without a drift.", "Bands: one standard deviation."]
+    how += " with γ = 0 not at all, with γ = 1 it is replaced. Tests are without a drift."
+    return picture, drawn, [how, "Bands: one standard deviation."]
 
 
 def _finish(axis: Any, title: str, x: str) -> None:

@@ -77,7 +77,7 @@ def embedding_map(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[
     """t-SNE of features: one row for each class, one column for each curve; the columns of a dataset share one map a row."""
     curves, classes = figure.curves, figure.spec.classes
     features = [_features(curve, figure.spec) for curve in curves]
-    picture, axes = plt.subplots(len(classes), len(curves), figsize=(3.6 * len(curves), 3.3 * len(classes)), squeeze=False)
+    picture, axes = plt.subplots(len(classes), len(curves), figsize=(max(5.4, 3.6 * len(curves)), 3.3 * len(classes)), squeeze=False)
     drawn = []
     for line, label in enumerate(classes):
         for dataset in dict.fromkeys(curve.dataset for curve in curves):
