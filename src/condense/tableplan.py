@@ -94,14 +94,12 @@ class Plan:
         for name in self.scale.tables:
             if name not in self.specs_by_path():
                 raise unknown("table", name, self.specs_by_path(), f"scale {scale}: tables")
-            if self.limits(name).datasets is not None and isinstance(self.specs_by_path()[name], TableSpec):
-                raise UserError(f"scale {scale}: tables: {name}: datasets: are for figures; a table has those of its published rows")
         for name in self.scale.networks_per_job:
             self._require_evaluated(*name.split("/", 1))
 
     def _require_evaluated(self, arch: str, dataset: str | None = None) -> None:
         """Raises UserError if no table or figure evaluates with `arch`, or if `dataset` is not one of the scale's."""
-        where, datasets = f"scale {self.scale.name}: networks_per_job", [name for names in self.scale.datasets.values() for name in names]
+        where, datasets = f"scale {self.scale.name}: networks_per_job", self.scale.dataset_names
         if arch not in evaluation_architectures():
             raise unknown("evaluation architecture", arch, evaluation_architectures(), where)
         if dataset is not None and dataset not in datasets:
@@ -116,6 +114,10 @@ class Plan:
 
     def limits(self, name: str) -> TableLimits:
         return self.scale.tables.get(name, TableLimits(run=not self.scale.only_tables))
+
+    def datasets_of(self, name: str) -> dict[str, list[str]]:
+        """The papers' dataset -> the datasets that a table or figure is run on."""
+        return self.scale.datasets | self.limits(name).datasets
 
     @cached_property
     def tables(self) -> dict[str, list[Row]]:
@@ -156,7 +158,7 @@ class Plan:
         wanted = limits.ipc or self.scale.ipc
         if row["ipc"] != "full" and (not row["ipc"].isdigit() or (wanted is not None and int(row["ipc"]) not in wanted)):
             return Row(row, (), f"not run at {self.scale.name}")
-        runs = [self._run(spec, limits, row, method, dataset) for dataset in self.scale.datasets.get(row["dataset"], [])]
+        runs = [self._run(spec, limits, row, method, dataset) for dataset in self.datasets_of(name).get(row["dataset"], [])]
         runs = [run for run in runs if run is not None]
         return Row(row, tuple(runs), "" if runs else f"not run at {self.scale.name}")
 
@@ -180,7 +182,7 @@ class Plan:
         asked = [*spec.methods, *([spec.drift.toward] if spec.drift else [])]
         missing = {method: self._absent(method) for method in asked if self._absent(method)}
         curves = []
-        for dataset in self.scale.datasets.get(spec.dataset, []) if limits.datasets is None else limits.datasets:
+        for dataset in self.datasets_of(name).get(spec.dataset, []):
             largest = plan.data_cell(dataset).spec.smallest_class
             for ipc in limits.ipc or spec.ipc:
                 for method in spec.methods:

@@ -158,9 +158,7 @@ def test_cells_of_a_drift_have_keys_of_their_own_and_ask_for_both_sets(monkeypat
     assert replace(first).key != first.key and replace(plain).key == plain.key
 
 
-def test_datasets_of_a_scale_are_given_for_figures_alone(monkeypatch):
-    scale = recipes.scale("quick")
-    limits = scale.tables | {"cpdm/table1": replace(scale.tables["ddm/figure7"])}
-    monkeypatch.setattr(recipes, "scale", lambda name: replace(scale, tables=limits))
-    with pytest.raises(UserError, match="cpdm/table1: datasets: are for figures"):
-        Plan("quick")
+def test_a_scale_may_draw_a_figure_on_data_of_its_own():
+    plan = Plan("quick")
+    assert "cifar100" not in plan.scale.datasets and {curve.dataset for curve in plan.figures["ddm/figure7"].curves} == {"digits"}
+    assert plan.datasets_of("cpdm/table1") == plan.scale.datasets and "digits" in plan.scale.dataset_names

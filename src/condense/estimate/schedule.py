@@ -90,10 +90,9 @@ class _Graph:
         return group.name
 
     def metrics(self, cell: MetricsCell) -> str:
-        """An evaluation, in parts where the scale splits it, with the data and the set that it waits for."""
+        """An evaluation, in parts where the scale splits it, with the data and the sets that it waits for."""
         parents = [self.made("data", cell.synthetic.data)]
-        if cell.synthetic.recipe.engine != "whole":
-            parents.append(self.set(cell.synthetic))
+        parents += [self.set(one) for one in cell.sets if one.recipe.engine != "whole"]
         ranges = self.plan.parts(cell)
         if len(ranges) == 1:
             return self.add(cell.path, "evaluate", cell, parents)
