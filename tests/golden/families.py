@@ -19,7 +19,7 @@ from reference_networks import convnet, fill, load_stack, reference
 from torch import Tensor
 
 from condense.augment import cutmix, formations, siamese
-from condense.discrepancy import style
+from condense.discrepancy import frequencies, style
 from condense.discrepancy.characteristic import characteristic_function
 from condense.discrepancy.diversity import intra_class_diversity
 from condense.discrepancy.energy import diversity, energy_distance
@@ -258,8 +258,19 @@ def characteristic(fixture: Fixture) -> dict[str, Any]:
         "cf_grad_syn": torch.autograd.grad(value, synthetic, retain_graph=True)[0],
         "match_loss": matched,
         "match_grad_syn": torch.autograd.grad(matched, synthetic)[0],
+        "sampler:t": frequencies.sampled(_sampler(fixture), fixture.tensor("sampler:noise"), fixture.params["t_batchsize"]),
         "cf_loss_self": characteristic_function(real, real, t, None, *weights),
     }
+
+
+def _sampler(fixture: Fixture) -> dict[str, Tensor]:
+    """The sampler's weights by our names: every third entry of its list of layers is a linear one, followed by its norm."""
+    found = {}
+    for layer in range(frequencies.LAYERS):
+        for place, names in ((3 * layer, ("weight", "bias")), (3 * layer + 1, ("scale", "shift"))):
+            for ours, theirs in zip(names, ("weight", "bias"), strict=True):
+                found[f"{layer}.{ours}"] = fixture.tensor(f"sampler:w:t_layers_list.{place}.{theirs}")
+    return found
 
 
 def partition_expand(fixture: Fixture) -> dict[str, Any]:
@@ -301,7 +312,7 @@ FAMILIES = {
     "style_matching": Family(style_matching, r"(real|syn)_map_.*|syn_embed"),
     "datadam": Family(attention_matching, r"(real|syn)_map_.*|(real|syn)_embed"),
     "m3d": Family(kernel_discrepancy, r"real|syn"),
-    "ncfm": Family(characteristic, r"real|syn|t|sampler:(noise|w:.*)", pending=r"sampler:t"),
+    "ncfm": Family(characteristic, r"real|syn|t|sampler:(noise|w:.*)"),
     "partition_expand": Family(partition_expand, r"syn|labels|real_for_init"),
     "multi_formation": Family(multi_formation, r"syn|labels|real_for_init"),
     "protocol": Family(protocol_measures, r"accuracies", pending=r"hlr|ior|lrs|ars|class_order_.*"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from condense import artifacts, jobs, plan, recipes
+from condense import artifacts, jobs, plan, recipes, specs
 from condense.numerics import NUMERICS
 
 STORED = Path(__file__).with_name("regression.json")
@@ -28,6 +28,17 @@ def teacher(digits, tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def bank(digits, tmp_path_factory):
+    """Two finished networks, for recipes that match under trained ones."""
+    path = tmp_path_factory.mktemp("bank") / "bank.safetensors"
+    protocol = plan.changed_protocol("ncfm_networks", ("test", {"epochs": 1, "precision": "fp32"}))
+    settings = {**ARCH, "strategy": "none", "seed": 0, "key": "b", "machine": jobs.Machine("cpu", 1)}
+    networks = specs.TrainedNetworks("trained", protocol.name, count=2)
+    jobs.make_trained_bank(path, digits / "train.safetensors", networks, protocol, **settings)
+    return path
+
+
 def fingerprint(images: np.ndarray) -> list[float]:
     """Four projections of the images, so that any change of them shows."""
     directions = np.random.RandomState(0).standard_normal((4, images.size)) / np.sqrt(images.size)
@@ -35,12 +46,14 @@ def fingerprint(images: np.ndarray) -> list[float]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_tiny_run_gives_the_stored_images(method, digits, teacher, tmp_path):
-    spec = plan.data_cell("digits").spec
-    change = {"steps": 4, "batch_real": 32, "optimizer": {"lr": 1.0}, "precision": "fp32"}
-    change = change if recipes.recipe(method).engine == "matching" else {}
-    recipe = recipes.resolve(recipes.recipe(method), "digits", spec.strategy, 2, [("test", change)] if change else [])
-    job = jobs.ShardJob(recipe, digits / "train.safetensors", **ARCH, ipc=2, seed=0, key="k", teacher=teacher if recipe.teacher else None)
+def test_a_tiny_run_gives_the_stored_images(method, digits, teacher, bank, tmp_path):
+    spec, base = plan.data_cell("digits").spec, recipes.recipe(method)
+    change = {"steps": 4, "batch_real": 32, "optimizer": {"lr": 1.0 if base.optimised == "normalised" else 0.05}, "precision": "fp32"}
+    change |= {"trained": {"networks": {"count": 2}}, "queue": {"networks": {"batch": 32}}}.get(base.networks.kind, {})
+    changes = [("test", change)] if base.engine == "matching" else []
+    recipe = recipes.resolve(base, "digits", spec.strategy, 2, changes)
+    trained = {"teacher": teacher if recipe.teacher else None, "bank": bank if recipe.networks.kind == "trained" else None}
+    job = jobs.ShardJob(recipe, digits / "train.safetensors", **ARCH, ipc=2, seed=0, key="k", **trained)
     jobs.condense_shard(tmp_path / "x.safetensors", job, jobs.Machine("cpu", 1))
     found = fingerprint(artifacts.read_tensors(tmp_path / "x.safetensors", "shard")[0]["images"])
     number = NUMERICS["matching" if recipe.engine == "matching" else "select"]

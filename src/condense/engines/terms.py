@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condense import seeds
 from condense.config import unknown
 from condense.discrepancy import mean, style
-from condense.discrepancy.characteristic import characteristic_energy, characteristic_function
 from condense.discrepancy.diversity import intra_class_diversity
 from condense.discrepancy.energy import diversity, energy_distance
 from condense.discrepancy.kernels import kernel_mmd
+from condense.discrepancy.samples import real_weights
+from condense.engines.characteristic import characteristic_energy_term, characteristic_function_term
 from condense.engines.views import Statistic, Views
 from condense.regularizers.critic import classifier_critic, prediction_kl
 from condense.regularizers.schedules import linear_decay
@@ -70,24 +70,14 @@ def _kernel_mmd(views: Views, term: Any) -> Tensor:
     return kernel_mmd(views.real_embedding, views.synthetic_embedding, views.mask, term.kernel)
 
 
-def _frequencies(views: Views, count: int) -> Tensor:
-    """Normal frequencies (count, d), the same for all classes of a step."""
-    generator = seeds.generator(views.side.seed[0], "frequencies", views.side.seed[1])
-    like = views.synthetic_embedding
-    return torch.randn(count, like.shape[-1], generator=generator).to(like.device, like.dtype)
-
-
-def _characteristic_function(views: Views, term: Any) -> Tensor:
-    real, synthetic = views.real_embedding, views.synthetic_embedding
-    if term.row_normalised:
-        real, synthetic = (torch.nn.functional.normalize(sample, dim=-1) for sample in (real, synthetic))
-    frequencies = _frequencies(views, term.frequencies)
-    return characteristic_function(real, synthetic, frequencies, views.mask, term.amplitude, term.phase)
-
-
-def _characteristic_energy(views: Views, term: Any) -> Tensor:
-    frequencies = _frequencies(views, term.frequencies)
-    return characteristic_energy(views.real_embedding, views.synthetic_embedding, frequencies, views.mask)
+def _historical_mean(views: Views, term: Any) -> Tensor:
+    """Against the running mean of the real means (C, d), which takes in those of this step first."""
+    real = views.real_embedding
+    mean = (real_weights(real, views.mask).unsqueeze(-1) * real).sum(-2)
+    before = views.memory.get("historical_mean")
+    kept = mean if before is None else term.momentum * before + (1 - term.momentum) * mean
+    views.memory["historical_mean"] = kept
+    return style.squared_distance(kept, views.synthetic_embedding.mean(-2))
 
 
 def _of_layers(name: str, function: Callable[[Tensor], Tensor], layers: Sequence[int] | None) -> Statistic:
@@ -129,6 +119,7 @@ TERMS: dict[str, Objective] = {
     "diversity": Objective(_diversity),
     "variance": Objective(_of_samples(mean.variance_discrepancy)),
     "covariance": Objective(_of_samples(mean.covariance_discrepancy)),
+    "historical_mean": Objective(_historical_mean),
     "classifier_critic": Objective(_classifier_critic),
     "prediction_kl": Objective(_prediction_kl),
     "clip_critic": Objective(_classifier_critic),  # the same objective; the engine is given CLIP as the critic
@@ -138,8 +129,8 @@ TERMS: dict[str, Objective] = {
     "attention": _matched(_attention_of),
     "intra_class_diversity": Objective(_intra_class_diversity),
     "kernel_mmd": Objective(_kernel_mmd),
-    "characteristic_function": Objective(_characteristic_function),
-    "characteristic_energy": Objective(_characteristic_energy),
+    "characteristic_function": Objective(characteristic_function_term),
+    "characteristic_energy": Objective(characteristic_energy_term),
 }
 
 SCHEDULES: dict[str, Callable[[int, int], float]] = {"linear_decay": linear_decay}

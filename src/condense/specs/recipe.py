@@ -8,7 +8,7 @@ from typing import Any, Literal
 from condense.config import UserError, unknown
 from condense.specs.common import Optimizer, Source, at_least
 from condense.specs.networks import AnyNetworks, Networks
-from condense.specs.terms import COUPLING_TERMS, TEACHER_TERMS, AnyTerm
+from condense.specs.terms import TEACHER_TERMS, AnyTerm, couples
 
 ENGINES = ("matching", "select", "whole")
 SELECTIONS = ("random", "herding", "k_center", "forgetting")
@@ -97,7 +97,7 @@ class Recipe:
             raise UserError(f"teacher: {'is needed by its terms or selection' if needs else 'nothing in this recipe uses it'}")
         if self.init.startswith("mosaic") and self.decode is None:
             raise UserError("init: a mosaic has the cells of `decode`, which is not given")
-        if {"classes"} - set(self.couples) and (self.optimizer.plateau or any(term.name in COUPLING_TERMS for term in self.terms)):
+        if {"classes"} - set(self.couples) and (self.optimizer.plateau or any(couples(term) for term in self.terms)):
             raise UserError("couples: 'classes' is needed: a term, or the plateau of the optimizer, looks at all classes at once")
         at_least({"steps": self.steps, "batch_real": self.batch_real}, 1)
         at_least({"snapshots": self.snapshots}, 0)

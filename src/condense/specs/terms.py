@@ -39,6 +39,19 @@ class OfEmbedding(Term):
 
 
 @dataclass(frozen=True, kw_only=True)
+class History(Term):
+    """Matching of means to a running mean of the real ones, over the networks of earlier steps, of which a step keeps `momentum`."""
+
+    name: Literal["historical_mean"]
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.momentum < 1:
+            raise UserError(f"momentum: must lie in [0, 1), found {self.momentum}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class OfCritic(Term):
     """A term of a critic's predictions. `sees`: the synthetic images as they are, or under the siamese augmentation."""
 
@@ -127,7 +140,8 @@ class KernelMMD(Term):
 class CharacteristicFunction(Term):
     """Discrepancy of characteristic functions of embeddings at random `frequencies`.
 
-    `row_normalised`: of embeddings brought to length 1.
+    `row_normalised`: of embeddings brought to length 1. `sampler`: normal frequencies, or those of a network that makes them from
+    `rows` rows of noise and is trained at rate `sampler_lr` to tell the samples of all classes apart.
     """
 
     name: Literal["characteristic_function"]
@@ -135,12 +149,16 @@ class CharacteristicFunction(Term):
     amplitude: float = 0.5
     phase: float = 0.5
     row_normalised: bool = True
+    sampler: Literal["gaussian", "learned"] = "gaussian"
+    rows: int = 16
+    sampler_lr: float = 1e-3
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least({"frequencies": self.frequencies}, 1)
-        if min(self.amplitude, self.phase) < 0:
-            raise UserError("amplitude and phase must not be negative")
+        at_least({"rows": self.rows}, 2)
+        if min(self.amplitude, self.phase) < 0 or self.sampler_lr <= 0:
+            raise UserError("amplitude and phase must not be negative, sampler_lr above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +175,7 @@ class EnergyOfCharacteristics(Term):
 
 AnyTerm = (
     OfEmbedding
+    | History
     | OfCritic
     | CrossEntropy
     | Moments
@@ -177,3 +196,8 @@ def kind_of_term(name: str) -> type:
 TERMS = tuple(name for kind in get_args(AnyTerm) for name in get_args(get_type_hints(kind)["name"]))
 TEACHER_TERMS = ("classifier_critic", "prediction_kl")  # these ask for a classifier pretrained on the whole training set
 COUPLING_TERMS: tuple[str, ...] = ()  # these make the value of a class depend on the others
+
+
+def couples(term: Term) -> bool:
+    """Whether the value of a class under `term` depends on the others."""
+    return term.name in COUPLING_TERMS or getattr(term, "sampler", None) == "learned"
