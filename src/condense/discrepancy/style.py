@@ -18,8 +18,8 @@ def moments(maps: Tensor, spread: Literal["variance", "deviation"] = "variance")
     Units: those of the maps, and for the variance their square. The gradient of the deviation of a constant map is 0.
     Source: ddm, eq. (4) and (5): the text calls sigma the variance; AdaIN, whose loss it follows, takes the deviation.
     """
-    flat = maps.flatten(2)
-    mean, variance = flat.mean(-1), flat.var(-1, correction=0)
+    mean = maps.mean((2, 3))
+    variance = (maps - mean[..., None, None]).square().mean((2, 3))  # several times as fast as `var` where channels lie last
     if spread == "deviation":
         constant = variance <= 0
         variance = torch.where(constant, 0, torch.where(constant, 1, variance).sqrt())
