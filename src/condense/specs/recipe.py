@@ -36,9 +36,13 @@ class Decode:
 
 @dataclass(frozen=True)
 class Augment:
-    """`siamese`: operation groups of the differentiable siamese augmentation, joined by '_', or 'none'."""
+    """`siamese`: operation groups of the differentiable siamese augmentation, joined by '_', or 'none'.
+
+    `mode`: every draw takes one of them, or `all` in IDC's way: flip and color, one of those that move the image, and cutout.
+    """
 
     siamese: str = "color_crop_cutout_flip_scale_rotate"
+    mode: Literal["one", "all"] = "one"
 
     def __post_init__(self) -> None:
         for group in groups_of(self.siamese):
