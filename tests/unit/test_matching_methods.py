@@ -108,7 +108,8 @@ def test_statistics_of_small_classes_leave_the_padding_out(train):
 
 
 def test_sets_that_share_a_pass_share_its_statistics(train):
-    values = [recipe(name, optimizer={"lr": 0.01}, batch_real=32) for name in ("dm", "ddm", "datadam_sm", "m3d")]
+    alike = {"optimizer": {"lr": 0.01}, "batch_real": 32, "augment": {"siamese": "color_crop_cutout", "mode": "all"}}
+    values = [recipe(name, **alike) for name in ("dm", "ddm", "datadam_sm", "m3d")]
     stream = RealStream(values[0], train, train.classes, **ARCH, seed=4, device=CPU)
     together = run_together([Matching(value, stream, ipc=3, critic=None, checkpoint=NOWHERE) for value in values])
     for value, found in zip(values, together, strict=True):
@@ -133,6 +134,7 @@ def test_pixels_are_moved_in_their_own_units_and_clipped(train):
     terms = [{"name": "mean"}]
     still = {"lr": 0.001, "momentum": 0.0}
     settings = {"terms": terms, "steps": 1, "init": "real", "decode": None, "optimizer": still | {"class_turns": False}}
+    settings |= {"augment": {"mode": "one"}}
     start = initial_images(train, train.classes, 1, "real", 0)
     moved = engine(recipe("m3d", clip=False, **settings), train, ipc=1).run().images - start
     plain = engine(recipe("dm", **{**settings, "optimizer": still}), train, ipc=1).run().images - start
