@@ -134,7 +134,7 @@ def test_pixels_are_moved_in_their_own_units_and_clipped(train):
     terms = [{"name": "mean"}]
     still = {"lr": 0.001, "momentum": 0.0}
     settings = {"terms": terms, "steps": 1, "init": "real", "decode": None, "optimizer": still | {"class_turns": False}}
-    settings |= {"augment": {"mode": "one"}}
+    settings |= {"augment": {"siamese": "color_crop_cutout", "mode": "one"}}
     start = initial_images(train, train.classes, 1, "real", 0)
     moved = engine(recipe("m3d", clip=False, **settings), train, ipc=1).run().images - start
     plain = engine(recipe("dm", **{**settings, "optimizer": still}), train, ipc=1).run().images - start
