@@ -51,7 +51,7 @@ def test_the_torchvision_checksums_are_those_of_torchvision():
     assert {file.name: (file.url, file.md5) for file in load_spec("svhn", FOLDER).source.files} == published
     imagenette = load_spec("imagenette", FOLDER)
     assert [(file.url, file.md5) for file in imagenette.source.files] == [Imagenette._ARCHIVES["full"]]
-    assert imagenette.class_names == sorted(Imagenette._WNID_TO_CLASS)
+    assert imagenette.class_names == [f"{wnid} {names[0]}" for wnid, names in sorted(Imagenette._WNID_TO_CLASS.items())]
 
 
 def test_reading_descriptions_loads_neither_torch_nor_numpy():

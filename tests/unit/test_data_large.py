@@ -125,6 +125,16 @@ def test_some_classes_of_a_folder_are_numbered_by_name(data, tmp_path):
         prepare(describe({**FOLDER, "classes": ["ant", "dog"]}, size=8), tmp_path)
 
 
+def test_a_name_may_follow_that_of_the_folder(data, tmp_path):
+    write_folder(data / "toy/train", {"n01": 2, "n02": 2})
+    write_folder(data / "toy/val", {"n01": 1, "n02": 1})
+    spec = describe(FOLDER, size=8, smallest=2, class_names=["n01 green mamba", "n02"])
+    assert loaded(spec, tmp_path)[0].class_names == ("n01 green mamba", "n02")
+    for names, message in ((["n0 1", "n02"], "'n01' where 'n0 1' is expected"), (["n02 a", "n01 b"], "'n01' where 'n02 a'")):
+        with pytest.raises(UserError, match=message):
+            prepare(replace(spec, class_names=names), tmp_path)
+
+
 def test_the_classes_are_part_of_the_identity_and_their_order_is_not():
     whole = describe(FOLDER)
     some, turned = (describe({**FOLDER, "classes": names}) for names in (["a", "b"], ["b", "a"]))
@@ -277,3 +287,4 @@ def test_the_subsets_are_parts_of_the_same_folders():
         assert (part.source.train, part.source.test) == (whole.source.train, whole.source.test)
         assert part.test == 50 * part.classes and part.smallest_class == whole.smallest_class
     assert whole.test == 50 * whole.classes
+    assert [name.split()[0] for name in parts[1].class_names] == sorted(parts[1].source.classes)

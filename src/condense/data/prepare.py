@@ -101,9 +101,10 @@ def _class_names(spec: DatasetSpec, opened: Opened) -> list[str]:
     names = spec.class_names or opened.class_names or [str(label) for label in range(spec.classes)]
     if len(names) != spec.classes:
         raise _differs(spec, "classes", len(names), spec.classes)
-    if opened.class_names not in (None, names):
-        here, there = next(pair for pair in zip(opened.class_names + [""], names + [""], strict=False) if pair[0] != pair[1])
-        raise UserError(f"{spec.name}: the source names a class '{here}' where '{there}' is expected")
+    found = opened.class_names or names
+    for here, there in zip([*found, ""], [*names, ""], strict=False):
+        if here not in (there, there.split(" ")[0]):  # the source may know 'n01440764' where the description says 'n01440764 tench'
+            raise UserError(f"{spec.name}: the source names a class '{here}' where '{there}' is expected")
     return names
 
 
