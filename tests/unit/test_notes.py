@@ -11,13 +11,14 @@ from condense import plan, recipes
 ROOT = Path(__file__).parents[2]
 NOTES = (ROOT / "docs" / "reproduction-notes.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```yaml\n(.*?)```", NOTES, re.DOTALL)
-SWITCHES = [tuple(entry.items()) for block in BLOCKS for entry in yaml.safe_load(block)]
-PROTOCOLS = [yaml.safe_load(text) for text in re.findall(r"`(protocols: \{[^`]*)`", NOTES)]
+ENTRIES = [(name, change) for block in BLOCKS for entry in yaml.safe_load(block) for name, change in entry.items()]
+SWITCHES = [entry for entry in ENTRIES if entry[0] != "protocols"]
+PROTOCOLS = [change for name, change in ENTRIES if name == "protocols"]
 
 
 @pytest.mark.parametrize("switch", SWITCHES, ids=str)
 def test_a_switch_changes_what_is_computed(switch):
-    ((method, change),) = switch
+    method, change = switch
     base = recipes.recipe(method)
     strategy = plan.data_cell("cifar10").spec.strategy
     for ipc in (1, 10, 100):
@@ -29,7 +30,7 @@ def test_a_switch_changes_what_is_computed(switch):
 
 @pytest.mark.parametrize("change", PROTOCOLS, ids=str)
 def test_a_change_of_a_protocol_changes_it(change):
-    for name, value in change["protocols"].items():
+    for name, value in change.items():
         assert plan.changed_protocol(name, ("notes", value)) != recipes.protocol(name)
 
 
