@@ -109,3 +109,14 @@ def test_learning_rates_are_those_of_table_10(row):
     spec = plan.data_cell(row["dataset"]).spec
     resolved = recipes.resolve(recipes.recipe("cpdm"), row["dataset"], spec.strategy, int(row["ipc"]), [])
     assert resolved.optimizer.lr == float(row["value"])
+
+
+@pytest.mark.parametrize(
+    "dataset, ipc, weight",
+    [("cifar10", 10, 0.5), ("cifar10", 50, 0.1), ("cifar100", 10, 0.1), ("tinyimagenet", 10, 0.5), ("tinyimagenet", 50, 0.8),
+     ("imagenet_subset100", 1, 3.0), ("imagenet_subset100", 50, 3.0)],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["idm", "idm_sm", "dm_ms_reg"])
+def test_what_a_recipe_says_of_a_dataset_goes_before_what_it_says_of_any(name, dataset, ipc, weight):
+    resolved = recipes.resolve(recipes.recipe(name), dataset, plan.data_cell(dataset).spec.strategy, ipc, [])
+    assert next(term.weight for term in resolved.terms if term.name == "cross_entropy") == weight

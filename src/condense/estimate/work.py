@@ -18,6 +18,7 @@ from condense.training.loop import number_of_epochs
 
 _FLOAT = 4  # bytes
 _GRID = 100_000  # bytes, about: grid, history and provenance beside a set
+_PIECES, _NAME = 30_000_000, 130  # bytes, about: of images and their histogram at once; of the name and label of an image
 _METRICS = 3_000  # bytes, about: one metrics file
 _TEST_BATCH = 512  # images of a test pass
 
@@ -87,8 +88,11 @@ def work_of(
     `real`: with the real side of every step, if `cell` is a set that is matched to one.
     """
     if isinstance(cell, DataCell):
-        bytes_out = (cell.spec.train + cell.spec.test) * (_pixels(cell) + 8)
-        return Work(bytes_out=bytes_out, peak_bytes=2 * bytes_out, light=True)
+        images = cell.spec.train + cell.spec.test
+        bytes_out = images * (_pixels(cell) + 8)
+        # Sources that are arrays are read whole; of encoded images only the names and labels are held.
+        held = 2 * bytes_out if cell.spec.source.kind in ("torchvision", "sklearn_digits") else _PIECES + images * _NAME
+        return Work(bytes_out=bytes_out, peak_bytes=held, light=True)
     if isinstance(cell, TeacherCell):
         network, images = profile_in(cell.arch, cell.options, cell.data), cell.data.spec.train
         work = _trained(network, cell.protocol, cell.data, images, 1, images)
