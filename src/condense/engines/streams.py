@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,7 @@ class RealStream:
         draws = [siamese.draw(strategy, size, seeds.generator(self.seed, "augment", label, step)) for label in self.classes]
         shown = {"real_network": self.real_network, "chunked": self.chunked, "dtype": self.real_type, "accuracy": self.source.accuracy}
         shown |= {"trained": self.source.trained, "wanted": self.wanted, "seed": (self.seed, step)}
+        shown |= {"draw_second": partial(self.source.second, step)}
         return RealSide(self.data, self.batches.at(step), self.batches.mask, draws, self.network, **shown)
 
     @staticmethod
