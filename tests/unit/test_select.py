@@ -172,6 +172,6 @@ def test_a_covering_that_cannot_be_searched_for_is_refused():
     with pytest.raises(UserError, match="30 images, more than the 20 .* candidates"):
         covering.minimum_covering(points(30, 2), 3, 0, Covering(largest=20))
     with pytest.raises(UserError, match="nodes"):
-        covering.minimum_covering(points(150, 30), 10, 0, Covering(nodes=1))
+        covering.minimum_covering(points(300, 20), 10, 0, Covering(nodes=1))
     with pytest.raises(UserError, match="covering"):
         recipes.resolve(recipes.recipe("k_center"), "digits", "none", 1, [("test", {"covering": {}})])

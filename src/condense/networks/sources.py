@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from condense import models, seeds, specs
 from condense.config import UserError
@@ -75,10 +74,7 @@ class SubspaceNetworks(RandomNetworks):
 
     def draw(self, network: nn.Module, seed: int) -> None:
         models.reinitialise(network, seed)
-        parameters = list(network.parameters())
-        with torch.no_grad():
-            moved = subspace.towards_span(parameters_to_vector(parameters), self.basis, self.threshold)
-            vector_to_parameters(moved, parameters)
+        subspace.put(network, subspace.towards_span(subspace.flat(network), self.basis, self.threshold))
 
 
 class QueuedNetworks:

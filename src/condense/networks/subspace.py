@@ -9,12 +9,24 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector
 
 from condense import models, seeds
 from condense.networks.bank import NetworkBank
 
 _LEAST = 1e-6  # of the greatest singular value: less is rounding, and no direction of its own
+
+
+def flat(network: nn.Module) -> Tensor:
+    """All parameters of a network one after the other, (P,), without gradient."""
+    return torch.cat([parameter.detach().reshape(-1) for parameter in network.parameters()])
+
+
+def put(network: nn.Module, point: Tensor) -> None:
+    """Gives a network the parameters of a point (P,), in place."""
+    parameters = list(network.parameters())
+    with torch.no_grad():
+        for own, values in zip(parameters, point.split([one.numel() for one in parameters]), strict=True):
+            own.copy_(values.view(own.shape))
 
 
 def trajectories(network: nn.Module, bank: NetworkBank, count: int) -> Tensor:
@@ -23,9 +35,9 @@ def trajectories(network: nn.Module, bank: NetworkBank, count: int) -> Tensor:
     found = []
     for number in range(count):
         models.reinitialise(twin, seeds.stream(bank.seed, "trained", number))
-        found.append(parameters_to_vector(twin.parameters()).detach())
+        found.append(flat(twin))
         twin.load_state_dict(bank.network(number))
-        found.append(parameters_to_vector(twin.parameters()).detach())
+        found.append(flat(twin))
     return torch.stack(found)
 
 

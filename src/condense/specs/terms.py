@@ -164,8 +164,8 @@ class Representative(Term):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfSynthetic(Term):
-    """A term of the synthetic embeddings alone, of one network or of two, or of both sides, that has no further options."""
+class OfPairs(Term):
+    """A term of pairs of embeddings, within a class, across two networks or across classes, that has no further options."""
 
     name: Literal["cosine_diversity", "network_cosine", "discrimination"]
 
@@ -229,7 +229,7 @@ AnyTerm = (
     | CharacteristicFunction
     | EnergyOfCharacteristics
     | Representative
-    | OfSynthetic
+    | OfPairs
     | Contrast
     | InterClassMargin
     | Barycentre
