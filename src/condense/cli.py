@@ -48,6 +48,7 @@ def bank(args: argparse.Namespace) -> None:
     settings = {"arch": args.arch, "options": options_of(args.options), "seed": args.seed, "key": args.key}
     if networks.kind == "random":
         raise UserError("--networks: random ones are drawn as they are needed; a bank holds a queue or trained ones")
+    networks = networks.trained if networks.kind == "subspace" else networks
     if networks.kind == "trained":
         protocol = settings_of(specs.Protocol, args.protocol or networks.protocol, "protocol")
         make_trained_bank(args.out, args.data, networks, protocol, **settings, strategy=args.strategy, machine=_machine(args))

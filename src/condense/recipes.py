@@ -135,7 +135,7 @@ def computed_part(value: Recipe) -> dict[str, Any]:
     """
     part = {key: entry for key, entry in not_by_default(value).items() if key not in _DESCRIPTION}
     if value.engine != "matching":
-        part = {key: part[key] for key in ("name", "engine", "revision", "selection", "teacher") if key in part}
+        part = {key: part[key] for key in ("name", "engine", "revision", "selection", "covering", "teacher") if key in part}
     return part
 
 

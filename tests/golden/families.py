@@ -20,6 +20,7 @@ from torch import Tensor
 
 from condense.augment import cutmix, formations, siamese
 from condense.discrepancy import frequencies, style
+from condense.discrepancy.barycentre import ITERATIONS, STOP, wasserstein_barycentre
 from condense.discrepancy.characteristic import characteristic_function
 from condense.discrepancy.diversity import intra_class_diversity
 from condense.discrepancy.energy import diversity, energy_distance
@@ -303,6 +304,12 @@ def protocol_measures(fixture: Fixture) -> dict[str, Any]:
     return {"cutmix_box": found}
 
 
+def barycentre(fixture: Fixture) -> dict[str, Any]:
+    assert fixture.params == {"max_iterations": ITERATIONS, "stop": STOP}
+    atoms, cost = wasserstein_barycentre(fixture.tensor("real"), fixture.tensor("init"))
+    return {"barycentre": atoms, "cost": cost}
+
+
 FAMILIES = {
     "distribution_matching": Family(distribution_matching, r"real|syn|w:.*"),
     "energy_distance": Family(energy, r"real|syn"),
@@ -316,6 +323,7 @@ FAMILIES = {
     "partition_expand": Family(partition_expand, r"syn|labels|real_for_init"),
     "multi_formation": Family(multi_formation, r"syn|labels|real_for_init"),
     "protocol": Family(protocol_measures, r"accuracies", pending=r"hlr|ior|lrs|ars|class_order_.*"),
+    "wasserstein_barycentre": Family(barycentre, r"real|init"),
     "forward_convnet": Family(forward_convnet, r"[^:]+:(x|w:.*)"),
     "forward_filled": Family(forward_filled, r"[^:]+:x"),
 }
@@ -328,5 +336,4 @@ NOT_BUILT = {
     "kernel_ridge",
     "trajectory",
     "rded",
-    "wasserstein_barycentre",
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from condense import artifacts, jobs, plan, recipes, specs
+from condense import artifacts, jobs, plan, recipes
 from condense.numerics import NUMERICS
 
 STORED = Path(__file__).with_name("regression.json")
@@ -29,14 +29,22 @@ def teacher(digits, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def bank(digits, tmp_path_factory):
-    """Two finished networks, for recipes that match under trained ones."""
-    path = tmp_path_factory.mktemp("bank") / "bank.safetensors"
-    protocol = plan.changed_protocol("ncfm_networks", ("test", {"epochs": 1, "precision": "fp32"}))
-    settings = {**ARCH, "strategy": "none", "seed": 0, "key": "b", "machine": jobs.Machine("cpu", 1)}
-    networks = specs.TrainedNetworks("trained", protocol.name, count=2)
-    jobs.make_trained_bank(path, digits / "train.safetensors", networks, protocol, **settings)
-    return path
+def bank_of(digits, tmp_path_factory):
+    """The bank of trained networks that a recipe asks for, or None; one of each length."""
+    made, folder = {}, tmp_path_factory.mktemp("banks")
+
+    def bank(networks):
+        networks = networks.trained if networks.kind == "subspace" else networks
+        if networks.kind != "trained":
+            return None
+        if networks.count not in made:
+            made[networks.count] = folder / f"{networks.count}.safetensors"
+            protocol = plan.changed_protocol(networks.protocol, ("test", {"epochs": 1, "precision": "fp32"}))
+            settings = {**ARCH, "strategy": "none", "seed": 0, "key": "b", "machine": jobs.Machine("cpu", 1)}
+            jobs.make_trained_bank(made[networks.count], digits / "train.safetensors", networks, protocol, **settings)
+        return made[networks.count]
+
+    return bank
 
 
 def fingerprint(images: np.ndarray) -> list[float]:
@@ -46,13 +54,13 @@ def fingerprint(images: np.ndarray) -> list[float]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_tiny_run_gives_the_stored_images(method, digits, teacher, bank, tmp_path):
+def test_a_tiny_run_gives_the_stored_images(method, digits, teacher, bank_of, tmp_path):
     spec, base = plan.data_cell("digits").spec, recipes.recipe(method)
     change = {"steps": 4, "batch_real": 32, "optimizer": {"lr": 1.0 if base.optimised == "normalised" else 0.05}, "precision": "fp32"}
     change |= {"trained": {"networks": {"count": 2}}, "queue": {"networks": {"batch": 32}}}.get(base.networks.kind, {})
     changes = [("test", change)] if base.engine == "matching" else []
     recipe = recipes.resolve(base, "digits", spec.strategy, 2, changes)
-    trained = {"teacher": teacher if recipe.teacher else None, "bank": bank if recipe.networks.kind == "trained" else None}
+    trained = {"teacher": teacher if recipe.teacher else None, "bank": bank_of(recipe.networks)}
     job = jobs.ShardJob(recipe, digits / "train.safetensors", **ARCH, ipc=2, seed=0, key="k", **trained)
     jobs.condense_shard(tmp_path / "x.safetensors", job, jobs.Machine("cpu", 1))
     found = fingerprint(artifacts.read_tensors(tmp_path / "x.safetensors", "shard")[0]["images"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,7 @@ class RealStream:
         draws = [siamese.draw(augment.siamese, size, generator, augment.mode) for generator in generators]
         shown = {"real_network": self.real_network, "chunked": self.chunked, "dtype": self.real_type, "accuracy": self.source.accuracy}
         shown |= {"trained": self.source.trained, "wanted": self.wanted, "seed": (self.seed, step)}
+        shown |= {"draw_second": partial(self.source.second, step)}
         return RealSide(self.data, self.batches.at(step), self.batches.mask, draws, self.network, **shown)
 
     @staticmethod

@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
+from condense import seeds
 from condense.config import unknown
-from condense.discrepancy import mean, style
+from condense.discrepancy import contrast, mean, similarity, style
+from condense.discrepancy.barycentre import distance_to_atoms, wasserstein_barycentre
 from condense.discrepancy.diversity import intra_class_diversity
 from condense.discrepancy.energy import diversity, energy_distance
 from condense.discrepancy.kernels import kernel_mmd
@@ -80,6 +83,43 @@ def _historical_mean(views: Views, term: Any) -> Tensor:
     return style.squared_distance(kept, views.synthetic_embedding.mean(-2))
 
 
+def _representative(views: Views, term: Any) -> Tensor:
+    return similarity.representative(views.real_embedding, views.synthetic_embedding, views.mask, term.reading)
+
+
+def _intra_class_contrast(views: Views, term: Any) -> Tensor:
+    embedding, anchor = views.synthetic_embedding, views.class_embedding
+    if term.row_normalised:
+        embedding, anchor = normalize(embedding, dim=-1), normalize(anchor, dim=-1)
+    return contrast.intra_class_contrast(embedding, anchor, term.temperature)
+
+
+def _inter_class_margin(views: Views, term: Any) -> Tensor:
+    return contrast.inter_class_margin(views.synthetic_embedding.mean(1), term.margin)
+
+
+def _network_contrast(views: Views, term: Any) -> Tensor:
+    embeddings = normalize(views.two_embeddings, dim=-1) if term.row_normalised else views.two_embeddings
+    return contrast.network_contrast(embeddings, term.temperature)
+
+
+def _barycentre(views: Views, term: Any) -> Tensor:
+    if "barycentre" not in views.memory:
+        views.memory["barycentre"] = _atoms(views)
+    return distance_to_atoms(views.synthetic_embedding, views.memory["barycentre"])
+
+
+def _atoms(views: Views) -> Tensor:
+    """As many atoms (C, M, d) of the barycentre of each class as it has synthetic images, of all its real images without augmentation."""
+    side, (_, count, features), found = views.side, views.synthetic_embedding.shape, []
+    for label in views.labels[:, 0].tolist():
+        images = side.data.of_class(label).to(views.synthetic.device)
+        real = side.without_gradient(side.network.embed, images.unsqueeze(0), dtype=torch.float32)[0]
+        start = torch.randn(count, features, generator=seeds.generator(side.seed[0], "barycentre", label))
+        found.append(wasserstein_barycentre(real, start)[0])
+    return torch.stack(found).to(views.synthetic_embedding)
+
+
 def _of_layers(name: str, function: Callable[[Tensor], Tensor], layers: Sequence[int] | None) -> Statistic:
     """A statistic of the maps behind the pooling of some stages, side by side."""
     where = "all" if layers is None else "-".join(map(str, layers))
@@ -92,6 +132,16 @@ def _moments_of(term: Any) -> list[Statistic]:
 
 def _gram_of(term: Any) -> list[Statistic]:
     return [_of_layers("gram", style.gram, term.layers)]
+
+
+def _raw_moments_of(term: Any) -> list[Statistic]:
+    where = "all" if term.layers is None else "-".join(map(str, term.layers))
+    return [Statistic(f"raw moments {where}", lambda maps: style.raw_moments(style.chosen(maps, term.layers)))]
+
+
+def _class_statistics(views: Views, term: Any) -> Tensor:
+    (statistic,) = _raw_moments_of(term)
+    return style.distance_of_statistics(views.side.mean_of(statistic), views.mean_of(statistic))
 
 
 def _attention_of(term: Any) -> list[Statistic]:
@@ -131,6 +181,15 @@ TERMS: dict[str, Objective] = {
     "kernel_mmd": Objective(_kernel_mmd),
     "characteristic_function": Objective(characteristic_function_term),
     "characteristic_energy": Objective(characteristic_energy_term),
+    "representative": Objective(_representative),
+    "cosine_diversity": Objective(lambda views, term: similarity.cosine_diversity(views.synthetic_embedding)),
+    "intra_class_contrast": Objective(_intra_class_contrast),
+    "inter_class_margin": Objective(_inter_class_margin),
+    "network_contrast": Objective(_network_contrast),
+    "network_cosine": Objective(lambda views, term: contrast.network_cosine(views.two_embeddings)),
+    "discrimination": Objective(_of_samples(contrast.discrimination)),
+    "barycentre": Objective(_barycentre),
+    "class_statistics": Objective(_class_statistics, _raw_moments_of),
 }
 
 SCHEDULES: dict[str, Callable[[int, int], float]] = {"linear_decay": linear_decay}

@@ -63,4 +63,29 @@ class TrainedNetworks:
         at_least({"count": self.count}, 1)
 
 
-AnyNetworks = Networks | QueueNetworks | TrainedNetworks
+@dataclass(frozen=True)
+class SubspaceNetworks:
+    """A freshly drawn network for every step, brought towards the span of training trajectories by `threshold`.
+
+    The span is that of `count` networks trained by `protocol` and of their first draws. What a draw has off the span is made smaller by
+    `threshold` in every parameter, and 0 where it is not larger: the proximal step of threshold times L_proj.
+    Source: discrepancy, section 5.2.2 (Ma et al. 2023), expert subspace projection.
+    """
+
+    kind: Literal["subspace"]
+    protocol: str
+    count: int = 5
+    threshold: float = 0.01
+
+    def __post_init__(self) -> None:
+        at_least({"count": self.count}, 1)
+        if self.threshold < 0:
+            raise UserError(f"threshold: must not be negative, found {self.threshold}")
+
+    @property
+    def trained(self) -> TrainedNetworks:
+        """The networks of the bank that it needs."""
+        return TrainedNetworks("trained", self.protocol, self.count)
+
+
+AnyNetworks = Networks | QueueNetworks | TrainedNetworks | SubspaceNetworks

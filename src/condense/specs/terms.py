@@ -173,6 +173,68 @@ class EnergyOfCharacteristics(Term):
         at_least({"frequencies": self.frequencies}, 1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Representative(Term):
+    """Cosine similarity of each synthetic embedding with the `nearest` real one, as the text has it, or the `farthest`, as printed."""
+
+    name: Literal["representative"]
+    reading: Literal["nearest", "farthest"] = "nearest"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfPairs(Term):
+    """A term of pairs of embeddings, within a class, across two networks or across classes, that has no further options."""
+
+    name: Literal["cosine_diversity", "network_cosine", "discrimination"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast(Term):
+    """A softmax of inner products over `temperature`. `row_normalised`: of embeddings (and class embeddings) brought to length 1.
+
+    `intra_class_contrast` has the row of the network's classifier as the class embedding; `network_contrast` compares two networks.
+    """
+
+    name: Literal["intra_class_contrast", "network_contrast"]
+    temperature: float = 1.0
+    row_normalised: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _above_zero("temperature", self.temperature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterClassMargin(Term):
+    """What the distances of class means of embeddings lack to `margin`."""
+
+    name: Literal["inter_class_margin"]
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _above_zero("margin", self.margin)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Barycentre(Term):
+    """Distance of the embeddings of a class from the atoms of its Wasserstein barycentre, under one trained network."""
+
+    name: Literal["barycentre"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassStatistics(OfMaps):
+    """Means and variances of the channels of feature maps over all places and images of a class."""
+
+    name: Literal["class_statistics"]
+
+
+def _above_zero(name: str, value: float) -> None:
+    if value <= 0:
+        raise UserError(f"{name}: must be above 0, found {value}")
+
+
 AnyTerm = (
     OfEmbedding
     | History
@@ -185,6 +247,12 @@ AnyTerm = (
     | KernelMMD
     | CharacteristicFunction
     | EnergyOfCharacteristics
+    | Representative
+    | OfPairs
+    | Contrast
+    | InterClassMargin
+    | Barycentre
+    | ClassStatistics
 )
 
 
@@ -195,7 +263,8 @@ def kind_of_term(name: str) -> type:
 
 TERMS = tuple(name for kind in get_args(AnyTerm) for name in get_args(get_type_hints(kind)["name"]))
 TEACHER_TERMS = ("classifier_critic", "prediction_kl")  # these ask for a classifier pretrained on the whole training set
-COUPLING_TERMS: tuple[str, ...] = ()  # these make the value of a class depend on the others
+COUPLING_TERMS = ("inter_class_margin", "discrimination")  # these make the value of a class depend on the others
+PAIR_TERMS = ("network_contrast", "network_cosine")  # these need a second network at every step
 
 
 def couples(term: Term) -> bool:
