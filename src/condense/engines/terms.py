@@ -64,7 +64,7 @@ def _cross_entropy(views: Views, term: Any) -> Tensor:
 
 
 def _intra_class_diversity(views: Views, term: Any) -> Tensor:
-    # The share is of the stored images of a class; decoded ones are neighbours like any others.
+    # Of the images of a class as they train: where a set stores formations, of the decoded ones.
     neighbours = round(term.neighbours * views.synthetic_embedding.shape[1])
     return intra_class_diversity(views.synthetic_embedding, neighbours, term.through_neighbours)
 

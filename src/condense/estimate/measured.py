@@ -13,7 +13,7 @@ from condense import recipes
 from condense.config import UserError
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
 from condense.estimate.work import Work, gather_work, group_work, join_work, work_of
-from condense.plan import Maker, MetricsCell, SyntheticCell, TeacherCell, data_cell
+from condense.plan import BankCell, Maker, MetricsCell, SyntheticCell, TeacherCell, data_cell
 from condense.training.loop import number_of_epochs
 
 # `stage` is synthesize (seconds a step), teach or evaluate (seconds an epoch of one network); `method` of a teacher is its protocol.
@@ -158,6 +158,8 @@ def _steps(stage: str, cell: Any, count: int | None) -> int:
 
 
 def _place(stage: str, cell: Any, classes: int | None) -> tuple[str, ...]:
+    if isinstance(cell, BankCell):
+        return stage, cell.data.name, cell.networks.kind, cell.arch, "", ""
     if isinstance(cell, TeacherCell):
         return stage, cell.data.name, cell.protocol.name, cell.arch, "", ""
     if isinstance(cell, MetricsCell):
