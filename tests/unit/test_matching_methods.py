@@ -45,7 +45,7 @@ def network_of(data, step, seed=0):
 
 
 def decomposed(network, real, synthetic, neighbours):
-    """ddm, eq. (4) to (11), for one class, written down from the paper."""
+    """ddm, eq. (4) to (11), for one class, written down from the paper; the moments averaged over channels, as its text has it."""
     loss, weight = 0.0, 5000.0
     real_maps, maps = network.feature_maps(real), network.feature_maps(synthetic)
     for left, right in zip(real_maps, maps, strict=True):
@@ -57,7 +57,7 @@ def decomposed(network, real, synthetic, neighbours):
             grams = torch.stack([torch.einsum("ahw,bhw->ab", image, image) for image in images]).mean(0)
             sides.append((means, variances, grams))
         (a, b, c), (d, e, f) = sides
-        loss = loss + weight * 0.5 * (((a - d) ** 2).sum() + ((b - e) ** 2).sum())
+        loss = loss + weight * 0.5 * (((a - d) ** 2).mean() + ((b - e) ** 2).mean())
         loss = loss + weight * ((c - f) ** 2).sum() / (4 * (height * width) ** 2 * channels**2)
     own = network.embed(synthetic)
     loss = loss + ((network.embed(real).mean(0) - own.mean(0)) ** 2).sum()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -127,7 +126,11 @@ def _of_layers(name: str, function: Callable[[Tensor], Tensor], layers: Sequence
 
 
 def _moments_of(term: Any) -> list[Statistic]:
-    return [_of_layers(f"moments {term.spread}", partial(style.moments, spread=term.spread), term.layers)]
+    def function(maps: Tensor) -> Tensor:
+        found = style.moments(maps, term.spread)
+        return found / maps.shape[1] ** 0.5 if term.over_channels == "mean" else found
+
+    return [_of_layers(f"moments {term.spread} {term.over_channels}", function, term.layers)]
 
 
 def _gram_of(term: Any) -> list[Statistic]:

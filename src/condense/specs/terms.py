@@ -86,10 +86,11 @@ class OfMaps(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class Moments(OfMaps):
-    """Spatial means and `spread` of every channel."""
+    """Spatial means and `spread` of every channel. `over_channels`: squared differences are summed, or averaged, over the channels."""
 
     name: Literal["moments"]
     spread: Literal["variance", "deviation"] = "variance"
+    over_channels: Literal["sum", "mean"] = "sum"
 
 
 @dataclass(frozen=True, kw_only=True)
