@@ -26,12 +26,18 @@ class Resources:
 
 @dataclass(frozen=True)
 class TableLimits:
-    """What a scale runs of one table or figure; an empty key means the scale's own value."""
+    """What a scale runs of one table or figure; an empty key means the scale's own value.
+
+    `datasets` adds stand-ins that the scale has not, or replaces its own. `settings`: of the published settings of a table, or the
+    points of a figure, only these.
+    """
 
     ipc: list[int] | None = None
     n_sets: int | None = None
     n_networks: int | None = None
     changes: dict[str, Any] = field(default_factory=dict)
+    datasets: dict[str, list[str]] = field(default_factory=dict)
+    settings: list[str] | None = None
     run: bool = True
 
     def __post_init__(self) -> None:
@@ -69,3 +75,9 @@ class Scale:
         at_least({"classes_per_job": self.classes_per_job, "sets_per_job": self.sets_per_job}, 1)
         at_least({f"classes_per_job_of: {name}": number for name, number in self.classes_per_job_of.items()}, 1)
         at_least({f"networks_per_job: {name}": number for name, number in self.networks_per_job.items()}, 1)
+
+    @property
+    def dataset_names(self) -> list[str]:
+        """All datasets that something is run on, each once, sorted."""
+        maps = [self.datasets, *(limits.datasets for limits in self.tables.values())]
+        return sorted({name for one in maps for names in one.values() for name in names})
