@@ -77,7 +77,7 @@ class Plan:
         for name in self.scale.tables:
             if name not in self.specs_by_path():
                 raise unknown("table", name, self.specs_by_path(), f"scale {scale}: tables")
-            self._require_settings(name)
+            self._require_known(name)
         for name in self.scale.networks_per_job:
             self._require_evaluated(*name.split("/", 1))
 
@@ -89,13 +89,15 @@ class Plan:
         if dataset is not None and dataset not in datasets:
             raise unknown("dataset", dataset, datasets, where)
 
-    def _require_settings(self, name: str) -> None:
-        """Raises UserError if the scale names a setting that the table or figure has not."""
-        spec = self.specs_by_path()[name]
-        known = [row["setting"] for row in self._published(spec)] if isinstance(spec, TableSpec) else [point.name for point in spec.points]
-        for setting in self.limits(name).settings or []:
-            if setting not in known:
-                raise unknown("setting", setting, dict.fromkeys(known), f"scale {self.scale.name}: tables: {name}: settings")
+    def _require_known(self, name: str) -> None:
+        """Raises UserError if the scale names a setting or a condensing architecture that the table or figure has not."""
+        spec, limits = self.specs_by_path()[name], self.limits(name)
+        rows = self._published(spec) if isinstance(spec, TableSpec) else []
+        settings = [point.name for point in spec.points] if isinstance(spec, FigureSpec) else [row["setting"] for row in rows]
+        known = {"settings": settings, "train_archs": [row["train_arch"] for row in rows]}
+        for key, entry in [(what, entry) for what in known for entry in getattr(limits, what) or []]:
+            if entry not in known[key]:
+                raise unknown(key.rstrip("s"), entry, set(known[key]), f"scale {self.scale.name}: tables: {name}: {key}")
 
     @staticmethod
     @cache
@@ -112,8 +114,8 @@ class Plan:
         return self.scale.datasets | self.limits(name).datasets
 
     @staticmethod
-    def _wanted(limits: TableLimits, setting: str) -> bool:
-        return limits.settings is None or setting in limits.settings
+    def _wanted(limits: TableLimits, setting: str, train_arch: str = "") -> bool:
+        return setting in (limits.settings or [setting]) and train_arch in ["", *(limits.train_archs or [train_arch])]
 
     @cached_property
     def tables(self) -> dict[str, list[Row]]:
@@ -151,7 +153,7 @@ class Plan:
         if reason:
             return Row(row, (), reason)
         limits = self.limits(name)
-        if not self._wanted(limits, row["setting"]):
+        if not self._wanted(limits, row["setting"], row["train_arch"]):
             return Row(row, (), f"not run at {self.scale.name}")
         wanted = limits.ipc or self.scale.ipc
         if row["ipc"] != "full" and (not row["ipc"].isdigit() or (wanted is not None and int(row["ipc"]) not in wanted)):
@@ -164,6 +166,7 @@ class Plan:
         if spec.settings and row["setting"] not in spec.settings:
             raise unknown("setting", row["setting"], spec.settings, f"table {spec.paper}/{spec.name}")
         change = spec.settings.get(row["setting"], {})
+        change = merged(change, limits.changes) if recipes.recipe(method).engine == "matching" else change
         data = plan.data_cell(dataset)
         ipc = "full" if row["ipc"] == "full" else int(row["ipc"])
         if ipc != "full" and ipc > data.spec.smallest_class:
