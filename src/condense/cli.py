@@ -50,7 +50,7 @@ def bank(args: argparse.Namespace) -> None:
         raise UserError("--networks: random ones are drawn as they are needed; a bank holds a queue or trained ones")
     networks = networks.trained if networks.kind == "subspace" else networks
     if networks.kind == "trained":
-        protocol = settings_of(specs.Protocol, args.protocol or networks.protocol, "protocol")
+        protocol = networks.trained_by(settings_of(specs.Protocol, args.protocol or networks.protocol, "protocol"))
         make_trained_bank(args.out, args.data, networks, protocol, **settings, strategy=args.strategy, machine=_machine(args))
         return
     if args.steps is None:

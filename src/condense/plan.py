@@ -115,7 +115,8 @@ class Maker:
         if isinstance(networks, SubspaceNetworks):
             networks = networks.trained
         if isinstance(networks, TrainedNetworks):
-            return BankCell(data, arch, self.options(arch), networks, 0, protocol=self.protocol(networks.protocol))
+            protocol = networks.trained_by(self.protocol(networks.protocol))
+            return BankCell(data, arch, self.options(arch), networks, 0, protocol=protocol)
         room = self.scale.bank_mb
         return BankCell(data, arch, self.options(arch), networks, seed, steps=recipe.steps, max_mb=room) if room else None
 

@@ -69,7 +69,7 @@ def scale(name: str) -> Scale:
         "methods": ("method", value.methods or (), methods),
         "classes_per_job_of": ("method", value.classes_per_job_of, methods),
         "resources": ("stage", value.resources, STAGES),
-        "datasets": ("dataset", [entry for entries in value.datasets.values() for entry in entries], names_in("datasets")),
+        "datasets": ("dataset", value.dataset_names, names_in("datasets")),
     }
     for key, (what, names, known) in named.items():
         for entry in names:

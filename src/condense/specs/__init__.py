@@ -6,6 +6,7 @@ refused before any job starts; a test compares these lists with the registries o
 
 from condense.specs.common import Optimizer, Plateau, Source
 from condense.specs.networks import AnyNetworks, Networks, QueueNetworks, SubspaceNetworks, TrainedNetworks
+from condense.specs.points import Point, Printed
 from condense.specs.protocol import Protocol, Schedule
 from condense.specs.recipe import AUGMENTATIONS, ENGINES, SELECTIONS, Augment, Covering, Decode, Recipe, TeacherNeed, groups_of
 from condense.specs.scale import STAGES, Resources, Scale, TableLimits
@@ -30,6 +31,8 @@ __all__ = [
     "Networks",
     "Optimizer",
     "Plateau",
+    "Point",
+    "Printed",
     "Protocol",
     "QueueNetworks",
     "Recipe",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from condense.config import UserError
 from condense.specs.common import Optimizer, at_least
+from condense.specs.protocol import Protocol
 
 
 @dataclass(frozen=True)
@@ -51,16 +52,22 @@ class TrainedNetworks:
     """`count` networks trained on the real images by `protocol`, from a bank; every step uses one of them, drawn anew.
 
     `mixed`: with its parameters on a random place of the line from its first draw to its end, the trained one standing beside it.
-    Source: NCFM (Wang et al. 2025), as its authors' code does it.
+    `epochs`: so many in place of the protocol's, and of what a scale makes of them.
+    Source: NCFM (Wang et al. 2025), as its authors' code does it; not mixed, figure 3 of IDM (Zhao et al. 2023).
     """
 
     kind: Literal["trained"]
     protocol: str
     count: int = 20
     mixed: bool = True
+    epochs: int | None = None
 
     def __post_init__(self) -> None:
-        at_least({"count": self.count}, 1)
+        at_least({"count": self.count, "epochs": self.epochs}, 1)
+
+    def trained_by(self, protocol: Protocol) -> Protocol:
+        """`protocol` with the epochs of these networks, if they have their own."""
+        return protocol if self.epochs is None else replace(protocol, epochs=self.epochs)
 
 
 @dataclass(frozen=True)
