@@ -188,7 +188,7 @@ class Contrast(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class InterClassMargin(Term):
-    """What the distances of class means of embeddings lack to `margin`, in units of the embeddings: those of random ConvNets lie 2 to 6 apart."""
+    """What the distances of class means of embeddings lack to `margin`; under random ConvNets these lie about 2 to 6 apart."""
 
     name: Literal["inter_class_margin"]
     margin: float = 5.0
