@@ -101,7 +101,7 @@ def test_the_margin_counts_every_pair_from_both_sides():
     torch.testing.assert_close(contrast.inter_class_margin(means, 4.5), torch.tensor(expected))
     assert contrast.inter_class_margin(means, 0.5).tolist() == [0, 0, 0]
     twice = torch.zeros(2, 3, requires_grad=True)
-    contrast.inter_class_margin(twice).sum().backward()
+    contrast.inter_class_margin(twice, 1.0).sum().backward()
     assert twice.grad.tolist() == [[0, 0, 0]] * 2  # two means in one place have no direction
 
 

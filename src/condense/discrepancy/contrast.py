@@ -22,7 +22,7 @@ def intra_class_contrast(embedding: Tensor, anchor: Tensor, temperature: float =
     return -scores.log_softmax(-1).diagonal(dim1=-2, dim2=-1).mean(-1)
 
 
-def inter_class_margin(means: Tensor, margin: float = 1.0) -> Tensor:
+def inter_class_margin(means: Tensor, margin: float) -> Tensor:
     """Sum over the other classes of what the distance of two class means lacks to `margin`: (C, d) -> (C,), one value a class.
 
     So the sum over classes counts every pair twice, as the printed one does. Units: those of the features; at least 0.
