@@ -30,19 +30,20 @@ def teacher(digits, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bank_of(digits, tmp_path_factory):
-    """The bank of trained networks that a recipe asks for, or None; one of each length."""
+    """The bank of trained networks that a recipe asks for, or None; one of each protocol and length."""
     made, folder = {}, tmp_path_factory.mktemp("banks")
 
     def bank(networks):
         networks = networks.trained if networks.kind == "subspace" else networks
         if networks.kind != "trained":
             return None
-        if networks.count not in made:
-            made[networks.count] = folder / f"{networks.count}.safetensors"
+        asked = f"{networks.protocol}-{networks.count}"
+        if asked not in made:
+            made[asked] = folder / f"{asked}.safetensors"
             protocol = plan.changed_protocol(networks.protocol, ("test", {"epochs": 1, "precision": "fp32"}))
             settings = {**ARCH, "strategy": "none", "seed": 0, "key": "b", "machine": jobs.Machine("cpu", 1)}
-            jobs.make_trained_bank(made[networks.count], digits / "train.safetensors", networks, protocol, **settings)
-        return made[networks.count]
+            jobs.make_trained_bank(made[asked], digits / "train.safetensors", networks, protocol, **settings)
+        return made[asked]
 
     return bank
 
