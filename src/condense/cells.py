@@ -177,8 +177,17 @@ class SyntheticCell:
 
 
 @dataclass(frozen=True)
+class Drift:
+    """How the style of a set's images is drifted, inside the network that trains on them, towards that of the set `style`."""
+
+    style: SyntheticCell
+    ratio: float
+    stage: int
+
+
+@dataclass(frozen=True)
 class MetricsCell:
-    """Networks trained on one synthetic set (or on the whole set) and tested. `task` is 'condense' or 'snapshots'."""
+    """Networks trained on one synthetic set (or on the whole set) and tested. `task` is 'condense', 'snapshots' or 'drift'."""
 
     task: str
     synthetic: SyntheticCell
@@ -186,11 +195,18 @@ class MetricsCell:
     options: str
     protocol: Protocol
     n_networks: int
+    drift: Drift | None = None
 
     @cached_property
     def key(self) -> str:
         parts = [self.synthetic.key, self.synthetic.data.spec.strategy, self.eval_arch, self.options, _computed(self.protocol)]
+        parts += [self.drift.style.key, self.drift.ratio, self.drift.stage, NUMERICS["drift"]] if self.drift else []
         return digest([*parts, self.n_networks, NUMERICS["evaluate"]])
+
+    @property
+    def sets(self) -> list[SyntheticCell]:
+        """The sets that are trained on: first the one that is judged, then, where there is a drift, the one towards which it goes."""
+        return [self.synthetic, self.drift.style] if self.drift else [self.synthetic]
 
     @property
     def place(self) -> str:

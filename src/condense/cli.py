@@ -89,13 +89,17 @@ def gather(args: argparse.Namespace) -> None:
 
 def evaluate(args: argparse.Namespace) -> None:
     """Trains networks on a set and tests them (rule `evaluate`)."""
-    from condense.jobs import EvaluationJob, evaluate_set
+    from condense.jobs import DriftJob, EvaluationJob, evaluate_set
 
     protocol = settings_of(specs.Protocol, args.protocol, "protocol")
     settings = {"arch": args.arch, "options": options_of(args.options), "strategy": args.strategy, "seed": args.seed, "key": args.key}
     what = {"task": args.task, "synthetic": args.synthetic, "data": args.data, "method": args.method}
     part = range_of(args.part, "--part", "a network")
-    job = EvaluationJob(**what, protocol=protocol, n_networks=args.networks, **settings, part=part)
+    drifting = [args.style, args.ratio, args.stage]
+    if any(value is not None for value in drifting) and None in drifting:
+        raise UserError("--style, --ratio, --stage: a drift needs all three")
+    drift = DriftJob(*drifting) if args.style else None
+    job = EvaluationJob(**what, protocol=protocol, n_networks=args.networks, **settings, part=part, drift=drift)
     evaluate_set(args.out, job, _machine(args))
 
 

@@ -10,4 +10,5 @@ NUMERICS = {
     "matching": 2,  # the one-level matching engine, its networks and its augmentation
     "select": 1,  # coreset selection
     "evaluate": 2,  # training on a synthetic set and testing
+    "drift": 1,  # of style, while it is trained on
 }

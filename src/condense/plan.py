@@ -16,6 +16,7 @@ from condense.cells import (
     RESULTS,
     BankCell,
     DataCell,
+    Drift,
     MetricsCell,
     SyntheticCell,
     TeacherCell,
@@ -33,6 +34,7 @@ __all__ = [
     "RESULTS",
     "BankCell",
     "DataCell",
+    "Drift",
     "Maker",
     "MetricsCell",
     "SyntheticCell",
@@ -131,3 +133,7 @@ class Maker:
     def curve(self, synthetic: SyntheticCell, eval_arch: str, protocol: str, n_networks: int | None = None) -> MetricsCell:
         """The cell of the evaluation of every snapshot of `synthetic`."""
         return replace(self.metrics(synthetic, eval_arch, protocol, n_networks), task="snapshots")
+
+    def drifted(self, synthetic: SyntheticCell, drift: Drift, eval_arch: str, protocol: str, n_networks: int | None = None) -> MetricsCell:
+        """The cell of the evaluation of `synthetic` with the style of its images drifted."""
+        return replace(self.metrics(synthetic, eval_arch, protocol, n_networks), task="drift", drift=drift)

@@ -12,7 +12,7 @@ from functools import cache, cached_property
 
 from condense import plan, recipes
 from condense.config import UserError, merged, unknown
-from condense.plan import CLIP_WEIGHTS, BankCell, MetricsCell, SyntheticCell, TeacherCell
+from condense.plan import CLIP_WEIGHTS, BankCell, Drift, MetricsCell, SyntheticCell, TeacherCell
 from condense.published import architectures, method_of, published_rows
 from condense.specs import FigureSpec, Point, TableLimits, TableSpec
 
@@ -180,9 +180,11 @@ class Plan:
 
     def _figure(self, name: str, spec: FigureSpec) -> FigurePlan:
         limits = self.limits(name)
-        missing = {method: self._absent(method) for method in spec.methods if self._absent(method)}
+        asked = [*spec.methods, *([spec.drift.toward] if spec.drift else [])]
+        missing = {method: self._absent(method) for method in asked if self._absent(method)}
         cut = tuple(point.name for _, point in spec.lines if point and not self._wanted(limits, point.name))
         lines = [(method, point) for method, point in spec.lines if method not in missing and not (point and point.name in cut)]
+        lines = [] if spec.drift and spec.drift.toward in missing else lines
         curves = []
         for dataset in self.datasets_of(name).get(spec.dataset, []):
             largest = plan.data_cell(dataset).spec.smallest_class
@@ -191,14 +193,21 @@ class Plan:
         return FigurePlan(spec, tuple(curves), missing, cut)
 
     def _curve(self, spec: FigureSpec, limits: TableLimits, dataset: str, method: str, point: Point | None, ipc: int) -> Curve:
-        change = merged(merged(spec.changes, point.change if point else {}), limits.changes)
-        change = change if recipes.recipe(method).engine == "matching" else {}
         sets = (limits.n_sets or self.scale.n_sets) if spec.draw.startswith("accuracy") else 1
-        cells = [self.maker.synthetic(dataset, method, spec.train_arch, ipc, seed, change) for seed in range(sets)]
+        asked = merged(merged(spec.changes, point.change if point else {}), limits.changes)
+
+        def made(name: str) -> list[SyntheticCell]:
+            change = asked if recipes.recipe(name).engine == "matching" else {}
+            return [self.maker.synthetic(dataset, name, spec.train_arch, ipc, seed, change) for seed in range(sets)]
+
+        cells, settings = made(method), (spec.eval_arch, spec.protocol, limits.n_networks)
+        if spec.drift:
+            pairs = list(zip(cells, made(spec.drift.toward), strict=True))
+            drifts = [(cell, Drift(style, ratio, spec.drift.stage)) for ratio in spec.drift.ratios for cell, style in pairs]
+            return Curve(method, dataset, ipc, tuple(self.maker.drifted(cell, drift, *settings) for cell, drift in drifts))
         if spec.draw.startswith("accuracy"):
             judged = self.maker.curve if spec.draw == "accuracy_by_step" else self.maker.metrics
-            metrics = tuple(judged(cell, spec.eval_arch, spec.protocol, limits.n_networks) for cell in cells)
-            return Curve(method, dataset, ipc, metrics, point=point)
+            return Curve(method, dataset, ipc, tuple(judged(cell, *settings) for cell in cells), point=point)
         teacher = self.maker.teacher(plan.data_cell(dataset), spec.feature_arch, "selection") if spec.feature_arch else None
         return Curve(method, dataset, ipc, (), cells[0], teacher)
 
@@ -220,7 +229,7 @@ class Plan:
     @cached_property
     def synthetic(self) -> dict[str, SyntheticCell]:
         """Key -> cell, of all synthetic sets of the scale."""
-        cells = [cell.synthetic for cell in self.metrics.values()]
+        cells = [one for cell in self.metrics.values() for one in cell.sets]
         cells += [curve.synthetic for figure in self.figures.values() for curve in figure.curves if curve.synthetic]
         return {cell.key: cell for cell in cells if cell.recipe.engine != "whole"}
 

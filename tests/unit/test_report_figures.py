@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from condense import artifacts, jobs, manifests
+from condense import artifacts, jobs, manifests, specs
 from condense.config import UserError
-from condense.report import curves, figures, grids, html, measured, pictures, provenance, settings, style
+from condense.report import curves, figures, grids, html, measured, pictures, provenance, samples, settings, style
 from condense.tableplan import Plan
 
 RUN = {
@@ -33,6 +34,8 @@ def results(tmp_path_factory):
     os.chdir(folder)
     for path, cell in Plan("quick").metrics.items():
         values = {"schema": 1, "kind": "metrics", "task": cell.task, "run": RUN, "accuracies": [60.0 + network for network in range(3)]}
+        if cell.drift:
+            values["accuracies"] = [60.0 + network - 10 * cell.drift.ratio for network in range(3)]
         if cell.task == "snapshots":
             values |= {"steps": [0, 40, 80], "accuracies": [[50.0, 52.0], [60.0, 62.0], [70.0, 72.0]]}
         artifacts.write_json(Path(path), values)
@@ -45,7 +48,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("name", ["cpdm/figure1", "cpdm/figure2"])
+@pytest.mark.parametrize("name", ["cpdm/figure1", "cpdm/figure2", "ddm/figure1c", "ddm/figure1d"])
 def test_curves_are_whole_files_and_the_same_bytes_again(here, name, tmp_path):
     scale = Plan("quick")
     for folder in ("a", "b"):
@@ -154,6 +157,23 @@ def test_methods_left_out_are_named_with_the_reason():
         figures.make_figure(scale, "cpdm/figure1", Path("f.png"))
 
 
+def test_the_drift_curve_has_its_number_at_every_ratio(here, tmp_path):
+    figures.make_figure(Plan("quick"), "ddm/figure1c", tmp_path / "f.png")
+    found = [(row["method"], row["toward"], row["ratio"], row["mean"]) for row in rows_of(tmp_path / "f.csv")]
+    assert found == [("herding", "dm", f"{ratio:g}", f"{61 - 10 * ratio:.2f}") for ratio in (0, 0.25, 0.5, 0.75, 1)]
+
+
+def test_every_kind_of_figure_is_drawn_and_needs_its_settings():
+    assert set(figures.DRAW) == set(specs.tables.DRAWN)
+    wanted = {"kind": "figure", "paper": "p", "figure": "1", "title": "t", "dataset": "cifar10", "methods": ["dm"], "ipc": [1]}
+    for draw, more in (("texture", {}), ("images", {"classes": [0]}), ("consistency", {"neighbours": [1]})):
+        with pytest.raises(UserError, match="to be given exactly for"):
+            specs.FigureSpec(**wanted, draw=draw, **more)
+    for drift in ({"ratios": [0.5, 1.5]}, {"ratios": []}, {"ratios": [0.5], "stage": 0}):
+        with pytest.raises(UserError, match="ratios|stage"):
+            specs.StyleDrift("dm", **drift)
+
+
 @pytest.fixture(scope="module")
 def with_sets(tmp_path_factory):
     """Prepared digits, a few synthetic images for the figures of images, and a hardly trained teacher."""
@@ -170,6 +190,10 @@ def with_sets(tmp_path_factory):
         images = np.concatenate([real.images[real.class_slice(label)][:3].numpy() / 255 - 0.2 for label in real.classes])
         header = {
             "kind": "synthetic",
+            "dataset": real.dataset,
+            "method": cell.recipe.name,
+            "arch": cell.arch,
+            "data_sha256": real.data_sha256,
             "classes": list(real.classes),
             "class_names": list(real.class_names),
             "mean": real.mean,
@@ -196,11 +220,87 @@ def test_embedding_map_shows_every_image_once(with_sets, tmp_path, monkeypatch):
     for label in plan.spec.classes:
         mine = [row for row in rows if row["class"] == str(label)]
         real = [row for row in mine if row["kind"] == "real"]
-        assert 139 <= len(real) <= pictures.MOST_REAL
+        assert 139 <= len(real) <= samples.MOST_REAL
         for curve in plan.curves:
             assert sum(row["kind"] == "synthetic" and row["method"] == curve.method for row in mine) == 3
     # Features of the same network: the synthetic images are real ones made darker, so they lie elsewhere but are finite.
     assert np.isfinite([[float(row["x"]), float(row["y"])] for row in rows]).all()
+
+
+@pytest.mark.parametrize("name", ["ddm/figure1a", "ddm/figure4b", "ddm/figure5d", "ddm/figure7", "idm/figure4"])
+def test_figures_of_images_are_whole_files_and_the_same_bytes_again(with_sets, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(with_sets)
+    monkeypatch.setattr(pictures, "_tsne", lambda features: features[:, :2])
+    for folder in ("a", "b"):
+        figures.make_figure(Plan("quick"), name, tmp_path / folder / "f.png")
+    with Image.open(tmp_path / "a" / "f.png") as image:
+        image.verify()
+        assert min(image.size) > 300
+    for suffix in ("png", "svg", "csv", "json"):
+        assert (tmp_path / "a" / f"f.{suffix}").read_bytes() == (tmp_path / "b" / f"f.{suffix}").read_bytes()
+
+
+def network_of(curve):
+    """The network trained on the real set whose features a figure shows, and the real images."""
+    from condense.data import dataset
+    from condense.teachers.pretrain import load_teacher
+
+    real = dataset.load(curve.synthetic.data.train)
+    return load_teacher(Path(curve.teacher.path), real, torch.device("cpu"))[0], real
+
+
+def test_style_maps_show_means_and_variances_of_the_first_stage(with_sets, tmp_path, monkeypatch):
+    monkeypatch.chdir(with_sets)
+    monkeypatch.setattr(pictures, "_tsne", lambda features: features[:, [3, features.shape[1] // 2 + 3]])
+    scale = Plan("quick")
+    curve = scale.figures["ddm/figure9"].curves[0]
+    network, real = network_of(curve)
+    figures.make_figure(scale, "ddm/figure9", tmp_path / "f.png")
+    rows = rows_of(tmp_path / "f.csv")
+    for label in (0, 1):
+        with torch.no_grad():
+            maps = network.stages[0](real.of_class(label))[:, 3].flatten(1).double().numpy()
+        found = [(float(row["x"]), float(row["y"])) for row in rows if (row["class"], row["kind"]) == (str(label), "real")]
+        np.testing.assert_allclose(found, np.stack([maps.mean(1), maps.var(1)], 1), atol=6e-4)
+    assert {row["method"] for row in rows} == {"", "dm", "ddm"}
+
+
+def test_the_consistency_figure_counts_neighbours_of_the_class(with_sets, tmp_path, monkeypatch):
+    from sklearn.neighbors import KNeighborsClassifier
+
+    from condense.evaluate.synthetic import load_synthetic
+
+    monkeypatch.chdir(with_sets)
+    scale = Plan("quick")
+    curve = scale.figures["idm/figure4"].curves[0]
+    network, real = network_of(curve)
+    made = load_synthetic(curve.synthetic.path)
+    figures.make_figure(scale, "idm/figure4", tmp_path / "f.png")
+    found = {row["neighbours"]: float(row["ratio"]) for row in rows_of(tmp_path / "f.csv") if row["method"] == curve.method}
+    with torch.no_grad():
+        features, others = (network.embed(images).double().numpy() for images in (real.normalise(real.images), made.images))
+    for k in (1, 10, 100):
+        shares = KNeighborsClassifier(k, algorithm="brute").fit(features, real.labels).predict_proba(others)
+        assert found[str(k)] == pytest.approx(shares[np.arange(len(others)), made.labels].mean(), abs=6e-5)
+    assert list(found) == ["1", "2", "5", "10", "20", "50", "100"]
+
+
+def test_the_texture_figure_measures_real_and_synthetic_images_of_the_class(with_sets, tmp_path, monkeypatch):
+    from condense.measures.texture import grey_levels, texture
+
+    monkeypatch.chdir(with_sets)
+    figures.make_figure(Plan("quick"), "ddm/figure5d", tmp_path / "f.png")
+    rows = {(row["method"], row["measure"]): row for row in rows_of(tmp_path / "f.csv")}
+    assert rows.keys() == {(method, measure) for method in ("", "dm", "ddm") for measure in ("dissimilarity", "entropy")}
+    curve = Plan("quick").figures["ddm/figure5d"].curves[0]
+    with_header = artifacts.read_tensors(Path(curve.synthetic.path), "synthetic")[0]
+    values = texture(grey_levels(with_header["images"][with_header["labels"] == 0]))
+    for measure, value in zip(("dissimilarity", "entropy"), values, strict=True):
+        row = rows["dm", measure]
+        assert (float(row["mean"]), row["images"]) == (pytest.approx(value.mean(), abs=0.02), "3")
+        assert float(row["standard_error"]) == pytest.approx(np.std(value) / 3**0.5, abs=0.02)
+    assert 139 <= int(rows["", "entropy"]["images"]) <= samples.MOST_REAL
+    assert float(rows["", "dissimilarity"]["mean"]) > float(rows["dm", "dissimilarity"]["mean"])  # darker, and cut at black
 
 
 def test_tsne_keeps_groups_apart_and_repeats():

@@ -47,7 +47,7 @@ wildcard_constraints:
     shard="[0-9]+-[0-9]+",
     part="[0-9]+-[0-9]+",
     kind="[a-z]+",
-    task="condense|snapshots",
+    task="condense|snapshots|drift",
     paper="[a-z]+",
     name="[a-z0-9]+",
 

@@ -6,16 +6,18 @@ def evaluated(w):
 
 
 def trained_and_tested_on(cell):
-    train_on = [] if cell.synthetic.recipe.engine == "whole" else [cell.synthetic.path]
+    train_on = [] if cell.synthetic.recipe.engine == "whole" else [one.path for one in cell.sets]
     return [*train_on, cell.synthetic.data.train, cell.synthetic.data.test]
 
 
 def evaluate_command(w, threads):
-    """`condense evaluate` for the networks of a cell: on its set, the snapshots of that, or the whole training set."""
+    """`condense evaluate` for the networks of a cell: on its set, as it is or drifted, on its snapshots, or on the whole training set."""
     cell, train_on = evaluated(w), []
     synthetic = cell.synthetic
     if synthetic.recipe.engine != "whole":
-        train_on = ["--synthetic", synthetic.path if cell.task == "condense" else synthetic.snapshots]
+        train_on = ["--synthetic", synthetic.snapshots if cell.task == "snapshots" else synthetic.path]
+    if cell.drift:
+        train_on += ["--style", cell.drift.style.path, "--ratio", cell.drift.ratio, "--stage", cell.drift.stage]
     words = ["condense", "evaluate", *train_on, "--task", cell.task, "--data", synthetic.data.folder, "--method", synthetic.recipe.name]
     words += ["--arch", cell.eval_arch, "--options", cell.options, "--protocol", canonical(asdict(cell.protocol))]
     words += ["--strategy", synthetic.data.spec.strategy, "--networks", cell.n_networks, "--seed", synthetic.seed, "--key", cell.key]

@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+_EPSILON = 1e-5  # of a variance that is divided by, as in AdaIN
+
 
 def moments(maps: Tensor, spread: Literal["variance", "deviation"] = "variance") -> Tensor:
     """Spatial mean and (biased) variance or standard deviation of every channel: (n, c, h, w) -> (n, 2 c).
@@ -24,6 +26,19 @@ def moments(maps: Tensor, spread: Literal["variance", "deviation"] = "variance")
         constant = variance <= 0
         variance = torch.where(constant, 0, torch.where(constant, 1, variance).sqrt())
     return torch.cat([mean, variance], -1)
+
+
+def drifted(maps: Tensor, towards: Tensor, ratio: float) -> Tensor:
+    """`maps` with the style of each image drifted towards that of its partner in `towards`: (n, c, h, w), (n, c, h', w') -> (n, c, h, w).
+
+    The mean and the variance of every channel become (1 - ratio) times their own plus `ratio` times the partner's; with 0 nothing
+    changes, with 1 the style is the partner's. Both variances have 1e-5 added, so that a constant channel stays constant.
+    Source: ddm, eq. (12) to (14).
+    """
+    own, other = moments(maps), moments(towards)
+    mean, variance = own[..., None, None].chunk(2, 1)
+    drifted_mean, drifted_variance = ((1 - ratio) * own + ratio * other)[..., None, None].chunk(2, 1)
+    return ((drifted_variance + _EPSILON) / (variance + _EPSILON)).sqrt() * (maps - mean) + drifted_mean
 
 
 def gram(maps: Tensor) -> Tensor:

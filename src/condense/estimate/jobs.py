@@ -13,9 +13,9 @@ from condense.config import UserError, unknown
 from condense.estimate.work import Work, gather_work, group_work, join_work, work_of
 from condense.groups import groups
 from condense.manifests import manifest
-from condense.plan import DataCell, MetricsCell, TeacherCell
+from condense.plan import DataCell, MetricsCell, SyntheticCell, TeacherCell
 from condense.ranges import number_in
-from condense.tableplan import Plan
+from condense.tableplan import Curve, Plan
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ def jobs_behind(plan: Plan, names: list[str], metrics: list[MetricsCell], whole:
     def distinct(cells: Iterable[Any]) -> dict[str, Any]:
         return {cell.key: cell for cell in cells if cell}
 
-    sets = distinct(cell.synthetic for cell in [*metrics, *curves] if cell.synthetic and cell.synthetic.recipe.engine != "whole")
-    wanted = sets if whole else distinct(cell.synthetic for cell in [*unmeasured, *drawn])
+    sets = distinct(one for one in _sets_of([*metrics, *curves]) if one.recipe.engine != "whole")
+    wanted = sets if whole else distinct(_sets_of([*unmeasured, *drawn]))
     missing = {key: cell for key, cell in sets.items() if key in wanted and not Path(cell.path).exists()}
-    needing: list[Any] = [*missing.values(), *(cell.synthetic for cell in unmeasured), *(curve.synthetic for curve in drawn)]
+    needing: list[Any] = [*missing.values(), *_sets_of([*unmeasured, *drawn])]
     pretrain: list[TeacherCell] = [curve.teacher for curve in drawn]
     for key, cell in sets.items():
         yield Job("gather", cell, gather_work(cell), key not in missing)
@@ -97,6 +97,12 @@ def jobs_behind(plan: Plan, names: list[str], metrics: list[MetricsCell], whole:
     used = distinct(data_of(cell) for cell in [*needing, *untaught.values()] if cell)
     for key, cell in distinct(data_of(cell) for cell in [*sets.values(), *metrics]).items():
         yield Job("data", cell, work_of(cell), key not in used or Path(cell.train).exists() and Path(cell.test).exists())
+
+
+def _sets_of(asking: Iterable[MetricsCell | Curve]) -> Iterator[SyntheticCell]:
+    """The sets that evaluations train on and that curves show."""
+    for one in asking:
+        yield from one.sets if isinstance(one, MetricsCell) else [one.synthetic] if one.synthetic else []
 
 
 def _is_evaluated(plan: Plan, cell: MetricsCell) -> bool:

@@ -159,8 +159,10 @@ def _evaluation(cell: MetricsCell, networks: int) -> Work:
     count = data.spec.train if whole else data.spec.classes * cell.synthetic.ipc
     network = profile_in(cell.eval_arch, cell.options, data)
     work = _trained(network, cell.protocol, data, count, _sets(cell) * networks, data.spec.test)
+    if cell.drift:  # both images of a pair go through the network, the one only as far as its style is taken: at most twice the work
+        work = replace(work, flops_training=2 * work.flops_training, images=2 * work.images)
     # All snapshots are read at once, and one of them normalised; the whole set stays in 8 bits.
-    host = 0 if whole else (1 + _sets(cell)) * count * _pixels(data) * _FLOAT
+    host = 0 if whole else len(cell.sets) * (1 + _sets(cell)) * count * _pixels(data) * _FLOAT
     return replace(work, bytes_out=_metrics_bytes(cell), host_bytes=work.host_bytes + host)
 
 

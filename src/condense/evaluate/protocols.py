@@ -17,6 +17,7 @@ from torch import nn
 from condense import models, seeds
 from condense.checkpoints import Checkpoint
 from condense.data.dataset import Images
+from condense.evaluate.drift import Drifting, StyleDrift
 from condense.progress import Progress
 from condense.specs import Protocol
 from condense.training.loop import TrainingSet, accuracy, layer_type, number_of_epochs, pixel_set, train
@@ -39,15 +40,19 @@ def evaluate(
     checkpoint: Checkpoint,
     device: torch.device,
     at_once: int | None = None,
+    drift: StyleDrift | None = None,
 ) -> list[float]:
     """Test accuracies in percent of the `networks`, by their numbers, trained on `train_on` by `protocol`.
 
     Network k draws from its own streams, so its accuracy does not depend on which others are trained, but for the order of sums and
     for dropout masks where several are trained at once. How many are (`at_once`) the device decides if it is not given: one on CPUs,
     as many as its memory takes on GPUs. Networks that cannot be batched are trained one after another whatever is given.
+    With a `drift` the images of `train_on` come with partners towards whose style theirs is drifted; such networks are not batched.
     """
     judged = pixel_set(test, device)
     network = models.build(arch, channels=test.channels, size=test.size, classes=len(test.counts), **options).to(device)
+    if drift is not None:
+        network = Drifting(network, drift)
     at_once = (at_once or _at_once(network, train_on, protocol, device)) if can_be_batched(network) and can_train_together(protocol) else 1
     found = checkpoint.load()
     done: list[float] = found[1]["accuracies"] if found else []

@@ -1,11 +1,11 @@
-"""The jobs that judge a synthetic set, its snapshots, or the whole training set: all networks in one job, or parts and their joining."""
+"""The jobs that judge a synthetic set, its snapshots, or the whole training set: all networks in one job, or some for `joining`."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,8 @@ import numpy as np
 from condense import locks, runtime
 from condense.artifacts import (
     canonical,
-    damaged,
     digest,
     read_header,
-    read_json,
     read_set,
     require_place,
     write_json,
@@ -26,19 +24,27 @@ from condense.artifacts import (
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.evaluate.spread import spread
-from condense.jobs.facts import cost_facts, joined_facts
 from condense.jobs.machine import Machine
 from condense.specs import Protocol
 
 _log = logging.getLogger(__name__)
-_PART = "evaluation part"
+PART = "evaluation part"
+
+
+@dataclass(frozen=True)
+class DriftJob:
+    """Towards which set, by how much, and behind which stage of the network the style of the images is drifted."""
+
+    style: Path
+    ratio: float
+    stage: int
 
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """Networks trained on a synthetic set, on its snapshots, or (`synthetic` None) on the whole training set."""
+    """Networks trained on a synthetic set, as it is or drifted, on its snapshots, or (`synthetic` None) on the whole training set."""
 
-    task: str  # condense or snapshots
+    task: str  # condense, snapshots or drift
     synthetic: Path | None
     data: Path  # the folder of the prepared dataset
     method: str
@@ -50,10 +56,11 @@ class EvaluationJob:
     seed: int
     key: str
     part: range | None = None  # the networks of this job; None: all, and their metrics
+    drift: DriftJob | None = None
 
 
 def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
-    """Evaluates a set and writes its metrics to `out`, or the accuracies of the networks of `job.part` for `join_parts`.
+    """Evaluates a set and writes its metrics to `out`, or the accuracies of the networks of `job.part` for `joining.join_parts`.
 
     Raises UserError if no network is asked for, or one that is not there, or if the set was made from other images than those tested.
     """
@@ -64,8 +71,7 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
     networks = range(job.n_networks) if job.part is None else job.part
     if networks[-1] >= job.n_networks:
         raise UserError(f"--part: network {networks[-1]} is not among the {job.n_networks} of --networks, numbered from 0")
-    if job.task == "snapshots" and job.synthetic is None:
-        raise UserError("--task snapshots: --synthetic must name the snapshots of a set")
+    _check_task(job)
     require_place(out)
     threads = runtime.set_threads(machine.threads)
     with locks.only_maker(out), runtime.device(machine.device) as device:
@@ -73,13 +79,31 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
         test = load(job.data / "test.safetensors")
         header, sets = _training_sets(job, device)
         settings = [asdict(job.protocol), job.arch, job.options, job.strategy, job.seed, header["content_sha256"]]
-        settings.append([networks[0], networks[-1]])
+        settings.append([networks[0], networks[-1], *_drift_of(job, header).values()])
         checkpoint = Checkpoint.beside(out, f"{job.key}-{digest(settings)}")
         results = _accuracies(job, networks, sets, test, checkpoint, device)
         about = _description(job, test, header)
-        written = _metrics(about, results) if job.part is None else _part(about, networks, results)
+        written = metrics_from(about, results) if job.part is None else _part(about, networks, results)
         write_json(out, written | {"run": clock.facts() | _computed_by(job, test, device)})
         checkpoint.remove()
+
+
+def _check_task(job: EvaluationJob) -> None:
+    if job.task != "condense" and job.synthetic is None:
+        what = "snapshots of a set" if job.task == "snapshots" else "set to drift"
+        raise UserError(f"--task {job.task}: --synthetic must name the {what}")
+    if (job.task == "drift") != (job.drift is not None):
+        raise UserError("--style, --ratio, --stage: to be given exactly for --task drift")
+    if job.drift and not 0 <= job.drift.ratio <= 1:
+        raise UserError(f"--ratio: must lie between 0 and 1, found {job.drift.ratio}")
+
+
+def _drift_of(job: EvaluationJob, header: dict[str, Any]) -> dict[str, Any]:
+    """What the metrics say of a drift; empty where there is none."""
+    if job.drift is None:
+        return {}
+    towards = {"method": header["style"]["method"], "key": header["style"].get("key"), "sha256": header["style"]["content_sha256"]}
+    return {"drift": {"ratio": job.drift.ratio, "stage": job.drift.stage, "towards": towards}}
 
 
 def _computed_by(job: EvaluationJob, test: Any, device: Any) -> dict[str, str]:
@@ -105,17 +129,28 @@ def _training_sets(job: EvaluationJob, device: Any) -> tuple[dict[str, Any], dic
         header = {"dataset": train.dataset, "arch": "none", "ipc": "full"}
         header |= {"data_sha256": train.data_sha256, "content_sha256": train.data_sha256}
         return header, {0: lambda: pixel_set(train, device)}
-    tensors, header = read_set(job.synthetic, "synthetic" if job.task == "condense" else "snapshots")
-    expected = read_header(job.data / "train.safetensors", "dataset")["data_sha256"]
-    if header["data_sha256"] != expected:
-        raise UserError(f"{job.synthetic}: was made from other images than those in {job.data}; delete it and run the same command again")
+    tensors, header = _read_checked(job, job.synthetic, "snapshots" if job.task == "snapshots" else "synthetic")
 
-    def ready(pixels: np.ndarray) -> Any:
-        return tensor_set(*(tensor.to(device) for tensor in decoded(pixels, tensors["labels"], header)))
+    def ready(pixels: np.ndarray, labels: np.ndarray = tensors["labels"], about: dict[str, Any] = header) -> Any:
+        return tensor_set(*(tensor.to(device) for tensor in decoded(pixels, labels, about)))
 
     if job.task == "condense":
         return header, {0: lambda: ready(tensors["images"])}
+    if job.drift:
+        partners, style = _read_checked(job, job.drift.style, "synthetic")
+        images, others = ready(tensors["images"]), ready(partners["images"], partners["labels"], style)
+        if images.labels.tolist() != others.labels.tolist():
+            raise UserError(f"{job.drift.style}: every image of {job.synthetic} needs a partner of its class there, in the same order")
+        return header | {"style": style}, {0: lambda: replace(images, beside=others.fetch)}
     return header, {step: partial(ready, pixels) for step, pixels in zip(header["snapshot_steps"], tensors["images"], strict=True)}
+
+
+def _read_checked(job: EvaluationJob, path: Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """A set, made from the images that the job tests on."""
+    tensors, header = read_set(path, kind)
+    if header["data_sha256"] != read_header(job.data / "train.safetensors", "dataset")["data_sha256"]:
+        raise UserError(f"{path}: was made from other images than those in {job.data}; delete it and run the same command again")
+    return tensors, header
 
 
 def _accuracies(
@@ -127,9 +162,11 @@ def _accuracies(
     device: Any,
 ) -> dict[int, list[float]]:
     """Step -> the accuracies of the networks, from the last checkpoint if there is one."""
+    from condense.evaluate.drift import StyleDrift
     from condense.evaluate.protocols import evaluate
 
     settings = {name: getattr(job, name) for name in ("arch", "options", "strategy", "seed")} | {"networks": networks}
+    settings["drift"] = StyleDrift(job.drift.ratio, job.drift.stage) if job.drift else None
     found = checkpoint.load()
     results = {int(step): values for step, values in found[1]["results"].items()} if found else {}
     if found:
@@ -164,11 +201,13 @@ def _description(job: EvaluationJob, test: Any, header: dict[str, Any]) -> dict[
         "data_sha256": header["data_sha256"],
         "test_sha256": test.data_sha256,
         "synthetic_sha256": header["content_sha256"],
+        **_drift_of(job, header),
     }
 
 
-def _metrics(about: dict[str, Any], results: dict[int, list[float]]) -> dict[str, Any]:
-    if about["task"] == "condense":
+def metrics_from(about: dict[str, Any], results: dict[int, list[float]]) -> dict[str, Any]:
+    """The metrics of an evaluation: what was judged and how, and the accuracies by step with their means and spreads."""
+    if about["task"] != "snapshots":
         mean, std = spread(results[0])
         return about | {"accuracies": results[0], "mean": mean, "std": std}
     spreads = [spread(values) for values in results.values()]
@@ -177,55 +216,4 @@ def _metrics(about: dict[str, Any], results: dict[int, list[float]]) -> dict[str
 
 
 def _part(about: dict[str, Any], networks: range, results: dict[int, list[float]]) -> dict[str, Any]:
-    return about | {"kind": _PART, "networks": [networks[0], networks[-1]], "accuracies": list(map(list, results.items()))}
-
-
-def join_parts(out: Path, parts: Sequence[Path]) -> None:
-    """Joins the parts of one evaluation into its metrics `out`: those of all networks in one job, but for what the run cost.
-
-    Raises UserError if a file is no part, if the parts are of different evaluations, or if they do not hold every network once.
-    """
-    require_place(out)
-    found = sorted((_read_part(path) for path in parts), key=lambda part: part.networks[0])
-    first = found[0]
-    for part in found:
-        differing = [name for name in sorted({*first.about, *part.about}) if first.about.get(name) != part.about.get(name)]
-        if differing or list(part.results) != list(first.results):
-            what = differing[0] if differing else "steps"
-            raise UserError(f"{part.path}: is a part of another evaluation than {first.path}: they differ in '{what}'")
-    numbers = [number for part in found for number in part.networks]
-    if len(numbers) != first.about["n_networks"] or numbers != list(range(len(numbers))):
-        raise UserError(f"{out}: the parts hold the networks {numbers} instead of each of {first.about['n_networks']} once")
-    results = {step: [value for part in found for value in part.results[step]] for step in first.results}
-    with locks.only_maker(out):
-        write_json(out, _metrics(first.about | {"kind": "metrics"}, results) | {"run": joined_facts([part.run for part in found])})
-
-
-@dataclass(frozen=True)
-class _Part:
-    path: Path
-    networks: range
-    about: dict[str, Any]
-    results: dict[int, list[float]]  # accuracies by step
-    run: dict[str, Any]
-
-
-def _read_part(path: Path) -> _Part:
-    value = read_json(path)
-    if not isinstance(value, dict) or value.get("kind") != _PART:
-        held = value.get("kind") if isinstance(value, dict) else type(value).__name__
-        raise UserError(f"{path}: holds '{held}', but a part of an evaluation is needed")
-    about = {name: entry for name, entry in value.items() if name not in ("networks", "accuracies", "run")}
-    try:
-        first, last = value["networks"]
-        networks, results = range(first, last + 1), {int(step): list(map(float, values)) for step, values in value["accuracies"]}
-        whole = isinstance(about["n_networks"], int) and about["task"] in ("condense", "snapshots")
-    except (KeyError, TypeError, ValueError):
-        raise damaged(path, "its entries are not those of a part") from None
-    if not whole or not networks or not results or any(len(values) != len(networks) for values in results.values()):
-        raise damaged(path, "it does not hold one accuracy a network")
-    if not all(0 <= value <= 100 for values in results.values() for value in values):
-        raise damaged(path, "an accuracy is no percentage")
-    if about["task"] == "condense" and list(results) != [0]:
-        raise damaged(path, "it does not hold the accuracies of one set")
-    return _Part(path, networks, about, results, cost_facts(value.get("run"), path))
+    return about | {"kind": PART, "networks": [networks[0], networks[-1]], "accuracies": list(map(list, results.items()))}

@@ -107,6 +107,27 @@ def accuracy_by_step(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, li
     return picture, drawn, ["Bands: one standard deviation."]
 
 
+def accuracy_by_drift(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
+    """Accuracy against how far the style of the training images was drifted, in training, towards that of another method's."""
+    panels, drawn, drift = _panels(figure), [], figure.spec.drift
+    toward = names.method(drift.toward)
+    picture, axes = frame(plt, len(panels))
+    for axis, (dataset, lines) in zip(axes, panels.items(), strict=True):
+        for method, curves in lines.items():
+            for curve in curves:
+                found = [measure_cells(tuple(cell for cell in curve.cells if cell.drift.ratio == ratio)) for ratio in drift.ratios]
+                band(axis, drift.ratios, found, method)
+                numbers = zip(drift.ratios, found, strict=True)
+                drawn += [
+                    number_row(scale, curve, "", number) | {"toward": drift.toward, "ratio": f"{ratio:g}"} for ratio, number in numbers
+                ]
+        ipcs = ", ".join(str(ipc) for ipc in dict.fromkeys(curve.ipc for curves in lines.values() for curve in curves))
+        finish(axis, title_of(scale, figure.spec, dataset) + f", {ipcs} images per class", f"drift ratio γ toward the style of {toward}")
+    how = f"In training, the style of the maps behind stage {drift.stage} of the network is mixed with that of images of {toward}:"
+    how += " with γ = 0 not at all, with γ = 1 it is replaced. Tests are without a drift."
+    return picture, drawn, [how, "Bands: one standard deviation."]
+
+
 def finish(axis: Any, title: str, x: str) -> None:
     """Title, labels of both axes (`x`: of the horizontal one) and the legend of a panel."""
     axis.set_title(title)

@@ -8,15 +8,18 @@ from textwrap import fill
 
 from condense import artifacts, manifests
 from condense.config import UserError, unknown
-from condense.report import curves, names, pictures, settings, style
+from condense.report import comparisons, curves, names, pictures, settings, style
 from condense.tableplan import Plan
 
 DRAW = {
     "accuracy_by_ipc": curves.accuracy_by_ipc,
     "accuracy_by_step": curves.accuracy_by_step,
     "accuracy_by_setting": settings.accuracy_by_setting,
+    "accuracy_by_drift": curves.accuracy_by_drift,
+    "consistency": comparisons.consistency,
     "embedding_map": pictures.embedding_map,
     "images": pictures.images,
+    "texture": comparisons.texture,
 }
 
 

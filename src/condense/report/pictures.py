@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from condense import artifacts, seeds
+from condense import artifacts
 from condense.report import names, style
 from condense.report.curves import CsvRow, title_of
 from condense.report.grids import MOST_CLASSES, to_bytes
-from condense.report.samples import first_of_each_class
+from condense.report.samples import first_of_each_class, of_a_class
+from condense.specs import FigureSpec
 from condense.tableplan import Curve, FigurePlan, Plan
 
-MOST_REAL = 500  # real images a class in an embedding map
 _MOST_REAL_SHOWN = 25
 _MOST_ACROSS = 25  # synthetic images in one line; more are continued below
 _REAL_ACROSS = 5
@@ -24,7 +24,7 @@ Features = tuple[dict[int, np.ndarray], dict[int, np.ndarray], dict[int, str]]  
 
 
 def images(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
-    """For every class the first real images and, to their right, all synthetic ones."""
+    """For every class, of many the first, some real images and, to their right, all synthetic ones."""
     mosaics = [_mosaic(curve) for curve in figure.curves]
     heights = [mosaic.shape[0] / mosaic.shape[1] * _WIDTH for mosaic, _, _ in mosaics]
     total = sum(heights) + 0.5 * len(mosaics)
@@ -40,8 +40,10 @@ def images(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow]
             spine.set_visible(False)
         what = f"{names.method(curve.method)}, {curve.ipc} images per class: {title_of(scale, figure.spec, curve.dataset)}"
         axis.set_title(what.replace("\n", ", "), fontsize=11)
+    cut = any(len(artifacts.read_header(c.synthetic.path, "synthetic")["classes"]) > MOST_CLASSES for c in figure.curves)
+    notes = [f"The first {MOST_CLASSES} classes."] if cut else []
     drawn = [{"dataset": c.dataset, "method": c.method, "ipc": str(c.ipc), "file": c.synthetic.path} for c in figure.curves]
-    return picture, drawn, ["Left: real training images. Right: synthetic images, clipped to the range that can be shown."]
+    return picture, drawn, ["Left: real training images. Right: synthetic images, clipped to the range that can be shown.", *notes]
 
 
 def _mosaic(curve: Curve) -> tuple[np.ndarray, list[float], list[str]]:
@@ -74,8 +76,8 @@ def _paste(block: np.ndarray, image: np.ndarray, y: int, x: int) -> None:
 def embedding_map(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
     """t-SNE of features: one row for each class, one column for each curve; the columns of a dataset share one map a row."""
     curves, classes = figure.curves, figure.spec.classes
-    features = [_features(curve, classes) for curve in curves]
-    picture, axes = plt.subplots(len(classes), len(curves), figsize=(3.6 * len(curves), 3.3 * len(classes)), squeeze=False)
+    features = [_features(curve, figure.spec) for curve in curves]
+    picture, axes = plt.subplots(len(classes), len(curves), figsize=(max(5.4, 3.6 * len(curves)), 3.3 * len(classes)), squeeze=False)
     drawn = []
     for line, label in enumerate(classes):
         for dataset in dict.fromkeys(curve.dataset for curve in curves):
@@ -93,7 +95,9 @@ def embedding_map(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[
     picture.suptitle("; ".join(titles), x=0.02, ha="left", fontsize=12)
     picture.tight_layout(rect=(0, 0.05, 1, 0.98))
     arch = names.architecture(figure.spec.feature_arch)
-    return picture, drawn, [f"t-SNE of the features of a {arch} trained on the real set; the methods of a row share one map."]
+    what = {"embedding": "features", "style": "channel means and variances behind the first stage"}[figure.spec.features]
+    share = "; the methods of a row share one map" if len(curves) > 1 else ""
+    return picture, drawn, [f"t-SNE of the {what} of a {arch} trained on the real set{share}."]
 
 
 def _shared_map(features: list[Features], label: int) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -117,30 +121,35 @@ def _point(curve: Curve, label: int, kind: str, at: np.ndarray) -> CsvRow:
     return place | {"kind": kind, "x": f"{at[0]:.3f}", "y": f"{at[1]:.3f}"}
 
 
-def _features(curve: Curve, classes: list[int]) -> Features:
+def _features(curve: Curve, spec: FigureSpec) -> Features:
     """Teacher features (n, d) of real and of synthetic images, and the class names, by class."""
     import torch
 
     from condense.data import dataset
+    from condense.evaluate.synthetic import load_synthetic
     from condense.teachers.pretrain import load_teacher
 
-    tensors, header = artifacts.read_tensors(Path(curve.synthetic.path), "synthetic")
+    made = load_synthetic(curve.synthetic.path)
     prepared = dataset.load(curve.synthetic.data.train)
     network, _ = load_teacher(Path(curve.teacher.path), prepared, torch.device("cpu"))
-    images, labels = torch.from_numpy(tensors["images"]), tensors["labels"]
     real, synthetic = {}, {}
-    for label in classes:
-        chosen = torch.randperm(prepared.counts[label], generator=seeds.generator(0, "embedding-map", label))[:MOST_REAL]
-        real[label] = _embed(network, prepared.of_class(label, chosen.sort().values))
-        synthetic[label] = _embed(network, dataset.normalise(images[torch.from_numpy(labels == label)], header["mean"], header["std"]))
+    for label in spec.classes:
+        real[label] = _embed(network, of_a_class(prepared, label), spec.features)
+        synthetic[label] = _embed(network, made.images[made.labels == label], spec.features)
     return real, synthetic, dict(zip(prepared.classes, prepared.class_names, strict=True))
 
 
-def _embed(network: Any, images: Any) -> np.ndarray:
+def _embed(network: Any, images: Any, features: str) -> np.ndarray:
+    """Features (n, d): the embedding, or the style of the maps behind the first stage, as ddm's Figure 1a shows it."""
     import torch
 
+    from condense.discrepancy.style import moments
+
+    def of(part: Any) -> Any:
+        return network.embed(part) if features == "embedding" else moments(network.feature_maps(part)[0])
+
     with torch.no_grad():
-        return np.concatenate([network.embed(part).numpy() for part in images.split(128)])
+        return np.concatenate([of(part).numpy() for part in images.split(128)])
 
 
 def _tsne(features: np.ndarray) -> np.ndarray:

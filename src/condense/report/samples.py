@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from condense import seeds
 from condense.artifacts import damaged, read_header
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from condense.data.dataset import Images
+
+MOST_REAL = 500  # real images of a class that are compared with synthetic ones
 
 
 def first_of_each_class(path: Path, most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -26,3 +35,11 @@ def first_of_each_class(path: Path, most: int) -> tuple[np.ndarray, np.ndarray]:
         raise damaged(path, str(error)) from None
     labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     return np.concatenate(parts).astype(np.float32) / 255, labels
+
+
+def of_a_class(images: Images, label: int) -> Tensor:
+    """At most `MOST_REAL` images of a class, normalised (n, C, H, W): always the same, drawn without replacement where there are more."""
+    import torch
+
+    chosen = torch.randperm(images.counts[label], generator=seeds.generator(0, "embedding-map", label))[:MOST_REAL]
+    return images.of_class(label, chosen.sort().values)

@@ -27,6 +27,9 @@ _METHODS = {
     "dc": ("#56b4e9", "X"),
     "dsa": ("#cc79a7", ">"),
     "idm": ("#009e73", "X"),
+    "dm_ms": ("#e69f00", "v"),
+    "dm_ms_reg": ("#009e73", "X"),  # which is idm without the images stored small
+    "ddm": ("#cc79a7", "P"),
 }
 
 

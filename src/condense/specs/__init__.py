@@ -10,7 +10,7 @@ from condense.specs.points import Point, Printed
 from condense.specs.protocol import Protocol, Schedule
 from condense.specs.recipe import AUGMENTATIONS, ENGINES, SELECTIONS, Augment, Covering, Decode, Recipe, TeacherNeed, groups_of
 from condense.specs.scale import STAGES, Resources, Scale, TableLimits
-from condense.specs.tables import FigureSpec, TableSpec
+from condense.specs.tables import FigureSpec, StyleDrift, TableSpec
 from condense.specs.terms import COUPLING_TERMS, PAIR_TERMS, TEACHER_TERMS, TERMS, AnyTerm, Term, Weight, kind_of_term
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Scale",
     "Schedule",
     "Source",
+    "StyleDrift",
     "SubspaceNetworks",
     "TableLimits",
     "TableSpec",

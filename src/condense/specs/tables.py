@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from condense.config import UserError
+from condense.specs.common import at_least
 from condense.specs.points import Point, check_points
 
 
@@ -27,6 +28,29 @@ class TableSpec:
 
 
 @dataclass(frozen=True)
+class StyleDrift:
+    """Networks are trained on sets of the figure's methods with the style of their images drifted towards those of the method `toward`.
+
+    `ratios`: from 0, no drift, to 1. `stage`: of the network, counted from 1, whose maps drift.
+    """
+
+    toward: str
+    ratios: list[float]
+    stage: int = 1
+
+    def __post_init__(self) -> None:
+        at_least({"stage": self.stage}, 1)
+        if not self.ratios or not all(0 <= ratio <= 1 for ratio in self.ratios):
+            raise UserError(f"ratios: numbers from 0 to 1 are needed, found {self.ratios}")
+
+
+DRAWN = (
+    *("accuracy_by_ipc", "accuracy_by_step", "accuracy_by_setting", "accuracy_by_drift"),
+    *("consistency", "embedding_map", "images", "texture"),
+)
+
+
+@dataclass(frozen=True)
 class FigureSpec:
     """A figure of a paper, drawn from the cells of `methods` x `ipc` on the papers' `dataset`.
 
@@ -37,7 +61,7 @@ class FigureSpec:
     paper: str
     figure: str
     title: str
-    draw: Literal["accuracy_by_ipc", "accuracy_by_step", "accuracy_by_setting", "embedding_map", "images"]
+    draw: Literal[DRAWN]  # type: ignore[valid-type]
     dataset: str
     methods: list[str]
     ipc: list[int]
@@ -45,14 +69,26 @@ class FigureSpec:
     eval_arch: str = "convnet"
     protocol: str = "dc"
     changes: dict[str, Any] = field(default_factory=dict)
-    classes: list[int] = field(default_factory=list)  # classes shown by an embedding map
-    feature_arch: str | None = None  # the network trained on the real set whose features an embedding map shows
+    classes: list[int] = field(default_factory=list)  # classes shown by an embedding map, or whose texture is measured
+    feature_arch: str | None = None  # the network trained on the real set whose features are shown or compared
+    features: Literal["embedding", "style"] = "embedding"  # style: means and variances of its first stage's channels
+    neighbours: list[int] = field(default_factory=list)  # numbers of nearest real images, for the consistency ratio
+    drift: StyleDrift | None = None
     points: list[Point] = field(default_factory=list)
     x_label: str = ""
     log: bool = False
     note: str = ""
 
     def __post_init__(self) -> None:
+        needs = {
+            "drift": ("accuracy_by_drift",),
+            "neighbours": ("consistency",),
+            "feature_arch": ("consistency", "embedding_map"),
+            "classes": ("embedding_map", "texture"),
+        }
+        for name, kinds in needs.items():
+            if bool(getattr(self, name)) != (self.draw in kinds):
+                raise UserError(f"{name}: to be given exactly for 'draw: {' or '.join(kinds)}'")
         if (self.draw == "accuracy_by_setting") != bool(self.points):
             raise UserError("points: to be given exactly for 'draw: accuracy_by_setting'")
         if self.points:

@@ -37,11 +37,15 @@ class Watch(Protocol_):
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Images by index: `fetch(indices (b,))` gives normalised float32 (b, C, H, W) on the device; `labels` (n,) int64 on it too."""
+    """Images by index: `fetch(indices (b,))` gives normalised float32 (b, C, H, W) on the device; `labels` (n,) int64 on it too.
+
+    `beside` gives an image more for each, which is augmented alike; the network that is trained takes both.
+    """
 
     fetch: Fetch
     labels: Tensor
     size: int
+    beside: Fetch | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -121,11 +125,11 @@ def train(
         torch.manual_seed(seeds.stream(seed, *name, "dropout", epoch))  # layers that draw take no generator of their own
         loss = None
         for indices in order.split(protocol.batch):
-            batch = images.fetch(indices)
+            batches = [fetch(indices) for fetch in (images.fetch, images.beside) if fetch is not None]
             drawn = siamese.draw_each(strategy, images.size, len(indices), augment, mode)
             mixture = cutmix.draw(protocol.cutmix, len(indices), images.size, mixing)
             with computed_in(dtype, device):
-                logits = network(mixture.images(siamese.apply(batch, drawn)))
+                logits = network(*(mixture.images(siamese.apply(batch, drawn)) for batch in batches))
             loss = mixture.loss(logits, images.labels[indices.to(device)])
             optimizer.zero_grad()
             loss.backward()

@@ -1,0 +1,166 @@
+"""Training with a drift of style: what the network sees, and evaluations of it as jobs, cells and commands."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from bad_input_helpers import evaluation, refused, run
+from interruption_helpers import Stopping, until_done
+
+from condense import jobs, models, recipes
+from condense.artifacts import digest, read_json, read_tensors, write_tensors
+from condense.config import UserError
+from condense.discrepancy.style import moments
+from condense.evaluate.drift import Drifting, StyleDrift
+from condense.groups import groups
+from condense.numerics import NUMERICS
+from condense.plan import Drift
+from condense.tableplan import Plan
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+OPTIONS = {"depth": 2, "width": 8}
+
+
+def network(**options):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return models.build("convnet", channels=1, size=8, classes=3, **{**OPTIONS, **options}).double()
+
+
+def images(seed, n=5):
+    return torch.randn(n, 1, 8, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * (seed + 1)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_a_drifting_network_gives_each_image_the_mixed_style_of_its_pair(stage):
+    plain, seen = network(), []
+    model = Drifting(plain, StyleDrift(0.25, stage))
+    after = plain.stages[stage] if stage < 2 else plain.neck
+    handle = after.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    model(images(0), images(1))
+    handle.remove()
+    own, other = (moments(plain.feature_maps(batch)[stage - 1]) for batch in (images(0), images(1)))
+    torch.testing.assert_close(moments(seen[0]).double(), 0.75 * own + 0.25 * other, rtol=1e-3, atol=1e-4)
+
+
+def test_without_partners_or_ratio_it_is_the_plain_network():
+    plain = network()
+    model = Drifting(plain, StyleDrift(0.0, 1))
+    assert torch.equal(model(images(0)), plain(images(0)))
+    torch.testing.assert_close(model(images(0), images(1)), plain(images(0)), rtol=1e-4, atol=1e-5)
+    moved = Drifting(plain, StyleDrift(1.0, 1))
+    assert not torch.allclose(moved(images(0), images(1)), plain(images(0)), atol=1e-2)
+    models.reinitialise(plain, 5)
+    drawn = [parameter.clone() for parameter in plain.parameters()]
+    models.reinitialise(model, 5)
+    assert all(torch.equal(own, other) for own, other in zip(drawn, model.parameters(), strict=True))
+    assert model.fused == plain.fused
+
+
+def test_networks_that_cannot_drift_are_refused():
+    with pytest.raises(UserError, match="stages 1 to 2"):
+        Drifting(network(), StyleDrift(0.5, 3))
+    with pytest.raises(UserError, match="no stages"):
+        Drifting(models.build("mlp", channels=1, size=8, classes=3), StyleDrift(0.5, 1))
+
+
+@pytest.fixture(scope="module")
+def sets(digits, tmp_path_factory):
+    """Two sets of digits: real images chosen at random, and others made paler."""
+    folder = tmp_path_factory.mktemp("drift")
+    recipe = recipes.recipe("random")
+    job = jobs.ShardJob(recipe, digits / "train.safetensors", arch="none", options={}, ipc=3, seed=0, key="k")
+    jobs.condense_shard(folder / "shard.safetensors", job, jobs.Machine("cpu", 1))
+    jobs.gather(folder / "content.safetensors", [folder / "shard.safetensors"], digits / "train.safetensors")
+    tensors, header = read_tensors(folder / "content.safetensors", "synthetic")
+    paler = tensors | {"images": (0.2 + 0.3 * np.roll(tensors["images"], 1, -1) ** 2).astype(np.float32)}
+    write_tensors(folder / "style.safetensors", paler, header | {"method": "dm"})
+    return folder
+
+
+def judged(sets, digits, out, ratio=None, stage=1, **changes):
+    from condense.specs import Optimizer, Protocol
+
+    protocol = replace(recipes.protocol("dc"), epochs=3, augment="dataset", optimizer=Optimizer(lr=0.05, momentum=0.9))
+    assert isinstance(protocol, Protocol)
+    drift = None if ratio is None else jobs.DriftJob(sets / "style.safetensors", ratio, stage)
+    task = "condense" if drift is None else "drift"
+    settings = {"strategy": "color_crop", "n_networks": 2, "seed": 0, "key": "k", "drift": drift} | changes
+    job = jobs.EvaluationJob(task, sets / "content.safetensors", digits, "random", "convnet", OPTIONS, protocol, **settings)
+    jobs.evaluate_set(out, job, jobs.Machine("cpu", 1))
+    return read_json(out)
+
+
+def test_a_drift_by_nothing_is_the_ordinary_evaluation_and_by_all_is_another(sets, digits, tmp_path):
+    plain = judged(sets, digits, tmp_path / "plain.json")
+    still = judged(sets, digits, tmp_path / "0.json", 0.0)
+    gone = judged(sets, digits, tmp_path / "1.json", 1.0)
+    assert still["accuracies"] == pytest.approx(plain["accuracies"], abs=1.0)  # but for rounding, the same networks
+    assert gone["accuracies"] != still["accuracies"]
+    assert "drift" not in plain and gone["task"] == "drift" and gone["mean"] == pytest.approx(np.mean(gone["accuracies"]))
+    style = read_tensors(sets / "style.safetensors")[1]
+    assert gone["drift"] == {"ratio": 1.0, "stage": 1, "towards": {"method": "dm", "key": style["key"], "sha256": style["content_sha256"]}}
+
+
+def test_a_drift_resumed_anywhere_gives_the_same_metrics(sets, digits, tmp_path, monkeypatch):
+    whole = judged(sets, digits, tmp_path / "whole.json", 0.5)
+    monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
+    monkeypatch.setattr("condense.jobs.judging.Checkpoint", Stopping)
+    assert until_done(lambda: judged(sets, digits, tmp_path / "broken.json", 0.5))[0] > 3
+    broken = read_json(tmp_path / "broken.json")
+    assert {k: v for k, v in whole.items() if k != "run"} == {k: v for k, v in broken.items() if k != "run"}
+
+
+def test_drifts_that_cannot_work_say_so(sets, digits, tmp_path):
+    with pytest.raises(UserError, match="between 0 and 1"):
+        judged(sets, digits, tmp_path / "x.json", 1.5)
+    with pytest.raises(UserError, match="stages 1 to 2"):
+        judged(sets, digits, tmp_path / "x.json", 0.5, stage=3)
+    tensors, header = read_tensors(sets / "style.safetensors", "synthetic")
+    write_tensors(tmp_path / "few.safetensors", {name: tensor[:7] for name, tensor in tensors.items()}, header)
+    with pytest.raises(UserError, match="needs a partner of its class"):
+        judged(sets, digits, tmp_path / "x.json", 0.5, drift=jobs.DriftJob(tmp_path / "few.safetensors", 0.5, 1))
+    with pytest.raises(UserError, match="exactly for --task drift"):
+        judged(sets, digits, tmp_path / "x.json", 0.5, drift=None)
+
+
+def test_the_command_takes_a_drift_whole_or_in_parts(made, sets, digits, tmp_path):
+    drift = ("--task", "drift", "--style", sets / "style.safetensors", "--ratio", 0.5, "--stage", 1)
+    given = (sets / "content.safetensors", digits)
+    assert run(*evaluation(*given, tmp_path / "all.json", "--networks", 2, *drift))[0] == 0
+    parts = [tmp_path / f"{part}.json" for part in (0, 1)]
+    for part, out in enumerate(parts):
+        assert run(*evaluation(*given, out, "--networks", 2, "--part", part, *drift))[0] == 0
+    assert run("join", "--parts", *parts, "--out", tmp_path / "joined.json")[0] == 0
+    whole, joined = (read_json(tmp_path / f"{name}.json") for name in ("all", "joined"))
+    assert {k: v for k, v in whole.items() if k != "run"} == {k: v for k, v in joined.items() if k != "run"}
+    refused(evaluation(*given, tmp_path / "x.json", "--ratio", 0.5), ["--style"])
+
+
+def test_cells_of_a_drift_have_keys_of_their_own_and_ask_for_both_sets():
+    plan = Plan("quick")
+    cells = plan.metrics_of("ddm/figure1c")
+    assert len({cell.key for cell in cells}) == len({cell.drift.ratio for cell in cells}) == len(cells) == 5
+    assert cells == plan.metrics_of("ddm/figure1d")  # there the same digits stand in for another dataset
+    for cell in cells:
+        assert cell.path.startswith("results/metrics/drift/digits/herding/") and cell.path in plan.metrics
+        assert [one.recipe.name for one in cell.sets] == ["herding", "dm"]
+        assert all(one.key in plan.synthetic for one in cell.sets) and cell.sets[0].teacher.key in plan.teachers
+    first = cells[0]
+    others = [replace(first.drift, stage=2), replace(first.drift, style=plan.maker.synthetic("digits", "ed", "convnet", 10, 0))]
+    assert len({first.key, *(replace(first, drift=drift).key for drift in others)}) == 3
+    style = first.drift.style
+    assert any(style in group.cells for group in groups(plan))
+    plain = plan.maker.metrics(first.synthetic, "convnet", "dc", first.n_networks)
+    assert plain.drift is None and plain.key != first.key and plain.sets == [first.synthetic]
+    assert plan.maker.drifted(first.synthetic, Drift(style, 0.0, 1), "convnet", "dc", first.n_networks).key == first.key
+    assert NUMERICS["drift"] >= 1 and len(digest([first.key])) == 12
+
+
+def test_datasets_of_a_scale_are_given_for_figures_alone(monkeypatch):
+    scale = recipes.scale("quick")
+    limits = scale.tables | {"cpdm/table1": replace(scale.tables["ddm/figure7"])}
+    monkeypatch.setattr(recipes, "scale", lambda name: replace(scale, tables=limits))
+    with pytest.raises(UserError, match="cpdm/table1: datasets: are for figures"):
+        Plan("quick")
