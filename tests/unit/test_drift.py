@@ -156,11 +156,3 @@ def test_cells_of_a_drift_have_keys_of_their_own_and_ask_for_both_sets():
     assert plain.drift is None and plain.key != first.key and plain.sets == [first.synthetic]
     assert plan.maker.drifted(first.synthetic, Drift(style, 0.0, 1), "convnet", "dc", first.n_networks).key == first.key
     assert NUMERICS["drift"] >= 1 and len(digest([first.key])) == 12
-
-
-def test_datasets_of_a_scale_are_given_for_figures_alone(monkeypatch):
-    scale = recipes.scale("quick")
-    limits = scale.tables | {"cpdm/table1": replace(scale.tables["ddm/figure7"])}
-    monkeypatch.setattr(recipes, "scale", lambda name: replace(scale, tables=limits))
-    with pytest.raises(UserError, match="cpdm/table1: datasets: are for figures"):
-        Plan("quick")
