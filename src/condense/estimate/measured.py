@@ -146,9 +146,11 @@ def _work(stage: str, cell: Any, count: int | None) -> Work:
 
 
 def _steps(stage: str, cell: Any, count: int | None) -> int:
-    """Steps of a set, epochs of a teacher, epochs of all networks of an evaluation or a part; 0 for what has none."""
+    """Steps of a set or a queue, epochs of a teacher, epochs of all networks of a bank, an evaluation or a part; 0 for what has none."""
     if stage == "synthesize":
         return cell.recipe.steps if cell.recipe.engine == "matching" else 0
+    if isinstance(cell, BankCell):
+        return cell.networks.count * number_of_epochs(cell.protocol, cell.data.spec.train) if cell.protocol else cell.steps
     if stage == "teach":
         return number_of_epochs(cell.protocol, cell.data.spec.train)
     if stage == "evaluate" and cell.task == "condense":
