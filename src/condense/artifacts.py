@@ -11,7 +11,7 @@ import json
 import os
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,15 +129,26 @@ def _tensor_bytes(tensor: np.ndarray) -> memoryview:
     return memoryview(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8))
 
 
+def described(name: str, kind: str, shape: Sequence[int]) -> bytes:
+    """What stands before the bytes of a tensor in `content_sha256`."""
+    return canonical([name, kind, list(shape)]).encode()
+
+
 def content_sha256(tensors: Mapping[str, np.ndarray]) -> str:
     """SHA-256 over names, types, shapes and bytes of `tensors`, in the order of their names."""
     total = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]
-        total.update(canonical([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        total.update(described(name, str(tensor.dtype), tensor.shape))
         if tensor.size:
             total.update(_tensor_bytes(tensor))
     return total.hexdigest()
+
+
+def sealed(header: Mapping[str, Any], content_sha256: str) -> dict[str, Any]:
+    """The header entry `condense`: `header`, the schema and the checksums of content and header."""
+    note = {**header, "schema": SCHEMA, "content_sha256": content_sha256}
+    return {**note, "header_sha256": digest(json.loads(canonical(note)), 64)}
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
@@ -147,8 +158,7 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping
     from safetensors.numpy import save_file
 
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    note = {**header, "schema": SCHEMA, "content_sha256": content_sha256(tensors)}
-    note["header_sha256"] = digest(json.loads(canonical(note)), 64)
+    note = sealed(header, content_sha256(tensors))
     with whole(path) as draft:
         try:
             save_file(tensors, draft, metadata={"condense": canonical(note)})

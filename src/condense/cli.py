@@ -48,8 +48,9 @@ def bank(args: argparse.Namespace) -> None:
     settings = {"arch": args.arch, "options": options_of(args.options), "seed": args.seed, "key": args.key}
     if networks.kind == "random":
         raise UserError("--networks: random ones are drawn as they are needed; a bank holds a queue or trained ones")
+    networks = networks.trained if networks.kind == "subspace" else networks
     if networks.kind == "trained":
-        protocol = settings_of(specs.Protocol, args.protocol or networks.protocol, "protocol")
+        protocol = networks.trained_by(settings_of(specs.Protocol, args.protocol or networks.protocol, "protocol"))
         make_trained_bank(args.out, args.data, networks, protocol, **settings, strategy=args.strategy, machine=_machine(args))
         return
     if args.steps is None:

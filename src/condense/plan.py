@@ -25,7 +25,7 @@ from condense.cells import (
 )
 from condense.config import UserError, merged, read, unknown
 from condense.data.spec import load_spec
-from condense.specs import Protocol, Recipe, Scale, TrainedNetworks
+from condense.specs import Protocol, Recipe, Scale, SubspaceNetworks, TrainedNetworks
 
 __all__ = [
     "BATCH_NORM_ARCHITECTURES",
@@ -114,8 +114,11 @@ class Maker:
         networks = recipe.networks
         if recipe.engine != "matching" or networks.kind == "random":
             return None
+        if isinstance(networks, SubspaceNetworks):
+            networks = networks.trained
         if isinstance(networks, TrainedNetworks):
-            return BankCell(data, arch, self.options(arch), networks, 0, protocol=self.protocol(networks.protocol))
+            protocol = networks.trained_by(self.protocol(networks.protocol))
+            return BankCell(data, arch, self.options(arch), networks, 0, protocol=protocol)
         room = self.scale.bank_mb
         return BankCell(data, arch, self.options(arch), networks, seed, steps=recipe.steps, max_mb=room) if room else None
 

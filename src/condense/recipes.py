@@ -107,12 +107,12 @@ def _plain(base: Recipe, change: dict[str, Any]) -> dict[str, Any]:
 
 
 def resolve(base: Recipe, dataset: str, strategy: str, ipc: int, changes: list[tuple[str, dict[str, Any]]]) -> Recipe:
-    """`base` with its overrides for `dataset` and `ipc`, then each of `changes` (where, change) laid over it in order.
+    """`base` with its overrides for any dataset, then for `dataset`, at `ipc`, then each of `changes` (where, change), in order.
 
     `strategy` names the augmentations that keep the labels of `dataset`; the recipe's own are cut to them.
     """
     layers = []
-    for name in (dataset, "any"):
+    for name in ("any", dataset):
         for condition, change in base.overrides.get(name, {}).items():
             if _condition_holds(condition, ipc, f"recipe {base.name}: overrides"):
                 layers.append((f"recipe {base.name}: overrides: {name}", change))
@@ -135,7 +135,7 @@ def computed_part(value: Recipe) -> dict[str, Any]:
     """
     part = {key: entry for key, entry in not_by_default(value).items() if key not in _DESCRIPTION}
     if value.engine != "matching":
-        part = {key: part[key] for key in ("name", "engine", "revision", "selection", "teacher") if key in part}
+        part = {key: part[key] for key in ("name", "engine", "revision", "selection", "covering", "teacher") if key in part}
     return part
 
 

@@ -246,7 +246,8 @@ def _datasets() -> Iterable[tuple[Any, ...]]:
     yield "name", "title", "size", "classes", "train", "test"
     for name in recipes.names_in("datasets"):
         spec = data_cell(name).spec
-        yield name, spec.title, f"{spec.channels}x{spec.size}x{spec.size}", spec.classes, spec.train, spec.test
+        train = f"{'>= ' if spec.counts == 'at_least' else ''}{spec.train}"
+        yield name, spec.title, f"{spec.channels}x{spec.size}x{spec.size}", spec.classes, train, spec.test
 
 
 def _protocols() -> Iterable[tuple[Any, ...]]:

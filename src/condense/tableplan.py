@@ -6,16 +6,15 @@ its dataset is run at the scale, under its own name or by a stand-in that the ta
 
 from __future__ import annotations
 
-import csv
 import os
-import re
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 
 from condense import plan, recipes
-from condense.config import UserError, unknown
+from condense.config import UserError, merged, unknown
 from condense.plan import CLIP_WEIGHTS, BankCell, Drift, MetricsCell, SyntheticCell, TeacherCell
-from condense.specs import FigureSpec, TableLimits, TableSpec
+from condense.published import architectures, method_of, published_rows
+from condense.specs import FigureSpec, Point, TableLimits, TableSpec
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Curve:
-    """One line or panel of a figure: a method on a dataset at an ipc."""
+    """One line or panel of a figure: a method on a dataset at an ipc, or one point: with a setting."""
 
     method: str
     dataset: str
@@ -49,40 +48,24 @@ class Curve:
     cells: tuple[MetricsCell, ...] = ()
     synthetic: SyntheticCell | None = None
     teacher: TeacherCell | None = None
+    point: Point | None = None
 
 
 @dataclass(frozen=True)
 class FigurePlan:
-    """All curves of a figure, and the methods that are left out with their reasons."""
+    """All curves of a figure, the methods that are left out with their reasons, and the names of points that the scale leaves out."""
 
     spec: FigureSpec
     curves: tuple[Curve, ...]
     missing: dict[str, str] = field(default_factory=dict)
-
-
-@cache
-def published_rows() -> list[dict[str, str]]:
-    """The rows of `params/published/results.csv`."""
-    with open(recipes.params_folder() / "published" / "results.csv", encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-@cache
-def aliases() -> dict[tuple[str, str, str], str]:
-    with open(recipes.params_folder() / "published" / "aliases.csv", encoding="utf-8", newline="") as file:
-        return {(row["paper"], row["table"], row["name"]): row["alias_of"] for row in csv.DictReader(file)}
-
-
-def _architectures(eval_arch: str) -> list[str]:
-    mean = re.fullmatch(r"mean\((.+)\)", eval_arch)
-    return mean[1].split(",") if mean else [eval_arch or "convnet"]
+    cut: tuple[str, ...] = ()
 
 
 @cache
 def evaluation_architectures() -> list[str]:
     """The architectures that tables and figures evaluate with, sorted."""
     drawn = {spec.eval_arch for spec in Plan.specs_by_path().values() if isinstance(spec, FigureSpec)}
-    return sorted(drawn.union(*(_architectures(row["eval_arch"]) for row in published_rows())))
+    return sorted(drawn.union(*(architectures(row["eval_arch"]) for row in published_rows())))
 
 
 class Plan:
@@ -94,6 +77,7 @@ class Plan:
         for name in self.scale.tables:
             if name not in self.specs_by_path():
                 raise unknown("table", name, self.specs_by_path(), f"scale {scale}: tables")
+            self._require_known(name)
         for name in self.scale.networks_per_job:
             self._require_evaluated(*name.split("/", 1))
 
@@ -104,6 +88,16 @@ class Plan:
             raise unknown("evaluation architecture", arch, evaluation_architectures(), where)
         if dataset is not None and dataset not in datasets:
             raise unknown("dataset", dataset, datasets, where)
+
+    def _require_known(self, name: str) -> None:
+        """Raises UserError if the scale names a setting or a condensing architecture that the table or figure has not."""
+        spec, limits = self.specs_by_path()[name], self.limits(name)
+        rows = self._published(spec) if isinstance(spec, TableSpec) else []
+        settings = [point.name for point in spec.points] if isinstance(spec, FigureSpec) else [row["setting"] for row in rows]
+        known = {"settings": settings, "train_archs": [row["train_arch"] for row in rows]}
+        for key, entry in [(what, entry) for what in known for entry in getattr(limits, what) or []]:
+            if entry not in known[key]:
+                raise unknown(key.rstrip("s"), entry, set(known[key]), f"scale {self.scale.name}: tables: {name}: {key}")
 
     @staticmethod
     @cache
@@ -118,6 +112,10 @@ class Plan:
     def datasets_of(self, name: str) -> dict[str, list[str]]:
         """The papers' dataset -> the datasets that a table or figure is run on."""
         return self.scale.datasets | self.limits(name).datasets
+
+    @staticmethod
+    def _wanted(limits: TableLimits, setting: str, train_arch: str = "") -> bool:
+        return setting in (limits.settings or [setting]) and train_arch in ["", *(limits.train_archs or [train_arch])]
 
     @cached_property
     def tables(self) -> dict[str, list[Row]]:
@@ -150,11 +148,13 @@ class Plan:
         return ""
 
     def _row(self, name: str, spec: TableSpec, row: dict[str, str]) -> Row:
-        method = aliases().get((spec.paper, spec.table, row["method"]), row["method"])
+        method = method_of(row)
         reason = self._absent(method)
         if reason:
             return Row(row, (), reason)
         limits = self.limits(name)
+        if not self._wanted(limits, row["setting"], row["train_arch"]):
+            return Row(row, (), f"not run at {self.scale.name}")
         wanted = limits.ipc or self.scale.ipc
         if row["ipc"] != "full" and (not row["ipc"].isdigit() or (wanted is not None and int(row["ipc"]) not in wanted)):
             return Row(row, (), f"not run at {self.scale.name}")
@@ -166,13 +166,14 @@ class Plan:
         if spec.settings and row["setting"] not in spec.settings:
             raise unknown("setting", row["setting"], spec.settings, f"table {spec.paper}/{spec.name}")
         change = spec.settings.get(row["setting"], {})
+        change = merged(change, limits.changes) if recipes.recipe(method).engine == "matching" else change
         data = plan.data_cell(dataset)
         ipc = "full" if row["ipc"] == "full" else int(row["ipc"])
         if ipc != "full" and ipc > data.spec.smallest_class:
             return None
         sets = 1 if recipes.recipe(method).engine == "whole" else limits.n_sets or self.scale.n_sets
         groups = []
-        for arch in _architectures(row["eval_arch"]):
+        for arch in architectures(row["eval_arch"]):
             seeds = [self.maker.synthetic(dataset, method, row["train_arch"] or "convnet", ipc, seed, change) for seed in range(sets)]
             groups.append(tuple(self.maker.metrics(cell, arch, spec.protocol, limits.n_networks) for cell in seeds))
         return Run(dataset, tuple(groups))
@@ -181,34 +182,32 @@ class Plan:
         limits = self.limits(name)
         asked = [*spec.methods, *([spec.drift.toward] if spec.drift else [])]
         missing = {method: self._absent(method) for method in asked if self._absent(method)}
+        cut = tuple(point.name for _, point in spec.lines if point and not self._wanted(limits, point.name))
+        lines = [(method, point) for method, point in spec.lines if method not in missing and not (point and point.name in cut)]
+        lines = [] if spec.drift and spec.drift.toward in missing else lines
         curves = []
         for dataset in self.datasets_of(name).get(spec.dataset, []):
             largest = plan.data_cell(dataset).spec.smallest_class
-            for ipc in limits.ipc or spec.ipc:
-                for method in spec.methods:
-                    if not {method, *asked[len(spec.methods) :]} & missing.keys() and ipc <= largest:
-                        curves.append(self._curve(spec, limits, dataset, method, ipc))
-        return FigurePlan(spec, tuple(curves), missing)
+            ipcs = [ipc for ipc in limits.ipc or spec.ipc if ipc <= largest]
+            curves += [self._curve(spec, limits, dataset, *line, ipc) for ipc in ipcs for line in lines]
+        return FigurePlan(spec, tuple(curves), missing, cut)
 
-    def _curve(self, spec: FigureSpec, limits: TableLimits, dataset: str, method: str, ipc: int) -> Curve:
+    def _curve(self, spec: FigureSpec, limits: TableLimits, dataset: str, method: str, point: Point | None, ipc: int) -> Curve:
         sets = (limits.n_sets or self.scale.n_sets) if spec.draw.startswith("accuracy") else 1
+        asked = merged(merged(spec.changes, point.change if point else {}), limits.changes)
 
         def made(name: str) -> list[SyntheticCell]:
-            change = {**spec.changes, **limits.changes} if recipes.recipe(name).engine == "matching" else {}
+            change = asked if recipes.recipe(name).engine == "matching" else {}
             return [self.maker.synthetic(dataset, name, spec.train_arch, ipc, seed, change) for seed in range(sets)]
 
-        cells = made(method)
-        if spec.draw == "accuracy_by_ipc":
-            metrics = tuple(self.maker.metrics(cell, spec.eval_arch, spec.protocol, limits.n_networks) for cell in cells)
-            return Curve(method, dataset, ipc, metrics)
-        if spec.draw == "accuracy_by_step":
-            metrics = tuple(self.maker.curve(cell, spec.eval_arch, spec.protocol, limits.n_networks) for cell in cells)
-            return Curve(method, dataset, ipc, metrics)
+        cells, settings = made(method), (spec.eval_arch, spec.protocol, limits.n_networks)
         if spec.drift:
             pairs = list(zip(cells, made(spec.drift.toward), strict=True))
             drifts = [(cell, Drift(style, ratio, spec.drift.stage)) for ratio in spec.drift.ratios for cell, style in pairs]
-            settings = (spec.eval_arch, spec.protocol, limits.n_networks)
             return Curve(method, dataset, ipc, tuple(self.maker.drifted(cell, drift, *settings) for cell, drift in drifts))
+        if spec.draw.startswith("accuracy"):
+            judged = self.maker.curve if spec.draw == "accuracy_by_step" else self.maker.metrics
+            return Curve(method, dataset, ipc, tuple(judged(cell, *settings) for cell in cells), point=point)
         teacher = self.maker.teacher(plan.data_cell(dataset), spec.feature_arch, "selection") if spec.feature_arch else None
         return Curve(method, dataset, ipc, (), cells[0], teacher)
 

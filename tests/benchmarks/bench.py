@@ -69,7 +69,7 @@ ROWS = [
     dm(10, "fp32", 3, 4),
     dm(10, "mixed", 14, 20, batch=64),
     sharing("ipc 1+10+50", [["dm", 1], ["dm", 10], ["dm", 50]], 2, 2.5),
-    sharing("dm+ed+cpdm at ipc 10", [["dm", 10], ["ed", 10], ["cpdm", 10]], 2, 2.5),
+    sharing("dm+ed+cpdm+ddm at ipc 10", [["dm", 10], ["ed", 10], ["cpdm", 10], ["ddm", 10]], 2, 2.5),
     Row("training epoch, ipc 10", ("ReferenceEpoch", {"ipc": 10}), ("OurEpoch", {"ipc": 10}), 2.5, 3, steps=5),
     Row("training epoch, ipc 50", ("ReferenceEpoch", {"ipc": 50}), ("OurEpoch", {"ipc": 50}), 4, 5),
     Row("test pass, 10,000 images", ("ReferencePass", {}), ("OurPass", {}), 5, 6, split="test"),

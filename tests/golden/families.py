@@ -19,7 +19,8 @@ from reference_networks import convnet, fill, load_stack, reference
 from torch import Tensor
 
 from condense.augment import cutmix, formations, siamese
-from condense.discrepancy import style
+from condense.discrepancy import frequencies, style
+from condense.discrepancy.barycentre import ITERATIONS, STOP, wasserstein_barycentre
 from condense.discrepancy.characteristic import characteristic_function
 from condense.discrepancy.diversity import intra_class_diversity
 from condense.discrepancy.energy import diversity, energy_distance
@@ -258,8 +259,19 @@ def characteristic(fixture: Fixture) -> dict[str, Any]:
         "cf_grad_syn": torch.autograd.grad(value, synthetic, retain_graph=True)[0],
         "match_loss": matched,
         "match_grad_syn": torch.autograd.grad(matched, synthetic)[0],
+        "sampler:t": frequencies.sampled(_sampler(fixture), fixture.tensor("sampler:noise"), fixture.params["t_batchsize"]),
         "cf_loss_self": characteristic_function(real, real, t, None, *weights),
     }
+
+
+def _sampler(fixture: Fixture) -> dict[str, Tensor]:
+    """The sampler's weights by our names: every third entry of its list of layers is a linear one, followed by its norm."""
+    found = {}
+    for layer in range(frequencies.LAYERS):
+        for place, names in ((3 * layer, ("weight", "bias")), (3 * layer + 1, ("scale", "shift"))):
+            for ours, theirs in zip(names, ("weight", "bias"), strict=True):
+                found[f"{layer}.{ours}"] = fixture.tensor(f"sampler:w:t_layers_list.{place}.{theirs}")
+    return found
 
 
 def partition_expand(fixture: Fixture) -> dict[str, Any]:
@@ -292,6 +304,12 @@ def protocol_measures(fixture: Fixture) -> dict[str, Any]:
     return {"cutmix_box": found}
 
 
+def barycentre(fixture: Fixture) -> dict[str, Any]:
+    assert fixture.params == {"max_iterations": ITERATIONS, "stop": STOP}
+    atoms, cost = wasserstein_barycentre(fixture.tensor("real"), fixture.tensor("init"))
+    return {"barycentre": atoms, "cost": cost}
+
+
 FAMILIES = {
     "distribution_matching": Family(distribution_matching, r"real|syn|w:.*"),
     "energy_distance": Family(energy, r"real|syn"),
@@ -301,10 +319,11 @@ FAMILIES = {
     "style_matching": Family(style_matching, r"(real|syn)_map_.*|syn_embed"),
     "datadam": Family(attention_matching, r"(real|syn)_map_.*|(real|syn)_embed"),
     "m3d": Family(kernel_discrepancy, r"real|syn"),
-    "ncfm": Family(characteristic, r"real|syn|t|sampler:(noise|w:.*)", pending=r"sampler:t"),
+    "ncfm": Family(characteristic, r"real|syn|t|sampler:(noise|w:.*)"),
     "partition_expand": Family(partition_expand, r"syn|labels|real_for_init"),
     "multi_formation": Family(multi_formation, r"syn|labels|real_for_init"),
     "protocol": Family(protocol_measures, r"accuracies", pending=r"hlr|ior|lrs|ars|class_order_.*"),
+    "wasserstein_barycentre": Family(barycentre, r"real|init"),
     "forward_convnet": Family(forward_convnet, r"[^:]+:(x|w:.*)"),
     "forward_filled": Family(forward_filled, r"[^:]+:x"),
 }
@@ -317,5 +336,4 @@ NOT_BUILT = {
     "kernel_ridge",
     "trajectory",
     "rded",
-    "wasserstein_barycentre",
 }

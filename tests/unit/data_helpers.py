@@ -1,6 +1,8 @@
 """What the tests of data sources share."""
 
+import hashlib
 import io
+import tarfile
 import urllib.error
 import urllib.request
 
@@ -43,3 +45,28 @@ def png(pixels, kind="PNG"):
 
 def random_pixels(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def file(name, data, **checksums):
+    """The description of a published file with the bytes `data`."""
+    return {"name": name, "url": f"http://example.org/{name}", **(checksums or {"md5": hashlib.md5(data).hexdigest()})}
+
+
+def put(folder, files):
+    """Writes `files`, bytes by name, into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+
+
+def tar(members):
+    """The bytes of a tar.gz archive of `members`: bytes, or a type of member and what it links to."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, data in members.items():
+            entry = tarfile.TarInfo(name)
+            if isinstance(data, tuple):
+                (entry.type, entry.linkname), data = data, b""
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()

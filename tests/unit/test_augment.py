@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage, stats
 
+from condense import seeds
 from condense.augment import siamese
 from condense.augment.siamese import Draw, apply, apply_each_class, by_operation, draw, draw_each
 from condense.config import UserError
@@ -182,3 +183,28 @@ def test_wrong_names_and_counts_are_refused():
         apply(batch(), Draw("blur"))
     with pytest.raises(ValueError, match="5 images"):
         apply(batch(5), draw_each("flip", 12, 3, generator()))
+
+
+def test_all_operations_are_those_of_idc_in_their_order():
+    met = set()
+    for seed in range(40):
+        drawn = siamese.draw("color_crop_cutout_flip_scale_rotate", 8, seeds.generator(seed, "t"), "all")
+        chain = [drawn.operation, drawn.then.operation, drawn.then.then.operation, drawn.then.then.then.operation]
+        assert chain[:2] == ["flip", "color"] and chain[3] == "cutout" and drawn.then.then.then.then is None
+        met.add(chain[2])
+    assert met == {"crop", "scale", "rotate"}
+    assert siamese.draw("none", 8, seeds.generator(0, "t"), "all").operation == "none"
+    with pytest.raises(UserError, match="unknown mode of augmentation 'al'"):
+        siamese.draw("color", 8, seeds.generator(0, "t"), "al")
+
+
+def test_one_operation_after_the_other_is_their_composition():
+    images = torch.randn(3, 5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    draws = [siamese.draw("color_crop_cutout", 8, seeds.generator(seed, "t"), "all") for seed in range(3)]
+    wanted = []
+    for batch, drawn in zip(images, draws, strict=True):
+        while drawn is not None:
+            batch = siamese.apply(batch, siamese.Draw(drawn.operation, drawn.parameters))
+            drawn = drawn.then
+        wanted.append(batch)
+    assert torch.equal(siamese.apply_each_class(images, draws), torch.stack(wanted))

@@ -74,7 +74,7 @@ def test_run_on_images_that_cannot_be_used(kind, tmp_path, no_estimate):
         (("--method", "dm_clip"), ["CONDENSE_CLIP", "open_clip_model.safetensors"]),
         (("--scale", "labtop"), ["did you mean 'laptop'?"]),
         (("--arch", "convnett"), ["did you mean 'convnet'?"]),
-        (("--arch", "convnetd6"), ["convnetd6", "8 x 8"]),
+        (("--arch", "convnetd5"), ["convnetd5", "8 x 8"]),
         (("--ipc", "0"), ["--ipc"]),
         (("--ipc", "6"), ["--ipc 6", "5"]),
         (("--steps", "0"), ["--steps"]),

@@ -43,12 +43,15 @@ def test_every_description_reads_and_its_identity_is_plain_json(name):
 
 
 def test_the_torchvision_checksums_are_those_of_torchvision():
-    from torchvision.datasets import MNIST, SVHN, FashionMNIST
+    from torchvision.datasets import MNIST, SVHN, FashionMNIST, Imagenette
 
     for name, kind in (("mnist", MNIST), ("fashion_mnist", FashionMNIST)):
         assert {file.name: file.md5 for file in load_spec(name, FOLDER).source.files} == dict(kind.resources)
     published = {name: (url, md5) for url, name, md5 in (SVHN.split_list["train"], SVHN.split_list["test"])}
     assert {file.name: (file.url, file.md5) for file in load_spec("svhn", FOLDER).source.files} == published
+    imagenette = load_spec("imagenette", FOLDER)
+    assert [(file.url, file.md5) for file in imagenette.source.files] == [Imagenette._ARCHIVES["full"]]
+    assert imagenette.class_names == [f"{wnid} {names[0]}" for wnid, names in sorted(Imagenette._WNID_TO_CLASS.items())]
 
 
 def test_reading_descriptions_loads_neither_torch_nor_numpy():

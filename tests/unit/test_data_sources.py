@@ -4,13 +4,12 @@ import gzip
 import hashlib
 import io
 import struct
-import tarfile
 import urllib.request
 import zipfile
 
 import numpy as np
 import pytest
-from data_helpers import describe, isolated, loaded, png, random_pixels
+from data_helpers import describe, file, isolated, loaded, png, put, random_pixels, tar
 
 from condense import artifacts
 from condense.config import UserError
@@ -20,26 +19,6 @@ from condense.data.prepare import prepare
 @pytest.fixture(autouse=True)
 def data(tmp_path, monkeypatch):
     return isolated(tmp_path, monkeypatch)
-
-
-def file(name, data, **checksums):
-    return {"name": name, "url": f"http://example.org/{name}", **(checksums or {"md5": hashlib.md5(data).hexdigest()})}
-
-
-def put(folder, files):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-
-
-def tar(members):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for name, data in members.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 # CIFAR

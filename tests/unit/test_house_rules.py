@@ -14,17 +14,19 @@ from condense.engines.views import RealSide, Views
 CLASSES, REAL, SYNTHETIC = 3, 6, 4
 
 
-def network(classes=CLASSES):
+def network(classes=CLASSES, seed=1):
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
+        torch.manual_seed(seed)
         return models.build("convnet", channels=1, size=8, classes=classes, depth=2, width=8).requires_grad_(False).eval().double()
 
 
 def views(real, synthetic, classes=range(CLASSES)):
     labels = torch.tensor(list(classes))[:, None].expand(-1, synthetic.shape[1])
     draws = [siamese.Draw("none")] * len(real)
-    as_they_are = SimpleNamespace(normalise=lambda images: images)
-    side = RealSide(as_they_are, real, None, draws, network(), accuracy=50.0, trained=network())
+    of_class = dict(zip(classes, real, strict=True)).get
+    as_they_are = SimpleNamespace(normalise=lambda images: images, of_class=of_class)
+    shown = {"accuracy": 50.0, "trained": network(), "draw_second": lambda: network(seed=2)}
+    side = RealSide(as_they_are, real, None, draws, network(), **shown)
     return Views(side, synthetic, labels, network(), synthetic.dtype)
 
 
@@ -71,18 +73,27 @@ def test_the_gradient_is_finite_where_synthetic_images_are_copies_of_real_ones(n
     assert torch.isfinite(copies.grad).all()
 
 
-@pytest.mark.parametrize("name", sorted(set(TERMS) - {"prediction_kl"}))  # which pairs the two samples by their order
+@pytest.mark.parametrize("name", sorted(set(TERMS) - {"prediction_kl", "barycentre"}))  # which pair two samples by their order
 def test_the_order_of_the_samples_does_not_matter(name, images):
     real, synthetic = images
     turned = value_of(named(name), views(real.flip(1), synthetic.flip(1)))
     torch.testing.assert_close(turned, value_of(named(name), views(real, synthetic)), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", TERMS)
-def test_a_class_alone_has_the_value_it_has_among_others(name, images):
-    together = value_of(named(name), views(*images))
+def alone_and_together(name, images):
     alone = [value_of(named(name), views(images[0][c : c + 1], images[1][c : c + 1], [c]))[0] for c in range(CLASSES)]
-    torch.testing.assert_close(torch.stack(alone), together, rtol=1e-9, atol=1e-12)
+    return torch.stack(alone), value_of(named(name), views(*images))
+
+
+@pytest.mark.parametrize("name", sorted(set(TERMS) - set(specs.COUPLING_TERMS)))
+def test_a_class_alone_has_the_value_it_has_among_others(name, images):
+    torch.testing.assert_close(*alone_and_together(name, images), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", specs.COUPLING_TERMS)
+def test_terms_are_said_to_couple_classes_only_where_they_do(name, images):
+    alone, together = alone_and_together(name, images)
+    assert ((alone - together).abs() > 1e-6).all()
 
 
 @pytest.mark.parametrize("name", recipes.names_in("methods"))
@@ -109,3 +120,14 @@ def test_learning_rates_are_those_of_table_10(row):
     spec = plan.data_cell(row["dataset"]).spec
     resolved = recipes.resolve(recipes.recipe("cpdm"), row["dataset"], spec.strategy, int(row["ipc"]), [])
     assert resolved.optimizer.lr == float(row["value"])
+
+
+@pytest.mark.parametrize(
+    "dataset, ipc, weight",
+    [("cifar10", 10, 0.5), ("cifar10", 50, 0.1), ("cifar100", 10, 0.1), ("tinyimagenet", 10, 0.5), ("tinyimagenet", 50, 0.8),
+     ("imagenet_subset100", 1, 3.0), ("imagenet_subset100", 50, 3.0)],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["idm", "idm_sm", "dm_ms_reg"])
+def test_what_a_recipe_says_of_a_dataset_goes_before_what_it_says_of_any(name, dataset, ipc, weight):
+    resolved = recipes.resolve(recipes.recipe(name), dataset, plan.data_cell(dataset).spec.strategy, ipc, [])
+    assert next(term.weight for term in resolved.terms if term.name == "cross_entropy") == weight

@@ -16,7 +16,7 @@ from condense.data.dataset import load
 from condense.engines.matching import Matching, initial_images, run_together
 from condense.engines.selection import choose
 from condense.engines.streams import RealBatches, RealStream
-from condense.select import coreset
+from condense.select import coreset, covering
 from condense.teachers.pretrain import load_teacher
 
 ARCH = {"arch": "convnet", "options": {"depth": 2, "width": 8}}
@@ -434,6 +434,9 @@ def test_selections_take_the_images_that_the_rules_choose(name, train, teacher):
             order = coreset.herding(features, 4)
         elif name == "forgetting":
             order = coreset.forgetting(events[train.class_slice(label)], 4)
+        elif name == "minimum_covering":
+            first = int(torch.randint(len(features), (1,), generator=generator))
+            order = covering.minimum_covering(features, 4, first, recipe(name).covering)
         else:
             assert name == "k_center"
             order = coreset.k_center(features, 4, int(torch.randint(len(features), (1,), generator=generator)))

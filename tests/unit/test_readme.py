@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from condense import jobs, recipes, specs
@@ -12,6 +13,7 @@ from condense.arguments import parser
 from condense.cli import VERBS
 from condense.config import read
 from condense.data.spec import DatasetSpec
+from condense.discrepancy.samples import checked
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -32,10 +34,20 @@ def test_the_training_example_runs_on_a_set(digits, tmp_path, monkeypatch):
     jobs.condense_shard(tmp_path / "shard.safetensors", job, jobs.Machine("cpu", 1))
     jobs.gather(tmp_path / "condensed" / "synthetic.safetensors", [tmp_path / "shard.safetensors"], digits / "train.safetensors")
     monkeypatch.chdir(tmp_path)
-    (example,) = blocks("python")
+    example, _ = blocks("python")
     scope: dict = {}
     exec(example, scope)  # noqa: S102
     assert len(scope["data"]) == 50 and scope["images"].shape[1:] == (1, 8, 8) and scope["model"][1].weight.grad is not None
+
+
+def test_the_term_of_the_readme_is_one():
+    _, term = blocks("python")
+    scope = {"torch": torch, "Tensor": torch.Tensor, "checked": checked}
+    exec(term, scope)  # noqa: S102
+    real, synthetic = torch.tensor([[[1.0], [5.0], [9.0], [0.0]]]), torch.tensor([[[2.0], [3.0], [7.0]]])
+    assert scope["median_discrepancy"](real, synthetic).tolist() == [4.0]  # 1 against 3: of an even number the lower one
+    mask = torch.tensor([[True, True, True, False]])
+    assert scope["median_discrepancy"](real, synthetic, mask).tolist() == [4.0]  # 5 against 3
 
 
 def test_the_dataset_and_the_method_of_the_readme_are_read():

@@ -17,7 +17,7 @@ from PIL import Image
 
 from condense import artifacts, jobs, manifests, specs
 from condense.config import UserError
-from condense.report import curves, figures, grids, html, pictures, provenance, samples, style
+from condense.report import curves, figures, grids, html, measured, pictures, provenance, samples, settings, style
 from condense.tableplan import Plan
 
 RUN = {
@@ -69,6 +69,67 @@ def test_curves_draw_what_was_measured(here, tmp_path):
     assert {row["method"] for row in rows} == {curve.method for curve in Plan("quick").figures["cpdm/figure1"].curves}
     figures.make_figure(Plan("quick"), "cpdm/figure2", tmp_path / "g.png")
     assert [(row["step"], row["mean"]) for row in rows_of(tmp_path / "g.csv")][:3] == [("0", "51.00"), ("40", "61.00"), ("80", "71.00")]
+
+
+@pytest.mark.parametrize("name", ["ddm/figure3a", "ddm/figure5c", "idm/figure3"])
+def test_settings_are_whole_files_and_the_same_bytes_again(here, name, tmp_path):
+    scale = Plan("quick")
+    for folder in ("a", "b"):
+        figures.make_figure(scale, name, tmp_path / folder / "f.png")
+    for suffix in ("png", "svg", "csv", "json"):
+        assert (tmp_path / "a" / f"f.{suffix}").read_bytes() == (tmp_path / "b" / f"f.{suffix}").read_bytes()
+    rows = rows_of(tmp_path / "a" / "f.csv")
+    drawn = [(row["setting"], row["x"], row["mean"], row["dataset"], row["source"]) for row in rows]
+    x = {curve.point.name: "" if curve.point.x is None else curve.point.name for curve in scale.figures[name].curves}
+    assert drawn == [(setting, at, "61.00", "digits", "measured") for setting, at in x.items()]
+
+
+def drawn_axis(name, curves, numbers, monkeypatch):
+    """The only panel of a figure of settings, drawn with these numbers (mean, std) for these curves, and its CSV rows."""
+    scale = Plan("paper")
+    found = {curve.point.name: measured.Measured(mean, std, 1, 2) for curve, (mean, std) in zip(curves, numbers, strict=True)}
+    by_path = {curve.cells[0].path: found[curve.point.name] for curve in curves}
+    monkeypatch.setattr(settings, "measure_cells", lambda cells: by_path[cells[0].path])
+    with style.style() as plt:
+        picture, rows, notes = settings.accuracy_by_setting(plt, scale, replace(scale.figures[name], curves=tuple(curves)))
+        (axis,) = picture.axes
+        return axis, rows, notes
+
+
+def test_a_line_of_settings_runs_by_x_with_levels_across_and_printed_numbers_beside(monkeypatch):
+    curves = list(Plan("paper").figures["idm/figure3"].curves)
+    order = [*reversed(curves[:6]), *curves[6:]]  # the line is drawn by x, whatever the order of the points
+    numbers = [(60.0, 1.0), (50.0, 2.0), (40.0, 1.0), (30.0, 1.0), (20.0, 1.0), (10.0, 1.0), (5.0, 0.5), (7.0, 0.5)]
+    axis, rows, notes = drawn_axis("idm/figure3", order, numbers, monkeypatch)
+    line = axis.lines[0]
+    assert list(line.get_xdata()) == list(line.get_ydata()) == [10, 20, 30, 40, 50, 60]
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["10", "20", "30", "40", "50", "60"]
+    levels = [line.get_ydata()[0] for line in axis.lines[1:3]]
+    marks = [line.get_ydata()[0] for line in axis.lines[3:]]
+    assert levels == [5.0, 7.0] and marks == [29.7, 32.0]
+    assert [row["source"] for row in rows[-2:]] == ["published, table 2"] * 2 and rows[-1]["setting"] == "DM + model sampling"
+    assert notes == ["Bands: one standard deviation.", "Hollow marks: numbers printed in the paper's tables."]
+    assert axis.get_xscale() == "linear" and axis.get_xlabel() == "epochs of training"
+
+
+def test_settings_without_x_are_bars_and_a_log_axis_is_one(monkeypatch):
+    curves = Plan("paper").figures["ddm/figure3a"].curves
+    axis, rows, notes = drawn_axis("ddm/figure3a", curves, [(place, 1.0) for place in range(1, 6)], monkeypatch)
+    assert [bar.get_height() for bar in axis.patches] == [1, 2, 3, 4, 5]
+    assert [text.get_text() for text in axis.get_xticklabels()] == [curve.point.name for curve in curves]
+    hollow = {line.get_xdata()[0]: line.get_ydata()[0] for line in axis.lines if line.get_fillstyle() == "none"}
+    assert hollow == {0: 48.9, 3: 52.29, 4: 53.0}  # at DM, DM + MM + CM and the whole loss
+    assert axis.get_legend() is None and notes[0].startswith("Lines on the bars")
+    curves = Plan("paper").figures["ddm/figure6beta"].curves
+    axis, rows, _ = drawn_axis("ddm/figure6beta", curves, [(50.0, 1.0)] * 5, monkeypatch)
+    assert axis.get_xscale() == "log" and [row["x"] for row in rows] == ["0.1", "1", "10", "100", "1000", "10"]
+
+
+def test_points_left_out_are_named(here):
+    scale = Plan("quick")
+    assert "Not run at quick: 0.01, 100." in figures.footnotes(scale, "ddm/figure5b")
+    found = {row["name"]: row for row in provenance.not_run(scale)}["ddm/figure5b"]
+    assert (found["run"], found["total"], found["unit"], found["reasons"]) == (3, 5, "points", ["not run at quick: 0.01, 100"])
 
 
 def test_printed_numbers_of_the_paper_are_found_through_their_aliases():

@@ -80,7 +80,7 @@ def test_the_graph_has_the_jobs_of_the_plan_parents_first(classes):
         seen.add(found.output)
     chosen = [cell for cell in plan.synthetic.values() if cell.recipe.engine == "select"]
     shards = len(chosen) + len(groups(plan, lambda cell: cell.shards(classes)))
-    counts = len(plan.data) + len(plan.teachers) + shards + len(plan.synthetic) + len(plan.metrics)
+    counts = len(plan.data) + len(plan.teachers) + len(plan.banks) + shards + len(plan.synthetic) + len(plan.metrics)
     assert len(nodes) == counts + len(plan.tables) + len(plan.figures)
     assert {found.output for found in nodes} >= set(plan.metrics)
 

@@ -5,8 +5,11 @@ import pytest
 import torch
 from sklearn.metrics import pairwise_distances
 
+from condense import recipes
 from condense.config import UserError
-from condense.select import coreset
+from condense.discrepancy.hausdorff import hausdorff_distance
+from condense.select import coreset, covering
+from condense.specs import Covering
 
 
 def points(n, d, seed=0):
@@ -121,3 +124,54 @@ def test_a_wrong_size_is_a_user_error(k):
             choose()
     with pytest.raises(ValueError, match="cannot be -1"):
         coreset.k_center(features, 2, first=-1)
+
+
+def covering_radius(features, chosen):
+    return pairwise_distances(features)[:, list(chosen)].min(1).max()
+
+
+@pytest.mark.parametrize("k, seed", [(1, 0), (2, 1), (3, 2), (4, 3), (12, 4)])
+def test_no_images_cover_better_than_minimum_covering(k, seed):
+    features = points(12, 2, seed=seed)
+    best = min(covering_radius(features, centres) for centres in combinations(range(12), k))
+    for first in (0, 5):
+        found = covering.minimum_covering(features, k, first, Covering())
+        assert len(set(found.tolist())) == k and found.tolist() == sorted(found)
+        assert covering_radius(features, found) == pytest.approx(best, abs=1e-12)
+        chosen, everything = torch.tensor(features[found]), torch.tensor(features)
+        assert hausdorff_distance(everything, chosen).item() == pytest.approx(best, abs=1e-12)
+
+
+def test_covering_by_hand():
+    # centres 1 and 9 have all within 1; greedy k-centre from 0 would take 0 and 10, 5 away from the 5
+    features = np.array([[0.0], [1.0], [2.0], [8.0], [9.0], [10.0]])
+    assert covering.minimum_covering(features, 2, 0, Covering()).tolist() == [1, 4]
+    assert covering.minimum_covering(torch.zeros(4, 2), 3, 0, Covering()).tolist() == [0, 1, 2]  # copies, filled up
+
+
+def test_covering_among_candidates_lies_between_greedy_and_best():
+    features = points(90, 6)
+    greedy = covering_radius(features, coreset.k_center(features, 5, 3))
+    best = covering_radius(features, covering.minimum_covering(features, 5, 3, Covering()))
+    radii = [covering_radius(features, covering.minimum_covering(features, 5, 3, Covering(count))) for count in (1, 5, 30, 90, 1000)]
+    assert radii[0] == radii[1] == greedy  # the greedy centres alone
+    assert greedy > radii[2] >= radii[3] == radii[4] == best
+
+
+def test_the_best_among_candidates_is_found():
+    features = points(25, 3, seed=8)
+    greedy = coreset.k_center(features, 3, 0)
+    candidates = covering._candidates(features, greedy, 10)
+    assert len(candidates) == 10 and set(greedy.tolist()) <= set(candidates.tolist())
+    best = min(covering_radius(features, centres) for centres in combinations(candidates.tolist(), 3))
+    found = covering.minimum_covering(features, 3, 0, Covering(10))
+    assert set(found.tolist()) <= set(candidates.tolist()) and covering_radius(features, found) == pytest.approx(best, abs=1e-12)
+
+
+def test_a_covering_that_cannot_be_searched_for_is_refused():
+    with pytest.raises(UserError, match="30 images, more than the 20 .* candidates"):
+        covering.minimum_covering(points(30, 2), 3, 0, Covering(largest=20))
+    with pytest.raises(UserError, match="nodes"):
+        covering.minimum_covering(points(300, 20), 10, 0, Covering(nodes=1))
+    with pytest.raises(UserError, match="covering"):
+        recipes.resolve(recipes.recipe("k_center"), "digits", "none", 1, [("test", {"covering": {}})])

@@ -56,6 +56,18 @@ def test_without_a_bias_and_with_frozen_windows():
     assert error(gradient, F.conv_transpose2d(given.double(), convolution.weight.double(), padding=1)) < 5e-6
 
 
+def test_a_bias_before_a_norm_has_no_gradient():
+    """Which is what the sum gives there, but for rounding."""
+    convolution, maps, _ = sample(16, 16, 3, 8, 8)
+    norm = nn.GroupNorm(16, 16)
+    summed, known = (
+        torch.autograd.grad(norm(winograd.convolve(convolution, maps, centred)).pow(3).sum(), list(convolution.parameters()))
+        for centred in (False, True)
+    )
+    assert known[1].abs().max() == 0 and summed[1].abs().max() < 1e-4 * summed[0].abs().max()
+    assert torch.equal(summed[0], known[0])
+
+
 def test_an_image_gives_the_same_bits_alone_and_in_a_batch_on_any_number_of_threads():
     convolution, maps, _ = sample(32, 64, 17, 8, 8)
     with torch.no_grad():

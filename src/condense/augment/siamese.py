@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ SATURATION = 2.0  # greatest factor; the least is 0
 CONTRAST = 0.5  # the factor lies in [CONTRAST, CONTRAST + 1)
 CROP = 0.125  # greatest shift, as a share of the side
 CUTOUT = 0.5  # side of the erased square, as a share of the side
+MODES = ("one", "all")
 FLIP = 0.5  # probability
 SCALE = 1.2  # the grid factor lies in [1 / SCALE, SCALE]
 ROTATE = 15.0  # greatest angle, in degrees
@@ -32,11 +33,12 @@ class Draw:
 
     Every parameter is a tensor with one entry for a whole batch, or with one entry an image. Those in [0, 1) (brightness,
     saturation, contrast, flip, scale_x, scale_y, angle) are uniform draws, mapped to their range when they are applied;
-    shift_rows, shift_cols, offset_rows and offset_cols are integers, in pixels.
+    shift_rows, shift_cols, offset_rows and offset_cols are integers, in pixels. `then` comes after it.
     """
 
     operation: str
     parameters: Mapping[str, Tensor] = field(default_factory=dict)
+    then: Draw | None = None
 
 
 def operations(strategy: str) -> tuple[str, ...]:
@@ -50,20 +52,34 @@ def operations(strategy: str) -> tuple[str, ...]:
     return names
 
 
-def draw(strategy: str, size: int, generator: Generator) -> Draw:
+def draw(strategy: str, size: int, generator: Generator, mode: str = "one") -> Draw:
     """One siamese draw for square images of `size` pixels: an operation of the strategy, uniformly, with one set of parameters."""
-    return draw_each(strategy, size, 1, generator)
+    return draw_each(strategy, size, 1, generator, mode)
 
 
-def draw_each(strategy: str, size: int, count: int, generator: Generator) -> Draw:
+def draw_each(strategy: str, size: int, count: int, generator: Generator, mode: str = "one") -> Draw:
     """One operation for a batch of `count` images of `size` pixels, with parameters of its own for every image.
 
-    This is how networks are trained on augmented images. `generator` is a CPU generator. Raises UserError for an unknown operation.
+    This is how networks are trained on augmented images. `generator` is a CPU generator. `mode` 'all', as IDC has it: flip and color,
+    if named, then one of those named that move the image, then cutout. Raises UserError for an unknown operation or mode.
     """
     names = operations(strategy)
-    if not names:
-        return Draw("none")
-    name = names[int(torch.randint(len(names), (1,), generator=generator))]
+    if mode not in MODES:
+        raise unknown("mode of augmentation", mode, MODES)
+    if mode == "one":
+        chosen = [names[int(torch.randint(len(names), (1,), generator=generator))]] if names else []
+    else:
+        moving = [name for name in ("crop", "scale", "rotate") if name in names]
+        moved = [moving[int(torch.randint(len(moving), (1,), generator=generator))]] if moving else []
+        chosen = [name for name in ("flip", "color", *moved, "cutout") if name in names]
+    drawn = [_parameters(name, size, count, generator) for name in chosen]
+    found = None
+    for one in reversed(drawn):
+        found = Draw(one.operation, one.parameters, found)
+    return found or Draw("none")
+
+
+def _parameters(name: str, size: int, count: int, generator: Generator) -> Draw:
     ranges = {parameter: limits(size) for parameter, limits in OPERATIONS[name].integers.items()}
     integers = {parameter: torch.randint(low, high + 1, (count,), generator=generator) for parameter, (low, high) in ranges.items()}
     uniforms = {parameter: torch.rand(count, generator=generator) for parameter in OPERATIONS[name].uniforms}
@@ -76,6 +92,8 @@ def apply(images: Tensor, drawn: Draw) -> Tensor:
     A siamese draw commutes with concatenation, so real and synthetic images may be given together or apart.
     Raises ValueError if the draw has neither one entry nor one an image, UserError if its operation is not known.
     """
+    if drawn.then is not None:
+        return apply(apply(images, replace(drawn, then=None)), drawn.then)
     if drawn.operation == "none":
         return images
     if drawn.operation not in OPERATIONS:
@@ -90,6 +108,9 @@ def apply_each_class(images: Tensor, draws: Sequence[Draw]) -> Tensor:
     if len(images) != len(draws):
         raise ValueError(f"{len(draws)} draws for {len(images)} classes")
     if images.is_cuda:
+        while any(drawn.then for drawn in draws):
+            images = by_operation(images, [replace(drawn, then=None) for drawn in draws])
+            draws = [drawn.then or Draw("none") for drawn in draws]
         return by_operation(images, draws)
     return torch.stack([apply(batch, drawn) for batch, drawn in zip(images, draws, strict=True)])
 

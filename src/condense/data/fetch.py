@@ -11,7 +11,7 @@ import tarfile
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -128,19 +128,28 @@ def tar_members(path: Path, names: Iterable[str]) -> dict[str, bytes]:
     Raises UserError if one is absent, or if any member's path would leave the folder it is unpacked in.
     """
     wanted = set(names)
-    found = {}
+    found = {member.name: content for member, content in tar_walk(path, wanted.__contains__) if content is not None}
+    if wanted - set(found):
+        raise UserError(f"{path}: lacks the files {', '.join(sorted(wanted - set(found)))}")
+    return found
+
+
+def tar_walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
+    """The members of a gzipped tar archive in their order, read without unpacking it, with the contents of the plain files `wanted`.
+
+    Raises UserError if the archive is damaged, or if a member's path would leave the folder it is unpacked in.
+    """
     try:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
                 _refuse_escape(path, member.name)
-                if member.name in wanted and member.isfile():
+                content = None
+                if member.isfile() and wanted(member.name):
                     _refuse_bomb(path, member.name, member.size)
-                    found[member.name] = archive.extractfile(member).read()
+                    content = archive.extractfile(member).read()
+                yield member, content
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: not a whole tar.gz archive ({error})") from None
-    if wanted - set(found):
-        raise UserError(f"{path}: lacks the files {', '.join(sorted(wanted - set(found)))}")
-    return found
 
 
 class Zip:

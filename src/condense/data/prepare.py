@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from condense.artifacts import content_sha256, write_json, write_tensors
+from condense.artifacts import write_json
 from condense.config import UserError
 from condense.data.fetch import progress
+from condense.data.filling import UNKNOWN_NUMBER, UNKNOWN_SHA256, Filling, filling
 from condense.data.sources import Opened, Split, open_source
 from condense.data.spec import DatasetSpec, held_out_places
-
-Tensors = dict[str, np.ndarray]
 
 
 def prepare(spec: DatasetSpec, out_dir: str | Path) -> None:
     """Writes train.safetensors, test.safetensors and, last, dataset.json into `out_dir`. Equal sources give equal bytes.
 
     Tensors: `images` uint8 (N, C, size, size) and `labels` int64 (N,), class-major, within a class in the order of the source.
+    Images go to the disk as they are decoded, so the memory it takes does not depend on their number.
     Raises UserError if the source cannot be had or is damaged, or if its classes, counts or sizes differ from those of `spec`.
     """
     out_dir = Path(out_dir)
     opened = open_source(spec)
     names = _class_names(spec, opened)
-    parts = _collected(spec, opened, len(names))
-    mean, std = (spec.mean, spec.std) if spec.mean is not None else statistics(parts["train"]["images"])
+    rows = _rows(spec, opened, len(names))
     shared = {
         "kind": "dataset",
         "dataset": spec.name,
@@ -34,32 +35,59 @@ def prepare(spec: DatasetSpec, out_dir: str | Path) -> None:
         "class_names": names,
         "channels": spec.channels,
         "size": spec.size,
-        "mean": mean,
-        "std": std,
+        "mean": spec.mean or [UNKNOWN_NUMBER] * spec.channels,
+        "std": spec.std or [UNKNOWN_NUMBER] * spec.channels,
         "source": opened.checksums,
     }
-    splits: dict[str, Any] = {}
-    for split, tensors in parts.items():
-        own = {
-            "counts": np.bincount(tensors["labels"], minlength=len(names)).tolist(),
-            "data_sha256": content_sha256(tensors),
-        }
-        write_tensors(out_dir / f"{split}.safetensors", tensors, {**shared, **own, "split": split})
-        splits[split] = {"file": f"{split}.safetensors", "images": len(tensors["labels"]), **own}
+    labels = {part: _source(opened, part).labels[places] for part, places in rows.items()}
+    splits: dict[str, dict[str, Any]] = {}
+    for part, values in labels.items():
+        own = {"counts": np.bincount(values, minlength=len(names)).tolist(), "data_sha256": UNKNOWN_SHA256}
+        splits[part] = {"file": f"{part}.safetensors", "images": len(values), **own}
+    with _no_folder_left(out_dir), ExitStack() as stack:
+        files: dict[str, Filling] = {}
+        for part, values in labels.items():
+            shapes = {"images": ("uint8", (len(values), spec.channels, spec.size, spec.size)), "labels": ("int64", (len(values),))}
+            files[part] = stack.enter_context(filling(out_dir / splits[part]["file"], shapes, _header(shared, splits, part)))
+            files[part].put("labels", 0, values)
+        _decode(spec, opened, rows, files)
+        if spec.mean is None:
+            shared["mean"], shared["std"] = statistics(files["train"].pieces("images"))
+        for part, file in files.items():
+            splits[part]["data_sha256"] = file.content_sha256(f"{spec.name}: checksum of {part}")
+            file.seal(_header(shared, splits, part), splits[part]["data_sha256"])
     write_json(out_dir / "dataset.json", {**shared, "note": spec.note, "splits": splits})
 
 
-def statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation (of the population) per channel of uint8 images (N, C, H, W), in units of the pixel range [0, 1].
+def _header(shared: dict[str, Any], splits: dict[str, dict[str, Any]], part: str) -> dict[str, Any]:
+    return {**shared, "counts": splits[part]["counts"], "data_sha256": splits[part]["data_sha256"], "split": part}
 
+
+@contextmanager
+def _no_folder_left(path: Path) -> Iterator[None]:
+    """Removes the folder `path` on an error if it was not there before and is empty."""
+    there = path.exists()
+    try:
+        yield
+    except BaseException:
+        if not there and path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+        raise
+
+
+def statistics(images: Iterable[np.ndarray]) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation (of the population) per channel, in units of the pixel range [0, 1].
+
+    `images` are uint8, one by one (C, H, W) or some at a time (N, C, H, W).
     Counted by pixel value, so exact and independent of order, threads and library.
     Raises UserError if a channel is constant, which nothing can normalise.
     """
+    # bincount makes an int64 copy of what it counts: `images` in small pieces keep that small.
+    counts = sum(np.stack([np.bincount(part.reshape(-1), minlength=256) for part in np.moveaxis(piece, -3, 0)]) for piece in images)
     levels = np.arange(256) / 255
     mean, std = [], []
-    for channel in range(images.shape[1]):
-        counts = sum(np.bincount(chunk.reshape(-1), minlength=256) for chunk in _chunks(images[:, channel]))
-        share = counts / counts.sum()
+    for channel, found in enumerate(counts):
+        share = found / found.sum()
         centre = float(share @ levels)
         spread = float(np.sqrt(share @ (levels - centre) ** 2))
         if spread == 0:
@@ -69,43 +97,37 @@ def statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
     return mean, std
 
 
-def _chunks(pixels: np.ndarray, images: int = 4096) -> list[np.ndarray]:
-    """`pixels` in pieces, since bincount makes an int64 copy of what it counts."""
-    return [pixels[start : start + images] for start in range(0, len(pixels), images)]
-
-
 def _class_names(spec: DatasetSpec, opened: Opened) -> list[str]:
     names = spec.class_names or opened.class_names or [str(label) for label in range(spec.classes)]
     if len(names) != spec.classes:
         raise _differs(spec, "classes", len(names), spec.classes)
-    if opened.class_names not in (None, names):
-        here, there = next(pair for pair in zip(opened.class_names + [""], names + [""], strict=False) if pair[0] != pair[1])
-        raise UserError(f"{spec.name}: the source names a class '{here}' where '{there}' is expected")
+    found = opened.class_names or names
+    for here, there in zip([*found, ""], [*names, ""], strict=False):
+        if here not in (there, there.split(" ")[0]):  # the source may know 'n01440764' where the description says 'n01440764 tench'
+            raise UserError(f"{spec.name}: the source names a class '{here}' where '{there}' is expected")
     return names
 
 
-def _differs(spec: DatasetSpec, what: str, found: int, expected: int) -> UserError:
-    return UserError(
-        f"{spec.name}: {found:,} {what} found, but its description says {expected:,}: either the data or the description is wrong"
-    )
+def _differs(spec: DatasetSpec, what: str, found: int, expected: int, least: bool = False) -> UserError:
+    wanted = f"at least {expected:,}" if least else f"{expected:,}"
+    return UserError(f"{spec.name}: {found:,} {what} found, but its description says {wanted}: either the data or the description is wrong")
 
 
-def _collected(spec: DatasetSpec, opened: Opened, classes: int) -> dict[str, Tensors]:
-    """Both splits decoded; their counts are compared with `spec` first, since decoding may take long."""
+def _source(opened: Opened, part: str) -> Split:
+    """The split of the source that `part` is taken from."""
+    return opened.test if part == "test" and opened.test is not None else opened.train
+
+
+def _rows(spec: DatasetSpec, opened: Opened, classes: int) -> dict[str, np.ndarray]:
+    """The rows of the source that make up each part, in class-major order; their counts agree with `spec`."""
     if spec.holdout is None:
         rows = {"train": _sorted_rows(opened.train), "test": _sorted_rows(opened.test)}
     else:
         held = _held_out(opened.train.labels, spec.holdout)
         rows = {"train": _sorted_rows(opened.train, ~held), "test": _sorted_rows(opened.train, held)}
-    for part, split in (("train", opened.train), ("test", opened.test or opened.train)):
-        labels = split.labels[rows[part]]
-        _check_labels(spec, part, labels, classes)
-    if spec.holdout is None:
-        return {
-            "train": _decoded(spec, opened.train, [rows["train"]], "train")[0],
-            "test": _decoded(spec, opened.test, [rows["test"]], "test")[0],
-        }
-    return dict(zip(rows, _decoded(spec, opened.train, list(rows.values()), "all"), strict=True))
+    for part, places in rows.items():
+        _check_labels(spec, part, _source(opened, part).labels[places], classes)
+    return rows
 
 
 def _held_out(labels: np.ndarray, fraction: float) -> np.ndarray:
@@ -127,24 +149,31 @@ def _check_labels(spec: DatasetSpec, part: str, labels: np.ndarray, classes: int
     if len(labels) and not (0 <= labels.min() and labels.max() < classes):
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise UserError(f"{spec.name}: the {part} split has the label {wrong}, outside 0..{classes - 1}")
-    expected = getattr(spec, part)
-    if len(labels) != expected:
-        raise _differs(spec, f"{part} images", len(labels), expected)
+    expected, least = getattr(spec, part), part == "train" and spec.counts == "at_least"
+    if len(labels) < expected or (len(labels) > expected and not least):
+        raise _differs(spec, f"{part} images", len(labels), expected, least)
     if part == "train":
         smallest = int(np.bincount(labels, minlength=classes).min())
-        if smallest != spec.smallest_class:
-            raise _differs(spec, "images in the smallest training class", smallest, spec.smallest_class)
+        if smallest < spec.smallest_class or (smallest > spec.smallest_class and not least):
+            raise _differs(spec, "images in the smallest training class", smallest, spec.smallest_class, least)
 
 
-def _decoded(spec: DatasetSpec, split: Split, parts: list[np.ndarray], text: str) -> list[Tensors]:
-    """The rows of each part, decoded in the order of the source and put where they belong."""
-    images = [np.empty((len(rows), spec.channels, spec.size, spec.size), np.uint8) for rows in parts]
+def _decode(spec: DatasetSpec, opened: Opened, rows: dict[str, np.ndarray], files: dict[str, Filling]) -> None:
+    """Decodes the images in the order of the source and puts each into the file and the place where it belongs."""
+    if opened.test is None:
+        _decode_split(spec, opened.train, rows, files, "all")
+        return
+    for part in rows:
+        _decode_split(spec, _source(opened, part), {part: rows[part]}, files, part)
+
+
+def _decode_split(spec: DatasetSpec, split: Split, rows: dict[str, np.ndarray], files: dict[str, Filling], text: str) -> None:
+    parts = list(rows)
     part_of = np.empty(len(split.labels), np.int64)
     place_of = np.empty(len(split.labels), np.int64)
-    for number, rows in enumerate(parts):
-        part_of[rows] = number
-        place_of[rows] = np.arange(len(rows))
+    for number, part in enumerate(parts):
+        part_of[rows[part]] = number
+        place_of[rows[part]] = np.arange(len(rows[part]))
     steps = progress(f"{spec.name}: decoding {text}", len(split.labels), "img", split.images)
-    for number, place, image in zip(part_of, place_of, steps, strict=True):
-        images[number][place] = image
-    return [{"images": pixels, "labels": split.labels[rows]} for pixels, rows in zip(images, parts, strict=True)]
+    for number, place, image in zip(part_of.tolist(), place_of.tolist(), steps, strict=True):
+        files[parts[number]].put("images", place, image[None])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from condense.config import UserError
-from condense.data import fetch, folder, formats, parquet, pixels
+from condense.data import fetch, folder, formats, parquet, pixels, tarfolder
 from condense.data.spec import DatasetSpec, data_folder
 
 
@@ -44,6 +44,8 @@ def open_source(spec: DatasetSpec) -> Opened:
     checksums = {file.name: file.checksum for file in spec.source.files}
     if spec.source.layout == "tiny_imagenet":
         return _open_tiny_imagenet(spec, files, checksums)
+    if spec.source.layout == "class_folders":
+        return _open_class_folders(spec, files, checksums)
     names = None
     if spec.source.layout == "idx":
         splits = formats.idx(files)
@@ -82,9 +84,12 @@ def local_path(spec: DatasetSpec, name: str) -> Path:
     for place in places:
         if place.exists():
             return place
+    what = spec.source.kind
+    if spec.source.kind == "image_folder":
+        what = f"folder of {spec.classes} class folders of images"
     raise UserError(
-        f"{spec.name}: {' and '.join(map(str, places))} not found: put the {spec.source.kind.replace('_', ' ')} there, "
-        f"or set CONDENSE_DATA to the folder that holds {name}"
+        f"{spec.name}: {' and '.join(map(str, places))} not found: put the {what} there, "
+        f"or set CONDENSE_DATA to the folder that holds {name}{'. ' if spec.note else ''}{spec.note}"
     )
 
 
@@ -111,11 +116,25 @@ def _open_parquet(spec: DatasetSpec) -> Opened:
 
 
 def _open_folder(spec: DatasetSpec) -> Opened:
-    listings = [folder.list_images(path) for path in _paths(spec)]
+    listings = [folder.list_images(path, spec.source.classes) for path in _paths(spec)]
     folder.require_same_classes(listings)
     checksums = _check_fingerprint(spec, folder.fingerprint(folder.listing_roles(listings)))
-    splits = [Split(np.array(listing.labels, dtype=np.int64), _decoded(spec, folder.encoded(listing))) for listing in listings]
+    return _from_listings(spec, listings, folder.encoded, checksums)
+
+
+def _from_listings(
+    spec: DatasetSpec, listings: list[folder.Listing], encoded: Callable[[folder.Listing], Iterator[tuple[str, bytes]]], checksums: dict
+) -> Opened:
+    splits = [Split(np.array(listing.labels, dtype=np.int64), _decoded(spec, encoded(listing))) for listing in listings]
     return Opened(splits[0], splits[1] if len(splits) > 1 else None, listings[0].class_names, checksums)
+
+
+def _open_class_folders(spec: DatasetSpec, files: dict[str, Path], checksums: dict[str, str]) -> Opened:
+    """Train from train/, test from val/ of the archive's one folder."""
+    (path,) = files.values()
+    listings = tarfolder.list_images(path)
+    folder.require_same_classes(listings)
+    return _from_listings(spec, listings, lambda listing: tarfolder.encoded(path, listing), checksums)
 
 
 def _open_tiny_imagenet(spec: DatasetSpec, files: dict[str, Path], checksums: dict[str, str]) -> Opened:

@@ -18,7 +18,7 @@ from condense.config import UserError
 SPEC_FOLDER = Path("params/datasets")
 # Only published files whose reading needs no pickle; the name is torchvision's class for the same data.
 TORCHVISION = {"MNIST": "idx", "FashionMNIST": "idx", "CIFAR10": "cifar10", "CIFAR100": "cifar100", "SVHN": "svhn"}
-ARCHIVES = ("tiny_imagenet",)
+ARCHIVES = ("tiny_imagenet", "class_folders")
 _NEEDS = {
     "sklearn_digits": (),
     "torchvision": ("dataset", "files"),
@@ -26,8 +26,8 @@ _NEEDS = {
     "parquet": ("train",),
     "image_folder": ("train",),
 }
-_ALLOWS = {"parquet": ("test", "fingerprint", "mirror"), "image_folder": ("test", "fingerprint", "mirror"), "sklearn_digits": ()}
-_OPTIONAL = ("dataset", "format", "files", "train", "test", "fingerprint", "mirror")
+_ALLOWS = {"parquet": ("test", "fingerprint", "mirror"), "image_folder": ("test", "classes", "fingerprint", "mirror"), "sklearn_digits": ()}
+_OPTIONAL = ("dataset", "format", "files", "train", "test", "classes", "fingerprint", "mirror")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class Source:
     """Where the images come from.
 
     torchvision: `dataset` (its class name) and `files`; archive: `format` and `files`; parquet and image_folder: `train` and
-    `test`, paths relative to `mirror` or to the data folder; `image` and `label` are the columns of a parquet file.
+    `test`, paths relative to `mirror` or to the data folder; `image` and `label` are the columns of a parquet file; `classes` are
+    the class folders of an image_folder that are used, all without it, numbered in the order of their names.
     `mirror` is a local folder (or the one file) tried before the data folder and the network.
     `fingerprint` is the checksum of all bytes of a parquet file or folder, refused when it differs.
     """
@@ -70,6 +71,7 @@ class Source:
     files: list[File] = field(default_factory=list)
     train: str | None = None
     test: str | None = None
+    classes: list[str] = field(default_factory=list)
     image: str = "image"
     label: str = "label"
     fingerprint: str | None = None
@@ -83,6 +85,9 @@ class Source:
                 raise UserError(f"a source of kind {self.kind} needs the key '{key}'")
             if key not in allowed and getattr(self, key):
                 raise UserError(f"a source of kind {self.kind} has no key '{key}' (its keys: {', '.join(allowed) or 'none'})")
+        twice = [name for place, name in enumerate(self.classes) if name in self.classes[:place]]
+        if twice:
+            raise UserError(f"classes: '{twice[0]}' is given twice")
         if self.kind == "torchvision" and self.dataset not in TORCHVISION:
             raise config.unknown("torchvision dataset", self.dataset, TORCHVISION)
         if self.kind == "archive" and self.format not in ARCHIVES:
@@ -102,6 +107,7 @@ class DatasetSpec:
     `mean` and `std` per channel are in units of the pixel range [0, 1]; absent, they are computed from the training images.
     `resize` scales the shorter side to that many pixels and cuts out the centre; `holdout` is the stratified fraction of the
     training images that becomes the test set where the source has none. `strategy` is the siamese augmentation that suits it.
+    With `counts: at_least`, `train` and `smallest_class` are bounds from below, for images whose numbers are published nowhere.
     """
 
     name: str
@@ -119,6 +125,7 @@ class DatasetSpec:
     mean: list[float] | None = None
     std: list[float] | None = None
     holdout: float | None = None
+    counts: Literal["exact", "at_least"] = "exact"
     note: str = ""
 
     def __post_init__(self):
@@ -126,6 +133,8 @@ class DatasetSpec:
             f"name: '{self.name}' must consist of lower-case letters, digits, '_' and '-'": re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name),
             f"channels: 1 or 3 are possible, found {self.channels}": self.channels in (1, 3),
             f"classes: at least 2 are needed, found {self.classes}": self.classes >= 2,
+            f"classes: the source names {len(self.source.classes)}, but {self.classes} are expected": len(self.source.classes)
+            in (0, self.classes),
             f"size: a positive number is needed, found {self.size}": self.size > 0,
             "smallest_class: it must lie between 1 and train / classes": 1 <= self.smallest_class * self.classes <= self.train,
             f"test: a positive number is needed, found {self.test}": self.test > 0,
@@ -151,6 +160,12 @@ class DatasetSpec:
             del values[key]
         source = values["source"]
         del source["mirror"]
+        # Only where they are given, so that what was made before they existed keeps its name.
+        if self.counts == "exact":
+            del values["counts"]
+        classes = source.pop("classes")
+        if classes:
+            source["classes"] = sorted(classes)
         source["files"] = {file.name: file.checksum for file in self.source.files}
         if self.source.fingerprint:
             del source["train"], source["test"]

@@ -20,8 +20,8 @@ def moments(maps: Tensor, spread: Literal["variance", "deviation"] = "variance")
     Units: those of the maps, and for the variance their square. The gradient of the deviation of a constant map is 0.
     Source: ddm, eq. (4) and (5): the text calls sigma the variance; AdaIN, whose loss it follows, takes the deviation.
     """
-    flat = maps.flatten(2)
-    mean, variance = flat.mean(-1), flat.var(-1, correction=0)
+    mean = maps.mean((2, 3))
+    variance = (maps - mean[..., None, None]).square().mean((2, 3))  # several times as fast as `var` where channels lie last
     if spread == "deviation":
         constant = variance <= 0
         variance = torch.where(constant, 0, torch.where(constant, 1, variance).sqrt())
@@ -74,3 +74,28 @@ def chosen(maps: Sequence[Tensor], layers: Sequence[int] | None) -> list[Tensor]
     if max(layers) > len(maps):
         raise ValueError(f"layer {max(layers)} is asked for, but the network has {len(maps)} stages")
     return [maps[layer - 1] for layer in layers]
+
+
+def raw_moments(maps: Sequence[Tensor]) -> Tensor:
+    """Spatial mean of every channel of some layers, then of its square: maps (n, c_l, h, w) -> (n, 2 c), c channels in all.
+
+    Their class means give `class_statistics`. Units: those of the maps, and their square.
+    """
+    flat = [one.flatten(2) for one in maps]
+    return torch.cat([*(one.mean(-1) for one in flat), *(one.square().mean(-1) for one in flat)], -1)
+
+
+def distance_of_statistics(real: Tensor, synthetic: Tensor) -> Tensor:
+    """The distance of two classes in the means of their channels, plus that in the (biased) variances.
+
+    Both are given as class means of `raw_moments`, (..., 2 c), (..., 2 c) -> (...). A mean or variance is that of a channel over all
+    places of all images of the class. Units: those of the maps and their square, added up as they are.
+    Source: per-class batch-norm statistics of WMDD (Liu et al. 2023): norms, not their squares; here one over all layers.
+    """
+    (mean, variance), (other_mean, other_variance) = _mean_and_variance(real), _mean_and_variance(synthetic)
+    return torch.linalg.vector_norm(mean - other_mean, dim=-1) + torch.linalg.vector_norm(variance - other_variance, dim=-1)
+
+
+def _mean_and_variance(moments: Tensor) -> tuple[Tensor, Tensor]:
+    mean, square = moments.unflatten(-1, (2, -1)).unbind(-2)
+    return mean, square - mean.square()

@@ -9,7 +9,7 @@ from condense import seeds
 from condense.config import UserError
 from condense.data.dataset import Images
 from condense.engines.matching import Outcome
-from condense.select import coreset
+from condense.select import coreset, covering
 from condense.specs import Recipe
 
 
@@ -50,6 +50,10 @@ def choose(
             if recipe.selection == "herding":
                 order = coreset.herding(features, ipc)
             else:
-                order = coreset.k_center(features, ipc, int(torch.randint(len(images), (1,), generator=generator)))
+                first = int(torch.randint(len(images), (1,), generator=generator))
+                if recipe.selection == "k_center":
+                    order = coreset.k_center(features, ipc, first)
+                else:
+                    order = covering.minimum_covering(features, ipc, first, recipe.covering)
         chosen.append(images[torch.as_tensor(order.copy())])
     return Outcome(torch.stack(chosen))

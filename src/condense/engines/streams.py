@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -99,10 +100,12 @@ class RealStream:
                 own.copy_(rounded(drawn, own.dtype) if own.is_floating_point() else drawn)
                 if self.synthetic_type == self.real_type:
                     drawn.copy_(own)  # both sides under the very same network
-        strategy, size = self.settings["augment"].siamese, self.data.size
-        draws = [siamese.draw(strategy, size, seeds.generator(self.seed, "augment", label, step)) for label in self.classes]
+        augment, size = self.settings["augment"], self.data.size
+        generators = [seeds.generator(self.seed, "augment", label, step) for label in self.classes]
+        draws = [siamese.draw(augment.siamese, size, generator, augment.mode) for generator in generators]
         shown = {"real_network": self.real_network, "chunked": self.chunked, "dtype": self.real_type, "accuracy": self.source.accuracy}
         shown |= {"trained": self.source.trained, "wanted": self.wanted, "seed": (self.seed, step)}
+        shown |= {"draw_second": partial(self.source.second, step)}
         return RealSide(self.data, self.batches.at(step), self.batches.mask, draws, self.network, **shown)
 
     @staticmethod

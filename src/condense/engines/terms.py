@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from condense import seeds
 from condense.config import unknown
-from condense.discrepancy import mean, style
-from condense.discrepancy.characteristic import characteristic_energy, characteristic_function
+from condense.discrepancy import contrast, mean, similarity, style
+from condense.discrepancy.barycentre import distance_to_atoms, wasserstein_barycentre
 from condense.discrepancy.diversity import intra_class_diversity
 from condense.discrepancy.energy import diversity, energy_distance
 from condense.discrepancy.kernels import kernel_mmd
+from condense.discrepancy.samples import real_weights
+from condense.engines.characteristic import characteristic_energy_term, characteristic_function_term
 from condense.engines.views import Statistic, Views
 from condense.regularizers.critic import classifier_critic, prediction_kl
 from condense.regularizers.schedules import linear_decay
@@ -61,7 +63,7 @@ def _cross_entropy(views: Views, term: Any) -> Tensor:
 
 
 def _intra_class_diversity(views: Views, term: Any) -> Tensor:
-    # The share is of the stored images of a class; decoded ones are neighbours like any others.
+    # Of the images of a class as they train: where a set stores formations, of the decoded ones.
     neighbours = round(term.neighbours * views.synthetic_embedding.shape[1])
     return intra_class_diversity(views.synthetic_embedding, neighbours, term.through_neighbours)
 
@@ -70,24 +72,51 @@ def _kernel_mmd(views: Views, term: Any) -> Tensor:
     return kernel_mmd(views.real_embedding, views.synthetic_embedding, views.mask, term.kernel)
 
 
-def _frequencies(views: Views, count: int) -> Tensor:
-    """Normal frequencies (count, d), the same for all classes of a step."""
-    generator = seeds.generator(views.side.seed[0], "frequencies", views.side.seed[1])
-    like = views.synthetic_embedding
-    return torch.randn(count, like.shape[-1], generator=generator).to(like.device, like.dtype)
+def _historical_mean(views: Views, term: Any) -> Tensor:
+    """Against the running mean of the real means (C, d), which takes in those of this step first."""
+    real = views.real_embedding
+    mean = (real_weights(real, views.mask).unsqueeze(-1) * real).sum(-2)
+    before = views.memory.get("historical_mean")
+    kept = mean if before is None else term.momentum * before + (1 - term.momentum) * mean
+    views.memory["historical_mean"] = kept
+    return style.squared_distance(kept, views.synthetic_embedding.mean(-2))
 
 
-def _characteristic_function(views: Views, term: Any) -> Tensor:
-    real, synthetic = views.real_embedding, views.synthetic_embedding
+def _representative(views: Views, term: Any) -> Tensor:
+    return similarity.representative(views.real_embedding, views.synthetic_embedding, views.mask, term.reading)
+
+
+def _intra_class_contrast(views: Views, term: Any) -> Tensor:
+    embedding, anchor = views.synthetic_embedding, views.class_embedding
     if term.row_normalised:
-        real, synthetic = (torch.nn.functional.normalize(sample, dim=-1) for sample in (real, synthetic))
-    frequencies = _frequencies(views, term.frequencies)
-    return characteristic_function(real, synthetic, frequencies, views.mask, term.amplitude, term.phase)
+        embedding, anchor = normalize(embedding, dim=-1), normalize(anchor, dim=-1)
+    return contrast.intra_class_contrast(embedding, anchor, term.temperature)
 
 
-def _characteristic_energy(views: Views, term: Any) -> Tensor:
-    frequencies = _frequencies(views, term.frequencies)
-    return characteristic_energy(views.real_embedding, views.synthetic_embedding, frequencies, views.mask)
+def _inter_class_margin(views: Views, term: Any) -> Tensor:
+    return contrast.inter_class_margin(views.synthetic_embedding.mean(1), term.margin)
+
+
+def _network_contrast(views: Views, term: Any) -> Tensor:
+    embeddings = normalize(views.two_embeddings, dim=-1) if term.row_normalised else views.two_embeddings
+    return contrast.network_contrast(embeddings, term.temperature)
+
+
+def _barycentre(views: Views, term: Any) -> Tensor:
+    if "barycentre" not in views.memory:
+        views.memory["barycentre"] = _atoms(views)
+    return distance_to_atoms(views.synthetic_embedding, views.memory["barycentre"])
+
+
+def _atoms(views: Views) -> Tensor:
+    """As many atoms (C, M, d) of the barycentre of each class as it has synthetic images, of all its real images without augmentation."""
+    side, (_, count, features), found = views.side, views.synthetic_embedding.shape, []
+    for label in views.labels[:, 0].tolist():
+        images = side.data.of_class(label).to(views.synthetic.device)
+        real = side.without_gradient(side.network.embed, images.unsqueeze(0), dtype=torch.float32)[0]
+        start = torch.randn(count, features, generator=seeds.generator(side.seed[0], "barycentre", label))
+        found.append(wasserstein_barycentre(real, start)[0])
+    return torch.stack(found).to(views.synthetic_embedding)
 
 
 def _of_layers(name: str, function: Callable[[Tensor], Tensor], layers: Sequence[int] | None) -> Statistic:
@@ -97,11 +126,25 @@ def _of_layers(name: str, function: Callable[[Tensor], Tensor], layers: Sequence
 
 
 def _moments_of(term: Any) -> list[Statistic]:
-    return [_of_layers(f"moments {term.spread}", partial(style.moments, spread=term.spread), term.layers)]
+    def function(maps: Tensor) -> Tensor:
+        found = style.moments(maps, term.spread)
+        return found / maps.shape[1] ** 0.5 if term.over_channels == "mean" else found
+
+    return [_of_layers(f"moments {term.spread} {term.over_channels}", function, term.layers)]
 
 
 def _gram_of(term: Any) -> list[Statistic]:
     return [_of_layers("gram", style.gram, term.layers)]
+
+
+def _raw_moments_of(term: Any) -> list[Statistic]:
+    where = "all" if term.layers is None else "-".join(map(str, term.layers))
+    return [Statistic(f"raw moments {where}", lambda maps: style.raw_moments(style.chosen(maps, term.layers)))]
+
+
+def _class_statistics(views: Views, term: Any) -> Tensor:
+    (statistic,) = _raw_moments_of(term)
+    return style.distance_of_statistics(views.side.mean_of(statistic), views.mean_of(statistic))
 
 
 def _attention_of(term: Any) -> list[Statistic]:
@@ -129,6 +172,7 @@ TERMS: dict[str, Objective] = {
     "diversity": Objective(_diversity),
     "variance": Objective(_of_samples(mean.variance_discrepancy)),
     "covariance": Objective(_of_samples(mean.covariance_discrepancy)),
+    "historical_mean": Objective(_historical_mean),
     "classifier_critic": Objective(_classifier_critic),
     "prediction_kl": Objective(_prediction_kl),
     "clip_critic": Objective(_classifier_critic),  # the same objective; the engine is given CLIP as the critic
@@ -138,8 +182,17 @@ TERMS: dict[str, Objective] = {
     "attention": _matched(_attention_of),
     "intra_class_diversity": Objective(_intra_class_diversity),
     "kernel_mmd": Objective(_kernel_mmd),
-    "characteristic_function": Objective(_characteristic_function),
-    "characteristic_energy": Objective(_characteristic_energy),
+    "characteristic_function": Objective(characteristic_function_term),
+    "characteristic_energy": Objective(characteristic_energy_term),
+    "representative": Objective(_representative),
+    "cosine_diversity": Objective(lambda views, term: similarity.cosine_diversity(views.synthetic_embedding)),
+    "intra_class_contrast": Objective(_intra_class_contrast),
+    "inter_class_margin": Objective(_inter_class_margin),
+    "network_contrast": Objective(_network_contrast),
+    "network_cosine": Objective(lambda views, term: contrast.network_cosine(views.two_embeddings)),
+    "discrimination": Objective(_of_samples(contrast.discrimination)),
+    "barycentre": Objective(_barycentre),
+    "class_statistics": Objective(_class_statistics, _raw_moments_of),
 }
 
 SCHEDULES: dict[str, Callable[[int, int], float]] = {"linear_decay": linear_decay}

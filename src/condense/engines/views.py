@@ -42,7 +42,7 @@ class RealSide:
     class. `chunked` is false where batch statistics need the whole batch at once. `dtype` is what embeddings are computed in.
     `accuracy` is the network's running training accuracy in percent, None where networks are not trained; `trained` is the trained
     network beside it, if there is one. `wanted` are the statistics that sets at work will ask for: one pass computes all of them.
-    `seed` addresses what terms draw at this step.
+    `seed` addresses what terms draw at this step. `draw_second` gives another network for the step, for terms that compare two.
     """
 
     data: Images
@@ -57,6 +57,7 @@ class RealSide:
     trained: nn.Module | None = None
     wanted: tuple[Statistic, ...] = ()
     seed: tuple[int, int] = (0, 0)  # of the run, and the step
+    draw_second: Callable[[], nn.Module] | None = None
 
     def images(self, count: int | None = None) -> Tensor:
         """The first `count` images (None: all) of every class, normalised: (C, count, ...)."""
@@ -74,6 +75,11 @@ class RealSide:
     def mean_of(self, statistic: Statistic) -> Tensor:
         """The mean of a statistic over the real images of each class, (C, k), without gradient. It has to be among `wanted`."""
         return self._seen[1][statistic]
+
+    @cached_property
+    def second_network(self) -> nn.Module:
+        """The second network of the step, drawn when first asked for."""
+        return self.draw_second()
 
     @cached_property
     def _seen(self) -> tuple[Tensor, dict[Statistic, Tensor]]:
@@ -158,6 +164,19 @@ class Views:
             found, values = _with_statistics(network, flat, wanted) if wanted else (network.embed(flat), {})
         means = {statistic: value.unflatten(0, shape).mean(1) for statistic, value in values.items()}
         return found.to(torch.promote_types(found.dtype, torch.float32)).unflatten(0, shape), means
+
+    @cached_property
+    def two_embeddings(self) -> Tensor:
+        """The synthetic images under the network of the step and under its second one: (C, 2, M, d), at least float32."""
+        with computed_in(self.dtype, self.synthetic.device):
+            second = _by_class(self.side.second_network.embed, self.augmented_synthetic)
+        return torch.stack([self.synthetic_embedding, second.to(self.synthetic_embedding.dtype)], 1)
+
+    @property
+    def class_embedding(self) -> Tensor:
+        """What the classifier of the step's network is given for each class, its row: (C, d), at least float32, without gradient."""
+        rows = self.side.network.classifier.weight.detach()
+        return rows[self.labels[:, 0]].to(self.synthetic_embedding.dtype)
 
     def network_logits(self, sees: str) -> Tensor:
         """The logits (C, M, k) that the network of the step gives the synthetic images, 'plain' or 'augmented'."""

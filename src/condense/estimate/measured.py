@@ -13,7 +13,7 @@ from condense import recipes
 from condense.config import UserError
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
 from condense.estimate.work import Work, gather_work, group_work, join_work, work_of
-from condense.plan import Maker, MetricsCell, SyntheticCell, TeacherCell, data_cell
+from condense.plan import BankCell, Maker, MetricsCell, SyntheticCell, TeacherCell, data_cell
 from condense.training.loop import number_of_epochs
 
 # `stage` is synthesize (seconds a step), teach or evaluate (seconds an epoch of one network); `method` of a teacher is its protocol.
@@ -146,9 +146,11 @@ def _work(stage: str, cell: Any, count: int | None) -> Work:
 
 
 def _steps(stage: str, cell: Any, count: int | None) -> int:
-    """Steps of a set, epochs of a teacher, epochs of all networks of an evaluation or a part; 0 for what has none."""
+    """Steps of a set or a queue, epochs of a teacher, epochs of all networks of a bank, an evaluation or a part; 0 for what has none."""
     if stage == "synthesize":
         return cell.recipe.steps if cell.recipe.engine == "matching" else 0
+    if isinstance(cell, BankCell):
+        return cell.networks.count * number_of_epochs(cell.protocol, cell.data.spec.train) if cell.protocol else cell.steps
     if stage == "teach":
         return number_of_epochs(cell.protocol, cell.data.spec.train)
     if stage == "evaluate" and cell.task == "condense":
@@ -158,6 +160,8 @@ def _steps(stage: str, cell: Any, count: int | None) -> int:
 
 
 def _place(stage: str, cell: Any, classes: int | None) -> tuple[str, ...]:
+    if isinstance(cell, BankCell):
+        return stage, cell.data.name, cell.networks.kind, cell.arch, "", ""
     if isinstance(cell, TeacherCell):
         return stage, cell.data.name, cell.protocol.name, cell.arch, "", ""
     if isinstance(cell, MetricsCell):

@@ -18,6 +18,7 @@ from condense.training.loop import number_of_epochs
 
 _FLOAT = 4  # bytes
 _GRID = 100_000  # bytes, about: grid, history and provenance beside a set
+_PIECES, _NAME = 30_000_000, 130  # bytes, about: of images and their histogram at once; of the name and label of an image
 _METRICS = 3_000  # bytes, about: one metrics file
 _TEST_BATCH = 512  # images of a test pass
 
@@ -87,8 +88,11 @@ def work_of(
     `real`: with the real side of every step, if `cell` is a set that is matched to one.
     """
     if isinstance(cell, DataCell):
-        bytes_out = (cell.spec.train + cell.spec.test) * (_pixels(cell) + 8)
-        return Work(bytes_out=bytes_out, peak_bytes=2 * bytes_out, light=True)
+        images = cell.spec.train + cell.spec.test
+        bytes_out = images * (_pixels(cell) + 8)
+        # Sources that are arrays are read whole; of encoded images only the names and labels are held.
+        held = 2 * bytes_out if cell.spec.source.kind in ("torchvision", "sklearn_digits") else _PIECES + images * _NAME
+        return Work(bytes_out=bytes_out, peak_bytes=held, light=True)
     if isinstance(cell, TeacherCell):
         network, images = profile_in(cell.arch, cell.options, cell.data), cell.data.spec.train
         work = _trained(network, cell.protocol, cell.data, images, 1, images)
@@ -165,7 +169,7 @@ def _evaluation(cell: MetricsCell, networks: int) -> Work:
 def _trained(network: Profile, protocol: specs.Protocol, data: DataCell, count: int, networks: int, judged: int) -> Work:
     """`networks` networks trained on `count` images and tested on `judged`. A backward pass costs twice a forward one."""
     epochs, batches = number_of_epochs(protocol, count), math.ceil(count / protocol.batch)
-    augmented = protocol.augment == "dataset" and data.spec.strategy != "none"
+    augmented = protocol.augment != "none" and data.spec.strategy != "none"
     held = (data.spec.train + data.spec.test) * _pixels(data) + count * _pixels(data) * _FLOAT
     training = min(protocol.batch, count) * network.activations + 4 * network.parameters
     testing = 3 * min(_TEST_BATCH, judged) * network.largest
@@ -206,7 +210,7 @@ def _queue(network: Profile, networks: specs.QueueNetworks, data: DataCell, step
 
 def _selected(cell: SyntheticCell) -> Work:
     spec, held = cell.data.spec, 2 * cell.data.spec.train * _pixels(cell.data)
-    if cell.recipe.selection not in ("herding", "k_center"):
+    if cell.recipe.selection not in ("herding", "k_center", "minimum_covering"):
         return Work(peak_bytes=held, host_bytes=held)
     network, calls = profile_in(cell.teacher.arch, cell.teacher.options, cell.data), math.ceil(spec.train / 256)
     peak = 3 * 256 * network.largest + spec.train // spec.classes * (2 * network.features + 2 * _pixels(cell.data))
@@ -218,20 +222,27 @@ def _selected(cell: SyntheticCell) -> Work:
     )
 
 
+# Terms that see the synthetic images alone ('barycentre' the real ones once, which does not count among the steps).
+_OF_SYNTHETIC = (
+    "diversity cross_entropy intra_class_diversity cosine_diversity intra_class_contrast inter_class_margin barycentre".split()
+    + list(specs.PAIR_TERMS)
+)
+
+
 def _matched(cell: SyntheticCell, classes: int, on_gpu: bool, with_real: bool) -> Work:
     """The steps of the matching engine. The networks are frozen, so a backward pass to the images costs one forward pass."""
     recipe, spec = cell.recipe, cell.data.spec
     network, terms = profile_in(cell.arch, cell.options, cell.data), {term.name for term in recipe.terms}
     real, stored = classes * min(recipe.batch_real, spec.train // spec.classes), classes * cell.ipc
     synthetic = stored * (recipe.decode.factor**2 if recipe.decode else 1)
-    turns = len({term.turn for term in recipe.terms})
+    turns = len({term.turn for term in recipe.terms}) + bool(terms & set(specs.PAIR_TERMS))  # which take a pass of their own
     chunk = real if has_batch_norm(cell.arch, cell.options) else min(real, max(1, views.CHUNK["cuda" if on_gpu else "cpu"] // spec.size**2))
     passes = _critic_passes(cell)
     critics = sum(critic.forward for critic, _ in passes) * synthetic
     embeds = bool(terms - {*specs.TEACHER_TERMS, "clip_critic"})
-    embeds_real = bool(terms - {*specs.TEACHER_TERMS, "clip_critic", "diversity", "cross_entropy", "intra_class_diversity"})
+    embeds_real = bool(terms - {*specs.TEACHER_TERMS, "clip_critic", *_OF_SYNTHETIC})
     every = synthetic / classes
-    paired = bool(terms & {"energy_distance", "kernel_mmd", "characteristic_energy", "covariance"})
+    paired = bool(terms & {"energy_distance", "kernel_mmd", "characteristic_energy", "covariance", "representative"})
     pairs = (real / classes * every * paired + every**2) * classes if paired or terms & {"diversity", "intra_class_diversity"} else 0
     waves = sum(2 * (real + 3 * synthetic) * term.frequencies for term in recipe.terms if hasattr(term, "frequencies"))
     targets = sum(critic.forward for critic, _ in passes) * synthetic if "prediction_kl" in terms else 0

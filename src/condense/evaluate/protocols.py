@@ -22,7 +22,7 @@ from condense.progress import Progress
 from condense.specs import Protocol
 from condense.training.loop import TrainingSet, accuracy, layer_type, number_of_epochs, pixel_set, train
 from condense.training.stacked import Stacked, accuracies_together, can_be_batched, fitting
-from condense.training.together import train_together
+from condense.training.together import can_train_together, train_together
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def evaluate(
     network = models.build(arch, channels=test.channels, size=test.size, classes=len(test.counts), **options).to(device)
     if drift is not None:
         network = Drifting(network, drift)
-    at_once = (at_once or _at_once(network, train_on, protocol, device)) if can_be_batched(network) and not protocol.cutmix else 1
+    at_once = (at_once or _at_once(network, train_on, protocol, device)) if can_be_batched(network) and can_train_together(protocol) else 1
     found = checkpoint.load()
     done: list[float] = found[1]["accuracies"] if found else []
     if found:

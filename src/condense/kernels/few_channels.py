@@ -23,8 +23,8 @@ def serves(convolution: nn.Conv2d, images: Tensor) -> bool:
     return plain and square and zeros and frozen and available(images)
 
 
-def convolve(convolution: nn.Conv2d, images: Tensor) -> Tensor:
-    """As `convolution(images)`, (n, c, h, w) -> (n, d, h', w'), where it `serves`.
+def convolve(convolution: nn.Conv2d, images: Tensor, centred: bool = False) -> Tensor:
+    """As `convolution(images)`, (n, c, h, w) -> (n, d, h', w'), where it `serves`; weights have no gradient, `centred` or not.
 
     The gradient is a product of matrices and a sum of overlapping patches: for 3 channels torch's way takes five times as long.
     """

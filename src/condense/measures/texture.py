@@ -24,6 +24,7 @@ def texture(levels: np.ndarray, kernels: Sequence[int] = (3, 5)) -> tuple[np.nda
     directions, both ways; the values are means over directions, windows and the kernels k. Units: grey levels, and nats.
     The paper fixes the sums and the kernels; distance, directions and the 256 levels are ours.
     Raises ValueError if an image is smaller than a kernel, or a kernel smaller than 2.
+    Written for many small windows at once: scikit-image, which a test compares it with, makes a matrix of 256 x 256 for each.
     Source: ddm, eq. (15) and (16), Figure 5d; Haralick et al. 1973.
     """
     if min(kernels) < 2 or max(kernels) > min(levels.shape[1:]):

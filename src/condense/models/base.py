@@ -136,7 +136,7 @@ class Stage(nn.Module):
         convolution, norm, _ = self.body
         x = x.contiguous(memory_format=torch.channels_last)
         faster = next((way for way in (kernels.few_channels, kernels.winograd) if way.serves(convolution, x)), None)
-        maps = faster.convolve(convolution, x) if faster else convolution(x)
+        maps = faster.convolve(convolution, x, centred=True) if faster else convolution(x)
         return kernels.norm_relu_pool(maps, norm.weight, norm.bias, norm.eps, pool)
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from condense import models, seeds
+from condense import models, seeds, specs
 from condense.config import UserError
 from condense.data.dataset import Images
+from condense.networks import subspace
 from condense.networks.bank import NetworkBank, open_queue_bank
 from condense.networks.queue import QueueStream, queue_stream
 from condense.specs import AnyNetworks, Networks, TrainedNetworks
@@ -30,6 +32,9 @@ class Source(Protocol):
     def at(self, step: int) -> None:
         """Puts in the network of a step."""
 
+    def second(self, step: int) -> nn.Module:
+        """Another network for a step, from a stream of its own; it is to be used before the next one is asked for."""
+
 
 class RandomNetworks:
     """A freshly drawn network for every step."""
@@ -40,11 +45,40 @@ class RandomNetworks:
         self.network, self.seed = network, seed
 
     def at(self, step: int) -> None:
-        models.reinitialise(self.network, seeds.stream(self.seed, "network", step))
+        self.draw(self.network, seeds.stream(self.seed, "network", step))
+
+    def second(self, step: int) -> nn.Module:
+        self.draw(self._other, seeds.stream(self.seed, "second network", step))
+        return self._other
+
+    def draw(self, network: nn.Module, seed: int) -> None:
+        """Draws the parameters of `network` anew."""
+        models.reinitialise(network, seed)
+
+    @cached_property
+    def _other(self) -> nn.Module:
+        return copy.deepcopy(self.network)
+
+
+class SubspaceNetworks(RandomNetworks):
+    """A freshly drawn network for every step, brought towards the span of finished networks of a bank and of their first draws.
+
+    Source: discrepancy, section 5.2.2 (Ma et al. 2023).
+    """
+
+    def __init__(self, network: nn.Module, bank: NetworkBank, settings: specs.SubspaceNetworks, seed: int):
+        _require(bank, settings.count)
+        super().__init__(network, seed)
+        self.threshold = settings.threshold
+        self.basis = subspace.span(subspace.trajectories(network, bank, settings.count))
+
+    def draw(self, network: nn.Module, seed: int) -> None:
+        models.reinitialise(network, seed)
+        subspace.put(network, subspace.towards_span(subspace.flat(network), self.basis, self.threshold))
 
 
 class QueuedNetworks:
-    """The network that a queue samples at every step, in eval mode."""
+    """The network that a queue samples at every step, in eval mode. It gives no second one."""
 
     trained = None
 
@@ -56,6 +90,9 @@ class QueuedNetworks:
         self.network.load_state_dict(sampled.network.state_dict())
         self.accuracy = sampled.accuracy
 
+    def second(self, step: int) -> nn.Module:
+        raise ValueError("a queue gives one network a step")
+
 
 class FinishedNetworks:
     """One of the networks of a bank at every step, `mixed` with its first draw or as it is; in eval mode.
@@ -66,24 +103,43 @@ class FinishedNetworks:
     accuracy = None
 
     def __init__(self, network: nn.Module, bank: NetworkBank, settings: TrainedNetworks, seed: int):
-        if len(bank) < settings.count:
-            raise UserError(f"{bank.path}: has {len(bank)} networks, but the recipe asks for {settings.count}: make the bank anew")
+        _require(bank, settings.count)
         self.network, self.bank, self.settings, self.seed = network.eval(), bank, settings, seed
         self.trained = copy.deepcopy(network).requires_grad_(False)
 
     def at(self, step: int) -> None:
         number = seeds.stream(self.seed, "network", step) % self.settings.count
-        self.trained.load_state_dict(self.bank.network(number))
+        self._put(self.network, self.trained, number, "network", step)
+
+    def second(self, step: int) -> nn.Module:
+        """Any other of the bank."""
+        first = seeds.stream(self.seed, "network", step) % self.settings.count
+        number = seeds.stream(self.seed, "second network", step) % (self.settings.count - 1)
+        self._put(*self._others, number + (number >= first), "second network", step)
+        return self._others[0]
+
+    @cached_property
+    def _others(self) -> tuple[nn.Module, nn.Module]:
+        return copy.deepcopy(self.network), copy.deepcopy(self.trained)
+
+    def _put(self, network: nn.Module, trained: nn.Module, number: int, name: str, step: int) -> None:
+        """Network `number` of the bank into `trained`, and into `network` what is made of it, with the draws of (name, step)."""
+        trained.load_state_dict(self.bank.network(number))
         if not self.settings.mixed:
-            self.network.load_state_dict(self.trained.state_dict())
+            network.load_state_dict(trained.state_dict())
             return
-        models.reinitialise(self.network, seeds.stream(self.bank.seed, "trained", number))
-        share = torch.rand((), generator=seeds.generator(self.seed, "network", step)).item()
+        models.reinitialise(network, seeds.stream(self.bank.seed, "trained", number))
+        share = torch.rand((), generator=seeds.generator(self.seed, name, step)).item()
         with torch.no_grad():
-            for own, end in zip(self.network.parameters(), self.trained.parameters(), strict=True):
+            for own, end in zip(network.parameters(), trained.parameters(), strict=True):
                 own.lerp_(end, 1 - share)
-            for own, end in zip(self.network.buffers(), self.trained.buffers(), strict=True):
+            for own, end in zip(network.buffers(), trained.buffers(), strict=True):
                 own.copy_(end)
+
+
+def _require(bank: NetworkBank, count: int) -> None:
+    if len(bank) < count:
+        raise UserError(f"{bank.path}: has {len(bank)} networks, but the recipe asks for {count}: make the bank anew")
 
 
 def network_source(
@@ -104,10 +160,11 @@ def network_source(
         if bank is not None:
             raise UserError(f"{bank}: the recipe draws its networks at random, so it takes no bank: leave out --bank")
         return RandomNetworks(network, seed)
-    if isinstance(settings, TrainedNetworks):
+    if isinstance(settings, (TrainedNetworks, specs.SubspaceNetworks)):
         if bank is None:
             raise UserError("the recipe uses trained networks; make them with `condense bank` and give them as --bank")
-        return FinishedNetworks(network, NetworkBank(bank, data, arch=arch, options=options), settings, seed)
+        kind = FinishedNetworks if isinstance(settings, TrainedNetworks) else SubspaceNetworks
+        return kind(network, NetworkBank(bank, data, arch=arch, options=options), settings, seed)
     names = {"arch": arch, "options": options, "seed": seed, "device": next(network.parameters()).device}
     stream = open_queue_bank(bank, data, settings, **names) if bank else queue_stream(settings, data, **names)
     return QueuedNetworks(network, stream)

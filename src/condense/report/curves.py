@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from condense import tableplan
 from condense.config import UserError
+from condense.published import method_of, published_rows
 from condense.report import names, style
 from condense.report.measured import Measured, measure_cells, measure_steps
 from condense.report.records import Record, records
@@ -25,12 +25,14 @@ def _panels(figure: FigurePlan) -> dict[str, dict[str, list[Curve]]]:
     return {dataset: dict(sorted(lines.items(), key=lambda line: order[line[0]])) for dataset, lines in panels.items()}
 
 
-def _frame(plt: Any, count: int) -> tuple[Any, list[Any]]:
+def frame(plt: Any, count: int) -> tuple[Any, list[Any]]:
+    """A picture with `count` panels side by side."""
     picture, axes = plt.subplots(1, count, figsize=(7.4 * count, 4.6), squeeze=False)
     return picture, list(axes[0])
 
 
-def _band(axis: Any, x: list[int], found: list[Measured], method: str) -> None:
+def band(axis: Any, x: list[float], found: list[Measured], method: str) -> None:
+    """A line of `method` with one standard deviation around it."""
     look = style.look(method)
     axis.plot(x, [number.mean for number in found], label=names.method(method), markeredgecolor="white", markeredgewidth=0.8, **look)
     lower, upper = ([number.mean + sign * number.std for number in found] for sign in (-1, 1))
@@ -43,7 +45,8 @@ def title_of(scale: Plan, spec: FigureSpec, dataset: str) -> str:
     return f"{names.dataset(dataset)[:1].upper()}{names.dataset(dataset)[1:]} (scale {scale.scale.name}){stands}"
 
 
-def _row(scale: Plan, curve: Curve, step: str, found: Measured) -> CsvRow:
+def number_row(scale: Plan, curve: Curve, step: str, found: Measured) -> CsvRow:
+    """A measured number as a row of a figure's CSV."""
     place = {"dataset": curve.dataset, "method": curve.method, "ipc": str(curve.ipc), "step": step}
     numbers = {"mean": f"{found.mean:.2f}", "std": f"{found.std:.2f}", "n_sets": str(found.n_sets), "n_networks": str(found.n_networks)}
     return place | numbers | {"scale": scale.scale.name, "source": "measured"}
@@ -52,12 +55,12 @@ def _row(scale: Plan, curve: Curve, step: str, found: Measured) -> CsvRow:
 def accuracy_by_ipc(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
     """Curves with bands of one standard deviation; the paper's printed numbers where its own dataset is shown."""
     panels, drawn, notes = _panels(figure), [], ["Bands: one standard deviation."]
-    picture, axes = _frame(plt, len(panels))
+    picture, axes = frame(plt, len(panels))
     for axis, (dataset, lines) in zip(axes, panels.items(), strict=True):
         for method, curves in lines.items():
             found = [measure_cells(curve.cells) for curve in curves]
-            _band(axis, [curve.ipc for curve in curves], found, method)
-            drawn += [_row(scale, curve, "", number) for curve, number in zip(curves, found, strict=True)]
+            band(axis, [curve.ipc for curve in curves], found, method)
+            drawn += [number_row(scale, curve, "", number) for curve, number in zip(curves, found, strict=True)]
         if dataset == figure.spec.dataset:
             printed = _printed(figure.spec, list(lines))
             for row in printed:
@@ -69,7 +72,7 @@ def accuracy_by_ipc(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, lis
             axis.set_xscale("log")
         axis.set_xticks(ticks, [str(tick) for tick in ticks])
         axis.minorticks_off()
-        _finish(axis, title_of(scale, figure.spec, dataset), "images per class")
+        finish(axis, title_of(scale, figure.spec, dataset), "images per class")
     return picture, drawn, notes
 
 
@@ -77,8 +80,8 @@ def _printed(spec: FigureSpec, methods: list[str]) -> list[CsvRow]:
     """Numbers of the paper's tables that belong to the curves of `methods`; a number printed differently in two tables stands twice."""
     rows: dict[tuple[str, str, str], CsvRow] = {}
     wanted = {"paper": spec.paper, "dataset": spec.dataset, "eval_arch": spec.eval_arch, "metric": "test_accuracy"}
-    for row in tableplan.published_rows():
-        method = tableplan.aliases().get((row["paper"], row["table"], row["method"]), row["method"])
+    for row in published_rows():
+        method = method_of(row)
         plain = not row["setting"] or row["setting"].startswith("match=")  # other settings are no point of these curves
         inside = method in methods and row["ipc"].isdigit() and int(row["ipc"]) in spec.ipc
         if plain and inside and row["value"] and all(row[key] == value for key, value in wanted.items()):
@@ -91,16 +94,16 @@ def _printed(spec: FigureSpec, methods: list[str]) -> list[CsvRow]:
 def accuracy_by_step(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
     """Accuracy of the sets kept during condensation."""
     panels, drawn = _panels(figure), []
-    picture, axes = _frame(plt, len(panels))
+    picture, axes = frame(plt, len(panels))
     for axis, (dataset, lines) in zip(axes, panels.items(), strict=True):
         for method, curves in lines.items():
             for curve in curves:
                 steps, found = measure_steps(curve.cells)
-                _band(axis, steps, found, method)
-                drawn += [_row(scale, curve, str(step), number) for step, number in zip(steps, found, strict=True)]
+                band(axis, steps, found, method)
+                drawn += [number_row(scale, curve, str(step), number) for step, number in zip(steps, found, strict=True)]
         ipcs = ", ".join(str(ipc) for ipc in dict.fromkeys(curve.ipc for curves in lines.values() for curve in curves))
         axis.set_xlim(left=0)
-        _finish(axis, title_of(scale, figure.spec, dataset) + f", {ipcs} images per class", "steps of condensation")
+        finish(axis, title_of(scale, figure.spec, dataset) + f", {ipcs} images per class", "steps of condensation")
     return picture, drawn, ["Bands: one standard deviation."]
 
 
@@ -108,26 +111,30 @@ def accuracy_by_drift(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, l
     """Accuracy against how far the style of the training images was drifted, in training, towards that of another method's."""
     panels, drawn, drift = _panels(figure), [], figure.spec.drift
     toward = names.method(drift.toward)
-    picture, axes = _frame(plt, len(panels))
+    picture, axes = frame(plt, len(panels))
     for axis, (dataset, lines) in zip(axes, panels.items(), strict=True):
         for method, curves in lines.items():
             for curve in curves:
                 found = [measure_cells(tuple(cell for cell in curve.cells if cell.drift.ratio == ratio)) for ratio in drift.ratios]
-                _band(axis, drift.ratios, found, method)
+                band(axis, drift.ratios, found, method)
                 numbers = zip(drift.ratios, found, strict=True)
-                drawn += [_row(scale, curve, "", number) | {"toward": drift.toward, "ratio": f"{ratio:g}"} for ratio, number in numbers]
+                drawn += [
+                    number_row(scale, curve, "", number) | {"toward": drift.toward, "ratio": f"{ratio:g}"} for ratio, number in numbers
+                ]
         ipcs = ", ".join(str(ipc) for ipc in dict.fromkeys(curve.ipc for curves in lines.values() for curve in curves))
-        _finish(axis, title_of(scale, figure.spec, dataset) + f", {ipcs} images per class", f"drift ratio γ toward the style of {toward}")
+        finish(axis, title_of(scale, figure.spec, dataset) + f", {ipcs} images per class", f"drift ratio γ toward the style of {toward}")
     how = f"In training, the style of the maps behind stage {drift.stage} of the network is mixed with that of images of {toward}:"
     how += " with γ = 0 not at all, with γ = 1 it is replaced. Tests are without a drift."
     return picture, drawn, [how, "Bands: one standard deviation."]
 
 
-def _finish(axis: Any, title: str, x: str) -> None:
+def finish(axis: Any, title: str, x: str) -> None:
+    """Title, labels of both axes (`x`: of the horizontal one) and the legend of a panel."""
     axis.set_title(title)
     axis.set_xlabel(x)
     axis.set_ylabel("test accuracy (%)")
-    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 
 def summary(scale: Plan) -> tuple[bytes, str] | None:

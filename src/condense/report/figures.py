@@ -8,12 +8,13 @@ from textwrap import fill
 
 from condense import artifacts, manifests
 from condense.config import UserError, unknown
-from condense.report import comparisons, curves, names, pictures, style
+from condense.report import comparisons, curves, names, pictures, settings, style
 from condense.tableplan import Plan
 
 DRAW = {
     "accuracy_by_ipc": curves.accuracy_by_ipc,
     "accuracy_by_step": curves.accuracy_by_step,
+    "accuracy_by_setting": settings.accuracy_by_setting,
     "accuracy_by_drift": curves.accuracy_by_drift,
     "consistency": comparisons.consistency,
     "embedding_map": pictures.embedding_map,
@@ -47,10 +48,11 @@ def make_figure(scale: Plan, name: str, out_png: Path) -> None:
 
 
 def footnotes(scale: Plan, name: str) -> list[str]:
-    """Methods that the figure leaves out, with the reason, and what the scale cuts."""
+    """Methods and points that the figure leaves out, with the reason, and what the scale cuts."""
     figure = scale.figures[name]
     by_reason: dict[str, list[str]] = {}
     for method, reason in figure.missing.items():
         by_reason.setdefault(reason, []).append(names.method(method))
     notes = [f"Left out: {', '.join(methods)} ({reason})." for reason, methods in by_reason.items()]
+    notes += [f"Not run at {scale.scale.name}: {', '.join(figure.cut)}."] if figure.cut else []
     return notes + ([f"Scale {scale.scale.name}: {scale.scale.note}"] if scale.scale.note else [])

@@ -87,7 +87,10 @@ def _facts(scale: Plan) -> list[tuple[str, str]]:
 
 
 def _stand_ins(scale: Plan) -> list[str]:
-    run = {name: [entry for entry in names_here if entry != name] for name, names_here in scale.scale.datasets.items()}
+    run: dict[str, dict[str, None]] = {}
+    for target in [*scale.tables, *scale.figures]:
+        for name, entries in scale.datasets_of(target).items():
+            run.setdefault(name, {}).update(dict.fromkeys(entry for entry in entries if entry != name))
     return [f"{names.dataset(name)} by {', '.join(map(names.dataset, others))}" for name, others in run.items() if others]
 
 

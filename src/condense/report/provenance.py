@@ -101,13 +101,17 @@ def not_run(scale: Plan) -> list[dict[str, Any]]:
         reasons = {}
         for method, reason in figure.missing.items():
             reasons.setdefault(reason, []).append(names.method(method))
-        found.append(_coverage(name, len(figure.spec.methods), len({curve.method for curve in figure.curves}), reasons))
+        if figure.cut:
+            reasons.setdefault(f"not run at {scale.scale.name}", []).extend(figure.cut)
+        run = {(curve.method, curve.point and curve.point.name) for curve in figure.curves}
+        unit = "points" if figure.spec.points else "methods"
+        found.append(_coverage(name, len(figure.spec.lines), len(run), reasons, unit))
     return found
 
 
-def _coverage(name: str, total: int, run: int, reasons: dict[str, list[str]]) -> dict[str, Any]:
+def _coverage(name: str, total: int, run: int, reasons: dict[str, list[str]], unit: str = "rows") -> dict[str, Any]:
     texts = [f"{reason}: {', '.join(dict.fromkeys(methods))}" for reason, methods in reasons.items()]
-    return {"name": name, "unit": "methods" if "/figure" in name else "rows", "total": total, "run": run, "reasons": texts}
+    return {"name": name, "unit": unit, "total": total, "run": run, "reasons": texts}
 
 
 def duration(seconds: float) -> str:

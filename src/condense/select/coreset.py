@@ -16,7 +16,7 @@ from condense.config import UserError
 
 def random_choice(n: int, k: int, generator: torch.Generator) -> NDArray[np.int64]:
     """k of n, uniformly, without replacement."""
-    _check_size(k, n)
+    check_size(k, n)
     return torch.randperm(n, generator=generator)[:k].numpy()
 
 
@@ -25,8 +25,8 @@ def herding(features: ArrayLike | torch.Tensor, k: int) -> NDArray[np.int64]:
 
     Source: Welling 2009; the nearest sample, not the farthest as one published implementation has it.
     """
-    features = _double(features)
-    _check_size(k, len(features))
+    features = as_double(features)
+    check_size(k, len(features))
     # Around the mean the target is minus the sum of those taken, and stays small.
     features = features - features.mean(0)
     squares = np.square(features).sum(1)
@@ -46,8 +46,8 @@ def k_center(features: ArrayLike | torch.Tensor, k: int, first: int) -> NDArray[
 
     Raises ValueError if `first` is not an index. Source: Sener & Savarese 2018.
     """
-    features = _double(features)
-    _check_size(k, len(features))
+    features = as_double(features)
+    check_size(k, len(features))
     if not 0 <= first < len(features):
         raise ValueError(f"the first of {len(features)} samples cannot be {first}")
     order = np.empty(k, dtype=np.int64)
@@ -62,7 +62,7 @@ def k_center(features: ArrayLike | torch.Tensor, k: int, first: int) -> NDArray[
 
 def k_center_radius(features: ArrayLike | torch.Tensor, order: NDArray[np.int64]) -> NDArray[np.float64]:
     """The covering radius after each choice: the greatest Euclidean distance of a sample to its nearest centre so far."""
-    features = _double(features)
+    features = as_double(features)
     nearest = np.full(len(features), np.inf)
     radius = np.empty(len(order))
     for step, centre in enumerate(order):
@@ -84,11 +84,12 @@ def forgetting_counts(correct: ArrayLike | torch.Tensor) -> NDArray[np.int64]:
 def forgetting(counts: ArrayLike | torch.Tensor, k: int) -> NDArray[np.int64]:
     """The k samples with the most forgetting events (n,)."""
     counts = np.asarray(torch.as_tensor(counts).cpu(), dtype=np.int64)
-    _check_size(k, len(counts))
+    check_size(k, len(counts))
     return np.argsort(-counts, kind="stable")[:k]
 
 
-def _double(features: ArrayLike | torch.Tensor) -> NDArray[np.float64]:
+def as_double(features: ArrayLike | torch.Tensor) -> NDArray[np.float64]:
+    """Features as an array in double precision."""
     return torch.as_tensor(features).detach().to("cpu", torch.float64).numpy()
 
 
@@ -96,6 +97,7 @@ def _squares_to(features: NDArray[np.float64], index: int) -> NDArray[np.float64
     return np.square(features - features[index]).sum(1)
 
 
-def _check_size(k: int, n: int) -> None:
+def check_size(k: int, n: int) -> None:
+    """Raises UserError if k is not between 1 and n."""
     if not 1 <= k <= n:
         raise UserError(f"{k} images were asked of a class that has {n}: choose an ipc from 1 to {n}")

@@ -5,17 +5,19 @@ refused before any job starts; a test compares these lists with the registries o
 """
 
 from condense.specs.common import Optimizer, Plateau, Source
-from condense.specs.networks import AnyNetworks, Networks, QueueNetworks, TrainedNetworks
+from condense.specs.networks import AnyNetworks, Networks, QueueNetworks, SubspaceNetworks, TrainedNetworks
+from condense.specs.points import Point, Printed
 from condense.specs.protocol import Protocol, Schedule
-from condense.specs.recipe import AUGMENTATIONS, ENGINES, SELECTIONS, Augment, Decode, Recipe, TeacherNeed, groups_of
+from condense.specs.recipe import AUGMENTATIONS, ENGINES, SELECTIONS, Augment, Covering, Decode, Recipe, TeacherNeed, groups_of
 from condense.specs.scale import STAGES, Resources, Scale, TableLimits
 from condense.specs.tables import FigureSpec, StyleDrift, TableSpec
-from condense.specs.terms import COUPLING_TERMS, TEACHER_TERMS, TERMS, AnyTerm, Term, Weight, kind_of_term
+from condense.specs.terms import COUPLING_TERMS, PAIR_TERMS, TEACHER_TERMS, TERMS, AnyTerm, Term, Weight, kind_of_term
 
 __all__ = [
     "AUGMENTATIONS",
     "COUPLING_TERMS",
     "ENGINES",
+    "PAIR_TERMS",
     "SELECTIONS",
     "STAGES",
     "TEACHER_TERMS",
@@ -23,11 +25,14 @@ __all__ = [
     "AnyNetworks",
     "AnyTerm",
     "Augment",
+    "Covering",
     "Decode",
     "FigureSpec",
     "Networks",
     "Optimizer",
     "Plateau",
+    "Point",
+    "Printed",
     "Protocol",
     "QueueNetworks",
     "Recipe",
@@ -36,6 +41,7 @@ __all__ = [
     "Schedule",
     "Source",
     "StyleDrift",
+    "SubspaceNetworks",
     "TableLimits",
     "TableSpec",
     "TeacherNeed",

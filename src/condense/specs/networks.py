@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from condense.config import UserError
 from condense.specs.common import Optimizer, at_least
+from condense.specs.protocol import Protocol
 
 
 @dataclass(frozen=True)
@@ -51,16 +52,47 @@ class TrainedNetworks:
     """`count` networks trained on the real images by `protocol`, from a bank; every step uses one of them, drawn anew.
 
     `mixed`: with its parameters on a random place of the line from its first draw to its end, the trained one standing beside it.
-    Source: NCFM (Wang et al. 2025), as its authors' code does it.
+    `epochs`: so many in place of the protocol's, and of what a scale makes of them.
+    Source: NCFM (Wang et al. 2025), as its authors' code does it; not mixed, figure 3 of IDM (Zhao et al. 2023).
     """
 
     kind: Literal["trained"]
     protocol: str
     count: int = 20
     mixed: bool = True
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        at_least({"count": self.count, "epochs": self.epochs}, 1)
+
+    def trained_by(self, protocol: Protocol) -> Protocol:
+        """`protocol` with the epochs of these networks, if they have their own."""
+        return protocol if self.epochs is None else replace(protocol, epochs=self.epochs)
+
+
+@dataclass(frozen=True)
+class SubspaceNetworks:
+    """A freshly drawn network for every step, brought towards the span of training trajectories by `threshold`.
+
+    The span is that of `count` networks trained by `protocol` and of their first draws. What a draw has off the span is made smaller by
+    `threshold` in every parameter, and 0 where it is not larger: the proximal step of threshold times L_proj.
+    Source: discrepancy, section 5.2.2 (Ma et al. 2023), expert subspace projection.
+    """
+
+    kind: Literal["subspace"]
+    protocol: str
+    count: int = 5
+    threshold: float = 0.01
 
     def __post_init__(self) -> None:
         at_least({"count": self.count}, 1)
+        if self.threshold < 0:
+            raise UserError(f"threshold: must not be negative, found {self.threshold}")
+
+    @property
+    def trained(self) -> TrainedNetworks:
+        """The networks of the bank that it needs."""
+        return TrainedNetworks("trained", self.protocol, self.count)
 
 
-AnyNetworks = Networks | QueueNetworks | TrainedNetworks
+AnyNetworks = Networks | QueueNetworks | TrainedNetworks | SubspaceNetworks

@@ -32,7 +32,7 @@ class Protocol:
     batch: int
     optimizer: Optimizer
     schedule: Schedule
-    augment: Literal["dataset", "none"] = "dataset"
+    augment: Literal["dataset", "all", "none"] = "dataset"  # one operation of the dataset's a batch, or all in IDC's way
     cutmix: float = 0.0  # probability with which a batch gets boxes of itself in another order, and labels in their shares
     precision: Literal["fp32", "mixed"] = "mixed"  # mixed: layers in bfloat16, weights, their steps and the logits in float32
     least_updates: int = 0  # on a small set the epochs are raised until there are so many updates

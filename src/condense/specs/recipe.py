@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from condense.config import UserError, unknown
 from condense.specs.common import Optimizer, Source, at_least
-from condense.specs.networks import AnyNetworks, Networks
-from condense.specs.terms import COUPLING_TERMS, TEACHER_TERMS, AnyTerm
+from condense.specs.networks import AnyNetworks, Networks, QueueNetworks, TrainedNetworks
+from condense.specs.terms import PAIR_TERMS, TEACHER_TERMS, AnyTerm, couples
 
 ENGINES = ("matching", "select", "whole")
-SELECTIONS = ("random", "herding", "k_center", "forgetting")
+SELECTIONS = ("random", "herding", "k_center", "forgetting", "minimum_covering")
+TEACHER_SELECTIONS = ("herding", "k_center", "forgetting", "minimum_covering")  # these ask for a trained classifier
 AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 
 
@@ -36,9 +37,13 @@ class Decode:
 
 @dataclass(frozen=True)
 class Augment:
-    """`siamese`: operation groups of the differentiable siamese augmentation, joined by '_', or 'none'."""
+    """`siamese`: operation groups of the differentiable siamese augmentation, joined by '_', or 'none'.
+
+    `mode`: every draw takes one of them, or `all` in IDC's way: flip and color, one of those that move the image, and cutout.
+    """
 
     siamese: str = "color_crop_cutout_flip_scale_rotate"
+    mode: Literal["one", "all"] = "one"
 
     def __post_init__(self) -> None:
         for group in groups_of(self.siamese):
@@ -52,6 +57,22 @@ class TeacherNeed:
 
     protocol: str
     arch: str | None = None
+
+
+@dataclass(frozen=True)
+class Covering:
+    """How `minimum_covering` chooses centres: among `candidates` images of a class, or among `all`, which gives the best of all.
+
+    `all` is refused for a class of more than `largest` images, whose programme might not end. `nodes` limits every programme.
+    """
+
+    candidates: int | Literal["all"] = "all"
+    largest: int = 500
+    nodes: int = 100_000
+
+    def __post_init__(self) -> None:
+        at_least({"candidates": self.candidates if isinstance(self.candidates, int) else None}, 1)
+        at_least({"largest": self.largest, "nodes": self.nodes}, 1)
 
 
 @dataclass(frozen=True)
@@ -80,6 +101,7 @@ class Recipe:
     precision: Literal["fp32", "mixed", "bf16"] = "mixed"  # mixed: the real side, which has no gradient, in bfloat16
     couples: list[Literal["classes"]] = field(default_factory=list)
     selection: Literal[SELECTIONS] | None = None  # type: ignore[valid-type]
+    covering: Covering | None = None
     teacher: TeacherNeed | None = None
     requires: Literal["clip"] | None = None
     snapshots: int = 0  # also keep the set every so many steps, for curves over the steps; 0 keeps none
@@ -91,16 +113,27 @@ class Recipe:
             raise UserError("terms: a matching recipe needs at least one")
         if (self.engine == "select") != (self.selection is not None):
             raise UserError("selection: to be given exactly for 'engine: select'")
+        if (self.selection == "minimum_covering") != (self.covering is not None):
+            raise UserError("covering: to be given exactly for 'selection: minimum_covering'")
         needs = self.engine == "matching" and any(term.name in TEACHER_TERMS for term in self.terms)
-        needs = needs or self.selection in ("herding", "k_center", "forgetting")
+        needs = needs or self.selection in TEACHER_SELECTIONS
         if needs != (self.teacher is not None):
             raise UserError(f"teacher: {'is needed by its terms or selection' if needs else 'nothing in this recipe uses it'}")
         if self.init.startswith("mosaic") and self.decode is None:
             raise UserError("init: a mosaic has the cells of `decode`, which is not given")
-        if {"classes"} - set(self.couples) and (self.optimizer.plateau or any(term.name in COUPLING_TERMS for term in self.terms)):
+        if {"classes"} - set(self.couples) and (self.optimizer.plateau or any(couples(term) for term in self.terms)):
             raise UserError("couples: 'classes' is needed: a term, or the plateau of the optimizer, looks at all classes at once")
+        self._check_networks()
         at_least({"steps": self.steps, "batch_real": self.batch_real}, 1)
         at_least({"snapshots": self.snapshots}, 0)
+
+    def _check_networks(self) -> None:
+        names, networks = {term.name for term in self.terms}, self.networks
+        single = isinstance(networks, QueueNetworks) or (isinstance(networks, TrainedNetworks) and networks.count < 2)
+        if single and names & set(PAIR_TERMS):
+            raise UserError("networks: a term compares two networks a step, which a queue does not give, nor a bank of a single network")
+        if "barycentre" in names and not (isinstance(networks, TrainedNetworks) and networks.count == 1 and not networks.mixed):
+            raise UserError("networks: 'barycentre' needs one and the same network at all steps: {kind: trained, count: 1, mixed: false}")
 
     @property
     def needs_bank(self) -> bool:

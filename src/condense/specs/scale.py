@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from condense.config import UserError
 from condense.specs.common import at_least
 
 STAGES = ("data", "teach", "synthesize", "evaluate", "report")  # of the workflow, as a scale names their resources
@@ -28,7 +29,8 @@ class Resources:
 class TableLimits:
     """What a scale runs of one table or figure; an empty key means the scale's own value.
 
-    `datasets` adds stand-ins that the scale has not, or replaces its own.
+    `changes` are laid over the recipes of matching. `datasets` adds stand-ins that the scale has not, or replaces its own. `settings`:
+    of the published settings of a table, or the points of a figure, only these; `train_archs`: of the architectures that condense.
     """
 
     ipc: list[int] | None = None
@@ -36,10 +38,14 @@ class TableLimits:
     n_networks: int | None = None
     changes: dict[str, Any] = field(default_factory=dict)
     datasets: dict[str, list[str]] = field(default_factory=dict)
+    settings: list[str] | None = None
+    train_archs: list[str] | None = None
     run: bool = True
 
     def __post_init__(self) -> None:
         at_least({"n_sets": self.n_sets, "n_networks": self.n_networks, "ipc": min(self.ipc or [1])}, 1)
+        if [] in (self.settings, self.train_archs):
+            raise UserError("settings, train_archs: an empty list leaves nothing; write 'run: false'")
 
 
 @dataclass(frozen=True)

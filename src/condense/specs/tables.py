@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from condense.config import UserError
 from condense.specs.common import at_least
+from condense.specs.points import Point, check_points
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,18 @@ class StyleDrift:
             raise UserError(f"ratios: numbers from 0 to 1 are needed, found {self.ratios}")
 
 
-DRAWN = ("accuracy_by_ipc", "accuracy_by_step", "accuracy_by_drift", "consistency", "embedding_map", "images", "texture")
+DRAWN = (
+    *("accuracy_by_ipc", "accuracy_by_step", "accuracy_by_setting", "accuracy_by_drift"),
+    *("consistency", "embedding_map", "images", "texture"),
+)
 
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """A figure of a paper, drawn from the cells of `methods` x `ipc` on the papers' `dataset`."""
+    """A figure of a paper, drawn from the cells of `methods` x `ipc` on the papers' `dataset`.
+
+    `accuracy_by_setting` compares `points`, one panel for each dataset and ipc; `x_label` and `log` are of its x axis.
+    """
 
     kind: Literal["figure"]
     paper: str
@@ -67,6 +74,9 @@ class FigureSpec:
     features: Literal["embedding", "style"] = "embedding"  # style: means and variances of its first stage's channels
     neighbours: list[int] = field(default_factory=list)  # numbers of nearest real images, for the consistency ratio
     drift: StyleDrift | None = None
+    points: list[Point] = field(default_factory=list)
+    x_label: str = ""
+    log: bool = False
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -79,7 +89,18 @@ class FigureSpec:
         for name, kinds in needs.items():
             if bool(getattr(self, name)) != (self.draw in kinds):
                 raise UserError(f"{name}: to be given exactly for 'draw: {' or '.join(kinds)}'")
+        if (self.draw == "accuracy_by_setting") != bool(self.points):
+            raise UserError("points: to be given exactly for 'draw: accuracy_by_setting'")
+        if self.points:
+            check_points(self.points, self.methods, self.log)
 
     @property
     def name(self) -> str:
         return f"figure{self.figure}"
+
+    @property
+    def lines(self) -> list[tuple[str, Point | None]]:
+        """What is drawn at every ipc: (method, point) for every point, else every method."""
+        if self.points:
+            return [(point.method or self.methods[0], point) for point in self.points]
+        return [(method, None) for method in self.methods]

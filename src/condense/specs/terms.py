@@ -39,6 +39,19 @@ class OfEmbedding(Term):
 
 
 @dataclass(frozen=True, kw_only=True)
+class History(Term):
+    """Matching of means to a running mean of the real ones, over the networks of earlier steps, of which a step keeps `momentum`."""
+
+    name: Literal["historical_mean"]
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.momentum < 1:
+            raise UserError(f"momentum: must lie in [0, 1), found {self.momentum}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class OfCritic(Term):
     """A term of a critic's predictions. `sees`: the synthetic images as they are, or under the siamese augmentation."""
 
@@ -73,10 +86,11 @@ class OfMaps(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class Moments(OfMaps):
-    """Spatial means and `spread` of every channel."""
+    """Spatial means and `spread` of every channel. `over_channels`: squared differences are summed, or averaged, over the channels."""
 
     name: Literal["moments"]
     spread: Literal["variance", "deviation"] = "variance"
+    over_channels: Literal["sum", "mean"] = "sum"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +141,8 @@ class KernelMMD(Term):
 class CharacteristicFunction(Term):
     """Discrepancy of characteristic functions of embeddings at random `frequencies`.
 
-    `row_normalised`: of embeddings brought to length 1.
+    `row_normalised`: of embeddings brought to length 1. `sampler`: normal frequencies, or those of a network that makes them from
+    `rows` rows of noise and is trained at rate `sampler_lr` to tell the samples of all classes apart.
     """
 
     name: Literal["characteristic_function"]
@@ -135,12 +150,16 @@ class CharacteristicFunction(Term):
     amplitude: float = 0.5
     phase: float = 0.5
     row_normalised: bool = True
+    sampler: Literal["gaussian", "learned"] = "gaussian"
+    rows: int = 16
+    sampler_lr: float = 1e-3
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least({"frequencies": self.frequencies}, 1)
-        if min(self.amplitude, self.phase) < 0:
-            raise UserError("amplitude and phase must not be negative")
+        at_least({"rows": self.rows}, 2)
+        if min(self.amplitude, self.phase) < 0 or self.sampler_lr <= 0:
+            raise UserError("amplitude and phase must not be negative, sampler_lr above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,8 +174,71 @@ class EnergyOfCharacteristics(Term):
         at_least({"frequencies": self.frequencies}, 1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Representative(Term):
+    """Cosine similarity of each synthetic embedding with the `nearest` real one, as the text has it, or the `farthest`, as printed."""
+
+    name: Literal["representative"]
+    reading: Literal["nearest", "farthest"] = "nearest"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfPairs(Term):
+    """A term of pairs of embeddings, within a class, across two networks or across classes, that has no further options."""
+
+    name: Literal["cosine_diversity", "network_cosine", "discrimination"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast(Term):
+    """A softmax of inner products over `temperature`. `row_normalised`: of embeddings (and class embeddings) brought to length 1.
+
+    `intra_class_contrast` has the row of the network's classifier as the class embedding; `network_contrast` compares two networks.
+    """
+
+    name: Literal["intra_class_contrast", "network_contrast"]
+    temperature: float = 1.0
+    row_normalised: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _above_zero("temperature", self.temperature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterClassMargin(Term):
+    """What the distances of class means of embeddings lack to `margin`; under random ConvNets these lie about 2 to 6 apart."""
+
+    name: Literal["inter_class_margin"]
+    margin: float = 5.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _above_zero("margin", self.margin)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Barycentre(Term):
+    """Distance of the embeddings of a class from the atoms of its Wasserstein barycentre, under one trained network."""
+
+    name: Literal["barycentre"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassStatistics(OfMaps):
+    """Means and variances of the channels of feature maps over all places and images of a class."""
+
+    name: Literal["class_statistics"]
+
+
+def _above_zero(name: str, value: float) -> None:
+    if value <= 0:
+        raise UserError(f"{name}: must be above 0, found {value}")
+
+
 AnyTerm = (
     OfEmbedding
+    | History
     | OfCritic
     | CrossEntropy
     | Moments
@@ -166,6 +248,12 @@ AnyTerm = (
     | KernelMMD
     | CharacteristicFunction
     | EnergyOfCharacteristics
+    | Representative
+    | OfPairs
+    | Contrast
+    | InterClassMargin
+    | Barycentre
+    | ClassStatistics
 )
 
 
@@ -176,4 +264,10 @@ def kind_of_term(name: str) -> type:
 
 TERMS = tuple(name for kind in get_args(AnyTerm) for name in get_args(get_type_hints(kind)["name"]))
 TEACHER_TERMS = ("classifier_critic", "prediction_kl")  # these ask for a classifier pretrained on the whole training set
-COUPLING_TERMS: tuple[str, ...] = ()  # these make the value of a class depend on the others
+COUPLING_TERMS = ("inter_class_margin", "discrimination")  # these make the value of a class depend on the others
+PAIR_TERMS = ("network_contrast", "network_cosine")  # these need a second network at every step
+
+
+def couples(term: Term) -> bool:
+    """Whether the value of a class under `term` depends on the others."""
+    return term.name in COUPLING_TERMS or getattr(term, "sampler", None) == "learned"

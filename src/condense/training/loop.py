@@ -116,7 +116,7 @@ def train(
     dtype = layer_type(network, protocol, device)
     first = resumed(network, optimizer, watch, checkpoint)
     drops, epochs = drops_after(protocol, len(images)), number_of_epochs(protocol, len(images))
-    strategy = strategy if protocol.augment == "dataset" else "none"
+    strategy, mode = strategy if protocol.augment != "none" else "none", "all" if protocol.augment == "all" else "one"
     network.train()
     for epoch in range(first, epochs):
         optimizer.lr = learning_rate(protocol, drops, epoch)
@@ -126,7 +126,7 @@ def train(
         loss = None
         for indices in order.split(protocol.batch):
             batches = [fetch(indices) for fetch in (images.fetch, images.beside) if fetch is not None]
-            drawn = siamese.draw_each(strategy, images.size, len(indices), augment)
+            drawn = siamese.draw_each(strategy, images.size, len(indices), augment, mode)
             mixture = cutmix.draw(protocol.cutmix, len(indices), images.size, mixing)
             with computed_in(dtype, device):
                 logits = network(*(mixture.images(siamese.apply(batch, drawn)) for batch in batches))

@@ -42,8 +42,8 @@ def train_together(
     It sees the same batches under the same augmentation. Dropout masks are others: the stream of `names[0]` gives those of all.
     Raises UserError if a loss stops being a number, seen some epochs later.
     """
-    if protocol.cutmix:
-        raise ValueError("networks under CutMix are trained one by one")
+    if not can_train_together(protocol):
+        raise ValueError("networks under CutMix or several operations at once are trained one by one")
     optimizer = SGD([parameter for parameter in networks.parameters() if parameter.requires_grad], protocol.optimizer)
     device = images.labels.device
     step = plain_step(networks, optimizer, layer_type(networks, protocol, device), device)
@@ -66,6 +66,11 @@ def train_together(
             checkpoint.save(*saved_state(networks, optimizer, None, epoch))
         if progress is not None:
             progress(epoch + 1)
+
+
+def can_train_together(protocol: Protocol) -> bool:
+    """Whether `train_together` knows all that the protocol asks for."""
+    return not protocol.cutmix and protocol.augment != "all"
 
 
 @dataclass(frozen=True)

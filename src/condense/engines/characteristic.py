@@ -1,0 +1,54 @@
+"""The terms of characteristic functions: where their frequencies come from."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from condense import seeds
+from condense.discrepancy import frequencies
+from condense.discrepancy.characteristic import characteristic_energy, characteristic_function
+from condense.engines.views import Views
+
+_SAMPLER = "sampler."  # where the parameters of a sampler lie in the memory of the terms
+
+
+def characteristic_function_term(views: Views, term: Any) -> Tensor:
+    """Value (C,) of the term, and one step of the sampler, if it is learned, against that of the images."""
+    real, synthetic = views.real_embedding, views.synthetic_embedding
+    if term.row_normalised:
+        real, synthetic = (torch.nn.functional.normalize(sample, dim=-1) for sample in (real, synthetic))
+    found = partial(characteristic_function, real, mask=views.mask, amplitude=term.amplitude, phase=term.phase)
+    if term.sampler == "gaussian":
+        return found(synthetic, _normal(views, term.frequencies))
+    return found(synthetic, _learned(views, term, partial(found, synthetic.detach())))
+
+
+def characteristic_energy_term(views: Views, term: Any) -> Tensor:
+    """Value (C,) of the energy distance of characteristic functions."""
+    return characteristic_energy(views.real_embedding, views.synthetic_embedding, _normal(views, term.frequencies), views.mask)
+
+
+def _normal(views: Views, count: int) -> Tensor:
+    """Normal numbers (count, d), the same for all classes of a step."""
+    generator = seeds.generator(views.side.seed[0], "frequencies", views.side.seed[1])
+    like = views.synthetic_embedding
+    return torch.randn(count, like.shape[-1], generator=generator).to(like.device, like.dtype)
+
+
+def _learned(views: Views, term: Any, value: Any) -> Tensor:
+    """Frequencies of the sampler, which then takes a step that makes `value`, the discrepancy of all classes, larger."""
+    like, memory = views.synthetic_embedding, views.memory
+    if f"{_SAMPLER}0.weight" not in memory:
+        drawn = frequencies.drawn(like.shape[-1], seeds.generator(views.side.seed[0], "sampler"))
+        memory |= {_SAMPLER + name: tensor.to(like.device, like.dtype) for name, tensor in drawn.items()}
+    parameters = {name.removeprefix(_SAMPLER): value.requires_grad_() for name, value in memory.items() if name.startswith(_SAMPLER)}
+    chosen = frequencies.sampled(parameters, _normal(views, term.rows), term.frequencies)
+    gradients = torch.autograd.grad(value(chosen).sum(), list(parameters.values()))
+    with torch.no_grad():
+        for parameter, gradient in zip(parameters.values(), gradients, strict=True):
+            parameter.requires_grad_(False).add_(gradient, alpha=term.sampler_lr)
+    return chosen.detach()
