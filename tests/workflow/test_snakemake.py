@@ -178,7 +178,7 @@ def test_an_unknown_scale_is_answered_with_the_nearest(project):
 
 
 def test_the_papers_scale_is_planned_within_minutes(project):
-    """Of ten thousand jobs; well under one minute on an idle machine."""
+    """Ten thousand jobs take about one on an idle machine."""
     began = time.monotonic()
     said = snakemake(project, "-n", "--config", "scale=paper")
     assert time.monotonic() - began < 180
