@@ -83,7 +83,7 @@ def over_its_time(pid):
     send(pid, signal.SIGKILL)
 
 
-def ended(running, seconds=300):
+def ended(running, seconds=120):
     """What the head of a project said, which ends within so many seconds."""
     running.wait(timeout=seconds)
     return (running.root / "said.txt").read_text(encoding="utf-8")
