@@ -11,6 +11,7 @@ import reprlib
 import types
 import typing
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def read(kind: type, values: object, where: str) -> Any:
     if not isinstance(values, dict):
         raise UserError(f"{where}: expected a mapping with the keys {', '.join(f.name for f in fields(kind))}; found {_shown(values)}")
     known = {field.name: field for field in fields(kind) if field.init}
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     for key in values:
         if key not in known:
             raise unknown("key", key, known, where)
@@ -178,12 +179,18 @@ def _first_that_fits(kinds: tuple, value: object, where: str) -> Any:
     raise max(problems, key=lambda problem: problem[0])[1]
 
 
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    """The types of the fields of a dataclass, worked out once: thousands of settings are read for one scale."""
+    return typing.get_type_hints(kind)
+
+
 def _of_that_kind(kinds: tuple, value: object, where: str) -> tuple:
     """Of dataclasses that differ in the values of their field `kind`, or `name`, the one that the mapping `value` names; else all."""
     for key in ("kind", "name"):
         named = {}
         for kind in kinds:
-            hint = typing.get_type_hints(kind).get(key) if is_dataclass(kind) else None
+            hint = _hints(kind).get(key) if is_dataclass(kind) else None
             named |= dict.fromkeys(typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else (), kind)
         if len(set(named.values())) < 2 or not isinstance(value, dict) or key not in value:
             continue
