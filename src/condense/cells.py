@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from condense import recipes
-from condense.artifacts import digest
+from condense.artifacts import canonical, digest
 from condense.data.spec import DatasetSpec
 from condense.numerics import NUMERICS
 from condense.ranges import ranges
@@ -148,6 +148,11 @@ class SyntheticCell:
         numerics = NUMERICS["matching" if self.recipe.engine == "matching" else "select"]
         return digest([recipes.computed_part(self.recipe), numerics, self.arch, self.options, self.ipc, self.seed, parents])
 
+    @cached_property
+    def settings(self) -> str:
+        """The resolved recipe as one line of JSON, for command lines; Snakemake asks for it several times."""
+        return canonical(asdict(self.recipe))
+
     @property
     def place(self) -> str:
         """The part of the paths that shards, sets and metrics of this cell share."""
@@ -207,6 +212,11 @@ class MetricsCell:
     def sets(self) -> list[SyntheticCell]:
         """The sets that are trained on: first the one that is judged, then, where there is a drift, the one towards which it goes."""
         return [self.synthetic, self.drift.style] if self.drift else [self.synthetic]
+
+    @cached_property
+    def settings(self) -> str:
+        """The protocol as one line of JSON, for command lines."""
+        return canonical(asdict(self.protocol))
 
     @property
     def place(self) -> str:

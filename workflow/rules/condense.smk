@@ -22,7 +22,7 @@ rule synthesize:
         facts=temp("results/shards/{dataset}/{method}/{arch}/ipc{ipc}/seed{seed}-{key}/classes{shard}.run.json"),
     params:
         # What this cell depends on and nothing else: its hash is in the {key} of the path.
-        recipe=lambda w: canonical(asdict(cell_of(SETS, w.key).recipe)),
+        recipe=lambda w: cell_of(SETS, w.key).settings,
         options=lambda w: cell_of(SETS, w.key).options,
         data=lambda w: cell_of(SETS, w.key).data.train,
         trained=lambda w: " ".join(trained_options(cell_of(SETS, w.key))),
@@ -57,7 +57,7 @@ def group_inputs(group):
 def group_command(group):
     """`condense synthesize` for several sets; a function, since Snakemake would take the braces of a recipe for wildcards."""
     first, cells = group.cells[0], group.cells
-    recipes = [canonical(asdict(cell.recipe)) for cell in cells]
+    recipes = [cell.settings for cell in cells]
     words = ["condense", "synthesize", "--data", first.data.train, "--arch", first.arch, "--options", first.options, "--seed", first.seed]
     words += ["--classes", group.shard, "--recipe", *recipes, "--ipc", *(cell.ipc for cell in cells)]
     words += ["--key", *(cell.key for cell in cells), *trained_options(group)]

@@ -19,7 +19,7 @@ def evaluate_command(w, threads):
     if cell.drift:
         train_on += ["--style", cell.drift.style.path, "--ratio", cell.drift.ratio, "--stage", cell.drift.stage]
     words = ["condense", "evaluate", *train_on, "--task", cell.task, "--data", synthetic.data.folder, "--method", synthetic.recipe.name]
-    words += ["--arch", cell.eval_arch, "--options", cell.options, "--protocol", canonical(asdict(cell.protocol))]
+    words += ["--arch", cell.eval_arch, "--options", cell.options, "--protocol", cell.settings]
     words += ["--strategy", synthetic.data.spec.strategy, "--networks", cell.n_networks, "--seed", synthetic.seed, "--key", cell.key]
     return shlex.join(map(str, [*words, "--device", "auto", "--threads", threads]))
 
