@@ -69,6 +69,11 @@ def kept(output):
     return unless_made(output, kept_path(output))
 
 
+def keys_kept(cells):
+    """A pattern of the keys of those cells of which there is a kept copy. Snakemake then weighs the rule that takes it for these alone."""
+    return "|".join(sorted({cell.key for cell in cells if Path(kept_path(cell.path)).exists()})) or "none"
+
+
 def need(stage, name):
     """A resource of a stage as the scale states it; memory and run time grow with every attempt."""
     resources = PLAN.scale.resources.get(stage, specs.Resources())

@@ -121,6 +121,8 @@ rule gather:
 
 rule take_set:
     """One synthetic set that was kept earlier, taken over after its check instead of being condensed again."""
+    wildcard_constraints:
+        key=keys_kept(SETS.values()),
     input:
         lambda w: kept(cell_of(SETS, w.key).path),
     output:

@@ -71,6 +71,9 @@ def parts_of(w):
 
 rule join:
     """The metrics of a cell from its parts."""
+    wildcard_constraints:
+        # The architectures whose evaluations the scale may split; `parts_of` looks at each.
+        eval_arch="|".join(sorted({name.split("/")[0] for name in PLAN.scale.networks_per_job})) or "none",
     input:
         parts_of,
     output:
@@ -87,6 +90,8 @@ rule join:
 
 rule take_metrics:
     """Metrics that were kept earlier, taken over after their check."""
+    wildcard_constraints:
+        ekey=keys_kept(METRICS.values()),
     input:
         lambda w: kept(evaluated(w).path),
     output:
