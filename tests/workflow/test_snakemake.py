@@ -177,11 +177,10 @@ def test_an_unknown_scale_is_answered_with_the_nearest(project):
     assert "unknown scale 'tinny'; did you mean 'tiny'?" in said and "Traceback" not in said
 
 
-def test_the_papers_scale_is_planned_within_minutes(project):
-    """Ten thousand jobs take about one on an idle machine."""
+def test_the_papers_scale_is_planned_within_a_minute(project):
     began = time.monotonic()
     said = snakemake(project, "-n", "--config", "scale=paper")
-    assert time.monotonic() - began < 180
+    assert time.monotonic() - began < 60
     assert int(re.search(r"^total +(\d+)$", said, re.MULTILINE)[1]) > 3000
 
 
