@@ -100,6 +100,8 @@ def test_the_gradient_can_be_differentiated_in_its_turn():
 
 @pytest.mark.parametrize("options", [{}, {"pool": "none"}, {"depth": 2, "width": 24}])
 def test_a_network_gives_the_same_with_the_kernel_and_without(options):
+    # Drawn so that no value before a ReLU lies within a rounding error of 0: on which side it ends changes gradients by all of it.
+    torch.manual_seed(14)
     network = models.build("convnet", channels=3, size=16, classes=5, **options)
     images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     parameters = list(network.parameters())
@@ -111,8 +113,8 @@ def test_a_network_gives_the_same_with_the_kernel_and_without(options):
     assert network.fused
     (logits, gradients), (plain_logits, plain_gradients) = results(), plainly(results)
     torch.testing.assert_close(logits, plain_logits, rtol=1e-4, atol=1e-5)
-    # A value that rounding brings to the other side of 0 changes gradients by all of it: so all together, not each for itself.
-    assert error(*(torch.cat([gradient.flatten() for gradient in found]) for found in (gradients, plain_gradients))) < 1e-3
+    for found, wanted in zip(gradients, plain_gradients, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
 
 
 def plainly(function):
