@@ -142,6 +142,7 @@ class SyntheticCell:
 
     @cached_property
     def key(self) -> str:
+        """Digest of the recipe, the network, ipc, the seed and the keys of what the set is made with."""
         parents = [self.data.key] + ([self.teacher.key] if self.teacher else [])
         parents += [self.bank.key] if self.bank and self.bank.protocol else []
         parents += [clip_identity()] if self.recipe.requires == "clip" else []

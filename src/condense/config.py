@@ -10,6 +10,7 @@ import math
 import reprlib
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -205,14 +206,22 @@ def _shown(value: object) -> str:
     return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"
 
 
+def labels_of(names: Sequence[str]) -> list[str]:
+    """Names of which each stands once: one that comes again is numbered, ["mean", "gram", "mean"] -> ["mean", "gram", "mean 2"]."""
+    return [name if names.index(name) == place else f"{name} {names[: place + 1].count(name)}" for place, name in enumerate(names)]
+
+
 def merged(base: Any, change: Any) -> Any:
-    """`base` with `change` laid over it: mappings merge by key; a list of named entries takes a mapping by name; all else is replaced."""
+    """`base` with `change` laid over it: mappings merge by key; a list of named entries takes a mapping by name; all else is replaced.
+
+    Of entries with one name the second is called "name 2", and so on; see `labels_of`.
+    """
     if isinstance(base, dict) and isinstance(change, dict):
         return {**base, **{key: merged(base.get(key), value) for key, value in change.items()}}
     if isinstance(base, list) and isinstance(change, dict) and base and all(isinstance(entry, dict) and "name" in entry for entry in base):
-        names = [entry["name"] for entry in base]
+        names = labels_of([entry["name"] for entry in base])
         for name in change:
             if name not in names:
                 raise unknown("entry", name, names)
-        return [merged(entry, change.get(entry["name"], {})) for entry in base]
+        return [merged(entry, change.get(name, {})) for name, entry in zip(names, base, strict=True)]
     return change

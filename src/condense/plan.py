@@ -93,13 +93,13 @@ class Maker:
         return TeacherCell(data, arch, self.options(arch), self.protocol(protocol), seed)
 
     def synthetic(self, dataset: str | DataCell, method: str, arch: str, ipc: int | str, seed: int, change: Mapping = {}) -> SyntheticCell:  # noqa: B006
-        """The cell of one synthetic set. Raises UserError if ipc exceeds the smallest class."""
+        """The cell of one synthetic set. Raises UserError if the smallest class has too few images for ipc."""
         data = dataset if isinstance(dataset, DataCell) else data_cell(dataset)
         recipe = self.recipe(method, data, ipc, change)
         if recipe.engine == "whole":
             return SyntheticCell(data, recipe, "none", "{}", "full", 0)
-        if ipc == "full" or not 1 <= int(ipc) <= data.spec.smallest_class:
-            raise UserError(f"{method} on {data.name}: ipc {ipc} asked for, but its smallest class has {data.spec.smallest_class} images")
+        if ipc == "full" or not 1 <= recipe.starts_from(int(ipc)) <= data.spec.smallest_class:
+            raise UserError(f"{method} on {data.name}: {recipe.asked(ipc)}, but its smallest class has {data.spec.smallest_class} images")
         teacher = None
         if recipe.teacher:
             teacher = self.teacher(data, recipe.teacher.arch or arch, recipe.teacher.protocol)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from typing import Any
 
 from condense import plan, recipes
 from condense.config import UserError, merged, unknown
@@ -169,7 +170,7 @@ class Plan:
         change = merged(change, limits.changes) if recipes.recipe(method).engine == "matching" else change
         data = plan.data_cell(dataset)
         ipc = "full" if row["ipc"] == "full" else int(row["ipc"])
-        if ipc != "full" and ipc > data.spec.smallest_class:
+        if ipc != "full" and not self._enough(method, data, ipc, change):
             return None
         sets = 1 if recipes.recipe(method).engine == "whole" else limits.n_sets or self.scale.n_sets
         groups = []
@@ -177,6 +178,10 @@ class Plan:
             seeds = [self.maker.synthetic(dataset, method, row["train_arch"] or "convnet", ipc, seed, change) for seed in range(sets)]
             groups.append(tuple(self.maker.metrics(cell, arch, spec.protocol, limits.n_networks) for cell in seeds))
         return Run(dataset, tuple(groups))
+
+    def _enough(self, method: str, data: plan.DataCell, ipc: int, change: dict[str, Any]) -> bool:
+        """Whether every class of `data` has the images that a set starts from."""
+        return self.maker.recipe(method, data, ipc, change).starts_from(ipc) <= data.spec.smallest_class
 
     def _figure(self, name: str, spec: FigureSpec) -> FigurePlan:
         limits = self.limits(name)
@@ -187,18 +192,20 @@ class Plan:
         lines = [] if spec.drift and spec.drift.toward in missing else lines
         curves = []
         for dataset in self.datasets_of(name).get(spec.dataset, []):
-            largest = plan.data_cell(dataset).spec.smallest_class
-            ipcs = [ipc for ipc in limits.ipc or spec.ipc if ipc <= largest]
+            ipcs = limits.ipc or spec.ipc
             curves += [self._curve(spec, limits, dataset, *line, ipc) for ipc in ipcs for line in lines]
-        return FigurePlan(spec, tuple(curves), missing, cut)
+        return FigurePlan(spec, tuple(curve for curve in curves if curve), missing, cut)
 
-    def _curve(self, spec: FigureSpec, limits: TableLimits, dataset: str, method: str, point: Point | None, ipc: int) -> Curve:
+    def _curve(self, spec: FigureSpec, limits: TableLimits, dataset: str, method: str, point: Point | None, ipc: int) -> Curve | None:
         sets = (limits.n_sets or self.scale.n_sets) if spec.draw.startswith("accuracy") else 1
         asked = merged(merged(spec.changes, point.change if point else {}), limits.changes)
+        names = [method, *([spec.drift.toward] if spec.drift else [])]
+        changes = {name: asked if recipes.recipe(name).engine == "matching" else {} for name in names}
+        if not all(self._enough(name, plan.data_cell(dataset), ipc, change) for name, change in changes.items()):
+            return None
 
         def made(name: str) -> list[SyntheticCell]:
-            change = asked if recipes.recipe(name).engine == "matching" else {}
-            return [self.maker.synthetic(dataset, name, spec.train_arch, ipc, seed, change) for seed in range(sets)]
+            return [self.maker.synthetic(dataset, name, spec.train_arch, ipc, seed, changes[name]) for seed in range(sets)]
 
         cells, settings = made(method), (spec.eval_arch, spec.protocol, limits.n_networks)
         if spec.drift:

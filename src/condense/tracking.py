@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from condense.artifacts import canonical, damaged, digest, file_sha256, read_header, read_json, read_lines
-from condense.config import UserError
+from condense.config import UserError, labels_of
 
 SOURCE, DIGEST = "source", "source.digest"
 MOST_POINTS = 1000  # of one curve: a longer history is thinned evenly, and lies whole among the artifacts
@@ -291,7 +291,8 @@ def thinned(rows: list[Any], most: int = MOST_POINTS) -> list[Any]:
 def flat(value: Any, prefix: str = "") -> dict[str, str]:
     """Nested settings as one level of texts, no empty ones: {"terms": [{"name": "mean", "weight": 1}]} -> {"terms.mean.weight": "1"}."""
     if isinstance(value, list) and value and all(isinstance(entry, dict) and "name" in entry for entry in value):
-        value = {entry["name"]: {name: part for name, part in entry.items() if name != "name"} for entry in value}
+        labels = labels_of([entry["name"] for entry in value])
+        value = {label: {name: part for name, part in entry.items() if name != "name"} for label, entry in zip(labels, value, strict=True)}
     if isinstance(value, dict):
         return {name: text for key, part in value.items() for name, text in flat(part, f"{prefix}{key}.").items()}
     if value is None or value == "" or value == []:

@@ -145,9 +145,7 @@ def test_sets_that_share_the_real_side_end_as_they_would_alone(train, critic, in
     asked = [("dm", 1, {}), ("dm", 3, {}), ("ed", 2, {"steps": 6}), ("cpdm", 2, {"steps": 3, "optimizer": {"lr": 2.0}, "snapshots": 1})]
     values = [recipe(name, precision="mixed", **changes) for name, _, changes in asked]
     stream = RealStream(values[0], train, train.classes, **ARCH, seed=4, device=CPU)
-    sets = [
-        Matching(value, stream, ipc=ipc, critic=critic, checkpoint=NOWHERE) for value, (_, ipc, _) in zip(values, asked, strict=True)
-    ]
+    sets = [Matching(value, stream, ipc=ipc, critic=critic, checkpoint=NOWHERE) for value, (_, ipc, _) in zip(values, asked, strict=True)]
     together = run_together(sets)
     for value, (_, ipc, _), found in zip(values, asked, together, strict=True):
         alone = engine(value, train, ipc=ipc, seed=4, critic=critic).run()

@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from test_matching import ARCH, CPU, NOWHERE, engine, recipe
 
-from condense import jobs, models, plan, seeds, specs
+from condense import jobs, models, plan, recipes, seeds, specs
 from condense.artifacts import file_sha256
 from condense.augment import formations, siamese
 from condense.checkpoints import Checkpoint
-from condense.config import UserError, read
+from condense.config import UserError, merged, read
 from condense.data.dataset import load
 from condense.engines.matching import Matching, initial_images, run_together
 from condense.engines.streams import RealStream
@@ -90,8 +90,8 @@ def test_ddm_equals_a_plain_loop(train):
 @pytest.mark.parametrize("name", ["ddm", "datadam_sm", "m3d", "idm"])
 def test_a_class_is_the_same_alone_and_with_all(name, train):
     value = recipe(name, steps=6, batch_real=40, optimizer={"lr": 0.01})
-    value = replace(value, networks=specs.Networks()) if name == "idm" else value
     value = replace(value, terms=[term for term in value.terms if term.name != "cross_entropy"])
+    value = replace(value, networks=specs.Networks()) if name == "idm" else value
     together = engine(value, train).run().images
     for classes in [(4,), (3, 4, 5)]:
         found, wanted = engine(value, train, classes).run().images, together[list(classes)]
@@ -254,6 +254,45 @@ def test_settings_that_cannot_be_are_refused():
         ({"terms": [{"name": "moment"}]}, "unknown value 'moment'; did you mean 'moments'"),
         ({"terms": [{"name": "gram", "power": 2}]}, "unknown key 'power'"),
         ({"optimizer": {"lr": 1.0, "class_turns": True, "weight_decay": 0.1}}, "class_turns: not with a weight_decay"),
+        ({"networks": {"kind": "random"}}, "under the trained network needs .*kind: trained"),
+        ({"networks": {"kind": "queue"}}, "under the trained network needs .*kind: trained"),
+        ({"terms": [{"name": "cross_entropy", "by_accuracy": True}]}, "by accuracy needs .*kind: queue"),
     ]:
         with pytest.raises(UserError, match=told):
             read(specs.Recipe, base | change, "test")
+
+
+def test_a_term_that_stands_twice_keeps_two_memories_and_two_names(train, tmp_path, monkeypatch):
+    """Two running means of one momentum are the term at twice the weight; of two, each goes its own way, also over a stop."""
+    monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
+    mean = {"name": "historical_mean", "momentum": 0.5}
+    twice = engine(recipe("dm", terms=[mean, mean]), train, (0, 1))
+    once = engine(recipe("dm", terms=[mean | {"weight": 2.0}]), train, (0, 1))
+    torch.testing.assert_close(twice.run().images, once.run().images, rtol=1e-5, atol=1e-6)
+    value = recipe("dm", terms=[mean, mean | {"momentum": 0.0}], steps=5)
+    whole = engine(value, train, (0, 1))
+    whole.run()
+    assert list(whole.outcome.history[0]) == ["step", "loss", "historical_mean", "historical_mean 2"]
+    assert not torch.equal(whole.memory["historical_mean"]["mean"], whole.memory["historical_mean 2"]["mean"])
+
+    class Stopping(Checkpoint):
+        def write(self, tensors, state):
+            super().write(tensors, state)
+            if state["done"] == 3:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine(value, train, (0, 1), checkpoint=Stopping(tmp_path / "x.resume", "k")).run()
+    resumed = engine(value, train, (0, 1), checkpoint=Checkpoint(tmp_path / "x.resume", "k"))
+    assert torch.equal(resumed.run().images, whole.images)
+    changed = merged(asdict(value), {"terms": {"historical_mean 2": {"momentum": 0.25}}})
+    assert [term.momentum for term in read(specs.Recipe, changed, "test").terms] == [0.5, 0.25]
+
+
+def test_a_mosaic_needs_an_image_a_cell():
+    """Known before anything is made: four real images go into each of IDM's, and the smallest class of the digits has 139."""
+    maker = plan.Maker(recipes.scale("quick"))
+    assert maker.synthetic("digits", "idm", "convnet", 34, 0).ipc == 34
+    with pytest.raises(UserError, match="ipc 35 asked for, which starts from 140 real images a class, but its smallest class has 139"):
+        maker.synthetic("digits", "idm", "convnet", 35, 0)
+    assert maker.synthetic("digits", "dm", "convnet", 139, 0).ipc == 139

@@ -114,9 +114,7 @@ def test_files_that_do_not_make_an_evaluation_are_refused(made, parts, tmp_path)
         other = judged(made, tmp_path / f"{name}.json", *more, "--part", "2-2")
         assert f"{name}.json: is a part of another evaluation" in refused("join", "--parts", first, other, "--out", out)
     assert "holds 'metrics', but a part" in refused("join", "--parts", made.metrics, "--out", out)
-    assert "network 3 is not among the 3" in refused(
-        *evaluation(made.synthetic, made.digits, out, "--networks", 3, "--part", "2-3")
-    )
+    assert "network 3 is not among the 3" in refused(*evaluation(made.synthetic, made.digits, out, "--networks", 3, "--part", "2-3"))
     assert not out.exists()
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from condense.config import UserError
 from condense.discrepancy import frequencies, style
 from condense.discrepancy.characteristic import characteristic_energy, characteristic_function
 from condense.discrepancy.diversity import intra_class_diversity
@@ -146,7 +147,7 @@ def test_attention_has_length_one_and_ignores_the_scale(power):
 def test_layers_are_counted_from_one():
     maps = [sample(1, 2, 2, 2), sample(1, 2, 1, 1)]
     assert style.chosen(maps, [2]) == [maps[1]] and style.chosen(maps, None) == maps
-    with pytest.raises(ValueError, match="layer 3 is asked for, but the network has 2"):
+    with pytest.raises(UserError, match="layer 3 is asked for, but the network has 2"):
         style.chosen(maps, [3])
 
 

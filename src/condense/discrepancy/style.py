@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from condense.config import UserError
+
 _EPSILON = 1e-5  # of a variance that is divided by, as in AdaIN
 
 
@@ -68,11 +70,11 @@ def squared_distance(real: Tensor, synthetic: Tensor) -> Tensor:
 
 
 def chosen(maps: Sequence[Tensor], layers: Sequence[int] | None) -> list[Tensor]:
-    """The maps of the stages `layers`, counted from 1; None: all. Raises ValueError for a stage that is not there."""
+    """The maps of the stages `layers`, counted from 1; None: all. Raises UserError for a stage that is not there."""
     if layers is None:
         return list(maps)
     if max(layers) > len(maps):
-        raise ValueError(f"layer {max(layers)} is asked for, but the network has {len(maps)} stages")
+        raise UserError(f"layers: layer {max(layers)} is asked for, but the network has {len(maps)} stages; take layers up to {len(maps)}")
     return [maps[layer - 1] for layer in layers]
 
 

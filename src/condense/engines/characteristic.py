@@ -13,8 +13,6 @@ from condense.discrepancy import frequencies
 from condense.discrepancy.characteristic import characteristic_energy, characteristic_function
 from condense.engines.views import Views
 
-_SAMPLER = "sampler."  # where the parameters of a sampler lie in the memory of the terms
-
 
 def characteristic_function_term(views: Views, term: Any) -> Tensor:
     """Value (C,) of the term, and one step of the sampler, if it is learned, against that of the images."""
@@ -42,10 +40,10 @@ def _normal(views: Views, count: int) -> Tensor:
 def _learned(views: Views, term: Any, value: Any) -> Tensor:
     """Frequencies of the sampler, which then takes a step that makes `value`, the discrepancy of all classes, larger."""
     like, memory = views.synthetic_embedding, views.memory
-    if f"{_SAMPLER}0.weight" not in memory:
+    if not memory:
         drawn = frequencies.drawn(like.shape[-1], seeds.generator(views.side.seed[0], "sampler"))
-        memory |= {_SAMPLER + name: tensor.to(like.device, like.dtype) for name, tensor in drawn.items()}
-    parameters = {name.removeprefix(_SAMPLER): value.requires_grad_() for name, value in memory.items() if name.startswith(_SAMPLER)}
+        memory |= {name: tensor.to(like.device, like.dtype) for name, tensor in drawn.items()}
+    parameters = {name: value.requires_grad_() for name, value in memory.items()}
     chosen = frequencies.sampled(parameters, _normal(views, term.rows), term.frequencies)
     gradients = torch.autograd.grad(value(chosen).sum(), list(parameters.values()))
     with torch.no_grad():

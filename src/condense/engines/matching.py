@@ -47,10 +47,8 @@ def _check(recipe: Recipe, data: Images, classes: tuple[int, ...], ipc: int) -> 
     smallest = min(part.stop - part.start for part in held)
     if ipc < 1:
         raise UserError(f"{data.dataset}: ipc {ipc} asked for; at least 1 image per class is needed")
-    needed = ipc * (recipe.decode.factor**2 if recipe.init.startswith("mosaic") and recipe.decode else 1)
-    if needed > smallest:
-        told = "asked for" if needed == ipc else f"asked for, whose cells start from {needed} real images"
-        raise UserError(f"{data.dataset}: ipc {ipc} {told}, but a class has only {smallest} images")
+    if recipe.starts_from(ipc) > smallest:
+        raise UserError(f"{data.dataset}: {recipe.asked(ipc)}, but a class has only {smallest} images")
     if ipc > recipe.batch_real and any(term.name == "prediction_kl" for term in recipe.terms):
         raise UserError(
             f"{recipe.name}: 'prediction_kl' pairs every synthetic image with a real one, but ipc is {ipc} and batch_real only"
@@ -96,7 +94,7 @@ class Matching:
         stream.want(self.statistics)
         self.outcome = Outcome(self.images)
         self.window: list[Tensor] = []
-        self.memory: dict[str, Tensor] = {}  # of the terms
+        self.memory: dict[str, dict[str, Tensor]] = {label: {} for label in recipe.term_labels}  # of each term
         self.done = 0
         self._rows = max(1, min(100, recipe.steps // _ROWS))
         # Pixels of 0 and 1, in units of what is optimised; and of 0.5, which fills up what a formation does not divide.
@@ -141,12 +139,13 @@ class Matching:
         """A step of the optimiser along the terms of a turn, whose values it adds by their place; their weighted sum."""
         normalised = self.data.normalise(self.values) if self.recipe.optimised == "pixels" else self.values
         synthetic = formations.decode(normalised, self.recipe.decode, self._grey)
-        views = Views(side, synthetic, self.labels, self.critic, self.stream.synthetic_type, self.statistics, self.memory)
+        views = Views(side, synthetic, self.labels, self.critic, self.stream.synthetic_type, self.statistics)
         total = torch.zeros((), device=self.stream.device)
-        for place, term in enumerate(self.recipe.terms):
+        for place, (term, memory) in enumerate(zip(self.recipe.terms, self.memory.values(), strict=True)):
             if term.turn != turn:
                 continue
             weight = weight_at(term.weight, self.done, self.recipe.steps)
+            views.memory = memory
             value = TERMS[term.name].value(views, term).sum() if weight else torch.zeros((), device=self.stream.device)
             total = total + weight * value
             values[place] = value.detach()
@@ -159,7 +158,7 @@ class Matching:
     def _record(self) -> None:
         """Adds the means of the last steps to the history, after looking for the first value that is no number."""
         values = torch.stack(self.window)
-        names = ["loss", *(term.name for term in self.recipe.terms)]
+        names = ["loss", *self.recipe.term_labels]
         hint = "lower the learning rate of the images (optimizer: lr) in the recipe"
         bad = (~torch.isfinite(values)).nonzero()
         if len(bad):
@@ -184,7 +183,7 @@ class Matching:
 
     def _kept(self) -> dict[str, Tensor]:
         """What the optimiser and the terms keep from step to step."""
-        kept = {f"memory.{name}": tensor for name, tensor in self.memory.items()}
+        kept = {f"memory.{label}.{name}": tensor for label, own in self.memory.items() for name, tensor in own.items()}
         kept |= {f"optimizer.{name}": tensor for name, tensor in self.optimizer.state().items()}
         return kept | {f"plateau.{name}": tensor for name, tensor in (self.plateau.state() if self.plateau else {}).items()}
 
@@ -197,7 +196,7 @@ class Matching:
         with torch.no_grad():
             self.values.copy_(tensors["values"])
         self.optimizer.load(_below(tensors, "optimizer."))
-        self.memory = _below(tensors, "memory.")
+        self.memory = {label: _below(tensors, f"memory.{label}.") for label in self.memory}
         if self.plateau:
             self.plateau.load(_below(tensors, "plateau."))
         self.done, self.outcome.history, self.window = state["done"], state["history"], list(tensors.get("window", ()))

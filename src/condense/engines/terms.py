@@ -76,9 +76,9 @@ def _historical_mean(views: Views, term: Any) -> Tensor:
     """Against the running mean of the real means (C, d), which takes in those of this step first."""
     real = views.real_embedding
     mean = (real_weights(real, views.mask).unsqueeze(-1) * real).sum(-2)
-    before = views.memory.get("historical_mean")
+    before = views.memory.get("mean")
     kept = mean if before is None else term.momentum * before + (1 - term.momentum) * mean
-    views.memory["historical_mean"] = kept
+    views.memory["mean"] = kept
     return style.squared_distance(kept, views.synthetic_embedding.mean(-2))
 
 
@@ -103,9 +103,9 @@ def _network_contrast(views: Views, term: Any) -> Tensor:
 
 
 def _barycentre(views: Views, term: Any) -> Tensor:
-    if "barycentre" not in views.memory:
-        views.memory["barycentre"] = _atoms(views)
-    return distance_to_atoms(views.synthetic_embedding, views.memory["barycentre"])
+    if "atoms" not in views.memory:
+        views.memory["atoms"] = _atoms(views)
+    return distance_to_atoms(views.synthetic_embedding, views.memory["atoms"])
 
 
 def _atoms(views: Views) -> Tensor:

@@ -123,7 +123,7 @@ class Views:
     """A synthetic set and the real images it is matched to, at one step.
 
     `synthetic` (C, M, ...) are normalised images of full size before augmentation. `critic` is a frozen classifier in eval mode, or None.
-    `dtype` is what the embeddings of synthetic images are computed in.
+    `dtype` is what the embeddings of synthetic images are computed in. A term changes its `memory` in place.
     """
 
     side: RealSide
@@ -132,7 +132,7 @@ class Views:
     critic: nn.Module | None
     dtype: torch.dtype = torch.float32
     statistics: tuple[Statistic, ...] = ()  # those that the terms of this set ask for
-    memory: dict[str, Tensor] = field(default_factory=dict)  # what terms keep from step to step; changed in place, enters checkpoints
+    memory: dict[str, Tensor] = field(default_factory=dict)  # what the term at work keeps from step to step; enters checkpoints
 
     @property
     def mask(self) -> Tensor | None:

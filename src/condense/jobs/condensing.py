@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from condense import locks, runtime
-from condense.artifacts import digest, require_place, write_json, write_tensors
+from condense.artifacts import digest, write_json, write_tensors
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
-from condense.jobs.machine import Machine
+from condense.jobs.machine import Machine, at_work
 from condense.specs import Recipe
 
 
@@ -55,15 +53,9 @@ def condense_shards(shards: Mapping[Path, ShardJob], machine: Machine) -> None:
     from condense.data.dataset import load
 
     first = next(iter(shards.values()))
-    for out, job in shards.items():
+    for job in shards.values():
         _check(job, first)
-        require_place(out)
-    threads = runtime.set_threads(machine.threads)
-    with ExitStack() as stack:
-        for out in sorted(shards):  # in one order, so that two jobs never wait for each other
-            stack.enter_context(locks.only_maker(out))
-        device = stack.enter_context(runtime.device(machine.device))
-        clock = runtime.Clock(device, threads)
+    with at_work(machine, *shards) as (device, clock):
         images = load(first.data)
         for label in first.classes or ():
             images.class_slice(label)  # raises for a class that is not there

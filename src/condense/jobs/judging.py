@@ -12,19 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from condense import locks, runtime
 from condense.artifacts import (
     canonical,
     digest,
     read_header,
     read_set,
-    require_place,
     write_json,
 )
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.evaluate.spread import spread
-from condense.jobs.machine import Machine
+from condense.jobs.machine import Machine, at_work
 from condense.specs import Protocol
 
 _log = logging.getLogger(__name__)
@@ -72,10 +70,7 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
     if networks[-1] >= job.n_networks:
         raise UserError(f"--part: network {networks[-1]} is not among the {job.n_networks} of --networks, numbered from 0")
     _check_task(job)
-    require_place(out)
-    threads = runtime.set_threads(machine.threads)
-    with locks.only_maker(out), runtime.device(machine.device) as device:
-        clock = runtime.Clock(device, threads)
+    with at_work(machine, out) as (device, clock):
         test = load(job.data / "test.safetensors")
         header, sets = _training_sets(job, device)
         settings = [asdict(job.protocol), job.arch, job.options, job.strategy, job.seed, header["content_sha256"]]

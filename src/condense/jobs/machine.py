@@ -1,8 +1,15 @@
-"""Where a job runs."""
+"""Where a job runs, and what it holds while it runs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from condense import locks, runtime
+from condense.artifacts import require_place
 
 
 @dataclass(frozen=True)
@@ -11,3 +18,19 @@ class Machine:
 
     device: str = "auto"
     threads: int | None = None
+
+
+@contextmanager
+def at_work(machine: Machine, *outputs: Path) -> Iterator[tuple[Any, runtime.Clock]]:
+    """Inside, this process alone makes `outputs`, on the `torch.device` that is yielded, with the clock that is started.
+
+    Raises UserError if an output cannot be written where it goes, or if the device is not there.
+    """
+    for out in outputs:
+        require_place(out)
+    threads = runtime.set_threads(machine.threads)
+    with ExitStack() as stack:
+        for out in sorted(outputs):  # in one order, so that two jobs never wait for each other
+            stack.enter_context(locks.only_maker(out))
+        device = stack.enter_context(runtime.device(machine.device))
+        yield device, runtime.Clock(device, threads)

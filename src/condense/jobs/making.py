@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from condense import locks, runtime
 from condense.artifacts import (
     append_line,
     read_json,
     read_tensors,
-    require_place,
     whole,
     write_json,
     write_tensors,
@@ -20,7 +18,7 @@ from condense.artifacts import (
 from condense.config import UserError
 from condense.jobs.condensing import run_facts_path
 from condense.jobs.facts import cost_facts, joined_facts
-from condense.jobs.machine import Machine
+from condense.jobs.machine import Machine, at_work
 from condense.specs import Protocol, QueueNetworks, TrainedNetworks
 
 
@@ -40,10 +38,7 @@ def pretrain_teacher(
     from condense.data.dataset import load
     from condense.teachers.pretrain import pretrain
 
-    require_place(out)
-    threads = runtime.set_threads(machine.threads)
-    with locks.only_maker(out), runtime.device(machine.device) as device:
-        clock = runtime.Clock(device, threads)
+    with at_work(machine, out) as (device, clock):
         settings = {"arch": arch, "options": options, "strategy": strategy, "seed": seed, "key": key, "device": device}
         pretrain(out, load(data), protocol, **settings, trained=lambda: write_json(out.with_name("run.json"), clock.facts()))
 
@@ -65,10 +60,7 @@ def make_bank(
     from condense.data.dataset import load
     from condense.networks.bank import make_queue_bank
 
-    require_place(out)
-    threads = runtime.set_threads(machine.threads)
-    with locks.only_maker(out), runtime.device(machine.device) as device:
-        clock = runtime.Clock(device, threads)
+    with at_work(machine, out) as (device, clock):
         settings = {"arch": arch, "options": options, "steps": steps, "seed": seed, "key": key, "max_bytes": max_bytes, "device": device}
         make_queue_bank(out, load(data), networks, **settings, made=lambda: write_json(run_facts_path(out), clock.facts()))
 
@@ -90,10 +82,7 @@ def make_trained_bank(
     from condense.data.dataset import load
     from condense.networks import trained
 
-    require_place(out)
-    threads = runtime.set_threads(machine.threads)
-    with locks.only_maker(out), runtime.device(machine.device) as device:
-        clock = runtime.Clock(device, threads)
+    with at_work(machine, out) as (device, clock):
         settings = {"arch": arch, "options": options, "strategy": strategy, "seed": seed, "key": key, "device": device}
         written = {"made": lambda: write_json(run_facts_path(out), clock.facts())}
         trained.make_trained_bank(out, load(data), networks, protocol, **settings, **written)

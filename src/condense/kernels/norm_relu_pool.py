@@ -54,6 +54,7 @@ def reference(maps: Tensor, weight: Tensor, bias: Tensor, eps: float, pool: int)
 class _NormReluPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, maps: Tensor, weight: Tensor, bias: Tensor, eps: float, pool: int) -> Tensor:
+        """See `norm_relu_pool`; keeps the mean and the inverse deviation of every channel of every image for the gradient."""
         count, channels, height, width = maps.shape
         out = torch.empty((count, channels, height // pool, width // pool), dtype=maps.dtype, memory_format=torch.channels_last)
         mean, rstd = torch.empty(count, channels), torch.empty(count, channels)

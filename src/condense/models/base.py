@@ -159,6 +159,7 @@ class StagedNetwork(Network):
         return self.neck(x)
 
     def embed_with_maps(self, x: Tensor, before: bool = False) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """From images (n, c, h, w): the embedding (n, d) and, stage by stage, the maps (n, channels, h', w'); see `Network`."""
         behind, unpooled, x = [], [], self.enlarge(x)
         for stage in self.stages:
             if before:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from condense.config import UserError, unknown
+from condense.config import UserError, labels_of, unknown
 from condense.specs.common import Optimizer, Source, at_least
 from condense.specs.networks import AnyNetworks, Networks, QueueNetworks, TrainedNetworks
-from condense.specs.terms import PAIR_TERMS, TEACHER_TERMS, AnyTerm, couples
+from condense.specs.terms import PAIR_TERMS, TEACHER_TERMS, AnyTerm, CrossEntropy, couples
 
 ENGINES = ("matching", "select", "whole")
 SELECTIONS = ("random", "herding", "k_center", "forgetting", "minimum_covering")
@@ -123,7 +123,8 @@ class Recipe:
             raise UserError("init: a mosaic has the cells of `decode`, which is not given")
         if {"classes"} - set(self.couples) and (self.optimizer.plateau or any(couples(term) for term in self.terms)):
             raise UserError("couples: 'classes' is needed: a term, or the plateau of the optimizer, looks at all classes at once")
-        self._check_networks()
+        if self.engine == "matching":
+            self._check_networks()
         at_least({"steps": self.steps, "batch_real": self.batch_real}, 1)
         at_least({"snapshots": self.snapshots}, 0)
 
@@ -134,11 +135,25 @@ class Recipe:
             raise UserError("networks: a term compares two networks a step, which a queue does not give, nor a bank of a single network")
         if "barycentre" in names and not (isinstance(networks, TrainedNetworks) and networks.count == 1 and not networks.mixed):
             raise UserError("networks: 'barycentre' needs one and the same network at all steps: {kind: trained, count: 1, mixed: false}")
+        for term in self.terms:
+            if isinstance(term, CrossEntropy) and term.by_accuracy and not isinstance(networks, QueueNetworks):
+                raise UserError("networks: 'cross_entropy' by accuracy needs networks that are trained as it goes: {kind: queue}")
+            if isinstance(term, CrossEntropy) and term.under == "trained" and not isinstance(networks, TrainedNetworks):
+                raise UserError("networks: 'cross_entropy' under the trained network needs one beside the step's: {kind: trained}")
+
+    def starts_from(self, ipc: int) -> int:
+        """How many real images of a class `ipc` synthetic ones start from: a mosaic has one in each cell."""
+        return ipc * (self.decode.factor**2 if self.decode and self.init.startswith("mosaic") else 1)
+
+    def asked(self, ipc: int | str) -> str:
+        """What is asked for by `ipc`, in words, for those who have fewer images."""
+        start = ipc if ipc == "full" else self.starts_from(int(ipc))
+        return f"ipc {ipc} asked for" + (f", which starts from {start} real images a class" if start != ipc else "")
 
     @property
-    def needs_bank(self) -> bool:
-        """Whether its networks are trained before the condensation; a queue may also be trained as it goes."""
-        return self.engine == "matching" and not isinstance(self.networks, Networks)
+    def term_labels(self) -> list[str]:
+        """What the terms are called where each of them needs a name of its own, such as in histories; see `labels_of`."""
+        return labels_of([term.name for term in self.terms])
 
     @property
     def stream(self) -> dict[str, Any]:

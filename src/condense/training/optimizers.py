@@ -66,6 +66,7 @@ class AdamW(SGD):
 
     @torch.no_grad()
     def step(self) -> None:
+        """Moves every tensor by its gradient, `turns` times in all. Raises ValueError where one has no gradient."""
         if any(tensor.grad is None for tensor in self.tensors):
             raise ValueError("a tensor has no gradient")
         self._move([tensor.grad for tensor in self.tensors])
