@@ -40,6 +40,44 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session")
+def train(digits):
+    """The training images of the digits."""
+    from condense.data.dataset import load
+
+    return load(digits / "train.safetensors")
+
+
+@pytest.fixture(scope="module")
+def teacher(digits, tmp_path_factory, one_thread):
+    """A small classifier of the digits, in its file."""
+    from matching_helpers import ARCH, HERE, protocol
+
+    from condense import jobs
+
+    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    jobs.pretrain_teacher(path, digits / "train.safetensors", protocol(), **ARCH, strategy="none", seed=0, key="t", machine=HERE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def critic(teacher, train):
+    """The classifier of `teacher`."""
+    import torch
+
+    from condense.teachers.pretrain import load_teacher
+
+    return load_teacher(teacher, train, torch.device("cpu"))[0]
+
+
+@pytest.fixture(scope="module")
+def dense(train, tmp_path_factory, one_thread):
+    """The bank of a small queue, in its file; to be read only."""
+    from queue_helpers import make
+
+    return make(tmp_path_factory.mktemp("dense") / "bank.safetensors", train)
+
+
 @pytest.fixture
 def here(results, monkeypatch):
     """The working directory is the module's folder of made-up results."""

@@ -52,7 +52,7 @@ def full_disk_from_the_start(monkeypatch):
 
     monkeypatch.setattr(artifacts, "_draft", linked)
     monkeypatch.setattr("safetensors.numpy.save_file", save_file)
-    monkeypatch.setattr("condense.jobs.making.require_place", lambda path: None)
+    monkeypatch.setattr("condense.jobs.machine.require_place", lambda path: None)
 
 
 @pytest.mark.parametrize("fill", [full_disk_in_the_end, full_disk_from_the_start])

@@ -1,62 +1,20 @@
 """The matching engine against a plain loop, and what it promises of shards, resumption, small classes and divergence."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from matching_helpers import ARCH, CPU, NOWHERE, engine, recipe
 
-from condense import jobs, models, plan, recipes, seeds, specs
-from condense.artifacts import file_sha256, read_tensors, write_tensors
+from condense import models, seeds
 from condense.augment import siamese
 from condense.checkpoints import Checkpoint
-from condense.config import UserError, merged, read
-from condense.data.dataset import load
+from condense.config import UserError
 from condense.engines.matching import Matching, initial_images, run_together
-from condense.engines.selection import choose
 from condense.engines.streams import RealBatches, RealStream
-from condense.select import coreset, covering
-from condense.teachers.pretrain import load_teacher
 
-ARCH = {"arch": "convnet", "options": {"depth": 2, "width": 8}}
-CPU = torch.device("cpu")
-NOWHERE = Checkpoint(None, "")
-HERE = jobs.Machine("cpu", 1)
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def recipe(name, **changes):
-    """A recipe as the digits get it, made tiny."""
-    changes = {"steps": 4, "batch_real": 16, "optimizer": {"lr": 1.0}, "precision": "fp32"} | changes
-    return recipes.resolve(recipes.recipe(name), "digits", plan.data_cell("digits").spec.strategy, 1, [("test", changes)])
-
-
-def protocol(**changes):
-    return read(specs.Protocol, merged(asdict(recipes.protocol("critic")), {"epochs": 2} | changes), "test")
-
-
-@pytest.fixture(scope="module")
-def train(digits):
-    return load(digits / "train.safetensors")
-
-
-@pytest.fixture(scope="module")
-def teacher(digits, tmp_path_factory):
-    """A small classifier of the digits, in its file."""
-    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
-    jobs.pretrain_teacher(path, digits / "train.safetensors", protocol(), **ARCH, strategy="none", seed=0, key="t", machine=HERE)
-    return path
-
-
-@pytest.fixture(scope="module")
-def critic(teacher, train):
-    return load_teacher(teacher, train, CPU)[0]
-
-
-def engine(value, data, classes=None, *, ipc=2, seed=0, critic=None, checkpoint=NOWHERE):
-    stream = RealStream(value, data, tuple(classes or data.classes), **ARCH, seed=seed, device=CPU)
-    return Matching(value, stream, ipc=ipc, critic=critic, checkpoint=checkpoint)
 
 
 def reference(value, data, label, *, ipc, seed, critic):
@@ -161,55 +119,6 @@ def test_only_sets_with_the_same_stream_share_it(train):
     others = engine(recipe("dm"), train, (0, 1), ipc=1), engine(recipe("ed"), train, (0, 1), ipc=1)
     with pytest.raises(ValueError, match="share one stream"):
         run_together(others)
-
-
-def test_a_shared_run_killed_anywhere_ends_the_same(digits, teacher, tmp_path, monkeypatch):
-    """Each set keeps a checkpoint of its own, and they may be of different steps."""
-    monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
-    settings = {"seed": 0, **ARCH, "data": digits / "train.safetensors"}
-
-    def sets(folder):
-        asked = [("dm", 1, None), ("ed", 2, None), ("cpdm", 1, teacher)]
-        made = [jobs.ShardJob(recipe(name, steps=5), ipc=ipc, key=name, teacher=found, **settings) for name, ipc, found in asked]
-        return {tmp_path / folder / f"{job.key}.safetensors": job for job in made}
-
-    for folder in ("whole", "killed"):
-        (tmp_path / folder).mkdir()
-    jobs.condense_shards(sets("whole"), HERE)
-    write, writes = Checkpoint.write, 0
-
-    def dies(self, tensors, state):
-        nonlocal writes
-        writes += 1
-        write(self, tensors, state)
-        if writes % 4 == 0:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Checkpoint, "write", dies)
-        for _ in range(4):
-            try:
-                jobs.condense_shards(sets("killed"), HERE)
-                break
-            except KeyboardInterrupt:
-                continue
-    for out in sets("whole"):
-        assert file_sha256(out) == file_sha256(tmp_path / "killed" / out.name)
-    facts = json.loads((tmp_path / "whole" / "dm.run.json").read_text())
-    assert facts["shared_by"] == 3 and facts["precision"] == {"real": "float32", "synthetic": "float32"} and facts["kernels"]
-
-
-def test_jobs_that_cannot_share_say_why(digits, tmp_path):
-    def refused(first, second, match):
-        shards = {tmp_path / f"{place}.safetensors": job for place, job in enumerate((first, second))}
-        with pytest.raises(UserError, match=match):
-            jobs.condense_shards(shards, HERE)
-
-    settings = {"data": digits / "train.safetensors", **ARCH, "ipc": 1, "key": "k"}
-    dm = jobs.ShardJob(recipe("dm"), seed=0, **settings)
-    refused(dm, jobs.ShardJob(recipe("ed"), seed=1, **settings), "ed: sets condensed in one pass agree in .*; seed differs")
-    refused(dm, jobs.ShardJob(recipe("ed", batch_real=8), seed=0, **settings), "ed: its networks, batches, .* are not those of dm")
-    refused(dm, jobs.ShardJob(recipes.recipe("random"), seed=0, **settings), "random: a selection is not matched")
 
 
 def test_a_class_keeps_its_draws_whatever_shard_it_is_in(train):
@@ -340,115 +249,3 @@ def test_a_run_resumed_anywhere_ends_with_the_same_images(train, critic, tmp_pat
     assert torch.equal(found.images, whole.images) and found.history == whole.history
     assert found.snapshots.keys() == whole.snapshots.keys() == {3, 6, 9}
     assert all(torch.equal(found.snapshots[step], whole.snapshots[step]) for step in whole.snapshots)
-
-
-def shard(out, digits, value, **settings):
-    settings = {"ipc": 2, "seed": 0, "key": "k", **ARCH} | settings
-    jobs.condense_shard(out, jobs.ShardJob(value, digits / "train.safetensors", **settings), HERE)
-    return read_tensors(out, "shard")
-
-
-def test_the_same_job_gives_the_same_bytes(digits, teacher, tmp_path):
-    for name in ("first", "second"):
-        shard(tmp_path / f"{name}.safetensors", digits, recipe("cpdm"), teacher=teacher)
-    assert file_sha256(tmp_path / "first.safetensors") == file_sha256(tmp_path / "second.safetensors")
-    shard(tmp_path / "third.safetensors", digits, recipe("cpdm"), teacher=teacher, seed=1)
-    assert file_sha256(tmp_path / "first.safetensors") != file_sha256(tmp_path / "third.safetensors")
-
-
-def test_shards_join_to_the_set_made_in_one_piece(digits, tmp_path):
-    value = recipe("dm", snapshots=2)
-    parts = [tmp_path / f"classes{first}-{first + 4}.safetensors" for first in (0, 5)]
-    for path, first in zip(parts, (0, 5), strict=True):
-        shard(path, digits, value, classes=tuple(range(first, first + 5)))
-    shard(tmp_path / "all.safetensors", digits, value)
-    for name, shards in (("joined", parts[::-1]), ("one", [tmp_path / "all.safetensors"])):
-        jobs.gather(tmp_path / name / "synthetic.safetensors", shards, digits / "train.safetensors")
-    (joined, header), (one, other) = (read_tensors(tmp_path / name / "synthetic.safetensors", "synthetic") for name in ("joined", "one"))
-    assert joined["labels"].tolist() == one["labels"].tolist() == [label for label in range(10) for _ in range(2)]
-    torch.testing.assert_close(torch.from_numpy(joined["images"]), torch.from_numpy(one["images"]), rtol=1e-4, atol=1e-5)
-    assert {k: v for k, v in header.items() if k != "content_sha256"} == {k: v for k, v in other.items() if k != "content_sha256"}
-    history = [[json.loads(line) for line in open(tmp_path / name / "history.jsonl")] for name in ("joined", "one")]
-    assert [row["loss"] for row in history[0]] == pytest.approx([row["loss"] for row in history[1]], rel=1e-4)
-    snapshots, note = read_tensors(tmp_path / "joined" / "snapshots.safetensors", "snapshots")
-    assert note["snapshot_steps"] == [2, 4] and snapshots["images"].shape == (2, *joined["images"].shape)
-    assert (snapshots["images"][-1] == joined["images"]).all()
-
-
-def test_shards_that_do_not_make_a_set_are_refused(digits, tmp_path):
-    first, again, other = (tmp_path / f"{name}.safetensors" for name in "abc")
-    shard(first, digits, recipe("random"), classes=tuple(range(5)))
-    shard(again, digits, recipe("random"), classes=tuple(range(4, 10)))
-    shard(other, digits, recipe("random"), classes=tuple(range(5, 10)), key="another")
-    data = digits / "train.safetensors"
-    for shards, message in (([first], "instead of each of 10 once"), ([first, again], "instead"), ([first, other], "belongs to the set")):
-        with pytest.raises(UserError, match=message):
-            jobs.gather(tmp_path / "set" / "synthetic.safetensors", shards, data)
-    assert not (tmp_path / "set" / "synthetic.safetensors").exists()
-
-
-def test_jobs_that_cannot_work_say_so(digits, teacher, tmp_path):
-    out = tmp_path / "x.safetensors"
-    for name in ("cpdm", "herding"):
-        with pytest.raises(UserError, match="teacher"):
-            shard(out, digits, recipe(name))
-    with pytest.raises(UserError, match="whole"):
-        shard(out, digits, recipe("whole"))
-    with pytest.raises(UserError, match="batch_real"):
-        shard(out, digits, recipe("dm_kl", batch_real=4), ipc=5, teacher=teacher)
-    assert not out.exists()
-
-
-def test_a_checkpoint_of_other_settings_under_the_same_key_is_left_aside(digits, tmp_path, monkeypatch):
-    """By hand every job has the key 'by-hand'."""
-    monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
-    out = tmp_path / "x.safetensors"
-
-    def stop(self, tensors, state):
-        save(self, tensors, state)
-        raise KeyboardInterrupt
-
-    save = Checkpoint.write
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Checkpoint, "write", stop)
-        shard(out, digits, recipe("ed"), key="by-hand")
-    assert (tmp_path / "x.safetensors.resume").exists()
-    shard(out, digits, recipe("dm"), key="by-hand")
-    shard(tmp_path / "y.safetensors", digits, recipe("dm"), key="by-hand")
-    assert file_sha256(out) == file_sha256(tmp_path / "y.safetensors")
-    assert not (tmp_path / "x.safetensors.resume").exists()
-
-
-@pytest.mark.parametrize("name", specs.SELECTIONS)
-def test_selections_take_the_images_that_the_rules_choose(name, train, teacher):
-    network, events = load_teacher(teacher, train, CPU)
-    found = choose(recipe(name), train, (2, 7), ipc=4, seed=5, teacher=(network, events), device=CPU)
-    for place, label in enumerate((2, 7)):
-        images, generator = train.of_class(label), seeds.generator(5, "select", label)
-        features = network.embed(images).detach()
-        if name == "random":
-            order = coreset.random_choice(len(images), 4, generator)
-        elif name == "herding":
-            order = coreset.herding(features, 4)
-        elif name == "forgetting":
-            order = coreset.forgetting(events[train.class_slice(label)], 4)
-        elif name == "minimum_covering":
-            first = int(torch.randint(len(features), (1,), generator=generator))
-            order = covering.minimum_covering(features, 4, first, recipe(name).covering)
-        else:
-            assert name == "k_center"
-            order = coreset.k_center(features, 4, int(torch.randint(len(features), (1,), generator=generator)))
-        assert torch.equal(found.images[place], images[order.copy()])
-
-
-def test_a_teacher_of_other_images_is_refused(train, teacher):
-    with pytest.raises(UserError, match="other images"):
-        load_teacher(teacher, replace(train, data_sha256="0" * 64), CPU)
-
-
-def test_a_damaged_checkpoint_is_named(digits, tmp_path):
-    write_tensors(tmp_path / "x.safetensors.resume", {}, {"kind": "checkpoint", "key": "k", "state": {}})
-    path = tmp_path / "x.safetensors.resume"
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(UserError, match="x.safetensors.resume: damaged"):
-        shard(tmp_path / "x.safetensors", digits, recipe("dm"))

@@ -5,14 +5,13 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 import torch.nn.functional as F
-from test_matching import ARCH, CPU, NOWHERE, engine, recipe
+from matching_helpers import ARCH, CPU, HERE, NOWHERE, engine, recipe
 
 from condense import jobs, models, plan, recipes, seeds, specs
 from condense.artifacts import file_sha256
 from condense.augment import formations, siamese
 from condense.checkpoints import Checkpoint
 from condense.config import UserError, merged, read
-from condense.data.dataset import load
 from condense.engines.matching import Matching, initial_images, run_together
 from condense.engines.streams import RealStream
 from condense.evaluate.synthetic import load_synthetic
@@ -20,12 +19,6 @@ from condense.networks.bank import NetworkBank
 from condense.networks.sources import network_source
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-HERE = jobs.Machine("cpu", 1)
-
-
-@pytest.fixture(scope="module")
-def train(digits):
-    return load(digits / "train.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -6,46 +6,39 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from matching_helpers import ARCH, CPU
 from torch.nn.utils import parameters_to_vector
 
 from condense import models, plan, recipes, seeds, specs
 from condense.augment import siamese
 from condense.checkpoints import Checkpoint
 from condense.config import UserError, read
-from condense.data.dataset import load
 from condense.discrepancy.barycentre import wasserstein_barycentre
 from condense.engines.matching import Matching, initial_images
 from condense.engines.streams import RealStream
 from condense.networks import bank as banks
 from condense.networks import subspace
 
-ARCH = {"arch": "convnet", "options": {"depth": 2, "width": 8}}
-CPU = torch.device("cpu")
 COUNT = 3
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(scope="module")
-def data(digits):
-    return load(digits / "train.safetensors")
-
-
-def drawn(data, seed):
-    network = models.build(ARCH["arch"], channels=data.channels, size=data.size, classes=len(data.counts), **ARCH["options"])
+def drawn(train, seed):
+    network = models.build(ARCH["arch"], channels=train.channels, size=train.size, classes=len(train.counts), **ARCH["options"])
     models.reinitialise(network.requires_grad_(False), seed)
     return network.eval()
 
 
 @pytest.fixture(scope="module")
-def finished(data):
+def finished(train):
     """Networks as they might be at the end of a training."""
-    return [drawn(data, 100 + number) for number in range(COUNT)]
+    return [drawn(train, 100 + number) for number in range(COUNT)]
 
 
 @pytest.fixture(scope="module")
-def bank(data, finished, tmp_path_factory):
+def bank(train, finished, tmp_path_factory):
     path = tmp_path_factory.mktemp("bank") / "bank.safetensors"
-    banks.write_networks(path, [network.state_dict() for network in finished], banks.origin(data, seed=7, **ARCH), "k")
+    banks.write_networks(path, [network.state_dict() for network in finished], banks.origin(train, seed=7, **ARCH), "k")
     return path
 
 
@@ -54,8 +47,8 @@ def recipe(name, **changes):
     return recipes.resolve(recipes.recipe(name), "digits", plan.data_cell("digits").spec.strategy, 1, [("test", changes)])
 
 
-def stream_of(value, data, bank=None, classes=None, seed=5):
-    return RealStream(value, data, tuple(classes or data.classes), **ARCH, seed=seed, device=CPU, bank=bank)
+def stream_of(value, train, bank=None, classes=None, seed=5):
+    return RealStream(value, train, tuple(classes or train.classes), **ARCH, seed=seed, device=CPU, bank=bank)
 
 
 def vector(network):
@@ -100,58 +93,58 @@ def test_along_axes_it_is_the_proximal_point():
     assert all(objective(found) < objective(found + 1e-2 * sample(8, seed=seed)) for seed in range(1, 200))
 
 
-def test_every_step_has_a_fresh_draw_brought_towards_the_trajectories(data, bank, finished):
+def test_every_step_has_a_fresh_draw_brought_towards_the_trajectories(train, bank, finished):
     value = recipe("dm_subspace", networks={"count": 2, "threshold": 0.02})
-    stream = stream_of(value, data, bank)
-    points = [vector(network) for number in range(2) for network in (drawn(data, seeds.stream(7, "trained", number)), finished[number])]
+    stream = stream_of(value, train, bank)
+    points = [vector(network) for number in range(2) for network in (drawn(train, seeds.stream(7, "trained", number)), finished[number])]
     basis = torch.stack(points)
     for step in (0, 3):
         side = stream.at(step)
-        start = vector(drawn(data, seeds.stream(5, "network", step)))
+        start = vector(drawn(train, seeds.stream(5, "network", step)))
         off, own = residual(start, basis), vector(side.network)
         expected = (start - off) + off.sign() * (off.abs() - 0.02).clamp(min=0)
         torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-6)
         assert 0 < (own - start).abs().max() <= 0.02 + 1e-6
     second = vector(stream.at(3).second_network)
-    start = vector(drawn(data, seeds.stream(5, "second network", 3)))
+    start = vector(drawn(train, seeds.stream(5, "second network", 3)))
     assert 0 < (second - start).abs().max() <= 0.02 + 1e-6
 
 
-def test_subspace_networks_take_the_bank_of_trained_ones(data, bank):
+def test_subspace_networks_take_the_bank_of_trained_ones(train, bank):
     cell = plan.Maker(recipes.scale("quick")).synthetic("digits", "dm_subspace", "convnet", 1, 0)
     assert cell.bank.networks == specs.TrainedNetworks("trained", "critic", 5) and cell.bank.protocol.name == "critic"
     other = plan.Maker(recipes.scale("quick")).synthetic("digits", "dm_subspace", "convnet", 1, 0, {"networks": {"threshold": 0.5}})
     assert other.bank == cell.bank and other.key != cell.key
     with pytest.raises(UserError, match="has 3 networks, but the recipe asks for 5"):
-        stream_of(recipe("dm_subspace"), data, bank)
+        stream_of(recipe("dm_subspace"), train, bank)
     with pytest.raises(UserError, match="--bank"):
-        stream_of(recipe("dm_subspace"), data)
+        stream_of(recipe("dm_subspace"), train)
     for wrong in ({"count": 0}, {"threshold": -1.0}):
         with pytest.raises(UserError, match=next(iter(wrong))):
             recipe("dm_subspace", networks=wrong)
 
 
-def test_the_second_network_is_drawn_when_asked_for_and_changes_nothing_else(data):
-    stream = stream_of(recipe("dm_regularised"), data)
+def test_the_second_network_is_drawn_when_asked_for_and_changes_nothing_else(train):
+    stream = stream_of(recipe("dm_regularised"), train)
     side = stream.at(2)
     before = vector(side.network)
-    assert torch.equal(vector(side.second_network), vector(drawn(data, seeds.stream(5, "second network", 2))))
-    assert torch.equal(vector(side.network), before) and torch.equal(before, vector(drawn(data, seeds.stream(5, "network", 2))))
+    assert torch.equal(vector(side.second_network), vector(drawn(train, seeds.stream(5, "second network", 2))))
+    assert torch.equal(vector(side.network), before) and torch.equal(before, vector(drawn(train, seeds.stream(5, "network", 2))))
     assert side.second_network is side.second_network
-    assert not torch.equal(vector(stream.at(3).second_network), vector(drawn(data, seeds.stream(5, "second network", 2))))
+    assert not torch.equal(vector(stream.at(3).second_network), vector(drawn(train, seeds.stream(5, "second network", 2))))
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-def test_the_second_of_trained_networks_is_another_one(mixed, data, bank, finished):
+def test_the_second_of_trained_networks_is_another_one(mixed, train, bank, finished):
     networks = {"kind": "trained", "protocol": "critic", "count": COUNT, "mixed": mixed}
-    stream, pairs = stream_of(recipe("dm", networks=networks), data, bank), set()
+    stream, pairs = stream_of(recipe("dm", networks=networks), train, bank), set()
     ends = [vector(network) for network in finished]
     for step in range(30):
         first = seeds.stream(5, "network", step) % COUNT
         side = stream.at(step)
         found = vector(side.second_network)
         if mixed:
-            starts = [vector(drawn(data, seeds.stream(7, "trained", number))) for number in range(COUNT)]
+            starts = [vector(drawn(train, seeds.stream(7, "trained", number))) for number in range(COUNT)]
             share = torch.rand((), generator=seeds.generator(5, "second network", step)).item()
             which = [torch.allclose(found, share * start + (1 - share) * end, atol=1e-6) for start, end in zip(starts, ends, strict=True)]
         else:
@@ -186,22 +179,22 @@ def class_moments(maps):
     return torch.cat([one.mean(1) for one in pixels]), torch.cat([one.var(1, correction=0) for one in pixels])
 
 
-def wmdd_by_hand(value, data, network, label, ipc, seed):
+def wmdd_by_hand(value, train, network, label, ipc, seed):
     """One class by a plain loop: cross-entropy + way to the atoms + 0.01 of the class statistics, under one network."""
     with torch.no_grad():
-        real = network.embed(data.of_class(label))
+        real = network.embed(train.of_class(label))
     start = torch.randn(ipc, real.shape[1], generator=seeds.generator(seed, "barycentre", label))
     atoms = wasserstein_barycentre(real, start)[0].float()
-    images = initial_images(data, (label,), ipc, "noise", seed)[0].clone().requires_grad_(True)
+    images = initial_images(train, (label,), ipc, "noise", seed)[0].clone().requires_grad_(True)
     optimizer = torch.optim.Adam([images], lr=value.optimizer.lr, betas=(value.optimizer.beta1, value.optimizer.beta2))
-    ends = [(level - data.mean[0]) / data.std[0] for level in (0.0, 1.0)]
+    ends = [(level - train.mean[0]) / train.std[0] for level in (0.0, 1.0)]
     for step in range(value.steps):
         images.data.clamp_(*ends)
         order = torch.randperm(len(real), generator=seeds.generator(seed, "real-batch", label, step))[: value.batch_real]
-        draw = siamese.draw(value.augment.siamese, data.size, seeds.generator(seed, "augment", label, step))
+        draw = siamese.draw(value.augment.siamese, train.size, seeds.generator(seed, "augment", label, step))
         seen = siamese.apply(images, draw)
         with torch.no_grad():
-            goal = class_moments(network.feature_maps(siamese.apply(data.of_class(label, order), draw)))
+            goal = class_moments(network.feature_maps(siamese.apply(train.of_class(label, order), draw)))
         own = class_moments(network.feature_maps(seen))
         loss = F.cross_entropy(network(seen), torch.full((ipc,), label)) + (network.embed(seen) - atoms).norm()
         loss = loss + 0.01 * sum((left - right).norm() for left, right in zip(goal, own, strict=True))
@@ -211,13 +204,13 @@ def wmdd_by_hand(value, data, network, label, ipc, seed):
     return images.detach()
 
 
-def test_wmdd_is_a_plain_loop(data, bank, finished):
+def test_wmdd_is_a_plain_loop(train, bank, finished):
     value = recipe("wmdd")
-    found = Matching(value, stream_of(value, data, bank, (2, 7)), ipc=3, critic=None, checkpoint=Checkpoint(None, "")).run().images
+    found = Matching(value, stream_of(value, train, bank, (2, 7)), ipc=3, critic=None, checkpoint=Checkpoint(None, "")).run().images
     for place, label in enumerate((2, 7)):
-        expected = wmdd_by_hand(value, data, finished[0], label, 3, 5)
+        expected = wmdd_by_hand(value, train, finished[0], label, 3, 5)
         torch.testing.assert_close(found[place], expected, rtol=1e-2, atol=1e-2)
-        assert (expected - initial_images(data, (label,), 3, "noise", 5)[0]).abs().mean() > 0.3
+        assert (expected - initial_images(train, (label,), 3, "noise", 5)[0]).abs().mean() > 0.3
 
 
 class Stopping(Checkpoint):
@@ -231,7 +224,7 @@ class Stopping(Checkpoint):
         raise KeyboardInterrupt
 
 
-def test_atoms_are_computed_once_and_enter_checkpoints(data, bank, tmp_path, monkeypatch):
+def test_atoms_are_computed_once_and_enter_checkpoints(train, bank, tmp_path, monkeypatch):
     value, calls = recipe("wmdd"), []
 
     def counted(*samples):
@@ -240,13 +233,13 @@ def test_atoms_are_computed_once_and_enter_checkpoints(data, bank, tmp_path, mon
 
     monkeypatch.setattr("condense.engines.terms.wasserstein_barycentre", counted)
     classes = (2, 7)
-    whole = Matching(value, stream_of(value, data, bank, classes), ipc=2, critic=None, checkpoint=Checkpoint(None, "")).run().images
+    whole = Matching(value, stream_of(value, train, bank, classes), ipc=2, critic=None, checkpoint=Checkpoint(None, "")).run().images
     assert len(calls) == len(classes)
-    stopped = Matching(value, stream_of(value, data, bank, classes), ipc=2, critic=None, checkpoint=Stopping(tmp_path / "c", "k"))
+    stopped = Matching(value, stream_of(value, train, bank, classes), ipc=2, critic=None, checkpoint=Stopping(tmp_path / "c", "k"))
     with pytest.raises(KeyboardInterrupt):
         stopped.run()
     assert 0 < stopped.done < value.steps and len(calls) == 2 * len(classes)
-    resumed = Matching(value, stream_of(value, data, bank, classes), ipc=2, critic=None, checkpoint=Checkpoint(tmp_path / "c", "k"))
+    resumed = Matching(value, stream_of(value, train, bank, classes), ipc=2, critic=None, checkpoint=Checkpoint(tmp_path / "c", "k"))
     assert torch.equal(resumed.run().images, whole) and len(calls) == 2 * len(classes)
     assert torch.equal(resumed.memory["barycentre"]["atoms"], stopped.memory["barycentre"]["atoms"])
 
