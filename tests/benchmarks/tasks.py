@@ -1,6 +1,7 @@
 """What a worker process of the benchmark does: one iteration at a time, by the reference loop or by the project's engine."""
 
-from dataclasses import asdict
+import os
+from dataclasses import asdict, replace
 
 import numpy as np
 import reference
@@ -11,15 +12,18 @@ from condense.augment import siamese
 from condense.checkpoints import Checkpoint
 from condense.config import merged, read
 from condense.data.dataset import Images, load
-from condense.engines.matching import Matching, initial_images
+from condense.engines.matching import Matching
+from condense.engines.starts import initial_images
 from condense.engines.streams import RealStream
 from condense.evaluate.protocols import evaluate
+from condense.graphs import recorder_for
 from condense.specs import Optimizer, Protocol, Recipe
 from condense.training.loop import accuracy, layer_type, pixel_set, tensor_set, train
 from condense.training.optimizers import SGD
 
 ARCH = {"arch": "convnet", "options": {}}
 SEED = 0
+DEVICE = torch.device(os.environ.get("BENCH_DEVICE", "cpu"))
 
 
 def images_of(path: str | None, split: str) -> Images:
@@ -50,16 +54,16 @@ def recipe_for(name, **changes) -> Recipe:
 
 
 def new_network(data: Images):
-    return models.build("convnet", channels=3, size=32, classes=len(data.counts))
+    return models.build("convnet", channels=3, size=32, classes=len(data.counts)).to(DEVICE)
 
 
 class ReferenceMatching:
     """Distribution matching, class by class."""
 
     def __init__(self, data, ipc=10, batch=256):
-        self.images = data.normalise(data.images)
+        self.images = data.normalise(data.images.to(DEVICE))
         self.indices = [np.arange(data.class_slice(label).start, data.class_slice(label).stop) for label in data.classes]
-        self.synthetic = initial_images(data, data.classes, ipc, "real", SEED).requires_grad_(True)
+        self.synthetic = initial_images(data, data.classes, ipc, "real", SEED).to(DEVICE).requires_grad_(True)
         self.optimizer = torch.optim.SGD([self.synthetic], lr=1.0, momentum=0.5)
         self.data, self.batch, self.rng, self.done = data, batch, np.random.default_rng(0), 0
 
@@ -71,7 +75,7 @@ class ReferenceMatching:
         self.done += 1
 
     def result(self):
-        return self.synthetic.detach()
+        return self.synthetic.detach().cpu()
 
 
 class OurMatching:
@@ -79,7 +83,7 @@ class OurMatching:
 
     def __init__(self, data, sets=(("dm", 10),), batch=256, precision="mixed"):
         made = [(recipe_for(name, batch_real=batch, precision=precision), ipc) for name, ipc in sets]
-        self.stream = RealStream(made[0][0], data, data.classes, **ARCH, seed=SEED, device=torch.device("cpu"))
+        self.stream = RealStream(made[0][0], data, data.classes, **ARCH, seed=SEED, device=DEVICE, recorder=recorder_for(DEVICE))
         critic = new_network(data).requires_grad_(False).eval()
         self.sets = [Matching(recipe, self.stream, ipc=ipc, critic=critic, checkpoint=Checkpoint(None, "")) for recipe, ipc in made]
         self.done = 0
@@ -91,7 +95,7 @@ class OurMatching:
         self.done += 1
 
     def result(self):
-        return self.sets[0].images.detach()
+        return self.sets[0].images.detach().cpu()
 
 
 class Separate:
@@ -110,12 +114,17 @@ def protocol_of(**changes) -> Protocol:
 
 
 def labels_for(ipc):
-    return torch.arange(10).repeat_interleave(ipc)
+    return torch.arange(10).repeat_interleave(ipc).to(DEVICE)
+
+
+def start_of(data, ipc):
+    """Real images (10 ipc, ...) to begin with."""
+    return initial_images(data, data.classes, ipc, "real", SEED).flatten(0, 1).to(DEVICE)
 
 
 class ReferenceEpoch:
     def __init__(self, data, ipc=10):
-        self.images = initial_images(data, data.classes, ipc, "real", SEED).flatten(0, 1)
+        self.images = start_of(data, ipc)
         self.network, self.labels = new_network(data), labels_for(ipc)
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
         self.generator = torch.Generator().manual_seed(0)
@@ -126,7 +135,7 @@ class ReferenceEpoch:
 
 class OurEpoch:
     def __init__(self, data, ipc=10, precision="mixed"):
-        self.images = tensor_set(initial_images(data, data.classes, ipc, "real", SEED).flatten(0, 1), labels_for(ipc))
+        self.images = tensor_set(start_of(data, ipc), labels_for(ipc))
         self.protocol = protocol_of(epochs=1, schedule={"kind": "constant"}, precision=precision)
         self.network, self.done = new_network(data), 0
 
@@ -136,9 +145,30 @@ class OurEpoch:
         self.done += 1
 
 
+class ReferenceNetworks:
+    """Many networks on a set of `ipc` images a class, one after the other."""
+
+    def __init__(self, data, ipc=10, networks=20, epochs=100):
+        self.data, self.ipc, self.networks, self.epochs = data, ipc, networks, epochs
+
+    def step(self):
+        for _ in range(self.networks):
+            run = ReferenceEpoch(self.data, self.ipc)
+            for _ in range(self.epochs):
+                run.step()
+
+
+class OurNetworks(ReferenceNetworks):
+    def step(self):
+        images = tensor_set(start_of(self.data, self.ipc), labels_for(self.ipc))
+        settings = {"arch": "convnet", "options": {}, "strategy": reference.STRATEGY, "seed": SEED, "checkpoint": Checkpoint(None, "")}
+        few = replace(self.data, images=self.data.images[:10], labels=self.data.labels[:10])  # testing is another row's
+        evaluate(images, few, protocol_of(epochs=self.epochs), **settings, networks=range(self.networks), device=DEVICE)
+
+
 class ReferencePass:
     def __init__(self, data):
-        self.images, self.labels, self.network = data.normalise(data.images), data.labels, new_network(data)
+        self.images, self.labels, self.network = data.normalise(data.images.to(DEVICE)), data.labels.to(DEVICE), new_network(data)
 
     def step(self):
         reference.test_pass(self.network, self.images, self.labels)
@@ -146,20 +176,21 @@ class ReferencePass:
 
 class OurPass:
     def __init__(self, data, precision="mixed"):
-        self.images, self.network = pixel_set(data, torch.device("cpu")), new_network(data)
-        self.dtype = layer_type(self.network, protocol_of(precision=precision), torch.device("cpu"))
+        self.images, self.network = pixel_set(data, DEVICE), new_network(data)
+        self.dtype = layer_type(self.network, protocol_of(precision=precision), DEVICE)
 
     def step(self):
         accuracy(self.network, self.images, self.dtype)
 
 
-TASKS = {task.__name__: task for task in (ReferenceMatching, OurMatching, Separate, ReferenceEpoch, OurEpoch, ReferencePass, OurPass)}
+KINDS = (ReferenceMatching, OurMatching, Separate, ReferenceEpoch, OurEpoch, ReferenceNetworks, OurNetworks, ReferencePass, OurPass)
+TASKS = {task.__name__: task for task in KINDS}
 
 
 def gradient_error(data, ipc, batch, precision):
     """Relative L2 error and cosine of one DM gradient against the reference's, for the same network, batches and augmentation."""
     recipe = recipe_for("dm", batch_real=batch, precision=precision)
-    stream = RealStream(recipe, data, data.classes, **ARCH, seed=SEED, device=torch.device("cpu"))
+    stream = RealStream(recipe, data, data.classes, **ARCH, seed=SEED, device=DEVICE)
     ours = Matching(recipe, stream, ipc=ipc, critic=None, checkpoint=Checkpoint(None, ""))
     plain = ours.images.detach().clone().requires_grad_(True)
     side = stream.at(0)
@@ -195,5 +226,5 @@ def judge(images, test, networks, epochs):
     """Accuracies of networks trained on normalised images (C, ipc, ...), all alike whoever made them."""
     labels = torch.arange(len(images)).repeat_interleave(images.shape[1])
     settings = {"arch": "convnet", "options": {}, "strategy": reference.STRATEGY, "seed": SEED, "checkpoint": Checkpoint(None, "")}
-    made = tensor_set(images.flatten(0, 1), labels)
-    return evaluate(made, test, protocol_of(epochs=epochs), **settings, networks=range(networks), device=torch.device("cpu"))
+    made = tensor_set(images.flatten(0, 1).to(DEVICE), labels.to(DEVICE))
+    return evaluate(made, test, protocol_of(epochs=epochs), **settings, networks=range(networks), device=DEVICE)

@@ -14,6 +14,12 @@ from condense.runtime import keep_freed_memory, set_threads
 answers, sys.stdout = sys.stdout, sys.stderr
 
 
+def waited(device: torch.device) -> None:
+    """Waits until a GPU has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
 def main() -> None:
     """Requests, each an object with one of these keys and its settings.
 
@@ -23,7 +29,7 @@ def main() -> None:
     if os.environ.get("BENCH_SETTLED") == "1":
         keep_freed_memory()
     set_threads(int(os.environ["BENCH_THREADS"]))
-    from tasks import TASKS, augmentation_error, gradient_error, images_of, judge
+    from tasks import DEVICE, TASKS, augmentation_error, gradient_error, images_of, judge
 
     data, task = {}, None
     for line in sys.stdin:
@@ -43,6 +49,7 @@ def main() -> None:
             while time.perf_counter() - began < request["seconds"]:
                 task.step()
                 steps += 1
+            waited(DEVICE)
             answer = {"steps": steps}
         elif "save" in request:
             save_file({"images": task.result().contiguous()}, request["save"])
@@ -51,14 +58,16 @@ def main() -> None:
             images = load_file(request["judge"])["images"]
             answer = {"accuracies": judge(images, images_of(os.environ["BENCH_DATA"], "test"), request["networks"], request["epochs"])}
         else:
+            waited(DEVICE)
             before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
             for _ in range(request["steps"]):
                 task.step()
+            waited(DEVICE)
             seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
             answer = {
                 "seconds": seconds / request["steps"],
                 "switched": after.ru_nivcsw - before.ru_nivcsw,
-                "peak_memory_bytes": after.ru_maxrss * 1024,
+                "peak_memory_bytes": torch.cuda.max_memory_allocated() if DEVICE.type == "cuda" else after.ru_maxrss * 1024,
             }
         print(json.dumps(answer), file=answers, flush=True)
 

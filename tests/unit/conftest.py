@@ -71,6 +71,30 @@ def critic(teacher, train):
 
 
 @pytest.fixture(scope="module")
+def bank_of(digits, tmp_path_factory):
+    """The bank of trained networks that a recipe asks for, or None; one of each protocol and length."""
+    from matching_helpers import ARCH, HERE
+
+    from condense import jobs, plan
+
+    made, folder = {}, tmp_path_factory.mktemp("banks")
+
+    def bank(networks):
+        networks = networks.trained if networks.kind == "subspace" else networks
+        if networks.kind != "trained":
+            return None
+        asked = f"{networks.protocol}-{networks.count}"
+        if asked not in made:
+            made[asked] = folder / f"{asked}.safetensors"
+            protocol = plan.changed_protocol(networks.protocol, ("test", {"epochs": 1, "precision": "fp32"}))
+            settings = {**ARCH, "strategy": "none", "seed": 0, "key": "b", "machine": HERE}
+            jobs.make_trained_bank(made[asked], digits / "train.safetensors", networks, protocol, **settings)
+        return made[asked]
+
+    return bank
+
+
+@pytest.fixture(scope="module")
 def dense(train, tmp_path_factory, one_thread):
     """The bank of a small queue, in its file; to be read only."""
     from queue_helpers import make

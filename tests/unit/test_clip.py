@@ -15,7 +15,8 @@ from condense import recipes
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import Images, load
-from condense.engines.matching import Matching, initial_images
+from condense.engines.matching import Matching
+from condense.engines.starts import initial_images
 from condense.engines.streams import RealStream
 from condense.recipes import resolve
 from condense.teachers import clip

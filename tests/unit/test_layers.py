@@ -23,7 +23,7 @@ GROUND = (
 FLOORS = {
     **dict.fromkeys(GROUND, 0.0),
     "kernels": 0.5,
-    "precision": 0.6,
+    **dict.fromkeys(["graphs", "precision", "transfer"], 0.6),
     **dict.fromkeys(["data", "models", "augment"], 1.0),
     **dict.fromkeys(["discrepancy", "regularizers", "training"], 2.0),
     **dict.fromkeys(["networks", "select", "teachers"], 2.5),

@@ -11,7 +11,8 @@ from condense import models, seeds
 from condense.augment import siamese
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
-from condense.engines.matching import Matching, initial_images, run_together
+from condense.engines.matching import Matching, run_together
+from condense.engines.starts import initial_images
 from condense.engines.streams import RealBatches, RealStream
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -12,7 +12,8 @@ from condense.artifacts import file_sha256
 from condense.augment import formations, siamese
 from condense.checkpoints import Checkpoint
 from condense.config import UserError, merged, read
-from condense.engines.matching import Matching, initial_images, run_together
+from condense.engines.matching import Matching, run_together
+from condense.engines.starts import initial_images
 from condense.engines.streams import RealStream
 from condense.evaluate.synthetic import load_synthetic
 from condense.networks.bank import NetworkBank

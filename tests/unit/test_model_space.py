@@ -14,7 +14,8 @@ from condense.augment import siamese
 from condense.checkpoints import Checkpoint
 from condense.config import UserError, read
 from condense.discrepancy.barycentre import wasserstein_barycentre
-from condense.engines.matching import Matching, initial_images
+from condense.engines.matching import Matching
+from condense.engines.starts import initial_images
 from condense.engines.streams import RealStream
 from condense.networks import bank as banks
 from condense.networks import subspace

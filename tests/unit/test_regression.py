@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matching_helpers import ARCH, METHODS, tiny
 
-from condense import artifacts, jobs, plan, recipes
+from condense import artifacts, jobs, plan
 from condense.numerics import NUMERICS
 
 STORED = Path(__file__).with_name("regression.json")
-ARCH = {"arch": "convnet", "options": {"depth": 2, "width": 8}}
-METHODS = [name for name in recipes.names_in("methods") if recipes.recipe(name).engine != "whole" and not recipes.recipe(name).requires]
 
 
 @pytest.fixture(scope="module")
@@ -28,26 +27,6 @@ def teacher(digits, tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def bank_of(digits, tmp_path_factory):
-    """The bank of trained networks that a recipe asks for, or None; one of each protocol and length."""
-    made, folder = {}, tmp_path_factory.mktemp("banks")
-
-    def bank(networks):
-        networks = networks.trained if networks.kind == "subspace" else networks
-        if networks.kind != "trained":
-            return None
-        asked = f"{networks.protocol}-{networks.count}"
-        if asked not in made:
-            made[asked] = folder / f"{asked}.safetensors"
-            protocol = plan.changed_protocol(networks.protocol, ("test", {"epochs": 1, "precision": "fp32"}))
-            settings = {**ARCH, "strategy": "none", "seed": 0, "key": "b", "machine": jobs.Machine("cpu", 1)}
-            jobs.make_trained_bank(made[asked], digits / "train.safetensors", networks, protocol, **settings)
-        return made[asked]
-
-    return bank
-
-
 def fingerprint(images: np.ndarray) -> list[float]:
     """Four projections of the images, so that any change of them shows."""
     directions = np.random.RandomState(0).standard_normal((4, images.size)) / np.sqrt(images.size)
@@ -56,12 +35,7 @@ def fingerprint(images: np.ndarray) -> list[float]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_tiny_run_gives_the_stored_images(method, digits, teacher, bank_of, tmp_path):
-    spec, base = plan.data_cell("digits").spec, recipes.recipe(method)
-    change = {"steps": 4, "batch_real": 32, "optimizer": {"lr": 1.0 if base.optimised == "normalised" else 0.05}, "precision": "fp32"}
-    fewer = {"trained": {"count": min(2, getattr(base.networks, "count", 0))}, "queue": {"batch": 32}}
-    change |= {"networks": fewer[base.networks.kind]} if base.networks.kind in fewer else {}
-    changes = [("test", change)] if base.engine == "matching" else []
-    recipe = recipes.resolve(base, "digits", spec.strategy, 2, changes)
+    recipe = tiny(method)
     trained = {"teacher": teacher if recipe.teacher else None, "bank": bank_of(recipe.networks)}
     job = jobs.ShardJob(recipe, digits / "train.safetensors", **ARCH, ipc=2, seed=0, key="k", **trained)
     jobs.condense_shard(tmp_path / "x.safetensors", job, jobs.Machine("cpu", 1))

@@ -3,10 +3,10 @@
 import csv
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -178,9 +178,11 @@ def test_an_unknown_scale_is_answered_with_the_nearest(project):
 
 
 def test_the_papers_scale_is_planned_within_a_minute(project):
-    began = time.monotonic()
+    """A minute of one core: what else the machine does may not decide."""
+    began = resource.getrusage(resource.RUSAGE_CHILDREN)
     said = snakemake(project, "-n", "--config", "scale=paper")
-    assert time.monotonic() - began < 60
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime < 60
     assert int(re.search(r"^total +(\d+)$", said, re.MULTILINE)[1]) > 3000
 
 

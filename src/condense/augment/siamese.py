@@ -134,9 +134,14 @@ def _rounded(value: float) -> int:
     return math.floor(value + 0.5)
 
 
+def _is_number(entries: Tensor) -> bool:
+    """Whether the host may take the one entry for all images; it would have to wait for one on a GPU."""
+    return len(entries) == 1 and entries.device.type == "cpu"
+
+
 def _factor(entries: Tensor, images: Tensor) -> Tensor | float:
     """Parameters ready to multiply images: a number for a siamese draw, which needs no copy to the device, else (n, 1, 1, 1)."""
-    if len(entries) == 1:
+    if _is_number(entries):
         return float(entries)
     return _entries(entries.to(images.dtype), images.device)
 
@@ -158,7 +163,7 @@ def _crop(images: Tensor, shift_rows: Tensor, shift_cols: Tensor) -> Tensor:
     height, width = images.shape[-2:]
     reach_rows, reach_cols = (_rounded(side * CROP) for side in (height, width))
     padded = F.pad(images, (reach_cols, reach_cols, reach_rows, reach_rows))
-    if len(shift_rows) == 1:
+    if _is_number(shift_rows):
         top, left = reach_rows + int(shift_rows), reach_cols + int(shift_cols)
         return padded[..., top : top + height, left : left + width]
     device = images.device
@@ -186,7 +191,7 @@ def _erased(offset: Tensor, side: int, device: torch.device) -> Tensor:
 
 
 def _flip(images: Tensor, flip: Tensor) -> Tensor:
-    if len(flip) == 1:
+    if _is_number(flip):
         return images.flip(-1) if float(flip) < FLIP else images
     return torch.where(_entries(flip < FLIP, images.device), images.flip(-1), images)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -31,8 +32,16 @@ def denormalise(values: Tensor, mean: Iterable[float], std: Iterable[float]) -> 
 
 
 def _per_channel(constants: Iterable[float], like: Tensor) -> Tensor:
-    # Made here and sent, since a copy into a tensor made on a GPU would wait for all that the GPU still has to do.
-    return torch.tensor(tuple(constants), dtype=like.dtype).to(like.device, non_blocking=True)[:, None, None]
+    make = _on_gpu if like.is_cuda else _made
+    return make(tuple(constants), like.dtype, like.device)[:, None, None]
+
+
+def _made(constants: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # so that it may be used with and without gradients
+        return torch.tensor(constants, dtype=dtype, device=device)
+
+
+_on_gpu = cache(_made)  # sent once: every copy from the host waits for all that the GPU still has to do
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from condense import seeds
 from condense.discrepancy import frequencies
 from condense.discrepancy.characteristic import characteristic_energy, characteristic_function
 from condense.engines.views import Views
+from condense.transfer import sent
 
 
 def characteristic_function_term(views: Views, term: Any) -> Tensor:
@@ -34,7 +35,8 @@ def _normal(views: Views, count: int) -> Tensor:
     """Normal numbers (count, d), the same for all classes of a step."""
     generator = seeds.generator(views.side.seed[0], "frequencies", views.side.seed[1])
     like = views.synthetic_embedding
-    return torch.randn(count, like.shape[-1], generator=generator).to(like.device, like.dtype)
+    (drawn,) = sent([torch.randn(count, like.shape[-1], generator=generator)], like.device)
+    return drawn.to(like.dtype)
 
 
 def _learned(views: Views, term: Any, value: Any) -> Tensor:

@@ -15,21 +15,22 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from condense import seeds
 from condense.augment import formations
 from condense.checkpoints import Checkpoint, stop_if_asked
 from condense.config import UserError
-from condense.data.dataset import Images
+from condense.engines.starts import check_starts, initial_images
+from condense.engines.statistics import Statistic
 from condense.engines.streams import RealStream
 from condense.engines.terms import TERMS, weight_at
-from condense.engines.views import RealSide, Statistic, Views
+from condense.engines.views import RealSide, Views, WatchedSide
+from condense.graphs import Recorded
 from condense.progress import Progress
-from condense.specs import Decode, Recipe
+from condense.specs import Recipe, Weight
 from condense.training.optimizers import Stalling, optimizer_of
+from condense.transfer import Slots
 
 _log = logging.getLogger(__name__)
 _DIVERGED = 1e4  # normalised pixels beyond this are no images any more
-MOSAICS = {"mosaic": "bilinear", "mosaic_nearest": "nearest"}  # how real images are made small
 _ROWS = 200  # rows of the history of a run, about
 
 
@@ -42,43 +43,11 @@ class Outcome:
     snapshots: dict[int, Tensor] = field(default_factory=dict)
 
 
-def _check(recipe: Recipe, data: Images, classes: tuple[int, ...], ipc: int) -> None:
-    held = [data.class_slice(label) for label in classes]
-    smallest = min(part.stop - part.start for part in held)
-    if ipc < 1:
-        raise UserError(f"{data.dataset}: ipc {ipc} asked for; at least 1 image per class is needed")
-    if recipe.starts_from(ipc) > smallest:
-        raise UserError(f"{data.dataset}: {recipe.asked(ipc)}, but a class has only {smallest} images")
-    if ipc > recipe.batch_real and any(term.name == "prediction_kl" for term in recipe.terms):
-        raise UserError(
-            f"{recipe.name}: 'prediction_kl' pairs every synthetic image with a real one, but ipc is {ipc} and batch_real only"
-            f" {recipe.batch_real}: raise batch_real to at least {ipc} in the recipe or the scale"
-        )
-
-
-def initial_images(data: Images, classes: tuple[int, ...], ipc: int, kind: str, seed: int, decode: Decode | None = None) -> Tensor:
-    """Where the optimisation starts: (C, ipc, ...) normalised.
-
-    `real`: distinct images of each class; `mosaic`, `mosaic_nearest`: each made of as many as it is decoded into; `noise`: N(0, 1).
-    """
-    starts = []
-    for label in classes:
-        generator = seeds.generator(seed, "init", label)
-        count = data.counts[data.classes.index(label)]
-        if kind == "noise":
-            starts.append(torch.randn(ipc, data.channels, data.size, data.size, generator=generator))
-        else:
-            laid = kind.startswith("mosaic")
-            chosen = data.of_class(label, torch.randperm(count, generator=generator)[: ipc * (decode.factor**2 if laid else 1)])
-            starts.append(formations.mosaic(chosen, decode, MOSAICS[kind]) if laid else chosen)
-    return torch.stack(starts)
-
-
 class Matching:
     """One set: its images, its optimiser and its history. `run` alone or `run_together` with others makes it."""
 
     def __init__(self, recipe: Recipe, stream: RealStream, *, ipc: int, critic: nn.Module | None, checkpoint: Checkpoint):
-        _check(recipe, stream.data, stream.classes, ipc)
+        check_starts(recipe, stream.data, stream.classes, ipc)
         if not stream.serves(recipe):
             raise ValueError(f"{recipe.name}: its networks, batches or augmentation are not those of the stream")
         self.recipe, self.stream, self.critic, self.checkpoint = recipe, stream, critic, checkpoint
@@ -96,6 +65,10 @@ class Matching:
         self.window: list[Tensor] = []
         self.memory: dict[str, dict[str, Tensor]] = {label: {} for label in recipe.term_labels}  # of each term
         self.done = 0
+        self._side: RealSide | None = None  # of the step at work
+        same = stream.recorder is not None and self.optimizer.same and self.plateau is None
+        self._recorded = Recorded(self._step, stream.recorder) if same else None
+        self._weights = Slots([torch.zeros(len(recipe.terms))], stream.device) if same else None
         self._rows = max(1, min(100, recipe.steps // _ROWS))
         # Pixels of 0 and 1, in units of what is optimised; and of 0.5, which fills up what a formation does not divide.
         constants = list(zip(self.data.mean, self.data.std, strict=True))
@@ -118,22 +91,37 @@ class Matching:
         return self.done >= self.recipe.steps
 
     def advance(self, side: RealSide) -> None:
-        """One step, against the real side of that step: one of the optimiser for every turn of the terms."""
+        """One step, against the real side of that step."""
+        self._side = side
+        self.window.append(self._repeated(side) if self._recorded is not None else self._step())
+        self.done += 1
+        if self.done % self._rows == 0 or self.finished:
+            self._record()
+        if self.recipe.snapshots and self.done % self.recipe.snapshots == 0:
+            self.outcome.snapshots[self.done] = self.images.clone()
+
+    def _repeated(self, side: WatchedSide) -> Tensor:
+        """A step by recorded work, which this set leaves to others as soon as one shows that steps are not all the same work."""
+        side.read = False
+        self._weights.fill([torch.tensor([weight_at(term.weight, self.done, self.recipe.steps) for term in self.recipe.terms])])
+        row = self._recorded().clone()
+        if side.read or any(self.memory.values()):
+            _log.info("%s: a term asks the host at every step, so steps are not recorded", self.recipe.name)
+            self._recorded = self._weights = None
+        return row
+
+    def _step(self) -> Tensor:
+        """A step of the optimiser for every turn of the terms: the loss and each term before it, (1 + terms,)."""
         if self.recipe.clip:
             with torch.no_grad():
                 self.values.clamp_(*self._ends)
         values: dict[int, Tensor] = {}
         total = torch.zeros((), device=self.stream.device)
         for turn in sorted({term.turn for term in self.recipe.terms}):
-            total = total + self._take_turn(side, turn, values)
+            total = total + self._take_turn(self._side, turn, values)
         if self.plateau is not None:
             self.plateau.see(total)
-        self.window.append(torch.stack([total, *(values[place] for place in range(len(values)))]))
-        self.done += 1
-        if self.done % self._rows == 0 or self.finished:
-            self._record()
-        if self.recipe.snapshots and self.done % self.recipe.snapshots == 0:
-            self.outcome.snapshots[self.done] = self.images.clone()
+        return torch.stack([total, *(values[place] for place in range(len(values)))])
 
     def _take_turn(self, side: RealSide, turn: int, values: dict[int, Tensor]) -> Tensor:
         """A step of the optimiser along the terms of a turn, whose values it adds by their place; their weighted sum."""
@@ -144,9 +132,11 @@ class Matching:
         for place, (term, memory) in enumerate(zip(self.recipe.terms, self.memory.values(), strict=True)):
             if term.turn != turn:
                 continue
-            weight = weight_at(term.weight, self.done, self.recipe.steps)
+            weight = self._weight(place)
             views.memory = memory
-            value = TERMS[term.name].value(views, term).sum() if weight else torch.zeros((), device=self.stream.device)
+            # What weighs nothing is not computed, where the host knows of it.
+            weighs = isinstance(weight, Tensor) or weight != 0
+            value = TERMS[term.name].value(views, term).sum() if weighs else torch.zeros((), device=self.stream.device)
             total = total + weight * value
             values[place] = value.detach()
         self.optimizer.zero_grad()
@@ -154,6 +144,13 @@ class Matching:
             total.backward()
             self.optimizer.step()
         return total.detach()
+
+    def _weight(self, place: int) -> float | Tensor:
+        """The weight of a term at this step: where steps are recorded and it changes, a tensor that stays where it is."""
+        weight = self.recipe.terms[place].weight
+        if self._weights is not None and isinstance(weight, Weight):
+            return self._weights.tensors[0][place]
+        return weight_at(weight, self.done, self.recipe.steps)
 
     def _record(self) -> None:
         """Adds the means of the last steps to the history, after looking for the first value that is no number."""

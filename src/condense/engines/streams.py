@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,15 @@ from torch import Tensor, nn
 
 from condense import models, seeds
 from condense.augment import siamese
+from condense.augment.selected import Selected, as_tensors
 from condense.data.dataset import Images
-from condense.engines.views import RealSide, Statistic
-from condense.networks.sources import network_source
+from condense.engines.statistics import Statistic
+from condense.engines.views import RealSide, WatchedSide
+from condense.graphs import Recorded, Recorder
+from condense.networks.sources import AHEAD, network_source
 from condense.precision import reduced, rounded
 from condense.specs import Recipe
+from condense.transfer import Ahead, Slots
 
 
 class RealBatches:
@@ -29,22 +33,37 @@ class RealBatches:
 
     def __init__(self, data: Images, classes: tuple[int, ...], size: int, seed: int, device: torch.device):
         self.classes, self.seed, self.device = classes, seed, device
-        self.pixels = [data.images[data.class_slice(label)].to(device) for label in classes]
-        self.sizes = [min(size, len(pixels)) for pixels in self.pixels]
+        lying = [data.class_slice(label) for label in classes]
+        self.counts = [part.stop - part.start for part in lying]
+        neighbours = all(one.stop == following.start for one, following in pairwise(lying))
+        together = data.images[lying[0].start : lying[-1].stop] if neighbours else torch.cat([data.images[part] for part in lying])
+        self.pixels = together.to(device)  # of the classes, one after the other
+        self.sizes = [min(size, count) for count in self.counts]
         self.mask = None
         if min(self.sizes) < max(self.sizes):
             self.mask = torch.tensor([[place < held for place in range(max(self.sizes))] for held in self.sizes], device=device)
 
+    def chosen(self, step: int) -> Tensor:
+        """Where in `pixels` the batches of a step lie: (C, B), on the CPU.
+
+        A class with fewer images than B is padded with its first, which the mask leaves out.
+        """
+        found, start, most = [], 0, max(self.sizes)
+        for label, count, held in zip(self.classes, self.counts, self.sizes, strict=True):
+            order = torch.randperm(count, generator=seeds.generator(self.seed, "real-batch", label, step))[:held]
+            if held < most:
+                order = torch.cat([order, order[:1].expand(most - held)])
+            found.append(order + start)
+            start += count
+        return torch.stack(found)
+
     def at(self, step: int) -> Tensor:
-        """uint8 (C, B, ...); a class with fewer images than B is padded with its first, which the mask leaves out."""
-        chosen = []
-        for label, pixels, held in zip(self.classes, self.pixels, self.sizes, strict=True):
-            order = torch.randperm(len(pixels), generator=seeds.generator(self.seed, "real-batch", label, step))[:held]
-            if held < max(self.sizes):
-                order = torch.cat([order, order[:1].expand(max(self.sizes) - held)])
-            order = order.pin_memory() if pixels.is_cuda else order  # so that the copy does not wait for the GPU
-            chosen.append(pixels[order.to(self.device, non_blocking=True)])
-        return torch.stack(chosen)
+        """uint8 (C, B, ...)."""
+        return self.taken(self.chosen(step).to(self.device))
+
+    def taken(self, chosen: Tensor) -> Tensor:
+        """The images (C, B, ...) at places (C, B), which are on the device."""
+        return self.pixels.index_select(0, chosen.flatten()).unflatten(0, chosen.shape)
 
 
 class RealStream:
@@ -61,8 +80,12 @@ class RealStream:
         seed: int,
         device: torch.device,
         bank: Path | None = None,
+        recorder: Recorder | None = None,
     ):
-        """`bank` holds the networks of a queue; without one a queue is trained as it goes, on all images of `data`."""
+        """`bank` holds the networks of a queue; without one a queue is trained as it goes, on all images of `data`.
+
+        With a `recorder`, steps are recorded once and repeated; see `condense.graphs`.
+        """
         self.settings = recipe.stream
         self.data, self.classes, self.seed, self.device = data, classes, seed, device
         with torch.random.fork_rng(devices=[]):  # what is drawn here is replaced at every step
@@ -78,6 +101,9 @@ class RealStream:
         self.batches = RealBatches(data, classes, recipe.batch_real, seed, device)
         self.wanted: tuple[Statistic, ...] = ()
         self.source = network_source(recipe.networks, self.network, data, arch=arch, options=options, seed=seed, bank=bank)
+        self._drawn = Ahead(self._draw, AHEAD[device.type])
+        self.recorder = recorder
+        self._slots: Slots | None = None
 
     @property
     def precision(self) -> dict[str, str]:
@@ -91,22 +117,56 @@ class RealStream:
     def want(self, statistics: Iterable[Statistic]) -> None:
         """Has these statistics of the real images computed at every step, in the pass that embeds them."""
         self.wanted = tuple(dict.fromkeys((*self.wanted, *statistics)))
+        self._slots = None  # what was recorded did without them
 
     def at(self, step: int) -> RealSide:
         """The real side of a step. It is to be used before the next is asked for, which replaces the network."""
         self.source.at(step)
-        if self.real_network is not self.network:
+        chosen, draws = self._drawn.at(step)
+        shown = {"accuracy": self.source.accuracy, "trained": self.source.trained, "seed": (self.seed, step)}
+        shown |= {"draw_second": partial(self.source.second, step)}
+        if self.recorder is None:
+            return self._side(self.batches.taken(chosen.to(self.device)), draws, **shown)
+        return self._recorded_side(chosen, draws, shown)
+
+    def _draw(self, step: int) -> tuple[Tensor, list[siamese.Draw]]:
+        """Which real images, and the augmentation of each class; on the CPU."""
+        augment = self.settings["augment"]
+        generators = [seeds.generator(self.seed, "augment", label, step) for label in self.classes]
+        draws = [siamese.draw(augment.siamese, self.data.size, generator, augment.mode) for generator in generators]
+        return self.batches.chosen(step), draws
+
+    def _side(self, pixels: Tensor, draws: list[siamese.Draw] | Selected, kind: type[RealSide] = RealSide, **shown: Any) -> RealSide:
+        """The real side of these images under the network as it is, whose parameters are brought to both types first."""
+        if "computed" not in shown and self.real_network is not self.network:
             for own, drawn in zip(self._tensors(self.real_network), self._tensors(self.network), strict=True):
                 own.copy_(rounded(drawn, own.dtype) if own.is_floating_point() else drawn)
                 if self.synthetic_type == self.real_type:
                     drawn.copy_(own)  # both sides under the very same network
-        augment, size = self.settings["augment"], self.data.size
-        generators = [seeds.generator(self.seed, "augment", label, step) for label in self.classes]
-        draws = [siamese.draw(augment.siamese, size, generator, augment.mode) for generator in generators]
-        shown = {"real_network": self.real_network, "chunked": self.chunked, "dtype": self.real_type, "accuracy": self.source.accuracy}
-        shown |= {"trained": self.source.trained, "wanted": self.wanted, "seed": (self.seed, step)}
-        shown |= {"draw_second": partial(self.source.second, step)}
-        return RealSide(self.data, self.batches.at(step), self.batches.mask, draws, self.network, **shown)
+        shown |= {"real_network": self.real_network, "chunked": self.chunked, "dtype": self.real_type, "wanted": self.wanted}
+        return kind(self.data, pixels, self.batches.mask, draws, self.network, **shown)
+
+    def _recorded_side(self, chosen: Tensor, draws: list[siamese.Draw], shown: dict[str, Any]) -> RealSide:
+        """The same by recorded work: what changes from step to step goes into tensors that stay where they are."""
+        augment, accuracy = self.settings["augment"], shown["accuracy"]
+        known = torch.tensor(0.0 if accuracy is None else accuracy)
+        tensors = [chosen, known, *as_tensors(draws, augment.siamese, augment.mode)]
+        if self._slots is None:
+            self._slots = Slots(tensors, self.device)
+            self._recorded = Recorded(self._seen_by_slots, self.recorder)
+        self._slots.fill(tensors)
+        pixels, computed = self._recorded()
+        shown["accuracy"] = None if accuracy is None else self._slots.tensors[1]
+        return self._side(pixels, self._selected(), WatchedSide, computed=computed, **shown)
+
+    def _seen_by_slots(self) -> tuple[Tensor, Any]:
+        """The real images of the step, and what is computed of them."""
+        side = self._side(self.batches.taken(self._slots.tensors[0]), self._selected())
+        return side.pixels, side.seen
+
+    def _selected(self) -> Selected:
+        augment = self.settings["augment"]
+        return Selected(augment.siamese, augment.mode, len(self.classes), self._slots.tensors[2:])
 
     @staticmethod
     def _tensors(network: nn.Module) -> Iterator[Tensor]:

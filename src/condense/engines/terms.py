@@ -19,7 +19,8 @@ from condense.discrepancy.energy import diversity, energy_distance
 from condense.discrepancy.kernels import kernel_mmd
 from condense.discrepancy.samples import real_weights
 from condense.engines.characteristic import characteristic_energy_term, characteristic_function_term
-from condense.engines.views import Statistic, Views
+from condense.engines.statistics import Statistic
+from condense.engines.views import Views
 from condense.regularizers.critic import classifier_critic, prediction_kl
 from condense.regularizers.schedules import linear_decay
 from condense.specs import Term, Weight

@@ -9,28 +9,16 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from condense.augment import siamese
+from condense.augment.selected import Selected, apply_each_class
+from condense.augment.siamese import Draw
 from condense.data.dataset import Images
 from condense.discrepancy.samples import real_weights
-from condense.models.base import Network
+from condense.engines.statistics import ClassMeans, Statistic, with_statistics
 from condense.precision import computed_in
 
 # Pixels of a pass without gradients. On CPUs much of the maps between two layers then stays in the cache: 128 images of 32 x 32 pixels;
 # fewer would be as fast on an idle machine, and wait more often for a core that does something else.
 CHUNK = {"cpu": 1 << 17, "cuda": 1 << 22}
-
-
-@dataclass(frozen=True)
-class Statistic:
-    """Something of the feature maps of each image, of which terms compare the means of classes.
-
-    `function` takes the maps (n, channels, h, w) of all stages and gives (n, k). `pooled`: maps behind the pooling of their stage, or
-    before it. `name` says what it is: equal names mean equal statistics.
-    """
-
-    name: str
-    function: Callable[[list[Tensor]], Tensor] = field(compare=False)
-    pooled: bool = True
 
 
 @dataclass
@@ -43,21 +31,23 @@ class RealSide:
     `accuracy` is the network's running training accuracy in percent, None where networks are not trained; `trained` is the trained
     network beside it, if there is one. `wanted` are the statistics that sets at work will ask for: one pass computes all of them.
     `seed` addresses what terms draw at this step. `draw_second` gives another network for the step, for terms that compare two.
+    `computed` is what `seen` would compute, if it is there already.
     """
 
     data: Images
     pixels: Tensor
     mask: Tensor | None
-    draws: list[siamese.Draw]
+    draws: list[Draw] | Selected
     network: nn.Module
     real_network: nn.Module | None = None  # the same with its parameters in `dtype`, None if they are
     chunked: bool = True
     dtype: torch.dtype = torch.float32
-    accuracy: float | None = None
+    accuracy: float | Tensor | None = None  # where steps are recorded, a tensor that stays where it is
     trained: nn.Module | None = None
     wanted: tuple[Statistic, ...] = ()
     seed: tuple[int, int] = (0, 0)  # of the run, and the step
     draw_second: Callable[[], nn.Module] | None = None
+    computed: tuple[Tensor, dict[Statistic, Tensor]] | None = None
 
     def images(self, count: int | None = None) -> Tensor:
         """The first `count` images (None: all) of every class, normalised: (C, count, ...)."""
@@ -65,16 +55,16 @@ class RealSide:
 
     def augmented(self, count: int | None = None) -> Tensor:
         """The same under the draw of each class."""
-        return siamese.apply_each_class(self.images(count), self.draws)
+        return apply_each_class(self.images(count), self.draws)
 
     @property
     def embedding(self) -> Tensor:
         """(C, B, d), at least float32, without gradient."""
-        return self._seen[0]
+        return self.seen[0]
 
     def mean_of(self, statistic: Statistic) -> Tensor:
         """The mean of a statistic over the real images of each class, (C, k), without gradient. It has to be among `wanted`."""
-        return self._seen[1][statistic]
+        return self.seen[1][statistic]
 
     @cached_property
     def second_network(self) -> nn.Module:
@@ -82,15 +72,17 @@ class RealSide:
         return self.draw_second()
 
     @cached_property
-    def _seen(self) -> tuple[Tensor, dict[Statistic, Tensor]]:
+    def seen(self) -> tuple[Tensor, dict[Statistic, Tensor]]:
         """The embeddings and the class means of the wanted statistics, from one pass over the real images."""
+        if self.computed is not None:
+            return self.computed
         network = self.real_network or self.network
         if not self.wanted:
             return self.without_gradient(network.embed, *self._blocks()), {}
-        means = _ClassMeans(real_weights(self.pixels.flatten(2)[..., :1].float(), self.mask))
+        means = ClassMeans(real_weights(self.pixels.flatten(2)[..., :1].float(), self.mask))
 
         def seen(part: Tensor) -> Tensor:
-            embedding, values = _with_statistics(network, part, self.wanted)
+            embedding, values = with_statistics(network, part, self.wanted)
             means.add(values, len(part))
             return embedding
 
@@ -115,7 +107,18 @@ class RealSide:
             return [self.augmented()]
         size = max(1, CHUNK[self.pixels.device.type] // (self.pixels.shape[1] * self.pixels.shape[-1] ** 2))
         parts = zip(self.pixels.split(size), range(0, len(self.draws), size), strict=True)
-        return (siamese.apply_each_class(self.data.normalise(part), self.draws[start : start + size]) for part, start in parts)
+        return (apply_each_class(self.data.normalise(part), self.draws[start : start + size]) for part, start in parts)
+
+
+class WatchedSide(RealSide):
+    """A real side that notes whether anything is read of it that the host decides at every step: a recorded step would repeat it."""
+
+    read = False
+
+    def __getattribute__(self, name: str):
+        if name in ("seed", "draw_second"):
+            self.read = True
+        return super().__getattribute__(name)
 
 
 @dataclass
@@ -145,7 +148,7 @@ class Views:
 
     @cached_property
     def augmented_synthetic(self) -> Tensor:
-        return siamese.apply_each_class(self.synthetic, self.side.draws)
+        return apply_each_class(self.synthetic, self.side.draws)
 
     @property
     def synthetic_embedding(self) -> Tensor:
@@ -161,7 +164,7 @@ class Views:
         flat, shape = self.augmented_synthetic.flatten(0, 1), self.synthetic.shape[:2]
         network, wanted = self.side.network, self.statistics
         with computed_in(self.dtype, self.synthetic.device):
-            found, values = _with_statistics(network, flat, wanted) if wanted else (network.embed(flat), {})
+            found, values = with_statistics(network, flat, wanted) if wanted else (network.embed(flat), {})
         means = {statistic: value.unflatten(0, shape).mean(1) for statistic, value in values.items()}
         return found.to(torch.promote_types(found.dtype, torch.float32)).unflatten(0, shape), means
 
@@ -211,31 +214,3 @@ class Views:
 
 def _by_class(function, images: Tensor) -> Tensor:
     return function(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-
-
-def _with_statistics(network: Network, images: Tensor, wanted: tuple[Statistic, ...]) -> tuple[Tensor, dict[Statistic, Tensor]]:
-    """Embeddings (n, d) and the value (n, k), at least float32, of every statistic of images (n, ...)."""
-    embedding, behind, before = network.embed_with_maps(images, before=not all(one.pooled for one in wanted))
-    behind, before = ([one.to(torch.promote_types(one.dtype, torch.float32)) for one in maps] for maps in (behind, before))
-    return embedding, {statistic: statistic.function(behind if statistic.pooled else before) for statistic in wanted}
-
-
-class _ClassMeans:
-    """Means of statistics over the images of each class, which come class by class in parts. `weights` (C, B) of the images."""
-
-    def __init__(self, weights: Tensor):
-        self.weights, self.batch, self.place = weights.flatten(), weights.shape[1], 0
-        self.classes = len(weights)
-        self.found: dict[Statistic, Tensor] = {}
-
-    def add(self, values: dict[Statistic, Tensor], count: int) -> None:
-        """The values (n, k) of the next `count` images."""
-        images = torch.arange(self.place, self.place + count)
-        first, last = self.place // self.batch, (self.place + count - 1) // self.batch
-        weights = self.weights.new_zeros(last - first + 1, count)  # of the images in the mean of each class that they belong to
-        weights[images // self.batch - first, images - self.place] = self.weights[self.place : self.place + count]
-        for statistic, value in values.items():
-            if statistic not in self.found:
-                self.found[statistic] = value.new_zeros(self.classes, value.shape[1])
-            self.found[statistic][first : last + 1] += weights.to(value.dtype) @ value
-        self.place += count

@@ -9,9 +9,9 @@ from torch import nn
 from condense.config import UserError, read, unknown
 from condense.models import classic, convnet, mobile, resnet, tv, vit
 from condense.models.base import Builder, Network, Options, count_parameters
-from condense.models.initialise import reinitialise
+from condense.models.initialise import Drawing, reinitialise, take
 
-__all__ = ["ARCHITECTURES", "Builder", "Network", "architecture_names", "build", "count_parameters", "reinitialise"]
+__all__ = ["ARCHITECTURES", "Builder", "Drawing", "Network", "architecture_names", "build", "count_parameters", "reinitialise", "take"]
 
 CONVNETS: dict[str, dict[str, int | str]] = {
     "convnet": {},

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+import threading
+from collections.abc import Sequence
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
+
+from condense.transfer import sent
 
 
 def reinitialise(model: nn.Module, seed: int) -> None:
@@ -15,16 +19,32 @@ def reinitialise(model: nn.Module, seed: int) -> None:
     The values are bit for bit those of `build` after `torch.manual_seed(seed)`, then cast to the model's type, also for models on an
     accelerator or in another memory format, where drawing in place would give other numbers. Global random state is not touched.
     """
-    twin = _twin(model)
-    with torch.no_grad():
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+    take(model, Drawing(model)(seed))
+
+
+class Drawing:
+    """What `reinitialise` puts into networks like `model`, on the CPU; threads may call it, one of them at a time goes on."""
+
+    _global_state = threading.Lock()  # torch's layers draw from the global generator, which is set and put back
+
+    def __init__(self, model: nn.Module):
+        self._twin = _twin(model)
+
+    def __call__(self, seed: int) -> list[Tensor]:
+        """Parameters and buffers, in their order in the model, drawn with a seed."""
+        with self._global_state, torch.no_grad(), torch.random.fork_rng(devices=[]), torch.device("cpu"):
             # not torch.manual_seed: that seeds the accelerators too, whose state is not restored here
             torch.random.default_generator.manual_seed(seed)
-            _reset(twin)
-        drawn = chain(twin.parameters(), twin.buffers())
-        for own, new in zip(chain(model.parameters(), model.buffers()), drawn, strict=True):
-            # To a GPU from pinned memory: the copy then waits in its queue, and this process goes on.
-            own.copy_(new.pin_memory() if own.is_cuda else new, non_blocking=True)
+            _reset(self._twin)
+            return [tensor.detach().clone() for tensor in chain(self._twin.parameters(), self._twin.buffers())]
+
+
+@torch.no_grad()
+def take(model: nn.Module, drawn: Sequence[Tensor]) -> None:
+    """Puts what a `Drawing` gave into `model`."""
+    own = list(chain(model.parameters(), model.buffers()))
+    for tensor, new in zip(own, sent(drawn, own[0].device), strict=True):
+        tensor.copy_(new)
 
 
 def _twin(model: nn.Module) -> nn.Module:

@@ -18,6 +18,9 @@ from condense.networks import subspace
 from condense.networks.bank import NetworkBank, open_queue_bank
 from condense.networks.queue import QueueStream, queue_stream
 from condense.specs import AnyNetworks, Networks, TrainedNetworks
+from condense.transfer import Ahead
+
+AHEAD = {"cpu": 0, "cuda": 4}  # steps whose draws the host makes while the device is at work; a CPU is both
 
 
 class Source(Protocol):
@@ -43,17 +46,20 @@ class RandomNetworks:
 
     def __init__(self, network: nn.Module, seed: int):
         self.network, self.seed = network, seed
+        drawing = models.Drawing(network)
+        self._drawn = Ahead(lambda step: drawing(seeds.stream(seed, "network", step)), AHEAD[next(network.parameters()).device.type])
 
     def at(self, step: int) -> None:
-        self.draw(self.network, seeds.stream(self.seed, "network", step))
+        models.take(self.network, self._drawn.at(step))
+        self.finish(self.network)
 
     def second(self, step: int) -> nn.Module:
-        self.draw(self._other, seeds.stream(self.seed, "second network", step))
+        models.reinitialise(self._other, seeds.stream(self.seed, "second network", step))
+        self.finish(self._other)
         return self._other
 
-    def draw(self, network: nn.Module, seed: int) -> None:
-        """Draws the parameters of `network` anew."""
-        models.reinitialise(network, seed)
+    def finish(self, network: nn.Module) -> None:
+        """Makes of freshly drawn parameters those that are used."""
 
     @cached_property
     def _other(self) -> nn.Module:
@@ -72,8 +78,8 @@ class SubspaceNetworks(RandomNetworks):
         self.threshold = settings.threshold
         self.basis = subspace.span(subspace.trajectories(network, bank, settings.count))
 
-    def draw(self, network: nn.Module, seed: int) -> None:
-        models.reinitialise(network, seed)
+    def finish(self, network: nn.Module) -> None:
+        """Moves it towards the span."""
         subspace.put(network, subspace.towards_span(subspace.flat(network), self.basis, self.threshold))
 
 

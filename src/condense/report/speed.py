@@ -60,14 +60,19 @@ def _line(row: dict[str, Any]) -> Line:
     grown = row["memory_growth_bytes"] / 2**20
     return Line(
         row["row"],
-        f"{1000 * row['reference_s']:,.0f}",
-        f"{1000 * row['ours_s']:,.0f}",
+        _milliseconds(row["reference_s"]),
+        _milliseconds(row["ours_s"]),
         f"{row['ratio']:.1f}× ({low:.1f}–{high:.1f})",
         f"{row['ratio_settled']:.1f}×",
-        f"{row['least']:g}× / {row['aim']:g}×",
+        f"{row['least']:g} / {row['aim']:g} ms" if row.get("in_ms") else f"{row['least']:g}× / {row['aim']:g}×",
         f"{100 * error['relative']:.2f} %, cosine {error['cosine']:.4f}" if error else "–",
         f"{row['peak_memory_bytes'] / 2**20:,.0f} (+{grown:.0f})",
     )
+
+
+def _milliseconds(seconds: float) -> str:
+    value = 1000 * seconds
+    return f"{value:,.0f}" if value >= 20 else f"{value:.2g}"
 
 
 def _limits(limits: dict[str, float]) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 import torch
@@ -16,11 +17,13 @@ from torch import Tensor
 from condense import seeds
 from condense.augment import siamese
 from condense.checkpoints import Checkpoint
+from condense.graphs import CudaRecorder, Graph
 from condense.precision import computed_in
 from condense.specs import Protocol
 from condense.training.loop import TrainingSet, check, drops_after, layer_type, learning_rate, number_of_epochs, resumed, saved_state
 from condense.training.optimizers import SGD
 from condense.training.stacked import Stacked
+from condense.transfer import sent
 
 Step = Callable[[Tensor, Tensor], Tensor]
 _CHECKED = 16  # epochs from one look at the loss to the next, since a look waits for the GPU; a loss that is lost stays so
@@ -105,10 +108,10 @@ def _batches(
     for indices in orders.split(protocol.batch, 1):
         drawn = [siamese.draw_each(strategy, images.size, indices.shape[1], generator) for generator in generators]
         planned.append(_sorted(indices, drawn))
-    sent = iter(_sent([tensor for batch in planned for tensor in _tensors(batch)], images.labels.device))
+    there = iter(sent([tensor for batch in planned for tensor in _tensors(batch)], images.labels.device))
     for batch in planned:
-        indices, places = next(sent), next(sent)
-        draws = [(count, siamese.Draw(drawn.operation, {name: next(sent) for name in drawn.parameters})) for count, drawn in batch.draws]
+        indices, places = next(there), next(there)
+        draws = [(count, siamese.Draw(drawn.operation, {name: next(there) for name in drawn.parameters})) for count, drawn in batch.draws]
         yield _Batch(indices, places, draws)
 
 
@@ -125,17 +128,6 @@ def _sorted(indices: Tensor, drawn: Sequence[siamese.Draw]) -> _Batch:
 
 def _tensors(batch: _Batch) -> list[Tensor]:
     return [batch.indices, batch.places, *(value for _, drawn in batch.draws for value in drawn.parameters.values())]
-
-
-def _sent(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
-    """Flat `tensors` on `device`: one copy for those of each type, from memory from which a GPU reads by itself."""
-    sent: dict[int, Tensor] = {}
-    for dtype in {tensor.dtype for tensor in tensors}:
-        chosen = [place for place, tensor in enumerate(tensors) if tensor.dtype == dtype]
-        whole = torch.cat([tensors[place] for place in chosen])
-        whole = whole.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else whole
-        sent |= zip(chosen, whole.split([len(tensors[place]) for place in chosen]), strict=True)
-    return [sent[place] for place in range(len(tensors))]
 
 
 def plain_step(networks: Stacked, optimizer: SGD, dtype: torch.dtype, device: torch.device) -> Step:
@@ -158,12 +150,12 @@ class CapturedStep:
 
     The first step at a size is done plainly, on a stream beside the main one as capture asks for, and counts as any other; capture
     itself computes nothing. The rate is a number in the graph, so a graph is captured anew where the rate has changed.
-    What it gives is overwritten by the next step. Not tested where there is no GPU, which is where it was written.
+    What it gives is overwritten by the next step.
     """
 
     def __init__(self, step: Step, optimizer: SGD):
         self.step, self.optimizer = step, optimizer
-        self.graphs: dict[torch.Size, tuple[float, torch.cuda.CUDAGraph, tuple[Tensor, Tensor], Tensor]] = {}
+        self.graphs: dict[torch.Size, tuple[float, Graph, tuple[Tensor, Tensor], Tensor]] = {}
         self.warm: set[torch.Size] = set()
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -181,16 +173,9 @@ class CapturedStep:
         return losses
 
     def _plainly(self, images: Tensor, labels: Tensor) -> Tensor:
-        main, beside = torch.cuda.current_stream(), torch.cuda.Stream()
-        beside.wait_stream(main)
-        with torch.cuda.stream(beside):
-            losses = self.step(images, labels)
-        main.wait_stream(beside)
-        return losses
+        return CudaRecorder().plainly(partial(self.step, images, labels))
 
-    def _captured(self, images: Tensor, labels: Tensor) -> tuple[float, torch.cuda.CUDAGraph, tuple[Tensor, Tensor], Tensor]:
-        graph = torch.cuda.CUDAGraph()
+    def _captured(self, images: Tensor, labels: Tensor) -> tuple[float, Graph, tuple[Tensor, Tensor], Tensor]:
         self.optimizer.zero_grad()  # gradients are then made inside, where the graph writes them again and again
-        with torch.cuda.graph(graph):
-            losses = self.step(images, labels)
+        graph, losses = CudaRecorder().captured(partial(self.step, images, labels))
         return self.optimizer.lr, graph, (images, labels), losses

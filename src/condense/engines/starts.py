@@ -1,0 +1,47 @@
+"""Where the optimisation of synthetic images starts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from condense import seeds
+from condense.augment import formations
+from condense.config import UserError
+from condense.data.dataset import Images
+from condense.specs import Decode, Recipe
+
+MOSAICS = {"mosaic": "bilinear", "mosaic_nearest": "nearest"}  # how real images are made small
+
+
+def check_starts(recipe: Recipe, data: Images, classes: tuple[int, ...], ipc: int) -> None:
+    """Raises UserError if these classes do not have the images that `ipc` synthetic ones start from or are paired with."""
+    held = [data.class_slice(label) for label in classes]
+    smallest = min(part.stop - part.start for part in held)
+    if ipc < 1:
+        raise UserError(f"{data.dataset}: ipc {ipc} asked for; at least 1 image per class is needed")
+    if recipe.starts_from(ipc) > smallest:
+        raise UserError(f"{data.dataset}: {recipe.asked(ipc)}, but a class has only {smallest} images")
+    if ipc > recipe.batch_real and any(term.name == "prediction_kl" for term in recipe.terms):
+        raise UserError(
+            f"{recipe.name}: 'prediction_kl' pairs every synthetic image with a real one, but ipc is {ipc} and batch_real only"
+            f" {recipe.batch_real}: raise batch_real to at least {ipc} in the recipe or the scale"
+        )
+
+
+def initial_images(data: Images, classes: tuple[int, ...], ipc: int, kind: str, seed: int, decode: Decode | None = None) -> Tensor:
+    """Where the optimisation starts: (C, ipc, ...) normalised.
+
+    `real`: distinct images of each class; `mosaic`, `mosaic_nearest`: each made of as many as it is decoded into; `noise`: N(0, 1).
+    """
+    starts = []
+    for label in classes:
+        generator = seeds.generator(seed, "init", label)
+        count = data.counts[data.classes.index(label)]
+        if kind == "noise":
+            starts.append(torch.randn(ipc, data.channels, data.size, data.size, generator=generator))
+        else:
+            laid = kind.startswith("mosaic")
+            chosen = data.of_class(label, torch.randperm(count, generator=generator)[: ipc * (decode.factor**2 if laid else 1)])
+            starts.append(formations.mosaic(chosen, decode, MOSAICS[kind]) if laid else chosen)
+    return torch.stack(starts)

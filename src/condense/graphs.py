@@ -1,0 +1,76 @@
+"""CUDA graphs: work over fixed tensors, recorded once and repeated in one launch.
+
+Small networks leave a GPU idle between the hundreds of launches of a step, which a graph does without.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+class Graph(Protocol):
+    """Recorded work."""
+
+    def replay(self) -> None:
+        """Repeats it on what its tensors hold now."""
+
+
+class Recorder(Protocol):
+    """How work is recorded."""
+
+    def plainly(self, work: Callable[[], T]) -> T:
+        """Does the work as it is, before it may be recorded."""
+
+    def captured(self, work: Callable[[], T]) -> tuple[Graph, T]:
+        """Records the work without doing it: the graph, and what each replay writes its results to."""
+
+
+class CudaRecorder:
+    """The `Recorder` of GPUs. Not tested where there is no GPU, which is where it was written."""
+
+    def plainly(self, work: Callable[[], T]) -> T:
+        """On a stream beside the main one, as capture asks for."""
+        main, beside = torch.cuda.current_stream(), torch.cuda.Stream()
+        beside.wait_stream(main)
+        with torch.cuda.stream(beside):
+            done = work()
+        main.wait_stream(beside)
+        return done
+
+    def captured(self, work: Callable[[], T]) -> tuple[Graph, T]:
+        """Nothing in the work may wait for the GPU or read memory of the host: torch raises RuntimeError there."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            results = work()
+        return graph, results
+
+
+class Recorded:
+    """Work that is done plainly when first called, recorded at the second call, and replayed then and from there on.
+
+    What it gives is overwritten by the next call. Whatever the host decides in it is decided twice, and never again.
+    """
+
+    def __init__(self, work: Callable[[], Any], recorder: Recorder):
+        self.work, self.recorder = work, recorder
+        self._warm, self._graph, self._results = False, None, None
+
+    def __call__(self) -> Any:
+        if not self._warm:
+            self._warm = True
+            return self.recorder.plainly(self.work)
+        if self._graph is None:
+            self._graph, self._results = self.recorder.captured(self.work)
+        self._graph.replay()
+        return self._results
+
+
+def recorder_for(device: torch.device) -> Recorder | None:
+    """CUDA graphs on a GPU, unless CONDENSE_GRAPHS=off; None elsewhere."""
+    return CudaRecorder() if device.type == "cuda" and os.environ.get("CONDENSE_GRAPHS") != "off" else None

@@ -1,0 +1,201 @@
+"""Steps recorded once and repeated, as CUDA graphs do it: here by a tape of torch's operations, which runs on any machine."""
+
+from dataclasses import replace
+from functools import cache, partial
+
+import pytest
+import torch
+from matching_helpers import ARCH, CPU, METHODS, NOWHERE, tiny
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from condense import kernels, models, recipes, seeds, specs
+from condense.augment import siamese
+from condense.augment.selected import Selected, as_tensors
+from condense.checkpoints import Checkpoint
+from condense.data import dataset
+from condense.engines.matching import Matching, run_together
+from condense.engines.streams import RealStream
+from condense.graphs import CudaRecorder, Recorded
+from condense.networks.sources import RandomNetworks
+from condense.teachers.pretrain import load_teacher
+from condense.transfer import Ahead
+
+WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal"}  # a GPU is waited for
+FROM_HOST = {"aten::lift_fresh"}  # a tensor of numbers that the host has, which a graph must not read
+INDEXING = {"aten::index.Tensor", "aten::index_put_", "aten::_index_put_impl_"}  # by a mask, a GPU is waited for
+
+
+class Tape(TorchDispatchMode):
+    """A graph: operations on tensors that stay where they are. What the host decided while they were recorded is decided for good."""
+
+    def __init__(self):
+        super().__init__()
+        self.operations, self.before = [], []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        assert function.name() not in WAITING | FROM_HOST, function
+        assert function.name() not in INDEXING or all(index is None or index.dtype != torch.bool for index in args[1]), function
+        for argument, value in zip(function._schema.arguments, args, strict=False):
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                self.before += [(tensor, tensor.clone()) for tensor in tree_leaves(value)]
+        results = function(*args, **kwargs)
+        self.operations.append((partial(function, *args, **kwargs), results))
+        return results
+
+    def undo(self):
+        """Recording has done the work, which a graph of CUDA does not: what it changed is put back."""
+        with torch.inference_mode():
+            for tensor, value in reversed(self.before):
+                tensor.detach().copy_(value)
+
+    def replay(self):
+        with torch.inference_mode():
+            for operation, held in self.operations:
+                for own, new in zip(tree_leaves(held), tree_leaves(operation()), strict=True):
+                    if isinstance(own, torch.Tensor) and own.data_ptr() != new.data_ptr():
+                        own.detach().copy_(new)
+
+
+class TapeRecorder:
+    """The recorder of tapes, which counts."""
+
+    def __init__(self):
+        self.plain = self.captures = 0
+
+    def plainly(self, work):
+        self.plain += 1
+        return work()
+
+    def captured(self, work):
+        self.captures += 1
+        tape = Tape()
+        with tape:
+            results = work()
+        tape.undo()
+        return tape, results
+
+
+@pytest.fixture
+def without_kernels(monkeypatch):
+    """As on a GPU: torch's operations alone, and the constants of normalisation made once."""
+    monkeypatch.setattr(kernels, "available", lambda images: False)
+    monkeypatch.setattr(dataset, "_made", cache(dataset._made))
+
+
+def test_tape():
+    fixed = torch.tensor([1.0, 2.0])
+    recorder = TapeRecorder()
+    recorded = Recorded(lambda: (fixed * 2).sum(), recorder)
+    for value in (1.0, 2.0, 3.0, 4.0):
+        fixed.fill_(value)
+        assert recorded().item() == 4 * value
+    assert (recorder.plain, recorder.captures) == (1, 1)
+
+
+def run(value, train, teacher, bank, recorder=None, ipc=2, device=CPU):
+    stream = RealStream(value, train, train.classes, **ARCH, seed=3, device=device, bank=bank, recorder=recorder)
+    critic = load_teacher(teacher, train, device)[0] if value.teacher else None
+    return Matching(value, stream, ipc=ipc, critic=critic, checkpoint=NOWHERE).run()
+
+
+# Of these the real side alone is recorded: the host draws for a term or counts steps, or a term keeps something from step to step.
+PLAIN = {"cfd_cpdm", "dm_regularised", "dsdm", "ncfm", "ncfm_cpdm", "ncfm_sampler", "wmdd"}
+MATCHING = [name for name in METHODS if recipes.recipe(name).engine == "matching"]
+
+
+@pytest.mark.parametrize("method", MATCHING)
+def test_recorded_steps_end_where_plain_ones_do(method, train, teacher, bank_of, without_kernels, one_thread):
+    value = tiny(method, steps=6)
+    bank, recorder = bank_of(value.networks), TapeRecorder()
+    plain, recorded = run(value, train, teacher, bank), run(value, train, teacher, bank, recorder)
+    torch.testing.assert_close(recorded.images, plain.images, rtol=1e-4, atol=1e-5)
+    for found, wanted in zip(recorded.history, plain.history, strict=True):
+        assert found == pytest.approx(wanted, rel=1e-3, abs=1e-5)
+    assert recorder.captures == (1 if method in PLAIN else 2)
+
+
+def test_sets_that_share_a_recorded_stream_end_as_alone(train, without_kernels, one_thread):
+    values = [tiny("dm_sm", steps=6), tiny("dm", steps=4), tiny("dm_mm", steps=5)]
+    recorder = TapeRecorder()
+    stream = RealStream(values[0], train, train.classes, **ARCH, seed=3, device=CPU, recorder=recorder)
+    sets = [Matching(value, stream, ipc=ipc, critic=None, checkpoint=NOWHERE) for ipc, value in enumerate(values, 1)]
+    together = run_together(sets)
+    for ipc, (value, outcome) in enumerate(zip(values, together, strict=True), 1):
+        torch.testing.assert_close(outcome.images, run(value, train, None, None, ipc=ipc).images, rtol=1e-4, atol=1e-5)
+    assert recorder.captures == 1 + len(sets)
+
+
+def test_a_killed_recorded_run_ends_the_same(train, tmp_path, without_kernels, one_thread):
+    """Steps are recorded anew after the checkpoint, and go on from it."""
+    value = tiny("cpdm", steps=7)
+    value = replace(value, terms=[term for term in value.terms if term.name not in specs.TEACHER_TERMS], teacher=None)
+    whole = run(value, train, None, None, TapeRecorder())
+    stream = RealStream(value, train, train.classes, **ARCH, seed=3, device=CPU, recorder=TapeRecorder())
+    first = Matching(value, stream, ipc=2, critic=None, checkpoint=Checkpoint(tmp_path / "x.resume", "key"))
+    for step in range(3):
+        first.advance(stream.at(step))
+    first.save()
+    stream = RealStream(value, train, train.classes, **ARCH, seed=3, device=CPU, recorder=TapeRecorder())
+    resumed = Matching(value, stream, ipc=2, critic=None, checkpoint=Checkpoint(tmp_path / "x.resume", "key")).run()
+    assert torch.equal(resumed.images, whole.images)
+
+
+def test_work_that_waits_or_reads_from_the_host_is_not_recorded():
+    fixed = torch.ones(3)
+    for work in (lambda: fixed.sum().item(), lambda: fixed + torch.tensor([1.0, 2.0, 3.0]), lambda: fixed[fixed > 0]):
+        recorded = Recorded(work, TapeRecorder())
+        recorded()
+        with pytest.raises(AssertionError, match="aten"):
+            recorded()
+
+
+@pytest.mark.parametrize("mode", siamese.MODES)
+@pytest.mark.parametrize("strategy", ["color_crop_cutout_flip_scale_rotate", "color_crop_cutout", "flip", "none"])
+def test_draws_as_tensors_do_the_same(strategy, mode):
+    images = torch.rand(4, 3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    for seed in range(8):
+        draws = [siamese.draw(strategy, 16, torch.Generator().manual_seed(10 * seed + place), mode) for place in range(4)]
+        selected = Selected(strategy, mode, 4, as_tensors(draws, strategy, mode))
+        torch.testing.assert_close(selected.apply(images), siamese.apply_each_class(images, draws), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(selected[1:3].apply(images[1:3]), selected.apply(images)[1:3])
+
+
+def test_what_is_made_ahead_is_what_is_made_when_asked():
+    made = []
+
+    def make(step):
+        made.append(step)
+        if step == 9:
+            raise ValueError("nine")
+        return step**2
+
+    ahead = Ahead(make, 3)
+    assert [ahead.at(step) for step in (0, 1, 2, 5, 6)] == [0, 1, 4, 25, 36]
+    assert sorted(made)[:7] == [0, 1, 2, 3, 4, 5, 6] and len(made) == len(set(made))
+    with pytest.raises(ValueError, match="nine"):
+        ahead.at(9)
+
+
+def test_networks_drawn_ahead_are_those_of_their_step(train):
+    networks = [models.build("convnet", channels=1, size=8, classes=10, depth=1, width=4) for _ in range(2)]
+    source, drawing = RandomNetworks(networks[0], 5), models.Drawing(networks[0])
+    source._drawn = Ahead(lambda step: drawing(seeds.stream(5, "network", step)), 3)
+    for step in range(6):
+        torch.manual_seed(step)
+        expected = torch.rand(3)
+        torch.manual_seed(step)
+        source.at(step)
+        models.reinitialise(networks[1], seeds.stream(5, "network", step))
+        assert all(torch.equal(a, b) for a, b in zip(networks[0].parameters(), networks[1].parameters(), strict=True))
+    source._drawn._pool.shutdown()
+    assert torch.equal(torch.rand(3), expected)  # the global generator is as it was
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
+@pytest.mark.parametrize("method", ["dm", "cpdm", "ddm", "idm", "m3d", "ncfm"])
+def test_on_a_gpu_graphs_end_where_plain_steps_do(method, train, teacher, bank_of):
+    value, device = tiny(method, steps=20), torch.device("cuda")
+    plain, graphs = (run(value, train, teacher, bank_of(value.networks), recorder, device=device) for recorder in (None, CudaRecorder()))
+    torch.testing.assert_close(graphs.images, plain.images, rtol=1e-2, atol=1e-3)  # sums of gradients on GPUs come in any order
