@@ -28,9 +28,12 @@ DEVICE = torch.device(os.environ.get("BENCH_DEVICE", "cpu"))
 
 def images_of(path: str | None, split: str) -> Images:
     """A prepared split, or noise in the shape of CIFAR-10, which takes as long."""
-    if path:
-        return load(f"{path}/{split}.safetensors", verify=False)
-    count, rng = (5000 if split == "train" else 1000), torch.Generator().manual_seed(0)
+    return load(f"{path}/{split}.safetensors", verify=False) if path else noise(split, 5000 if split == "train" else 1000)
+
+
+def noise(split: str, count: int) -> Images:
+    """`count` images of each of ten classes."""
+    rng = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (10 * count, 3, 32, 32), dtype=torch.uint8, generator=rng)
     return Images(
         dataset="noise",
@@ -192,9 +195,9 @@ def gradient_error(data, ipc, batch, precision):
     recipe = recipe_for("dm", batch_real=batch, precision=precision)
     stream = RealStream(recipe, data, data.classes, **ARCH, seed=SEED, device=DEVICE)
     ours = Matching(recipe, stream, ipc=ipc, critic=None, checkpoint=Checkpoint(None, ""))
-    plain = ours.images.detach().clone().requires_grad_(True)
+    plain = ours.images.clone().requires_grad_(True)
     side = stream.at(0)
-    ours.optimizer = SGD([ours.images], Optimizer(lr=1e-30, momentum=0.0))  # the gradient is wanted, not the step
+    ours.optimizer = SGD([ours.values], Optimizer(lr=1e-30, momentum=0.0))  # the gradient is wanted, not the step
     ours.advance(side)
     from condense.kernels import plain as plainly
 
@@ -204,7 +207,7 @@ def gradient_error(data, ipc, batch, precision):
             real = side.network.embed(siamese.apply(data.normalise(side.pixels[place]), drawn)).detach()
             total = total + (real.mean(0) - side.network.embed(siamese.apply(plain[place], drawn)).mean(0)).square().sum()
         total.backward()
-    wanted, found = plain.grad.double().flatten(), ours.images.grad.double().flatten()
+    wanted, found = plain.grad.double().flatten(), ours.values.grad.double().flatten()
     return {
         "relative": ((found - wanted).norm() / wanted.norm()).item(),
         "cosine": (torch.dot(found, wanted) / found.norm() / wanted.norm()).item(),

@@ -1,0 +1,47 @@
+"""What the benchmark does, one iteration of everything on a little noise."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import bench
+import limits
+import tasks
+
+FEW = tasks.noise("train", 20)
+ROWS = {row.title: row for row in [*bench.CPU_ROWS, *bench.GPU_ROWS]}
+BRIEF = {"networks": 2, "epochs": 2}
+
+
+@pytest.mark.parametrize("side", ["reference", "ours"])
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+def test_every_row_can_be_measured(row, side):
+    name, settings = getattr(row, side)
+    brief = {key: BRIEF.get(key, value) for key, value in settings.items()}
+    if "sets" in brief:
+        brief |= {"sets": [[method, min(ipc, 5)] for method, ipc in brief["sets"]], "batch": 16}
+    elif "ipc" in brief:
+        brief["ipc"] = min(brief["ipc"], 5)
+    task = tasks.TASKS[name](FEW, **brief)
+    task.step()
+    if hasattr(task, "result"):
+        assert torch.isfinite(task.result()).all()
+
+
+def test_the_gradient_is_that_of_the_plain_loop():
+    found = tasks.gradient_error(FEW, ipc=2, batch=16, precision="fp32")
+    assert 0 < found["relative"] < 1e-3 and found["cosine"] == pytest.approx(1, abs=1e-5)
+
+
+def test_a_row_below_what_is_asked_says_so():
+    measured = {"row": "x", "reference_s": 0.01, "ours_s": 0.002, "ratio": 5.0, "ratio_range": [4, 6], "ratio_settled": 3.0}
+    measured |= {"least": 6, "aim": 8, "in_ms": False, "peak_memory_bytes": 1 << 20, "memory_growth_bytes": 0}
+    assert "BELOW" in bench.line_of(measured) and "aim" in bench.line_of(measured | {"least": 3, "aim": 5})
+    assert "must" in bench.line_of(measured | {"least": 2.6, "aim": 1.3, "in_ms": True})
+
+
+def test_limits_are_above_nothing():
+    assert all(value > 0 for value in limits.measured().values())
