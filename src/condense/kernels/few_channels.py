@@ -1,4 +1,4 @@
-"""Convolution of images, which have few channels, with a gradient for them alone."""
+"""Convolution of images, which have few channels: a gradient for them alone, or for the weights alone."""
 
 from __future__ import annotations
 
@@ -15,40 +15,53 @@ _CHUNK = 64  # images whose patches are summed at once, while they are in the ca
 
 
 def serves(convolution: nn.Conv2d, images: Tensor) -> bool:
-    """Whether `convolve` is the faster way: the images have a gradient, few channels, and the weights are frozen."""
+    """Whether `convolve` is the faster way: the images have few channels, and either they have a gradient or the weights do."""
     plain = convolution.stride == (1, 1) and convolution.dilation == (1, 1) and convolution.groups == 1
     square = convolution.kernel_size[0] == convolution.kernel_size[1] and convolution.padding in ((0, 0), (1, 1), (2, 2), (3, 3))
     zeros = convolution.padding_mode == "zeros" and convolution.in_channels <= _MOST_CHANNELS
-    frozen = not convolution.weight.requires_grad and images.requires_grad and torch.is_grad_enabled()
-    return plain and square and zeros and frozen and available(images)
+    either = convolution.weight.requires_grad != images.requires_grad and torch.is_grad_enabled()
+    return plain and square and zeros and either and available(images)
 
 
 def convolve(convolution: nn.Conv2d, images: Tensor, centred: bool = False) -> Tensor:
-    """As `convolution(images)`, (n, c, h, w) -> (n, d, h', w'), where it `serves`; weights have no gradient, `centred` or not.
+    """As `convolution(images)`, (n, c, h, w) -> (n, d, h', w'), where it `serves`.
 
-    The gradient is a product of matrices and a sum of overlapping patches: for 3 channels torch's way takes five times as long.
+    The gradient of images is a product of matrices and a sum of overlapping patches: for 3 channels torch's way takes five times as
+    long. `centred`: what follows takes the mean of every channel away, so that the gradient of the bias is 0; to sum it up would take
+    torch as long as the gradient of the weights.
     """
-    return _Convolution.apply(images, convolution.weight, convolution.bias, convolution.padding[0])
+    return _Convolution.apply(images, convolution.weight, convolution.bias, convolution.padding[0], centred)
 
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, images: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
-        ctx.save_for_backward(weight)
-        ctx.shape, ctx.dtype, ctx.padding = images.shape, images.dtype, padding
+    def forward(ctx: FunctionCtx, images: Tensor, weight: Tensor, bias: Tensor | None, padding: int, centred: bool) -> Tensor:
+        ctx.save_for_backward(images if weight.requires_grad else None, weight)
+        ctx.shape, ctx.dtype, ctx.padding, ctx.centred = images.shape, images.dtype, padding, centred
         return F.conv2d(images, weight, bias, padding=padding)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, given: Tensor) -> tuple[Tensor, None, None, None]:
-        """Of the images alone: given (n, d, h', w') -> (n, c, h, w)."""
-        (weight,) = ctx.saved_tensors
-        weight = weight.to(given.dtype)
-        if torch.is_grad_enabled():  # linear in what is given, so that torch can take the gradient's gradient
-            return F.conv_transpose2d(given, weight, padding=ctx.padding).to(ctx.dtype), None, None, None
-        outputs, channels, size, _ = weight.shape
-        weight = weight.permute(0, 2, 3, 1).reshape(outputs, -1)
-        gradient = torch.empty(ctx.shape, dtype=given.dtype, memory_format=torch.channels_last)
-        for part, out in zip(given.split(_CHUNK), gradient.split(_CHUNK), strict=True):
-            patches = part.permute(0, 2, 3, 1).reshape(-1, outputs) @ weight
-            call("fold", patches, patches, out, len(out), *ctx.shape[2:], channels, size, ctx.padding)
-        return gradient.to(ctx.dtype), None, None, None
+    def backward(ctx: FunctionCtx, given: Tensor) -> tuple[Tensor | None, ...]:
+        """Of the images (n, c, h, w), or of weight (d, c, k, k) and bias (d,), from that of the result (n, d, h', w')."""
+        images, weight = ctx.saved_tensors
+        of_images, of_weight, of_bias, *_ = ctx.needs_input_grad
+        if of_images:
+            found = _gradient_of_images(given, weight.to(given.dtype), ctx.shape, ctx.padding)
+            return found.to(ctx.dtype), None, None, None, None
+        bias = None
+        if of_bias:
+            bias = weight.new_zeros(len(weight)) if ctx.centred else given.sum((0, 2, 3), dtype=weight.dtype)
+        found = torch.nn.grad.conv2d_weight(images.to(given.dtype), weight.shape, given, padding=ctx.padding) if of_weight else None
+        return None, None if found is None else found.to(weight.dtype), bias, None, None
+
+
+def _gradient_of_images(given: Tensor, weight: Tensor, shape: torch.Size, padding: int) -> Tensor:
+    if torch.is_grad_enabled():  # linear in what is given, so that torch can take the gradient's gradient
+        return F.conv_transpose2d(given, weight, padding=padding)
+    outputs, channels, size, _ = weight.shape
+    weight = weight.permute(0, 2, 3, 1).reshape(outputs, -1)
+    gradient = torch.empty(shape, dtype=given.dtype, memory_format=torch.channels_last)
+    for part, out in zip(given.split(_CHUNK), gradient.split(_CHUNK), strict=True):
+        patches = part.permute(0, 2, 3, 1).reshape(-1, outputs) @ weight
+        call("fold", patches, patches, out, len(out), *shape[2:], channels, size, padding)
+    return gradient
