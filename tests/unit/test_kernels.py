@@ -179,59 +179,6 @@ def test_a_cache_that_others_may_write_to_is_not_used(tmp_path):
     assert said(XDG_CACHE_HOME=str(tmp_path))[0] == "compiled" and not list(folder.iterdir())
 
 
-@needs_compiler
-@pytest.mark.parametrize(("channels", "size", "padding"), [(3, 3, 1), (1, 3, 3), (2, 5, 2), (4, 3, 0)])
-def test_a_convolution_of_few_channels_has_the_same_gradient(channels, size, padding):
-    rng = torch.Generator().manual_seed(0)
-    convolution = nn.Conv2d(channels, 6, size, padding=padding).requires_grad_(False)
-    images = torch.randn(67, channels, 9, 8, generator=rng).contiguous(memory_format=torch.channels_last).requires_grad_()
-    assert kernels.few_channels.serves(convolution, images)
-    found = kernels.few_channels.convolve(convolution, images)
-    wanted = convolution(images)
-    assert torch.equal(found, wanted)
-    given = torch.randn(wanted.shape, generator=rng)
-    pair = [torch.autograd.grad(value, images, given)[0] for value in (found, wanted)]
-    torch.testing.assert_close(*pair, rtol=1e-5, atol=1e-5)
-    (first,) = torch.autograd.grad(kernels.few_channels.convolve(convolution, images), images, given.requires_grad_(), create_graph=True)
-    (second,) = torch.autograd.grad(first.square().sum(), given)
-    torch.testing.assert_close(second, 2 * convolution(first) - 2 * convolution.bias.view(-1, 1, 1), rtol=1e-4, atol=1e-4)
-
-
-@needs_compiler
-@pytest.mark.parametrize("centred", [True, False])
-@pytest.mark.parametrize(("channels", "size", "padding"), [(3, 3, 1), (1, 3, 3), (4, 3, 0)])
-def test_weights_of_few_channels_have_the_same_gradients(channels, size, padding, centred):
-    """Those of the bias too, but where a norm follows: there they are 0, and torch's are what rounding leaves."""
-    rng = torch.Generator().manual_seed(0)
-    convolution, norm = nn.Conv2d(channels, 6, size, padding=padding), nn.GroupNorm(6, 6)
-    images = torch.randn(20, channels, 9, 8, generator=rng).contiguous(memory_format=torch.channels_last)
-    assert kernels.few_channels.serves(convolution, images)
-    pair = []
-    for maps in (kernels.few_channels.convolve(convolution, images, centred), convolution(images)):
-        loss = (norm(maps) if centred else maps).pow(3).mean()
-        pair.append(torch.autograd.grad(loss, [convolution.weight, convolution.bias], create_graph=True))
-    torch.testing.assert_close(*pair, rtol=1e-4, atol=1e-6)
-    assert centred == (pair[0][1] == 0).all()
-    second = [torch.autograd.grad(of_weight.square().sum(), convolution.weight)[0] for of_weight, _ in pair]
-    torch.testing.assert_close(*second, rtol=1e-3, atol=1e-5)
-
-
-@needs_compiler
-def test_other_convolutions_are_left_to_torch():
-    images = torch.randn(2, 3, 8, 8).requires_grad_()
-
-    def frozen(*arguments, **named):
-        return nn.Conv2d(*arguments, **named).requires_grad_(False)
-
-    assert kernels.few_channels.serves(frozen(3, 4, 3, padding=1), images)
-    others = [frozen(3, 4, 3, stride=2), frozen(3, 6, 3, groups=3), frozen(3, 4, (3, 1)), frozen(3, 4, 3, dilation=2)]
-    others += [nn.Conv2d(3, 4, 3)]  # both have a gradient
-    others += [frozen(3, 4, 3, padding=1, padding_mode="reflect"), frozen(3, 4, 3, padding="same")]
-    assert not any(kernels.few_channels.serves(one, images) for one in others)
-    assert not kernels.few_channels.serves(frozen(3, 4, 3), images.detach())
-    assert not kernels.few_channels.serves(frozen(8, 4, 3), torch.randn(2, 8, 8, 8).requires_grad_())
-
-
 def test_rounding_errors_of_a_window_cancel():
     weight = torch.randn(64, 32, 3, 3, generator=torch.Generator().manual_seed(0))
     found, nearest = rounded(weight, torch.bfloat16), weight.bfloat16()

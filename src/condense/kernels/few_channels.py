@@ -14,13 +14,17 @@ _MOST_CHANNELS = 4
 _CHUNK = 64  # images whose patches are summed at once, while they are in the cache
 
 
-def serves(convolution: nn.Conv2d, images: Tensor) -> bool:
-    """Whether `convolve` is the faster way: the images have few channels, and either they have a gradient or the weights do."""
+def fits(convolution: nn.Conv2d) -> bool:
+    """Whether it is a plain convolution of few channels by square windows."""
     plain = convolution.stride == (1, 1) and convolution.dilation == (1, 1) and convolution.groups == 1
     square = convolution.kernel_size[0] == convolution.kernel_size[1] and convolution.padding in ((0, 0), (1, 1), (2, 2), (3, 3))
-    zeros = convolution.padding_mode == "zeros" and convolution.in_channels <= _MOST_CHANNELS
+    return plain and square and convolution.padding_mode == "zeros" and convolution.in_channels <= _MOST_CHANNELS
+
+
+def serves(convolution: nn.Conv2d, images: Tensor) -> bool:
+    """Whether `convolve` is the faster way: the images have few channels, and either they have a gradient or the weights do."""
     either = convolution.weight.requires_grad != images.requires_grad and torch.is_grad_enabled()
-    return plain and square and zeros and either and available(images)
+    return fits(convolution) and either and available(images)
 
 
 def convolve(convolution: nn.Conv2d, images: Tensor, centred: bool = False) -> Tensor:

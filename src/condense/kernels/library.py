@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
-_SOURCES = [Path(__file__).with_name(name) for name in ("norm_relu_pool.cpp", "fold.cpp", "winograd.cpp")]
-_HEADER = Path(__file__).with_name("types.h")
+_SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
+_HEADERS = sorted(Path(__file__).parent.glob("*.h"))
 # The last two let comparisons become vector instructions; no option here changes the result of an operation.
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
 _COMPILERS = ("c++", "g++", "clang++")
@@ -43,6 +43,12 @@ def call(what: str, like: torch.Tensor, *arguments: torch.Tensor | int | float) 
         raise ValueError(f"no kernel '{what}' for {like.dtype}: {state()}")
     given = [_argument(argument) for argument in arguments]
     getattr(library(), f"{TYPES[like.dtype]}_{what}")(*given, ctypes.c_int(torch.get_num_threads()))
+
+
+def panel(channels: int) -> int:
+    """How many of `channels` columns a product of the kernels takes at once: matrices are given to them in panels of so many."""
+    library().panel.restype = ctypes.c_int64
+    return library().panel(ctypes.c_int64(channels))
 
 
 def _argument(value: torch.Tensor | int | float) -> ctypes._SimpleCData:
@@ -90,7 +96,7 @@ def _folder() -> Path:
 def _name(compiler: str) -> str:
     """Differs with the source, the options, the compiler and the processor: home folders are shared by different machines."""
     facts = _processor() + "\n".join((compiler, str(os.stat(compiler).st_mtime_ns), *_FLAGS))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in (*_SOURCES, _HEADER)) + facts.encode()).hexdigest()[:16]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in (*_SOURCES, *_HEADERS)) + facts.encode()).hexdigest()[:16]
 
 
 def _processor() -> str:

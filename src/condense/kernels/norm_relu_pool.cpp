@@ -2,66 +2,22 @@
 //
 // One image is one task: its map stays in the cache from the statistics to the output. Sums run over the pixels in their
 // order, a channel a lane, so that results depend neither on threads nor on what else is in the batch.
-#include <cmath>
 #include <vector>
 
-#include "types.h"
+#include "norm_relu_pool.h"
 
 namespace {
-
-inline float relu(float value) { return value < 0 ? 0 : value; }  // what is no number stays none
-
-struct Shape {
-  int64_t images, height, width, channels, pool;  // pool: 2, or 1 for none; odd rows and columns at the end are left out
-};
 
 // mean and rstd are (images, channels), out is (images, height / pool, width / pool, channels).
 template <class T>
 void forward(const T *maps, const float *weight, const float *bias, T *out, float *mean, float *rstd, Shape s, float eps, int threads) {
-  const int64_t pixels = s.height * s.width, C = s.channels, rows = s.height / s.pool, cols = s.width / s.pool;
-  const float share = 1.0f / float(s.pool * s.pool);
+  const int64_t C = s.channels, from = s.height * s.width * C, to = (s.height / s.pool) * (s.width / s.pool) * C;
 #pragma omp parallel num_threads(threads)
   {
-    std::vector<float> buffer(3 * C);
-    float *first = buffer.data(), *second = first + C, *slope = second + C;
+    std::vector<float> room(3 * C);
 #pragma omp for schedule(static)
-    for (int64_t n = 0; n < s.images; n++) {
-      const T *x = maps + n * pixels * C;
-      float *m = mean + n * C, *r = rstd + n * C;
-      for (int64_t c = 0; c < C; c++) first[c] = second[c] = 0;
-      for (int64_t p = 1; p < pixels; p++)  // relative to the first pixel: exact for a constant map
-#pragma omp simd
-        for (int64_t c = 0; c < C; c++) {
-          const float d = load(x, p * C + c) - load(x, c);
-          first[c] += d;
-          second[c] += d * d;
-        }
-      for (int64_t c = 0; c < C; c++) {
-        const float d = first[c] / float(pixels), variance = relu(second[c] / float(pixels) - d * d);
-        m[c] = load(x, c) + d;
-        r[c] = 1.0f / std::sqrt(variance + eps);
-        slope[c] = r[c] * weight[c];
-      }
-      T *y = out + n * rows * cols * C;
-      for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols; j++) {
-          const int64_t at = (i * s.pool * s.width + j * s.pool) * C, to = (i * cols + j) * C;
-          if (s.pool == 2) {
-            const int64_t below = at + s.width * C;
-#pragma omp simd
-            for (int64_t c = 0; c < C; c++) {
-              float sum = relu((load(x, at + c) - m[c]) * slope[c] + bias[c]);
-              sum += relu((load(x, at + C + c) - m[c]) * slope[c] + bias[c]);
-              sum += relu((load(x, below + c) - m[c]) * slope[c] + bias[c]);
-              sum += relu((load(x, below + C + c) - m[c]) * slope[c] + bias[c]);
-              store(y, to + c, sum * share);
-            }
-          } else {
-#pragma omp simd
-            for (int64_t c = 0; c < C; c++) store(y, to + c, relu((load(x, at + c) - m[c]) * slope[c] + bias[c]));
-          }
-        }
-    }
+    for (int64_t n = 0; n < s.images; n++)
+      norm_relu_pool(maps + n * from, weight, bias, out + n * to, mean + n * C, rstd + n * C, s, eps, room.data());
   }
 }
 

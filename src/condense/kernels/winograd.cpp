@@ -4,25 +4,13 @@
 // Source: Lavin and Gray 2016, F(4 x 4, 3 x 3), for the points 0, 1, -1, 2, -2 and infinity. Windows lie with their 9 places first.
 // Every tile is computed alone and sums run over the channels in their order: neither threads nor the batch matter to a tile.
 #include <algorithm>
-#include <cstdlib>
-#include <memory>
 
-#include "types.h"
+#include "product.h"
 
 namespace {
 
-#ifdef __AVX512F__
-constexpr int LANES = 16, WIDEST = 4;  // sums of 6 rows by WIDEST vectors fill the registers
-#else
-constexpr int LANES = 8, WIDEST = 2;
-#endif
-constexpr int ROWS = 6, SIDE = 6, STEP = 4, WINDOW = 3, PLACES = SIDE * SIDE;
+constexpr int SIDE = 6, STEP = 4, WINDOW = 3, PLACES = SIDE * SIDE;
 constexpr int64_t TILES = 24;  // at once: both transformed sides then stay in the second cache
-
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-
-inline vec at(const float *p) { return *(const vec *)p; }
-inline void put(float *p, vec value) { *(vec *)p = value; }
 
 // The transforms of one row or column: of a map (6 -> 6), of a result (6 -> 4), of a window (3 -> 6), and the transposes of the last two.
 inline void of_map(const vec *x, vec *y, int step) {
@@ -69,60 +57,11 @@ inline void to_window(const vec *x, vec *y, int from, int to) {
   y[2 * to] = (x3 + x4) * (1 / 6.0f) - near + x[5 * from];
 }
 
-// c (R, V vectors) = or += a (R, depth) by b (depth, V vectors).
-template <int R, int V>
-inline void product(const float *a, int64_t row, int64_t col, const float *b, int64_t below, float *c, int64_t next, int64_t depth, bool add) {
-  vec sum[R][V];
-  for (int r = 0; r < R; r++)
-    for (int v = 0; v < V; v++) sum[r][v] = add ? at(c + r * next + v * LANES) : vec{};
-  for (int64_t k = 0; k < depth; k++) {
-    vec right[V];
-    for (int v = 0; v < V; v++) right[v] = at(b + k * below + v * LANES);
-    for (int r = 0; r < R; r++) {
-      const float left = a[r * row + k * col];
-      for (int v = 0; v < V; v++) sum[r][v] += left * right[v];
-    }
-  }
-  for (int r = 0; r < R; r++)
-    for (int v = 0; v < V; v++) put(c + r * next + v * LANES, sum[r][v]);
-}
-
-template <int V>
-void rows_of(int64_t rows, const float *a, int64_t row, int64_t col, const float *b, int64_t below, float *c, int64_t next, int64_t depth,
-             bool add) {
-  int64_t r = 0;
-  for (; r + ROWS <= rows; r += ROWS) product<ROWS, V>(a + r * row, row, col, b, below, c + r * next, next, depth, add);
-  for (; r + 2 <= rows; r += 2) product<2, V>(a + r * row, row, col, b, below, c + r * next, next, depth, add);
-  for (; r < rows; r++) product<1, V>(a + r * row, row, col, b, below, c + r * next, next, depth, add);
-}
-
-// Columns in panels of `panel`; `across` is the distance from one panel of b to the next.
-void multiply(int64_t rows, int64_t cols, int64_t depth, const float *a, int64_t row, int64_t col, const float *b, int64_t below,
-              int64_t across, float *c, int64_t next, int64_t panel, bool add) {
-  for (int64_t j = 0; j < cols; j += panel, b += across) {
-    if (panel == 4 * LANES) rows_of<WIDEST>(rows, a, row, col, b, below, c + j, next, depth, add);
-    else if (panel == 2 * LANES) rows_of<2>(rows, a, row, col, b, below, c + j, next, depth, add);
-    else rows_of<1>(rows, a, row, col, b, below, c + j, next, depth, add);
-  }
-}
-
-int64_t panel_of(int64_t channels) {
-  int64_t panel = WIDEST * LANES;
-  while (channels % panel) panel /= 2;
-  return panel;
-}
-
 struct Maps {
   int64_t images, height, width;
   int64_t down() const { return (height + STEP - 1) / STEP; }
   int64_t right() const { return (width + STEP - 1) / STEP; }
   int64_t tiles() const { return images * down() * right(); }
-};
-
-struct Buffer {  // not cleared, on a line of the cache
-  std::unique_ptr<float, decltype(&std::free)> held;
-  explicit Buffer(int64_t numbers) : held((float *)std::aligned_alloc(64, (4 * numbers + 63) / 64 * 64), &std::free) {}
-  float *get() const { return held.get(); }
 };
 
 // The addresses of the pixels of a tile, `size` x `size` from `border` above and left of it; `none` for those outside.
@@ -247,7 +186,7 @@ void window_gradient(const float *given, const float *maps, float *windows, Maps
 
 }  // namespace
 
-extern "C" int64_t winograd_panel(int64_t channels) { return panel_of(channels); }
+extern "C" int64_t panel(int64_t channels) { return panel_of(channels); }
 
 extern "C" void float32_winograd(const float *maps, const float *windows, const float *bias, float *out, int64_t n, int64_t h, int64_t w,
                                  int64_t inputs, int64_t outputs, int threads) {

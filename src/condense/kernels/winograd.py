@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from condense.kernels.library import call, library
+from condense.kernels.library import call, panel
 from condense.kernels.norm_relu_pool import available
 
 _LANES = 16  # channels that the kernel takes at once
@@ -39,9 +37,8 @@ def convolve(convolution: nn.Conv2d, maps: Tensor, centred: bool = False) -> Ten
 
 def _applied(maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     outputs, inputs = weight.shape[:2]
-    library().winograd_panel.restype = ctypes.c_int64
-    panel = library().winograd_panel(ctypes.c_int64(outputs))
-    panels = weight.permute(2, 3, 1, 0).reshape(9, inputs, outputs // panel, panel).transpose(1, 2).contiguous()
+    width = panel(outputs)
+    panels = weight.permute(2, 3, 1, 0).reshape(9, inputs, outputs // width, width).transpose(1, 2).contiguous()
     out = torch.empty((len(maps), outputs, *maps.shape[2:]), memory_format=torch.channels_last)
     bias = torch.zeros(outputs) if bias is None else bias.contiguous()
     call("winograd", maps, maps, panels, bias, out, len(maps), *maps.shape[2:], inputs, outputs)

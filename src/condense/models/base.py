@@ -134,6 +134,8 @@ class Stage(nn.Module):
 
     def _by_kernel(self, x: Tensor, pool: int) -> Tensor:
         convolution, norm, _ = self.body
+        if kernels.image_stage.serves(convolution, norm, x):
+            return kernels.image_stage.compute(convolution, norm, x, pool)
         x = x.contiguous(memory_format=torch.channels_last)
         faster = next((way for way in (kernels.few_channels, kernels.winograd) if way.serves(convolution, x)), None)
         maps = faster.convolve(convolution, x, centred=True) if faster else convolution(x)
