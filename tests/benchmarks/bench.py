@@ -61,7 +61,14 @@ def dm(ipc, precision, least, aim, batch=256, **more):
 
 def sharing(title, sets, least, aim):
     settings = {"sets": sets}
-    return Row(f"one real forward for {title}", ("Separate", settings), ("OurMatching", settings), least, aim, against_ours=True)
+    return Row(
+        f"one real forward for {title}, against separate ones",
+        ("Separate", settings),
+        ("OurMatching", settings),
+        least,
+        aim,
+        against_ours=True,
+    )
 
 
 NETWORKS = {"ipc": 10, "networks": 20, "epochs": 100}

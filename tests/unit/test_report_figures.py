@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -89,7 +90,9 @@ def test_settings_without_x_are_bars_and_a_log_axis_is_one(monkeypatch):
     curves = Plan("paper").figures["ddm/figure3a"].curves
     axis, rows, notes = drawn_axis("ddm/figure3a", curves, [(place, 1.0) for place in range(1, 6)], monkeypatch)
     assert [bar.get_height() for bar in axis.patches] == [1, 2, 3, 4, 5]
-    assert [text.get_text() for text in axis.get_xticklabels()] == [curve.point.name for curve in curves]
+    labels = [text.get_text() for text in axis.get_xticklabels()]
+    assert [label.replace("\n", " ") for label in labels] == [curve.point.name for curve in curves]
+    assert max(len(line) for label in labels for line in label.split("\n")) <= 10  # those of neighbours do not meet
     hollow = {line.get_xdata()[0]: line.get_ydata()[0] for line in axis.lines if line.get_fillstyle() == "none"}
     assert hollow == {0: 48.9, 3: 52.29, 4: 53.0}  # at DM, DM + MM + CM and the whole loss
     assert axis.get_legend() is None and notes[0].startswith("Lines on the bars")
@@ -151,3 +154,15 @@ def test_methods_look_the_same_everywhere_and_different_from_each_other():
     looks = [tuple(style.look(method).values()) for method in ("random", "herding", "forgetting", "k_center", "dm", "ed", "cpdm", "whole")]
     assert len(set(looks)) == len(looks)
     assert style.look("a_new_method") == style.look("a_new_method")
+
+
+def test_bars_of_many_methods_are_told_apart():
+    methods = ["random", "herding", "dc", "dsdm", "idm", "ed", "m3d", "dm_ms", "ncfm"]
+    row = {"dataset": "digits", "ipc": "1", "measured": "50", "measured_std": "1"}
+    records = [SimpleNamespace(values=row | {"method": method}) for method in methods]
+    with style.style() as plt:
+        _, axis = plt.subplots()
+        curves._bars(axis, records)
+        looks = {(bar.get_facecolor(), bar.get_hatch()) for bar in axis.patches}
+    colours = {style.look(method)["color"] for method in methods}
+    assert len(looks) == len(methods) > len(colours)

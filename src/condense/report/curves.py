@@ -174,12 +174,16 @@ def _bars(axis: Any, rows: list[Record]) -> None:
     small = [row.values for row in rows if row.values["ipc"] != "full"]
     ipcs = sorted({int(row["ipc"]) for row in small})
     methods = list(dict.fromkeys(row["method"] for row in small))
-    width = 0.84 / len(methods)
+    width, colours = 0.84 / len(methods), [style.look(method)["color"] for method in methods]
     for place, method in enumerate(methods):
+        colour, hatch = (
+            colours[place],
+            style.HATCHES[colours[:place].count(colours[place]) % len(style.HATCHES)],
+        )  # there are more methods than colours
         mine = {int(row["ipc"]): row for row in small if row["method"] == method}
         at = [ipcs.index(ipc) + (place - (len(methods) - 1) / 2) * width for ipc in mine]
         means, stds = ([float(row[key] or 0) for row in mine.values()] for key in ("measured", "measured_std"))
-        axis.bar(at, means, width * 0.9, color=style.look(method)["color"], label=names.method(method))
+        axis.bar(at, means, width * 0.9, color=colour, hatch=hatch, edgecolor="white", linewidth=0, label=names.method(method))
         axis.errorbar(at, means, stds, fmt="none", ecolor=style.INK, elinewidth=1.2)
         for x, mean, std in zip(at, means, stds, strict=True):
             label = axis.text(x, mean + std + 1.5, f"{mean:.0f}", ha="center", va="bottom", fontsize=9.5, zorder=4)

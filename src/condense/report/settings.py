@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import Any
 
 from condense.config import UserError
@@ -13,6 +14,7 @@ from condense.specs import FigureSpec, Point
 from condense.tableplan import Curve, FigurePlan, Plan
 
 Found = list[tuple[Curve, Measured]]
+_NARROW = 10  # letters in a line below a bar: the lines of neighbours do not meet
 
 
 def accuracy_by_setting(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
@@ -56,7 +58,7 @@ def _bars(axis: Any, found: Found) -> str:
         axis.errorbar(place, number.mean, number.std, fmt="none", ecolor=style.INK, elinewidth=1.2)
         label = axis.text(place, number.mean + number.std + 1.5, f"{number.mean:.1f}", ha="center", va="bottom", fontsize=9.5, zorder=4)
         label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})
-    axis.set_xticks(range(len(found)), [curve.point.name for curve, _ in found])
+    axis.set_xticks(range(len(found)), [fill(curve.point.name, _NARROW) for curve, _ in found])
     axis.grid(axis="x", visible=False)
     return "Lines on the bars: one standard deviation." if found else ""
 

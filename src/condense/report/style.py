@@ -15,6 +15,7 @@ INK, FAINT, REAL, SYNTHETIC = "#22262e", "#6b7280", "#0072b2", "#d6301d"
 # Okabe and Ito's colours, which stay apart for colour-blind readers; the yellow is left out, for it is faint on white.
 _PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _MARKERS = "osD^vPX<>"
+HATCHES = ("", "///", "...", "xxx", "+++", "ooo", "**", "---", "|||")  # tell apart bars of one colour
 _METHODS = {
     "random": ("#8a8f98", "o"),
     "whole": (INK, "_"),
