@@ -1,10 +1,13 @@
 """Kernels for the first layer of a network, which is given images, against torch's own operations."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
 from condense import kernels, models
+from condense.kernels.norm_relu_pool import reference
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 needs_compiler = pytest.mark.skipif(kernels.state() != "compiled", reason=f"kernels: {kernels.state()}")
@@ -82,9 +85,43 @@ def test_a_stage_of_images_is_that_of_its_layers(channels, outputs, size, paddin
 
 
 @needs_compiler
-def test_a_stage_of_images_is_taken_where_nothing_has_a_gradient():
+@pytest.mark.parametrize(("channels", "outputs", "size", "padding", "sides", "pool"), STAGES)
+def test_a_stage_of_images_has_the_gradients_of_its_layers(channels, outputs, size, padding, sides, pool):
+    convolution, norm, images = image_stage(channels, outputs, size, padding, sides)
+    wanted_of = [*convolution.parameters(), *norm.parameters()]
+    found = kernels.image_stage.compute(convolution, norm, images, pool)
+    given = torch.randn(found.shape, generator=torch.Generator().manual_seed(1))
+    gradients = torch.autograd.grad(found, wanted_of, given, retain_graph=True)
+    assert all(torch.equal(*pair) for pair in zip(gradients, torch.autograd.grad(found, wanted_of, given), strict=True))
+    exact = [parameter.detach().double().requires_grad_() for parameter in wanted_of]
+    value = reference(nn.functional.conv2d(images.double(), *exact[:2], padding=padding), *exact[2:], 1e-5, pool)
+    for one, wanted in zip(gradients, torch.autograd.grad(value, exact, given.double()), strict=True):
+        assert (one - wanted).norm() <= 2e-5 * wanted.norm() + 1e-5
+    assert not gradients[1].any()
+
+
+@needs_compiler
+def test_a_stage_of_images_has_second_gradients_and_those_that_are_asked_for():
     convolution, norm, images = image_stage(3, 16, 3, 1, (8, 8))
-    assert not kernels.image_stage.serves(convolution, norm, images)
+    pair = []
+    for stage in (
+        partial(kernels.image_stage.compute, pool=2),
+        lambda *layers: reference(layers[0](layers[2]), *norm.parameters(), 1e-5, 2),
+    ):
+        (first,) = torch.autograd.grad(stage(convolution, norm, images).square().sum(), convolution.weight, create_graph=True)
+        pair.append(torch.autograd.grad(first.square().sum(), [convolution.weight, norm.weight]))
+    torch.testing.assert_close(*pair, rtol=1e-3, atol=1e-2)
+    convolution.requires_grad_(False)
+    norm.bias.requires_grad_(False)
+    kernels.image_stage.compute(convolution, norm, images, 2).sum().backward()
+    assert norm.weight.grad is not None and convolution.weight.grad is None and norm.bias.grad is None
+
+
+@needs_compiler
+def test_a_stage_of_images_is_taken_where_they_have_no_gradient():
+    convolution, norm, images = image_stage(3, 16, 3, 1, (8, 8))
+    assert kernels.image_stage.serves(convolution, norm, images)
+    assert not kernels.image_stage.serves(convolution, norm, images.clone().requires_grad_())
     with torch.inference_mode():
         assert kernels.image_stage.serves(convolution, norm, images)
         assert not kernels.image_stage.serves(convolution.bfloat16(), norm, images)

@@ -25,49 +25,15 @@ void forward(const T *maps, const float *weight, const float *bias, T *out, floa
 template <class T>
 void backward(const T *given, const T *maps, const float *weight, const float *bias, const float *mean, const float *rstd, T *gradient,
               float *sums, Shape s, int threads) {
-  const int64_t pixels = s.height * s.width, C = s.channels, rows = s.height / s.pool, cols = s.width / s.pool;
-  const float share = 1.0f / float(s.pool * s.pool);
+  const int64_t C = s.channels, from = s.height * s.width * C, to = (s.height / s.pool) * (s.width / s.pool) * C;
 #pragma omp parallel num_threads(threads)
   {
-    std::vector<float> buffer(3 * C);
-    float *slope = buffer.data(), *by_mean = slope + C, *by_value = by_mean + C;
+    std::vector<float> room(3 * C);
     const std::vector<T> none(C, T{});
 #pragma omp for schedule(static)
-    for (int64_t n = 0; n < s.images; n++) {
-      const T *x = maps + n * pixels * C, *g = given + n * rows * cols * C;
-      const float *m = mean + n * C, *r = rstd + n * C;
-      float *to_bias = sums + n * 2 * C, *to_weight = to_bias + C;
-      for (int64_t c = 0; c < C; c++) {
-        slope[c] = r[c] * weight[c];
-        to_bias[c] = to_weight[c] = 0;
-      }
-      for (int64_t i = 0; i < rows * s.pool; i++)
-        for (int64_t j = 0; j < cols * s.pool; j++) {
-          const T *at = x + (i * s.width + j) * C, *from = g + ((i / s.pool) * cols + j / s.pool) * C;
-#pragma omp simd
-          for (int64_t c = 0; c < C; c++) {
-            const float value = load(at, c) - m[c], part = value * slope[c] + bias[c] > 0 ? load(from, c) * share : 0.0f;
-            to_bias[c] += part;
-            to_weight[c] += part * value;
-          }
-        }
-      for (int64_t c = 0; c < C; c++) {
-        to_weight[c] *= r[c];
-        by_value[c] = slope[c] * r[c] * to_weight[c] / float(pixels);
-        by_mean[c] = slope[c] * to_bias[c] / float(pixels);
-      }
-      for (int64_t i = 0; i < s.height; i++)
-        for (int64_t j = 0; j < s.width; j++) {
-          const bool pooled = i < rows * s.pool && j < cols * s.pool;
-          const T *at = x + (i * s.width + j) * C, *from = pooled ? g + ((i / s.pool) * cols + j / s.pool) * C : none.data();
-          T *to = gradient + n * pixels * C + (i * s.width + j) * C;
-#pragma omp simd
-          for (int64_t c = 0; c < C; c++) {
-            const float value = load(at, c) - m[c], part = value * slope[c] + bias[c] > 0 ? load(from, c) * share : 0.0f;
-            store(to, c, part * slope[c] - by_mean[c] - by_value[c] * value);
-          }
-        }
-    }
+    for (int64_t n = 0; n < s.images; n++)
+      norm_relu_pool_gradient(given + n * to, maps + n * from, weight, bias, mean + n * C, rstd + n * C, gradient + n * from,
+                              sums + n * 2 * C, s, room.data(), none.data());
   }
 }
 

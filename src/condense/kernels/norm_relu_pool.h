@@ -1,4 +1,4 @@
-// Instance norm, affine map, ReLU and 2 x 2 average pooling of the channels-last map of one image.
+// Instance norm, affine map, ReLU and 2 x 2 average pooling of the channels-last map of one image, and the gradient.
 //
 // Sums run over the pixels in their order, a channel a lane.
 #pragma once
@@ -51,6 +51,46 @@ void norm_relu_pool(const T *x, const float *weight, const float *bias, T *y, fl
       } else {
 #pragma omp simd
         for (int64_t c = 0; c < C; c++) store(y, to + c, relu((load(x, at + c) - m[c]) * slope[c] + bias[c]));
+      }
+    }
+}
+
+// Its gradient, from that of y (`given`): that of x, which may lie where x does, and `sums` (2, channels), of bias and weight.
+// `room` holds 3 * channels numbers, `none` channels zeros.
+template <class T>
+void norm_relu_pool_gradient(const T *given, const T *x, const float *weight, const float *bias, const float *m, const float *r, T *gradient,
+                             float *sums, Shape s, float *room, const T *none) {
+  const int64_t pixels = s.height * s.width, C = s.channels, rows = s.height / s.pool, cols = s.width / s.pool;
+  const float share = 1.0f / float(s.pool * s.pool);
+  float *slope = room, *by_mean = room + C, *by_value = room + 2 * C, *to_bias = sums, *to_weight = sums + C;
+  for (int64_t c = 0; c < C; c++) {
+    slope[c] = r[c] * weight[c];
+    to_bias[c] = to_weight[c] = 0;
+  }
+  for (int64_t i = 0; i < rows * s.pool; i++)
+    for (int64_t j = 0; j < cols * s.pool; j++) {
+      const T *at = x + (i * s.width + j) * C, *from = given + ((i / s.pool) * cols + j / s.pool) * C;
+#pragma omp simd
+      for (int64_t c = 0; c < C; c++) {
+        const float value = load(at, c) - m[c], part = value * slope[c] + bias[c] > 0 ? load(from, c) * share : 0.0f;
+        to_bias[c] += part;
+        to_weight[c] += part * value;
+      }
+    }
+  for (int64_t c = 0; c < C; c++) {
+    to_weight[c] *= r[c];
+    by_value[c] = slope[c] * r[c] * to_weight[c] / float(pixels);
+    by_mean[c] = slope[c] * to_bias[c] / float(pixels);
+  }
+  for (int64_t i = 0; i < s.height; i++)
+    for (int64_t j = 0; j < s.width; j++) {
+      const bool pooled = i < rows * s.pool && j < cols * s.pool;
+      const T *at = x + (i * s.width + j) * C, *from = pooled ? given + ((i / s.pool) * cols + j / s.pool) * C : none;
+      T *to = gradient + (i * s.width + j) * C;
+#pragma omp simd
+      for (int64_t c = 0; c < C; c++) {
+        const float value = load(at, c) - m[c], part = value * slope[c] + bias[c] > 0 ? load(from, c) * share : 0.0f;
+        store(to, c, part * slope[c] - by_mean[c] - by_value[c] * value);
       }
     }
 }
