@@ -25,7 +25,7 @@ from condense.graphs import Recorded, Recorder
 from condense.networks.sources import AHEAD, network_source
 from condense.precision import reduced, rounded
 from condense.specs import Recipe
-from condense.transfer import Ahead, Slots
+from condense.transfer import Ahead, Slots, sent
 
 
 class RealBatches:
@@ -126,7 +126,7 @@ class RealStream:
         shown = {"accuracy": self.source.accuracy, "trained": self.source.trained, "seed": (self.seed, step)}
         shown |= {"draw_second": partial(self.source.second, step)}
         if self.recorder is None:
-            return self._side(self.batches.taken(chosen.to(self.device)), draws, **shown)
+            return self._side(self.batches.taken(*sent([chosen], self.device)), draws, **shown)
         return self._recorded_side(chosen, draws, shown)
 
     def _draw(self, step: int) -> tuple[Tensor, list[siamese.Draw]]:
