@@ -44,10 +44,14 @@ class CudaRecorder:
         return done
 
     def captured(self, work: Callable[[], T]) -> tuple[Graph, T]:
-        """Nothing in the work may wait for the GPU or read memory of the host: torch raises RuntimeError there."""
+        """Nothing in the work may wait for the GPU or read memory of the host: raises RuntimeError there."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            results = work()
+        try:
+            with torch.cuda.graph(graph):
+                results = work()
+        except RuntimeError as error:
+            hint = "a step waits for the GPU or reads from the host (.item(), a mask as an index, a new tensor of numbers)"
+            raise RuntimeError(f"{hint}, so it cannot be recorded: change its term, or set CONDENSE_GRAPHS=off") from error
         return graph, results
 
 

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tape_helpers import Watch
 
-from condense import models, plan, recipes, specs
+from condense import kernels, models, plan, recipes, specs
 from condense.augment import siamese
 from condense.engines.terms import TERMS
 from condense.engines.views import RealSide, Views
@@ -71,6 +72,14 @@ def test_the_gradient_is_finite_where_synthetic_images_are_copies_of_real_ones(n
     copies = images[0][:, :SYNTHETIC].clone().requires_grad_(True)
     value_of(named(name), views(images[0], copies)).sum().backward()
     assert torch.isfinite(copies.grad).all()
+
+
+@pytest.mark.parametrize("name", sorted(set(TERMS) - {"barycentre"}))  # which is solved on the host, once
+def test_a_term_lets_the_host_go_on(name, images):
+    """On a GPU its work is recorded as a CUDA graph: no `.item()`, no `if` on a value, no mask as an index."""
+    seen = views(*images)
+    with Watch(), kernels.plain():
+        value_of(named(name), seen).sum().backward()
 
 
 @pytest.mark.parametrize("name", sorted(set(TERMS) - {"prediction_kl", "barycentre"}))  # which pair two samples by their order
