@@ -11,6 +11,8 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
+from condense.config import UserError
+
 T = TypeVar("T")
 
 
@@ -44,14 +46,18 @@ class CudaRecorder:
         return done
 
     def captured(self, work: Callable[[], T]) -> tuple[Graph, T]:
-        """Nothing in the work may wait for the GPU or read memory of the host: raises RuntimeError there."""
+        """Raises UserError where the work waits for the GPU or reads memory of the host."""
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph):
                 results = work()
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
-            hint = "a step waits for the GPU or reads from the host (.item(), a mask as an index, a new tensor of numbers)"
-            raise RuntimeError(f"{hint}, so it cannot be recorded: change its term, or set CONDENSE_GRAPHS=off") from error
+            hint = "Does it wait for the GPU or read from the host (.item(), a mask as an index, a new tensor of numbers)?"
+            raise UserError(
+                f"a step cannot be recorded as a CUDA graph: {error}\n{hint} CONDENSE_GRAPHS=off does without graphs"
+            ) from error
         return graph, results
 
 
@@ -61,9 +67,10 @@ class Recorded:
     What it gives is overwritten by the next call. Whatever the host decides in it is decided twice, and never again.
     """
 
-    def __init__(self, work: Callable[[], Any], recorder: Recorder):
-        self.work, self.recorder = work, recorder
-        self._warm, self._graph, self._results = False, None, None
+    def __init__(self, work: Callable[[], Any], recorder: Recorder, warm: bool = False):
+        """`warm`: work like it was done before, so that it is recorded at the first call."""
+        self.work, self.recorder, self._warm = work, recorder, warm
+        self._graph, self._results = None, None
 
     def __call__(self) -> Any:
         if not self._warm:

@@ -55,3 +55,22 @@ class Tape(TorchDispatchMode):
                 for own, new in zip(tree_leaves(held), tree_leaves(operation()), strict=True):
                     if isinstance(own, torch.Tensor) and own.data_ptr() != new.data_ptr():
                         own.detach().copy_(new)
+
+
+class TapeRecorder:
+    """The recorder of tapes, which counts."""
+
+    def __init__(self):
+        self.plain = self.captures = 0
+
+    def plainly(self, work):
+        self.plain += 1
+        return work()
+
+    def captured(self, work):
+        self.captures += 1
+        tape = Tape()
+        with tape:
+            results = work()
+        tape.undo()
+        return tape, results

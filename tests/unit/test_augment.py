@@ -8,7 +8,7 @@ from scipy import ndimage, stats
 
 from condense import seeds
 from condense.augment import siamese
-from condense.augment.siamese import Draw, apply, apply_each_class, by_operation, draw, draw_each
+from condense.augment.siamese import Draw, apply, apply_each_class, draw, draw_each
 from condense.config import UserError
 
 STRATEGY = "color_crop_cutout_flip_scale_rotate"
@@ -167,13 +167,6 @@ def test_draws_are_repeatable_and_classes_have_their_own():
     assert torch.equal(augmented[1], apply(images[1], draws[1]))
     with pytest.raises(ValueError):
         apply_each_class(images, draws[:2])
-
-
-def test_all_classes_under_one_operation_at_once_give_the_same():
-    images, draws = batch(36).view(12, 3, 3, 12, 12), [draw(STRATEGY, 12, generator(seed)) for seed in range(12)]
-    assert len({drawn.operation for drawn in draws}) > 3
-    torch.testing.assert_close(by_operation(images, draws), apply_each_class(images, draws), rtol=1e-5, atol=1e-5)
-    assert torch.equal(by_operation(images, [Draw("none")] * 12), images)
 
 
 def test_wrong_names_and_counts_are_refused():

@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 import torch
 from matching_helpers import ARCH, CPU, METHODS, NOWHERE, tiny
-from tape_helpers import Tape
+from tape_helpers import TapeRecorder
 
 from condense import kernels, models, recipes, seeds, specs
 from condense.augment import siamese
@@ -19,25 +19,6 @@ from condense.graphs import CudaRecorder, Recorded
 from condense.networks.sources import RandomNetworks
 from condense.teachers.pretrain import load_teacher
 from condense.transfer import Ahead
-
-
-class TapeRecorder:
-    """The recorder of tapes, which counts."""
-
-    def __init__(self):
-        self.plain = self.captures = 0
-
-    def plainly(self, work):
-        self.plain += 1
-        return work()
-
-    def captured(self, work):
-        self.captures += 1
-        tape = Tape()
-        with tape:
-            results = work()
-        tape.undo()
-        return tape, results
 
 
 @pytest.fixture

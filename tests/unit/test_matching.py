@@ -125,8 +125,8 @@ def test_only_sets_with_the_same_stream_share_it(train):
 def test_a_class_keeps_its_draws_whatever_shard_it_is_in(train):
     alone, shard = RealBatches(train, (6,), 9, 3, CPU), RealBatches(train, (2, 6), 9, 3, CPU)
     for step in (0, 5):
-        assert torch.equal(alone.at(step)[0], shard.at(step)[1])
-    assert not torch.equal(alone.at(0), alone.at(1))
+        assert torch.equal(alone.taken(alone.chosen(step))[0], shard.taken(shard.chosen(step))[1])
+    assert not torch.equal(alone.chosen(0), alone.chosen(1))
     assert torch.equal(initial_images(train, (6,), 4, "noise", 1)[0], initial_images(train, (0, 6), 4, "noise", 1)[1])
 
 
@@ -154,7 +154,7 @@ def test_a_class_smaller_than_the_batch_gives_each_image_once(name, train, criti
         torch.testing.assert_close(found[place], wanted, rtol=1e-4, atol=1e-4)
     batches = RealBatches(data, (0, 1), 16, 0, CPU)
     assert batches.mask.sum(1).tolist() == [6, 16]
-    shown = {image.numpy().tobytes() for image in batches.at(3)[0][:6]}
+    shown = {image.numpy().tobytes() for image in batches.taken(batches.chosen(3))[0][:6]}
     assert shown == {image.numpy().tobytes() for image in data.images[data.class_slice(0)]}
 
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from interruption_helpers import Stopping, until_done
+from tape_helpers import TapeRecorder
 from torch import nn
 
-from condense import models, recipes, seeds, specs
+from condense import kernels, models, recipes, seeds, specs
 from condense.checkpoints import Checkpoint
 from condense.config import UserError, merged, read
 from condense.data.dataset import load
@@ -235,41 +236,22 @@ def test_the_number_that_fits_follows_from_memory():
     assert [fitting(network, image, 20, 2 * times * each) for times in (0.1, 1, 7.9, 8)] == [1, 1, 7, 8]
 
 
-class Replaying(CapturedStep):
-    """The bookkeeping of graphs, without a GPU: a graph repeats the step on its own buffers at the rate it was captured at."""
-
-    captures = 0
-
-    def _plainly(self, images, labels):
-        return self.step(images, labels)
-
-    def _captured(self, images, labels):
-        self.captures += 1
-        rate, losses = self.optimizer.lr, torch.empty(labels.shape[0])
-
-        class Graph:
-            def replay(_):
-                current, self.optimizer.lr = self.optimizer.lr, rate
-                losses.copy_(self.step(images, labels))
-                self.optimizer.lr = current
-
-        return rate, Graph(), (images, labels), losses
-
-
 def test_a_captured_step_is_replayed_for_its_size_and_rate(few):
     sizes, rates = [16, 8, 16, 8, 16, 16, 8, 4], [0.1] * 4 + [0.01] * 4
     rng, both = torch.Generator().manual_seed(0), []
     batches = [(torch.randn(3, size, 1, 8, 8, generator=rng), torch.randint(10, (3, size), generator=rng)) for size in sizes]
+    recorder = TapeRecorder()
     for captured in (False, True):
         stacked = Stacked(networks(**SMALL))
         optimizer = SGD(list(stacked.parameters()), specs.Optimizer(lr=0.1, momentum=0.9))
         plain = plain_step(stacked, optimizer, torch.float32, CPU)
-        step = Replaying(plain, optimizer) if captured else plain
-        for (images, labels), rate in zip(batches, rates, strict=True):
-            optimizer.lr = rate
-            losses = step(images, labels)
+        step = CapturedStep(plain, optimizer, recorder) if captured else plain
+        with kernels.plain():  # as on a GPU
+            for (images, labels), rate in zip(batches, rates, strict=True):
+                optimizer.lr = rate
+                losses = step(images, labels)
         both.append([losses, *stacked.parameters()])
-    assert step.captures == 4  # two sizes at two rates; the third size was met once, and so done plainly
+    assert (recorder.plain, recorder.captures) == (3, 4)  # two sizes at two rates; the third size was met once, and so done plainly
     assert all(torch.equal(a, b) for a, b in zip(*both, strict=True))
 
 

@@ -107,26 +107,7 @@ def apply_each_class(images: Tensor, draws: Sequence[Draw]) -> Tensor:
     """`images` (C, n, c, h, w), every class under its own draw. Raises ValueError if there are not C draws."""
     if len(images) != len(draws):
         raise ValueError(f"{len(draws)} draws for {len(images)} classes")
-    if images.is_cuda:
-        while any(drawn.then for drawn in draws):
-            images = by_operation(images, [replace(drawn, then=None) for drawn in draws])
-            draws = [drawn.then or Draw("none") for drawn in draws]
-        return by_operation(images, draws)
     return torch.stack([apply(batch, drawn) for batch, drawn in zip(images, draws, strict=True)])
-
-
-def by_operation(images: Tensor, draws: Sequence[Draw]) -> Tensor:
-    """The same with all classes under one operation at once: a few launches on a GPU instead of some a class."""
-    found: dict[int, Tensor] = {}
-    for operation in dict.fromkeys(drawn.operation for drawn in draws):
-        places = [place for place, drawn in enumerate(draws) if drawn.operation == operation]
-        names = draws[places[0]].parameters
-        joined = {name: torch.cat([draws[place].parameters[name] for place in places]) for name in names}
-        if len(places) > 1:
-            joined = {name: entries.repeat_interleave(images.shape[1]) for name, entries in joined.items()}
-        batch = torch.cat([images[place] for place in places])
-        found |= zip(places, apply(batch, Draw(operation, joined)).split(images.shape[1]), strict=True)
-    return torch.stack([found[place] for place in range(len(draws))])
 
 
 def _rounded(value: float) -> int:

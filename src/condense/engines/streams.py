@@ -57,12 +57,8 @@ class RealBatches:
             start += count
         return torch.stack(found)
 
-    def at(self, step: int) -> Tensor:
-        """uint8 (C, B, ...)."""
-        return self.taken(self.chosen(step).to(self.device))
-
     def taken(self, chosen: Tensor) -> Tensor:
-        """The images (C, B, ...) at places (C, B), which are on the device."""
+        """The uint8 images (C, B, ...) at places (C, B), which are on the device."""
         return self.pixels.index_select(0, chosen.flatten()).unflatten(0, chosen.shape)
 
 
@@ -125,9 +121,14 @@ class RealStream:
         chosen, draws = self._drawn.at(step)
         shown = {"accuracy": self.source.accuracy, "trained": self.source.trained, "seed": (self.seed, step)}
         shown |= {"draw_second": partial(self.source.second, step)}
+        if self.recorder is None and self.device.type == "cpu":
+            return self._side(self.batches.taken(chosen), draws, **shown)
+        augment, known = self.settings["augment"], self.source.accuracy
+        tensors = [chosen, torch.tensor(0.0 if known is None else known), *as_tensors(draws, augment.siamese, augment.mode)]
         if self.recorder is None:
-            return self._side(self.batches.taken(*sent([chosen], self.device)), draws, **shown)
-        return self._recorded_side(chosen, draws, shown)
+            places, _, *draws = sent(tensors, self.device)
+            return self._side(self.batches.taken(places), self._selected(draws), **shown)
+        return self._recorded_side(tensors, shown)
 
     def _draw(self, step: int) -> tuple[Tensor, list[siamese.Draw]]:
         """Which real images, and the augmentation of each class; on the CPU."""
@@ -146,27 +147,26 @@ class RealStream:
         shown |= {"real_network": self.real_network, "chunked": self.chunked, "dtype": self.real_type, "wanted": self.wanted}
         return kind(self.data, pixels, self.batches.mask, draws, self.network, **shown)
 
-    def _recorded_side(self, chosen: Tensor, draws: list[siamese.Draw], shown: dict[str, Any]) -> RealSide:
-        """The same by recorded work: what changes from step to step goes into tensors that stay where they are."""
-        augment, accuracy = self.settings["augment"], shown["accuracy"]
-        known = torch.tensor(0.0 if accuracy is None else accuracy)
-        tensors = [chosen, known, *as_tensors(draws, augment.siamese, augment.mode)]
+    def _recorded_side(self, tensors: list[Tensor], shown: dict[str, Any]) -> RealSide:
+        """By recorded work: `tensors`, places of the real images, the network's accuracy and draws, go where those of all steps lie."""
         if self._slots is None:
             self._slots = Slots(tensors, self.device)
             self._recorded = Recorded(self._seen_by_slots, self.recorder)
         self._slots.fill(tensors)
         pixels, computed = self._recorded()
-        shown["accuracy"] = None if accuracy is None else self._slots.tensors[1]
-        return self._side(pixels, self._selected(), WatchedSide, computed=computed, **shown)
+        _, accuracy, *draws = self._slots.tensors
+        shown["accuracy"] = None if shown["accuracy"] is None else accuracy
+        return self._side(pixels, self._selected(draws), WatchedSide, computed=computed, **shown)
 
     def _seen_by_slots(self) -> tuple[Tensor, Any]:
         """The real images of the step, and what is computed of them."""
-        side = self._side(self.batches.taken(self._slots.tensors[0]), self._selected())
+        places, _, *draws = self._slots.tensors
+        side = self._side(self.batches.taken(places), self._selected(draws))
         return side.pixels, side.seen
 
-    def _selected(self) -> Selected:
+    def _selected(self, draws: list[Tensor]) -> Selected:
         augment = self.settings["augment"]
-        return Selected(augment.siamese, augment.mode, len(self.classes), self._slots.tensors[2:])
+        return Selected(augment.siamese, augment.mode, len(self.classes), draws)
 
     @staticmethod
     def _tensors(network: nn.Module) -> Iterator[Tensor]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from condense import seeds
 from condense.augment import siamese
 from condense.checkpoints import Checkpoint
-from condense.graphs import CudaRecorder, Graph
+from condense.graphs import Recorded, Recorder, recorder_for
 from condense.precision import computed_in
 from condense.specs import Protocol
 from condense.training.loop import TrainingSet, check, drops_after, layer_type, learning_rate, number_of_epochs, resumed, saved_state
@@ -50,8 +50,9 @@ def train_together(
     optimizer = SGD([parameter for parameter in networks.parameters() if parameter.requires_grad], protocol.optimizer)
     device = images.labels.device
     step = plain_step(networks, optimizer, layer_type(networks, protocol, device), device)
-    if device.type == "cuda":
-        step = CapturedStep(step, optimizer)
+    recorder = recorder_for(device)
+    if recorder is not None:
+        step = CapturedStep(step, optimizer, recorder)
     first = resumed(networks, optimizer, None, checkpoint)
     drops, epochs = drops_after(protocol, len(images)), number_of_epochs(protocol, len(images))
     networks.train()
@@ -146,36 +147,23 @@ def plain_step(networks: Stacked, optimizer: SGD, dtype: torch.dtype, device: to
 
 
 class CapturedStep:
-    """On a GPU, `step` as a CUDA graph over fixed buffers, one for each batch size (full and last) and learning rate.
+    """`step` as recorded work over fixed buffers, for each batch size (full and last) at the learning rate it was recorded at.
 
-    The first step at a size is done plainly, on a stream beside the main one as capture asks for, and counts as any other; capture
-    itself computes nothing. The rate is a number in the graph, so a graph is captured anew where the rate has changed.
-    What it gives is overwritten by the next step.
+    The rate is a number in the work, so it is recorded anew where the rate has changed. What it gives is overwritten by the next step.
     """
 
-    def __init__(self, step: Step, optimizer: SGD):
-        self.step, self.optimizer = step, optimizer
-        self.graphs: dict[torch.Size, tuple[float, Graph, tuple[Tensor, Tensor], Tensor]] = {}
-        self.warm: set[torch.Size] = set()
+    def __init__(self, step: Step, optimizer: SGD, recorder: Recorder):
+        self.step, self.optimizer, self.recorder = step, optimizer, recorder
+        self.recorded: dict[torch.Size, tuple[float, tuple[Tensor, Tensor], Recorded]] = {}
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
-        size = labels.shape
-        if size not in self.warm:
-            self.warm.add(size)
-            return self._plainly(images, labels)
-        if size not in self.graphs or self.graphs[size][0] != self.optimizer.lr:
-            self.graphs.pop(size, None)  # its memory is free before the next one takes some
-            self.graphs[size] = self._captured(images.clone(), labels.clone())
-        _, graph, held, losses = self.graphs[size]
+        size, rate = labels.shape, self.optimizer.lr
+        self.optimizer.zero_grad()  # gradients are then made inside, where a graph writes them again and again
+        if size not in self.recorded or self.recorded[size][0] != rate:
+            met = self.recorded.pop(size, None) is not None  # the memory of one is free before the next takes some
+            held = images.clone(), labels.clone()
+            self.recorded[size] = rate, held, Recorded(partial(self.step, *held), self.recorder, warm=met)
+        _, held, work = self.recorded[size]
         for own, given in zip(held, (images, labels), strict=True):
             own.copy_(given)
-        graph.replay()
-        return losses
-
-    def _plainly(self, images: Tensor, labels: Tensor) -> Tensor:
-        return CudaRecorder().plainly(partial(self.step, images, labels))
-
-    def _captured(self, images: Tensor, labels: Tensor) -> tuple[float, Graph, tuple[Tensor, Tensor], Tensor]:
-        self.optimizer.zero_grad()  # gradients are then made inside, where the graph writes them again and again
-        graph, losses = CudaRecorder().captured(partial(self.step, images, labels))
-        return self.optimizer.lr, graph, (images, labels), losses
+        return work()
