@@ -22,3 +22,17 @@ def until_done(work):
         except KeyboardInterrupt:
             continue
     raise AssertionError("it never ends")
+
+
+def stopped_after(monkeypatch, every):
+    """From here on every so many checkpoints interrupt the work once they are written; gives the list of the steps they were of."""
+    write, written = Checkpoint.write, []
+
+    def stopping(self, tensors, state):
+        write(self, tensors, state)
+        written.append(state["done"])
+        if len(written) % every == 0:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "write", stopping)
+    return written

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 import torch.nn.functional as F
+from interruption_helpers import stopped_after, until_done
 from matching_helpers import ARCH, CPU, HERE, NOWHERE, engine, recipe
 
 from condense import jobs, models, plan, recipes, seeds, specs
@@ -167,23 +168,9 @@ def test_a_run_of_trained_networks_killed_anywhere_ends_the_same(name, bank, dig
     value = recipe(name, networks={"count": 3}, steps=6, batch_real=16, **({"optimizer": {"lr": 0.01}} | changes))
     job = jobs.ShardJob(value, digits / "train.safetensors", **ARCH, ipc=1, seed=0, key="k", bank=bank)
     jobs.condense_shard(tmp_path / "whole.safetensors", job, HERE)
-    write, writes = Checkpoint.write, 0
-
-    def dies(self, tensors, state):
-        nonlocal writes
-        writes += 1
-        write(self, tensors, state)
-        if writes % 2 == 0:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Checkpoint, "write", dies)
-    for _ in range(5):
-        try:
-            jobs.condense_shard(tmp_path / "killed.safetensors", job, HERE)
-            break
-        except KeyboardInterrupt:
-            continue
-    assert writes > 2 and file_sha256(tmp_path / "whole.safetensors") == file_sha256(tmp_path / "killed.safetensors")
+    written = stopped_after(monkeypatch, 2)
+    until_done(lambda: jobs.condense_shard(tmp_path / "killed.safetensors", job, HERE))
+    assert len(written) > 2 and file_sha256(tmp_path / "whole.safetensors") == file_sha256(tmp_path / "killed.safetensors")
 
 
 def test_mixed_networks_lie_between_their_first_draw_and_their_end(bank, train):

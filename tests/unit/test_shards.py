@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from interruption_helpers import stopped_after, until_done
 from matching_helpers import ARCH, CPU, HERE, recipe, shard
 
 from condense import jobs, recipes, seeds, specs
@@ -31,23 +32,10 @@ def test_a_shared_run_killed_anywhere_ends_the_same(digits, teacher, tmp_path, m
     for folder in ("whole", "killed"):
         (tmp_path / folder).mkdir()
     jobs.condense_shards(sets("whole"), HERE)
-    write, writes = Checkpoint.write, 0
-
-    def dies(self, tensors, state):
-        nonlocal writes
-        writes += 1
-        write(self, tensors, state)
-        if writes % 4 == 0:
-            raise KeyboardInterrupt
-
     with monkeypatch.context() as patched:
-        patched.setattr(Checkpoint, "write", dies)
-        for _ in range(4):
-            try:
-                jobs.condense_shards(sets("killed"), HERE)
-                break
-            except KeyboardInterrupt:
-                continue
+        written = stopped_after(patched, 4)
+        until_done(lambda: jobs.condense_shards(sets("killed"), HERE))
+    assert len(written) > 4
     for out in sets("whole"):
         assert file_sha256(out) == file_sha256(tmp_path / "killed" / out.name)
     facts = json.loads((tmp_path / "whole" / "dm.run.json").read_text())

@@ -10,16 +10,14 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from condense.kernels.few_channels import fits
-from condense.kernels.library import call, panel
+from condense.kernels.library import LANES, call, panel
 from condense.kernels.norm_relu_pool import available, reference
-
-_LANES = 16  # channels that the kernel takes at once
 
 
 def serves(convolution: nn.Conv2d, norm: nn.GroupNorm, images: Tensor) -> bool:
     """Whether `compute` takes these layers and images: float32, few channels, images without a gradient."""
     tensors = (images, convolution.weight, norm.weight, norm.bias)
-    if not fits(convolution) or convolution.out_channels % _LANES or any(one.dtype != torch.float32 for one in tensors):
+    if not fits(convolution) or convolution.out_channels % LANES or any(one.dtype != torch.float32 for one in tensors):
         return False
     without = not (torch.is_grad_enabled() and images.requires_grad)
     large = min(images.shape[2:]) + 2 * convolution.padding[0] >= convolution.kernel_size[0]

@@ -24,6 +24,7 @@ _HEADERS = sorted(Path(__file__).parent.glob("*.h"))
 # The last two let comparisons become vector instructions; no option here changes the result of an operation.
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
 _COMPILERS = ("c++", "g++", "clang++")
+LANES = 16  # channels of a map come in multiples of so many where products of matrices are done here
 TYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 _log = logging.getLogger(__name__)
 

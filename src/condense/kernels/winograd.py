@@ -7,10 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from condense.kernels.library import call, panel
+from condense.kernels.library import LANES, call, panel
 from condense.kernels.norm_relu_pool import available
 
-_LANES = 16  # channels that the kernel takes at once
 _TILE = 4  # pixels a side of what is computed at once
 _MOST_WASTE = 1.8  # pixels that are computed for each that is kept; beyond it torch's way is as fast
 
@@ -19,7 +18,7 @@ def serves(convolution: nn.Conv2d, maps: Tensor) -> bool:
     """Whether `convolve` takes this convolution of these maps, and is the faster way."""
     plain = convolution.stride == (1, 1) and convolution.dilation == (1, 1) and convolution.groups == 1
     square = convolution.kernel_size == (3, 3) and convolution.padding == (1, 1) and convolution.padding_mode == "zeros"
-    channels = not (convolution.in_channels % _LANES or convolution.out_channels % _LANES)
+    channels = not (convolution.in_channels % LANES or convolution.out_channels % LANES)
     if not (plain and square and channels and available(maps)) or {maps.dtype, convolution.weight.dtype} != {torch.float32}:
         return False
     height, width = maps.shape[2:]
