@@ -34,7 +34,14 @@ class Recorder(Protocol):
 
 
 class CudaRecorder:
-    """The `Recorder` of GPUs. Not tested where there is no GPU, which is where it was written."""
+    """The `Recorder` of GPUs. Not tested where there is no GPU, which is where it was written.
+
+    Its graphs take their memory from one pool: what one needs while it runs serves the next. So no two of them run at once, and what
+    one gives is used before another, recorded later, runs again or is held by the caller.
+    """
+
+    def __init__(self) -> None:
+        self._pool: Any = None
 
     def plainly(self, work: Callable[[], T]) -> T:
         """On a stream beside the main one, as capture asks for."""
@@ -49,7 +56,8 @@ class CudaRecorder:
         """Raises UserError where the work waits for the GPU or reads memory of the host."""
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
+            self._pool = self._pool or torch.cuda.graph_pool_handle()
+            with torch.cuda.graph(graph, pool=self._pool):
                 results = work()
         except torch.OutOfMemoryError:
             raise

@@ -10,27 +10,29 @@ import torch
 from torch import Tensor
 
 T = TypeVar("T")
+AHEAD = {"cpu": 0, "cuda": 4}  # steps for which the host draws while the device is at work; a CPU is both
 
 
 class Slots:
     """Tensors that stay where they are on a device, and are filled anew by one copy a type. `tensors` are shaped as those in `like`."""
 
     def __init__(self, like: Sequence[Tensor], device: torch.device):
-        self.device, self.places, self.wholes = device, {}, {}
-        self.tensors: list[Tensor] = [torch.empty(0)] * len(like)
+        self.device, self.tensors = device, [torch.empty(0)] * len(like)
+        self._parts: list[tuple[list[int], Tensor]] = []  # for each type its places in `tensors`, and all of them as one
         for dtype in dict.fromkeys(tensor.dtype for tensor in like):
             places = [place for place, tensor in enumerate(like) if tensor.dtype == dtype]
             whole = torch.empty(sum(like[place].numel() for place in places), dtype=dtype, device=device)
-            parts = whole.split([like[place].numel() for place in places])
-            for place, part in zip(places, parts, strict=True):
+            for place, part in zip(places, whole.split([like[place].numel() for place in places]), strict=True):
                 self.tensors[place] = part.view(like[place].shape)
-            self.places[dtype], self.wholes[dtype] = places, whole
+            self._parts.append((places, whole))
 
     def fill(self, tensors: Sequence[Tensor]) -> None:
-        """Puts in tensors from the host, of the shapes and types of the first ones."""
-        for dtype, places in self.places.items():
-            whole = torch.cat([tensors[place].flatten() for place in places])
-            self.wholes[dtype].copy_(pinned(whole) if self.device.type == "cuda" else whole, non_blocking=True)
+        """Puts in tensors from the host. Raises ValueError if they have not the shapes and types of the first ones."""
+        if [(one.shape, one.dtype) for one in tensors] != [(one.shape, one.dtype) for one in self.tensors]:
+            raise ValueError("tensors of other shapes or types than before")
+        for places, whole in self._parts:
+            joined = torch.cat([tensors[place].flatten() for place in places])
+            whole.copy_(pinned(joined) if self.device.type == "cuda" else joined, non_blocking=True)
 
 
 def pinned(tensor: Tensor) -> Tensor:
@@ -48,20 +50,28 @@ def sent(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
 
 
 class Ahead(Generic[T]):
-    """`make(step)` for one step after the other. With a `depth`, a thread makes so many more before they are asked for.
+    """`make(step)` for one step after the other, on a GPU some steps before it is asked for, by a thread.
 
     For what the host does while a GPU works; `make` depends on the step alone.
     """
 
     def __init__(self, make: Callable[[int], T], depth: int):
+        """`depth`: see `AHEAD`."""
         self.make, self.depth = make, depth
-        self._pool = ThreadPoolExecutor(1, "ahead") if depth else None
+        self._pool: ThreadPoolExecutor | None = None
         self._coming: dict[int, Future[T]] = {}
 
     def at(self, step: int) -> T:
         """What is made for a step; what `make` raises is raised here."""
-        if self._pool is None:
+        if not self.depth:
             return self.make(step)
+        self._pool = self._pool or ThreadPoolExecutor(1, "ahead")
         coming = range(step, step + self.depth + 1)
         self._coming = {one: self._coming.get(one) or self._pool.submit(self.make, one) for one in coming}
         return self._coming[step].result()
+
+    def close(self) -> None:
+        """Ends the thread; what it is making is finished first, the rest is not made. `at` would start another."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        self._pool, self._coming = None, {}

@@ -7,18 +7,20 @@ import torch
 import torch.nn.functional as F
 
 
-def _best(function, device, rounds=7):
-    def wait():
-        if device == "cuda":
-            torch.cuda.synchronize()
+def waited(device):
+    """Waits until a GPU has done all that it was given."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize()
 
+
+def _best(function, device, rounds=7):
     function()
     times = []
     for _ in range(rounds):
-        wait()
+        waited(device)
         began = time.perf_counter()
         function()
-        wait()
+        waited(device)
         times.append(time.perf_counter() - began)
     return min(times)
 

@@ -7,17 +7,12 @@ import sys
 import time
 
 import torch
+from limits import waited
 from safetensors.torch import load_file, save_file
 
 from condense.runtime import keep_freed_memory, set_threads
 
 answers, sys.stdout = sys.stdout, sys.stderr
-
-
-def waited(device: torch.device) -> None:
-    """Waits until a GPU has done all that it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def main() -> None:

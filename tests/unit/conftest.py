@@ -56,7 +56,9 @@ def teacher(digits, tmp_path_factory, one_thread):
     from condense import jobs
 
     path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
-    jobs.pretrain_teacher(path, digits / "train.safetensors", protocol(), **ARCH, strategy="none", seed=0, key="t", machine=HERE)
+    jobs.pretrain_teacher(
+        path, digits / "train.safetensors", protocol(precision="fp32"), **ARCH, strategy="none", seed=0, key="t", machine=HERE
+    )
     return path
 
 

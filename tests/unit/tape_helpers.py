@@ -18,11 +18,26 @@ def assert_no_wait(function, args):
 
 
 class Watch(TorchDispatchMode):
-    """Inside, nothing waits for the device."""
+    """Inside, nothing waits for the device. `from_host`: tensors of numbers that the host has may be made."""
+
+    def __init__(self, from_host=False):
+        super().__init__()
+        self.from_host = from_host
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert self.from_host or function.name() not in FROM_HOST, function
         assert_no_wait(function, args)
         return function(*args, **(kwargs or {}))
+
+
+def forbid_copies_to_the_host(monkeypatch):
+    """`.cpu()`, `.numpy()` and `.tolist()` raise: on a CPU no operation of torch shows them."""
+    for name in ("cpu", "numpy", "tolist"):
+
+        def waits(tensor, *arguments, name=name, **more):
+            raise AssertionError(f"aten: a GPU would be waited for by .{name}()")
+
+        monkeypatch.setattr(torch.Tensor, name, waits)
 
 
 class Tape(TorchDispatchMode):

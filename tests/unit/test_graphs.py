@@ -18,7 +18,7 @@ from condense.engines.streams import RealStream
 from condense.graphs import CudaRecorder, Recorded
 from condense.networks.sources import RandomNetworks
 from condense.teachers.pretrain import load_teacher
-from condense.transfer import Ahead
+from condense.transfer import Ahead, Slots
 
 
 @pytest.fixture
@@ -58,6 +58,41 @@ def test_recorded_steps_end_where_plain_ones_do(method, train, teacher, bank_of,
     for found, wanted in zip(recorded.history, plain.history, strict=True):
         assert found == pytest.approx(wanted, rel=1e-3, abs=1e-5)
     assert recorder.captures == (1 if method in PLAIN else 2)
+
+
+def test_formations_that_do_not_divide_the_side_are_recorded(train, without_kernels, one_thread):
+    value, recorder = tiny("idm", steps=5, decode={"factor": 3, "order": "rows"}), TapeRecorder()
+    plain, recorded = run(value, train, None, None), run(value, train, None, None, recorder)
+    torch.testing.assert_close(recorded.images, plain.images, rtol=1e-4, atol=1e-5)
+    assert recorder.captures == 2 and recorded.recorded and not plain.recorded
+
+
+def test_a_second_network_is_that_of_the_step_for_every_set(train, without_kernels, one_thread):
+    """The first set that asks for it has it drawn; the others, which go on longer, must not repeat what it was."""
+    values = [tiny("dm_regularised", steps=3), tiny("dm_regularised", steps=8)]
+    stream = RealStream(values[0], train, train.classes, **ARCH, seed=3, device=CPU, recorder=TapeRecorder())
+    sets = [Matching(value, stream, ipc=2, critic=None, checkpoint=NOWHERE) for value in values]
+    together = run_together(sets)
+    torch.testing.assert_close(together[1].images, run(values[1], train, None, None).images, rtol=1e-4, atol=1e-5)
+
+
+def test_a_set_joins_a_recorded_stream_only_with_statistics_that_it_has(train, without_kernels):
+    value = tiny("dm_mm", steps=3)
+    stream = RealStream(value, train, train.classes, **ARCH, seed=3, device=CPU, recorder=TapeRecorder())
+    Matching(value, stream, ipc=1, critic=None, checkpoint=NOWHERE)
+    stream.at(0)
+    Matching(value, stream, ipc=1, critic=None, checkpoint=NOWHERE)
+    with pytest.raises(ValueError, match="before its first step"):
+        Matching(tiny("dm_cm", steps=3), stream, ipc=1, critic=None, checkpoint=NOWHERE)
+
+
+def test_slots_take_tensors_of_their_shapes_alone():
+    slots = Slots([torch.zeros(2, 3), torch.zeros(4, dtype=torch.int64), torch.zeros(1)], CPU)
+    slots.fill([torch.ones(2, 3), torch.arange(4), torch.full((1,), 5.0)])
+    assert [tensor.sum().item() for tensor in slots.tensors] == [6, 6, 5]
+    for wrong in (torch.ones(3, 2), torch.ones(2, 3).double(), torch.ones(1)):
+        with pytest.raises(ValueError, match="other shapes"):
+            slots.fill([wrong, torch.arange(4), torch.ones(1)])
 
 
 def test_sets_that_share_a_recorded_stream_end_as_alone(train, without_kernels, one_thread):
@@ -120,6 +155,10 @@ def test_what_is_made_ahead_is_what_is_made_when_asked():
     assert sorted(made)[:7] == [0, 1, 2, 3, 4, 5, 6] and len(made) == len(set(made))
     with pytest.raises(ValueError, match="nine"):
         ahead.at(9)
+    ahead.close()
+    count = len(made)
+    assert ahead._pool is None and ahead.at(3) == 9 and len(made) > count  # and begins again
+    ahead.close()
 
 
 def test_networks_drawn_ahead_are_those_of_their_step(train):
@@ -133,7 +172,7 @@ def test_networks_drawn_ahead_are_those_of_their_step(train):
         source.at(step)
         models.reinitialise(networks[1], seeds.stream(5, "network", step))
         assert all(torch.equal(a, b) for a, b in zip(networks[0].parameters(), networks[1].parameters(), strict=True))
-    source._drawn._pool.shutdown()
+    source.close()
     assert torch.equal(torch.rand(3), expected)  # the global generator is as it was
 
 

@@ -21,7 +21,7 @@ def cells(factor: int, order: str) -> list[tuple[int, int]]:
     return found if order == "rows" else [(row, col) for col, row in found]
 
 
-def decode(images: Tensor, how: Decode | None, fill: Sequence[float] = (0.0,)) -> Tensor:
+def decode(images: Tensor, how: Decode | None, fill: Sequence[float] | Tensor = (0.0,)) -> Tensor:
     """Stored images (..., n, c, h, w) as those of full size, (..., factor^2 n, c, h, w); differentiable. None: as they are.
 
     A side that `factor` does not divide is first made longer, on the right and below, with `fill`, a value a channel.
@@ -42,11 +42,11 @@ def decode(images: Tensor, how: Decode | None, fill: Sequence[float] = (0.0,)) -
     return large.reshape(*images.shape[:-4], -1, *images.shape[-3:])
 
 
-def _padded(images: Tensor, factor: int, fill: Sequence[float]) -> Tensor:
+def _padded(images: Tensor, factor: int, fill: Sequence[float] | Tensor) -> Tensor:
     rows, cols = (-side % factor for side in images.shape[-2:])
     if not rows and not cols:
         return images
-    values = torch.tensor(tuple(fill), dtype=images.dtype, device=images.device).view(-1, 1, 1)  # one for all channels, or each its own
+    values = torch.as_tensor(fill, dtype=images.dtype, device=images.device).view(-1, 1, 1)  # one for all channels, or each its own
     larger = values.expand(len(images), images.shape[1], images.shape[2] + rows, images.shape[3] + cols).clone()
     larger[..., : images.shape[2], : images.shape[3]] = images
     return larger
@@ -65,7 +65,6 @@ def decode_within(images: Tensor, labels: Tensor, factor: int, bound: int) -> tu
     """
     found, left, room = [], len(images), bound - len(images)
     for one in range(factor, 0, -1):
-        count = left if one == 1 else min(max(room, 0) // one**2, left)
         count = left if one == 1 else min(max(room, 0) // one**2, left)
         place = len(images) - left
         if count:

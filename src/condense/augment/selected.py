@@ -9,20 +9,7 @@ import torch
 from torch import Tensor
 
 from condense.augment import siamese
-from condense.augment.siamese import OPERATIONS, Draw, apply, operations
-
-
-def stages(strategy: str, mode: str) -> list[tuple[str, ...]]:
-    """Of which operations a draw takes one, one stage after the other; see `siamese.draw_each`."""
-    names = operations(strategy)
-    if mode == "one":
-        return [names] if names else []
-    moving = tuple(name for name in ("crop", "scale", "rotate") if name in names)
-    return [
-        *((name,) for name in ("flip", "color") if name in names),
-        *([moving] if moving else []),
-        *([("cutout",)] if "cutout" in names else []),
-    ]
+from condense.augment.siamese import OPERATIONS, Draw, apply, stages
 
 
 def as_tensors(draws: Sequence[Draw], strategy: str, mode: str = "one") -> list[Tensor]:

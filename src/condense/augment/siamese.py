@@ -22,6 +22,7 @@ CONTRAST = 0.5  # the factor lies in [CONTRAST, CONTRAST + 1)
 CROP = 0.125  # greatest shift, as a share of the side
 CUTOUT = 0.5  # side of the erased square, as a share of the side
 MODES = ("one", "all")
+_MOVING = ("crop", "scale", "rotate")
 FLIP = 0.5  # probability
 SCALE = 1.2  # the grid factor lies in [1 / SCALE, SCALE]
 ROTATE = 15.0  # greatest angle, in degrees
@@ -52,6 +53,18 @@ def operations(strategy: str) -> tuple[str, ...]:
     return names
 
 
+def stages(strategy: str, mode: str) -> list[tuple[str, ...]]:
+    """Of which operations a draw takes one, one stage after the other. Raises UserError for an unknown operation or mode.
+
+    `mode` 'one': of all that are named. 'all', as IDC has it: flip and color, if named, then of those that move the image, then cutout.
+    """
+    names = operations(strategy)
+    if mode not in MODES:
+        raise unknown("mode of augmentation", mode, MODES)
+    groups = [names] if mode == "one" else [("flip",), ("color",), _MOVING, ("cutout",)]
+    return [kept for group in groups if (kept := tuple(name for name in group if name in names))]
+
+
 def draw(strategy: str, size: int, generator: Generator, mode: str = "one") -> Draw:
     """One siamese draw for square images of `size` pixels: an operation of the strategy, uniformly, with one set of parameters."""
     return draw_each(strategy, size, 1, generator, mode)
@@ -60,18 +73,13 @@ def draw(strategy: str, size: int, generator: Generator, mode: str = "one") -> D
 def draw_each(strategy: str, size: int, count: int, generator: Generator, mode: str = "one") -> Draw:
     """One operation for a batch of `count` images of `size` pixels, with parameters of its own for every image.
 
-    This is how networks are trained on augmented images. `generator` is a CPU generator. `mode` 'all', as IDC has it: flip and color,
-    if named, then one of those named that move the image, then cutout. Raises UserError for an unknown operation or mode.
+    This is how networks are trained on augmented images. `generator` is a CPU generator; `mode` as in `stages`.
+    Raises UserError for an unknown operation or mode.
     """
-    names = operations(strategy)
-    if mode not in MODES:
-        raise unknown("mode of augmentation", mode, MODES)
-    if mode == "one":
-        chosen = [names[int(torch.randint(len(names), (1,), generator=generator))]] if names else []
-    else:
-        moving = [name for name in ("crop", "scale", "rotate") if name in names]
-        moved = [moving[int(torch.randint(len(moving), (1,), generator=generator))]] if moving else []
-        chosen = [name for name in ("flip", "color", *moved, "cutout") if name in names]
+    chosen = []
+    for names in stages(strategy, mode):
+        alone = mode == "all" and names[0] not in _MOVING  # a stage of one operation by its nature takes no number
+        chosen.append(names[0] if alone else names[int(torch.randint(len(names), (1,), generator=generator))])
     drawn = [_parameters(name, size, count, generator) for name in chosen]
     found = None
     for one in reversed(drawn):

@@ -36,11 +36,15 @@ _ROWS = 200  # rows of the history of a run, about
 
 @dataclass
 class Outcome:
-    """Normalised images (C, ipc, channels, size, size), the history of the loss terms, and snapshots {step: images}."""
+    """Normalised images (C, ipc, channels, size, size), the history of the loss terms, and snapshots {step: images}.
+
+    `recorded`: whether steps were repeated as recorded, as CUDA graphs.
+    """
 
     images: Tensor
     history: list[dict[str, float]] = field(default_factory=list)
     snapshots: dict[int, Tensor] = field(default_factory=dict)
+    recorded: bool = False
 
 
 class Matching:
@@ -66,13 +70,15 @@ class Matching:
         self.memory: dict[str, dict[str, Tensor]] = {label: {} for label in recipe.term_labels}  # of each term
         self.done = 0
         self._side: RealSide | None = None  # of the step at work
-        same = stream.recorder is not None and self.optimizer.same and self.plateau is None
-        self._recorded = Recorded(self._step, stream.recorder) if same else None
-        self._weights = Slots([torch.zeros(len(recipe.terms))], stream.device) if same else None
+        repeats = stream.recorder is not None and self.optimizer.repeats and self.plateau is None
+        self._recorded = Recorded(self._step, stream.recorder) if repeats else None
+        falling = repeats and any(isinstance(term.weight, Weight) for term in recipe.terms)
+        self._weights = Slots([torch.zeros(len(recipe.terms))], stream.device) if falling else None
         self._rows = max(1, min(100, recipe.steps // _ROWS))
         # Pixels of 0 and 1, in units of what is optimised; and of 0.5, which fills up what a formation does not divide.
         constants = list(zip(self.data.mean, self.data.std, strict=True))
-        low, high, self._grey = ([(level - mean) / std for mean, std in constants] for level in (0.0, 1.0, 0.5))
+        low, high, grey = ([(level - mean) / std for mean, std in constants] for level in (0.0, 1.0, 0.5))
+        self._grey = torch.tensor(grey, device=stream.device)
         ends = ([0.0], [1.0]) if recipe.optimised == "pixels" else (low, high)
         self._ends = [torch.tensor(end, device=stream.device)[:, None, None] for end in ends]
 
@@ -103,10 +109,13 @@ class Matching:
     def _repeated(self, side: WatchedSide) -> Tensor:
         """A step by recorded work, which this set leaves to others as soon as one shows that steps are not all the same work."""
         side.read = False
-        self._weights.fill([torch.tensor([weight_at(term.weight, self.done, self.recipe.steps) for term in self.recipe.terms])])
+        if self._weights is not None:
+            weights = [weight_at(term.weight, self.done, self.recipe.steps) for term in self.recipe.terms]
+            self._weights.fill([torch.tensor(weights)])
         row = self._recorded().clone()
         if side.read or any(self.memory.values()):
-            _log.info("%s: a term asks the host at every step, so steps are not recorded", self.recipe.name)
+            why = "asks the host at every step" if side.read else "keeps something from step to step"
+            _log.info("%s: a term %s, so steps are not recorded", self.recipe.name, why)
             self._recorded = self._weights = None
         return row
 
@@ -232,6 +241,7 @@ def run_together(sets: Sequence[Matching]) -> list[Outcome]:
                 stop_if_asked()
     finally:
         bar.close()
+        stream.close()
     for one in sets:
-        one.outcome.images = one.images
+        one.outcome.images, one.outcome.recorded = one.images, one._recorded is not None
     return [one.outcome for one in sets]

@@ -22,10 +22,10 @@ from condense.data.dataset import Images
 from condense.engines.statistics import Statistic
 from condense.engines.views import RealSide, WatchedSide
 from condense.graphs import Recorded, Recorder
-from condense.networks.sources import AHEAD, network_source
+from condense.networks.sources import network_source
 from condense.precision import reduced, rounded
 from condense.specs import Recipe
-from condense.transfer import Ahead, Slots, sent
+from condense.transfer import AHEAD, Ahead, Slots, sent
 
 
 class RealBatches:
@@ -99,7 +99,9 @@ class RealStream:
         self.source = network_source(recipe.networks, self.network, data, arch=arch, options=options, seed=seed, bank=bank)
         self._drawn = Ahead(self._draw, AHEAD[device.type])
         self.recorder = recorder
+        self._as_tensors = recorder is not None or device.type != "cpu"  # the draws
         self._slots: Slots | None = None
+        self._recorded: Recorded | None = None
 
     @property
     def precision(self) -> dict[str, str]:
@@ -111,9 +113,14 @@ class RealStream:
         return recipe.stream == self.settings
 
     def want(self, statistics: Iterable[Statistic]) -> None:
-        """Has these statistics of the real images computed at every step, in the pass that embeds them."""
-        self.wanted = tuple(dict.fromkeys((*self.wanted, *statistics)))
-        self._slots = None  # what was recorded did without them
+        """Has these statistics of the real images computed at every step, in the pass that embeds them.
+
+        Raises ValueError if they are new and steps without them have been recorded.
+        """
+        wanted = tuple(dict.fromkeys((*self.wanted, *statistics)))
+        if wanted != self.wanted and self._recorded is not None:
+            raise ValueError("sets with other statistics join a stream before its first step")
+        self.wanted = wanted
 
     def at(self, step: int) -> RealSide:
         """The real side of a step. It is to be used before the next is asked for, which replaces the network."""
@@ -121,35 +128,45 @@ class RealStream:
         chosen, draws = self._drawn.at(step)
         shown = {"accuracy": self.source.accuracy, "trained": self.source.trained, "seed": (self.seed, step)}
         shown |= {"draw_second": partial(self.source.second, step)}
-        if self.recorder is None and self.device.type == "cpu":
+        if not self._as_tensors:
+            self._bring_parameters()
             return self._side(self.batches.taken(chosen), draws, **shown)
-        augment, known = self.settings["augment"], self.source.accuracy
-        tensors = [chosen, torch.tensor(0.0 if known is None else known), *as_tensors(draws, augment.siamese, augment.mode)]
-        if self.recorder is None:
-            places, _, *draws = sent(tensors, self.device)
-            return self._side(self.batches.taken(places), self._selected(draws), **shown)
-        return self._recorded_side(tensors, shown)
+        known = torch.tensor(0.0 if self.source.accuracy is None else self.source.accuracy)
+        if self.recorder is not None:
+            return self._recorded_side([chosen, known, *draws], shown)
+        places, *draws = sent([chosen, *draws], self.device)
+        self._bring_parameters()
+        return self._side(self.batches.taken(places), self._selected(draws), **shown)
 
-    def _draw(self, step: int) -> tuple[Tensor, list[siamese.Draw]]:
-        """Which real images, and the augmentation of each class; on the CPU."""
+    def close(self) -> None:
+        """Ends what is done ahead of the steps."""
+        self._drawn.close()
+        self.source.close()
+
+    def _draw(self, step: int) -> tuple[Tensor, list[siamese.Draw] | list[Tensor]]:
+        """Which real images, and the augmentation of each class, in the form that the device takes; on the CPU."""
         augment = self.settings["augment"]
         generators = [seeds.generator(self.seed, "augment", label, step) for label in self.classes]
         draws = [siamese.draw(augment.siamese, self.data.size, generator, augment.mode) for generator in generators]
-        return self.batches.chosen(step), draws
+        return self.batches.chosen(step), as_tensors(draws, augment.siamese, augment.mode) if self._as_tensors else draws
+
+    def _bring_parameters(self) -> None:
+        """Gives the real side's own network the parameters of the step, in its type."""
+        if self.real_network is self.network:
+            return
+        for own, drawn in zip(self._tensors(self.real_network), self._tensors(self.network), strict=True):
+            own.copy_(rounded(drawn, own.dtype) if own.is_floating_point() else drawn)
+            if self.synthetic_type == self.real_type:
+                drawn.copy_(own)  # both sides under the very same network
 
     def _side(self, pixels: Tensor, draws: list[siamese.Draw] | Selected, kind: type[RealSide] = RealSide, **shown: Any) -> RealSide:
-        """The real side of these images under the network as it is, whose parameters are brought to both types first."""
-        if "computed" not in shown and self.real_network is not self.network:
-            for own, drawn in zip(self._tensors(self.real_network), self._tensors(self.network), strict=True):
-                own.copy_(rounded(drawn, own.dtype) if own.is_floating_point() else drawn)
-                if self.synthetic_type == self.real_type:
-                    drawn.copy_(own)  # both sides under the very same network
+        """The real side of these images under the networks as they are."""
         shown |= {"real_network": self.real_network, "chunked": self.chunked, "dtype": self.real_type, "wanted": self.wanted}
         return kind(self.data, pixels, self.batches.mask, draws, self.network, **shown)
 
     def _recorded_side(self, tensors: list[Tensor], shown: dict[str, Any]) -> RealSide:
         """By recorded work: `tensors`, places of the real images, the network's accuracy and draws, go where those of all steps lie."""
-        if self._slots is None:
+        if self._recorded is None:
             self._slots = Slots(tensors, self.device)
             self._recorded = Recorded(self._seen_by_slots, self.recorder)
         self._slots.fill(tensors)
@@ -161,6 +178,7 @@ class RealStream:
     def _seen_by_slots(self) -> tuple[Tensor, Any]:
         """The real images of the step, and what is computed of them."""
         places, _, *draws = self._slots.tensors
+        self._bring_parameters()
         side = self._side(self.batches.taken(places), self._selected(draws))
         return side.pixels, side.seen
 

@@ -113,10 +113,10 @@ class RealSide:
 class WatchedSide(RealSide):
     """A real side that notes whether anything is read of it that the host decides at every step: a recorded step would repeat it."""
 
-    read = False
+    read: bool = False
 
     def __getattribute__(self, name: str):
-        if name in ("seed", "draw_second"):
+        if name in ("seed", "draw_second", "second_network"):
             self.read = True
         return super().__getattribute__(name)
 

@@ -61,11 +61,11 @@ def condense_shards(shards: Mapping[Path, ShardJob], machine: Machine) -> None:
             images.class_slice(label)  # raises for a class that is not there
         classes = tuple(first.classes or images.classes)
         checkpoints = {out: _checkpoint(out, job, classes, images.data_sha256) for out, job in shards.items()}
-        outcomes, made = _outcomes(shards, images, classes, checkpoints, device)
-        facts = clock.facts(shared_by=len(shards)) | made | {"kernels": kernels.state()}
+        outcomes, precision = _outcomes(shards, images, classes, checkpoints, device)
+        facts = clock.facts(shared_by=len(shards)) | {"precision": precision, "kernels": kernels.state()}
         for out, job in shards.items():
             _write_shard(out, job, images, classes, outcomes[out])
-            write_json(run_facts_path(out), facts)
+            write_json(run_facts_path(out), facts | {"graphs": outcomes[out].recorded})
         for checkpoint in checkpoints.values():
             checkpoint.remove()
 
@@ -94,8 +94,8 @@ def _checkpoint(out: Path, job: ShardJob, classes: tuple[int, ...], data_sha256:
 
 def _outcomes(
     shards: Mapping[Path, ShardJob], images: Any, classes: tuple[int, ...], checkpoints: Mapping[Path, Checkpoint], device: Any
-) -> tuple[dict[Path, Any], dict[str, Any]]:
-    """What was made, by output, and how: in which precision, and whether by CUDA graphs."""
+) -> tuple[dict[Path, Any], dict[str, str]]:
+    """What was made, by output, and in which precision."""
     from condense.engines.matching import Matching, run_together
     from condense.engines.selection import choose
     from condense.engines.streams import RealStream
@@ -105,9 +105,7 @@ def _outcomes(
     out, first = next(iter(shards.items()))
     if first.recipe.engine == "select":
         teacher = load_teacher(first.teacher, images, device) if first.teacher else None
-        return {out: choose(first.recipe, images, classes, ipc=first.ipc, seed=first.seed, teacher=teacher, device=device)}, {
-            "precision": {}
-        }
+        return {out: choose(first.recipe, images, classes, ipc=first.ipc, seed=first.seed, teacher=teacher, device=device)}, {}
     names = {"arch": first.arch, "options": first.options, "seed": first.seed, "bank": first.bank}
     stream = RealStream(first.recipe, images, classes, **names, device=device, recorder=recorder_for(device))
     sets, critics = [], {}
@@ -118,7 +116,7 @@ def _outcomes(
         if asked not in critics:  # one copy of each, however many sets it judges
             critics[asked] = _critic(*asked, images, device)
         sets.append(Matching(job.recipe, stream, ipc=job.ipc, critic=critics[asked], checkpoint=checkpoints[out]))
-    return dict(zip(shards, run_together(sets), strict=True)), {"precision": stream.precision, "graphs": stream.recorder is not None}
+    return dict(zip(shards, run_together(sets), strict=True)), stream.precision
 
 
 def _critic(teacher: Path | None, requires: str | None, images: Any, device: Any) -> Any:

@@ -1,7 +1,7 @@
 // The first stage of a ConvNet: convolution of images, which have few channels, then norm, ReLU and pooling; and the gradients of its
 // weights from that of the result, where the images have none.
 //
-// One image is one task: its map, many times as large as the image, never leaves the cache, and is computed anew for the gradient.
+// One image is one task: its map, many times as large as the image, does not leave the cache if it is small, and is computed anew for the gradient.
 // The convolution is a product of patches and windows; its bias is left out, as the norm takes the mean of every channel away.
 #include <algorithm>
 #include <cstring>

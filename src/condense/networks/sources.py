@@ -18,9 +18,7 @@ from condense.networks import subspace
 from condense.networks.bank import NetworkBank, open_queue_bank
 from condense.networks.queue import QueueStream, queue_stream
 from condense.specs import AnyNetworks, Networks, TrainedNetworks
-from condense.transfer import Ahead
-
-AHEAD = {"cpu": 0, "cuda": 4}  # steps whose draws the host makes while the device is at work; a CPU is both
+from condense.transfer import AHEAD, Ahead
 
 
 class Source(Protocol):
@@ -38,6 +36,9 @@ class Source(Protocol):
     def second(self, step: int) -> nn.Module:
         """Another network for a step, from a stream of its own; it is to be used before the next one is asked for."""
 
+    def close(self) -> None:
+        """Ends what it does ahead of the steps."""
+
 
 class RandomNetworks:
     """A freshly drawn network for every step."""
@@ -46,20 +47,23 @@ class RandomNetworks:
 
     def __init__(self, network: nn.Module, seed: int):
         self.network, self.seed = network, seed
-        drawing = models.Drawing(network)
-        self._drawn = Ahead(lambda step: drawing(seeds.stream(seed, "network", step)), AHEAD[next(network.parameters()).device.type])
+        self._drawing = models.Drawing(network)
+        self._drawn = Ahead(lambda step: self._drawing(seeds.stream(seed, "network", step)), AHEAD[next(network.parameters()).device.type])
 
     def at(self, step: int) -> None:
         models.take(self.network, self._drawn.at(step))
         self.finish(self.network)
 
     def second(self, step: int) -> nn.Module:
-        models.reinitialise(self._other, seeds.stream(self.seed, "second network", step))
+        models.take(self._other, self._drawing(seeds.stream(self.seed, "second network", step)))
         self.finish(self._other)
         return self._other
 
     def finish(self, network: nn.Module) -> None:
         """Makes of freshly drawn parameters those that are used."""
+
+    def close(self) -> None:
+        self._drawn.close()
 
     @cached_property
     def _other(self) -> nn.Module:
@@ -99,6 +103,9 @@ class QueuedNetworks:
     def second(self, step: int) -> nn.Module:
         raise ValueError("a queue gives one network a step")
 
+    def close(self) -> None:
+        """Nothing is done ahead."""
+
 
 class FinishedNetworks:
     """One of the networks of a bank at every step, `mixed` with its first draw or as it is; in eval mode.
@@ -112,6 +119,7 @@ class FinishedNetworks:
         _require(bank, settings.count)
         self.network, self.bank, self.settings, self.seed = network.eval(), bank, settings, seed
         self.trained = copy.deepcopy(network).requires_grad_(False)
+        self._drawing = models.Drawing(network)
 
     def at(self, step: int) -> None:
         number = seeds.stream(self.seed, "network", step) % self.settings.count
@@ -134,13 +142,16 @@ class FinishedNetworks:
         if not self.settings.mixed:
             network.load_state_dict(trained.state_dict())
             return
-        models.reinitialise(network, seeds.stream(self.bank.seed, "trained", number))
+        models.take(network, self._drawing(seeds.stream(self.bank.seed, "trained", number)))
         share = torch.rand((), generator=seeds.generator(self.seed, name, step)).item()
         with torch.no_grad():
             for own, end in zip(network.parameters(), trained.parameters(), strict=True):
                 own.lerp_(end, 1 - share)
             for own, end in zip(network.buffers(), trained.buffers(), strict=True):
                 own.copy_(end)
+
+    def close(self) -> None:
+        """Nothing is done ahead."""
 
 
 def _require(bank: NetworkBank, count: int) -> None:

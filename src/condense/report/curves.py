@@ -176,10 +176,8 @@ def _bars(axis: Any, rows: list[Record]) -> None:
     methods = list(dict.fromkeys(row["method"] for row in small))
     width, colours = 0.84 / len(methods), [style.look(method)["color"] for method in methods]
     for place, method in enumerate(methods):
-        colour, hatch = (
-            colours[place],
-            style.HATCHES[colours[:place].count(colours[place]) % len(style.HATCHES)],
-        )  # there are more methods than colours
+        colour = colours[place]
+        hatch = style.HATCHES[colours[:place].count(colour) % len(style.HATCHES)]  # there are more methods than colours
         mine = {int(row["ipc"]): row for row in small if row["method"] == method}
         at = [ipcs.index(ipc) + (place - (len(methods) - 1) / 2) * width for ipc in mine]
         means, stds = ([float(row[key] or 0) for row in mine.values()] for key in ("measured", "measured_std"))

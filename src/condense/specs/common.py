@@ -5,7 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from condense.config import UserError
+from condense.config import UserError, unknown
+
+AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
+
+
+def groups_of(strategy: str) -> list[str]:
+    """The operation groups of a siamese strategy: 'color_crop' -> ['color', 'crop']; 'none' and '' -> []."""
+    return [] if strategy in ("none", "") else strategy.split("_")
+
+
+def check_groups(strategy: str, where: str) -> None:
+    """Raises UserError for a group of operations that is unknown."""
+    for group in groups_of(strategy):
+        if group not in AUGMENTATIONS:
+            raise unknown("operation", group, AUGMENTATIONS, where)
+
+
+def cut_to(strategy: str, allowed: str) -> str:
+    """The groups of `strategy` that `allowed` has too, joined again; 'none' if it has none of them."""
+    return "_".join(group for group in groups_of(strategy) if group in groups_of(allowed)) or "none"
 
 
 def at_least(numbers: dict[str, int | None], least: int) -> None:

@@ -18,7 +18,7 @@ from condense.specs import Optimizer, Plateau
 class SGD:
     """Momentum and L2 penalty as in torch.optim.SGD: v <- m v + (g + wd x); x <- x - lr v. Tensors without a gradient stay."""
 
-    same = True  # whether every step is the same work on the tensors, which nothing of the host enters
+    repeats = True  # whether every step is the same work on the tensors, which nothing of the host enters
 
     def __init__(self, tensors: Sequence[Tensor], settings: Optimizer):
         self.tensors, self.settings, self.lr = list(tensors), settings, settings.lr
@@ -58,7 +58,7 @@ class AdamW(SGD):
     """As torch.optim.AdamW: values shrink by lr wd, then move by lr times the corrected mean gradient over its corrected size."""
 
     EPS = 1e-8
-    same = False  # the corrections depend on the number of steps
+    repeats = False  # the corrections depend on the number of steps
 
     def __init__(self, tensors: Sequence[Tensor], settings: Optimizer, turns: int = 1):
         """`turns`: every step is followed by so many less one without a gradient, in which the momentum moves on."""
