@@ -100,6 +100,7 @@ class Maker:
             return SyntheticCell(data, recipe, "none", "{}", "full", 0)
         if ipc == "full" or not 1 <= recipe.starts_from(int(ipc)) <= data.spec.smallest_class:
             raise UserError(f"{method} on {data.name}: {recipe.asked(ipc)}, but its smallest class has {data.spec.smallest_class} images")
+        recipe.check_pairs(int(ipc))
         teacher = None
         if recipe.teacher:
             teacher = self.teacher(data, recipe.teacher.arch or arch, recipe.teacher.protocol)

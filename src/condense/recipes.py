@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from condense.config import UserError, load_yaml, merged, read, unknown
-from condense.specs import ENGINES, STAGES, FigureSpec, Protocol, Recipe, Scale, TableSpec, groups_of
+from condense.specs import ENGINES, STAGES, FigureSpec, Protocol, Recipe, Scale, TableSpec, cut_to
 
 
 def params_folder() -> Path:
@@ -119,8 +119,7 @@ def resolve(base: Recipe, dataset: str, strategy: str, ipc: int, changes: list[t
     value = base
     for where, change in [*layers, *changes]:
         value = read(Recipe, _plain(value, change), where)
-    kept = [group for group in groups_of(value.augment.siamese) if group in groups_of(strategy)]
-    return read(Recipe, _plain(value, {"augment": {"siamese": "_".join(kept) or "none"}}), base.name)
+    return read(Recipe, _plain(value, {"augment": {"siamese": cut_to(value.augment.siamese, strategy)}}), base.name)
 
 
 # Keys that say what a recipe is called or where it stands, not what it computes.

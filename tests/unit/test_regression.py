@@ -12,19 +12,10 @@ import numpy as np
 import pytest
 from matching_helpers import ARCH, METHODS, tiny
 
-from condense import artifacts, jobs, plan
+from condense import artifacts, jobs
 from condense.numerics import NUMERICS
 
 STORED = Path(__file__).with_name("regression.json")
-
-
-@pytest.fixture(scope="module")
-def teacher(digits, tmp_path_factory):
-    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
-    protocol = plan.changed_protocol("critic", ("test", {"epochs": 2, "precision": "fp32"}))  # any processor
-    settings = {**ARCH, "strategy": "none", "seed": 0, "key": "t", "machine": jobs.Machine("cpu", 1)}
-    jobs.pretrain_teacher(path, digits / "train.safetensors", protocol, **settings)
-    return path
 
 
 def fingerprint(images: np.ndarray) -> list[float]:

@@ -17,9 +17,7 @@ from condense.transfer import sent
 
 def characteristic_function_term(views: Views, term: Any) -> Tensor:
     """Value (C,) of the term, and one step of the sampler, if it is learned, against that of the images."""
-    real, synthetic = views.real_embedding, views.synthetic_embedding
-    if term.row_normalised:
-        real, synthetic = (torch.nn.functional.normalize(sample, dim=-1) for sample in (real, synthetic))
+    real, synthetic = _embeddings(views, term)
     found = partial(characteristic_function, real, mask=views.mask, amplitude=term.amplitude, phase=term.phase)
     if term.sampler == "gaussian":
         return found(synthetic, _normal(views, term.frequencies))
@@ -28,7 +26,13 @@ def characteristic_function_term(views: Views, term: Any) -> Tensor:
 
 def characteristic_energy_term(views: Views, term: Any) -> Tensor:
     """Value (C,) of the energy distance of characteristic functions."""
-    return characteristic_energy(views.real_embedding, views.synthetic_embedding, _normal(views, term.frequencies), views.mask)
+    real, synthetic = _embeddings(views, term)
+    return characteristic_energy(real, synthetic, _normal(views, term.frequencies), views.mask)
+
+
+def _embeddings(views: Views, term: Any) -> list[Tensor]:
+    both = views.real_embedding, views.synthetic_embedding
+    return [torch.nn.functional.normalize(sample, dim=-1) if term.row_normalised else sample for sample in both]
 
 
 def _normal(views: Views, count: int) -> Tensor:
@@ -40,15 +44,15 @@ def _normal(views: Views, count: int) -> Tensor:
 
 
 def _learned(views: Views, term: Any, value: Any) -> Tensor:
-    """Frequencies of the sampler, which then takes a step that makes `value`, the discrepancy of all classes, larger."""
+    """Frequencies of the sampler, which then takes a step that makes the term's part of the loss, of all classes, larger."""
     like, memory = views.synthetic_embedding, views.memory
     if not memory:
         drawn = frequencies.drawn(like.shape[-1], seeds.generator(views.side.seed[0], "sampler"))
         memory |= {name: tensor.to(like.device, like.dtype) for name, tensor in drawn.items()}
     parameters = {name: value.requires_grad_() for name, value in memory.items()}
-    chosen = frequencies.sampled(parameters, _normal(views, term.rows), term.frequencies)
+    chosen = frequencies.sampled(parameters, _normal(views, -(-term.frequencies // term.repeats)), term.frequencies)
     gradients = torch.autograd.grad(value(chosen).sum(), list(parameters.values()))
     with torch.no_grad():
         for parameter, gradient in zip(parameters.values(), gradients, strict=True):
-            parameter.requires_grad_(False).add_(gradient, alpha=term.sampler_lr)
+            parameter.requires_grad_(False).add_(gradient, alpha=term.sampler_lr * term.weight)
     return chosen.detach()

@@ -22,11 +22,7 @@ def check_starts(recipe: Recipe, data: Images, classes: tuple[int, ...], ipc: in
         raise UserError(f"{data.dataset}: ipc {ipc} asked for; at least 1 image per class is needed")
     if recipe.starts_from(ipc) > smallest:
         raise UserError(f"{data.dataset}: {recipe.asked(ipc)}, but a class has only {smallest} images")
-    if ipc > recipe.batch_real and any(term.name == "prediction_kl" for term in recipe.terms):
-        raise UserError(
-            f"{recipe.name}: 'prediction_kl' pairs every synthetic image with a real one, but ipc is {ipc} and batch_real only"
-            f" {recipe.batch_real}: raise batch_real to at least {ipc} in the recipe or the scale"
-        )
+    recipe.check_pairs(ipc)
 
 
 def initial_images(data: Images, classes: tuple[int, ...], ipc: int, kind: str, seed: int, decode: Decode | None = None) -> Tensor:

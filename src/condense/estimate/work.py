@@ -169,7 +169,7 @@ def _evaluation(cell: MetricsCell, networks: int) -> Work:
 def _trained(network: Profile, protocol: specs.Protocol, data: DataCell, count: int, networks: int, judged: int) -> Work:
     """`networks` networks trained on `count` images and tested on `judged`. A backward pass costs twice a forward one."""
     epochs, batches = number_of_epochs(protocol, count), math.ceil(count / protocol.batch)
-    augmented = protocol.augment != "none" and data.spec.strategy != "none"
+    augmented = protocol.operations_of(data.spec.strategy) != "none"
     held = (data.spec.train + data.spec.test) * _pixels(data) + count * _pixels(data) * _FLOAT
     training = min(protocol.batch, count) * network.activations + 4 * network.parameters
     testing = 3 * min(_TEST_BATCH, judged) * network.largest

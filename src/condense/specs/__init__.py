@@ -4,11 +4,11 @@ Floor 0. Names that become functions elsewhere (terms, selections, inits) are li
 refused before any job starts; a test compares these lists with the registries of the floors above.
 """
 
-from condense.specs.common import Optimizer, Plateau, Source
+from condense.specs.common import AUGMENTATIONS, Optimizer, Plateau, Source, cut_to, groups_of
 from condense.specs.networks import AnyNetworks, Networks, QueueNetworks, SubspaceNetworks, TrainedNetworks
 from condense.specs.points import Point, Printed
 from condense.specs.protocol import Protocol, Schedule
-from condense.specs.recipe import AUGMENTATIONS, ENGINES, SELECTIONS, Augment, Covering, Decode, Recipe, TeacherNeed, groups_of
+from condense.specs.recipe import ENGINES, SELECTIONS, Augment, Covering, Decode, Recipe, TeacherNeed
 from condense.specs.scale import STAGES, Resources, Scale, TableLimits
 from condense.specs.tables import FigureSpec, StyleDrift, TableSpec
 from condense.specs.terms import COUPLING_TERMS, PAIR_TERMS, TEACHER_TERMS, TERMS, AnyTerm, Term, Weight, kind_of_term
@@ -48,6 +48,7 @@ __all__ = [
     "Term",
     "TrainedNetworks",
     "Weight",
+    "cut_to",
     "groups_of",
     "kind_of_term",
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from condense.config import UserError
-from condense.specs.common import Optimizer, Source
+from condense.specs.common import Optimizer, Source, check_groups, cut_to
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Protocol:
     optimizer: Optimizer
     schedule: Schedule
     augment: Literal["dataset", "all", "none"] = "dataset"  # one operation of the dataset's a batch, or all in IDC's way
+    siamese: str = ""  # of which operations, joined by '_', as far as the dataset has them; empty: of all that it has
     cutmix: float = 0.0  # probability with which a batch gets boxes of itself in another order, and labels in their shares
     precision: Literal["fp32", "mixed"] = "mixed"  # mixed: layers in bfloat16, weights, their steps and the logits in float32
     least_updates: int = 0  # on a small set the epochs are raised until there are so many updates
@@ -40,5 +41,12 @@ class Protocol:
     def __post_init__(self) -> None:
         if not 0 <= self.cutmix <= 1:
             raise UserError(f"cutmix: a probability is needed, found {self.cutmix}")
+        check_groups(self.siamese, "siamese")
         if self.epochs < 1 or self.batch < 1 or self.least_updates < 0:
             raise UserError("epochs and batch must be at least 1, least_updates not negative")
+
+    def operations_of(self, strategy: str) -> str:
+        """The augmentation of a dataset whose own is `strategy`."""
+        if self.augment == "none":
+            return "none"
+        return cut_to(self.siamese, strategy) if self.siamese else strategy

@@ -5,20 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from condense.config import UserError, labels_of, unknown
-from condense.specs.common import Optimizer, Source, at_least
+from condense.config import UserError, labels_of
+from condense.specs.common import Optimizer, Source, at_least, check_groups
 from condense.specs.networks import AnyNetworks, Networks, QueueNetworks, TrainedNetworks
 from condense.specs.terms import PAIR_TERMS, TEACHER_TERMS, AnyTerm, CrossEntropy, couples
 
 ENGINES = ("matching", "select", "whole")
 SELECTIONS = ("random", "herding", "k_center", "forgetting", "minimum_covering")
 TEACHER_SELECTIONS = ("herding", "k_center", "forgetting", "minimum_covering")  # these ask for a trained classifier
-AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
-
-
-def groups_of(strategy: str) -> list[str]:
-    """The operation groups of a siamese strategy: 'color_crop' -> ['color', 'crop']; 'none' and '' -> []."""
-    return [] if strategy in ("none", "") else strategy.split("_")
 
 
 @dataclass(frozen=True)
@@ -46,9 +40,7 @@ class Augment:
     mode: Literal["one", "all"] = "one"
 
     def __post_init__(self) -> None:
-        for group in groups_of(self.siamese):
-            if group not in AUGMENTATIONS:
-                raise unknown("operation", group, AUGMENTATIONS, "augment: siamese")
+        check_groups(self.siamese, "augment: siamese")
 
 
 @dataclass(frozen=True)
@@ -144,6 +136,14 @@ class Recipe:
     def starts_from(self, ipc: int) -> int:
         """How many real images of a class `ipc` synthetic ones start from: a mosaic has one in each cell."""
         return ipc * (self.decode.factor**2 if self.decode and self.init.startswith("mosaic") else 1)
+
+    def check_pairs(self, ipc: int) -> None:
+        """Raises UserError if a term pairs more synthetic images of a class with real ones than a batch has."""
+        if ipc > self.batch_real and any(term.name == "prediction_kl" for term in self.terms):
+            raise UserError(
+                f"{self.name}: 'prediction_kl' pairs every synthetic image with a real one, but ipc is {ipc} and batch_real only"
+                f" {self.batch_real}: raise batch_real to at least {ipc} in the recipe or the scale"
+            )
 
     def asked(self, ipc: int | str) -> str:
         """What is asked for by `ipc`, in words, for those who have fewer images."""

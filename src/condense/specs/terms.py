@@ -35,7 +35,6 @@ class OfEmbedding(Term):
     """A term of embeddings that has no further options."""
 
     name: Literal["mean", "energy_distance", "diversity", "variance", "covariance"]
-    of: Literal["embedding"] = "embedding"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,6 @@ class OfCritic(Term):
     """A term of a critic's predictions. `sees`: the synthetic images as they are, or under the siamese augmentation."""
 
     name: Literal["classifier_critic", "prediction_kl", "clip_critic"]
-    of: Literal["embedding"] = "embedding"
     sees: Sees = "augmented"
 
 
@@ -142,7 +140,7 @@ class CharacteristicFunction(Term):
     """Discrepancy of characteristic functions of embeddings at random `frequencies`.
 
     `row_normalised`: of embeddings brought to length 1. `sampler`: normal frequencies, or those of a network that makes them from
-    `rows` rows of noise and is trained at rate `sampler_lr` to tell the samples of all classes apart.
+    noise, each of them `repeats` times, and is trained at rate `sampler_lr` to tell the samples of all classes apart.
     """
 
     name: Literal["characteristic_function"]
@@ -151,23 +149,31 @@ class CharacteristicFunction(Term):
     phase: float = 0.5
     row_normalised: bool = True
     sampler: Literal["gaussian", "learned"] = "gaussian"
-    rows: int = 16
+    repeats: int = 16
     sampler_lr: float = 1e-3
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least({"frequencies": self.frequencies}, 1)
-        at_least({"rows": self.rows}, 2)
+        at_least({"frequencies": self.frequencies, "repeats": self.repeats}, 1)
+        if self.sampler == "learned" and self.frequencies <= self.repeats:
+            raise UserError(f"frequencies: must be above repeats ({self.repeats}), as batch norm needs two rows of noise")
+        if self.sampler == "learned" and isinstance(self.weight, Weight):
+            raise UserError("weight: a number is needed beside a learned sampler, whose step it scales too")
         if min(self.amplitude, self.phase) < 0 or self.sampler_lr <= 0:
             raise UserError("amplitude and phase must not be negative, sampler_lr above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnergyOfCharacteristics(Term):
-    """The energy distance with the distance of characteristic functions of single points in place of the Euclidean one."""
+    """The energy distance with the distance of characteristic functions of single points in place of the Euclidean one.
+
+    `row_normalised`: of embeddings brought to length 1. At normal frequencies the distance is flat beyond about 4, so that points
+    farther apart, such as embeddings as they are, do not move each other.
+    """
 
     name: Literal["characteristic_energy"]
     frequencies: int = 1024
+    row_normalised: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

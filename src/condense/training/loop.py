@@ -116,7 +116,7 @@ def train(
     dtype = layer_type(network, protocol, device)
     first = resumed(network, optimizer, watch, checkpoint)
     drops, epochs = drops_after(protocol, len(images)), number_of_epochs(protocol, len(images))
-    strategy, mode = strategy if protocol.augment != "none" else "none", "all" if protocol.augment == "all" else "one"
+    strategy, mode = protocol.operations_of(strategy), "all" if protocol.augment == "all" else "one"
     network.train()
     for epoch in range(first, epochs):
         optimizer.lr = learning_rate(protocol, drops, epoch)

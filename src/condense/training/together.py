@@ -102,7 +102,7 @@ def _batches(
     images: TrainingSet, protocol: Protocol, strategy: str, seed: int, names: Sequence[tuple[str | int, ...]], epoch: int
 ) -> Iterator[_Batch]:
     """The batches of an epoch. All is drawn before the first one and sent in one copy a type, so that nothing waits for the device."""
-    strategy = strategy if protocol.augment == "dataset" else "none"
+    strategy = protocol.operations_of(strategy)
     orders = torch.stack([torch.randperm(len(images), generator=seeds.generator(seed, *name, "order", epoch)) for name in names])
     generators = [seeds.generator(seed, *name, "augment", epoch) for name in names]
     planned = []
