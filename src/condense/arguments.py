@@ -10,6 +10,18 @@ from typing import Any
 Verbs = Mapping[str, Callable[[argparse.Namespace], None]]
 
 
+def _training_images(text: str) -> Path:
+    """A prepared training split, or the folder that holds it."""
+    path = Path(text)
+    return path / "train.safetensors" if path.is_dir() else path
+
+
+def _prepared(text: str) -> Path:
+    """The folder of a prepared dataset, or a split in it."""
+    path = Path(text)
+    return path.parent if path.name in ("train.safetensors", "test.safetensors") else path
+
+
 def _machine_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     verb.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
@@ -43,13 +55,16 @@ def _add(verbs: Any, functions: Verbs, name: str) -> argparse.ArgumentParser:
 
 def _user_verbs(verbs: Any, functions: Verbs) -> None:
     verb = _add(verbs, functions, "run")
-    verb.add_argument("images", type=Path, help="a folder of class folders, or a parquet file with images and labels")
+    verb.add_argument(
+        "images", type=Path, help="a folder of class folders, a parquet file with images and labels, or a dataset by its name"
+    )
     verb.add_argument("--out", type=Path, required=True, help="folder for the set, its grid and its metrics")
     verb.add_argument("--method", default="cpdm", help="see `condense list methods` (default: cpdm)")
     verb.add_argument("--ipc", type=int, default=10, help="images per class (default: 10)")
     verb.add_argument("--scale", default="laptop", help="whose steps and epochs to use (default: laptop)")
     verb.add_argument("--arch", help="architecture (default: the ConvNet whose depth suits the image size)")
     verb.add_argument("--steps", type=int, help="condensation steps instead of the scale's")
+    verb.add_argument("--epochs", type=int, help="epochs of the networks that judge the sets instead of the scale's")
     verb.add_argument("--resize", type=int, help="bring all images to this many pixels a side")
     verb.add_argument("--test", type=Path, help="test images of the same form (default: 20 %% of the images are held out first)")
     verb.add_argument("--seed", type=int, default=0)
@@ -77,12 +92,12 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("--dataset", required=True)
     verb.add_argument("--out", type=Path, required=True, help="folder for train.safetensors and test.safetensors")
     verb = _add(verbs, functions, "teach")
-    verb.add_argument("--data", type=Path, required=True, help="prepared training images")
+    verb.add_argument("--data", type=_training_images, required=True, help="prepared training images")
     verb.add_argument("--protocol", required=True, help="name, YAML file or JSON")
     verb.add_argument("--strategy", default="none", help="augmentation of the dataset")
     _cell_options(verb, "file for the teacher")
     verb = _add(verbs, functions, "bank")
-    verb.add_argument("--data", type=Path, required=True, help="prepared training images")
+    verb.add_argument("--data", type=_training_images, required=True, help="prepared training images")
     verb.add_argument("--networks", default='{"kind": "queue"}', help="the networks of a recipe: YAML file or JSON")
     verb.add_argument("--steps", type=int, help="of a queue: steps of the longest condensation that will use it")
     verb.add_argument("--protocol", help="of finished networks: how they are trained (default: what --networks says)")
@@ -91,7 +106,7 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("--max-mb", type=int, default=20000, help=size)
     _cell_options(verb, "file for the bank, beside which a folder with its parts is made")
     verb = _add(verbs, functions, "synthesize")
-    verb.add_argument("--data", type=Path, required=True, help="prepared training images")
+    verb.add_argument("--data", type=_training_images, required=True, help="prepared training images")
     several = "; several, as --ipc, --key and --out, for sets that share the real side, which is then computed once"
     verb.add_argument("--recipe", nargs="+", required=True, help=f"resolved recipe: name, YAML file or JSON{several}")
     verb.add_argument("--ipc", type=int, nargs="+", required=True)
@@ -101,12 +116,12 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     _cell_options(verb, "file for the shard", nargs="+")
     verb = _add(verbs, functions, "gather")
     verb.add_argument("--shards", type=Path, nargs="+", required=True)
-    verb.add_argument("--data", type=Path, required=True, help="prepared training images, shown beside the synthetic ones")
+    verb.add_argument("--data", type=_training_images, required=True, help="prepared training images, shown beside the synthetic ones")
     verb.add_argument("--out", type=Path, required=True, help="file for the synthetic set")
     verb = _add(verbs, functions, "evaluate")
     verb.add_argument("--synthetic", type=Path, help="the set to train on (default: the whole training set)")
     verb.add_argument("--task", choices=("condense", "snapshots", "drift"), default="condense")
-    verb.add_argument("--data", type=Path, required=True, help="folder of the prepared dataset")
+    verb.add_argument("--data", type=_prepared, required=True, help="folder of the prepared dataset")
     verb.add_argument("--method", required=True)
     verb.add_argument("--protocol", required=True, help="name, YAML file or JSON")
     verb.add_argument("--strategy", default="none", help="augmentation of the dataset")

@@ -106,11 +106,19 @@ def read(kind: type, values: object, where: str) -> Any:
         if name in values:
             ready[name] = convert(hints[name], values[name], f"{where}: {name}")
         elif field.default is MISSING and field.default_factory is MISSING:
-            raise UserError(f"{where}: the key '{name}' is missing")
+            raise UserError(f"{where}: the key '{name}' is missing{_form(hints[name])}")
     try:
         return kind(**ready)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+
+
+def _form(kind: Any) -> str:
+    """How a missing value is to be written, where that is not plain from its name."""
+    if is_dataclass(kind):
+        keys = (f.name if f.default is MISSING and f.default_factory is MISSING else f"[{f.name}]" for f in fields(kind))
+        return f": a mapping with the keys {', '.join(keys)}"
+    return f": one of {', '.join(map(str, typing.get_args(kind)))}" if typing.get_origin(kind) is typing.Literal else ""
 
 
 def convert(kind: Any, value: object, where: str) -> Any:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from condense import jobs, recipes
 from condense.artifacts import damaged, digest, read_json, write_json
 from condense.config import UserError
-from condense.plan import BankCell, DataCell, Maker, MetricsCell, SyntheticCell, TeacherCell
+from condense.plan import BankCell, DataCell, Maker, MetricsCell, SyntheticCell, TeacherCell, data_cell
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Request:
     scale: str = "laptop"
     arch: str | None = None
     steps: int | None = None
+    epochs: int | None = None
     resize: int | None = None
     test: Path | None = None
     seed: int = 0
@@ -61,25 +62,40 @@ def suiting_convnet(size: int) -> str:
 
 def plan_request(request: Request) -> Work:
     """The cells of a request. Raises UserError for images, methods, architectures and numbers that do not fit together."""
-    from condense.data.own import spec_from_images
-
     recipe = recipes.recipe(request.method)
     if recipe.engine == "whole":
         raise UserError("--method whole: it keeps every image, so nothing is condensed; choose another of `condense list methods`")
-    for name, least in (("ipc", 1), ("steps", 1), ("resize", 4), ("seed", 0)):
+    for name, least in (("ipc", 1), ("steps", 1), ("epochs", 1), ("resize", 4), ("seed", 0)):
         value = getattr(request, name)
         if value is not None and value < least:
             raise UserError(f"--{name}: at least {least} is needed, found {value}")
-    spec = spec_from_images(request.images, test=request.test, resize=request.resize)
+    data, maker = _data_of(request), Maker(recipes.scale(request.scale))
+    spec = data.spec
     if request.ipc > spec.smallest_class:
         raise UserError(f"--ipc {request.ipc}: the smallest class has {spec.smallest_class} training images; choose an ipc up to that")
-    data, maker, arch = DataCell(spec), Maker(recipes.scale(request.scale)), request.arch or suiting_convnet(spec.size)
+    arch = request.arch or suiting_convnet(spec.size)
     _check_architecture(arch, data, json.loads(maker.options(arch)))
     change = {"steps": request.steps} if request.steps and recipe.engine == "matching" else {}
     sets = [maker.synthetic(data, request.method, arch, request.ipc, request.seed, change)]
     if request.method != "random":
         sets.append(maker.synthetic(data, "random", arch, request.ipc, request.seed))
-    return Work(data, tuple(sets), tuple(maker.metrics(cell, arch, "dc") for cell in sets))
+    metrics = [maker.metrics(cell, arch, "dc") for cell in sets]
+    if request.epochs:
+        metrics = [replace(cell, protocol=replace(cell.protocol, epochs=request.epochs, least_updates=0)) for cell in metrics]
+    return Work(data, tuple(sets), tuple(metrics))
+
+
+def _data_of(request: Request) -> DataCell:
+    """The user's own images; or a dataset of `params/datasets`, named where no file or folder of that name lies."""
+    from condense.data.own import spec_from_images
+
+    known = recipes.names_in("datasets")
+    if request.images.exists() or str(request.images) not in known:
+        return DataCell(spec_from_images(request.images, test=request.test, resize=request.resize))
+    for option in ("test", "resize"):
+        if getattr(request, option) is not None:
+            raise UserError(f"--{option}: is for images of your own; the dataset '{request.images}' says this itself")
+    return data_cell(str(request.images))
 
 
 def _check_architecture(arch: str, data: DataCell, options: dict) -> None:

@@ -135,7 +135,10 @@ class Plan:
     def _published(spec: TableSpec) -> list[dict[str, str]]:
         rows = [row for row in published_rows() if row["paper"] == spec.paper and row["table"] == spec.table]
         if not rows:
-            raise UserError(f"table spec {spec.paper}/{spec.name}: no published row belongs to it")
+            raise UserError(
+                f"table spec {spec.paper}/{spec.name}: no row of params/published/results.csv belongs to it; what has no published"
+                " numbers is compared in a figure (draw: accuracy_by_setting)"
+            )
         return rows
 
     def _absent(self, method: str) -> str:

@@ -1,7 +1,13 @@
 """Senseless commands: status 2 and one message that says what is wrong, where, and what would be right; nothing is written."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 from bad_input_helpers import BRIEF, NET, evaluation, recipe, refused, synthesis
+
+from condense.arguments import parser
+from condense.cli import VERBS
 
 
 @pytest.mark.parametrize(
@@ -23,6 +29,8 @@ from bad_input_helpers import BRIEF, NET, evaluation, recipe, refused, synthesis
         (("--recipe", "cpdm"), ["--teacher"]),
         (("--recipe", "{"), ["not JSON"]),
         (("--recipe", "{}"), ["--recipe", "'name'"]),
+        (("--recipe", '{"name": "a", "title": "b"}'), ["'source'", "a mapping with the keys paper, [equation], [note]"]),
+        (("--recipe", '{"name": "a", "title": "b", "source": {"paper": "ours"}}'), ["'engine' is missing: one of matching, select, whole"]),
         (("--recipe", recipe(stpes=3)), ["'stpes'", "did you mean 'steps'?"]),
         (("--recipe", recipe(steps=0)), ["steps"]),
         (("--recipe", recipe(steps=10**400)), ["steps", "too large"]),
@@ -42,7 +50,7 @@ from bad_input_helpers import BRIEF, NET, evaluation, recipe, refused, synthesis
         (("--classes", "10"), ["class 10"]),
         (("--classes", "0-999999999"), ["class 10"]),
         (("--data", "no/train.safetensors"), ["no/train.safetensors", "no such file"]),
-        (("--data", "."), ["."]),
+        (("--data", "."), ["train.safetensors", "no such file"]),
         (("--teacher", "no/teacher.safetensors"), ["no/teacher.safetensors", "no such file"]),
         (("--device", "gpu"), ["--device", "'gpu'"]),
         (("--device", "cuda:x"), ["--device"]),
@@ -129,3 +137,16 @@ def test_other_verbs(argv, parts, digits, tmp_path, monkeypatch):
     for part in parts:
         assert filled(part) in message, message
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_prepared_dataset_is_named_by_its_folder_or_by_a_split_in_it():
+    files = {"synthesize": "train.safetensors", "evaluate": ""}
+    more = {
+        "synthesize": ("--recipe", "dm", "--ipc", "1", "--arch", "convnet", "--out", "x"),
+        "evaluate": ("--method", "dm", "--protocol", "dc", "--networks", "1", "--arch", "convnet", "--out", "x"),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "train.safetensors").touch()
+        for verb, file in files.items():
+            for given in (folder, f"{folder}/train.safetensors"):
+                assert parser(VERBS).parse_args([verb, "--data", given, *more[verb]]).data == Path(folder) / file

@@ -2,12 +2,18 @@
 
 import re
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from bad_input_helpers import refused, run
 from data_helpers import png, random_pixels
 
+from condense.config import UserError
+from condense.pipeline import Request, plan_request
+from condense.plan import data_cell
+
+ROOT = Path(__file__).resolve().parents[2]
 QUICK = ("--scale", "quick", "--device", "cpu", "--threads", 1)
 
 
@@ -87,6 +93,7 @@ def test_run_on_images_that_cannot_be_used(kind, tmp_path, no_estimate):
         (("--out", "FILE/below"), ["FILE/below"]),
         (("--device", "tpu"), ["--device", "'tpu'"]),
         (("--threads", "0"), ["--threads"]),
+        (("--epochs", "0"), ["--epochs", "at least 1"]),
     ],
     ids=lambda value: " ".join(value),
 )
@@ -113,3 +120,20 @@ def test_run_does_not_mix_two_requests_in_a_folder(tmp_path, monkeypatch, no_est
     assert "holds another run" in refused(*argv, "--ipc", 2)
     (tmp_path / "out" / "request.json").write_text("[")
     assert str(tmp_path / "out" / "request.json") in refused(*argv, "--ipc", 1)
+
+
+def test_a_dataset_is_run_by_its_name_and_keeps_what_it_says_of_itself(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    request = {"images": Path("digits"), "out": tmp_path, "method": "dm", "ipc": 1}
+    work = plan_request(Request(**request))
+    assert work.data == data_cell("digits") and {cell.protocol.epochs for cell in work.metrics} == {200}
+    short = plan_request(Request(**request, epochs=3, steps=2))
+    assert {cell.protocol.epochs for cell in short.metrics} == {3} and short.sets[0].recipe.steps == 2
+    for option, value in (("resize", 16), ("test", tmp_path)):
+        with pytest.raises(UserError, match=f"--{option}: is for images of your own"):
+            plan_request(Request(**request, **{option: value}))
+    with pytest.raises(UserError, match=r"digitz: no such file or folder; .*condense list datasets"):
+        plan_request(Request(**request | {"images": Path("digitz")}))
+    monkeypatch.chdir(tmp_path)
+    pictures(tmp_path / "digits", cat=6, dog=6)  # a folder of that name goes first
+    assert plan_request(Request(**request)).data.spec.classes == 2

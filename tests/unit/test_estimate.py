@@ -173,6 +173,19 @@ def test_a_whole_scale_has_the_jobs_of_its_plan(empty):
     assert "core-hours" in text and "GPU-hours" not in text
 
 
+def test_a_target_is_charged_what_the_sets_beside_its_own_need(empty):
+    plan = Plan("quick")
+    grouped = {cell.key: group for group in groups(plan) for cell in group.cells}
+    target, cell = next(
+        (path, one.synthetic)
+        for path, one in plan.metrics.items()
+        if one.synthetic.key in grouped and not one.synthetic.teacher and grouped[one.synthetic.key].teacher
+    )
+    assert rows_of(estimate.estimate_text(target, "quick"))["teach"] == (1, 0, 1)
+    make(cell.shard_path(grouped[cell.key].shard))
+    assert "teach" not in rows_of(estimate.estimate_text(target, "quick"))
+
+
 def test_where_gpus_are_asked_for_and_absent_both_are_estimated_and_it_is_said(empty):
     text = estimate.estimate_text("cpdm/table1", "paper")
     assert "a GPU is asked for and this machine has none" in text

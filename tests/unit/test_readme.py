@@ -2,7 +2,9 @@
 
 import re
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -34,20 +36,23 @@ def test_the_training_example_runs_on_a_set(digits, tmp_path, monkeypatch):
     jobs.condense_shard(tmp_path / "shard.safetensors", job, jobs.Machine("cpu", 1))
     jobs.gather(tmp_path / "condensed" / "synthetic.safetensors", [tmp_path / "shard.safetensors"], digits / "train.safetensors")
     monkeypatch.chdir(tmp_path)
-    example, _ = blocks("python")
+    example = blocks("python")[0]
     scope: dict = {}
     exec(example, scope)  # noqa: S102
     assert len(scope["data"]) == 50 and scope["images"].shape[1:] == (1, 8, 8) and scope["model"][1].weight.grad is not None
 
 
 def test_the_term_of_the_readme_is_one():
-    _, term = blocks("python")
+    _, term, options = blocks("python")
     scope = {"torch": torch, "Tensor": torch.Tensor, "checked": checked}
     exec(term, scope)  # noqa: S102
     real, synthetic = torch.tensor([[[1.0], [5.0], [9.0], [0.0]]]), torch.tensor([[[2.0], [3.0], [7.0]]])
-    assert scope["median_discrepancy"](real, synthetic).tolist() == [4.0]  # 1 against 3: of an even number the lower one
-    mask = torch.tensor([[True, True, True, False]])
-    assert scope["median_discrepancy"](real, synthetic, mask).tolist() == [4.0]  # 5 against 3
+    quantile, mask = scope["quantile_discrepancy"], torch.tensor([[True, True, True, False]])
+    assert quantile(real, synthetic).tolist() == [0.0] and quantile(real, synthetic, mask).tolist() == [4.0]  # 3 and 5 against 3
+    assert quantile(real, synthetic, mask, 1.0).tolist() == [4.0]  # 9 against 7
+    scope = {"__name__": specs.terms.__name__, "dataclass": dataclass, "Literal": Literal, "Term": specs.Term}
+    exec(options, scope)  # noqa: S102
+    assert read(scope["Quantile"], {"name": "quantile", "level": 0.9}, "README").level == 0.9
 
 
 def test_the_dataset_and_the_method_of_the_readme_are_read():

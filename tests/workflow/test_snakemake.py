@@ -146,6 +146,19 @@ def test_sets_of_one_job_are_those_of_their_own_jobs(project, monkeypatch):
     assert planned(project, str(paths["dm"]), scale="together").items() >= {group.name: 1, "gather": 1}.items(), "the name stays"
 
 
+def test_sets_made_beside_those_asked_for_are_not_made_again(project, monkeypatch):
+    monkeypatch.chdir(project)
+    write_scale(project, name="together", sets_per_job=3)
+    paths = {cell.recipe.name: cell.path for cell in Plan("together").synthetic.values()}
+    for folder in ("metrics", "synthetic", "tables"):
+        shutil.rmtree(project / "results" / folder)
+    snakemake(project, paths["dm"], "--config", "scale=together")
+    assert [path.relative_to(project / "results").parts[2] for path in project.glob("results/shards/**/*.safetensors")] == ["cpdm"]
+    said = snakemake(project, paths["cpdm"], "--config", "scale=together")
+    assert "synthesize" not in said and Path(paths["cpdm"]).exists()
+    assert not list(project.glob("results/shards/**/*.safetensors"))
+
+
 def test_what_is_set_for_the_rule_of_one_set_holds_for_jobs_of_several(project):
     shutil.rmtree(project / "results")
     write_scale(project, sets_per_job=3)

@@ -75,8 +75,9 @@ for group in [group.left() for group in groups(PLAN) if len(group.cells) > 1]:
         input:
             group_inputs(group),
         output:
-            [temp(shard) for shard in group.outputs],
-            [temp(str(Path(shard).with_suffix(".run.json"))) for shard in group.outputs],
+            # Not temporary: shards of sets that nobody has asked for yet stay, and the others go when the head ends (prune.sweep).
+            group.outputs,
+            [str(Path(shard).with_suffix(".run.json")) for shard in group.outputs],
         params:
             command=group_command(group),
         log: f"results/logs/synthesize/{group.name}.log",
@@ -99,7 +100,7 @@ for name in [name for name in globals() if name.startswith("__synthesize_")]:
 
 
 def gather_inputs(w):
-    """The shards with what they cost; temporary files, which stay only as long as they are somebody's input."""
+    """The shards with what they cost."""
     cell = cell_of(SETS, w.key)
     shards = [cell.shard_path(shard) for shard in PLAN.shards(cell)]
     facts = [str(Path(shard).with_suffix(".run.json")) for shard in shards]

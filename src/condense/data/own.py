@@ -41,7 +41,9 @@ def spec_from_images(
     paths = [Path(entry).resolve() for entry in (path, test) if entry is not None]
     for entry in paths:
         if not entry.exists():
-            raise UserError(f"{entry}: no such file or folder; a folder of class folders or a parquet file is needed")
+            raise UserError(
+                f"{entry}: no such file or folder; give a folder of class folders, a parquet file, or a dataset of `condense list datasets`"
+            )
     if len({entry.is_dir() for entry in paths}) > 1:
         raise UserError(f"{paths[0]}, {paths[1]}: give either two folders or two parquet files")
     found, source = _folders(paths) if paths[0].is_dir() else _parquets(paths)

@@ -36,8 +36,14 @@ class Objective:
     statistics: Statistics = lambda term: []
 
 
-def _of_samples(function: Callable[..., Tensor]) -> Callable[[Views, Term], Tensor]:
-    return lambda views, term: function(views.real_embedding, views.synthetic_embedding, views.mask)
+def _of_samples(function: Callable[..., Tensor], *options: str) -> Callable[[Views, Term], Tensor]:
+    """A function of a real and a synthetic sample, which takes these options of the term by their names."""
+
+    def value(views: Views, term: Term) -> Tensor:
+        given = {name: getattr(term, name) for name in options}
+        return function(views.real_embedding, views.synthetic_embedding, views.mask, **given)
+
+    return value
 
 
 def _energy_distance(views: Views, term: Term) -> Tensor:
@@ -69,10 +75,6 @@ def _intra_class_diversity(views: Views, term: Any) -> Tensor:
     return intra_class_diversity(views.synthetic_embedding, neighbours, term.through_neighbours)
 
 
-def _kernel_mmd(views: Views, term: Any) -> Tensor:
-    return kernel_mmd(views.real_embedding, views.synthetic_embedding, views.mask, term.kernel)
-
-
 def _historical_mean(views: Views, term: Any) -> Tensor:
     """Against the running mean of the real means (C, d), which takes in those of this step first."""
     real = views.real_embedding
@@ -81,10 +83,6 @@ def _historical_mean(views: Views, term: Any) -> Tensor:
     kept = mean if before is None else term.momentum * before + (1 - term.momentum) * mean
     views.memory["mean"] = kept
     return style.squared_distance(kept, views.synthetic_embedding.mean(-2))
-
-
-def _representative(views: Views, term: Any) -> Tensor:
-    return similarity.representative(views.real_embedding, views.synthetic_embedding, views.mask, term.reading)
 
 
 def _intra_class_contrast(views: Views, term: Any) -> Tensor:
@@ -182,10 +180,10 @@ TERMS: dict[str, Objective] = {
     "gram": _matched(_gram_of),
     "attention": _matched(_attention_of),
     "intra_class_diversity": Objective(_intra_class_diversity),
-    "kernel_mmd": Objective(_kernel_mmd),
+    "kernel_mmd": Objective(_of_samples(kernel_mmd, "kernel")),
     "characteristic_function": Objective(characteristic_function_term),
     "characteristic_energy": Objective(characteristic_energy_term),
-    "representative": Objective(_representative),
+    "representative": Objective(_of_samples(similarity.representative, "reading")),
     "cosine_diversity": Objective(lambda views, term: similarity.cosine_diversity(views.synthetic_embedding)),
     "intra_class_contrast": Objective(_intra_class_contrast),
     "inter_class_margin": Objective(_inter_class_margin),

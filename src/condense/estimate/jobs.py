@@ -13,7 +13,7 @@ from condense.config import UserError, unknown
 from condense.estimate.work import Work, gather_work, group_work, join_work, work_of
 from condense.groups import groups
 from condense.manifests import manifest
-from condense.plan import DataCell, MetricsCell, SyntheticCell, TeacherCell
+from condense.plan import BankCell, DataCell, MetricsCell, SyntheticCell, TeacherCell
 from condense.ranges import number_in
 from condense.tableplan import Curve, Plan
 
@@ -79,20 +79,24 @@ def jobs_behind(plan: Plan, names: list[str], metrics: list[MetricsCell], whole:
             done = key not in missing or Path(cell.shard_path(shard)).exists()
             pretrain += [] if done else [cell.teacher]
             yield Job("synthesize", cell, work_of(cell, number_in(shard), on_gpu), done)
+    banks: list[BankCell | None] = []
+    unbanked: list[BankCell | None] = []
     for group in groups(plan):
         if any(cell.key in sets for cell in group.cells):
             left = group.left() or group
             done = all(cell.key not in missing or Path(cell.shard_path(group.shard)).exists() for cell in left.cells if cell.key in sets)
             pretrain += [] if done else [left.teacher]
             needing += [] if done else left.cells
+            banks.append(left.bank)
+            unbanked += [] if done else [left.bank]
             yield Job("synthesize", left.cells[0], group_work(left.cells, number_in(group.shard), on_gpu), done)
-    unbanked = distinct(cell.bank for cell in missing.values())
-    for key, cell in distinct(cell.bank for cell in sets.values()).items():
-        done = key not in unbanked or Path(cell.path).exists()
+    for key, cell in distinct(banks).items():
+        done = key not in distinct(unbanked) or Path(cell.path).exists()
         needing += [] if done else [cell]
         yield Job("teach", cell, work_of(cell), done)
     untaught = {key: cell for key, cell in distinct(pretrain).items() if not Path(cell.path).exists()}
-    for key, cell in distinct([*(cell.teacher for cell in sets.values()), *(curve.teacher for curve in curves)]).items():
+    asked = [*(cell.teacher for cell in sets.values()), *(curve.teacher for curve in curves)]
+    for key, cell in distinct([*asked, *untaught.values()]).items():  # those, too, of sets that share a job with what is asked for
         yield Job("teach", cell, work_of(cell), key not in untaught)
     used = distinct(data_of(cell) for cell in [*needing, *untaught.values()] if cell)
     for key, cell in distinct(data_of(cell) for cell in [*sets.values(), *metrics]).items():
