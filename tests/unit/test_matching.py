@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from matching_helpers import ARCH, CPU, NOWHERE, engine, recipe
 
-from condense import models, seeds
+from condense import models, recipes, seeds
 from condense.augment import siamese
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
@@ -209,12 +209,29 @@ def test_a_long_history_has_rows_of_means(train, monkeypatch):
     assert coarse[2]["loss"] == pytest.approx(fine[6]["loss"])
 
 
-def test_snapshots_are_the_sets_of_shorter_runs(train):
+@pytest.mark.parametrize("averaging", [None, 3])
+def test_snapshots_are_the_sets_of_shorter_runs(train, averaging):
     """Nothing in DM depends on the number of steps, so a snapshot is the result of a run that stops there."""
-    found = engine(recipe("dm", steps=5, snapshots=2), train, (0, 1)).run()
+    found = engine(recipe("dm", steps=5, snapshots=2, averaging=averaging), train, (0, 1)).run()
     assert sorted(found.snapshots) == [2, 4]
     for step, images in found.snapshots.items():
-        assert torch.equal(images, engine(recipe("dm", steps=step), train, (0, 1)).run().images)
+        assert torch.equal(images, engine(recipe("dm", steps=step, averaging=averaging), train, (0, 1)).run().images)
+
+
+@pytest.mark.parametrize(("eta", "shares"), [(0, [1, 1, 1, 1]), (1, [1, 2, 3, 4]), (2, [1, 3, 6, 10])])  # binomials of step and eta
+def test_an_averaged_set_is_the_mean_of_all_steps_with_the_last_weighing_most(train, eta, shares):
+    each = engine(recipe("dm", snapshots=1), train, (0, 1)).run().snapshots
+    found = engine(recipe("dm", averaging=eta), train, (0, 1)).run().images
+    wanted = sum(share * each[step] for step, share in enumerate(shares, 1)) / sum(shares)
+    assert torch.allclose(found, wanted, atol=1e-5) and not torch.allclose(found, each[4], atol=1e-3)
+
+
+def test_averaging_is_the_same_work_and_a_setting_of_its_own_key():
+    with pytest.raises(UserError, match="averaging: must be at least 0"):
+        recipe("dm", averaging=-1)
+    plain, averaged = recipe("dm"), recipe("dm", averaging=8)
+    assert averaged.stream == plain.stream and "averaging" not in recipes.computed_part(plain)
+    assert recipes.computed_part(averaged) == recipes.computed_part(plain) | {"averaging": 8}
 
 
 def test_divergence_stops_with_step_term_and_hint(train, critic):
@@ -225,10 +242,11 @@ def test_divergence_stops_with_step_term_and_hint(train, critic):
         engine(recipe("dm"), broken).run()
 
 
-def test_a_run_resumed_anywhere_ends_with_the_same_images(train, critic, tmp_path, monkeypatch):
+@pytest.mark.parametrize("averaging", [None, 8])
+def test_a_run_resumed_anywhere_ends_with_the_same_images(train, critic, tmp_path, monkeypatch, averaging):
     monkeypatch.setattr("condense.engines.matching._ROWS", 4)
     monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
-    value = recipe("cpdm", steps=9, snapshots=3)
+    value = recipe("cpdm", steps=9, snapshots=3, averaging=averaging)
     whole = engine(value, train, (0, 1), critic=critic).run()
     saves = []
 

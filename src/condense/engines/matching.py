@@ -60,6 +60,7 @@ class Matching:
         start = self.data.denormalise(start) if recipe.optimised == "pixels" else start
         self.values = start.to(stream.device).requires_grad_(True)  # what the optimiser moves
         decoded = ipc * (recipe.decode.factor**2 if recipe.decode else 1)
+        self.averaged = self.values.detach().clone() if recipe.averaging is not None else None
         self.labels = torch.tensor(stream.classes, device=stream.device)[:, None].expand(-1, decoded)
         self.optimizer = optimizer_of([self.values], recipe.optimizer, len(self.data.counts))
         self.plateau = Stalling(self.optimizer, recipe.optimizer.plateau, stream.device) if recipe.optimizer.plateau else None
@@ -84,8 +85,8 @@ class Matching:
 
     @property
     def images(self) -> Tensor:
-        """The normalised images (C, ipc, ...), without gradient."""
-        values = self.values.detach()
+        """The normalised images (C, ipc, ...), without gradient: the last ones, or their mean over the steps."""
+        values = self.values.detach() if self.averaged is None else self.averaged
         return self.data.normalise(values) if self.recipe.optimised == "pixels" else values
 
     def run(self) -> Outcome:
@@ -101,6 +102,10 @@ class Matching:
         self._side = side
         self.window.append(self._repeated(side) if self._recorded is not None else self._step())
         self.done += 1
+        if self.averaged is not None:
+            # Polynomial-decay averaging (Shamir and Zhang 2013, section 4): a constant share of the run, whatever its length.
+            eta = self.recipe.averaging
+            self.averaged.lerp_(self.values.detach(), (eta + 1) / (eta + self.done))
         if self.done % self._rows == 0 or self.finished:
             self._record()
         if self.recipe.snapshots and self.done % self.recipe.snapshots == 0:
@@ -190,6 +195,7 @@ class Matching:
     def _kept(self) -> dict[str, Tensor]:
         """What the optimiser and the terms keep from step to step."""
         kept = {f"memory.{label}.{name}": tensor for label, own in self.memory.items() for name, tensor in own.items()}
+        kept |= {"averaged": self.averaged} if self.averaged is not None else {}
         kept |= {f"optimizer.{name}": tensor for name, tensor in self.optimizer.state().items()}
         return kept | {f"plateau.{name}": tensor for name, tensor in (self.plateau.state() if self.plateau else {}).items()}
 
@@ -201,6 +207,8 @@ class Matching:
         tensors, state = {name: torch.from_numpy(value).to(self.stream.device) for name, value in found[0].items()}, found[1]
         with torch.no_grad():
             self.values.copy_(tensors["values"])
+            if self.averaged is not None:
+                self.averaged.copy_(tensors["averaged"])
         self.optimizer.load(_below(tensors, "optimizer."))
         self.memory = {label: _below(tensors, f"memory.{label}.") for label in self.memory}
         if self.plateau:

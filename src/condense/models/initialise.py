@@ -23,7 +23,10 @@ def reinitialise(model: nn.Module, seed: int) -> None:
 
 
 class Drawing:
-    """What `reinitialise` puts into networks like `model`, on the CPU; threads may call it, one of them at a time goes on."""
+    """What `reinitialise` puts into networks like `model`, on the CPU; threads may call it, one of them at a time goes on.
+
+    While a thread does, nobody else may draw from torch's global generator: what is drawn beside it takes a generator of its own.
+    """
 
     _global_state = threading.Lock()  # torch's layers draw from the global generator, which is set and put back
 

@@ -88,6 +88,7 @@ class Recipe:
     terms: list[AnyTerm] = field(default_factory=list)
     optimizer: Optimizer = Optimizer(lr=1.0)
     steps: int = 20000
+    averaging: int | None = None  # the set is a mean of the images over the steps, weighted towards the last (None: the last ones alone)
     batch_real: int = 256
     labels: Literal["hard"] = "hard"
     precision: Literal["fp32", "mixed", "bf16"] = "mixed"  # mixed: the real side, which has no gradient, in bfloat16
@@ -118,7 +119,7 @@ class Recipe:
         if self.engine == "matching":
             self._check_networks()
         at_least({"steps": self.steps, "batch_real": self.batch_real}, 1)
-        at_least({"snapshots": self.snapshots}, 0)
+        at_least({"snapshots": self.snapshots, "averaging": self.averaging}, 0)
 
     def _check_networks(self) -> None:
         names, networks = {term.name for term in self.terms}, self.networks
