@@ -84,8 +84,8 @@ class ReferenceMatching:
 class OurMatching:
     """Sets (method, ipc) in one pass over a shared real side, as a job of the workflow does it."""
 
-    def __init__(self, data, sets=(("dm", 10),), batch=256, precision="mixed"):
-        made = [(recipe_for(name, batch_real=batch, precision=precision), ipc) for name, ipc in sets]
+    def __init__(self, data, sets=(("dm", 10),), batch=256, precision="mixed", changes=None):
+        made = [(recipe_for(name, batch_real=batch, precision=precision, **changes or {}), ipc) for name, ipc in sets]
         self.stream = RealStream(made[0][0], data, data.classes, **ARCH, seed=SEED, device=DEVICE, recorder=recorder_for(DEVICE))
         critic = new_network(data).requires_grad_(False).eval()
         self.sets = [Matching(recipe, self.stream, ipc=ipc, critic=critic, checkpoint=Checkpoint(None, "")) for recipe, ipc in made]

@@ -8,6 +8,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import bench
+import equal_time
 import limits
 import tasks
 
@@ -29,6 +30,16 @@ def test_every_row_can_be_measured(row, side):
     task.step()
     if hasattr(task, "result"):
         assert torch.isfinite(task.result()).all()
+
+
+@pytest.mark.parametrize("run", equal_time.RUNS)
+def test_every_set_that_is_judged_after_equal_time_can_be_made(run):
+    name, settings, _ = equal_time.RUNS[run]
+    task = tasks.TASKS[name](FEW, **settings | {"batch": 16})
+    before = task.result().clone()
+    for _ in range(2):
+        task.step()
+    assert task.result().shape == before.shape and not torch.equal(task.result(), before)
 
 
 def test_the_gradient_is_that_of_the_plain_loop():
