@@ -3,12 +3,15 @@
 from dataclasses import asdict
 
 import torch
+import torch.nn.functional as F
 
-from condense import jobs, plan, recipes, specs
+from condense import jobs, models, plan, recipes, seeds, specs
 from condense.artifacts import read_tensors
+from condense.augment import siamese
 from condense.checkpoints import Checkpoint
 from condense.config import merged, read
 from condense.engines.matching import Matching
+from condense.engines.starts import initial_images
 from condense.engines.streams import RealStream
 
 ARCH = {"arch": "convnet", "options": {"depth": 2, "width": 8}}
@@ -47,3 +50,44 @@ def shard(out, digits, value, **settings):
     settings = {"ipc": 2, "seed": 0, "key": "k", **ARCH} | settings
     jobs.condense_shard(out, jobs.ShardJob(value, digits / "train.safetensors", **settings), HERE)
     return read_tensors(out, "shard")
+
+
+def reference(value, data, label, *, ipc, seed, critic):
+    """One class condensed by itself, written down from the papers: (ipc, ...) normalised images.
+
+    DM, algorithm 1: a fresh network and a fresh siamese draw a step; cpdm, eq. (6) and (7).
+    """
+    own = data.of_class(label)
+    order = torch.randperm(len(own), generator=seeds.generator(seed, "init", label))
+    images = own[order[:ipc]].clone().requires_grad_(True)
+    optimizer = torch.optim.SGD([images], lr=value.optimizer.lr, momentum=value.optimizer.momentum)
+    network = models.build(ARCH["arch"], channels=data.channels, size=data.size, classes=len(data.counts), **ARCH["options"])
+    for step in range(value.steps):
+        models.reinitialise(network, seeds.stream(seed, "network", step))
+        order = torch.randperm(len(own), generator=seeds.generator(seed, "real-batch", label, step))
+        drawn = siamese.draw(value.augment.siamese, data.size, seeds.generator(seed, "augment", label, step))
+        real = network.embed(siamese.apply(own[order[: value.batch_real]], drawn)).detach()
+        synthetic = network.embed(siamese.apply(images, drawn))
+        if value.name == "dm":
+            loss = ((real.mean(0) - synthetic.mean(0)) ** 2).sum()
+        else:
+            attraction = (real[:, None] - synthetic[None]).norm(dim=2).mean()
+            pairs = [(synthetic[i] - synthetic[j]).norm() for i in range(ipc) for j in range(ipc) if i != j]
+            loss = 2 * attraction - sum(pairs) / ipc**2
+        if value.name == "cpdm":
+            share = (value.steps - step) / value.steps
+            loss = loss + share * F.cross_entropy(critic(images), torch.full((ipc,), label))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return images.detach()
+
+
+def equals_the_plain_loop(value, train, critic, tolerance):
+    """Asserts that the engine makes what one class after another gives."""
+    found = engine(value, train, critic=critic, ipc=3, seed=7).run().images
+    start = initial_images(train, train.classes, 3, "real", 7)
+    for place, label in enumerate(train.classes):
+        wanted = reference(value, train, label, ipc=3, seed=7, critic=critic)
+        torch.testing.assert_close(found[place], wanted, rtol=tolerance, atol=tolerance)
+        assert (found[place] - start[place]).abs().max() > 0.01, "the images have to move for the comparison to mean anything"

@@ -1,8 +1,5 @@
 """Senseless commands: status 2 and one message that says what is wrong, where, and what would be right; nothing is written."""
 
-import tempfile
-from pathlib import Path
-
 import pytest
 from bad_input_helpers import BRIEF, NET, evaluation, recipe, refused, synthesis
 
@@ -139,14 +136,13 @@ def test_other_verbs(argv, parts, digits, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_prepared_dataset_is_named_by_its_folder_or_by_a_split_in_it():
+def test_a_prepared_dataset_is_named_by_its_folder_or_by_a_split_in_it(tmp_path):
     files = {"synthesize": "train.safetensors", "evaluate": ""}
     more = {
         "synthesize": ("--recipe", "dm", "--ipc", "1", "--arch", "convnet", "--out", "x"),
         "evaluate": ("--method", "dm", "--protocol", "dc", "--networks", "1", "--arch", "convnet", "--out", "x"),
     }
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "train.safetensors").touch()
-        for verb, file in files.items():
-            for given in (folder, f"{folder}/train.safetensors"):
-                assert parser(VERBS).parse_args([verb, "--data", given, *more[verb]]).data == Path(folder) / file
+    (tmp_path / "train.safetensors").touch()
+    for verb, file in files.items():
+        for given in (tmp_path, tmp_path / "train.safetensors"):
+            assert parser(VERBS).parse_args([verb, "--data", str(given), *more[verb]]).data == tmp_path / file

@@ -18,11 +18,11 @@ from condense.data.mapped import map_tensors
 def normalise(pixels: Tensor, mean: Iterable[float], std: Iterable[float]) -> Tensor:
     """Pixels (..., C, H, W), uint8 0..255 or floating [0, 1], as (pixel - mean) / std per channel.
 
-    `mean` and `std` are in units of the pixel range [0, 1]. uint8 becomes float32; a floating type is kept.
+    `mean` and `std` are in units of the pixel range [0, 1]. uint8 becomes torch's default type (float32); a floating type is kept.
     """
     if pixels.is_floating_point():
         return (pixels - _per_channel(mean, pixels)) / _per_channel(std, pixels)
-    values = pixels.to(torch.float32).div_(255)  # in place from here on: pixels without a gradient
+    values = pixels.to(torch.get_default_dtype()).div_(255)  # in place from here on: pixels without a gradient
     return values.sub_(_per_channel(mean, values)).div_(_per_channel(std, values))
 
 
