@@ -67,7 +67,7 @@ class DataCell:
 
     @property
     def folder(self) -> str:
-        return str(RESULTS / "data" / self.name / self.key)
+        return f"{RESULTS}/data/{self.name}/{self.key}"
 
     @property
     def train(self) -> str:
@@ -95,8 +95,8 @@ class TeacherCell:
 
     @property
     def path(self) -> str:
-        folder = RESULTS / "teachers" / self.data.name / self.arch / self.protocol.name
-        return str(folder / f"seed{self.seed}-{self.key}" / "teacher.safetensors")
+        folder = f"{RESULTS}/teachers/{self.data.name}/{self.arch}/{self.protocol.name}"
+        return f"{folder}/seed{self.seed}-{self.key}/teacher.safetensors"
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ class BankCell:
 
     @property
     def path(self) -> str:
-        folder = RESULTS / "banks" / self.data.name / self.arch / self.networks.kind
-        return str(folder / f"seed{self.seed}-{self.key}" / "bank.safetensors")
+        folder = f"{RESULTS}/banks/{self.data.name}/{self.arch}/{self.networks.kind}"
+        return f"{folder}/seed{self.seed}-{self.key}/bank.safetensors"
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class SyntheticCell:
 
     @property
     def folder(self) -> str:
-        return str(RESULTS / "synthetic" / self.place)
+        return f"{RESULTS}/synthetic/{self.place}"
 
     @property
     def path(self) -> str:
@@ -179,7 +179,7 @@ class SyntheticCell:
         return ranges(total, step)
 
     def shard_path(self, shard: str) -> str:
-        return str(RESULTS / "shards" / self.place / f"classes{shard}.safetensors")
+        return f"{RESULTS}/shards/{self.place}/classes{shard}.safetensors"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from snakemake.exceptions import WorkflowError
 from condense.artifacts import canonical
 from condense.config import UserError
 from condense import specs
-from condense.groups import groups
+from condense.groups import Group, groups
 from condense.manifests import refresh_manifests
 from condense.store import kept_path
 from condense.tableplan import Plan

@@ -1,3 +1,13 @@
+GROUPS = groups(PLAN)
+
+
+def keys_alone():
+    """A pattern of the keys of sets of which some shard has a job of its own. Snakemake then weighs `synthesize` for these alone."""
+    grouped = {(cell.key, group.shard) for group in GROUPS if len(group.cells) > 1 for cell in group.cells}
+    alone = {cell.key for cell in SETS.values() if any((cell.key, shard) not in grouped for shard in PLAN.shards(cell))}
+    return "|".join(sorted(alone)) or "none"
+
+
 def shard_inputs(w):
     cell = cell_of(SETS, w.key)
     return unless_made(cell.shard_path(w.shard), [cell.data.train, *trained_before(cell)])
@@ -8,13 +18,26 @@ def trained_before(cell):
     return [one.path for one in (cell.teacher, cell.bank) if one]
 
 
-def trained_options(cell):
-    """The options of `condense synthesize` that name them."""
-    return [word for name in ("teacher", "bank") if (one := getattr(cell, name)) for word in (f"--{name}", one.path)]
+def synthesize_command(group):
+    """`condense synthesize` for the sets of a group, or for one."""
+    first, cells = group.cells[0], group.cells
+    recipes = [cell.settings for cell in cells]
+    words = ["condense", "synthesize", "--data", first.data.train, "--arch", first.arch, "--options", first.options, "--seed", first.seed]
+    words += ["--classes", group.shard, "--recipe", *recipes, "--ipc", *(cell.ipc for cell in cells)]
+    words += ["--key", *(cell.key for cell in cells)]
+    words += [word for name in ("teacher", "bank") if (one := getattr(group, name)) for word in (f"--{name}", one.path)]
+    return shlex.join(map(str, [*words, "--out", *group.outputs, "--device", "auto"]))
+
+
+def command_of(group):
+    """A function, since Snakemake would take the braces of a recipe for wildcards."""
+    return lambda w: synthesize_command(group)
 
 
 rule synthesize:
     """One shard of classes of one synthetic set."""
+    wildcard_constraints:
+        key=keys_alone(),
     input:
         shard_inputs,
     output:
@@ -22,10 +45,7 @@ rule synthesize:
         facts=temp("results/shards/{dataset}/{method}/{arch}/ipc{ipc}/seed{seed}-{key}/classes{shard}.run.json"),
     params:
         # What this cell depends on and nothing else: its hash is in the {key} of the path.
-        recipe=lambda w: cell_of(SETS, w.key).settings,
-        options=lambda w: cell_of(SETS, w.key).options,
-        data=lambda w: cell_of(SETS, w.key).data.train,
-        trained=lambda w: " ".join(trained_options(cell_of(SETS, w.key))),
+        command=lambda w: synthesize_command(Group("synthesize", w.shard, (cell_of(SETS, w.key),))),
     log: "results/logs/synthesize/{dataset}-{method}-{arch}-ipc{ipc}-seed{seed}-{key}-{shard}.log",
     benchmark: "results/benchmarks/synthesize/{dataset}-{method}-{arch}-ipc{ipc}-seed{seed}-{key}-{shard}.tsv"
     threads: need("synthesize", "threads")
@@ -34,10 +54,7 @@ rule synthesize:
         mem_mb=need("synthesize", "mem_mb"),
         runtime=need("synthesize", "runtime"),
     shell:
-        "condense synthesize --data {params.data:q} --recipe {params.recipe:q} --arch {wildcards.arch}"
-        " --options {params.options:q} --ipc {wildcards.ipc} --seed {wildcards.seed} --key {wildcards.key}"
-        " --classes {wildcards.shard} {params.trained} --device auto --threads {threads}"
-        " --out {output.shard:q} > {log:q} 2>&1"
+        "{params.command} --threads {threads} > {log:q} 2>&1"
 
 
 def set_as_synthesize(name):
@@ -54,17 +71,7 @@ def group_inputs(group):
     return lambda w: [] if all(Path(shard).exists() for shard in group.outputs) else parents
 
 
-def group_command(group):
-    """`condense synthesize` for several sets; a function, since Snakemake would take the braces of a recipe for wildcards."""
-    first, cells = group.cells[0], group.cells
-    recipes = [cell.settings for cell in cells]
-    words = ["condense", "synthesize", "--data", first.data.train, "--arch", first.arch, "--options", first.options, "--seed", first.seed]
-    words += ["--classes", group.shard, "--recipe", *recipes, "--ipc", *(cell.ipc for cell in cells)]
-    words += ["--key", *(cell.key for cell in cells), *trained_options(group)]
-    return lambda w: shlex.join(map(str, [*words, "--out", *group.outputs, "--device", "auto"]))
-
-
-for group in [group.left() for group in groups(PLAN) if len(group.cells) > 1]:
+for group in [group.left() for group in GROUPS if len(group.cells) > 1]:
     if group is None:
         continue
 
@@ -79,7 +86,7 @@ for group in [group.left() for group in groups(PLAN) if len(group.cells) > 1]:
             group.outputs,
             [str(Path(shard).with_suffix(".run.json")) for shard in group.outputs],
         params:
-            command=group_command(group),
+            command=command_of(group),
         log: f"results/logs/synthesize/{group.name}.log",
         benchmark: f"results/benchmarks/synthesize/{group.name}.tsv"
         threads: need("synthesize", "threads")

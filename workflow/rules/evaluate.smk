@@ -63,17 +63,14 @@ rule evaluate_part:
 
 
 def parts_of(w):
-    """The parts of a cell; of one that is not split a file that nothing makes, so that `evaluate` makes its metrics."""
     cell = evaluated(w)
-    parts = PLAN.parts(cell)
-    return unless_made(cell.path, [cell.part_path(part) for part in parts] if len(parts) > 1 else cell.part_path("none"))
+    return unless_made(cell.path, [cell.part_path(part) for part in PLAN.parts(cell)])
 
 
 rule join:
     """The metrics of a cell from its parts."""
     wildcard_constraints:
-        # The architectures whose evaluations the scale may split; `parts_of` looks at each.
-        eval_arch="|".join(sorted({name.split("/")[0] for name in PLAN.scale.networks_per_job})) or "none",
+        ekey="|".join(sorted({cell.key for cell in METRICS.values() if len(PLAN.parts(cell)) > 1})) or "none",
     input:
         parts_of,
     output:
