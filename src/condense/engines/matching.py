@@ -86,7 +86,9 @@ class Matching:
     @property
     def images(self) -> Tensor:
         """The normalised images (C, ipc, ...), without gradient: the last ones, or their mean over the steps."""
-        values = self.values.detach() if self.averaged is None else self.averaged
+        return self._normalised(self.values.detach() if self.averaged is None else self.averaged)
+
+    def _normalised(self, values: Tensor) -> Tensor:
         return self.data.normalise(values) if self.recipe.optimised == "pixels" else values
 
     def run(self) -> Outcome:
@@ -139,8 +141,7 @@ class Matching:
 
     def _take_turn(self, side: RealSide, turn: int, values: dict[int, Tensor]) -> Tensor:
         """A step of the optimiser along the terms of a turn, whose values it adds by their place; their weighted sum."""
-        normalised = self.data.normalise(self.values) if self.recipe.optimised == "pixels" else self.values
-        synthetic = formations.decode(normalised, self.recipe.decode, self._grey)
+        synthetic = formations.decode(self._normalised(self.values), self.recipe.decode, self._grey)
         views = Views(side, synthetic, self.labels, self.critic, self.stream.synthetic_type, self.statistics)
         total = torch.zeros((), device=self.stream.device)
         for place, (term, memory) in enumerate(zip(self.recipe.terms, self.memory.values(), strict=True)):
@@ -176,7 +177,7 @@ class Matching:
             row, column = bad[bad[:, 0] == bad[0, 0]][-1].tolist()
             step = self.done - len(values) + row + 1
             raise UserError(f"{self.recipe.name}: '{names[column]}' is {values[row, column].item()} at step {step}; {hint}")
-        largest = self.images.abs().max().item()
+        largest = self._normalised(self.values.detach()).abs().max().item()
         if not largest < _DIVERGED:
             raise UserError(f"{self.recipe.name}: the images diverge at step {self.done}: a normalised pixel is {largest:.3g}; {hint}")
         means = values.double().mean(0).tolist()

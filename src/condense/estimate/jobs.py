@@ -90,8 +90,9 @@ def jobs_behind(plan: Plan, names: list[str], metrics: list[MetricsCell], whole:
             banks.append(left.bank)
             unbanked += [] if done else [left.bank]
             yield Job("synthesize", left.cells[0], group_work(left.cells, number_in(group.shard), on_gpu), done)
+    needed = distinct(unbanked)
     for key, cell in distinct(banks).items():
-        done = key not in distinct(unbanked) or Path(cell.path).exists()
+        done = key not in needed or Path(cell.path).exists()
         needing += [] if done else [cell]
         yield Job("teach", cell, work_of(cell), done)
     untaught = {key: cell for key, cell in distinct(pretrain).items() if not Path(cell.path).exists()}

@@ -88,7 +88,7 @@ class Recipe:
     terms: list[AnyTerm] = field(default_factory=list)
     optimizer: Optimizer = Optimizer(lr=1.0)
     steps: int = 20000
-    averaging: int | None = None  # the set is a mean of the images over the steps, weighted towards the last (None: the last ones alone)
+    averaging: int | None = None  # eta of the polynomial-decay mean of the images over the steps (None: the last images)
     batch_real: int = 256
     labels: Literal["hard"] = "hard"
     precision: Literal["fp32", "mixed", "bf16"] = "mixed"  # mixed: the real side, which has no gradient, in bfloat16
