@@ -66,7 +66,9 @@ def _user_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("--steps", type=int, help="condensation steps instead of the scale's")
     verb.add_argument("--epochs", type=int, help="epochs of the networks that judge the sets instead of the scale's")
     verb.add_argument("--resize", type=int, help="bring all images to this many pixels a side")
-    verb.add_argument("--test", type=Path, help="test images of the same form (default: 20 %% of the images are held out first)")
+    verb.add_argument(
+        "--test", type=Path, help="test images of the same form (default: those of a known dataset, or 20 %% of the images, held out first)"
+    )
     verb.add_argument("--seed", type=int, default=0)
     _machine_options(verb)
     verb = _add(verbs, functions, "inspect")
