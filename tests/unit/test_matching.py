@@ -17,10 +17,10 @@ from condense.engines.streams import RealBatches, RealStream
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.mark.parametrize(("name", "steps"), [("dm", 5), ("ed", 5), ("cpdm", 3)])
-def test_engine_equals_a_plain_loop_over_classes(name, steps, train, critic):
+@pytest.mark.parametrize(("name", "steps", "tolerance"), [("dm", 5, 1e-4), ("ed", 5, 1e-4), ("cpdm", 3, 1e-4), ("cpdm", 5, 2e-3)])
+def test_engine_equals_a_plain_loop_over_classes(name, steps, tolerance, train, critic):
     """In float64, five steps of all to nine digits: test_regression.py. Here a ReLU that rounding turns over would be carried on."""
-    equals_the_plain_loop(recipe(name, steps=steps), train, critic, 1e-4)
+    equals_the_plain_loop(recipe(name, steps=steps), train, critic, tolerance)
 
 
 @pytest.mark.parametrize("name", ["dm", "ed", "cpdm"])
