@@ -7,17 +7,24 @@ SECONDS = 90
 GOAL = 47.5  # percent
 LATER = (150, 300)  # seconds
 JUDGED = {"networks": 3, "epochs": 300}
-AVERAGED = {"optimizer": {"lr": 4.0}, "averaging": 8}  # tried out on training images that were held out
+# Both were tried out on training images that were held out. The queue trains its networks within the time, as IDM's does.
+AVERAGED = {"optimizer": {"lr": 4.0}, "averaging": 8}
+QUEUED = {"optimizer": {"lr": 2.0, "class_turns": False}, "averaging": 8}
+QUEUED |= {"networks": {"push_every": 10, "train_steps": 5, "batch": 128}}
 RUNS = {
     "plain loop": ("ReferenceMatching", {"ipc": 10}, "reference"),
     "engine, 256 real images": ("OurMatching", {"sets": [["dm", 10]]}, "ours"),
     "engine, 64 real images": ("OurMatching", {"sets": [["dm", 10]], "batch": 64}, "ours"),
     "the same, rate 4, mean of steps": ("OurMatching", {"sets": [["dm", 10]], "batch": 64, "changes": AVERAGED}, "ours"),
+    "networks of a queue, mean of steps": ("OurMatching", {"sets": [["dm_ms_reg", 10]], "batch": 64, "changes": QUEUED}, "ours"),
 }
 
 
 def compared_accuracies(workers):
-    """Prints and returns the accuracies of sets made for `SECONDS`, one process at a time, and later of the fastest."""
+    """Prints and returns the accuracies of sets made for `SECONDS`, one process at a time, and later of the last.
+
+    `reached`: after how many seconds, of those that were looked at, the last had `GOAL`; None if after none.
+    """
     found = []
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "images.safetensors"
@@ -38,4 +45,6 @@ def compared_accuracies(workers):
             total += workers[worker].ask(seconds=seconds - before)["steps"]
             judged(name, worker, seconds, total)
             before = seconds
-    return {"goal": GOAL, **JUDGED, "runs": found}
+    times = [run["seconds"] for run in found if run["run"] == name and sum(run["accuracies"]) / len(run["accuracies"]) >= GOAL]
+    print(f"{GOAL} % {f'within {times[0]} s' if times else 'not reached'}")
+    return {"goal": GOAL, **JUDGED, "reached": times[0] if times else None, "runs": found}

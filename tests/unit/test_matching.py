@@ -205,6 +205,12 @@ def test_divergence_stops_with_step_term_and_hint(train, critic):
         engine(recipe("dm"), broken).run()
 
 
+def test_images_that_leave_all_bounds_are_an_error_even_where_the_loss_stays_finite(train):
+    """Instance normalisation hides how large images have become from the loss."""
+    with pytest.raises(UserError, match=r"dm: the images diverge at step \d+: a normalised pixel is .*learning rate"):
+        engine(recipe("dm", steps=20, optimizer={"lr": 1e7}), train).run()
+
+
 @pytest.mark.parametrize("averaging", [None, 8])
 def test_a_run_resumed_anywhere_ends_with_the_same_images(train, critic, tmp_path, monkeypatch, averaging):
     monkeypatch.setattr("condense.engines.matching._ROWS", 4)
