@@ -20,7 +20,7 @@ test-quick: env
 
 # The whole quick scale through a SLURM of one node on this machine (packages slurm-wlm and munge), in a folder of its own.
 test-slurm: env
-	PATH=$(CURDIR)/$(BIN):$$PATH tests/workflow/slurm/quick
+	PATH="$$PWD/$(BIN):$$PATH" tests/workflow/slurm/quick
 
 # The engine against the plain loop of the literature, on this machine; the report shows it. BENCH="--data FOLDER --accuracy" for more.
 bench: env
@@ -31,16 +31,17 @@ env: .venv/.ready
 # The stamp lies inside .venv and names the lock: a new lock makes the environment anew.
 .venv/.ready: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 with venv is needed (set PYTHON=/path/to/python)"; exit 2; }
+	@case "$$PWD" in *:*) echo "$$PWD: has a colon, at which PATH is divided; move the checkout"; exit 2;; esac
 	rm -rf .venv
-	$(PYTHON) -m venv .venv
-	$(PYTHON) workflow/scripts/pick.py requirements.lock uv > .venv/uv.lock
+	"$(PYTHON)" -m venv .venv
+	"$(PYTHON)" workflow/scripts/pick.py requirements.lock uv > .venv/uv.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.lock
-	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --require-hashes --compile-bytecode -r requirements.lock
-	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	VIRTUAL_ENV="$$PWD/.venv" $(BIN)/uv pip install --quiet --require-hashes --compile-bytecode -r requirements.lock
+	VIRTUAL_ENV="$$PWD/.venv" $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 ui: env
-	MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false PATH=$(CURDIR)/$(BIN):$$PATH \
+	MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false PATH="$$PWD/$(BIN):$$PATH" \
 		$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --workers 1
 
 # Fetches what was made earlier and takes over all that the scale still asks for.
