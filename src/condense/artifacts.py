@@ -5,89 +5,27 @@ Tensors go to safetensors with one JSON header entry, everything else to JSON; n
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
+import math
 import os
-import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from condense.config import UserError
+from condense.drafts import whole
 
 if TYPE_CHECKING:
     import numpy as np
 
 SCHEMA = 1
+Shapes = Mapping[str, tuple[str, Sequence[int]]]  # name -> type and shape of a tensor
+# What safetensors calls numpy's types, in the order in which it lays tensors out.
+_CODES = {"uint64": "U64", "int64": "I64", "float64": "F64", "float32": "F32", "uint32": "U32", "int32": "I32", "float16": "F16"}
+_CODES |= {"uint16": "U16", "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL"}
 _LARGEST_HEADER = 16 << 20  # bytes; a larger length field can only come from a damaged file
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Yields a draft path beside `path`; on a clean exit the draft becomes `path`, on an error it is removed.
-
-    Raises UserError if the disk is full or the folder may not be written.
-    """
-    path = Path(path)
-    draft = _draft(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield draft
-        with open(draft, "rb+") as file:
-            os.fchmod(file.fileno(), 0o666 & ~_umask())  # safetensors writes files that only their owner can read
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise _explained(error, path) from error
-    finally:
-        draft.unlink(missing_ok=True) if draft.parent.is_dir() else None
-
-
-def _draft(path: Path) -> Path:
-    # In the same folder, since a rename cannot cross file systems; not mkstemp, whose files the team could not read.
-    if not path.name:
-        raise UserError(f"{path}: is a folder; name a file in it")
-    return path.with_name(f".{path.name}.{uuid4().hex}.part")
-
-
-def require_place(path: Path) -> None:
-    """Raises UserError if `path` is a folder or cannot be written: to be called before long work, not after it."""
-    draft = _draft(Path(path))
-    try:
-        draft.parent.mkdir(parents=True, exist_ok=True)
-        if Path(path).is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        draft.touch()
-        draft.unlink()
-    except OSError as error:
-        raise _explained(error, Path(path)) from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _explained(error: OSError, path: Path) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"{path}: the disk is full; nothing was damaged: free some space and run the same command again")
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.EFBIG):
-        return UserError(f"{path}: cannot be written: {error.strerror}")
-    return error
 
 
 def canonical(value: Any) -> str:
@@ -151,20 +89,38 @@ def sealed(header: Mapping[str, Any], content_sha256: str) -> dict[str, Any]:
     return {**note, "header_sha256": digest(json.loads(canonical(note)), 64)}
 
 
+def layout(shapes: Shapes, note: Mapping[str, Any]) -> tuple[bytes, dict[str, tuple[int, int]]]:
+    """What stands before the tensors in a safetensors file with the header entry `note`, and where each begins and ends after it.
+
+    The tensors are in the order in which the library lays them out: wide types first, so that every one is aligned.
+    """
+    import numpy as np
+
+    ranks, offsets, end = list(_CODES), {}, 0
+    for name in sorted(shapes, key=lambda name: (ranks.index(shapes[name][0]), name)):
+        kind, shape = shapes[name]
+        offsets[name] = (end, end := end + np.dtype(kind).itemsize * math.prod(shape))
+    head: dict[str, Any] = {"__metadata__": {"condense": canonical(note)}}
+    for name, place in offsets.items():
+        head[name] = {"dtype": _CODES[shapes[name][0]], "shape": shapes[name][1], "data_offsets": place}
+    text = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text, offsets
+
+
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
     """Writes `tensors` atomically as safetensors; `header`, `schema` and checksums go into the header entry `condense`."""
     import numpy as np
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
 
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     note = sealed(header, content_sha256(tensors))
-    with whole(path) as draft:
-        try:
-            save_file(tensors, draft, metadata={"condense": canonical(note)})
-        except SafetensorError as error:  # it wraps what the system says, such as a full disk
-            found = re.search(r"os error (\d+)", str(error))
-            raise OSError(int(found[1]), os.strerror(int(found[1]))) if found else error from None
+    head, offsets = layout({name: (str(tensor.dtype), tensor.shape) for name, tensor in tensors.items()}, note)
+    # Not by the library's own `save_file`: it writes a file of another name, which a killed process would leave.
+    with whole(path) as draft, open(draft, "wb") as file:
+        file.write(head)
+        for name in offsets:
+            if tensors[name].size:
+                file.write(_tensor_bytes(tensors[name]))
 
 
 def read_header(path: Path, kind: str | None = None) -> dict[str, Any]:

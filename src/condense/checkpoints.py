@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -16,6 +17,7 @@ from condense.config import UserError
 if TYPE_CHECKING:
     import numpy as np
 
+_log = logging.getLogger(__name__)
 INTERVAL = "CONDENSE_CHECKPOINT_SECONDS"  # environment variable
 
 
@@ -54,14 +56,20 @@ def stop_if_asked() -> None:
         raise KeyboardInterrupt
 
 
+def checkpoint_path(output: Path) -> Path:
+    """Where the checkpoint of the job that makes `output` lies."""
+    return Path(f"{output}.resume")
+
+
 class Checkpoint:
-    """Where a job was. A checkpoint of another key is left aside: it belongs to other settings.
+    """Where a job was. A checkpoint of another key is left aside, since it belongs to other settings; so is one that something else
+    computed, such as torch's operations instead of compiled kernels: the job would end with other bytes than an unbroken one.
 
     `path` None keeps nothing. Raises UserError if the interval in the environment is not a number.
     """
 
-    def __init__(self, path: Path | None, key: str):
-        self.path, self.key = path, key
+    def __init__(self, path: Path | None, key: str, computed_by: str = ""):
+        self.path, self.key, self.computed_by = path, key, computed_by
         text = os.environ.get(INTERVAL, "60")
         try:
             self.seconds = float(text)
@@ -70,21 +78,29 @@ class Checkpoint:
         self.last = time.monotonic()
 
     @classmethod
-    def beside(cls, output: Path, key: str) -> Checkpoint:
+    def beside(cls, output: Path, key: str, computed_by: str = "") -> Checkpoint:
         """The checkpoint of the job that makes `output`; from now on a request to stop waits for its next save."""
         _Stop.held = True
-        return cls(Path(f"{output}.resume"), key)
+        return cls(checkpoint_path(output), key, computed_by)
 
     def part(self, name: str | int) -> Checkpoint:
         """The checkpoint of a part of this job."""
-        return Checkpoint(self.path and self.path.with_name(f"{self.path.name}.{name}"), f"{self.key}-{name}")
+        return Checkpoint(self.path and self.path.with_name(f"{self.path.name}.{name}"), f"{self.key}-{name}", self.computed_by)
 
     def load(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """Tensors and state of the last `save` under the same key, or None. Raises UserError if the file is damaged."""
+        """Tensors and state of the last `save` under the same key by the same means, or None. Raises UserError if the file is damaged."""
         if self.path is None or not self.path.exists():
             return None
         tensors, note = read_tensors(self.path, "checkpoint")
-        return (tensors, note["state"]) if note["key"] == self.key else None
+        if note["key"] != self.key:
+            _log.info("%s: belongs to other settings; beginning anew", self.path)
+            return None
+        by = note.get("computed_by", "")
+        if by != self.computed_by:
+            told = "%s: was computed by %s, and this process computes by %s; beginning anew, so that it ends as an unbroken job does"
+            _log.warning(told, self.path, by or "something unknown", self.computed_by or "something unknown")
+            return None
+        return tensors, note["state"]
 
     def due(self) -> bool:
         """Whether it is time to save again."""
@@ -93,7 +109,8 @@ class Checkpoint:
     def write(self, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
         """Writes a checkpoint."""
         if self.path is not None:
-            write_tensors(self.path, tensors, {"kind": "checkpoint", "key": self.key, "state": dict(state)})
+            note = {"kind": "checkpoint", "key": self.key, "computed_by": self.computed_by, "state": dict(state)}
+            write_tensors(self.path, tensors, note)
             self.last = time.monotonic()
 
     def save(self, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:

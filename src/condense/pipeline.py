@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from condense import jobs, recipes
-from condense.artifacts import damaged, digest, read_json, write_json
+from condense.artifacts import digest, read_json, write_json
 from condense.config import UserError
+from condense.drafts import draft_of, remove_dead_below
 from condense.plan import BankCell, DataCell, Maker, MetricsCell, SyntheticCell, TeacherCell, data_cell
+from condense.prune import sweep
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ def run_images(request: Request) -> None:
     for cell in work.sets:
         _synthetic(_place(request.out, work, cell), request.out, cell, trained, machine)
     results = [_evaluated(_place(request.out, work, cell.synthetic), request.out, cell, machine) for cell in work.metrics]
+    sweep(request.out)
     print(_summary(request, work, results))
 
 
@@ -139,20 +143,27 @@ def _bind(out: Path, work: Work, request: Request) -> None:
     path = out / "request.json"
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: is a file; name a folder")
+    if out.is_symlink() and not out.exists():
+        raise UserError(f"--out {out}: is a link to {os.readlink(out)}, which is not there; make that folder, or name another one")
     if not path.exists():
-        if out.exists() and any(out.iterdir()):
+        # Who was killed while writing the request left no more than a draft of it.
+        if out.exists() and any(draft_of(entry.name) != path.name for entry in out.iterdir()):
             raise UserError(f"--out {out}: is not empty and holds no run of ours; name a new folder")
         settings = {"method": request.method, "ipc": request.ipc, "scale": request.scale, "seed": request.seed, "arch": work.sets[0].arch}
         write_json(path, {"kind": "request", "key": work.key, "images": str(request.images), **settings})
         return
-    found = read_json(path)
+    try:
+        found = read_json(path)
+    except UserError:
+        raise UserError(f"{path}: damaged, so that nobody can tell which run the folder holds; name a new folder with --out") from None
     if not isinstance(found, dict):
-        raise damaged(path, "it holds no request")
+        raise UserError(f"{path}: holds no request of `condense run`; name a new folder with --out")
     if found.get("key") != work.key:
         raise UserError(
             f"--out {out}: holds another run ({found.get('method')}, ipc {found.get('ipc')}, seed {found.get('seed')}, scale"
             f" {found.get('scale')}, or other images or recipe); name a new folder"
         )
+    remove_dead_below(out)
 
 
 def _place(out: Path, work: Work, cell: SyntheticCell) -> Path:
@@ -188,6 +199,7 @@ def _bank(out: Path, cell: BankCell, machine: jobs.Machine) -> Path:
 def _synthetic(place: Path, out: Path, cell: SyntheticCell, trained: dict[str, Path], machine: jobs.Machine) -> None:
     path, data, shard = place / "synthetic.safetensors", out / "data" / "train.safetensors", place / "shard" / "all.safetensors"
     if path.exists():
+        shutil.rmtree(shard.parent, ignore_errors=True)
         return
     job = jobs.ShardJob(
         cell.recipe,
@@ -200,7 +212,7 @@ def _synthetic(place: Path, out: Path, cell: SyntheticCell, trained: dict[str, P
         teacher=trained[cell.teacher.key] if cell.teacher else None,
         bank=trained[cell.bank.key] if cell.bank else None,
     )
-    if not shard.exists():
+    if not (shard.exists() and jobs.run_facts_path(shard).exists()):
         jobs.condense_shard(shard, job, machine)
     jobs.gather(path, [shard], data)
     shutil.rmtree(shard.parent)  # with the drafts that a killed run may have left

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from condense import recipes
 from condense.config import UserError
+from condense.drafts import draft_of, is_dead
 from condense.plan import CLIP_WEIGHTS
 from condense.tableplan import Plan
 
@@ -59,15 +60,19 @@ def prune_results(results: Path, dry: bool) -> str:
 
 
 def sweep(results: Path) -> list[Path]:
-    """Removes what killed jobs left beside finished files (checkpoints, drafts, locks), and shards and parts of what is whole; says what.
+    """Removes what killed jobs left: checkpoints, drafts and locks beside finished files, drafts that nobody writes any more, and shards
+    and parts of what is whole; says what.
 
-    To be called by the head alone and at its end, when all that it asked for is made: then nobody writes these any more.
+    To be called by the head, or by `condense run`, alone and at its end, when all that it asked for is made: then nobody writes these
+    any more.
     """
     gone = []
     for path in sorted(path for path in results.rglob("*") if path.name.startswith(".") or ".resume" in path.name):
         draft = _DRAFT.fullmatch(path.name)
         checkpoint = _CHECKPOINT.fullmatch(draft["output"] if draft else path.name)
-        if (draft or checkpoint) and path.is_file() and path.with_name((checkpoint or draft)["output"]).exists():
+        if not (draft or checkpoint) or not path.is_file():
+            continue
+        if path.with_name((checkpoint or draft)["output"]).exists() or (draft_of(path.name) and is_dead(path)):
             gone.append(path)
     pieces = [*sorted(results.glob("shards/*/*/*/*/*")), *sorted(results.glob("parts/*/*/*/*/*/*/*"))]
     gone += [folder for folder in pieces if _whole_of(folder, results).is_file()]

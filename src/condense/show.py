@@ -7,16 +7,15 @@ import io
 import json
 import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from condense import recipes
-from condense.artifacts import canonical, damaged, file_sha256, read_json, read_set, read_tensors, require_place, whole
+from condense.artifacts import canonical, damaged, file_sha256, read_json, read_set, read_tensors, whole
 from condense.config import UserError, unknown
+from condense.drafts import whole_folder
 from condense.plan import CLIP_WEIGHTS, data_cell
 from condense.tableplan import Plan
 
@@ -159,7 +158,6 @@ def export_set(path: Path, to: str, out: Path | None) -> str:
         raise UserError(f"{target}: exists already; remove it or name another place with --out")
     if header.get("decode") is not None:
         raise UserError(f"{path}: its images are stored in another form than pixels and cannot be exported as they are")
-    require_place(target)
     _EXPORTS[to](target, tensors["images"], tensors["labels"], header)
     return f"{len(tensors['labels'])} images of {header['method']} on {header['dataset']} written to {target}"
 
@@ -186,16 +184,11 @@ def _folders(names: list[str]) -> list[str]:
 
 
 def _to_png(target: Path, images: np.ndarray, labels: np.ndarray, header: dict[str, Any]) -> None:
-    draft = target.with_name(f".{target.name}.{uuid4().hex}.part")
-    try:
+    with whole_folder(target) as draft:
         for place, data in _pngs(images, labels, header["class_names"]):
             file = draft / place
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
-        os.rename(draft, target)
-    finally:
-        if draft.exists():
-            shutil.rmtree(draft)
 
 
 def _to_npz(target: Path, images: np.ndarray, labels: np.ndarray, header: dict[str, Any]) -> None:

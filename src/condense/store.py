@@ -94,7 +94,14 @@ def _manifest(group: Path) -> dict[str, str]:
 
 
 def _write_manifest(group: Path, files: dict[str, str]) -> None:
+    _without_link(group / MANIFEST)
     write_json(group / MANIFEST, {"schema": SCHEMA, "kind": "kept", "files": files})
+
+
+def _without_link(path: Path) -> None:
+    """Removes a link into DVC's cache, which must not be written: DVC puts links there where it is told to (`cache.type`)."""
+    if path.is_symlink():
+        path.unlink()
 
 
 def _entries(unit: _Unit, files: dict[str, str]) -> dict[str, str]:
@@ -210,6 +217,8 @@ def _files(unit: _Unit, root: Path) -> dict[str, Path]:
 def _copied(unit: _Unit, files: dict[str, str], root: Path) -> dict[str, str]:
     """The manifest's `files` after `unit` was copied into its group."""
     sources = _files(unit, root)
+    for name in sources:
+        _without_link(root / unit.group / name)
     totals = _copy([(source, root / unit.group / name, None) for name, source in sources.items()], "run the same command again")
     others = {name: total for name, total in files.items() if name not in _entries(unit, files)}
     return others | dict(zip(sources, totals, strict=True))

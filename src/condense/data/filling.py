@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,15 +11,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from condense.artifacts import canonical, described, sealed, whole
+from condense.artifacts import Shapes, described, layout, sealed
 from condense.data.fetch import progress
+from condense.drafts import whole
 
 _PIECE = 4 << 20  # bytes read or moved at once
-_CODES = {"uint8": "U8", "int64": "I64"}  # what safetensors calls them
 UNKNOWN_SHA256 = "0" * 64  # stands for a checksum in the header that `filling` is given
 UNKNOWN_NUMBER = -2.2250738585072014e-308  # stands for a number; none is longer in JSON
-
-Shapes = Mapping[str, tuple[str, tuple[int, ...]]]  # name -> type and shape of a tensor
 
 
 class Filling:
@@ -29,24 +25,12 @@ class Filling:
 
     def __init__(self, file: BinaryIO, shapes: Shapes, header: Mapping[str, Any]):
         self._file, self._shapes = file, shapes
-        # safetensors puts wide types first, so that every tensor is aligned.
-        self._order = sorted(shapes, key=lambda name: (-np.dtype(shapes[name][0]).itemsize, name))
-        ends = np.cumsum([self._row_bytes(name) * shapes[name][1][0] for name in self._order]).tolist()
-        self._offsets = dict(zip(self._order, zip([0, *ends[:-1]], ends, strict=True), strict=True))
-        self._start = len(self._head(sealed(header, UNKNOWN_SHA256)))
+        head, self._offsets = layout(shapes, sealed(header, UNKNOWN_SHA256))
+        self._start, self._size = len(head), max(end for _, end in self._offsets.values())
 
     def _row_bytes(self, name: str) -> int:
         kind, shape = self._shapes[name]
         return np.dtype(kind).itemsize * math.prod(shape[1:])
-
-    def _head(self, note: Mapping[str, Any]) -> bytes:
-        layout: dict[str, Any] = {"__metadata__": {"condense": canonical(note)}}
-        for name in self._order:
-            kind, shape = self._shapes[name]
-            layout[name] = {"dtype": _CODES[kind], "shape": shape, "data_offsets": self._offsets[name]}
-        text = json.dumps(layout, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
-        return struct.pack("<Q", len(text)) + text
 
     def put(self, name: str, row: int, values: np.ndarray) -> None:
         """Writes `values`, some rows of the tensor `name`, from `row` on. Raises ValueError if they are of another type or shape."""
@@ -73,7 +57,7 @@ class Filling:
     def content_sha256(self, text: str) -> str:
         """What `artifacts.content_sha256` gives for the tensors, with a bar named `text`."""
         total = hashlib.sha256()
-        with progress(text, self._offsets[self._order[-1]][1], "B") as bar:
+        with progress(text, self._size, "B") as bar:
             for name in sorted(self._shapes):
                 total.update(described(name, *self._shapes[name]))
                 for piece in self.pieces(name):
@@ -86,10 +70,10 @@ class Filling:
 
         Raises ValueError if the header is longer than the one that `filling` was given.
         """
-        head = self._head(sealed(header, content_sha256))
+        head, _ = layout(self._shapes, sealed(header, content_sha256))
         if len(head) > self._start:
             raise ValueError(f"the header has {len(head)} bytes, but there is room for {self._start}")
-        size = self._offsets[self._order[-1]][1]
+        size = self._size
         if len(head) < self._start:
             for offset in range(0, size, _PIECE):
                 data = self._read(offset, min(_PIECE, size - offset))

@@ -55,17 +55,18 @@ def condense_shards(shards: Mapping[Path, ShardJob], machine: Machine) -> None:
     first = next(iter(shards.values()))
     for job in shards.values():
         _check(job, first)
-    with at_work(machine, *shards) as (device, clock):
+    with at_work(machine, *shards, beside=[*map(run_facts_path, shards)]) as (device, clock):
         images = load(first.data)
         for label in first.classes or ():
             images.class_slice(label)  # raises for a class that is not there
         classes = tuple(first.classes or images.classes)
-        checkpoints = {out: _checkpoint(out, job, classes, images.data_sha256) for out, job in shards.items()}
+        checkpoints = {out: _checkpoint(out, job, classes, images.data_sha256, device) for out, job in shards.items()}
         outcomes, precision = _outcomes(shards, images, classes, checkpoints, device)
         facts = clock.facts(shared_by=len(shards)) | {"precision": precision, "kernels": kernels.state()}
         for out, job in shards.items():
-            _write_shard(out, job, images, classes, outcomes[out])
+            # Before the shard: whoever finds a shard finds what it cost.
             write_json(run_facts_path(out), facts | {"graphs": outcomes[out].recorded})
+            _write_shard(out, job, images, classes, outcomes[out])
         for checkpoint in checkpoints.values():
             checkpoint.remove()
 
@@ -86,10 +87,12 @@ def _check(job: ShardJob, first: ShardJob) -> None:
         raise UserError(f"{job.recipe.name}: sets condensed in one pass agree in {', '.join(first.where())}; {differing[0]} differs")
 
 
-def _checkpoint(out: Path, job: ShardJob, classes: tuple[int, ...], data_sha256: str) -> Checkpoint:
+def _checkpoint(out: Path, job: ShardJob, classes: tuple[int, ...], data_sha256: str, device: Any) -> Checkpoint:
+    from condense import kernels
+
     # Not the key alone: jobs that are called by hand may all have the same.
     settings = [asdict(job.recipe), job.arch, job.options, job.ipc, job.seed, classes, data_sha256]
-    return Checkpoint.beside(out, f"{job.key}-{digest(settings)}")
+    return Checkpoint.beside(out, f"{job.key}-{digest(settings)}", kernels.used_on(device))
 
 
 def _outcomes(

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from condense import locks
-from condense.artifacts import damaged, read_json, require_place, write_json
+from condense.artifacts import damaged, read_json, write_json
 from condense.config import UserError
+from condense.drafts import require_place
 from condense.jobs.facts import cost_facts, joined_facts
 from condense.jobs.judging import PART, metrics_from
 

@@ -62,6 +62,7 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
 
     Raises UserError if no network is asked for, or one that is not there, or if the set was made from other images than those tested.
     """
+    from condense import kernels
     from condense.data.dataset import load
 
     if job.n_networks < 1:
@@ -75,7 +76,7 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
         header, sets = _training_sets(job, device)
         settings = [asdict(job.protocol), job.arch, job.options, job.strategy, job.seed, header["content_sha256"]]
         settings.append([networks[0], networks[-1], *_drift_of(job, header).values()])
-        checkpoint = Checkpoint.beside(out, f"{job.key}-{digest(settings)}")
+        checkpoint = Checkpoint.beside(out, f"{job.key}-{digest(settings)}", kernels.used_on(device))
         results = _accuracies(job, networks, sets, test, checkpoint, device)
         about = _description(job, test, header)
         written = metrics_from(about, results) if job.part is None else _part(about, networks, results)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from condense import locks, runtime
-from condense.artifacts import require_place
+from condense.checkpoints import checkpoint_path
+from condense.drafts import require_place
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,13 @@ class Machine:
 
 
 @contextmanager
-def at_work(machine: Machine, *outputs: Path) -> Iterator[tuple[Any, runtime.Clock]]:
+def at_work(machine: Machine, *outputs: Path, beside: Sequence[Path] = ()) -> Iterator[tuple[Any, runtime.Clock]]:
     """Inside, this process alone makes `outputs`, on the `torch.device` that is yielded, with the clock that is started.
 
-    Raises UserError if an output cannot be written where it goes, or if the device is not there.
+    `beside` are the files that are written with them. Raises UserError if an output, its checkpoint or one of these cannot be written
+    where it goes, or if the device is not there.
     """
-    for out in outputs:
+    for out in (*outputs, *map(checkpoint_path, outputs), *beside):
         require_place(out)
     threads = runtime.set_threads(machine.threads)
     with ExitStack() as stack:

@@ -16,6 +16,7 @@ from condense.artifacts import (
     write_tensors,
 )
 from condense.config import UserError
+from condense.drafts import require_place
 from condense.jobs.condensing import run_facts_path
 from condense.jobs.facts import cost_facts, joined_facts
 from condense.jobs.machine import Machine, at_work
@@ -38,9 +39,10 @@ def pretrain_teacher(
     from condense.data.dataset import load
     from condense.teachers.pretrain import pretrain
 
-    with at_work(machine, out) as (device, clock):
+    facts = out.with_name("run.json")
+    with at_work(machine, out, beside=[facts]) as (device, clock):
         settings = {"arch": arch, "options": options, "strategy": strategy, "seed": seed, "key": key, "device": device}
-        pretrain(out, load(data), protocol, **settings, trained=lambda: write_json(out.with_name("run.json"), clock.facts()))
+        pretrain(out, load(data), protocol, **settings, trained=lambda: write_json(facts, clock.facts()))
 
 
 def make_bank(
@@ -60,7 +62,7 @@ def make_bank(
     from condense.data.dataset import load
     from condense.networks.bank import make_queue_bank
 
-    with at_work(machine, out) as (device, clock):
+    with at_work(machine, out, beside=[run_facts_path(out)]) as (device, clock):
         settings = {"arch": arch, "options": options, "steps": steps, "seed": seed, "key": key, "max_bytes": max_bytes, "device": device}
         make_queue_bank(out, load(data), networks, **settings, made=lambda: write_json(run_facts_path(out), clock.facts()))
 
@@ -82,7 +84,7 @@ def make_trained_bank(
     from condense.data.dataset import load
     from condense.networks import trained
 
-    with at_work(machine, out) as (device, clock):
+    with at_work(machine, out, beside=[run_facts_path(out)]) as (device, clock):
         settings = {"arch": arch, "options": options, "strategy": strategy, "seed": seed, "key": key, "device": device}
         written = {"made": lambda: write_json(run_facts_path(out), clock.facts())}
         trained.make_trained_bank(out, load(data), networks, protocol, **settings, **written)
@@ -93,6 +95,10 @@ def gather(out: Path, shards: list[Path], data: Path) -> None:
 
     Raises UserError if the shards do not belong together or do not hold every class once.
     """
+    folder = out.parent
+    for name in ("run.json", "history.jsonl", "grid.png", "snapshots.safetensors"):
+        require_place(folder / name)
+    require_place(out)
     found = sorted(((*read_tensors(path, "shard"), path) for path in shards), key=lambda part: part[1]["classes"][0])
     parts = [(tensors, header) for tensors, header, _ in found]
     first = parts[0][1]
@@ -105,7 +111,6 @@ def gather(out: Path, shards: list[Path], data: Path) -> None:
     header = {name: value for name, value in first.items() if name not in ("history", "snapshot_steps", "content_sha256", "schema")}
     header |= {"kind": "synthetic", "classes": classes}
     tensors = {name: np.concatenate([part[0][name] for part in parts]) for name in ("images", "labels")}
-    folder = out.parent
     _write_history(folder / "history.jsonl", [header["history"] for _, header in parts])
     write_json(folder / "run.json", joined_facts([cost_facts(read_json(found), found) for found in map(run_facts_path, shards)]))
     _draw(folder / "grid.png", tensors, header["class_names"], data)

@@ -12,12 +12,18 @@ import logging
 import os
 import platform
 import shutil
+import signal
 import subprocess
-import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 import torch
+
+from condense.checkpoints import stop_if_asked
+from condense.config import UserError
+from condense.drafts import scratch
+from condense.kernels import keeping
 
 _SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 _HEADERS = sorted(Path(__file__).parent.glob("*.h"))
@@ -64,6 +70,13 @@ def state() -> str:
     return _found()[1]
 
 
+def used_on(device: torch.device) -> str:
+    """What computes on a device, as far as it decides the bytes of a result: `checkpoints` are bound to it."""
+    if device.type != "cpu":
+        return f"torch on {device.type}"
+    return "compiled kernels" if library() is not None else "torch's operations"
+
+
 @cache
 def _found() -> tuple[ctypes.CDLL | None, str]:
     if os.environ.get("CONDENSE_KERNELS") == "off":
@@ -73,30 +86,62 @@ def _found() -> tuple[ctypes.CDLL | None, str]:
     compiler = next(filter(None, map(shutil.which, [os.environ["CXX"]] if "CXX" in os.environ else _COMPILERS)), None)
     if compiler is None:
         return None, "torch (no C++ compiler)"
-    path = _folder() / f"{_name(compiler)}.so"
-    if not path.exists():
-        fault = _compiled(compiler, path)
-        if fault:
-            _log.warning("kernels: %s could not compile them; torch's own operations are used, which are slower: %s", compiler, fault)
-            return None, f"torch ({Path(compiler).name} could not compile the kernels)"
-    return ctypes.CDLL(str(path)), "compiled"
-
-
-def _folder() -> Path:
-    """A folder that only this user writes to: what lies there is executed."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "condense" / "kernels"
+    folder, reasons = keeping.private_folder()
+    if reasons:
+        _log.warning("kernels: %s; they are kept %s", reasons[0], f"in {folder} instead" if folder else "nowhere, and torch does without")
+    if folder is None:
+        return None, "torch (no folder that only this user can write to)"
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        owned = folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o022
-    except OSError:
-        owned = False
-    return folder if owned and os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="condense-kernels-"))
+        return _loaded(_content(compiler, folder / f"{_name(compiler)}.so"), folder), "compiled"
+    except _NoKernels as error:
+        _log.warning("kernels: %s; torch's own operations are used, which are slower", error)
+        return None, f"torch ({error.brief})"
+
+
+class _NoKernels(Exception):
+    """Why there are none: the whole reason, and a brief one to record."""
+
+    def __init__(self, brief: str, reason: str):
+        super().__init__(f"{brief}: {reason}")
+        self.brief = brief
+
+
+def _content(compiler: str, path: Path) -> bytes:
+    """The bytes of the library: those kept in `path`, or compiled now and kept there."""
+    content, amiss = keeping.kept(path)
+    if content is not None:
+        return content
+    if amiss:
+        _log.warning("kernels: %s %s; compiling anew", path, amiss)
+    content = _compiled(compiler, path)
+    try:
+        keeping.keep(path, content)
+    except (UserError, OSError) as error:
+        _log.warning("kernels: compiled for this process alone, since they cannot be kept: %s", error)
+    return content
+
+
+def _loaded(content: bytes, folder: Path) -> ctypes.CDLL:
+    """The library of these very bytes: from memory, where no other file can take its place, or from a folder made for it."""
+    try:
+        handle = os.memfd_create("condense-kernels", os.MFD_CLOEXEC)
+        with open(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            return ctypes.CDLL(f"/proc/self/fd/{handle}")
+    except OSError as error:
+        reason = error
+    try:
+        with scratch(folder / "loaded") as place:
+            (place / "kernels.so").write_bytes(content)
+            return ctypes.CDLL(str(place / "kernels.so"))
+    except (UserError, OSError):
+        raise _NoKernels("the compiled kernels could not be loaded", str(reason)) from None
 
 
 def _name(compiler: str) -> str:
     """Differs with the source, the options, the compiler and the processor: home folders are shared by different machines."""
-    facts = _processor() + "\n".join((compiler, str(os.stat(compiler).st_mtime_ns), *_FLAGS))
+    facts = _processor() + "\n".join(("sealed", compiler, str(os.stat(compiler).st_mtime_ns), *_FLAGS))
     return hashlib.sha256(b"".join(path.read_bytes() for path in (*_SOURCES, *_HEADERS)) + facts.encode()).hexdigest()[:16]
 
 
@@ -106,12 +151,30 @@ def _processor() -> str:
     return "\n".join(sorted(kept))
 
 
-def _compiled(compiler: str, path: Path) -> str:
-    """Compiles to `path`, whole or not at all; what the compiler objects to, or ''."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    done = subprocess.run([compiler, *_FLAGS, *map(str, _SOURCES), "-o", str(draft)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        draft.unlink(missing_ok=True)
-        return (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[0]
-    os.replace(draft, path)
-    return ""
+def _compiled(compiler: str, path: Path) -> bytes:
+    """The library, compiled in a folder of its own beside `path`. Raises _NoKernels with what the compiler objects to."""
+    try:
+        with scratch(path) as place:
+            command = [compiler, *_FLAGS, *map(str, _SOURCES), "-o", str(place / "kernels.so")]
+            _compile(command, os.environ | {"TMPDIR": str(place)})
+            return (place / "kernels.so").read_bytes()
+    except _NoKernels:
+        stop_if_asked()  # who stops a job stops its compiler too; the next process is to compile them, and not to go on without
+        raise
+    except (UserError, OSError) as error:
+        raise _NoKernels(f"{Path(compiler).name} could not compile the kernels", str(error)) from None
+
+
+def _compile(command: list[str], environment: Mapping[str, str]) -> None:
+    # In a session of its own: Ctrl-C is for this process, which then ends the compiler with all that it started.
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    ) as compiler:
+        try:
+            told = compiler.communicate()[1].decode(errors="replace").strip().splitlines()
+        except BaseException:
+            os.killpg(compiler.pid, signal.SIGTERM)
+            raise
+    if compiler.returncode:
+        reason = told[0] if told else f"status {compiler.returncode}"
+        raise _NoKernels(f"{Path(command[0]).name} could not compile the kernels", reason)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from condense import kernels
 from condense.artifacts import canonical, damaged, digest, read_tensors, write_tensors
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
@@ -72,7 +73,7 @@ def make_queue_bank(
     blank = Trained(stream.template, settings)
     spacing, each = spacing_within(plan, blank, max_bytes), states_a_part(blank.state())
     header = origin(data, arch, options, seed) | {"networks": asdict(settings), "steps": steps, "spacing": spacing, "states_a_part": each}
-    checkpoint = Checkpoint.beside(path, f"{key}-{digest(header)}")
+    checkpoint = Checkpoint.beside(path, f"{key}-{digest(header)}", kernels.used_on(device))
     writer = PartWriter(path, key, each)
     first = _resume(checkpoint, stream, writer)
     path.unlink(missing_ok=True)  # its parts are about to be replaced

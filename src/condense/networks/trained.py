@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from condense import models, seeds
+from condense import kernels, models, seeds
 from condense.artifacts import digest
 from condense.checkpoints import Checkpoint
 from condense.data.dataset import Images
@@ -39,7 +39,8 @@ def make_trained_bank(
     `made`. Raises UserError if the loss of a network is no number.
     """
     about = origin(data, arch, options, seed)
-    checkpoint = Checkpoint.beside(path, f"{key}-{digest([about, asdict(protocol), strategy, networks.count])}")
+    settings = [about, asdict(protocol), strategy, networks.count]
+    checkpoint = Checkpoint.beside(path, f"{key}-{digest(settings)}", kernels.used_on(device))
     images, found = pixel_set(data, device), checkpoint.load()
     done: list[dict[str, torch.Tensor]] = _states(found[0], found[1]["done"]) if found else []
     epochs = number_of_epochs(protocol, len(images))

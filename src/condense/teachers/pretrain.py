@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from condense import models, seeds
+from condense import kernels, models, seeds
 from condense.artifacts import digest, read_tensors, write_tensors
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
@@ -54,7 +54,7 @@ def pretrain(
     models.reinitialise(network, seeds.stream(seed, "teacher"))
     network.to(device)
     settings = [asdict(protocol), arch, options, strategy, seed, data.data_sha256]  # by hand, other settings may have the same key
-    checkpoint = Checkpoint.beside(path, f"{key}-{digest(settings)}")
+    checkpoint = Checkpoint.beside(path, f"{key}-{digest(settings)}", kernels.used_on(device))
     events, images = ForgettingEvents(data.labels), pixel_set(data, device)
     bar = Progress(f"{arch} on {data.dataset} by '{protocol.name}'", number_of_epochs(protocol, len(images)), "epoch")
     streams = {"strategy": strategy, "seed": seed, "name": ("teacher",)}

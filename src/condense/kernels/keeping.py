@@ -1,0 +1,116 @@
+"""Where compiled kernels are kept for the next process.
+
+What lies there is executed. So it is read only from a folder to which no other user can write, nor to any folder above it; it is opened
+once, what was opened is checked, and that is what is loaded (see `library`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from condense.drafts import whole
+from condense.locks import owner_of
+
+_MARK = b"condense kernels "  # stands behind the library, before its checksum; loaders do not look at what stands there
+_LARGEST = 64 << 20  # bytes
+
+
+def private_folder() -> tuple[Path | None, list[str]]:
+    """The folder for compiled kernels, or None if there is no safe one; and why those before it are not used."""
+    reasons = []
+    for place in _places():
+        place = Path(os.path.realpath(place))  # links lead where they want: what counts is where they lead to
+        try:
+            fault = _unsafe(_lowest(place), whole_path=False)
+            if not fault:
+                for folder in reversed([place, *place.parents]):
+                    with contextlib.suppress(FileExistsError):
+                        folder.mkdir(mode=0o700)
+                fault = _unsafe(place, whole_path=True)
+            if not fault and not os.access(place, os.R_OK | os.X_OK):
+                fault = f"{place} cannot be read"
+        except OSError as error:
+            fault = f"{place} cannot be made: {error.strerror}"
+        if not fault:
+            return place, reasons
+        reasons.append(fault)
+    return None, reasons
+
+
+def _places() -> Iterator[Path]:
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    with contextlib.suppress(RuntimeError):  # no home
+        yield (named if named.is_absolute() else Path.home() / ".cache") / "condense" / "kernels"
+    for folder in dict.fromkeys((tempfile.gettempdir(), "/tmp")):
+        yield Path(folder) / f"condense-kernels-{os.geteuid()}"
+
+
+def _lowest(place: Path) -> Path:
+    """The lowest folder of a path that exists."""
+    return next(folder for folder in (place, *place.parents) if folder.exists())
+
+
+def _unsafe(place: Path, whole_path: bool) -> str:
+    """Why another user could put something into the folder `place`; '' if none can. `whole_path`: nothing will be made below it."""
+    # In a container files of the system may appear as those of nobody; whoever owns the root owns all.
+    trusted = {0, os.geteuid(), os.stat("/").st_uid}
+    for folder in (place, *place.parents):
+        about = os.lstat(folder)
+        if not stat.S_ISDIR(about.st_mode):
+            return f"{folder} is no folder"
+        if about.st_uid not in trusted:
+            return f"{folder} belongs to {owner_of(about)}"
+        sticky = about.st_mode & stat.S_ISVTX and not (whole_path and folder == place)  # there nobody moves what is another's
+        if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
+            return f"other users may write to {folder}: `chmod go-w` mends that"
+    return ""
+
+
+def kept(path: Path) -> tuple[bytes | None, str]:
+    """The library in a file, opened once, without its checksum; or None and what is amiss with the file, '' if there is none."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None, ""
+    except OSError as error:
+        return None, f"cannot be read ({error.strerror})"
+    try:
+        fault = _fault(os.fstat(handle))
+        if fault:
+            return None, fault
+        with open(handle, "rb", closefd=False) as file:
+            data = file.read(_LARGEST + 1)
+    finally:
+        os.close(handle)
+    end = _seal(b"")
+    content, seal = data[: -len(end)], data[-len(end) :]
+    return (content, "") if seal == _seal(content) else (None, "is damaged (its checksum differs)")
+
+
+def _fault(about: os.stat_result) -> str:
+    """Why a file cannot be the kept library; '' if nothing speaks against it."""
+    if not stat.S_ISREG(about.st_mode):
+        return "is no plain file"
+    if about.st_uid not in (0, os.geteuid()):
+        return f"belongs to {owner_of(about)}"
+    if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return "may be written by other users"
+    return "" if 0 < about.st_size <= _LARGEST else f"is damaged (it has {about.st_size} bytes)"
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Writes a library with its checksum behind it. Raises UserError if it cannot be written."""
+    if path.is_symlink() or not path.is_file():
+        path.unlink(missing_ok=True)  # a link or a pipe in a folder that is this user's alone
+    with whole(path, mode=0o600) as draft:
+        draft.write_bytes(content + _seal(content))
+
+
+def _seal(content: bytes) -> bytes:
+    return _MARK + hashlib.sha256(content).hexdigest().encode()
