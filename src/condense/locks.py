@@ -7,15 +7,20 @@ import fcntl
 import logging
 import os
 import platform
+import pwd
 import signal
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from condense.config import UserError
+
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # a file system that knows none
+_NAMELESS = 2.0  # seconds
 _log = logging.getLogger(__name__)
 
 
@@ -31,9 +36,12 @@ def only_head(path: Path) -> Iterator[bool]:
     some file systems do not show a lock to other machines, so that it may still be at work.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        free = _locked(handle)
+        handle = open_plain(path, os.O_RDWR | os.O_CREAT)
+    except UserError as error:
+        raise FolderTaken(str(error)) from None
+    try:
+        free = locked(handle)
         before = _holder(handle)
         if not free:
             raise FolderTaken(
@@ -57,21 +65,23 @@ def only_head(path: Path) -> Iterator[bool]:
 def only_maker(output: Path, poll: float = 0.1) -> Iterator[None]:
     """Inside, no other process makes `output`. One that does, such as a job whose head was killed, is asked to stop.
 
-    It is sent SIGTERM, leaves a checkpoint, and this process goes on from it. On another machine it cannot be asked: this waits.
+    It is sent SIGTERM, leaves a checkpoint, and this process goes on from it. One on another machine, or of another user, cannot be
+    asked: this says so and waits. Raises UserError if the lock is no plain file, or may not be opened.
     """
     path = output.with_name(f".{output.name}.lock")
-    handle, asked = _open_lock(path), False
+    handle, told, began = open_plain(path, os.O_RDWR | os.O_CREAT), False, time.monotonic()
     try:
-        while not _locked(handle) or not _same(handle, path):
+        while not locked(handle) or not _same(handle, path):
             holder = _holder(handle)
-            if holder and not asked and _same(handle, path):
+            # Who has just taken the lock is about to write its name; if none comes, its disk is full.
+            if not told and _same(handle, path) and (holder or time.monotonic() - began > _NAMELESS):
                 _log.info("%s: is being made by another job (%s); going on from where it stops", output, _told(holder))
-                asked = True
-                if holder[1] == platform.node():
-                    _ask(int(holder[0]))
+                told = True
+                _ask(holder, os.fstat(handle).st_uid)
             time.sleep(poll)
+            again = open_plain(path, os.O_RDWR | os.O_CREAT)
             os.close(handle)
-            handle = _open_lock(path)
+            handle = again
         _sign(handle)
         yield
     finally:
@@ -80,11 +90,45 @@ def only_maker(output: Path, poll: float = 0.1) -> Iterator[None]:
         os.close(handle)
 
 
-def _open_lock(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+def open_plain(path: Path, flags: int) -> int:
+    """A handle on a lock file, without following a link and without waiting for the other end of a pipe.
+
+    Raises UserError naming the file and its owner if it is no plain file, or may not be opened.
+    """
+    try:
+        handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM, errno.EISDIR):
+            raise
+        raise _foreign(path, os.lstat(path) if os.path.lexists(path) else None, error) from None
+    about = os.fstat(handle)
+    if not stat.S_ISREG(about.st_mode):
+        os.close(handle)
+        raise _foreign(path, about, None)
+    return handle
 
 
-def _locked(handle: int) -> bool:
+def _foreign(path: Path, about: os.stat_result | None, error: OSError | None) -> UserError:
+    if about is None:
+        return UserError(f"{path}: cannot be made, so nothing can be locked: {error.strerror}")
+    if stat.S_ISREG(about.st_mode):
+        return UserError(
+            f"{path}: this lock of {owner_of(about)} cannot be opened ({error.strerror}); if nothing of theirs is at work, remove it"
+        )
+    kind = "link" if stat.S_ISLNK(about.st_mode) else "folder" if stat.S_ISDIR(about.st_mode) else "pipe or device"
+    return UserError(f"{path}: a lock is a plain file, but this is a {kind} of {owner_of(about)}; remove it, or let its owner do so")
+
+
+def owner_of(about: os.stat_result) -> str:
+    """The name of the user that a file belongs to, or the number of one without a name."""
+    try:
+        return pwd.getpwuid(about.st_uid).pw_name
+    except KeyError:
+        return f"user {about.st_uid}"
+
+
+def locked(handle: int) -> bool:
+    """Locks an open file if nobody else holds it; whether it did. Where the file system knows no locks, nobody holds any."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -123,8 +167,11 @@ def _told(holder: list[str]) -> str:
     return f"process {holder[0]} on {holder[1]} since {holder[2]}" if holder else "unknown"
 
 
-def _ask(process: int) -> None:
+def _ask(holder: list[str], owner: int) -> None:
+    """Sends SIGTERM to a holder on this machine; not on the word of another user, who may name any process of this one."""
+    if not holder or holder[1] != platform.node() or owner != os.geteuid() or int(holder[0]) in (0, 1, os.getpid()):
+        return
     try:
-        os.kill(process, signal.SIGTERM)
+        os.kill(int(holder[0]), signal.SIGTERM)
     except (ProcessLookupError, PermissionError):
         pass  # gone already, or another user's: then it is waited for

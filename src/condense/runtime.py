@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import errno
-import fcntl
+import logging
+import math
 import os
 import platform
 import resource
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -21,11 +22,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from condense import locks
 from condense.config import UserError
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of mallopt(3) in glibc
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
-_MOST_THREADS = 1024  # torch takes any number and crashes beyond what the system gives
+_log = logging.getLogger(__name__)
 
 
 def keep_freed_memory() -> bool:
@@ -71,24 +73,17 @@ def claim(names: Sequence[str], folder: Path | None = None, poll: float = 0.5) -
     """The place in `names` of the first device that is free, held until the block ends.
 
     One lock file a device, named after its identity and not its number, which differs between jobs. The kernel frees
-    the lock when the process dies, however it dies.
+    the lock when the process dies, however it dies. Raises UserError naming a folder or a file that is not one of ours.
     """
     folder = folder or Path(tempfile.gettempdir()) / "condense-devices"
-    if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o1777)  # the users of a machine share its devices
+    _shared_folder(folder)
     told = False
     while True:
         for place, name in enumerate(names):
             handle = _lock_file(folder / f"{name.replace('/', '_')}.lock")
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                os.close(handle)
-                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                    raise
-                continue
-            try:
+                if not locks.locked(handle):
+                    continue
                 yield place
             finally:
                 os.close(handle)
@@ -99,27 +94,81 @@ def claim(names: Sequence[str], folder: Path | None = None, poll: float = 0.5) -
         time.sleep(poll)
 
 
+def _shared_folder(folder: Path) -> None:
+    """Makes the folder of the locks that the users of a machine share. Raises UserError if another user made one to their own liking."""
+    if not os.path.lexists(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o1777)
+    about = os.lstat(folder)
+    fault = "it is no folder" if not stat.S_ISDIR(about.st_mode) else "" if about.st_mode & stat.S_ISVTX else "it is not sticky"
+    if fault and (about.st_uid not in (0, os.geteuid()) or not stat.S_ISDIR(about.st_mode)):
+        raise UserError(
+            f"{folder}: the locks of this machine's devices lie there, but {fault} and belongs to {locks.owner_of(about)}, who could change"
+            " them; let its owner or root remove it, or use --device cpu"
+        )
+
+
 def _lock_file(path: Path) -> int:
     """A handle on a lock file, which reading suffices to lock: it may be another user's, and then may not be opened to create it."""
     try:
-        return os.open(path, os.O_RDONLY)
+        return locks.open_plain(path, os.O_RDONLY)
     except FileNotFoundError:
-        return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+        return locks.open_plain(path, os.O_RDONLY | os.O_CREAT)
 
 
 def set_threads(threads: int | None) -> int:
-    """Limits torch to `threads` (None: all cores) and returns their number. Raises UserError if it is not positive."""
+    """Limits torch to `threads` and returns their number. Raises UserError if it is not positive.
+
+    More than the cores that this process may use only wait for each other: then it says so and takes the cores, as for None, where
+    OMP_NUM_THREADS is heeded too.
+    """
     import torch
 
-    if threads is not None and not 1 <= threads <= _MOST_THREADS:
-        raise UserError(f"--threads: a number from 1 to {_MOST_THREADS} is needed, found {threads}")
-    torch.set_num_threads(threads or _cores())
+    if threads is not None and threads < 1:
+        raise UserError(f"--threads: a number from 1 on is needed, found {threads}")
+    most = cores()
+    if threads is not None and threads > most:
+        _say_once(f"--threads {threads}: this process may use {most} core{'s' * (most > 1)}, so that many threads are used")
+    named = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    wanted = threads or (int(named) if named.isascii() and named.isdecimal() and int(named) else most)
+    torch.set_num_threads(min(wanted, most))
     return torch.get_num_threads()
 
 
-def _cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+@cache
+def _say_once(text: str) -> None:
+    _log.warning("%s", text)
+
+
+def cores() -> int:
+    """Cores that this process may use: those it is bound to, or fewer where its control group has less time than they would take."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([bound, *map(math.ceil, _quotas())]))
+
+
+def _quotas(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> Iterator[float]:
+    """Processors whose time the control groups of this process may take together, of version 2 or 1, theirs and those around them."""
+    for line in _text(groups).splitlines():
+        _, controllers, place = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / controllers
+        for folder in [(group := top / place.lstrip("/")), *group.parents]:
+            if controllers:
+                numbers = [_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
+            else:
+                numbers = _text(folder / "cpu.max").split()
+            if len(numbers) == 2 and all(number.isdecimal() for number in numbers) and int(numbers[1]):  # 'max' and -1 are no limits
+                yield int(numbers[0]) / int(numbers[1])
+            if folder == top:
+                break
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 @cache

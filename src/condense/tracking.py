@@ -20,9 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from condense import locks
 from condense.artifacts import canonical, damaged, digest, file_sha256, read_header, read_json, read_lines
 from condense.config import UserError, labels_of
 
+_log = logging.getLogger(__name__)
 SOURCE, DIGEST = "source", "source.digest"
 MOST_POINTS = 1000  # of one curve: a longer history is thinned evenly, and lies whole among the artifacts
 _METRICS_A_CALL, _PARAMS_A_CALL = 1000, 100  # MLflow's limits
@@ -121,9 +123,14 @@ def _explained(store: str) -> Iterator[None]:
 def _alone(folder: Path) -> Iterator[None]:
     """Holds the lock of `folder`: a second ingestion waits, and then finds the first one's runs."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    handle = locks.open_plain(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    try:
+        if not locks.locked(handle):
+            _log.info("%s: another process brings it up to date; waiting for it", folder)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(handle)
 
 
 def _client(store: str) -> Any:

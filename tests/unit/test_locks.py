@@ -1,6 +1,7 @@
 """Locks: one head a folder, one maker a file, and what a dead one leaves."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -8,7 +9,8 @@ import time
 
 import pytest
 
-from condense import locks
+from condense import locks, runtime
+from condense.config import UserError
 
 HOLD = """
 import sys, time
@@ -102,3 +104,74 @@ def test_a_holder_elsewhere_is_waited_for_and_not_signalled(tmp_path):
     for process in (first, waited):
         process.kill()
         process.communicate()
+
+
+def linked(path):
+    path.symlink_to(path.with_name("made where the link points"))
+
+
+def to_a_device(path):
+    path.symlink_to("/dev/null")
+
+
+@pytest.mark.parametrize("lay", [os.mkfifo, linked, to_a_device, os.mkdir], ids=["pipe", "link", "link to a device", "folder"])
+def test_a_lock_that_is_no_plain_file_is_named_and_neither_waited_for_nor_followed(lay, tmp_path):
+    lay(tmp_path / ".x.lock")
+    before = os.lstat(tmp_path / ".x.lock")
+    with pytest.raises(UserError, match="x.lock: a lock is a plain file, but this is a .* remove it"), locks.only_maker(tmp_path / "x"):
+        pytest.fail("it went in")
+    with pytest.raises(locks.FolderTaken, match="x.lock: a lock is a plain file"), locks.only_head(tmp_path / ".x.lock"):
+        pytest.fail("it went in")
+    lay(tmp_path / "GPU-a.lock")
+    with pytest.raises(UserError, match="GPU-a.lock: a lock is a plain file"), runtime.claim(["GPU-a"], tmp_path):
+        pytest.fail("it went in")
+    assert os.path.samestat(os.lstat(tmp_path / ".x.lock"), before)
+    assert {path.name for path in tmp_path.iterdir()} == {".x.lock", "GPU-a.lock"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_locks_of_devices_in_a_folder_that_another_user_rules_are_not_trusted(tmp_path):
+    (tmp_path / "devices").mkdir()
+    os.chown(tmp_path / "devices", 1234, -1)
+    with (
+        pytest.raises(UserError, match="devices: .* it is not sticky and belongs to user 1234"),
+        runtime.claim(["a"], tmp_path / "devices"),
+    ):
+        pytest.fail("it went in")
+    (tmp_path / "devices").chmod(0o1777)  # as whoever of us comes first makes it
+    with runtime.claim(["a"], tmp_path / "devices") as place:
+        assert place == 0
+    (tmp_path / "link").symlink_to("devices")
+    with pytest.raises(UserError, match="link: .* it is no folder"), runtime.claim(["a"], tmp_path / "link"):
+        pytest.fail("it went in")
+
+
+def test_a_lock_of_another_user_is_taken_while_nobody_holds_it(tmp_path):
+    (tmp_path / "a.lock").touch(mode=0o444)
+    with runtime.claim(["a", "b"], tmp_path) as first, runtime.claim(["a", "b"], tmp_path) as second:
+        assert (first, second) == (0, 1)
+
+
+@pytest.mark.parametrize("named", ["0", "1", "me"])
+def test_no_process_is_stopped_because_a_file_names_it(named, monkeypatch):
+    sent = []
+    monkeypatch.setattr(os, "kill", lambda *call: sent.append(call))
+    here = [str(os.getpid()) if named == "me" else named, platform.node(), "2026-01-01 10:00"]
+    locks._ask(here, os.geteuid())
+    locks._ask(["4321", platform.node(), "2026-01-01 10:00"], os.geteuid() + 1)
+    locks._ask(["4321", "elsewhere", "2026-01-01 10:00"], os.geteuid())
+    assert sent == []
+    locks._ask(["4321", platform.node(), "2026-01-01 10:00"], os.geteuid())
+    assert sent == [(4321, signal.SIGTERM)]
+
+
+def test_a_nameless_holder_is_waited_for_and_said_so(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(locks, "_NAMELESS", 0.2)
+    first = holder("only_maker", tmp_path / "x")
+    os.truncate(tmp_path / ".x.lock", 0)
+    monkeypatch.setattr(time, "sleep", lambda seconds, sleep=time.sleep: sleep(seconds) if not caplog.records else first.kill())
+    with locks.only_maker(tmp_path / "x"):
+        pass
+    first.communicate()
+    assert "x: is being made by another job (unknown)" in caplog.text

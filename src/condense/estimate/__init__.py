@@ -140,7 +140,7 @@ def _network_of(cell: Any) -> tuple[str, str]:
 
 def _estimate(jobs: Sequence[Job], threads: int | None, gpu: bool) -> Estimate:
     on_gpu = gpu and torch.cuda.is_available()
-    threads = runtime.set_threads(min(threads or 1 << 10, len(os.sched_getaffinity(0))))
+    threads = runtime.set_threads(threads and min(threads, runtime.cores()))
     rates, source = _all_rates(jobs, threads, on_gpu)
     stages = []
     for name in STAGES:
