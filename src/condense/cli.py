@@ -12,6 +12,7 @@ from typing import Any
 from condense import recipes, specs
 from condense.arguments import parser
 from condense.config import UserError
+from condense.progress import replace_unprintable
 from condense.values import options_of, range_of, settings_of
 
 
@@ -256,6 +257,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command line `argv`; returns the exit status: 0 done, 2 the user's fault, 130 interrupted."""
     from condense.checkpoints import graceful_stop
 
+    replace_unprintable()
     args = parser(VERBS).parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
