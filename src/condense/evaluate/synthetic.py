@@ -18,13 +18,14 @@ from condense.data.dataset import denormalise, normalise
 from condense.specs import Decode
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SyntheticSet(Dataset):
     """A synthetic set ready for training: `images` (n, C, H, W) normalised float32, `labels` (n,) int64.
 
     Where the file stores formations these are decoded.
 
     `header` is what the file says of itself: dataset, method, ipc, arch, seed, key, classes, mean, std, recipe and so on.
+    Two sets are equal if their images, labels and headers are, wherever their tensors lie.
     """
 
     images: Tensor
@@ -36,6 +37,15 @@ class SyntheticSet(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.images[index], self.labels[index]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SyntheticSet):
+            return NotImplemented
+        pairs = (self.images, other.images), (self.labels, other.labels)
+        return self is other or (self.header == other.header and all(torch.equal(one.cpu(), two.cpu()) for one, two in pairs))
+
+    def __hash__(self) -> int:
+        return hash((self.header.get("content_sha256"), len(self.labels)))
 
     @property
     def pixels(self) -> Tensor:
