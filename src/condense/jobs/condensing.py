@@ -55,7 +55,7 @@ def condense_shards(shards: Mapping[Path, ShardJob], machine: Machine) -> None:
     first = next(iter(shards.values()))
     for job in shards.values():
         _check(job, first)
-    with at_work(machine, *shards, beside=[*map(run_facts_path, shards)]) as (device, clock):
+    with at_work(machine, *shards, beside=run_facts_path) as (device, clock):
         images = load(first.data)
         for label in first.classes or ():
             images.class_slice(label)  # raises for a class that is not there

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +22,17 @@ class Machine:
 
 
 @contextmanager
-def at_work(machine: Machine, *outputs: Path, beside: Sequence[Path] = ()) -> Iterator[tuple[Any, runtime.Clock]]:
+def at_work(machine: Machine, *outputs: Path, beside: Callable[[Path], Path] | None = None) -> Iterator[tuple[Any, runtime.Clock]]:
     """Inside, this process alone makes `outputs`, on the `torch.device` that is yielded, with the clock that is started.
 
-    `beside` are the files that are written with them. Raises UserError if an output, its checkpoint or one of these cannot be written
+    `beside` gives the file that is written with an output. Raises UserError if an output, its checkpoint or that file cannot be written
     where it goes, or if the device is not there.
     """
-    for out in (*outputs, *map(checkpoint_path, outputs), *beside):
+    for out in outputs:
         require_place(out)
+        require_place(checkpoint_path(out))
+        if beside is not None:
+            require_place(beside(out))
     threads = runtime.set_threads(machine.threads)
     with ExitStack() as stack:
         for out in sorted(outputs):  # in one order, so that two jobs never wait for each other

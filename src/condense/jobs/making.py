@@ -39,10 +39,13 @@ def pretrain_teacher(
     from condense.data.dataset import load
     from condense.teachers.pretrain import pretrain
 
-    facts = out.with_name("run.json")
-    with at_work(machine, out, beside=[facts]) as (device, clock):
+    with at_work(machine, out, beside=_facts_beside) as (device, clock):
         settings = {"arch": arch, "options": options, "strategy": strategy, "seed": seed, "key": key, "device": device}
-        pretrain(out, load(data), protocol, **settings, trained=lambda: write_json(facts, clock.facts()))
+        pretrain(out, load(data), protocol, **settings, trained=lambda: write_json(_facts_beside(out), clock.facts()))
+
+
+def _facts_beside(out: Path) -> Path:
+    return out.with_name("run.json")
 
 
 def make_bank(
@@ -62,7 +65,7 @@ def make_bank(
     from condense.data.dataset import load
     from condense.networks.bank import make_queue_bank
 
-    with at_work(machine, out, beside=[run_facts_path(out)]) as (device, clock):
+    with at_work(machine, out, beside=run_facts_path) as (device, clock):
         settings = {"arch": arch, "options": options, "steps": steps, "seed": seed, "key": key, "max_bytes": max_bytes, "device": device}
         make_queue_bank(out, load(data), networks, **settings, made=lambda: write_json(run_facts_path(out), clock.facts()))
 
@@ -84,7 +87,7 @@ def make_trained_bank(
     from condense.data.dataset import load
     from condense.networks import trained
 
-    with at_work(machine, out, beside=[run_facts_path(out)]) as (device, clock):
+    with at_work(machine, out, beside=run_facts_path) as (device, clock):
         settings = {"arch": arch, "options": options, "strategy": strategy, "seed": seed, "key": key, "device": device}
         written = {"made": lambda: write_json(run_facts_path(out), clock.facts())}
         trained.make_trained_bank(out, load(data), networks, protocol, **settings, **written)
