@@ -51,7 +51,7 @@ def data_cell(dataset: str) -> DataCell:
     """The cell of the dataset `params/datasets/{dataset}.yaml`."""
     if dataset not in recipes.names_in("datasets"):
         raise unknown("dataset", dataset, recipes.names_in("datasets"))
-    return DataCell(load_spec(recipes.params_folder() / "datasets" / f"{dataset}.yaml"))
+    return DataCell(load_spec(recipes.file_of("datasets", dataset)))
 
 
 def changed_protocol(name: str, *changes: tuple[str, Mapping[str, Any]]) -> Protocol:

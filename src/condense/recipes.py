@@ -5,35 +5,64 @@ Floor 0. Later wins: defaults < recipe < its overrides in file order < scale < c
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from condense.checkout import project_file
 from condense.config import UserError, load_yaml, merged, read, unknown
 from condense.specs import ENGINES, STAGES, FigureSpec, Protocol, Recipe, Scale, TableSpec, cut_to
 
+OWN_PARAMS = "CONDENSE_PARAMS"  # environment variable: a folder of one's own, laid out as `params/`
+_KINDS = ("methods", "datasets", "protocols", "scales", "tables")
+
 
 def params_folder() -> Path:
-    """`params/` of the checkout one works in, else of the checkout this package is installed from."""
+    """`params/` of the checkout one works in, else of the one this package runs from, else the copy in the installed package."""
     here = Path("params")
-    folder = here if (here / "methods").is_dir() else Path(__file__).resolve().parents[2] / "params"
+    folder = here if (here / "methods").is_dir() else project_file(here)
     if not (folder / "methods").is_dir():
         raise UserError(f"{folder.resolve()}: the folder with the recipes is not there; run the command in a checkout of the project")
     return folder
 
 
+def own_params() -> Path | None:
+    """The folder that CONDENSE_PARAMS names, whose files come before those of `params/`; None if it is not set.
+
+    Raises UserError for a folder that holds none of the kinds.
+    """
+    text = os.environ.get(OWN_PARAMS)
+    if not text:
+        return None
+    folder = Path(text).expanduser()
+    if not any((folder / kind).is_dir() for kind in _KINDS):
+        raise UserError(f"environment variable {OWN_PARAMS}: '{text}' holds no folder named {', '.join(_KINDS[:-1])} or {_KINDS[-1]}")
+    return folder
+
+
+def _folders() -> list[Path]:
+    return [folder for folder in (own_params(), params_folder()) if folder]
+
+
 def names_in(kind: str) -> list[str]:
-    """Names of the YAML files in `params/{kind}`, sorted."""
-    return sorted(path.stem for path in (params_folder() / kind).glob("*.yaml"))
+    """Names of the YAML files of a kind ("methods", "datasets", ...), one's own among them, sorted."""
+    return sorted({path.stem for folder in _folders() for path in (folder / kind).glob("*.yaml")})
+
+
+def file_of(kind: str, name: str) -> Path:
+    """The YAML file `{kind}/{name}.yaml`: one's own, else that of `params/`."""
+    paths = [folder / kind / f"{name}.yaml" for folder in _folders()]
+    return next((path for path in paths if path.is_file()), paths[-1])
 
 
 def _load(kind: str, name: str, shape: type, what: str) -> Any:
     known = names_in(kind)
     if name not in known:
         raise unknown(what, name, known)
-    path = params_folder() / kind / f"{name}.yaml"
+    path = file_of(kind, name)
     value = read(shape, load_yaml(path), str(path))
     if getattr(value, "name", name) != name and shape not in (TableSpec, FigureSpec):
         raise UserError(f"{path}: name: is '{value.name}', but the file is called '{name}'")
@@ -44,7 +73,7 @@ def _load(kind: str, name: str, shape: type, what: str) -> Any:
 def recipe(name: str) -> Recipe:
     """The recipe `params/methods/{name}.yaml`. Raises UserError for an unknown name or a fault in the file."""
     value = _load("methods", name, Recipe, "method")
-    where = params_folder() / "methods" / f"{name}.yaml"
+    where = file_of("methods", name)
     for dataset, conditions in value.overrides.items():
         for condition, change in conditions.items():
             _condition_holds(condition, 1, f"{where}: overrides: {dataset}")
@@ -74,7 +103,7 @@ def scale(name: str) -> Scale:
     for key, (what, names, known) in named.items():
         for entry in names:
             if entry not in known:
-                raise unknown(what, entry, known, f"{params_folder() / 'scales' / name}.yaml: {key}")
+                raise unknown(what, entry, known, f"{file_of('scales', name)}: {key}")
     return value
 
 
@@ -83,7 +112,7 @@ def table(name: str) -> TableSpec | FigureSpec:
     """The table or figure spec `params/tables/{name}.yaml`."""
     if name not in names_in("tables"):
         raise unknown("table", name, names_in("tables"))
-    path = params_folder() / "tables" / f"{name}.yaml"
+    path = file_of("tables", name)
     kind = load_yaml(path).get("kind")
     if kind not in ("table", "figure"):
         raise unknown("kind", kind, ("table", "figure"), str(path))

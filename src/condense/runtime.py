@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from condense import locks
+from condense.checkout import checkout
 from condense.config import UserError
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of mallopt(3) in glibc
@@ -174,8 +175,8 @@ def _text(path: Path) -> str:
 @cache
 def code_version() -> str:
     """The version of this code: that of git where it runs from a checkout, with '+' for uncommitted changes, else the package's."""
-    folder = Path(__file__).resolve().parents[2]
-    if (folder / ".git").exists() and shutil.which("git"):
+    folder = checkout()
+    if folder and (folder / ".git").exists() and shutil.which("git"):
         git = ["git", "-C", str(folder)]
         found = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=False)
         changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "src", "params", "workflow", "Snakefile"], check=False)

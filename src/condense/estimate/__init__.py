@@ -177,11 +177,17 @@ def _all_rates(jobs: Sequence[Job], threads: int, on_gpu: bool) -> tuple[dict[st
 
 
 def _rates_file() -> Path | None:
-    """Where rates are kept: among the results of the checkout; None where that may not be written."""
-    checkout = recipes.params_folder().absolute().parent
-    folder = checkout / "results" / "benchmarks"
-    place = next(place for place in (folder, folder.parent, checkout) if place.exists())
-    return folder / "rates.json" if os.access(place, os.W_OK) else None
+    """Where rates are kept: among the results of the checkout, else in the user's cache; None where neither may be written."""
+    project = recipes.params_folder().absolute().parent
+    folders = [project / "results" / "benchmarks"] if (project / "Snakefile").is_file() else []
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if os.path.isabs(cache):  # not where there is no home
+        folders.append(Path(cache) / "condense")
+    for folder in folders:
+        existing = next(place for place in (folder, *folder.parents) if place.exists())
+        if os.access(existing, os.W_OK):
+            return folder / "rates.json"
+    return None
 
 
 def estimate_text(target: str | None, scale: str) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from condense import recipes
+from condense.checkout import PROFILE, project_file
 from condense.config import UserError, load_yaml
 
-PROFILE = Path("workflow/profiles/slurm/config.yaml")  # in the checkout
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -25,7 +24,8 @@ class Cluster:
 @cache
 def cluster() -> Cluster:
     """What the profile of this checkout says. Raises UserError if it does not say it, or not in this form."""
-    path = recipes.params_folder().parent / PROFILE
+    beside = recipes.params_folder().parent / PROFILE
+    path = beside if beside.is_file() else project_file(PROFILE)
     profile = load_yaml(path)
     rate, retries = str(profile.get("max-jobs-per-timespan")), profile.get("retries")
     found = re.fullmatch(r"([1-9][0-9]*)/([1-9][0-9]*)([smh])", rate)
