@@ -64,7 +64,7 @@ lock: env
 		--python-version 3.11 --no-header --no-annotate --upgrade pyproject.toml -o requirements.lock
 
 lint: env
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff check src tests workflow
 
 clean:
 	rm -rf .venv .snakemake results
