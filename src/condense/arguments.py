@@ -131,7 +131,7 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("--ratio", type=float, help="for a drift: how far, from 0 to 1")
     verb.add_argument("--stage", type=int, help="for a drift: the stage of the network, counted from 1, whose maps drift")
     verb.add_argument("--networks", type=int, required=True)
-    verb.add_argument("--part", help="only the network of this number, or a range such as 0-4, for `condense join` (default: all)")
+    verb.add_argument("--part", help="only the network of this number, or a range such as 0-4, to be joined later (default: all)")
     _cell_options(verb, "file for the metrics, or for the part")
     verb = _add(verbs, functions, "join")
     verb.add_argument("--parts", type=Path, nargs="+", required=True, help="every network of one evaluation once")

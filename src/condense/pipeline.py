@@ -157,7 +157,7 @@ def _bind(out: Path, work: Work, request: Request) -> None:
     except UserError:
         raise UserError(f"{path}: damaged, so that nobody can tell which run the folder holds; name a new folder with --out") from None
     if not isinstance(found, dict):
-        raise UserError(f"{path}: holds no request of `condense run`; name a new folder with --out")
+        raise UserError(f"{path}: holds no request of a run; name a new folder with --out")
     if found.get("key") != work.key:
         raise UserError(
             f"--out {out}: holds another run ({found.get('method')}, ipc {found.get('ipc')}, seed {found.get('seed')}, scale"

@@ -197,7 +197,7 @@ def test_mixed_networks_lie_between_their_first_draw_and_their_end(bank, train):
 
 def test_trained_networks_need_a_bank_that_is_large_enough(bank, train):
     network = network_of(train, 0)
-    with pytest.raises(UserError, match="make them with `condense bank`"):
+    with pytest.raises(UserError, match="make them first .`condense bank --help`"):
         network_source(specs.TrainedNetworks("trained", "ncfm_networks"), network, train, **ARCH, seed=0)
     with pytest.raises(UserError, match="has 3 networks, but the recipe asks for 20"):
         network_source(specs.TrainedNetworks("trained", "ncfm_networks"), network, train, **ARCH, seed=0, bank=bank)

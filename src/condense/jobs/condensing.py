@@ -75,7 +75,8 @@ def _check(job: ShardJob, first: ShardJob) -> None:
     if job.recipe.engine == "whole":
         raise UserError(f"{job.recipe.name}: stands for the whole training set, which is evaluated but not condensed")
     if job.recipe.teacher and job.teacher is None:
-        raise UserError(f"{job.recipe.name}: uses a pretrained classifier; make one with `condense teach` and give it as --teacher")
+        making = "make one first (`condense teach --help` says how) and give it as --teacher"
+        raise UserError(f"{job.recipe.name}: uses a pretrained classifier; {making}")
     if job.recipe.engine == "select" and job.bank is not None:
         raise UserError(f"{job.recipe.name}: a selection takes no bank of networks: leave out --bank")
     if job is first:

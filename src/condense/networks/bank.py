@@ -198,7 +198,7 @@ def _opened(path: Path, wanted: Mapping[str, Any]) -> tuple[dict[str, np.ndarray
     for name, value in wanted.items():
         if header.get(name) != value:
             told = f"{path}: was made with {name} {canonical(header.get(name))}, but {canonical(value)} is asked for"
-            raise UserError(f"{told}; make a bank of its own for this with `condense bank`")
+            raise UserError(f"{told}; make a bank of its own for this: `condense bank --help` says how")
     if not _fits(header, parts=list) or not all(isinstance(part, str) for part in header["parts"]):
         raise damaged(path, "its header does not list its parts")
     return tensors, header

@@ -179,7 +179,7 @@ def network_source(
         return RandomNetworks(network, seed)
     if isinstance(settings, (TrainedNetworks, specs.SubspaceNetworks)):
         if bank is None:
-            raise UserError("the recipe uses trained networks; make them with `condense bank` and give them as --bank")
+            raise UserError("the recipe uses trained networks; make them first (`condense bank --help` says how) and give them as --bank")
         kind = FinishedNetworks if isinstance(settings, TrainedNetworks) else SubspaceNetworks
         return kind(network, NetworkBank(bank, data, arch=arch, options=options), settings, seed)
     names = {"arch": arch, "options": options, "seed": seed, "device": next(network.parameters()).device}

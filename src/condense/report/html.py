@@ -110,10 +110,11 @@ def _figure(scale: Plan, name: str) -> Picture:
     """The figure's finished file, SVG or PNG, whichever is smaller. Its own text holds the notes."""
     base = Path(plan.RESULTS) / "figures" / name
     note = base.with_suffix(".json")
+    making = f"`snakemake --cores all {base}.png --config scale={scale.scale.name}`"
     if not note.is_file():
-        raise UserError(f"{base}.png: this figure is missing; make it first: condense figure {name} --scale {scale.scale.name}")
+        raise UserError(f"{base}.png: this figure is missing; make it first: {making}")
     if artifacts.read_json(note) != manifests.manifest(scale, name):
-        raise UserError(f"{base}.png: made for another scale or from other results; make it anew: condense figure {name}")
+        raise UserError(f"{base}.png: made for another scale or from other results; make it anew: {making}")
     kinds = [("image/svg+xml", base.with_suffix(".svg").read_bytes()), ("image/png", base.with_suffix(".png").read_bytes())]
     kind, content = min(kinds, key=lambda entry: len(entry[1]))
     spec = scale.figures[name].spec

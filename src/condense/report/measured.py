@@ -33,7 +33,8 @@ def read_metrics(cell: MetricsCell) -> dict[str, Any]:
     """The metrics of `cell`. Raises UserError naming the file if it is absent or holds something else."""
     path = Path(cell.path)
     if not path.is_file():
-        raise UserError(f"{path}: this evaluation is missing; run it first: snakemake {path}")
+        making = f"`snakemake --cores all {path}`, with `--config scale=NAME` at its end for another scale than quick"
+        raise UserError(f"{path}: this evaluation is missing; run it first: {making}")
     values = artifacts.read_json(path)
     if not isinstance(values, dict) or values.get("kind") != "metrics" or not values.get("accuracies"):
         raise artifacts.damaged(path, "it holds no accuracies")
