@@ -1,5 +1,7 @@
-# Everything that a scale asks for, derived from the table specs in params/tables. Settings:
+# Everything that a scale asks for, derived from the table specs in params/tables. Settings (src/condense/specs/workflow.py):
 #   --config scale=quick|laptop|paper      which amount of work (default: quick)
+#   --config device=cpu                    jobs that ask for a GPU run on the CPU
+#   --config mlflow=http://HOST:PORT|off   where runs are tracked (default: mlflow.db)
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -10,9 +12,7 @@ resource_scopes:
     gpu="local",
 
 
-include: "workflow/rules/scheduler.smk"
 include: "workflow/rules/common.smk"
-include: "workflow/rules/slurm.smk"
 include: "workflow/rules/heads.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/teachers.smk"

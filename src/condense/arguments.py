@@ -36,9 +36,17 @@ def _cell_options(verb: argparse.ArgumentParser, out: str, nargs: str | None = N
     _machine_options(verb)
 
 
+def _keep_option(verb: argparse.ArgumentParser, key: bool = False) -> None:
+    """`key`: the verb does not know by other options which key its output has."""
+    verb.add_argument("--keep", action="store_true", help="leave an output that is there and whole as it is (the workflow's rules do)")
+    if key:
+        verb.add_argument("--key", default="by-hand", help="what an output that is to be kept is bound to")
+
+
 def parser(functions: Verbs) -> argparse.ArgumentParser:
     """The command line; `functions` holds by name what each verb calls, whose first line of documentation is its help."""
     main_parser = argparse.ArgumentParser(prog="condense", description="Dataset condensation: reproducible, tracked.")
+    main_parser.add_argument("--log", type=Path, metavar="FILE", help="write to this file, begun anew, what would be printed")
     verbs = main_parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for add_verbs in (_user_verbs, _stage_verbs, _report_verbs):
         add_verbs(verbs, functions)
@@ -93,11 +101,13 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     verb = _add(verbs, functions, "data")
     verb.add_argument("--dataset", required=True)
     verb.add_argument("--out", type=Path, required=True, help="folder for train.safetensors and test.safetensors")
+    _keep_option(verb)
     verb = _add(verbs, functions, "teach")
     verb.add_argument("--data", type=_training_images, required=True, help="prepared training images")
     verb.add_argument("--protocol", required=True, help="name, YAML file or JSON")
     verb.add_argument("--strategy", default="none", help="augmentation of the dataset")
     _cell_options(verb, "file for the teacher")
+    _keep_option(verb)
     verb = _add(verbs, functions, "bank")
     verb.add_argument("--data", type=_training_images, required=True, help="prepared training images")
     verb.add_argument("--networks", default='{"kind": "queue"}', help="the networks of a recipe: YAML file or JSON")
@@ -107,6 +117,7 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     size = "size of the bank; what does not fit into it is trained again when asked for (default: 20000)"
     verb.add_argument("--max-mb", type=int, default=20000, help=size)
     _cell_options(verb, "file for the bank, beside which a folder with its parts is made")
+    _keep_option(verb)
     verb = _add(verbs, functions, "synthesize")
     verb.add_argument("--data", type=_training_images, required=True, help="prepared training images")
     several = "; several, as --ipc, --key and --out, for sets that share the real side, which is then computed once"
@@ -115,11 +126,16 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("--classes", help="a class or a range such as 0-4 (default: all)")
     verb.add_argument("--teacher", type=Path, help="the pretrained classifier, for recipes that use one")
     verb.add_argument("--bank", type=Path, help="the bank of the recipe's queue of networks (default: it is trained as it goes)")
+    verb.add_argument("--index", type=Path, help="a file that is written last and says that every --out is there")
+    verb.add_argument("--whole", type=Path, nargs="+", default=[], help="with --index: for each --out the path of its set")
     _cell_options(verb, "file for the shard", nargs="+")
+    _keep_option(verb)
     verb = _add(verbs, functions, "gather")
     verb.add_argument("--shards", type=Path, nargs="+", required=True)
     verb.add_argument("--data", type=_training_images, required=True, help="prepared training images, shown beside the synthetic ones")
+    verb.add_argument("--index", type=Path, nargs="*", default=[], help="what `condense synthesize --index` wrote; it has to name the set")
     verb.add_argument("--out", type=Path, required=True, help="file for the synthetic set")
+    _keep_option(verb, key=True)
     verb = _add(verbs, functions, "evaluate")
     verb.add_argument("--synthetic", type=Path, help="the set to train on (default: the whole training set)")
     verb.add_argument("--task", choices=("condense", "snapshots", "drift"), default="condense")
@@ -132,10 +148,13 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("--stage", type=int, help="for a drift: the stage of the network, counted from 1, whose maps drift")
     verb.add_argument("--networks", type=int, required=True)
     verb.add_argument("--part", help="only the network of this number, or a range such as 0-4, to be joined later (default: all)")
+    verb.add_argument("--whole", type=Path, help="of a part: its metrics; with --keep, once they are there no part is needed")
     _cell_options(verb, "file for the metrics, or for the part")
+    _keep_option(verb)
     verb = _add(verbs, functions, "join")
     verb.add_argument("--parts", type=Path, nargs="+", required=True, help="every network of one evaluation once")
     verb.add_argument("--out", type=Path, required=True, help="file for the metrics")
+    _keep_option(verb, key=True)
 
 
 def _report_verbs(verbs: Any, functions: Verbs) -> None:

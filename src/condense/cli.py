@@ -13,6 +13,7 @@ from condense import recipes, specs
 from condense.arguments import parser
 from condense.config import UserError
 from condense.progress import replace_unprintable
+from condense.terminal import speaking_to
 from condense.values import options_of, range_of, settings_of
 
 
@@ -26,16 +27,22 @@ def _machine(args: argparse.Namespace) -> Any:
 
 def data(args: argparse.Namespace) -> None:
     """Fetches and prepares a dataset (rule `data`)."""
-    from condense.data.prepare import prepare
+    from condense.jobs import keeps_data
     from condense.plan import data_cell
+
+    if args.keep and keeps_data(args.out):
+        return
+    from condense.data.prepare import prepare
 
     prepare(data_cell(args.dataset).spec, args.out)
 
 
 def teach(args: argparse.Namespace) -> None:
     """Pretrains a classifier on the whole training set (rule `teach`)."""
-    from condense.jobs import pretrain_teacher
+    from condense.jobs import keeps_file, pretrain_teacher
 
+    if args.keep and keeps_file(args.out, "teacher", args.key):
+        return
     protocol = settings_of(specs.Protocol, args.protocol, "protocol")
     settings = {"arch": args.arch, "options": options_of(args.options), "strategy": args.strategy, "seed": args.seed, "key": args.key}
     pretrain_teacher(args.out, args.data, protocol, **settings, machine=_machine(args))
@@ -43,8 +50,10 @@ def teach(args: argparse.Namespace) -> None:
 
 def bank(args: argparse.Namespace) -> None:
     """Trains networks on the training set before a condensation: a queue, of which it keeps what its steps need, or finished ones."""
-    from condense.jobs import make_bank, make_trained_bank
+    from condense.jobs import keeps_file, make_bank, make_trained_bank
 
+    if args.keep and keeps_file(args.out, "bank", args.key):
+        return
     networks = settings_of(specs.AnyNetworks, args.networks, "networks")
     settings = {"arch": args.arch, "options": options_of(args.options), "seed": args.seed, "key": args.key}
     if networks.kind == "random":
@@ -64,7 +73,7 @@ def bank(args: argparse.Namespace) -> None:
 
 def synthesize(args: argparse.Namespace) -> None:
     """Condenses some classes of a synthetic set, or of several that share the real side (rule `synthesize`)."""
-    from condense.jobs import ShardJob, condense_shards
+    from condense.jobs import Member, ShardJob, condense_group, condense_shards
 
     keys = [args.key] * len(args.out) if isinstance(args.key, str) else args.key
     for name, given in {"--recipe": args.recipe, "--ipc": args.ipc, "--key": keys}.items():
@@ -78,20 +87,34 @@ def synthesize(args: argparse.Namespace) -> None:
     for text, ipc, key, out in zip(args.recipe, args.ipc, keys, args.out, strict=True):
         recipe = settings_of(specs.Recipe, text, "recipe")
         shards[out] = ShardJob(recipe, args.data, **shared, ipc=ipc, key=key, teacher=args.teacher, bank=args.bank)
-    condense_shards(shards, _machine(args))
+    if args.index is None:
+        condense_shards(shards, _machine(args))
+        return
+    if len(args.whole) != len(args.out):
+        raise UserError(f"--whole: one set for each --out is needed, which are {len(args.out)}; found {len(args.whole)}")
+    members = {out: Member(shards[out], whole) for out, whole in zip(args.out, args.whole, strict=True)}
+    condense_group(args.index, members, keep=args.keep, machine=_machine(args))
 
 
 def gather(args: argparse.Namespace) -> None:
     """Joins the classes of a synthetic set (rule `gather`)."""
     from condense import jobs
 
+    if args.keep and jobs.keeps_file(args.out, "synthetic", args.key):
+        return
+    for index in args.index:
+        jobs.check_indexed(index, args.key)
     jobs.gather(args.out, args.shards, args.data)
 
 
 def evaluate(args: argparse.Namespace) -> None:
     """Trains networks on a set and tests them (rule `evaluate`)."""
-    from condense.jobs import DriftJob, EvaluationJob, evaluate_set
+    from condense.jobs import DriftJob, EvaluationJob, evaluate_set, keeps_file, leave_out_part
 
+    if args.keep and args.whole and keeps_file(args.whole, "metrics", args.key):
+        return leave_out_part(args.out)
+    if args.keep and not args.part and keeps_file(args.out, "metrics", args.key):
+        return
     protocol = settings_of(specs.Protocol, args.protocol, "protocol")
     settings = {"arch": args.arch, "options": options_of(args.options), "strategy": args.strategy, "seed": args.seed, "key": args.key}
     what = {"task": args.task, "synthetic": args.synthetic, "data": args.data, "method": args.method}
@@ -106,8 +129,10 @@ def evaluate(args: argparse.Namespace) -> None:
 
 def join(args: argparse.Namespace) -> None:
     """Joins the parts of an evaluation (rule `join`)."""
-    from condense.jobs import join_parts
+    from condense.jobs import join_parts, keeps_file
 
+    if args.keep and keeps_file(args.out, "metrics", args.key):
+        return
     join_parts(args.out, args.parts)
 
 
@@ -255,11 +280,21 @@ VERBS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line `argv`; returns the exit status: 0 done, 2 the user's fault, 130 interrupted."""
-    from condense.checkpoints import graceful_stop
-
     replace_unprintable()
     args = parser(VERBS).parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        with speaking_to(args.log):
+            return _status_of(args)
+    except UserError as error:  # of the log itself
+        print(f"condense: {error}", file=sys.stderr)
+        return 2
+
+
+def _status_of(args: argparse.Namespace) -> int:
+    """Does what `args` say; the exit status, after a sentence on what went wrong."""
+    from condense.checkpoints import graceful_stop
+
     try:
         with graceful_stop():
             args.function(args)

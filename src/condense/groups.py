@@ -12,18 +12,29 @@ from functools import cached_property
 from pathlib import Path
 
 from condense.artifacts import digest
-from condense.plan import BankCell, SyntheticCell, TeacherCell
+from condense.plan import RESULTS, BankCell, SyntheticCell, TeacherCell
 from condense.store import kept_path
 from condense.tableplan import Plan
 
 
 @dataclass(frozen=True)
 class Group:
-    """Sets whose classes `shard` ('first-last') are condensed in one job. `name` is that of all sets that belong to it."""
+    """Sets whose classes `shard` ('first-last') are condensed in one job. `key` is that of all sets that belong to it."""
 
-    name: str
+    key: str
     shard: str
     cells: tuple[SyntheticCell, ...]
+
+    @property
+    def name(self) -> str:
+        """A name that no other group of the plan has."""
+        return f"synthesize_{self.key}_{self.shard}"
+
+    @property
+    def path(self) -> str:
+        """The index that the job writes last, when all `outputs` are there."""
+        first = self.cells[0]
+        return f"{RESULTS}/groups/{first.data.name}/{first.arch}/{self.key}/classes{self.shard}.json"
 
     @cached_property
     def outputs(self) -> list[str]:
@@ -42,8 +53,7 @@ class Group:
     def left(self) -> Group | None:
         """The group without the sets that are made or kept; None if it is empty then.
 
-        A rule makes all its outputs, also those that nobody asks for. A job on a cluster reads the Snakefile anew and finds the same
-        group as the head did: while it runs no set of the group is whole, since each needs a shard that it makes.
+        The job leaves these out when it runs; the rules of the workflow do not depend on what is made.
         """
         cells = tuple(cell for cell in self.cells if not (Path(cell.path).exists() or Path(kept_path(cell.path)).exists()))
         return replace(self, cells=cells) if cells else None
@@ -73,8 +83,14 @@ def groups(plan: Plan, shards: Callable[[SyntheticCell], list[str]] | None = Non
     return [_group(shard, cells) for shard, cells in chunks]
 
 
+def all_groups(plan: Plan) -> list[Group]:
+    """Every job that condenses or selects at the scale of `plan`: its groups, and a group of one for each selection."""
+    alone = [cell for cell in plan.synthetic.values() if cell.recipe.engine != "matching"]
+    return [*groups(plan), *(_group(shard, [cell]) for cell in alone for shard in plan.shards(cell))]
+
+
 def _group(shard: str, cells: list[SyntheticCell]) -> Group:
-    return Group(f"synthesize_{digest([shard, [cell.key for cell in cells]])}", shard, tuple(cells))
+    return Group(digest([cell.key for cell in cells]), shard, tuple(cells))
 
 
 def _stream(cell: SyntheticCell) -> tuple:

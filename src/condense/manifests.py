@@ -5,12 +5,10 @@ Floor 0. The inputs are the results themselves: into how many jobs their making 
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
-from pathlib import Path
 
 from condense import recipes
-from condense.artifacts import digest, file_sha256, read_json, write_json
+from condense.artifacts import digest, file_sha256
 from condense.tableplan import Plan
 
 
@@ -32,18 +30,16 @@ def _shown(scale: Plan, name: str) -> str:
     return digest([words, [[row.published, row.reason] for row in scale.tables[name]], elsewhere])
 
 
-def refresh_manifests(scale: Plan, folder: Path = Path("results/plan")) -> None:
-    """Writes the manifest of every table and figure of `scale` where it changed, dated so that only what must is remade.
+def manifest_digest(value: object) -> str:
+    """What tells one manifest from another."""
+    return digest(value)
 
-    The workflow makes a table again when its manifest is newer. If the table that lies in `results/` was made from the
-    very same list (the manifest beside it says so), the manifest is dated before it, whatever scale was planned between.
-    """
-    for name in [*scale.tables, *scale.figures]:
-        path, wanted = folder / f"{name}.json", manifest(scale, name)
-        made = Path("results") / ("tables" if name in scale.tables else "figures") / f"{name}.json"
-        if path.exists() and read_json(path) == wanted:
-            continue
-        write_json(path, wanted)
-        if made.exists() and read_json(made) == wanted:
-            before = made.stat().st_mtime - 60
-            os.utime(path, (before, before))
+
+def report_files(scale: Plan, name: str) -> list[str]:
+    """The files that a table or figure is made from: metrics, and for figures that draw images sets, data and teachers too."""
+    paths = [cell.path for cell in scale.metrics_of(name)]
+    if name in scale.figures:
+        for curve in scale.figures[name].curves:
+            paths += [curve.synthetic.path, curve.synthetic.data.train] if curve.synthetic else []
+            paths += [curve.teacher.path] if curve.teacher else []
+    return sorted(set(paths))

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from condense import recipes
+from condense.artifacts import read_json
 from condense.config import UserError
 from condense.drafts import draft_of, is_dead
+from condense.groups import all_groups
 from condense.plan import CLIP_WEIGHTS
 from condense.tableplan import Plan
 
@@ -25,6 +27,7 @@ _OWNED = {
     "data": re.compile(rf"data/{_NAME}/(?P<key>{_KEY})"),
     "teachers": re.compile(rf"teachers/{_NAME}/{_NAME}/{_NAME}/seed[0-9]+-(?P<key>{_KEY})"),
     "banks": re.compile(rf"banks/{_NAME}/{_NAME}/{_NAME}/seed[0-9]+-(?P<key>{_KEY})"),
+    "groups": re.compile(rf"groups/{_NAME}/{_NAME}/(?P<key>{_KEY})"),
     "shards": re.compile(rf"shards/{_NAME}/{_NAME}/{_NAME}/{_SET}"),
     "synthetic": re.compile(rf"synthetic/{_NAME}/{_NAME}/{_NAME}/{_SET}"),
     "parts": re.compile(rf"parts/{_EVALUATION}"),
@@ -79,7 +82,19 @@ def sweep(results: Path) -> list[Path]:
     for path in gone:
         if path.exists():  # and did not go with the folder around it
             _remove(path, results)
+    for index in [index for index in sorted(results.glob("groups/*/*/*/*.json")) if not _shards_left(index, results)]:
+        gone.append(index)
+        _remove(index, results)
     return gone
+
+
+def _shards_left(index: Path, results: Path) -> bool:
+    """Whether a shard of which the index of a group tells is still there."""
+    try:
+        shards = read_json(index)["shards"].values()
+        return any((results.parent / shard).exists() for shard in shards if shard)
+    except (UserError, AttributeError, KeyError, TypeError):
+        return False
 
 
 def _asked() -> dict[str, set[str]]:
@@ -90,6 +105,7 @@ def _asked() -> dict[str, set[str]]:
         asked["data"] |= set(plan.data)
         asked["teachers"] |= set(plan.teachers)
         asked["banks"] |= set(plan.banks)
+        asked["groups"] |= {group.key for group in all_groups(plan)}
         asked["shards"] |= set(plan.synthetic)
         asked["synthetic"] |= set(plan.synthetic)
         asked["metrics"] |= {cell.key for cell in plan.metrics.values()}

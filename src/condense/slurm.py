@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 _FIELDS = "%i|%j|%Z|%k"  # number, name, folder, comment
 _HEAD = re.compile(r"(\w[\w-]*_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # what a head calls all its jobs: a UUID, or PREFIX_UUID
+
+POLL = 5.0  # seconds between two questions while SLURM is silent
+PATIENCE = 120  # seconds for one answer
+REMINDER = 600.0  # seconds after which a silence is mentioned again
+FORGOTTEN = 90.0  # seconds that a job was unknown to SLURM, though it answered, until it counts as ended
 
 
 class SlurmSilent(Exception):
@@ -70,8 +75,86 @@ def stop(jobs: Collection[Job], folder: Path, seconds: float = 120, poll: float 
     return left
 
 
+def answers() -> bool:
+    """Whether the controller of SLURM answers."""
+    try:
+        _answer("squeue", "--me", "--noheader", "--format=%i")
+    except SlurmSilent:
+        return False
+    return True
+
+
+def states(head: str) -> dict[str, str] | None:
+    """Number -> state of the jobs that SLURM knows of a head, ended ones included; None if it does not answer."""
+    try:
+        lines = _answer("squeue", "--noheader", "--states=all", "--format=%i|%T", f"--name={head}").splitlines()
+    except SlurmSilent:
+        return None
+    return dict(line.split("|", 1) for line in lines if "|" in line)
+
+
+class Silence:
+    """How long SLURM has not answered, said at its begin, from time to time, and at its end."""
+
+    def __init__(self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic):
+        self.say, self.clock = say, clock
+        self.began: float | None = None
+        self.told = 0.0
+
+    def goes_on(self) -> None:
+        """To be called whenever SLURM has not answered."""
+        now = self.clock()
+        if self.began is None:
+            self.began = self.told = now
+            self.say("SLURM does not answer; waiting until it does, nothing is lost")
+        elif now - self.told >= REMINDER:
+            self.told = now
+            minutes = (now - self.began) / 60
+            self.say(
+                f"SLURM has not answered for {minutes:.0f} minutes; jobs that run go on. Wait, or stop this head with Ctrl-C:"
+                " the same command follows its jobs once SLURM answers (`scontrol ping` tells)"
+            )
+
+    def ends(self) -> None:
+        """To be called whenever SLURM has answered."""
+        if self.began is not None:
+            self.say(f"SLURM answers again after {self.clock() - self.began:.0f} s")
+            self.began = None
+
+
+class Absences:
+    """Since when SLURM, though it answers, does not know of jobs that were sent to it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self.clock = clock
+        self.since: dict[str, float] = {}
+
+    def lost(self, numbers: Iterable[str], known: Collection[str]) -> set[str]:
+        """Those of `numbers` that SLURM has not known for so long that it must have forgotten them.
+
+        A task of an array that waits is listed with its array. Where SLURM keeps accounts, ended jobs are asked for there.
+        """
+        now, heads = self.clock(), {number.split("_")[0] for number in known}
+        absent = {number for number in numbers if number not in known and number.split("_")[0] not in heads}
+        self.since = {number: self.since.get(number, now) for number in absent}
+        return {number for number in absent if now - self.since[number] >= FORGOTTEN and not _in_accounts(number)}
+
+
+def _in_accounts(number: str) -> bool:
+    """Whether accounting knows a job; False where there is none."""
+    try:
+        return bool(_answer("sacct", "--noheader", "--allocations", "--jobs", number, "--format=JobID").strip())
+    except SlurmSilent:
+        return False
+
+
 def _answer(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise SlurmSilent(f"`{command[0]}` did not answer within {PATIENCE} s") from None
+    except FileNotFoundError:
+        raise SlurmSilent(f"`{command[0]}` is not installed here") from None
     if done.returncode:
         raise SlurmSilent(f"`{command[0]}` failed: {done.stderr.strip() or f'status {done.returncode}'}")
     return done.stdout

@@ -31,7 +31,7 @@ def results_of(root):
 
 def leftovers(root):
     names = [path.relative_to(root) for path in (root / "results").rglob("*") if re.search(r"\.part$|\.resume|\.lock$", path.name)]
-    pieces = [path for kind in ("shards", "parts") for path in (root / "results" / kind).rglob("*.*")]
+    pieces = [path for kind in ("shards", "parts", "groups") for path in (root / "results" / kind).rglob("*.*")]
     return names + pieces + list((root / ".snakemake" / "locks").glob("*"))
 
 
@@ -41,7 +41,8 @@ def jobs(root, verb="", *words):
     for place in Path("/proc").iterdir():
         try:
             said = (place / "cmdline").read_bytes().decode(errors="replace").split("\0") if place.name.isdecimal() else []
-            named = len(said) > 2 and said[1].endswith("/condense") and said[2].startswith(verb) and set(words) <= set(said)
+            verbs = said[4 if said[2:3] == ["--log"] else 2 :][:1]
+            named = len(said) > 2 and said[1].endswith("/condense") and verbs[:1] and verbs[0].startswith(verb) and set(words) <= set(said)
             if named and (place / "cwd").resolve() == root.resolve():
                 found.append(int(place.name))
         except OSError:

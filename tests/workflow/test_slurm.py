@@ -24,7 +24,7 @@ COMMAND = (TABLE, "--config", "scale=tiny")
 IN_EVERY_JOB = """
 if [ -n "${SLURM_JOB_ID:-}" ]; then
   echo "${CUDA_VISIBLE_DEVICES-none}" >"$NOTES/$SLURM_JOB_ID"
-  case "${BASH_EXECUTION_STRING-}" in *"condense gather"*) mkdir "$NOTES/failed" 2>/dev/null && exit 1 ;; esac
+  case "${BASH_EXECUTION_STRING-}" in *" gather --index "*) mkdir "$NOTES/failed" 2>/dev/null && exit 1 ;; esac
 fi
 """
 

@@ -1,4 +1,7 @@
-# What all stages share: the plan of the scale, and how a rule finds the cell behind a path.
+# What all stages share: the settings, the plan of the scale, and how a rule finds the cell behind a path.
+#
+# Inputs, params and commands of a rule follow from the plan alone, never from which files exist. Nothing is written here: a dry
+# run, and every job of a cluster, reads these files anew.
 import os
 import shlex
 import sys
@@ -7,30 +10,30 @@ from pathlib import Path
 
 # Jobs call `condense` by name; it lies beside the interpreter that runs this file, activated or not.
 os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
-sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+sys.path[:0] = [str(Path(workflow.basedir) / "src"), str(Path(workflow.basedir) / "workflow")]
 
 from snakemake.exceptions import WorkflowError
 
+from condense import specs
 from condense.artifacts import canonical
 from condense.config import UserError
-from condense import specs
-from condense.groups import Group, groups
-from condense.manifests import refresh_manifests
+from condense.groups import all_groups
+from condense.manifests import manifest, manifest_digest, report_files
 from condense.store import kept_path
 from condense.tableplan import Plan
 
-SCALE = config.get("scale", "quick")
-
 try:
-    PLAN = Plan(SCALE)
+    SETTINGS = specs.workflow_settings(config)
+    PLAN = Plan(SETTINGS.scale)
     TABLES = [f"results/tables/{name}.csv" for name in PLAN.tables]
     FIGURES = [f"results/figures/{name}.png" for name in PLAN.figures]
     METRICS = PLAN.metrics
     SETS = PLAN.synthetic
-    refresh_manifests(PLAN)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+SCALE = SETTINGS.scale
+KEEP = "" if SETTINGS.anew else "--keep"
 LATER = {(cell.task, cell.key): cell for cell in METRICS.values()}
 
 
@@ -55,29 +58,31 @@ wildcard_constraints:
 def cell_of(cells, key):
     """The cell with this key; a path from another scale, or made up, has none."""
     if key not in cells:
-        raise WorkflowError(f"no cell of scale '{SCALE}' has the key {key}; `condense estimate --scale {SCALE}` lists what it makes")
+        raise WorkflowError(f"no cell of scale '{SCALE}' has the key {key}; `snakemake -n --config scale={SCALE}` lists what it makes")
     return cells[key]
 
 
-def unless_made(output, inputs):
-    """`inputs`, or none if the keyed `output` exists: its key already says that it was made from them."""
-    return [] if Path(output).exists() else inputs
-
-
-def kept(output):
-    """The kept copy of a result (see `dvc pull`) as the input of the rule that takes it; none is needed once it is there."""
-    return unless_made(output, kept_path(output))
-
-
 def keys_kept(cells):
-    """A pattern of the keys of those cells of which there is a kept copy. Snakemake then weighs the rule that takes it for these alone."""
+    """A pattern of the keys of those cells of which there is a kept copy (see `dvc pull`); others are not taken but made."""
     return "|".join(sorted({cell.key for cell in cells if Path(kept_path(cell.path)).exists()})) or "none"
 
 
 def need(stage, name):
-    """A resource of a stage as the scale states it; memory and run time grow with every attempt."""
-    resources = PLAN.scale.resources.get(stage, specs.Resources())
-    value = getattr(resources, name)
+    """A resource of a stage as the scale states it; memory and run time grow with every attempt, up to the limits of the settings."""
+    value = getattr(PLAN.scale.resources.get(stage, specs.Resources()), name)
+    if name == "gpu":
+        return SETTINGS.gpus(value)
     if name in ("mem_mb", "runtime"):
-        return lambda wildcards, attempt: value * attempt
+        most = getattr(SETTINGS, f"max_{name}") or sys.maxsize
+        return lambda wildcards, attempt: min(value * attempt, most)
     return value
+
+
+def device(stage):
+    """The device of the jobs of a stage: a GPU where the scale gives it one; else, and with `--config device=...`, what that says."""
+    return SETTINGS.device_of(need(stage, "gpu"))
+
+
+def options(*words):
+    """Options of a `condense` command as text for the shell, every word quoted."""
+    return shlex.join(str(word) for word in words)

@@ -1,9 +1,9 @@
 rule data:
     """One dataset: fetched, checked, and prepared once into tensors with statistics, names, counts and checksum."""
     output:
-        train="results/data/{dataset}/{key}/train.safetensors",
-        test="results/data/{dataset}/{key}/test.safetensors",
-        summary="results/data/{dataset}/{key}/dataset.json",
+        train=update("results/data/{dataset}/{key}/train.safetensors"),
+        test=update("results/data/{dataset}/{key}/test.safetensors"),
+        summary=update("results/data/{dataset}/{key}/dataset.json"),
     params:
         folder=lambda w: cell_of(PLAN.data, w.key).folder,
     log: "results/logs/data/{dataset}-{key}.log",
@@ -13,4 +13,4 @@ rule data:
         mem_mb=need("data", "mem_mb"),
         runtime=need("data", "runtime"),
     shell:
-        "condense data --dataset {wildcards.dataset} --out {params.folder:q} > {log:q} 2>&1"
+        "condense --log {log:q} data --dataset {wildcards.dataset:q} --out {params.folder:q} {KEEP}"

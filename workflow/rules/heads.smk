@@ -1,32 +1,43 @@
-# One head a folder, and what a head leaves behind. Snakemake's own lock outlives a head that was killed; ours goes with its
-# process, so that what is left of Snakemake's can be removed and the same command goes on. It holds where Snakemake locks:
-# not in dry runs, nor in the jobs of a cluster.
+# What the process that runs the workflow does around the jobs. The changes to Snakemake itself are in workflow/interventions.py.
 import shutil
-from contextlib import contextmanager
 
-from condense import locks, prune
-from snakemake.persistence import PersistenceBase
+import interventions
+from condense import prune
+from condense.artifacts import read_json
 
 LEAST_FREE = 16 << 20  # bytes; with less, a failed job is taken to have failed for want of space
 
 
-def lock_of_one_head(persistence):
-    """Keeps other heads out of this folder, and removes the lock of one that was killed."""
+def is_outdated(job):
+    """Whether the table or figure of `job` is there but was made from something else, such as the cells of another scale."""
+    made_from = job.params.get("made_from")
+    if not made_from or not Path(job.output.manifest).exists():
+        return False
     try:
-        with locks.only_head(Path(".snakemake/condense.lock")) as left_behind:
-            if left_behind:
-                persistence.unlock()
-                Path(".snakemake/locks").mkdir(exist_ok=True)  # which goes with the locks, and is made at the start only
-            with SNAKEMAKES_LOCK(persistence), queue_of_slurm():
-                yield
-    except locks.FolderTaken as error:
-        raise WorkflowError(str(error)) from None
+        return manifest_digest(read_json(job.output.manifest)) != made_from
+    except UserError:  # damaged: made again with its table
+        return True
 
 
-if not hasattr(PersistenceBase, "lock_without_head"):  # parsed twice in one process, it is wrapped once
-    PersistenceBase.lock_without_head = PersistenceBase.lock
-    PersistenceBase.lock = contextmanager(lock_of_one_head)
-SNAKEMAKES_LOCK = PersistenceBase.lock_without_head
+def check_before_jobs(jobs):
+    """Before the first job: without a GPU on this machine, jobs that ask for one would fail one after another."""
+    asking = [job for job in jobs if job.resources.get("gpu")]
+    plugin = workflow.executor_plugin
+    if asking and (plugin is None or plugin.name == "local"):
+        reason = why_no_gpu()
+        if reason:
+            raise WorkflowError(
+                f"{len(asking)} of {len(jobs)} jobs ask for a GPU, and {reason}. Give `--config device=cpu` to run them on the CPU"
+                " (`condense doctor` says more)"
+            )
+
+
+def why_no_gpu():
+    """Why no GPU can be used here; '' if one can."""
+    return "" if Path("/proc/driver/nvidia/version").exists() else "this machine has none"
+
+
+interventions.make_changes(workflow, interventions.Head(is_outdated, check_before_jobs))
 
 
 onsuccess:
@@ -35,8 +46,11 @@ onsuccess:
 
 onerror:
     # A job writes its message to its log, which a full disk does not take.
-    free = shutil.disk_usage("results").free
+    free = shutil.disk_usage("results").free if Path("results").is_dir() else LEAST_FREE
     if free < LEAST_FREE:
-        print(f"results: the disk is full ({free / 1e6:.0f} MB left); nothing was damaged: free some space and run the same command again",
-              file=sys.stderr, flush=True)
+        print(
+            f"results: the disk is full ({free / 1e6:.0f} MB left); nothing was damaged: free some space and run the same command again",
+            file=sys.stderr,
+            flush=True,
+        )
     print("What was finished stays; the same command goes on from there.", file=sys.stderr, flush=True)

@@ -1,21 +1,27 @@
-def report_inputs(name):
-    """The manifest of a table or figure (it changes with the scale and the list of its cells), then what it is made from."""
-    curves = PLAN.figures[name].curves if name in PLAN.figures else []
-    drawn = [path for curve in curves if curve.synthetic for path in (curve.synthetic.path, curve.synthetic.data.train)]
-    teachers = [curve.teacher.path for curve in curves if curve.teacher]
-    metrics = [cell.path for cell in PLAN.metrics_of(name)]
-    return [f"results/plan/{name}.json", *sorted(set(metrics + drawn + teachers))]
+def report_inputs(w):
+    """What a table or figure is made from."""
+    name = f"{w.paper}/{w.name}"
+    if name not in PLAN.tables and name not in PLAN.figures:
+        raise WorkflowError(f"scale '{SCALE}' makes no table or figure {name}; `condense list tables` names all of them")
+    return report_files(PLAN, name)
+
+
+def made_from(w):
+    """A digest of that list and of what else is shown: it stands beside a table, which is made again where another one is wanted."""
+    return manifest_digest(manifest(PLAN, f"{w.paper}/{w.name}"))
 
 
 rule table:
     """One table of a paper: published numbers beside measured ones."""
     input:
-        lambda w: report_inputs(f"{w.paper}/{w.name}"),
+        report_inputs,
     output:
         csv="results/tables/{paper}/{name}.csv",
         markdown="results/tables/{paper}/{name}.md",
         latex="results/tables/{paper}/{name}.tex",
         manifest="results/tables/{paper}/{name}.json",
+    params:
+        made_from=made_from,
     log: "results/logs/table/{paper}-{name}.log",
     benchmark: "results/benchmarks/table/{paper}-{name}.tsv"
     wildcard_constraints:
@@ -25,17 +31,19 @@ rule table:
         mem_mb=need("report", "mem_mb"),
         runtime=need("report", "runtime"),
     shell:
-        "condense table --name {wildcards.paper}/{wildcards.name} --scale {SCALE} --out {output.csv:q} > {log:q} 2>&1"
+        "condense --log {log:q} table --name {wildcards.paper:q}/{wildcards.name:q} --scale {SCALE:q} --out {output.csv:q}"
 
 
 rule figure:
     """One figure of a paper."""
     input:
-        lambda w: report_inputs(f"{w.paper}/{w.name}"),
+        report_inputs,
     output:
         png=report("results/figures/{paper}/{name}.png", caption="../report/figure.rst", category="Figures"),
         svg="results/figures/{paper}/{name}.svg",
         manifest="results/figures/{paper}/{name}.json",
+    params:
+        made_from=made_from,
     log: "results/logs/figure/{paper}-{name}.log",
     benchmark: "results/benchmarks/figure/{paper}-{name}.tsv"
     wildcard_constraints:
@@ -45,7 +53,7 @@ rule figure:
         mem_mb=need("report", "mem_mb"),
         runtime=need("report", "runtime"),
     shell:
-        "condense figure --name {wildcards.paper}/{wildcards.name} --scale {SCALE} --out {output.png:q} > {log:q} 2>&1"
+        "condense --log {log:q} figure --name {wildcards.paper:q}/{wildcards.name:q} --scale {SCALE:q} --out {output.png:q}"
 
 
 rule report:
@@ -63,4 +71,4 @@ rule report:
         mem_mb=need("report", "mem_mb"),
         runtime=need("report", "runtime"),
     shell:
-        "condense report --scale {SCALE} --out {output:q} > {log:q} 2>&1"
+        "condense --log {log:q} report --scale {SCALE:q} --out {output:q}"

@@ -7,7 +7,7 @@ rule track:
         # A stamp and not the database, which Snakemake would delete before every run.
         "results/tracking/ingested.json",
     params:
-        store=config.get("mlflow", "sqlite:///mlflow.db"),
+        store=SETTINGS.store,
     retries: 0  # a store that is out of reach comes back with the next run
     log: "results/logs/track.log",
     benchmark: "results/benchmarks/track.tsv"
@@ -16,7 +16,7 @@ rule track:
         mem_mb=need("report", "mem_mb"),
         runtime=need("report", "runtime"),
     shell:
-        "condense track --results results --store {params.store:q} --out {output:q} > {log:q} 2>&1"
+        "condense --log {log:q} track --results results --store {params.store:q} --out {output:q}"
 
 
 rule summary:
@@ -29,4 +29,4 @@ rule summary:
     log: "results/logs/summary.log",
     threads: 1
     shell:
-        "condense summary --tables {input:q} --out {output.json:q} > {log:q} 2>&1"
+        "condense --log {log:q} summary --tables {input:q} --out {output.json:q}"

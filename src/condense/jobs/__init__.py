@@ -1,8 +1,10 @@
 """The jobs of the workflow: each reads files, calls one engine, and writes one artifact with its provenance."""
 
 from condense.jobs.condensing import ShardJob, condense_shard, condense_shards, run_facts_path
-from condense.jobs.joining import join_parts
+from condense.jobs.grouping import Member, check_indexed, condense_group
+from condense.jobs.joining import join_parts, leave_out_part
 from condense.jobs.judging import DriftJob, EvaluationJob, evaluate_set
+from condense.jobs.keeping import is_made, keeps_data, keeps_file
 from condense.jobs.machine import Machine
 from condense.jobs.making import gather, make_bank, make_trained_bank, pretrain_teacher
 
@@ -10,12 +12,19 @@ __all__ = [
     "DriftJob",
     "EvaluationJob",
     "Machine",
+    "Member",
     "ShardJob",
+    "check_indexed",
+    "condense_group",
     "condense_shard",
     "condense_shards",
     "evaluate_set",
     "gather",
+    "is_made",
     "join_parts",
+    "keeps_data",
+    "keeps_file",
+    "leave_out_part",
     "make_bank",
     "make_trained_bank",
     "pretrain_teacher",

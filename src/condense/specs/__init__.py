@@ -12,6 +12,7 @@ from condense.specs.recipe import ENGINES, SELECTIONS, Augment, Covering, Decode
 from condense.specs.scale import STAGES, Resources, Scale, TableLimits
 from condense.specs.tables import FigureSpec, StyleDrift, TableSpec
 from condense.specs.terms import COUPLING_TERMS, PAIR_TERMS, TEACHER_TERMS, TERMS, AnyTerm, Term, Weight, kind_of_term
+from condense.specs.workflow import WorkflowSettings, workflow_settings
 
 __all__ = [
     "AUGMENTATIONS",
@@ -48,7 +49,9 @@ __all__ = [
     "Term",
     "TrainedNetworks",
     "Weight",
+    "WorkflowSettings",
     "cut_to",
     "groups_of",
     "kind_of_term",
+    "workflow_settings",
 ]

@@ -1,0 +1,62 @@
+"""Where a command speaks: to the terminal, or to a log with a few sentences for the terminal too.
+
+Floor 0.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from condense.config import UserError
+
+
+class _Terminal:
+    """The handle of the terminal while a command writes to a log."""
+
+    handle: int | None = None
+
+
+@contextmanager
+def speaking_to(log: Path | None) -> Iterator[None]:
+    """Inside, all that this process and its children print goes to the file `log`, which is begun anew; None changes nothing.
+
+    Raises UserError if the log cannot be written.
+    """
+    if log is None:
+        yield
+        return
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
+    except OSError as error:
+        raise UserError(f"--log {log}: cannot be written: {error.strerror}") from None
+    _flush()
+    streams = [os.dup(1), os.dup(2)]
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    _Terminal.handle = streams[1]
+    try:
+        yield
+    finally:
+        _flush()
+        _Terminal.handle = None
+        for number, stream in enumerate(streams, 1):
+            os.dup2(stream, number)
+            os.close(stream)
+
+
+def tell(sentence: str) -> None:
+    """Says `sentence` where the command speaks and, if that is a log, on the terminal too."""
+    print(sentence, file=sys.stderr, flush=True)
+    if _Terminal.handle is not None:
+        os.write(_Terminal.handle, f"{sentence}\n".encode(errors="backslashreplace"))
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
