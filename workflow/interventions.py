@@ -268,11 +268,11 @@ def follower(executor: type, followed: list[slurm.Job]) -> type:
     from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
     left = {job.comment: job for job in followed}
+    silence, absences = slurm.Silence(_say), slurm.Absences()  # not the executor's, whose thread starts before it is ready
 
     class Follower(executor):
         def __post_init__(self, *arguments: Any, **named: Any) -> None:
             super().__post_init__(*arguments, **named)
-            self.silence, self.absences = slurm.Silence(_say), slurm.Absences()
             if followed:
                 self.run_uuid = followed[0].head  # the name by which it asks for its jobs
 
@@ -280,7 +280,7 @@ def follower(executor: type, followed: list[slurm.Job]) -> type:
             earlier = None if job.is_group() else left.pop(slurm.comment(job.rule.name, job.wildcards), None)
             if earlier is None:
                 while self.wait and not slurm.answers():
-                    self.silence.goes_on()
+                    silence.goes_on()
                     time.sleep(slurm.POLL)
                 if self.wait:  # else the head is ending
                     super().run_job(job)
@@ -293,12 +293,12 @@ def follower(executor: type, followed: list[slurm.Job]) -> type:
         async def check_active_jobs(self, active_jobs: list[Any]) -> Any:
             states = await asyncio.to_thread(slurm.states, self.run_uuid) if active_jobs else {}
             if states is None:
-                self.silence.goes_on()
+                silence.goes_on()
                 for job in active_jobs:
                     yield job
                 return
-            self.silence.ends()
-            lost = self.absences.lost([job.external_jobid for job in active_jobs], states)
+            silence.ends()
+            lost = absences.lost([job.external_jobid for job in active_jobs], states)
             async for job in super().check_active_jobs([job for job in active_jobs if job.external_jobid not in lost]):
                 yield job
             for job in [job for job in active_jobs if job.external_jobid in lost]:

@@ -161,9 +161,17 @@ def test_a_change_that_has_no_place_is_left_out_and_said(capsys, monkeypatch):
     assert made == ["fits"] and "has no snakemake.dag:DAG.gone: it is slower" in capsys.readouterr().err
 
 
+def test_the_rules_can_be_a_module_of_another_workflow(made, tmp_path):
+    module = f'module condense:\n    snakefile: "{made}/Snakefile"\n    config: config\n\nuse rule * from condense as condense_*\n'
+    (tmp_path / "Snakefile").write_text(module, encoding="utf-8")
+    (tmp_path / "params").symlink_to(made / "params")
+    said = snakemake(tmp_path, TABLE, "--config", "scale=tiny")
+    assert "12 of 12 steps (100%) done" in said and (tmp_path / TABLE).exists()
+
+
 def test_values_enter_the_shell_lines_of_the_rules_only_when_quoted():
     """What the text of a setting says may not run: names of scales and datasets, paths, options."""
-    plain = {"threads", "params.options", "KEEP", "wildcards.key", "wildcards.ekey", "wildcards.part"}  # numbers; quoted when they are made
+    plain = {"threads", "params.options", "params.keep", "wildcards.key", "wildcards.ekey", "wildcards.part"}  # numbers; quoted when they are made
     for path in sorted((PROJECT / "workflow" / "rules").glob("*.smk")):
         for shell in re.findall(r'shell:\n((?: +".*"\n)+)', path.read_text(encoding="utf-8")):
             for name, quoted in re.findall(r"\{([\w.]+)(:q)?\}", shell):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 # Jobs call `condense` by name; it lies beside the interpreter that runs this file, activated or not.
 os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
-sys.path[:0] = [str(Path(workflow.basedir) / "src"), str(Path(workflow.basedir) / "workflow")]
+HERE = Path(str(workflow.current_basedir)).resolve().parent  # `workflow`, also where another workflow uses these rules as a module
+sys.path[:0] = [str(HERE.parent / "src"), str(HERE)]
 
 from snakemake.exceptions import WorkflowError
 

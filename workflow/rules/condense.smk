@@ -36,6 +36,7 @@ rule synthesize:
         # Not temporary: shards of sets that nobody has asked for yet stay, and the others go when the head ends (prune.sweep).
         "results/groups/{dataset}/{arch}/{key}/classes{shard}.json",
     params:
+        keep=KEEP,
         options=group_options,
         device=device("synthesize"),
     log: "results/logs/synthesize/{dataset}-{arch}-{key}-{shard}.log",
@@ -46,7 +47,7 @@ rule synthesize:
         mem_mb=need("synthesize", "mem_mb"),
         runtime=need("synthesize", "runtime"),
     shell:
-        "condense --log {log:q} synthesize {params.options} --device {params.device:q} --threads {threads} --index {output:q} {KEEP}"
+        "condense --log {log:q} synthesize {params.options} --device {params.device:q} --threads {threads} --index {output:q} {params.keep}"
 
 
 def gather_inputs(w):
@@ -62,6 +63,7 @@ rule gather:
     output:
         update("results/synthetic/{dataset}/{method}/{arch}/ipc{ipc}/seed{seed}-{key}/synthetic.safetensors"),
     params:
+        keep=KEEP,
         shards=lambda w: [cell_of(SETS, w.key).shard_path(group.shard) for group in GROUPS_OF[w.key]],
     log: "results/logs/gather/{dataset}-{method}-{arch}-ipc{ipc}-seed{seed}-{key}.log",
     benchmark: "results/benchmarks/gather/{dataset}-{method}-{arch}-ipc{ipc}-seed{seed}-{key}.tsv"
@@ -71,7 +73,7 @@ rule gather:
         runtime=need("report", "runtime"),
     shell:
         "condense --log {log:q} gather --index {input.index:q} --shards {params.shards:q} --data {input.data:q}"
-        " --key {wildcards.key} --out {output:q} {KEEP}"
+        " --key {wildcards.key} --out {output:q} {params.keep}"
 
 
 rule take_set:

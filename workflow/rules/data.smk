@@ -5,6 +5,7 @@ rule data:
         test=update("results/data/{dataset}/{key}/test.safetensors"),
         summary=update("results/data/{dataset}/{key}/dataset.json"),
     params:
+        keep=KEEP,
         folder=lambda w: cell_of(PLAN.data, w.key).folder,
     log: "results/logs/data/{dataset}-{key}.log",
     benchmark: "results/benchmarks/data/{dataset}-{key}.tsv"
@@ -13,4 +14,4 @@ rule data:
         mem_mb=need("data", "mem_mb"),
         runtime=need("data", "runtime"),
     shell:
-        "condense --log {log:q} data --dataset {wildcards.dataset:q} --out {params.folder:q} {KEEP}"
+        "condense --log {log:q} data --dataset {wildcards.dataset:q} --out {params.folder:q} {params.keep}"

@@ -33,6 +33,7 @@ rule evaluate:
     output:
         update(f"results/metrics/{{task}}/{PLACE}.json"),
     params:
+        keep=KEEP,
         options=evaluate_options,
         device=device("evaluate"),
     log: f"results/logs/evaluate/{{task}}/{LOG}.log",
@@ -43,7 +44,7 @@ rule evaluate:
         mem_mb=need("evaluate", "mem_mb"),
         runtime=need("evaluate", "runtime"),
     shell:
-        "condense --log {log:q} evaluate {params.options} --device {params.device:q} --threads {threads} --out {output:q} {KEEP}"
+        "condense --log {log:q} evaluate {params.options} --device {params.device:q} --threads {threads} --out {output:q} {params.keep}"
 
 
 rule evaluate_part:
@@ -53,6 +54,7 @@ rule evaluate_part:
     output:
         temp(f"results/parts/{{task}}/{PLACE}/networks{{part}}.json"),
     params:
+        keep=KEEP,
         options=evaluate_options,
         device=device("evaluate"),
         whole=lambda w: evaluated(w).path,
@@ -65,7 +67,7 @@ rule evaluate_part:
         runtime=need("evaluate", "runtime"),
     shell:
         "condense --log {log:q} evaluate {params.options} --device {params.device:q} --threads {threads}"
-        " --part {wildcards.part} --whole {params.whole:q} --out {output:q} {KEEP}"
+        " --part {wildcards.part} --whole {params.whole:q} --out {output:q} {params.keep}"
 
 
 rule join:
@@ -76,6 +78,8 @@ rule join:
         lambda w: [evaluated(w).part_path(part) for part in PLAN.parts(evaluated(w))],
     output:
         update(f"results/metrics/{{task}}/{PLACE}.json"),
+    params:
+        keep=KEEP,
     log: f"results/logs/join/{{task}}/{LOG}.log",
     benchmark: f"results/benchmarks/join/{{task}}/{LOG}.tsv"
     threads: 1
@@ -83,7 +87,7 @@ rule join:
         mem_mb=need("report", "mem_mb"),
         runtime=need("report", "runtime"),
     shell:
-        "condense --log {log:q} join --parts {input:q} --key {wildcards.ekey} --out {output:q} {KEEP}"
+        "condense --log {log:q} join --parts {input:q} --key {wildcards.ekey} --out {output:q} {params.keep}"
 
 
 rule take_metrics:

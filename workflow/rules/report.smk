@@ -21,6 +21,7 @@ rule table:
         latex="results/tables/{paper}/{name}.tex",
         manifest="results/tables/{paper}/{name}.json",
     params:
+        scale=SCALE,
         made_from=made_from,
     log: "results/logs/table/{paper}-{name}.log",
     benchmark: "results/benchmarks/table/{paper}-{name}.tsv"
@@ -31,7 +32,7 @@ rule table:
         mem_mb=need("report", "mem_mb"),
         runtime=need("report", "runtime"),
     shell:
-        "condense --log {log:q} table --name {wildcards.paper:q}/{wildcards.name:q} --scale {SCALE:q} --out {output.csv:q}"
+        "condense --log {log:q} table --name {wildcards.paper:q}/{wildcards.name:q} --scale {params.scale:q} --out {output.csv:q}"
 
 
 rule figure:
@@ -43,6 +44,7 @@ rule figure:
         svg="results/figures/{paper}/{name}.svg",
         manifest="results/figures/{paper}/{name}.json",
     params:
+        scale=SCALE,
         made_from=made_from,
     log: "results/logs/figure/{paper}-{name}.log",
     benchmark: "results/benchmarks/figure/{paper}-{name}.tsv"
@@ -53,7 +55,7 @@ rule figure:
         mem_mb=need("report", "mem_mb"),
         runtime=need("report", "runtime"),
     shell:
-        "condense --log {log:q} figure --name {wildcards.paper:q}/{wildcards.name:q} --scale {SCALE:q} --out {output.png:q}"
+        "condense --log {log:q} figure --name {wildcards.paper:q}/{wildcards.name:q} --scale {params.scale:q} --out {output.png:q}"
 
 
 rule report:
@@ -64,6 +66,8 @@ rule report:
         [cell.path for cell in SETS.values()],
     output:
         "results/report.html",
+    params:
+        scale=SCALE,
     log: "results/logs/report.log",
     benchmark: "results/benchmarks/report.tsv"
     threads: 1
@@ -71,4 +75,4 @@ rule report:
         mem_mb=need("report", "mem_mb"),
         runtime=need("report", "runtime"),
     shell:
-        "condense --log {log:q} report --scale {SCALE:q} --out {output:q}"
+        "condense --log {log:q} report --scale {params.scale:q} --out {output:q}"

@@ -11,6 +11,7 @@ rule teach:
     output:
         update("results/teachers/{dataset}/{arch}/{protocol}/seed{seed}-{key}/teacher.safetensors"),
     params:
+        keep=KEEP,
         options=teacher_options,
         device=device("teach"),
     log: "results/logs/teach/{dataset}-{arch}-{protocol}-seed{seed}-{key}.log",
@@ -21,7 +22,7 @@ rule teach:
         mem_mb=need("teach", "mem_mb"),
         runtime=need("teach", "runtime"),
     shell:
-        "condense --log {log:q} teach {params.options} --device {params.device:q} --threads {threads} --out {output:q} {KEEP}"
+        "condense --log {log:q} teach {params.options} --device {params.device:q} --threads {threads} --out {output:q} {params.keep}"
 
 
 def bank_options(w):
@@ -44,6 +45,7 @@ rule bank:
         # Its parts lie beside it in bank.safetensors.parts, with their checksums in it.
         update("results/banks/{dataset}/{arch}/{kind}/seed{seed}-{key}/bank.safetensors"),
     params:
+        keep=KEEP,
         options=bank_options,
         device=device("teach"),
     log: "results/logs/bank/{dataset}-{arch}-{kind}-seed{seed}-{key}.log",
@@ -54,4 +56,4 @@ rule bank:
         mem_mb=need("teach", "mem_mb"),
         runtime=need("teach", "runtime"),
     shell:
-        "condense --log {log:q} bank {params.options} --device {params.device:q} --threads {threads} --out {output:q} {KEEP}"
+        "condense --log {log:q} bank {params.options} --device {params.device:q} --threads {threads} --out {output:q} {params.keep}"
