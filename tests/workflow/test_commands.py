@@ -171,7 +171,8 @@ def test_the_rules_can_be_a_module_of_another_workflow(made, tmp_path):
 
 def test_values_enter_the_shell_lines_of_the_rules_only_when_quoted():
     """What the text of a setting says may not run: names of scales and datasets, paths, options."""
-    plain = {"threads", "params.options", "params.keep", "wildcards.key", "wildcards.ekey", "wildcards.part"}  # numbers; quoted when they are made
+    # Numbers, and what is quoted when it is made.
+    plain = {"threads", "params.options", "params.keep", "wildcards.key", "wildcards.ekey", "wildcards.part"}
     for path in sorted((PROJECT / "workflow" / "rules").glob("*.smk")):
         for shell in re.findall(r'shell:\n((?: +".*"\n)+)', path.read_text(encoding="utf-8")):
             for name, quoted in re.findall(r"\{([\w.]+)(:q)?\}", shell):

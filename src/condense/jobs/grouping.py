@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from condense.artifacts import SCHEMA, damaged, read_json, read_tensors, require_place, write_json
+from condense.artifacts import SCHEMA, damaged, read_json, read_tensors, write_json
+from condense.drafts import require_place
 from condense.jobs.condensing import ShardJob, condense_shards, run_facts_path
 from condense.jobs.keeping import is_made, say_kept
 from condense.jobs.machine import Machine
