@@ -98,3 +98,10 @@ def test_jobs_that_slurm_forgot_are_judged_by_their_files(slurm, project):
     told = ended(project, 250)
     assert "SLURM no longer knows job" in told, told
     assert project.returncode == 0 and results_of(project.root) == project.wanted
+
+
+def test_what_slurm_refuses_is_said(slurm, tmp_path):
+    root = cluster_project(tmp_path / "project", {"methods": ["random"]})
+    wrong = ("--default-resources", "slurm_partition=nowhere", "mem_mb=100", "runtime=5", "--retries", "0")
+    told = snakemake(root, *COMMAND, *PROFILES, *wrong, fails=True, **slurm)
+    assert "FAILED: data, which makes results/data/digits/" in told and "invalid partition specified: nowhere" in told, told
