@@ -10,7 +10,8 @@ import json
 import math
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +160,18 @@ def read_header(path: Path, kind: str | None = None) -> dict[str, Any]:
     return note
 
 
+@contextmanager
+def openable(path: Path) -> Iterator[str]:
+    """The name by which safetensors, which takes UTF-8 alone, opens a file whose path is in another encoding."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        with open(path, "rb") as file:
+            yield f"/proc/self/fd/{file.fileno()}"
+    else:
+        yield os.fspath(path)
+
+
 def read_tensors(path: Path, kind: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The tensors and the header of a file of ours, checksum verified. Raises UserError as `read_header` does, and if a byte changed."""
     from safetensors import SafetensorError
@@ -166,7 +179,8 @@ def read_tensors(path: Path, kind: str | None = None) -> tuple[dict[str, np.ndar
 
     note = read_header(path, kind)
     try:
-        tensors = load_file(path)
+        with openable(path) as name:
+            tensors = load_file(name)
     except (SafetensorError, ValueError, KeyError, AttributeError, OSError) as error:  # the last but one: types that numpy lacks
         raise damaged(path, str(error)) from None
     if content_sha256(tensors) != note.get("content_sha256"):

@@ -12,8 +12,7 @@ from typing import Any
 from condense import recipes, specs
 from condense.arguments import parser
 from condense.config import UserError
-from condense.progress import replace_unprintable
-from condense.terminal import speaking_to
+from condense.terminal import replace_unprintable, speaking_to
 from condense.values import options_of, range_of, settings_of
 
 
@@ -163,8 +162,10 @@ def report(args: argparse.Namespace) -> None:
 def track(args: argparse.Namespace) -> None:
     """Brings MLflow up to date with the results (rule `track`)."""
     from condense.artifacts import write_json
+    from condense.drafts import require_place
     from condense.tracking import ingest
 
+    require_place(args.out)
     found = ingest(args.results, args.store, args.artifacts)
     write_json(args.out, sorted(found.digests))
     print(f"{len(found.added)} runs added, {len(found.replaced)} replaced, {len(found.unchanged)} unchanged")
@@ -233,7 +234,7 @@ def names(args: argparse.Namespace) -> None:
 def estimate(args: argparse.Namespace) -> None:
     """Says what a scale or a target costs, before anything starts."""
     from condense import runtime
-    from condense.artifacts import whole
+    from condense.drafts import require_place, whole
     from condense.estimate import estimate_text
     from condense.estimate.page import scale_page
 
@@ -243,6 +244,7 @@ def estimate(args: argparse.Namespace) -> None:
         return
     if args.target is not None:
         raise UserError(f"--write: the page is about the whole scale; leave out '{args.target}'")
+    require_place(args.write)
     with whole(args.write) as draft:
         draft.write_text(scale_page(args.scale), encoding="utf-8")
 

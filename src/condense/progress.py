@@ -2,30 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
 import sys
 import time
 from collections.abc import Mapping
-
-_PLAIN = {"±": "+-", "×": "x", "–": "-", "→": "->"}  # how text of ASCII only says it
-
-
-def replace_unprintable() -> None:
-    """Lets stdout and stderr print what their encoding lacks as plain signs or as codes, instead of ending the work with an error.
-
-    Such are signs on a terminal or in a log that takes ASCII only, and names of files in another encoding than the system's.
-    """
-    codecs.register_error("condense", _replaced)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="condense")
-
-
-def _replaced(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    signs = error.object[error.start : error.end]
-    return "".join(_PLAIN.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in signs), error.end
 
 
 class Progress:

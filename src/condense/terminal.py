@@ -5,6 +5,7 @@ Floor 0.
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from condense.config import UserError
+
+_PLAIN = {"±": "+-", "×": "x", "–": "-", "→": "->"}  # how text of ASCII only says it
 
 
 class _Terminal:
@@ -48,6 +51,24 @@ def speaking_to(log: Path | None) -> Iterator[None]:
         for number, stream in enumerate(streams, 1):
             os.dup2(stream, number)
             os.close(stream)
+
+
+def replace_unprintable() -> None:
+    """Lets stdout and stderr print what their encoding lacks as plain signs or as codes, instead of ending the work with an error.
+
+    Such are signs on a terminal or in a log that takes ASCII only, and names of files in another encoding than the system's.
+    """
+    codecs.register_error("condense", _replaced)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="condense")
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    signs = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in signs), error.end
 
 
 def tell(sentence: str) -> None:

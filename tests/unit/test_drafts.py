@@ -10,8 +10,9 @@ import pytest
 from safetensors.numpy import load_file, save
 
 from condense import drafts
-from condense.artifacts import canonical, content_sha256, layout, sealed, write_json, write_tensors
+from condense.artifacts import canonical, content_sha256, layout, read_tensors, sealed, write_json, write_tensors
 from condense.checkpoints import Checkpoint
+from condense.data.mapped import map_tensors
 
 WRITER = """
 import sys, time
@@ -120,3 +121,13 @@ def test_a_checkpoint_that_something_else_computed_is_left_aside(tmp_path, caplo
     assert caplog.text.count("was computed by compiled kernels, and this process computes by torch's operations; beginning anew") == 2
     assert Checkpoint(tmp_path / "x.resume", "other", "compiled kernels").load() is None
     assert "belongs to other settings; beginning anew" in caplog.text
+
+
+def test_a_path_in_another_encoding_than_the_systems(tmp_path):
+    """As "caf\\xe9" of a disk that was written elsewhere: the library takes names in UTF-8 alone."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    write_tensors(folder / "a.safetensors", {"a": np.arange(5)}, {"kind": "test", "class_names": [folder.name]})
+    tensors, header = read_tensors(folder / "a.safetensors", "test")
+    mapped, _ = map_tensors(folder / "a.safetensors", "test")
+    assert tensors["a"].tolist() == mapped["a"].tolist() == [0, 1, 2, 3, 4] and header["class_names"] == [folder.name]
+    assert [path.name for path in folder.iterdir()] == ["a.safetensors"]

@@ -10,7 +10,8 @@ import torch
 from condense import runtime
 from condense.config import UserError
 
-SAY = "from condense.progress import *; replace_unprintable(); import sys, logging; logging.basicConfig(stream=sys.stderr); "
+SAY = "from condense.progress import *; from condense.terminal import *; replace_unprintable(); import sys, logging; "
+SAY += "logging.basicConfig(stream=sys.stderr); "
 
 
 def printed(code, encoding):

@@ -22,6 +22,9 @@ from condense.groups import all_groups
 from condense.manifests import manifest, manifest_digest, report_files
 from condense.store import kept_path
 from condense.tableplan import Plan
+from condense.terminal import replace_unprintable
+
+replace_unprintable()
 
 try:
     SETTINGS = specs.workflow_settings(config)

@@ -8,7 +8,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from condense.artifacts import content_sha256, damaged, read_header
+from condense.artifacts import content_sha256, damaged, openable, read_header
 
 
 def map_tensors(path: Path, kind: str, *, verify: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -19,7 +19,7 @@ def map_tensors(path: Path, kind: str, *, verify: bool = True) -> tuple[dict[str
     """
     header = read_header(path, kind)
     try:
-        with safe_open(path, framework="pt") as file:
+        with openable(path) as name, safe_open(name, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, ValueError, OSError) as error:
         raise damaged(path, str(error)) from None
