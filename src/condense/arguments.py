@@ -24,7 +24,8 @@ def _prepared(text: str) -> Path:
 
 def _machine_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    verb.add_argument("--threads", type=int, help="CPU threads (default: OMP_NUM_THREADS, else all cores that this process may use; never more than those)")
+    threads = "CPU threads (default: OMP_NUM_THREADS, else all cores that this process may use; never more than these)"
+    verb.add_argument("--threads", type=int, help=threads)
 
 
 def _cell_options(verb: argparse.ArgumentParser, out: str, nargs: str | None = None) -> None:
