@@ -22,6 +22,23 @@ def _prepared(text: str) -> Path:
     return path.parent if path.name in ("train.safetensors", "test.safetensors") else path
 
 
+def with_homes(args: argparse.Namespace) -> argparse.Namespace:
+    """`args` with `~` in paths as a shell has it: shells leave it as it is within quotes and behind an equals sign."""
+    for name, value in vars(args).items():
+        if isinstance(value, Path):
+            setattr(args, name, _home(value))
+        elif isinstance(value, list):
+            setattr(args, name, [_home(entry) if isinstance(entry, Path) else entry for entry in value])
+    return args
+
+
+def _home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:  # of a user who is not known here
+        return path
+
+
 def _machine_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     threads = "CPU threads (default: OMP_NUM_THREADS, else all cores that this process may use; never more than these)"
@@ -76,8 +93,11 @@ def _user_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("--epochs", type=int, help="epochs of the networks that judge the sets instead of the scale's")
     verb.add_argument("--resize", type=int, help="bring all images to this many pixels a side")
     verb.add_argument(
-        "--test", type=Path, help="test images of the same form (default: those of a known dataset, or 20 %% of the images, held out first)"
+        "--test", type=Path, help="test images of the same form (default: those of a known dataset, of a folder test, or 20 %% held out)"
     )
+    verb.add_argument("--image-column", metavar="NAME", help="of parquet files (default: image, or the only one with images)")
+    verb.add_argument("--label-column", metavar="NAME", help="of parquet files (default: label, or the only one that can be meant)")
+    verb.add_argument("--ground", metavar="COLOUR", help="under transparent images: white, grey, black, #rrggbb (default: white)")
     verb.add_argument("--seed", type=int, default=0)
     _machine_options(verb)
     verb = _add(verbs, functions, "inspect")
@@ -87,6 +107,7 @@ def _user_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("file", type=Path, help="a synthetic set")
     verb.add_argument("--to", required=True, choices=("png", "npz", "parquet"))
     verb.add_argument("--out", type=Path, help="file, or folder for png (default: beside the set)")
+    verb.add_argument("--as-stored", action="store_true", help="images as the file has them, where each holds several smaller ones")
     verb = _add(verbs, functions, "list")
     verb.add_argument("what", choices=("methods", "datasets", "protocols", "tables", "architectures", "scales"))
     verb = _add(verbs, functions, "estimate")

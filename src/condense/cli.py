@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from condense import recipes, specs
-from condense.arguments import parser
+from condense.arguments import parser, with_homes
 from condense.config import UserError
 from condense.terminal import replace_unprintable, speaking_to
 from condense.values import options_of, range_of, settings_of
@@ -221,7 +221,7 @@ def export(args: argparse.Namespace) -> None:
     """Writes a synthetic set as png, npz or parquet."""
     from condense.show import export_set
 
-    print(export_set(args.file, args.to, args.out))
+    print(export_set(args.file, args.to, args.out, as_stored=args.as_stored))
 
 
 def names(args: argparse.Namespace) -> None:
@@ -283,7 +283,7 @@ VERBS = {
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line `argv`; returns the exit status: 0 done, 2 the user's fault, 130 interrupted."""
     replace_unprintable()
-    args = parser(VERBS).parse_args(argv)
+    args = with_homes(parser(VERBS).parse_args(argv))
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         with speaking_to(args.log):

@@ -31,6 +31,9 @@ class Request:
     epochs: int | None = None
     resize: int | None = None
     test: Path | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    ground: str | None = None
     seed: int = 0
     device: str = "auto"
     threads: int | None = None
@@ -90,22 +93,30 @@ def plan_request(request: Request) -> Work:
 
 def _data_of(request: Request) -> DataCell:
     """The user's own images; or a dataset of `params/datasets`, named where no file or folder of that name lies."""
-    from condense.data.own import spec_from_images
+    from condense.data.own import require_outside, spec_from_images
 
     known = recipes.names_in("datasets")
     if request.images.exists() or str(request.images) not in known:
-        return DataCell(spec_from_images(request.images, test=request.test, resize=request.resize))
-    for option in ("test", "resize"):
-        if getattr(request, option) is not None:
+        require_outside(request.out, request.images, "IMAGES")
+        if request.test is not None:
+            require_outside(request.out, request.test, "--test")
+        columns = {"image": request.image_column, "label": request.label_column}
+        spec = spec_from_images(request.images, test=request.test, resize=request.resize, **columns, ground=request.ground)
+        return DataCell(spec)
+    for option in ("test", "resize", "image-column", "label-column", "ground"):
+        if getattr(request, option.replace("-", "_")) is not None:
             raise UserError(f"--{option}: is for images of your own; the dataset '{request.images}' says this itself")
     return data_cell(str(request.images))
 
 
 def _check_architecture(arch: str, data: DataCell, options: dict) -> None:
     """Raises UserError before any work if the network does not fit the images."""
+    import torch
+
     from condense import models
 
-    models.build(arch, channels=data.spec.channels, size=data.spec.size, classes=data.spec.classes, **options)
+    with torch.device("meta"):  # large images would make some networks larger than the memory
+        models.build(arch, channels=data.spec.channels, size=data.spec.size, classes=data.spec.classes, **options)
 
 
 def run_images(request: Request) -> None:

@@ -1,57 +1,121 @@
-"""Images in a folder of class folders: the sorted folder names are the classes."""
+"""Images in a folder of class folders."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from condense.artifacts import canonical, file_sha256
 from condense.config import UserError
+from condense.data.classes import alike, of_names
 
-_LITTER = {"thumbs.db", "desktop.ini"}  # files that systems leave behind unasked
+TRAIN, TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation", "dev")  # folders that are no classes
+
+CLASSES_FILE = "classes.json"  # beside class folders: their names and order, as an export writes them
+# What systems, cloud drives and storage boxes leave behind unasked.
+_LITTER = {
+    *("thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "__macosx", "@eadir"),
+    *("$recycle.bin", "system volume information", "lost+found", "#recycle", "@recycle", "#snapshot", "@tmp", "__pycache__"),
+    *("network trash folder", "temporary items", "@recently-snapshot", "@sharebin"),
+}
+# Notes, tables and lists: files that by their names are no images.
+_NOTES = (
+    *(".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".htm", ".log", ".ini", ".cfg"),
+    *(".url", ".webloc", ".lnk", ".py", ".ipynb", ".pdf", ".doc", ".docx", ".odt", ".rtf", ".xls", ".xlsx", ".ods"),
+    *(".md5", ".sha1", ".sha256", ".parquet", ".pq", ".db", ".sqlite", ".part", ".crdownload", ".aux", ".bib", ".license"),
+)
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of a folder: class names, and for each image its label and its path within `root`."""
+    """The images of a folder: class names, and for each image its label and its path within `root`.
+
+    `passed_over` are the paths of notes among the images, and of files beside the class folders that are no notes.
+    """
 
     root: Path
     class_names: list[str]
     files: list[str]
     labels: list[int]
+    passed_over: list[str] = field(default_factory=list)
 
 
 def list_images(root: Path, only: Iterable[str] = ()) -> Listing:
-    """The images in the class folders of `root`, or in those whose names are in `only`, sorted by class and name.
+    """The images in the class folders of `root`, or in those of the classes `only`, sorted by class and name.
 
-    Hidden files are passed over. Raises UserError for a folder that is absent or empty, for fewer than two classes, for a class
-    folder that is empty or nested, and naming one of `only` that is absent.
+    A class is called as its folder, and classes have the order of their names, unless a CLASSES_FILE says otherwise.
+    Hidden files, litter and notes are passed over. Raises UserError for a folder that is absent or empty, for fewer than two
+    classes, for a class folder that is empty or nested, for a link that leads nowhere, and naming one of `only` that is absent.
     """
-    root, only = Path(root), set(only)
+    root, only = Path(root), {alike(name): name for name in only}
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; a folder with one folder of images a class is needed")
-    classes = [name for name, is_folder in _visible(root) if is_folder and (not only or name in only)]
-    if only - set(classes):
-        raise UserError(f"{root}: has no folder for the class '{min(only - set(classes))}', which the description asks for")
-    if not classes:
+    entries = visible(root)
+    chosen = [(folder, name) for folder, name in _class_folders(root, entries) if not only or alike(name) in only]
+    absent = sorted(only[name] for name in set(only) - {alike(name) for _, name in chosen})
+    if absent:
+        raise UserError(f"{root}: has no folder for the class '{absent[0]}', which the description asks for")
+    if not chosen:
         raise UserError(f"{root}: holds no class folders; a folder with one folder of images a class is needed")
     files, labels = [], []
-    for label, name in enumerate(classes):
-        images = _visible(root / name)
-        nested = [image for image, is_folder in images if is_folder]
-        if nested:
-            place = root / name
-            raise UserError(f"{place / nested[0]}: a folder inside a class folder; give the folder that holds the class folders ({place}?)")
+    passed_over = [name for name, is_folder in entries if not is_folder and "." in name and not name.lower().endswith(_NOTES)]
+    for label, (folder, name) in enumerate(chosen):
+        images, notes = _images_in(root, folder)
         if not images:
-            raise UserError(f"{root / name}: the class '{name}' has no images")
-        files += [f"{name}/{image}" for image, _ in images]  # as text: a million paths would fill a memory
+            raise UserError(f"{root / folder}: the class '{name}' has no images")
+        files += [f"{folder}/{image}" for image in images]  # as text: a million paths would fill a memory
         labels += [label] * len(images)
-    if len(classes) < 2:
-        raise UserError(f"{root}: holds one class only ({classes[0]}); at least 2 class folders are needed")
-    return Listing(root, classes, files, labels)
+        passed_over += [f"{folder}/{note}" for note in notes]
+    names = of_names([name for _, name in chosen], labels, str(root)).names
+    if len(names) < 2:
+        raise UserError(f"{root}: holds one class only ({names[0]}); at least 2 class folders are needed")
+    return Listing(root, names, files, labels, passed_over)
+
+
+def _images_in(root: Path, folder: str) -> tuple[list[str], list[str]]:
+    """The names of the images and of the other files in a class folder."""
+    images, notes = [], []
+    for name, is_folder in visible(root / folder):
+        if is_folder:
+            raise UserError(
+                f"{root / folder / name}: a folder inside a class folder; give the folder that holds the class folders "
+                f"({_holder(root, folder)}?)"
+            )
+        (notes if name.lower().endswith(_NOTES) else images).append(name)
+    return images, notes
+
+
+def _holder(root: Path, nested: str) -> Path:
+    """The folder whose folders are likely the classes: rather the one for training than the one for testing."""
+    train = [name for name, is_folder in visible(root) if is_folder and name.lower() in TRAIN]
+    return root / (train[0] if train and holds_folders(root / train[0]) else nested)
+
+
+def _class_folders(root: Path, entries: list[tuple[str, bool]]) -> list[tuple[str, str]]:
+    """The class folders and the names of their classes, in the order of the classes."""
+    folders = [name for name, is_folder in entries if is_folder]
+    if (CLASSES_FILE, False) not in entries:
+        return [(name, name) for name in folders]
+    path = root / CLASSES_FILE
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        listed = None
+    if not isinstance(listed, dict) or listed.get("kind") != "classes":
+        return [(name, name) for name in folders]  # another program's
+    pairs = [(entry.get("folder"), entry.get("name")) for entry in listed.get("classes") or [] if isinstance(entry, dict)]
+    if not pairs or not all(isinstance(text, str) for pair in pairs for text in pair):
+        raise UserError(f"{path}: damaged: every class needs its 'folder' and its 'name'; mend or remove it")
+    known = {alike(name): name for name in folders}
+    for name in [alike(folder) for folder, _ in pairs] + list(known):
+        if name not in known or name not in {alike(folder) for folder, _ in pairs}:
+            lacking = f"has no folder '{name}', which {path} names" if name not in known else f"has a folder '{name}' that {path} lacks"
+            raise UserError(f"{root}: {lacking}: mend {CLASSES_FILE}, or remove it to call the classes as their folders")
+    return [(known[alike(folder)], name) for folder, name in pairs]
 
 
 def is_visible(name: str) -> bool:
@@ -59,33 +123,65 @@ def is_visible(name: str) -> bool:
     return not name.startswith(".") and name.lower() not in _LITTER
 
 
-def _visible(folder: Path) -> list[tuple[str, bool]]:
-    """The visible entries of `folder`, sorted: their names, and whether they are folders."""
+def visible(folder: Path) -> list[tuple[str, bool]]:
+    """The visible entries of `folder`, sorted: their names, and whether they are folders.
+
+    Raises UserError if it cannot be read, and for a link that leads nowhere: what it led to would be missing without a word.
+    """
     try:
         with os.scandir(folder) as entries:
-            return sorted((entry.name, entry.is_dir()) for entry in entries if is_visible(entry.name))
+            found = sorted(((entry.name, entry) for entry in entries if is_visible(entry.name)), key=lambda pair: pair[0])
+            return [(name, _is_folder(entry)) for name, entry in found]
     except OSError as error:
         raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
 
 
-def require_same_classes(listings: list[Listing]) -> None:
-    """Raises UserError naming a class that only one of the folders has."""
-    first = listings[0]
+def _is_folder(entry: os.DirEntry) -> bool:
+    if entry.is_dir():
+        return True
+    if not entry.is_file():
+        if entry.is_symlink():
+            raise UserError(f"{entry.path}: a link to {os.readlink(entry.path)}, which is not there: mend or remove it")
+        raise UserError(f"{entry.path}: neither a file nor a folder: remove it")
+    return False
+
+
+def holds_folders(path: Path) -> bool:
+    """Whether there is a visible folder in the folder `path`."""
+    return any(is_folder for _, is_folder in visible(path))
+
+
+def aligned(listings: list[Listing]) -> list[Listing]:
+    """The listings with the names and numbers that the classes have in the first.
+
+    Raises UserError naming a class that only one of the folders has.
+    """
+    first, names = listings[0], {alike(name): label for label, name in enumerate(listings[0].class_names)}
+    numbered = [first]
     for other in listings[1:]:
-        lone = sorted(set(first.class_names) ^ set(other.class_names))
+        theirs = [alike(name) for name in other.class_names]
+        lone = sorted(set(names) ^ set(theirs))
         if lone:
-            holder, lacker = (first, other) if lone[0] in first.class_names else (other, first)
+            holder, lacker = (first, other) if lone[0] in names else (other, first)
             raise UserError(f"{lacker.root}: has no folder for the class '{lone[0]}' of {holder.root}: both need the same classes")
+        numbers = [names[name] for name in theirs]
+        numbered.append(replace(other, class_names=first.class_names, labels=[numbers[label] for label in other.labels]))
+    return numbered
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a file. Raises UserError naming it if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def encoded(listing: Listing) -> Iterator[tuple[str, bytes]]:
     """Each image's place, for messages, and its bytes. Raises UserError naming a file that cannot be read."""
     for name in listing.files:
         path = listing.root / name
-        try:
-            yield str(path), path.read_bytes()
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        yield str(path), read(path)
 
 
 def fingerprint(files: Iterable[tuple[str, Path]]) -> str:

@@ -1,138 +1,186 @@
-"""A user's own images, a folder of class folders or a parquet file, described as a dataset."""
+"""A user's own images, a folder of class folders or parquet files, described as a dataset."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from condense.config import UserError
-from condense.data import folder, parquet, pixels
+from condense.data import classes, folder, parquet, pixels
+from condense.data.classes import Labels, brief
 from condense.data.fetch import progress
-from condense.data.spec import DatasetSpec, Source, held_out_count
+from condense.data.layouts import layout_of
+from condense.data.spec import WHITE, DatasetSpec, Source, ground_levels, held_out_count
 
 HOLDOUT = 0.2
 SIDES = (32, 64, 96, 128, 224)  # what mixed images are scaled to
+LARGEST_SIDE = 512  # up to here images of one square size keep it unasked
 _STRATEGY = "color_crop_cutout_flip_scale_rotate"
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What one file or folder holds: images a class, and the size (width, height) and channels of each image."""
+@dataclass
+class _Headers:
+    """What the headers of images say: sizes (width, height), the most channels, and how many images have transparency."""
 
-    counts: list[int]
-    class_names: list[str]
     sizes: Counter[tuple[int, int]]
-    channels: int
+    channels: int = 1
+    transparent: int = 0
 
 
 def spec_from_images(
-    path: str | Path, *, test: str | Path | None = None, name: str | None = None, resize: int | None = None
+    path: str | Path,
+    *,
+    test: str | Path | None = None,
+    name: str | None = None,
+    resize: int | None = None,
+    image: str | None = None,
+    label: str | None = None,
+    ground: str | None = None,
 ) -> DatasetSpec:
     """The description of the images in `path`, found by looking at every image's header.
 
-    Images of one square size keep it; others are scaled and cropped to the square in SIDES nearest to the median of their
-    shorter sides, or to `resize`; the note says so. Without `test` a stratified 20 % is held out.
+    Images of one square size up to LARGEST_SIDE keep it; others are scaled and cropped to the square in SIDES nearest to the median
+    of their shorter sides, or to `resize`; the note says so. Without test images a stratified 20 % is held out. `image` and `label`
+    name the columns of parquet files, `ground` the colour that transparent images are laid on (default: white).
     Raises UserError naming the file, folder or row that cannot be used.
     """
-    paths = [Path(entry).resolve() for entry in (path, test) if entry is not None]
+    shown = ground_levels(ground or WHITE)
+    paths = [Path(entry).expanduser().resolve() for entry in (path, test) if entry is not None]
     for entry in paths:
         if not entry.exists():
             raise UserError(
                 f"{entry}: no such file or folder; give a folder of class folders, a parquet file, or a dataset of `condense list datasets`"
             )
-    if len({entry.is_dir() for entry in paths}) > 1:
-        raise UserError(f"{paths[0]}, {paths[1]}: give either two folders or two parquet files")
-    found, source = _folders(paths) if paths[0].is_dir() else _parquets(paths)
-    sizes = found[0].sizes + (found[1].sizes if test is not None else Counter())
-    size, note = _side(sizes, resize)
-    train_counts = found[0].counts
-    if test is None:
-        _require_two_each(found[0])
-        train_counts = [count - held_out_count(count, HOLDOUT) for count in train_counts]
-        note.append(f"A stratified {HOLDOUT:.0%} of the images is held out for testing.")
+    layout = layout_of(paths[0], paths[1] if test is not None else None)
+    places = [place for place in (layout.train, layout.test) if place is not None]
+    if layout.kind == "image_folder":
+        if image or label:
+            raise UserError(f"{paths[0]}: --{'image' if image else 'label'}-column: is for parquet files; here folders are the classes")
+        sets, headers, source, notes = _folders(places, ground)
+    else:
+        sets, headers, source, notes = _parquets(places, image, label, ground)
+    size, scaled = _side(headers.sizes, resize, paths[0])
+    notes = [*layout.notes, *notes, *_transparency(headers, ground), *scaled]
+    counts = sets[0].counts
+    train_counts = counts
+    if len(sets) == 1:
+        _require_two_each(sets[0])
+        train_counts = [count - held_out_count(count, HOLDOUT) for count in counts]
+        notes.append(f"A stratified {HOLDOUT:.0%} of the images is held out for testing.")
+    coloured = headers.transparent and len(set(shown)) > 1
     return DatasetSpec(
         name=name or _name(paths[0]),
         title=name or paths[0].stem,
-        channels=max(part.channels for part in found),
+        channels=3 if coloured else headers.channels,
         size=size,
         classes=len(train_counts),
         train=sum(train_counts),
-        test=sum(found[-1].counts) if test is not None else sum(found[0].counts) - sum(train_counts),
+        test=len(sets[1].places) if len(sets) > 1 else sum(counts) - sum(train_counts),
         smallest_class=min(train_counts),
         source=source,
         strategy=_STRATEGY,
-        class_names=found[0].class_names,
-        resize=None if set(sizes) == {(size, size)} else size,
-        holdout=HOLDOUT if test is None else None,
-        note=" ".join(note),
+        class_names=sets[0].names,
+        resize=None if set(headers.sizes) == {(size, size)} else size,
+        holdout=HOLDOUT if len(sets) == 1 else None,
+        note=" ".join(notes),
     )
+
+
+def require_outside(out: Path, images: Path, option: str) -> None:
+    """Raises UserError if the folder `out` lies in the folder of `images`: what is written there would be read as an image."""
+    out, images = Path(out).resolve(), Path(images).expanduser().resolve()
+    if images.is_dir() and (out == images or images in out.parents):
+        raise UserError(f"--out {out}: lies inside the images that {option} names ({images}); name a folder outside of them")
 
 
 def _name(path: Path) -> str:
     return re.sub(r"[^a-z0-9_-]+", "_", path.stem.lower()).strip("_-") or "images"
 
 
-def _folders(paths: list[Path]) -> tuple[list[_Found], Source]:
-    listings = [folder.list_images(path) for path in paths]
-    folder.require_same_classes(listings)
-    found = []
+def _folders(places: Sequence[Path], ground: str | None) -> tuple[list[Labels], _Headers, Source, list[str]]:
+    listings = folder.aligned([folder.list_images(place) for place in places])
+    headers = _Headers(Counter())
     for listing in listings:
-        counts = Counter(listing.labels)
-        sizes, channels = _headers(folder.encoded(listing), len(listing.files), listing.root)
-        found.append(_Found([counts[label] for label in range(len(listing.class_names))], listing.class_names, sizes, channels))
+        _look(headers, folder.encoded(listing), len(listing.files), listing.root)
+    passed_over = [name for listing in listings for name in listing.passed_over]
+    notes = [f"Passed over: {len(passed_over)} file(s) that are no images of a class ({brief(passed_over)})."] if passed_over else []
+    sets = [classes.of_names(listing.class_names, listing.labels, str(listing.root)) for listing in listings]
     fingerprint = folder.fingerprint(folder.listing_roles(listings))
-    return found, Source("image_folder", train=str(paths[0]), test=_second(paths), fingerprint=fingerprint)
+    source = Source("image_folder", train=str(places[0]), test=_second(places), fingerprint=fingerprint, ground=ground or WHITE)
+    return sets, headers, source, notes
 
 
-def _parquets(paths: list[Path]) -> tuple[list[_Found], Source]:
-    first = parquet.Table(paths[0])
-    tables = [first, *(parquet.Table(path, first.image, first.label) for path in paths[1:])]
-    found = []
-    for table in tables:
-        labels = table.labels()
-        names = first.class_names or [str(label) for label in range(1 + max(labels, default=0))]
-        outside = [label for label in set(labels.tolist()) if not 0 <= label < len(names)]
-        if outside:
-            raise UserError(f"{table.path}: the label {min(outside)} is outside 0..{len(names) - 1}")
-        counts = Counter(labels.tolist())
-        sizes, channels = _headers(table.encoded(), len(labels), table.path)
-        found.append(_Found([counts[label] for label in range(len(names))], names, sizes, channels))
-    empty = [name for name, count in zip(found[0].class_names, found[0].counts, strict=True) if count == 0]
-    if empty:
-        raise UserError(f"{paths[0]}: the class '{empty[0]}' has no images; number the labels 0, 1, ... without gaps")
-    if len(found[0].counts) < 2:
-        raise UserError(f"{paths[0]}: holds one class only; at least 2 are needed")
+def _parquets(
+    places: Sequence[Path], image: str | None, label: str | None, ground: str | None
+) -> tuple[list[Labels], _Headers, Source, list[str]]:
+    first = parquet.Shards(parquet.files_of(places[0]), image, label)
+    splits = [first, *(parquet.Shards(parquet.files_of(place), first.image, first.label) for place in places[1:])]
+    notes = []
+    if (first.image, first.label) != ("image", "label"):
+        notes.append(f"Images are those of the column '{first.image}', labels those of '{first.label}'.")
+    raw = [shards.labels() for shards in splits]
+    if len({labels.numbered for labels in raw}) > 1:
+        numbers, names = sorted(raw, key=lambda labels: not labels.numbered)
+        notes.append(f"The numbers in {numbers.where} count the classes that {names.where} names.")
+    sets = classes.paired(raw)
+    train, unused = classes.without_unused(sets[0])
+    sets = [train, *(classes.matched(labels, train) for labels in sets[1:])]
+    if unused:
+        named = len(unused) + len(train.names)
+        notes.append(f"Left out, as they have no images: {brief(unused)} ({len(unused)} of {named} named classes).")
+    if train.numbered and train.names != [str(number) for number in range(len(train.names))]:
+        notes.append(f"The labels are {brief(train.names)}, not 0, 1, ...: they are numbered anew in this order and keep their names.")
+    if len(train.names) < 2:
+        raise UserError(f"{places[0]}: holds one class only ({brief(train.names)}, column '{first.label}'); at least 2 are needed")
+    for labels in sets[1:]:
+        absent = [name for name, count in zip(labels.names, labels.counts, strict=True) if not count]
+        notes += [f"No test images of: {brief(absent)}."] if absent else []
+    headers = _Headers(Counter())
+    for shards, labels, place in zip(splits, sets, places, strict=True):
+        _look(headers, shards.encoded(), len(labels.places), place)
     source = Source(
-        "parquet", train=str(paths[0]), test=_second(paths), image=first.image, label=first.label, fingerprint=parquet.fingerprint(tables)
+        "parquet",
+        train=str(places[0]),
+        test=_second(places),
+        image=first.image,
+        label=first.label,
+        ground=ground or WHITE,
+        fingerprint=parquet.fingerprint(splits),
     )
-    return found, source
+    return sets, headers, source, notes
 
 
-def _second(paths: list[Path]) -> str | None:
+def _second(paths: Sequence[Path]) -> str | None:
     return str(paths[1]) if len(paths) > 1 else None
 
 
-def _headers(encoded: Iterable[tuple[str, bytes]], total: int, root: Path) -> tuple[Counter[tuple[int, int]], int]:
-    sizes: Counter[tuple[int, int]] = Counter()
-    channels = 1
+def _look(headers: _Headers, encoded: Iterable[tuple[str, bytes]], total: int, root: Path) -> None:
     for where, data in progress(f"looking at {root}", total, "img", encoded):
-        width, height, depth = pixels.header(data, where)
-        sizes[width, height] += 1
-        channels = max(channels, depth)
-    return sizes, channels
+        header = pixels.header(data, where)
+        headers.sizes[header.width, header.height] += 1
+        headers.channels = max(headers.channels, header.channels)
+        headers.transparent += header.transparent
 
 
-def _side(sizes: Counter[tuple[int, int]], resize: int | None) -> tuple[int, list[str]]:
+def _transparency(headers: _Headers, ground: str | None) -> list[str]:
+    if headers.transparent:
+        how = "--ground takes another colour" if ground is None else "as --ground says"
+        return [f"{headers.transparent} of the images can be transparent: what is so shows {ground or WHITE} ({how})."]
+    return ["No image is transparent: --ground changes nothing."] if ground else []
+
+
+def _side(sizes: Counter[tuple[int, int]], resize: int | None, path: Path) -> tuple[int, list[str]]:
     """The side of the square images, and notes on what is done to the images for it."""
     if resize is not None and resize < 1:
         raise UserError(f"resize: a positive number of pixels is needed, found {resize}")
     if len(sizes) == 1:
         ((width, height),) = sizes
         if width == height == (resize or width):
+            _require_bearable(width, resize, path)
             return width, []
     side = resize or min(SIDES, key=lambda known: abs(known - median(min(pair) for pair in sizes.elements())))
     (width, height), most = sizes.most_common(1)[0]
@@ -140,7 +188,21 @@ def _side(sizes: Counter[tuple[int, int]], resize: int | None) -> tuple[int, lis
     return side, [note] + (["The centre square is kept."] if any(w != h for w, h in sizes) else [])
 
 
-def _require_two_each(found: _Found) -> None:
-    for name, count in zip(found.class_names, found.counts, strict=True):
-        if count < 2:
-            raise UserError(f"the class '{name}' has {count} image: at least 2 are needed to hold one out; add images, or give a test set")
+def _require_bearable(side: int, resize: int | None, path: Path) -> None:
+    """Raises UserError for images so large that nobody condenses them unasked: memory and time grow with the square of the side."""
+    if resize is None and side > LARGEST_SIDE:
+        times = round((side / SIDES[-1]) ** 2)
+        raise UserError(
+            f"{path}: its images have {side} x {side} pixels, which take {times} times the memory and time of {SIDES[-1]} x {SIDES[-1]}: "
+            f"give --resize {SIDES[-1]} (or another side; --resize {side} keeps them as they are)"
+        )
+
+
+def _require_two_each(labels: Labels) -> None:
+    lacking = [(name, count) for name, count in zip(labels.names, labels.counts, strict=True) if count < 2]
+    if lacking:
+        (name, count), more = lacking[0], f" (and {len(lacking) - 1} more classes of {len(labels.names)})" if len(lacking) > 1 else ""
+        raise UserError(
+            f"{labels.where}: the class '{name[:80]}' has {count} image{more}: at least 2 are needed to hold one out; add images, "
+            "or give a test set"
+        )

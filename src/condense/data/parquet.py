@@ -1,93 +1,299 @@
-"""Images in a parquet file: a column of encoded images (binary, or a struct with a field `bytes`) and a column of whole-number labels."""
+"""Images in parquet files: a column of encoded images, or of their paths, and a column of labels, which are names or whole numbers.
+
+Images are binary, or a struct with fields `bytes` and `path`; where there are no bytes the path is looked up beside the file.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from condense.config import UserError, unknown
-from condense.data import folder
+from condense.data import classes, folder, foreign
+from condense.data.classes import Labels, brief
 
+SUFFIXES = (".parquet", ".pq")
 _BATCH = 1024  # rows held at once
+_IMAGE_NAMES = ("image", "img", "images")
+_LABEL_NAMES = ("label", "labels", "class", "target", "category")
+_PANDAS_INDEX = "__index_level_"
+_PARTS = ("train", "test")
 
 
 class Table:
     """An open parquet file of images. Raises UserError naming the file if it is damaged or a column is absent or of the wrong type."""
 
     def __init__(self, path: Path, image: str | None = None, label: str | None = None):
-        """Without `image` or `label` the column is the usual name, else the only one of a fitting type."""
+        """Without `image` or `label` the column is that of the usual name, else the only one that can be meant."""
         self.path = Path(path)
         try:
             self._file = pq.ParquetFile(path, memory_map=True)
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(error) from None
         self._schema = self._file.schema_arrow
-        self.image = self._column(image, "image", _is_image)
-        self.label = self._column(label, "label", pa.types.is_integer)
+        self._features = self._read_features()
+        self.image = self._image_column(image)
+        self.label = self._label_column(label)
 
     def _damaged(self, error: Exception) -> UserError:
-        return UserError(f"{self.path}: cannot be read as parquet, or is cut short ({str(error)[:200]})")
+        reason = f"cannot be read as parquet, or is cut short ({str(error)[:200]})"
+        try:
+            with open(self.path, "rb") as file:
+                known = foreign.kind_of(file.read(1000))
+        except OSError:
+            known = None
+        if known and "parquet" not in known:
+            reason = f"cannot be read as parquet: it {known}"
+        return UserError(f"{self.path}: {reason}")
 
-    def _column(self, name: str | None, usual: str, fits) -> str:
-        fitting = [field.name for field in self._schema if fits(field.type)]
-        if name is None:
-            name = usual if usual in fitting or len(fitting) != 1 else fitting[0]
-        if name not in self._schema.names:
-            raise unknown(f"{usual} column", name, self._schema.names, str(self.path))
-        if name not in fitting:
-            wanted = "encoded images (binary, or a struct with 'bytes')" if usual == "image" else "whole numbers"
-            raise UserError(f"{self.path}: the column '{name}' must hold {wanted}, but it holds {str(self._schema.field(name).type)[:80]}")
+    def _read_features(self) -> dict[str, Any]:
+        """What Hugging Face's `datasets` says of the columns, in the schema metadata."""
+        try:
+            features = json.loads((self._schema.metadata or {})[b"huggingface"])["info"]["features"]
+        except (KeyError, TypeError, ValueError):
+            return {}
+        return features if isinstance(features, dict) else {}
+
+    def _typed(self, kind: str) -> list[str]:
+        return [name for name in self._schema.names if isinstance(about := self._features.get(name), dict) and about.get("_type") == kind]
+
+    def _image_column(self, name: str | None) -> str:
+        fitting = [field.name for field in self._schema if _is_image(field.type)]
+        name = self._chosen("image", name, _IMAGE_NAMES, self._typed("Image"), fitting)
+        kind = self._schema.field(name).type
+        if not (_is_image(kind) or _is_text(kind)):
+            wanted = "encoded images (binary, a struct with 'bytes', or paths)"
+            raise UserError(f"{self.path}: the column '{name}' must hold {wanted}, but it holds {str(kind)[:80]}{self._other('image')}")
         return name
 
-    @property
-    def class_names(self) -> list[str] | None:
-        """The names of the labels, from the schema metadata under `huggingface`; None if there are none."""
-        try:
-            info = json.loads((self._schema.metadata or {})[b"huggingface"])
-            names = info["info"]["features"][self.label]["names"]
-        except (KeyError, TypeError, ValueError):
-            return None
-        return [str(name) for name in names]
+    def _label_column(self, name: str | None) -> str:
+        fitting = [field.name for field in self._schema if _is_label(field.type) and field.name != self.image]
+        name = self._chosen("label", name, _LABEL_NAMES, self._typed("ClassLabel"), fitting)
+        kind = _value_type(self._schema.field(name).type)
+        if not (_is_label(kind) or pa.types.is_floating(kind)):
+            what = f"holds {str(kind)[:80]}, such as {self._shown(name)}: labels are names or whole numbers, one an image"
+            raise UserError(f"{self.path}: the column '{name}' {what}{self._other('label')}")
+        return name
 
-    def labels(self) -> np.ndarray:
-        """The labels, int64 (N,). Raises UserError naming the first row without one."""
+    def _other(self, what: str) -> str:
+        return f"; name another with --{what}-column (`{what}:` in the source of a description)"
+
+    def _chosen(self, what: str, name: str | None, usual: Sequence[str], typed: list[str], fitting: list[str]) -> str:
+        """The column to take. One of a usual name is taken whatever it holds, so that no other stands in for it unnoticed."""
+        names = self._schema.names
+        if name is not None:
+            if name not in names:
+                raise unknown(f"{what} column", name, names, str(self.path))
+            return name
+        fitting = [entry for entry in fitting if not entry.startswith(_PANDAS_INDEX)]
+        lower = {entry.lower(): entry for entry in reversed(names)}
+        if usual[0] in names:
+            return usual[0]
+        for candidates in (typed, [lower[entry] for entry in usual if entry in lower], fitting):
+            if len(candidates) == 1:
+                return candidates[0]
+            if candidates:
+                raise UserError(
+                    f"{self.path}: which column holds the {what}s? It may be {brief(candidates)}: name it with --{what}-column "
+                    f"(`{what}:` in the source of a description)"
+                )
+        raise UserError(f"{self.path}: no column holds {what}s; its columns: {brief(names)}{self._other(what)}")
+
+    def _column(self, name: str) -> pa.ChunkedArray:
         try:
-            column = self._file.read(columns=[self.label]).column(0)
+            return self._file.read(columns=[name]).column(0)
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(error) from None
-        if column.null_count:
-            row = column.is_null().to_numpy().argmax()
-            raise UserError(f"{self.path}: row {row} has no label")
-        return column.to_numpy().astype(np.int64)
 
-    def encoded(self) -> Iterator[tuple[str, bytes]]:
-        """The place of each row, for messages, and its encoded image. Raises UserError naming the first row without one."""
-        row = 0
-        nested = pa.types.is_struct(self._schema.field(self.image).type)
+    def _shown(self, name: str) -> str:
+        return brief([str(value) for value in self._column(name).slice(0, 4).to_pylist()])
+
+    def labels(self) -> Labels:
+        """The labels. Raises UserError naming the first row without one, and for numbers that are none of the named classes."""
+        column = self._column(self.label)
+        kind = _value_type(column.type)
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(kind)
+        if column.null_count:
+            raise self._without_label(column.is_null().to_numpy())
+        where = str(self.path)
+        if _is_text(kind):
+            return self._named(np.array(column.to_pylist(), dtype=object))
+        values = column.to_numpy()
+        if pa.types.is_boolean(kind):
+            names, places = np.unique(values, return_inverse=True)
+            return classes.of_names([str(name) for name in names.tolist()], places, where)
+        if pa.types.is_floating(kind):
+            values = self._whole(values)
+        names = self._class_names()
+        if names is None:
+            return classes.of_numbers(values, where)
+        outside = [value for value in np.unique(values).tolist() if not 0 <= value < len(names)]
+        if outside:
+            raise UserError(
+                f"{where}: the label {outside[0]} is outside 0..{len(names) - 1}, the numbers of its classes ({brief(names)}): "
+                "remove the rows without a label"
+            )
+        return classes.of_names(names, values.astype(np.int64), where)
+
+    def _without_label(self, missing: np.ndarray) -> UserError:
+        return UserError(f"{self.path}: row {missing.argmax()} has no label: remove the rows without one ({missing.sum()})")
+
+    def _named(self, values: np.ndarray) -> Labels:
+        names, places = np.unique(values, return_inverse=True)
+        blank = [place for place, name in enumerate(names) if not name.strip()]
+        if blank:
+            raise self._without_label(np.isin(places, blank))
+        return classes.of_names(names.tolist(), places, str(self.path))
+
+    def _whole(self, values: np.ndarray) -> np.ndarray:
+        """Floating labels as whole numbers, which pandas makes floating when rows are missing."""
+        bad = ~(np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53))
+        if bad.any():
+            seen = brief(np.unique(values).tolist())
+            raise UserError(f"{self.path}: the column '{self.label}' holds {seen}: labels are names or whole numbers{self._other('label')}")
+        return values.astype(np.int64)
+
+    def _class_names(self) -> list[str] | None:
+        """The names of the labels as the metadata have them; None if there are none."""
         try:
-            for batch in self._file.iter_batches(_BATCH, columns=[f"{self.image}.bytes" if nested else self.image]):
-                column = batch.column(0)
-                for value in column.field("bytes") if nested else column:
-                    if not value.is_valid:
-                        raise UserError(f"{self.path}: row {row} has no image bytes")
-                    yield f"{self.path}: row {row}", value.as_py()
+            names = self._features[self.label]["names"]
+        except (KeyError, TypeError):
+            return None
+        return [str(name) for name in names] if isinstance(names, list) and names else None
+
+    def _rows(self) -> Iterator[tuple[int, bytes | None, str | None]]:
+        """Number, bytes and path of every row."""
+        kind, row = self._schema.field(self.image).type, 0
+        nested = pa.types.is_struct(kind)
+        columns = [f"{self.image}.{field.name}" for field in kind if field.name in ("bytes", "path")] if nested else [self.image]
+        try:
+            for batch in self._file.iter_batches(_BATCH, columns=columns):
+                for value in batch.column(0):  # one by one: a batch of large images need not be in memory twice
+                    entry = value.as_py()
+                    if isinstance(entry, dict):
+                        yield row, entry.get("bytes"), entry.get("path")
+                    else:
+                        yield row, *((None, entry) if isinstance(entry, str) else (entry, None))
                     row += 1
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(error) from None
 
+    def encoded(self) -> Iterator[tuple[str, bytes]]:
+        """The place of each row, for messages, and its encoded image. Raises UserError naming the first row without one."""
+        for row, data, path in self._rows():
+            if data is not None:
+                yield f"{self.path}: row {row}", data
+            else:
+                file = self._beside(row, path)
+                yield f"{file} (row {row} of {self.path})", folder.read(file)
 
-def fingerprint(tables: list[Table]) -> str:
-    """The checksum of all bytes of a training file and perhaps a test file."""
-    return folder.fingerprint((split, table.path) for split, table in zip(("train", "test"), tables, strict=False))
+    def _beside(self, row: int, path: str | None) -> Path:
+        """The file of an image that the table only names. Raises UserError if it is not there."""
+        if not path:
+            raise UserError(f"{self.path}: row {row} has no image bytes")
+        if "://" in path:
+            raise UserError(f"{self.path}: row {row} has the address {path[:80]} instead of an image: download the images first")
+        file = self.path.parent / path
+        if not file.is_file():
+            raise UserError(f"{self.path}: row {row} has no image bytes, and its path '{path[:120]}' is no file beside the table ({file})")
+        return file
+
+    def named_files(self) -> Iterator[Path]:
+        """The files of the images that lie outside the table. Raises UserError naming the first that is absent."""
+        kind = self._schema.field(self.image).type
+        if _is_text(kind) or (pa.types.is_struct(kind) and self._lacks_bytes(kind)):
+            for row, data, path in self._rows():
+                if data is None:
+                    yield self._beside(row, path)
+
+    def _lacks_bytes(self, kind: pa.StructType) -> bool:
+        """Whether some row may have a path alone, as the statistics of the file say."""
+        if kind.get_field_index("bytes") < 0:
+            return True
+        meta = self._file.metadata
+        place = next((c for c in range(meta.num_columns) if meta.schema.column(c).path == f"{self.image}.bytes"), None)
+        if place is None:
+            return True
+        counts = [meta.row_group(group).column(place).statistics for group in range(meta.num_row_groups)]
+        return any(entry is None or not entry.has_null_count or entry.null_count for entry in counts)
+
+
+class Shards:
+    """The parquet files of one split, read one after the other as if they were one file."""
+
+    def __init__(self, paths: Sequence[Path], image: str | None = None, label: str | None = None):
+        first = Table(paths[0], image, label)
+        self.tables = [first, *(Table(path, first.image, first.label) for path in paths[1:])]
+        self.image, self.label = first.image, first.label
+
+    def labels(self) -> Labels:
+        """The labels of all files, matched by name."""
+        return classes.joined([table.labels() for table in self.tables])
+
+    def encoded(self) -> Iterator[tuple[str, bytes]]:
+        """As `Table.encoded`."""
+        for table in self.tables:
+            yield from table.encoded()
+
+
+def files_of(path: Path) -> list[Path]:
+    """The parquet files that `path` stands for: itself, those in the folder, or those that the pattern fits.
+
+    Raises UserError if there are none.
+    """
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        files = in_folder(path)
+    else:
+        files = sorted(file for file in path.parent.glob(path.name) if file.is_file())
+    if not files:
+        raise UserError(f"{path}: no parquet files there")
+    return files
+
+
+def in_folder(path: Path) -> list[Path]:
+    """The parquet files that lie in a folder, sorted."""
+    return [path / name for name, is_folder in folder.visible(path) if not is_folder and name.lower().endswith(SUFFIXES)]
+
+
+def fingerprint(splits: Sequence[Shards]) -> str:
+    """The checksum of all bytes of a training set and perhaps a test set, and of the images that they only name."""
+
+    def files() -> Iterator[tuple[str, Path]]:
+        for part, shards in zip(_PARTS, splits, strict=False):
+            for table in shards.tables:
+                yield part, table.path
+                yield from ((f"{part}/image", file) for file in table.named_files())
+
+    return folder.fingerprint(files())
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _any_of(*tests: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], bool]:
+    return lambda kind: any(test(kind) for test in tests)
+
+
+_is_text = _any_of(pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_is_plain_label = _any_of(pa.types.is_integer, pa.types.is_boolean, _is_text)
+
+
+def _is_label(kind: pa.DataType) -> bool:
+    return _is_plain_label(_value_type(kind))
 
 
 def _is_image(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         place = kind.get_field_index("bytes")
-        return place >= 0 and _is_image(kind.field(place).type)
+        return (place >= 0 and _is_image(kind.field(place).type)) or (place < 0 and kind.get_field_index("path") >= 0)
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)

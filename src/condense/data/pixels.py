@@ -1,52 +1,76 @@
-"""Encoded images to pixels: decoding, colour, resizing."""
+"""Encoded images to pixels: decoding, transparency, colour, resizing."""
 
 from __future__ import annotations
 
 import io
 import struct
 import warnings
+import zlib
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from condense.config import UserError
+from condense.data import foreign
+from condense.data.spec import WHITE, ground_levels
 
 # What Pillow raises for damaged files of the various formats.
-DECODING_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error, Image.DecompressionBombError)
+DECODING_ERRORS = (
+    *(OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
+)
 MOST_PIXELS = 1 << 26  # of one image: 8192 x 8192. A small file can announce images that no memory holds.
 # Not all that Pillow opens: for some formats, such as EPS, it starts other programs.
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 _GREY = ("1", "L", "LA", "La")
+_TIFF_BITS = 258  # the tag BitsPerSample
 
 
-def header(data: bytes, where: str) -> tuple[int, int, int]:
-    """Width, height (as stored) and channels (1 grey, 3 colour) of an encoded image, from its header alone.
+class Header(NamedTuple):
+    """What an encoded image says of itself: its size as stored, channels (1 grey, 3 colour), and whether it has transparency."""
 
-    Raises UserError naming `where` if it is no image, or one of more than MOST_PIXELS.
+    width: int
+    height: int
+    channels: int
+    transparent: bool
+
+
+def header(data: bytes, where: str) -> Header:
+    """The header of an encoded image.
+
+    Raises UserError naming `where` if it is no image, has more than 8 bits a channel or more than MOST_PIXELS.
     """
     try:
         with _opened(data, where) as image:
-            return *image.size, 1 if image.mode in _GREY else 3
+            return Header(*image.size, 1 if image.mode in _GREY else 3, _has_alpha(image, data))
     except DECODING_ERRORS as error:
-        raise _unreadable(where, error) from None
+        raise _unreadable(data, where, error) from None
 
 
-def decode(data: bytes, where: str, *, channels: int, size: int, resize: bool) -> np.ndarray:
-    """An encoded image as uint8 (channels, size, size).
+def decode(data: bytes, where: str, *, channels: int, size: int, resize: bool, ground: str = WHITE) -> np.ndarray:
+    """An encoded image as uint8 (channels, size, size); what is transparent shows the colour `ground`.
 
     Raises UserError naming `where` if it cannot be decoded, has more than 8 bits a channel, or has another size and `resize` is off.
     """
-    try:
-        with _opened(data, where) as image:
-            if image.mode.startswith(("I", "F")):
-                raise UserError(f"{where}: has more than 8 bits a channel (mode {image.mode}): convert it to 8 bits")
-            image = ImageOps.exif_transpose(image)
-            if image.mode == "P" and "transparency" in image.info:
-                image = image.convert("RGBA")
-            image = image.convert("RGB" if channels == 3 else "L")
-    except DECODING_ERRORS as error:
-        raise _unreadable(where, error) from None
+    image, _ = shown(data, where, channels, ground)
     return fitted(image, where, size, resize)
+
+
+def shown(data: bytes, where: str, channels: int, ground: str = WHITE) -> tuple[Image.Image, bool]:
+    """An encoded image as a viewer shows it, in mode L or RGB, and whether any of it is transparent and so shows `ground`."""
+    try:
+        with _opened(data, where) as opened:
+            transparent = _has_alpha(opened, data)
+            grey_transparency = _grey_transparency(opened, data)
+            image = ImageOps.exif_transpose(opened)
+            if grey_transparency is not None:
+                image.info["transparency"] = grey_transparency
+            if transparent:
+                image, transparent = _laid_on(image, ground)
+            return image.convert("RGB" if channels == 3 else "L"), transparent
+    except DECODING_ERRORS as error:
+        raise _unreadable(data, where, error) from None
 
 
 def _opened(data: bytes, where: str) -> Image.Image:
@@ -59,11 +83,72 @@ def _opened(data: bytes, where: str) -> Image.Image:
             image = None
     if image is None or image.width * image.height > MOST_PIXELS:
         raise UserError(f"{where}: announces more than {MOST_PIXELS:,} pixels: scale it down, or remove it if it is not yours")
+    bits = _bits(image, data)
+    if bits > 8:
+        raise UserError(f"{where}: has more than 8 bits a channel ({bits}): convert it to 8 bits, scaled by the range that its values use")
     return image
 
 
-def _unreadable(where: str, error: Exception) -> UserError:
-    return UserError(f"{where}: cannot be read as an image ({str(error)[:200]}): replace or remove it")
+def _bits(image: Image.Image, data: bytes) -> int:
+    """Bits a channel as the file has them: Pillow cuts some deep images to their high bytes without a word."""
+    if image.format in ("PNG", "ICO"):  # an icon may hold PNGs
+        places = [place for place in _all_places(data, b"\x89PNG\r\n\x1a\n") if data[place + 12 : place + 16] == b"IHDR"]
+        return max((data[place + 24] for place in places[:64] if len(data) > place + 24), default=8)
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(_TIFF_BITS, (1,)))
+    if image.format == "PPM" and image.mode == "RGB" and isinstance(image.tile[0].args, tuple):
+        return 16 if image.tile[0].args[-1] > 255 else 8
+    if image.format == "JPEG2000":
+        place = data.find(b"\xff\x4f\xff\x51")  # the codestream begins; the depth of its first component follows 38 bytes on
+        return (data[place + 42] & 0x7F) + 1 if 0 <= place < len(data) - 42 else 8
+    return 16 if image.mode.startswith(("I", "F")) else 8
+
+
+def _all_places(data: bytes, wanted: bytes) -> list[int]:
+    places, place = [], data.find(wanted)
+    while place >= 0:
+        places.append(place)
+        place = data.find(wanted, place + 1)
+    return places
+
+
+def _has_alpha(image: Image.Image, data: bytes) -> bool:
+    if image.format == "TGA" and not data[17] & 0x0F:
+        return False  # it has a fourth channel and says that it means nothing
+    return image.has_transparency_data
+
+
+def _grey_transparency(image: Image.Image, data: bytes) -> int | None:
+    """The transparent grey of a PNG with 2 or 4 bits as it is after decoding, which spreads such greys over 0..255 but leaves this one."""
+    transparent = image.info.get("transparency")
+    if image.format != "PNG" or image.mode != "L" or data[24] >= 8 or not isinstance(transparent, int):
+        return None
+    largest = (1 << data[24]) - 1
+    return (transparent & largest) * (255 // largest)
+
+
+def _laid_on(image: Image.Image, ground: str) -> tuple[Image.Image, bool]:
+    """`image` laid on the colour `ground`, mode RGB, and whether any of that shows."""
+    if image.mode == "La":
+        image = image.convert("LA")
+    image = image.convert("RGBA")
+    alpha = image.getchannel("A")
+    if alpha.getextrema()[0] == 255:
+        return image.convert("RGB"), False
+    page = Image.new("RGB", image.size, ground_levels(ground))
+    page.paste(image, mask=alpha)
+    return page, True
+
+
+def _unreadable(data: bytes, where: str, error: Exception) -> UserError:
+    known = foreign.kind_of(data)
+    if known:
+        return UserError(f"{where}: cannot be read as an image: it {known}")
+    reason = str(error)[:200]
+    if isinstance(error, UnidentifiedImageError):  # whose text is the address of a buffer
+        damaged = foreign.begins_as_image(data)
+        reason = "it is damaged or cut short" if damaged else "its format is not one of " + ", ".join(_FORMATS)
+    return UserError(f"{where}: cannot be read as an image ({reason}): replace or remove it")
 
 
 def fitted(image: Image.Image, where: str, size: int, resize: bool) -> np.ndarray:

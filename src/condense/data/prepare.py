@@ -11,6 +11,7 @@ import numpy as np
 
 from condense.artifacts import write_json
 from condense.config import UserError
+from condense.data.classes import alike
 from condense.data.fetch import progress
 from condense.data.filling import UNKNOWN_NUMBER, UNKNOWN_SHA256, Filling, filling
 from condense.data.sources import Opened, Split, open_source
@@ -103,7 +104,8 @@ def _class_names(spec: DatasetSpec, opened: Opened) -> list[str]:
         raise _differs(spec, "classes", len(names), spec.classes)
     found = opened.class_names or names
     for here, there in zip([*found, ""], [*names, ""], strict=False):
-        if here not in (there, there.split(" ")[0]):  # the source may know 'n01440764' where the description says 'n01440764 tench'
+        # The source may know 'n01440764' where the description says 'n01440764 tench'.
+        if alike(here) not in (alike(there), alike(there.split(" ")[0])):
             raise UserError(f"{spec.name}: the source names a class '{here}' where '{there}' is expected")
     return names
 

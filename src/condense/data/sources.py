@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import numpy as np
 from PIL import Image
 
 from condense.config import UserError
-from condense.data import fetch, folder, formats, parquet, pixels, tarfolder
+from condense.data import classes, fetch, folder, formats, parquet, pixels, tarfolder
+from condense.data.classes import Labels
 from condense.data.spec import DatasetSpec, data_folder
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def local_path(spec: DatasetSpec, name: str) -> Path:
     if spec.source.mirror:
         places.insert(0, Path(spec.source.mirror).expanduser() / name)
     for place in places:
-        if place.exists():
+        if place.exists() or ("*" in place.name and any(place.parent.glob(place.name))):
             return place
     what = spec.source.kind
     if spec.source.kind == "image_folder":
@@ -103,22 +107,61 @@ def _check_fingerprint(spec: DatasetSpec, found: str) -> dict[str, str]:
     return {"fingerprint": f"sha256:{found}"}
 
 
+def _described_before(spec: DatasetSpec) -> bool:
+    """Whether the images are a user's own, of which the note has told what is special about them."""
+    return spec.source.fingerprint is not None
+
+
 def _decoded(spec: DatasetSpec, encoded: Iterable[tuple[str, bytes]]) -> Iterator[np.ndarray]:
+    told = _described_before(spec)
     for where, data in encoded:
-        yield pixels.decode(data, where, channels=spec.channels, size=spec.size, resize=spec.resize is not None)
+        image, transparent = pixels.shown(data, where, spec.channels, spec.source.ground)
+        if transparent and not told:
+            log.info("%s: transparent images, such as %s, are laid on %s (`ground:` in the source)", spec.name, where, spec.source.ground)
+            told = True
+        yield pixels.fitted(image, where, spec.size, spec.resize is not None)
 
 
 def _open_parquet(spec: DatasetSpec) -> Opened:
-    tables = [parquet.Table(path, spec.source.image, spec.source.label) for path in _paths(spec)]
-    checksums = _check_fingerprint(spec, parquet.fingerprint(tables))
-    splits = [Split(table.labels(), _decoded(spec, table.encoded())) for table in tables]
-    return Opened(splits[0], splits[1] if len(splits) > 1 else None, tables[0].class_names, checksums)
+    splits = [parquet.Shards(parquet.files_of(path), spec.source.image, spec.source.label) for path in _paths(spec)]
+    checksums = _check_fingerprint(spec, parquet.fingerprint(splits))
+    labels, names = _as_described(spec, [shards.labels() for shards in splits])
+    opened = [Split(entry.places, _decoded(spec, shards.encoded())) for entry, shards in zip(labels, splits, strict=True)]
+    return Opened(opened[0], opened[1] if len(opened) > 1 else None, names, checksums)
+
+
+def _as_described(spec: DatasetSpec, sets: Sequence[Labels]) -> tuple[list[Labels], list[str] | None]:
+    """Labels of the training and perhaps the test images in one numbering, and the names of the classes, None if they are 0, 1, ...
+
+    Raises UserError if there are other classes than `spec` says.
+    """
+    sets = classes.paired(sets)
+    if spec.class_names:
+        return [classes.in_order_of(labels, spec.class_names, spec.name) for labels in sets], spec.class_names
+    numbers = [str(number) for number in range(spec.classes)]
+    if all(labels.numbered and set(labels.names) <= set(numbers) for labels in sets):
+        return [classes.in_order_of(labels, numbers, spec.name) for labels in sets], None
+    train, unused = sets[0], []
+    if len(train.names) != spec.classes:
+        train, unused = classes.without_unused(train)
+    if len(train.names) != spec.classes:
+        raise UserError(
+            f"{spec.name}: {len(train.names):,} classes found in {train.where} ({classes.brief(train.names)}), "
+            f"but its description says {spec.classes:,}: either the data or the description is wrong"
+        )
+    if unused:
+        log.info("%s: classes without images are left out: %s", spec.name, classes.brief(unused))
+    if train.numbered:
+        log.info("%s: the labels %s are numbered 0..%d in this order", spec.name, classes.brief(train.names), spec.classes - 1)
+    return [train, *(classes.matched(labels, train) for labels in sets[1:])], train.names
 
 
 def _open_folder(spec: DatasetSpec) -> Opened:
-    listings = [folder.list_images(path, spec.source.classes) for path in _paths(spec)]
-    folder.require_same_classes(listings)
+    listings = folder.aligned([folder.list_images(path, spec.source.classes) for path in _paths(spec)])
     checksums = _check_fingerprint(spec, folder.fingerprint(folder.listing_roles(listings)))
+    passed_over = [f"{listing.root}/{name}" for listing in listings for name in listing.passed_over]
+    if passed_over and not _described_before(spec):
+        log.info("%s: passed over: %d file(s) that are no images of a class: %s", spec.name, len(passed_over), classes.brief(passed_over))
     return _from_listings(spec, listings, folder.encoded, checksums)
 
 
@@ -132,8 +175,7 @@ def _from_listings(
 def _open_class_folders(spec: DatasetSpec, files: dict[str, Path], checksums: dict[str, str]) -> Opened:
     """Train from train/, test from val/ of the archive's one folder."""
     (path,) = files.values()
-    listings = tarfolder.list_images(path)
-    folder.require_same_classes(listings)
+    listings = folder.aligned(tarfolder.list_images(path))
     return _from_listings(spec, listings, lambda listing: tarfolder.encoded(path, listing), checksums)
 
 

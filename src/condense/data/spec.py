@@ -27,6 +27,8 @@ _NEEDS = {
     "image_folder": ("train",),
 }
 _ALLOWS = {"parquet": ("test", "fingerprint", "mirror"), "image_folder": ("test", "classes", "fingerprint", "mirror"), "sklearn_digits": ()}
+WHITE = "white"  # what transparent images are laid on if nobody says otherwise
+_GROUNDS = {WHITE: (255, 255, 255), "grey": (128, 128, 128), "black": (0, 0, 0)}
 _OPTIONAL = ("dataset", "format", "files", "train", "test", "classes", "fingerprint", "mirror")
 
 
@@ -59,8 +61,9 @@ class Source:
     """Where the images come from.
 
     torchvision: `dataset` (its class name) and `files`; archive: `format` and `files`; parquet and image_folder: `train` and
-    `test`, paths relative to `mirror` or to the data folder; `image` and `label` are the columns of a parquet file; `classes` are
-    the class folders of an image_folder that are used, all without it, numbered in the order of their names.
+    `test`, paths relative to `mirror` or to the data folder (of parquet a file, a folder of shards, or a pattern such as
+    `pets/train-*.parquet`); `image` and `label` are the columns of a parquet file; `classes` are the classes of an image_folder
+    that are used, all without it, numbered in the order of their names. `ground` is the colour that transparent images are laid on.
     `mirror` is a local folder (or the one file) tried before the data folder and the network.
     `fingerprint` is the checksum of all bytes of a parquet file or folder, refused when it differs.
     """
@@ -74,6 +77,7 @@ class Source:
     classes: list[str] = field(default_factory=list)
     image: str = "image"
     label: str = "label"
+    ground: str = WHITE
     fingerprint: str | None = None
     mirror: str | None = None
 
@@ -85,6 +89,12 @@ class Source:
                 raise UserError(f"a source of kind {self.kind} needs the key '{key}'")
             if key not in allowed and getattr(self, key):
                 raise UserError(f"a source of kind {self.kind} has no key '{key}' (its keys: {', '.join(allowed) or 'none'})")
+        for key in ("image", "label"):
+            if self.kind != "parquet" and getattr(self, key) != key:
+                raise UserError(f"a source of kind {self.kind} has no key '{key}': it names a column of a parquet file")
+        if self.ground != WHITE and self.kind not in ("parquet", "image_folder", "archive"):
+            raise UserError(f"a source of kind {self.kind} has no key 'ground': its images have no transparency")
+        ground_levels(self.ground)
         twice = [name for place, name in enumerate(self.classes) if name in self.classes[:place]]
         if twice:
             raise UserError(f"classes: '{twice[0]}' is given twice")
@@ -166,10 +176,22 @@ class DatasetSpec:
         classes = source.pop("classes")
         if classes:
             source["classes"] = sorted(classes)
+        ground = ground_levels(source.pop("ground"))
+        if ground != ground_levels(WHITE):
+            source["ground"] = list(ground)
         source["files"] = {file.name: file.checksum for file in self.source.files}
         if self.source.fingerprint:
             del source["train"], source["test"]
         return values
+
+
+def ground_levels(ground: str) -> tuple[int, int, int]:
+    """The red, green and blue (0..255) of a ground: white, grey, black or #rrggbb. Raises UserError for anything else."""
+    if re.fullmatch("#[0-9a-fA-F]{6}", ground):
+        return tuple(bytes.fromhex(ground[1:]))
+    if ground not in _GROUNDS:
+        raise config.unknown("ground", ground, [*_GROUNDS, "#rrggbb"])
+    return _GROUNDS[ground]
 
 
 def load_spec(name: str | Path, folder: Path = SPEC_FOLDER) -> DatasetSpec:

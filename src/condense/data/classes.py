@@ -1,0 +1,149 @@
+"""Labels of several files, matched by the names of their classes and never by their places."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from condense.config import UserError
+
+_SHOWN = 8  # names in a message
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of a file or a folder: `places` int64 (N,) in `names`, which may hold names without images.
+
+    `numbered`: the names are nothing but the numbers that the labels are. `where` is for messages.
+    """
+
+    names: list[str]
+    places: np.ndarray
+    where: str
+    numbered: bool = False
+
+    @property
+    def counts(self) -> list[int]:
+        """How many images each of `names` has."""
+        return np.bincount(self.places, minlength=len(self.names)).tolist()
+
+
+def brief(names: Sequence[object]) -> str:
+    """The first names, as they stand in a message."""
+    return ", ".join(str(name)[:40] for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+def alike(name: str) -> str:
+    """What two names have in common that look alike: file systems write accents in two ways."""
+    return unicodedata.normalize("NFC", name)
+
+
+def of_names(names: Sequence[str], places: Sequence[int] | np.ndarray, where: str) -> Labels:
+    """Labels whose classes have names. Raises UserError for two names that look alike."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(alike(name), name)
+        if other != name:
+            raise UserError(f"{where}: two classes look alike, '{name}', their accents being written in two ways: join them")
+    if len(seen) < len(names):
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise UserError(f"{where}: names the class '{twice}' twice")
+    return Labels(list(names), np.asarray(places, dtype=np.int64), where)
+
+
+def of_numbers(values: np.ndarray, where: str) -> Labels:
+    """Labels that are whole numbers (N,), each of which is a class, in their order.
+
+    Raises UserError for negative ones, which most often mark images without a label.
+    """
+    kinds, places = np.unique(values, return_inverse=True)
+    if len(kinds) and kinds[0] < 0:
+        raise UserError(
+            f"{where}: has the label {kinds[0]}, outside 0..{max(int(kinds[-1]), 0)} (its labels are {brief(kinds.tolist())}): "
+            "remove the rows without a label, or write the classes as text"
+        )
+    return Labels([str(kind) for kind in kinds.tolist()], places.astype(np.int64), where, numbered=True)
+
+
+def joined(parts: Sequence[Labels]) -> Labels:
+    """The labels of the shards of one set, in their order. Raises UserError if some have names and others numbers of other classes."""
+    first = next((part for part in parts if not part.numbered), parts[0])
+    parts = [numbers_named(part, first) for part in parts]
+    known: dict[str, str] = {}
+    for part in parts:
+        for name in part.names:
+            known.setdefault(alike(name), name)
+    names = list(known.values())
+    if first.numbered:
+        names.sort(key=int)
+    elif any(set(part.names) != set(first.names) for part in parts):
+        names.sort()
+    place_of = {alike(name): place for place, name in enumerate(names)}
+    places = [np.array([place_of[alike(name)] for name in part.names], np.int64)[part.places] for part in parts]
+    return Labels(names, np.concatenate(places), parts[0].where, first.numbered)
+
+
+def numbers_named(labels: Labels, other: Labels) -> Labels:
+    """`labels` with the names of `other` if they are numbers without names and those of `other` are names.
+
+    Raises UserError for a number that `other` has no name for.
+    """
+    if not labels.numbered or other.numbered or not labels.names:
+        return labels
+    numbers = [int(name) for name in labels.names]
+    if max(numbers) >= len(other.names):
+        raise UserError(
+            f"{labels.where}: its labels are numbers ({brief(labels.names)}), of which {max(numbers)} is none of the {len(other.names)} "
+            f"classes of {other.where} ({brief(other.names)}): give both files labels of one kind"
+        )
+    return replace(labels, names=other.names, places=np.array(numbers, np.int64)[labels.places], numbered=False)
+
+
+def matched(labels: Labels, to: Labels) -> Labels:
+    """`labels` in the numbering of `to`, by name. Raises UserError naming a class with images that `to` does not have."""
+    place_of = {alike(name): place for place, name in enumerate(to.names)}
+    counts = labels.counts
+    lone = [name for name, count in zip(labels.names, counts, strict=True) if count and alike(name) not in place_of]
+    if lone:
+        raise UserError(
+            f"{labels.where}: classes are matched by their names, and '{lone[0][:80]}' is none of those of {to.where} "
+            f"({brief(to.names)}): give both the same names, or remove these images"
+        )
+    places = np.array([place_of.get(alike(name), 0) for name in labels.names], np.int64)
+    return replace(labels, names=to.names, places=places[labels.places], numbered=to.numbered)
+
+
+def without_unused(labels: Labels) -> tuple[Labels, list[str]]:
+    """`labels` with the classes alone that have images, numbered anew in their order, and the names that fell away."""
+    counts = labels.counts
+    names = [name for name, count in zip(labels.names, counts, strict=True) if count]
+    places = np.cumsum(np.array(counts) > 0) - 1
+    unused = [name for name, count in zip(labels.names, counts, strict=True) if not count]
+    return (replace(labels, names=names, places=places[labels.places]) if unused else labels), unused
+
+
+def paired(sets: Sequence[Labels]) -> list[Labels]:
+    """Labels of a training set and perhaps a test set; where one has numbers and the other named classes, the numbers count its names."""
+    if len(sets) < 2:
+        return list(sets)
+    train, test = sets
+    return [numbers_named(train, test), numbers_named(test, train)]
+
+
+def in_order_of(labels: Labels, names: Sequence[str], where: str) -> Labels:
+    """`labels` in the numbering of `names`, by name; a name may be longer than that of the class, as 'n01440764 tench' of 'n01440764'.
+
+    Numbers that are none of `names` count them from 0. Raises UserError naming a class that is none of `names`.
+    """
+    place_of = {alike(name.split(" ")[0]): place for place, name in enumerate(names)}
+    place_of |= {alike(name): place for place, name in enumerate(names)}
+    lone = [name for name, count in zip(labels.names, labels.counts, strict=True) if count and alike(name) not in place_of]
+    if lone and labels.numbered:
+        return numbers_named(labels, Labels(list(names), np.array([], np.int64), where))
+    if lone:
+        raise UserError(f"{labels.where}: names a class '{lone[0]}' that is not among the `class_names` of {where} ({brief(list(names))})")
+    places = np.array([place_of.get(alike(name), 0) for name in labels.names], np.int64)
+    return replace(labels, names=list(names), places=places[labels.places], numbered=False)

@@ -1,0 +1,132 @@
+"""Which files of what a user gives are for training and which for testing: the usual arrangements of folders and shards."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from condense.config import UserError
+from condense.data import folder, parquet
+from condense.data.folder import TEST, TRAIN
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the images are: a folder of class folders, or a parquet file, a folder or a pattern of them; and notes on what was chosen."""
+
+    kind: str  # image_folder or parquet, as sources have it
+    train: Path
+    test: Path | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def layout_of(images: Path, test: Path | None) -> Layout:
+    """What to train and to test on if the user gives `images` and perhaps `test`.
+
+    Folders train/ and test/ (or val/) with class folders or shards in them are understood, and so are shards whose names begin so.
+    Raises UserError with what to give instead for arrangements that do not say what the images show.
+    """
+    chosen = _splits(images, testing=False)
+    if test is None:
+        return chosen
+    tested = _splits(test, testing=True)
+    if tested.kind != chosen.kind:
+        raise UserError(f"{images}, {test}: give either two folders or two parquet files")
+    notes = [f"Training images: {chosen.train}."] if chosen.train != images else []
+    notes += [f"Test images: {tested.train}."] if tested.train != test else []
+    return Layout(chosen.kind, chosen.train, tested.train, notes)
+
+
+def _splits(path: Path, testing: bool) -> Layout:
+    if not path.is_dir():
+        return Layout("parquet", path)
+    entries = folder.visible(path)
+    folders = [name for name, is_folder in entries if is_folder]
+    if not folders and parquet.in_folder(path):
+        return _of_shards(path, testing)
+    if folders == ["data"] and parquet.in_folder(path / "data"):
+        return _of_shards(path / "data", testing)
+    train = [name for name in folders if name.lower() in TRAIN]
+    filled = [name for name in train if _is_filled(path / name)]
+    if len(filled) > 1:
+        raise UserError(f"{path}: which folder is for training, {' or '.join(filled)}? Give it alone, and --test for the other")
+    if filled:
+        return _of_folders(path, filled[0], folders, testing)
+    if train and all(name.lower() in (*TRAIN, *TEST) for name in folders):
+        raise UserError(
+            f"{path}: {' and '.join(folders)} are no classes, and the images in {path / train[0]} have no class folders that would say "
+            f"what they show (a table beside them is not read): sort them into {path / train[0]}/CLASS/ and give the same command again, "
+            "or write them with their labels into a parquet file"
+        )
+    if testing and folders and all(name.lower() in TEST for name in folders) and _is_filled(path / _by_preference(folders)[0]):
+        return _as_one(path / _by_preference(folders)[0])
+    return Layout("image_folder", path)
+
+
+def _is_filled(path: Path) -> bool:
+    """Whether a folder holds class folders or shards."""
+    return folder.holds_folders(path) or bool(parquet.in_folder(path))
+
+
+def _as_one(path: Path) -> Layout:
+    """All of a folder as one set."""
+    return Layout("parquet" if parquet.in_folder(path) and not folder.holds_folders(path) else "image_folder", path)
+
+
+def _by_preference(names: Sequence[str]) -> list[str]:
+    return sorted((name for name in names if name.lower() in TEST), key=lambda name: TEST.index(name.lower()))
+
+
+def _of_folders(path: Path, train: str, folders: list[str], testing: bool) -> Layout:
+    candidates = _by_preference(folders)
+    usable = [name for name in candidates if _is_filled(path / name)]
+    if testing:
+        if not usable:
+            raise UserError(f"{path}: is for training, as its folder {train} says; give a folder of class folders for testing")
+        return _as_one(path / usable[0])
+    chosen = _as_one(path / train)
+    if candidates and not usable:
+        raise UserError(
+            f"{path / candidates[0]}: its images have no class folders that would say what they show, so they cannot test; "
+            f"give the training images alone, of which a fifth is then held out: condense run {shlex.quote(str(path / train))}"
+        )
+    test = path / usable[0] if usable else None
+    if test and _as_one(test).kind != chosen.kind:
+        raise UserError(f"{path / train}, {test}: either two folders of class folders or two of parquet files are needed")
+    unused = [name for name in folders if name not in (train, *usable[:1])]
+    notes = [f"Training images: {path / train}{f'; test images: {test}' if test else ''}."]
+    notes += [f"Not used: {', '.join(unused)}."] if unused else []
+    return Layout(chosen.kind, path / train, test, notes)
+
+
+def _of_shards(path: Path, testing: bool) -> Layout:
+    """Shards in one folder, told apart by the words with which their names begin."""
+    groups: dict[str, list[Path]] = {}
+    for file in parquet.in_folder(path):
+        word = re.match("[a-z]*", file.name.lower())[0]
+        groups.setdefault(word if word in (*TRAIN, *TEST) else "", []).append(file)
+    train = [word for word in groups if word in TRAIN]
+    tests = _by_preference(list(groups))
+    if testing and tests:
+        return Layout("parquet", _pattern(path, groups[tests[0]]))
+    if not train:
+        return Layout("parquet", path)
+    unused = [file.name for word in groups if word not in (train[0], *tests[:1]) for file in groups[word]]
+    chosen, test = _pattern(path, groups[train[0]]), _pattern(path, groups[tests[0]]) if tests else None
+    notes = [f"Training images: {chosen}{f'; test images: {test}' if test else ''}."]
+    notes += [f"Not used: {', '.join(unused[:8])}{', ...' if len(unused) > 8 else ''}."] if unused else []
+    return Layout("parquet", chosen, test, notes)
+
+
+def _pattern(path: Path, files: list[Path]) -> Path:
+    """One file, or the pattern that fits these files of the folder and no others."""
+    if len(files) == 1:
+        return files[0]
+    word = re.match("[A-Za-z]*", files[0].name)[0]
+    pattern = path / f"{word}*{files[0].suffix}"
+    if parquet.files_of(pattern) != files:
+        raise UserError(f"{path}: the names of its shards do not all begin with '{word}' and end with '{files[0].suffix}': rename them")
+    return pattern
