@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from condense import recipes
-from condense.artifacts import canonical, damaged, file_sha256, read_json, read_set, read_tensors, whole
-from condense.config import UserError, unknown
+from condense.artifacts import canonical, damaged, file_sha256, read_json, read_set, read_tensors, whole, write_json
+from condense.config import UserError, read, unknown
 from condense.drafts import whole_folder
 from condense.plan import CLIP_WEIGHTS, data_cell
+from condense.specs import Decode
 from condense.tableplan import Plan
 
 if TYPE_CHECKING:
@@ -142,11 +143,13 @@ def digest_of(path: Path) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
-def export_set(path: Path, to: str, out: Path | None) -> str:
+def export_set(path: Path, to: str, out: Path | None, *, as_stored: bool = False) -> str:
     """Writes a synthetic set as `to` (png, npz or parquet) to `out`, by default beside the set, and says where.
 
-    png: a folder `<class>/<index>.png` of 8-bit images, clipped; npz: `images` float32 (N, C, H, W) in pixels, not clipped, `labels`
-    int64 (N,) and `class_names`; parquet: the columns `image` (bytes of a PNG and its path) and `label`, with the class names.
+    Where the set stores formations these are decoded, unless `as_stored`. png: a folder `<number>_<class>/<index>.png` of 8-bit
+    images, clipped, whose class folders sort in the order of the labels, with the names in `classes.json`; npz: `images` float32
+    (N, C, H, W) in pixels, not clipped, `labels` int64 (N,) and `class_names`; parquet: the columns `image` (bytes of a PNG and its
+    path) and `label`, with the class names.
     Raises UserError if the file is no synthetic set or damaged, and if the target exists.
     """
     path = Path(path)
@@ -156,10 +159,28 @@ def export_set(path: Path, to: str, out: Path | None) -> str:
     target = Path(out) if out is not None else path.with_name("png" if to == "png" else f"{path.stem}.{to}")
     if target.exists():
         raise UserError(f"{target}: exists already; remove it or name another place with --out")
+    images, labels, remark = tensors["images"], tensors["labels"], ""
     if header.get("decode") is not None:
-        raise UserError(f"{path}: its images are stored in another form than pixels and cannot be exported as they are")
-    _EXPORTS[to](target, tensors["images"], tensors["labels"], header)
-    return f"{len(tensors['labels'])} images of {header['method']} on {header['dataset']} written to {target}"
+        remark = f", each of which holds {read(Decode, header['decode'], f'{path}: decode').factor ** 2} smaller ones"
+        if not as_stored:
+            remark = f" (decoded from {len(labels)} stored ones; --as-stored writes those)"
+            images, labels = _decoded(path, images, labels, header)
+    _EXPORTS[to](target, images, labels, header)
+    return f"{len(labels)} images{remark} of {header['method']} on {header['dataset']} written to {target}"
+
+
+def _decoded(path: Path, images: np.ndarray, labels: np.ndarray, header: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The images of a set of formations as they train, class-major: pixels float32 (n, C, H, W) and labels (n,)."""
+    import numpy as np
+    import torch
+
+    from condense.augment import formations
+
+    how = read(Decode, header["decode"], f"{path}: decode")
+    grey = (0.5,) * images.shape[1]
+    found, many = formations.decode(torch.from_numpy(images), how, grey).numpy(), np.tile(labels, how.factor**2)
+    order = np.argsort(many, kind="stable")
+    return found[order], many[order]
 
 
 def _pngs(images: np.ndarray, labels: np.ndarray, names: list[str]) -> Iterable[tuple[str, bytes]]:
@@ -177,18 +198,25 @@ def _pngs(images: np.ndarray, labels: np.ndarray, names: list[str]) -> Iterable[
 
 
 def _folders(names: list[str]) -> list[str]:
-    """A folder name for every class: its own as far as file systems allow, numbered if two would be the same."""
-    plain = [re.sub(r"[^\w .-]+", "_", name).strip(" .")[:80] for name in names]
-    distinct = len({name.lower() for name in plain}) == len(plain) and all(plain)
-    return plain if distinct else [f"{label:04}_{name}" for label, name in enumerate(plain)]
+    """A folder name for every class, numbered so that they sort in the order of the labels, as other programs number classes."""
+    digits = max(4, len(str(len(names) - 1)))
+    plain = [re.sub(r"[^\w .-]+", "_", name).strip(" .") for name in names]
+    short = [name.encode()[:160].decode(errors="ignore").strip(" .") for name in plain]  # file systems count bytes
+    return [f"{label:0{digits}}_{name}" for label, name in enumerate(short)]
 
 
 def _to_png(target: Path, images: np.ndarray, labels: np.ndarray, header: dict[str, Any]) -> None:
+    from condense.data.folder import CLASSES_FILE
+
+    names, present = header["class_names"], set(labels.tolist())
+    folders = _folders(names)
     with whole_folder(target) as draft:
-        for place, data in _pngs(images, labels, header["class_names"]):
+        for place, data in _pngs(images, labels, names):
             file = draft / place
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
+        listed = [{"folder": folders[label], "name": name} for label, name in enumerate(names) if label in present]
+        write_json(draft / CLASSES_FILE, {"kind": "classes", "dataset": header["dataset"], "classes": listed})
 
 
 def _to_npz(target: Path, images: np.ndarray, labels: np.ndarray, header: dict[str, Any]) -> None:

@@ -43,8 +43,8 @@ def spoil(tmp_path, kind):
         (images / "dog" / "3.png").write_bytes(whole[: len(whole) // 2])
         return images / "dog" / "3.png"
     if kind == "text":
-        (images / "cat" / "notes.txt").write_text("not an image")
-        return images / "cat" / "notes.txt"
+        (images / "cat" / "note.png").write_text("not an image")
+        return images / "cat" / "note.png"
     shutil.rmtree(images / "dog")
     if kind == "nothing":
         shutil.rmtree(images)

@@ -7,15 +7,16 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFont
 from report_helpers import rows_of
 
 from condense import artifacts, jobs
 from condense.config import UserError
-from condense.report import figures, grids, pictures, samples
+from condense.report import figures, grids, lettering, pictures, samples
 from condense.tableplan import Plan
 
 
@@ -202,3 +203,24 @@ def test_grid_limits_and_refusals(tmp_path):
 def test_grids_need_neither_torch_nor_matplotlib():
     code = "import sys, condense.report.grids; sys.exit(any(name in sys.modules for name in ('torch', 'matplotlib', 'sklearn', 'pandas')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_class_names_are_written_in_a_font_that_has_them_and_cut(tmp_path, monkeypatch):
+    plain = ImageFont.load_default(15)
+    monkeypatch.setattr(lettering, "_fonts", lambda: ("/nowhere.ttf",))
+    lettering._font_for.cache_clear()
+    assert lettering.titled("cat", 3, plain) == ("cat", plain)
+    assert lettering.titled("猫 é", 3, plain)[0] == "3: U+732B  e"
+    assert lettering.titled("🐱", 3, plain)[0] == "3: (cat face)"
+    assert lettering.titled("a\nb\0", 3, plain)[0] == "a b" and lettering.titled("\udcff", 3, plain)[0] == "3"
+    long, _ = lettering.titled("x" * 200, 3, plain)
+    assert long.endswith("x...") and plain.getlength(long) <= lettering.WIDEST
+    fitting = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
+    monkeypatch.setattr(lettering, "_fonts", lambda: ("/nowhere.ttf", fitting))
+    lettering._font_for.cache_clear()
+    text, font = lettering.titled("кошка", 3, plain)
+    assert text == "кошка" and font.path == fitting
+    lettering._font_for.cache_clear()
+    images = np.zeros((3, 1, 8, 8), np.float32)
+    grids.draw_grid(tmp_path / "g.png", images, np.arange(3), images, np.arange(3), ["猫", "кошка", "x" * 200])
+    assert Image.open(tmp_path / "g.png").width < 500

@@ -11,6 +11,7 @@ from condense.artifacts import file_sha256, read_tensors, write_json, write_tens
 from condense.config import UserError
 from condense.data.own import spec_from_images
 from condense.data.prepare import prepare
+from condense.evaluate.synthetic import load_synthetic
 
 NAMES = ["cat", "dog/wolf", "emu"]
 
@@ -103,8 +104,8 @@ def test_png_images_are_the_clipped_pixels_in_class_folders(tmp_path, channels):
     path = tmp_path / "synthetic.safetensors"
     levels = write_set(path, channels=channels)
     show.export_set(path, "png", tmp_path / "new" / "pictures")
-    files = sorted(str(file.relative_to(tmp_path / "new")) for file in (tmp_path / "new").rglob("*") if file.is_file())
-    assert files == [f"pictures/{name}/0000{place}.png" for name in ("cat", "dog_wolf", "emu") for place in (0, 1)]
+    files = sorted(str(file.relative_to(tmp_path / "new")) for file in (tmp_path / "new").rglob("*.png"))
+    assert files == [f"pictures/{name}/0000{place}.png" for name in ("0000_cat", "0001_dog_wolf", "0002_emu") for place in (0, 1)]
     for file, image in zip(files, levels, strict=True):
         found = np.asarray(Image.open(tmp_path / "new" / file))
         np.testing.assert_array_equal(found, image[0] if channels == 1 else np.moveaxis(image, 0, -1))
@@ -115,6 +116,48 @@ def test_class_names_neither_leave_the_folder_nor_meet_in_one(tmp_path, names):
     write_set(tmp_path / "set" / "synthetic.safetensors", names)
     show.export_set(tmp_path / "set" / "synthetic.safetensors", "png", None)
     assert len(list((tmp_path / "set" / "png").glob("*/*.png"))) == 6 and len(list(tmp_path.rglob("*.png"))) == 6
+
+
+def test_exported_folders_sort_as_the_labels_and_keep_their_names(tmp_path):
+    names = [f"{12 - label}/ 猫{'x' * 200}" for label in range(12)]
+    levels = np.random.default_rng(0).integers(0, 256, (24, 3, 4, 4))
+    header = {"kind": "synthetic", "dataset": "zoo", "method": "ed", "arch": "convnet", "data_sha256": "0" * 64, "decode": None}
+    header |= {"class_names": names, "mean": [0.5] * 3, "std": [0.25] * 3}
+    tensors = {"images": (levels / 255).astype(np.float32), "labels": np.repeat(np.arange(12), 2)}
+    write_tensors(tmp_path / "synthetic.safetensors", tensors, header)
+    show.export_set(tmp_path / "synthetic.safetensors", "png", tmp_path / "png")
+    pytest.importorskip("torchvision")
+    from torchvision.datasets import ImageFolder
+
+    assert [label for _, label in ImageFolder(tmp_path / "png").samples] == tensors["labels"].tolist()
+    spec = spec_from_images(tmp_path / "png", test=tmp_path / "png")
+    assert spec.class_names == names
+    prepare(spec, tmp_path / "data")
+    found, _ = read_tensors(tmp_path / "data" / "train.safetensors")
+    np.testing.assert_array_equal(found["images"], levels)
+
+
+def test_sets_of_formations_are_exported_as_they_train_or_as_stored(tmp_path):
+    path = tmp_path / "synthetic.safetensors"
+    levels = write_set(path)
+    tensors, header = read_tensors(path)
+    write_tensors(path, tensors, {**header, "decode": {"factor": 2, "order": "columns"}})
+    text = show.export_set(path, "npz", tmp_path / "decoded.npz")
+    assert text.startswith("24 images (decoded from 6 stored ones; --as-stored writes those)")
+    trained = load_synthetic(path)
+    order = np.argsort(trained.labels.numpy(), kind="stable")
+    with np.load(tmp_path / "decoded.npz") as found:
+        np.testing.assert_allclose(found["images"], trained.pixels.numpy()[order], atol=1e-6)
+        assert found["labels"].tolist() == sorted(trained.labels.tolist()) and len(found["labels"]) == 24
+    assert "each of which holds 4 smaller ones" in show.export_set(path, "npz", tmp_path / "stored.npz", as_stored=True)
+    with np.load(tmp_path / "stored.npz") as found:
+        np.testing.assert_array_equal(found["images"], tensors["images"])
+    show.export_set(path, "png", None, as_stored=True)
+    image = np.asarray(Image.open(tmp_path / "png" / "0001_dog_wolf" / "00001.png"))
+    np.testing.assert_array_equal(image, np.moveaxis(levels[3], 0, -1))
+    write_tensors(path, tensors, {**header, "decode": {"factor": 2, "way": 1}})
+    with pytest.raises(UserError, match="synthetic.safetensors: decode: unknown key 'way'"):
+        show.export_set(path, "npz", tmp_path / "other.npz")
 
 
 def test_parquet_is_read_back_as_a_dataset_with_the_same_images_and_names(tmp_path):

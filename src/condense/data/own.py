@@ -48,7 +48,10 @@ def spec_from_images(
     name the columns of parquet files, `ground` the colour that transparent images are laid on (default: white).
     Raises UserError naming the file, folder or row that cannot be used.
     """
-    shown = ground_levels(ground or WHITE)
+    try:
+        shown = ground_levels(ground or WHITE)
+    except UserError as error:
+        raise UserError(f"--ground: {error}") from None
     paths = [Path(entry).expanduser().resolve() for entry in (path, test) if entry is not None]
     for entry in paths:
         if not entry.exists():

@@ -45,9 +45,12 @@ class Table:
         reason = f"cannot be read as parquet, or is cut short ({str(error)[:200]})"
         try:
             with open(self.path, "rb") as file:
-                known = foreign.kind_of(file.read(1000))
+                beginning = file.read(1000)
         except OSError:
-            known = None
+            beginning = b"?"
+        known = foreign.kind_of(beginning)
+        if foreign.begins_as_image(beginning):
+            known = "is a single image: give the folder that holds the class folders"
         if known and "parquet" not in known:
             reason = f"cannot be read as parquet: it {known}"
         return UserError(f"{self.path}: {reason}")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from condense.data.spec import DatasetSpec
 from condense.estimate.work import Work, profile, profile_in
 from condense.plan import DataCell
 
+_LARGEST_SIDE = 256  # of the images that are timed; larger ones would fill a memory, and their rates differ little
 _DRAWS = 12  # augmentations that are timed together, always the same
 
 
@@ -95,6 +96,9 @@ def _kept_rates(path: Path | None) -> tuple[dict[str, Any], str]:
 
 def _measured(data: DataCell, arch: str, options: str, device: torch.device) -> Rates:
     """Some seconds of work: batches through the network, augmentation, and a process that imports what jobs import."""
+    if data.spec.size > _LARGEST_SIDE:
+        scaled = None if data.spec.resize is None else _LARGEST_SIDE
+        data = DataCell(replace(data.spec, size=_LARGEST_SIDE, resize=scaled))
     spec, counted = data.spec, profile_in(arch, options, data)
     shape = (spec.channels, spec.size, spec.size)
     with torch.random.fork_rng(devices=[]):

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from condense import artifacts
 from condense.config import UserError
+from condense.report.lettering import titled
 
 TILE = 32  # the least a displayed image measures, in pixels
 _MARGIN, _SPACE, _GAP, _FONT = 10, 2, 18, 15
@@ -39,8 +40,8 @@ def draw_grid(
     wide = [max((len(row[side]) for row in rows), default=0) for side in (0, 1)]
     tile = _tile(synthetic.shape[-1])
     font = ImageFont.load_default(_FONT)
-    titles = [class_names[label] for label in classes]
-    text = int(max((font.getlength(title) for title in titles), default=0)) + _MARGIN
+    titles = [titled(class_names[label], label, font) for label in classes]
+    text = int(max((written.getlength(title) for title, written in titles), default=0)) + _MARGIN
     left = [_MARGIN + text]
     left.append(left[0] + wide[0] * (tile + _SPACE) + (_GAP if wide[0] else 0))
     top = _MARGIN + _FONT + 8
@@ -51,9 +52,9 @@ def draw_grid(
     for side, heading in enumerate(("real", "synthetic")):
         if wide[side]:
             pen.text((left[side], _MARGIN - 2), heading, _FAINT, font)
-    for number, (title, row) in enumerate(zip(titles, rows, strict=True)):
+    for number, ((title, written), row) in enumerate(zip(titles, rows, strict=True)):
         y = top + number * (tile + _SPACE)
-        pen.text((_MARGIN, y + tile // 2), title, _INK, font, anchor="lm")
+        pen.text((_MARGIN, y + tile // 2), title, _INK, written, anchor="lm")
         for side, images in enumerate(row):
             for place, image in enumerate(images):
                 page.paste(_picture(image, tile), (left[side] + place * (tile + _SPACE), y))
