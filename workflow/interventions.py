@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import re
+import shlex
 import sys
 import threading
 import time
@@ -160,6 +162,33 @@ def one_head(workflow: Any, head: Head) -> None:
     PersistenceBase.lock = contextmanager(lock)
 
 
+def quoted_interpreter(workflow: Any, head: Head) -> None:
+    """The jobs of a cluster call Snakemake by the path of this interpreter, which may have spaces."""
+    from snakemake_executor_plugin_slurm_jobstep import Executor
+    from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+    for executor in (RemoteExecutor, Executor):
+        plain = getattr(executor.get_python_executable, "plain", executor.get_python_executable)
+
+        def get_python_executable(executor: Any, plain: Callable[[Any], str] = plain) -> str:
+            return shlex.quote(plain(executor))
+
+        get_python_executable.plain = plain
+        executor.get_python_executable = get_python_executable
+
+
+def refuse_what_slurm_cannot_name(workflow: Any) -> None:
+    """Raises WorkflowError for a path that the plugin's call of sbatch, in which a shell replaces things twice, would change."""
+    from snakemake.exceptions import WorkflowError
+
+    for path in (sys.executable, workflow.workdir_init, workflow.main_snakefile):
+        if re.search(r"""["'$`\\!]""", str(path)):
+            raise WorkflowError(
+                f"{path}: no job can be sent to SLURM by a path with quotes, dollar signs, backslashes or exclamation marks;"
+                " move the checkout, or work in another folder"
+            )
+
+
 class FailedJobs(logging.Handler):
     """Prints of every failed job what it was, what Snakemake or SLURM says of it, and how its log ends, however quiet the rest is."""
 
@@ -241,6 +270,7 @@ def followed_queue(workflow: Any) -> Iterator[None]:
     if plugin is None or plugin.name != "slurm":
         yield
         return
+    refuse_what_slurm_cannot_name(workflow)
     alone = [] if workflow.executor_settings.array_jobs else [job for job in workflow.dag.needrun_jobs() if not job.group]
     wanted = {slurm.comment(job.rule.name, job.wildcards) for job in alone}
     try:
@@ -351,6 +381,15 @@ CHANGES = (
         "a folder that a killed head left has to be freed with `snakemake --unlock`, and jobs it left in SLURM's queue are not followed",
         ("snakemake.persistence:PersistenceBase.lock", "snakemake.persistence:PersistenceBase.unlock"),
         one_head,
+    ),
+    Change(
+        "the interpreter's path is quoted in jobs of a cluster",
+        "a checkout in a folder with spaces cannot send jobs to a cluster",
+        (
+            "snakemake_interface_executor_plugins.executors.remote:RemoteExecutor.get_python_executable",
+            "snakemake_executor_plugin_slurm_jobstep:Executor.get_python_executable",
+        ),
+        quoted_interpreter,
     ),
     Change(
         "what failed is said",

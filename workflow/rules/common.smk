@@ -4,6 +4,7 @@
 # run, and every job of a cluster, reads these files anew.
 import os
 import shlex
+import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +15,14 @@ HERE = Path(str(workflow.current_basedir)).resolve().parent  # `workflow`, also 
 sys.path[:0] = [str(HERE.parent / "src"), str(HERE)]
 
 from snakemake.exceptions import WorkflowError
+
+if (HERE.parent / "src" / "condense").is_dir():  # the jobs run the code that the plan is made with, whatever is installed
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
+if shutil.which("condense") is None:
+    raise WorkflowError(
+        f"the package itself is not installed beside {sys.executable}, so that no job would find `condense`;"
+        f" run `{shlex.quote(sys.executable)} -m pip install --no-deps --no-build-isolation -e {shlex.quote(str(HERE.parent))}`"
+    )
 
 from condense import specs
 from condense.artifacts import canonical
