@@ -3,17 +3,19 @@
 import argparse
 import re
 import sys
+from dataclasses import fields
 
 import pytest
 from hint_helpers import ROOT, SOMETHING, Hint, documented, messages, unquoted
 
-from condense import cli, recipes
+from condense import cli, recipes, specs
 from condense.arguments import parser
 
 MENDING = "put the command there so that it works as it stands (in backticks, with every argument it needs)"
 HINTS = sorted({*messages(), *documented()}, key=lambda hint: (hint.where, hint.text))
 # What a choice may be where the hint leaves it open.
 OPEN_CHOICES = {"list": "methods"}
+SETTINGS = {field.name for field in fields(specs.WorkflowSettings)}
 OF_THE_README = ["ed_strong_critic"]  # which tells how to write it
 
 
@@ -85,6 +87,10 @@ def test_snakemake_understands_its_hints(hint, monkeypatch):
     args = understood(snakemake.get_argument_parser(), hint.words[1:], hint, whole=True)
     for entry in [word for words in args.config or [] for word in (words if isinstance(words, list) else [words])]:
         assert "=" in entry, f"{hint.where} shows `{hint.text}`: --config takes '{entry}' for a setting; put files before it"
+        key, value = entry.split("=", 1)
+        assert key in SETTINGS or key.isupper(), f"{hint.where} shows `{hint.text}`: there is no setting '{key}'"
+        known = key != "scale" or value in [*recipes.names_in("scales"), SOMETHING]
+        assert known, f"{hint.where} shows `{hint.text}`: there is no scale '{value}'"
     for file in args.targets:
         assert SOMETHING in file or "/" in file or file in _rules(), f"{hint.where} shows `{hint.text}`: no file and no rule '{file}'"
         table = re.fullmatch(r"results/(?:tables|figures)/(\w+)/(\w+)\.\w+", file)

@@ -28,7 +28,6 @@ def check_before_jobs(jobs):
         if reason:
             raise WorkflowError(
                 f"{len(asking)} of {len(jobs)} jobs ask for a GPU, and {reason}. Give `--config device=cpu` to run them on the CPU"
-                " (`condense doctor` says more)"
             )
 
 
