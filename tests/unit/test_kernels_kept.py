@@ -15,6 +15,7 @@ import pytest
 
 from condense import kernels
 from condense.kernels import keeping
+from condense.kernels import library as library_module
 
 pytestmark = pytest.mark.skipif(kernels.state() != "compiled", reason=f"kernels: {kernels.state()}")
 PROBE = "from condense import kernels; print(kernels.state())"
@@ -55,6 +56,12 @@ def said(folder, **environment):
     environment = {"XDG_CACHE_HOME": str(folder), "TMPDIR": str(folder.parent / "tmp"), "CXX": quick_compiler()} | environment
     done = subprocess.run([sys.executable, "-c", PROBE], env=os.environ | environment, capture_output=True, text=True, check=True)
     return done.stdout.strip(), done.stderr
+
+
+def first_folder():
+    """The first safe folder, or None, and what is said of those before it."""
+    reasons = []
+    return next(keeping.private_folders(reasons), None), reasons
 
 
 def bend(path, how):
@@ -114,7 +121,7 @@ def test_what_belongs_to_another_user_is_not_read(cache, tmp_path, monkeypatch):
     os.chown(cache, 1234, -1)
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    folder, reasons = keeping.private_folder()
+    folder, reasons = first_folder()
     assert folder == tmp_path.resolve() / "condense-kernels-0" and reasons == [f"{cache.resolve()} belongs to user 1234"]
 
 
@@ -124,7 +131,7 @@ def test_no_folder_above_may_be_one_that_others_write_to(level, mode, cache, tmp
     (tmp_path / level).chmod(mode)
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    folder, reasons = keeping.private_folder()
+    folder, reasons = first_folder()
     assert folder == tmp_path.resolve() / f"condense-kernels-{os.geteuid()}" and folder.stat().st_mode & 0o777 == 0o700
     assert reasons == [f"other users may write to {tmp_path / level}: `chmod go-w` mends that"]
 
@@ -135,7 +142,7 @@ def test_a_link_does_not_hide_such_a_folder(cache, tmp_path, monkeypatch):
     (tmp_path / "cache").symlink_to("theirs")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    folder, reasons = keeping.private_folder()
+    folder, reasons = first_folder()
     assert folder == tmp_path.resolve() / f"condense-kernels-{os.geteuid()}" and "theirs" in reasons[0]
 
 
@@ -143,7 +150,7 @@ def test_folders_are_made_for_this_user_alone_whatever_the_umask(tmp_path, monke
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a" / "b"))
     before = os.umask(0o002)
     try:
-        folder, reasons = keeping.private_folder()
+        folder, reasons = first_folder()
     finally:
         os.umask(before)
     assert folder == tmp_path.resolve() / "a/b/condense/kernels" and reasons == []
@@ -154,7 +161,8 @@ def test_without_a_safe_folder_torch_does_it(tmp_path, monkeypatch):
     monkeypatch.setattr(keeping, "_places", lambda: iter([tmp_path / "theirs" / "kernels"]))
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs").chmod(0o777)
-    assert keeping.private_folder()[0] is None and list((tmp_path / "theirs").iterdir()) == []
+    assert first_folder()[0] is None and list((tmp_path / "theirs").iterdir()) == []
+    assert library_module._found.__wrapped__() == (None, "torch (no folder that only this user can write to)")
 
 
 def test_nothing_is_loaded_from_a_folder_that_others_write_to(cache, tmp_path):
@@ -172,6 +180,22 @@ def test_it_is_loaded_from_memory_and_not_from_a_path(cache):
     environment = os.environ | {"XDG_CACHE_HOME": str(cache), "CXX": quick_compiler()}
     maps = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
     assert "memfd:condense-kernels" in maps and str(cache) not in maps
+
+
+def test_where_the_cache_is_full_they_are_kept_elsewhere(tmp_path):
+    """As in a home whose quota is used up: nothing can be written there but names."""
+    folder = tmp_path / "cache" / "condense" / "kernels"
+    code = "from condense import drafts; begun = drafts._begun\n"
+    code += (
+        "def full(path):\n    if str(path).startswith(sys.argv[1]): raise OSError(28, 'No space left on device')\n    return begun(path)\n"
+    )
+    code = f"import sys; {code}drafts._begun = full; {PROBE}"
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TMPDIR": str(tmp_path), "CXX": quick_compiler()}
+    for lines in (1, 0):
+        command = [sys.executable, "-c", code, str(folder)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "compiled" and len(done.stderr.splitlines()) == lines and ("disk is full" in done.stderr) == lines
+    assert list(folder.iterdir()) == [] and len(list(tmp_path.glob("condense-kernels-*/*.so"))) == 1
 
 
 SLOW = """#!/bin/sh

@@ -21,11 +21,9 @@ _MARK = b"condense kernels "  # stands behind the library, before its checksum; 
 _LARGEST = 64 << 20  # bytes
 
 
-def private_folder() -> tuple[Path | None, list[str]]:
-    """The folder for compiled kernels, or None if there is no safe one; and why those before it are not used."""
-    reasons = []
-    for place in _places():
-        place = Path(os.path.realpath(place))  # links lead where they want: what counts is where they lead to
+def private_folders(reasons: list[str]) -> Iterator[Path]:
+    """The folders for compiled kernels, best first; why others are not used is added to `reasons`."""
+    for place in dict.fromkeys(Path(os.path.realpath(place)) for place in _places()):  # what counts is where links lead to
         try:
             fault = _unsafe(_lowest(place), whole_path=False)
             if not fault:
@@ -37,17 +35,18 @@ def private_folder() -> tuple[Path | None, list[str]]:
                 fault = f"{place} cannot be read"
         except OSError as error:
             fault = f"{place} cannot be made: {error.strerror}"
-        if not fault:
-            return place, reasons
-        reasons.append(fault)
-    return None, reasons
+        if fault:
+            reasons.append(fault)
+        else:
+            yield place
 
 
 def _places() -> Iterator[Path]:
     named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    with contextlib.suppress(RuntimeError):  # no home
-        yield (named if named.is_absolute() else Path.home() / ".cache") / "condense" / "kernels"
-    for folder in dict.fromkeys((tempfile.gettempdir(), "/tmp")):
+    home = Path(os.path.expanduser("~"))  # without a home it stays as it is
+    if named.is_absolute() or home.is_dir():
+        yield (named if named.is_absolute() else home / ".cache") / "condense" / "kernels"
+    for folder in (tempfile.gettempdir(), "/tmp"):
         yield Path(folder) / f"condense-kernels-{os.geteuid()}"
 
 

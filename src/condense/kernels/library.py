@@ -86,13 +86,8 @@ def _found() -> tuple[ctypes.CDLL | None, str]:
     compiler = next(filter(None, map(shutil.which, [os.environ["CXX"]] if "CXX" in os.environ else _COMPILERS)), None)
     if compiler is None:
         return None, "torch (no C++ compiler)"
-    folder, reasons = keeping.private_folder()
-    if reasons:
-        _log.warning("kernels: %s; they are kept %s", reasons[0], f"in {folder} instead" if folder else "nowhere, and torch does without")
-    if folder is None:
-        return None, "torch (no folder that only this user can write to)"
     try:
-        return _loaded(_content(compiler, folder / f"{_name(compiler)}.so"), folder), "compiled"
+        return _loaded(*_content(compiler)), "compiled"
     except _NoKernels as error:
         _log.warning("kernels: %s; torch's own operations are used, which are slower", error)
         return None, f"torch ({error.brief})"
@@ -106,19 +101,34 @@ class _NoKernels(Exception):
         self.brief = brief
 
 
-def _content(compiler: str, path: Path) -> bytes:
-    """The bytes of the library: those kept in `path`, or compiled now and kept there."""
-    content, amiss = keeping.kept(path)
-    if content is not None:
-        return content
-    if amiss:
-        _log.warning("kernels: %s %s; compiling anew", path, amiss)
-    content = _compiled(compiler, path)
-    try:
-        keeping.keep(path, content)
-    except (UserError, OSError) as error:
-        _log.warning("kernels: compiled for this process alone, since they cannot be kept: %s", error)
-    return content
+def _content(compiler: str) -> tuple[bytes, Path]:
+    """The bytes of the library, those that are kept or compiled now and kept, and a folder that is this user's alone."""
+    name, reasons, folders = f"{_name(compiler)}.so", [], []
+    for folder in keeping.private_folders(reasons):
+        content, amiss = keeping.kept(folder / name)
+        if amiss:
+            _log.warning("kernels: %s %s; compiling anew", folder / name, amiss)
+        folders.append(folder)
+        if content is not None:
+            break
+    if not folders:
+        raise _NoKernels("no folder that only this user can write to", "; ".join(reasons))
+    if reasons:
+        _log.warning("kernels: %s; they are kept in %s instead", reasons[0], folders[0])
+    if content is None:
+        content = _compiled(compiler, folders[-1] / name)  # the last is for such things, and has room where a home may be full
+        _keep(content, [folder / name for folder in folders])
+    return content, folders[-1]
+
+
+def _keep(content: bytes, paths: list[Path]) -> None:
+    for path in paths:
+        try:
+            keeping.keep(path, content)
+        except (UserError, OSError) as error:
+            _log.warning("kernels: cannot be kept for the next process: %s", error)
+        else:
+            return
 
 
 def _loaded(content: bytes, folder: Path) -> ctypes.CDLL:
