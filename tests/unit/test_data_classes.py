@@ -220,7 +220,7 @@ def test_folders_that_do_not_say_what_the_images_show_are_refused_with_what_to_g
         spec_from_images(tmp_path / "flat")
     folders(tmp_path / "half" / "train", "cat", "dog")
     folders(tmp_path / "half", "test")
-    with pytest.raises(UserError, match=f"half/test: .*condense run {tmp_path}/half/train$"):
+    with pytest.raises(UserError, match=f"half/test: .*`condense run {tmp_path}/half/train --out condensed`$"):
         spec_from_images(tmp_path / "half")
 
 

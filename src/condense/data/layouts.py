@@ -91,7 +91,8 @@ def _of_folders(path: Path, train: str, folders: list[str], testing: bool) -> La
     if candidates and not usable:
         raise UserError(
             f"{path / candidates[0]}: its images have no class folders that would say what they show, so they cannot test; "
-            f"give the training images alone, of which a fifth is then held out: condense run {shlex.quote(str(path / train))}"
+            "give the training images alone, of which a fifth is then held out:"
+            f" `condense run {shlex.quote(str(path / train))} --out condensed`"
         )
     test = path / usable[0] if usable else None
     if test and _as_one(test).kind != chosen.kind:
