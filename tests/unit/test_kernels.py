@@ -157,17 +157,17 @@ def test_a_compiler_that_fails_is_told_once_and_done_without(tmp_path):
     compiler = tmp_path / "c++"
     compiler.write_text("#!/bin/sh\necho 'unknown option' >&2\nexit 1\n")
     compiler.chmod(0o755)
-    state, available, told = said(CXX=str(compiler), XDG_CACHE_HOME=str(tmp_path))
+    state, available, told = said(CXX=str(compiler), XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path))
     assert state == "torch (c++ could not compile the kernels)" and available == "False" and told.count("unknown option") == 1
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [compiler], "no half-written file stays"
 
 
 @needs_compiler
 def test_it_is_compiled_once_into_a_folder_of_the_users_own(tmp_path):
-    assert said(XDG_CACHE_HOME=str(tmp_path))[0] == "compiled"
+    assert said(XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path))[0] == "compiled"
     (library,) = tmp_path.rglob("*.so")
     made = library.stat().st_mtime_ns
-    assert said(XDG_CACHE_HOME=str(tmp_path))[0] == "compiled" and library.stat().st_mtime_ns == made
+    assert said(XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path))[0] == "compiled" and library.stat().st_mtime_ns == made
     assert library.parent.stat().st_mode & 0o077 == 0
 
 
@@ -176,7 +176,7 @@ def test_a_cache_that_others_may_write_to_is_not_used(tmp_path):
     folder = tmp_path / "condense" / "kernels"
     folder.mkdir(parents=True)
     folder.chmod(0o777)
-    assert said(XDG_CACHE_HOME=str(tmp_path))[0] == "compiled" and not list(folder.iterdir())
+    assert said(XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path))[0] == "compiled" and not list(folder.iterdir())
 
 
 def test_rounding_errors_of_a_window_cancel():

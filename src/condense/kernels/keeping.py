@@ -18,6 +18,7 @@ from condense.drafts import whole
 from condense.locks import owner_of
 
 _MARK = b"condense kernels "  # stands behind the library, before its checksum; loaders do not look at what stands there
+_CACHED = "kernels"
 _LARGEST = 64 << 20  # bytes
 
 
@@ -37,15 +38,17 @@ def private_folders(reasons: list[str]) -> Iterator[Path]:
             fault = f"{place} cannot be made: {error.strerror}"
         if fault:
             reasons.append(fault)
-        else:
-            yield place
+            continue
+        yield place
+        if place.name != _CACHED:
+            return  # one folder for what is passing is enough
 
 
 def _places() -> Iterator[Path]:
     named = Path(os.environ.get("XDG_CACHE_HOME", ""))
     home = Path(os.path.expanduser("~"))  # without a home it stays as it is
     if named.is_absolute() or home.is_dir():
-        yield (named if named.is_absolute() else home / ".cache") / "condense" / "kernels"
+        yield (named if named.is_absolute() else home / ".cache") / "condense" / _CACHED
     for folder in (tempfile.gettempdir(), "/tmp"):
         yield Path(folder) / f"condense-kernels-{os.geteuid()}"
 
