@@ -161,7 +161,7 @@ def export_set(path: Path, to: str, out: Path | None, *, as_stored: bool = False
         raise UserError(f"{target}: exists already; remove it or name another place with --out")
     images, labels, remark = tensors["images"], tensors["labels"], ""
     if header.get("decode") is not None:
-        remark = f", each of which holds {read(Decode, header['decode'], f'{path}: decode').factor ** 2} smaller ones"
+        remark = f", each of which holds {read(Decode, header['decode'], f'{path}: decode').factor ** 2} smaller ones,"
         if not as_stored:
             remark = f" (decoded from {len(labels)} stored ones; --as-stored writes those)"
             images, labels = _decoded(path, images, labels, header)

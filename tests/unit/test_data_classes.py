@@ -196,6 +196,14 @@ def test_shards_are_one_set_and_their_names_tell_training_from_testing(data, tmp
     source = {"kind": "parquet", "train": "toy/train-*.parquet", "test": "toy/test-00000-of-00001.parquet"}
     again, _ = loaded(describe(source, channels=1, size=6, classes=3, train=24, test=12, smallest=6), tmp_path / "again")
     np.testing.assert_array_equal(again.images, train.images)
+    for name in ("part-a", "part-b"):
+        table(tmp_path / "plain" / f"{name}.parquet", image=IMAGES, label=NAMES)
+    plain = spec_from_images(tmp_path / "plain")
+    assert plain.train + plain.test == 24 and "All 2 files are one set: part-a.parquet, part-b.parquet." in plain.note
+    for name in ("pets_train_0", "pets_train_1", "pets_test"):
+        table(tmp_path / "within" / f"{name}.parquet", image=IMAGES, label=NAMES)
+    within = spec_from_images(tmp_path / "within")
+    assert (within.train, within.test) == (24, 12) and within.source.train.endswith("/*train*.parquet")
     with pytest.raises(UserError, match="toy/dev-.*not found"):
         prepare(describe({**source, "train": "toy/dev-*.parquet"}, channels=1, size=6, classes=3, train=24, test=12), tmp_path / "no")
 

@@ -224,3 +224,4 @@ def test_class_names_are_written_in_a_font_that_has_them_and_cut(tmp_path, monke
     images = np.zeros((3, 1, 8, 8), np.float32)
     grids.draw_grid(tmp_path / "g.png", images, np.arange(3), images, np.arange(3), ["猫", "кошка", "x" * 200])
     assert Image.open(tmp_path / "g.png").width < 500
+    assert lettering.for_figures("кошка", 2) == "кошка" and lettering.for_figures("猫 $5", 2) == r"2: U+732B  \$5"

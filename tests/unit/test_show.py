@@ -149,7 +149,7 @@ def test_sets_of_formations_are_exported_as_they_train_or_as_stored(tmp_path):
     with np.load(tmp_path / "decoded.npz") as found:
         np.testing.assert_allclose(found["images"], trained.pixels.numpy()[order], atol=1e-6)
         assert found["labels"].tolist() == sorted(trained.labels.tolist()) and len(found["labels"]) == 24
-    assert "each of which holds 4 smaller ones" in show.export_set(path, "npz", tmp_path / "stored.npz", as_stored=True)
+    assert "each of which holds 4 smaller ones, of ed" in show.export_set(path, "npz", tmp_path / "stored.npz", as_stored=True)
     with np.load(tmp_path / "stored.npz") as found:
         np.testing.assert_array_equal(found["images"], tensors["images"])
     show.export_set(path, "png", None, as_stored=True)

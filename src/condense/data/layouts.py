@@ -10,6 +10,7 @@ from pathlib import Path
 
 from condense.config import UserError
 from condense.data import folder, parquet
+from condense.data.classes import brief
 from condense.data.folder import TEST, TRAIN
 
 
@@ -104,30 +105,36 @@ def _of_folders(path: Path, train: str, folders: list[str], testing: bool) -> La
 
 
 def _of_shards(path: Path, testing: bool) -> Layout:
-    """Shards in one folder, told apart by the words with which their names begin."""
+    """Shards in one folder, told apart by a word in their names."""
     groups: dict[str, list[Path]] = {}
     for file in parquet.in_folder(path):
-        word = re.match("[a-z]*", file.name.lower())[0]
-        groups.setdefault(word if word in (*TRAIN, *TEST) else "", []).append(file)
+        groups.setdefault(_split_in(file.name).lower(), []).append(file)
     train = [word for word in groups if word in TRAIN]
     tests = _by_preference(list(groups))
     if testing and tests:
         return Layout("parquet", _pattern(path, groups[tests[0]]))
     if not train:
-        return Layout("parquet", path)
+        files = [file.name for group in groups.values() for file in group]
+        return Layout("parquet", path, notes=[f"All {len(files)} files are one set: {brief(files)}."] if len(files) > 1 else [])
     unused = [file.name for word in groups if word not in (train[0], *tests[:1]) for file in groups[word]]
     chosen, test = _pattern(path, groups[train[0]]), _pattern(path, groups[tests[0]]) if tests else None
     notes = [f"Training images: {chosen}{f'; test images: {test}' if test else ''}."]
-    notes += [f"Not used: {', '.join(unused[:8])}{', ...' if len(unused) > 8 else ''}."] if unused else []
+    notes += [f"Not used: {brief(unused)}."] if unused else []
     return Layout("parquet", chosen, test, notes)
+
+
+def _split_in(name: str) -> str:
+    """The word in the name of a file that says what its rows are for, as it is written there; empty if there is none."""
+    return next((word for word in re.split("[^A-Za-z]+", name) if word.lower() in (*TRAIN, *TEST)), "")
 
 
 def _pattern(path: Path, files: list[Path]) -> Path:
     """One file, or the pattern that fits these files of the folder and no others."""
     if len(files) == 1:
         return files[0]
-    word = re.match("[A-Za-z]*", files[0].name)[0]
-    pattern = path / f"{word}*{files[0].suffix}"
+    word = _split_in(files[0].name)
+    begun = "" if files[0].name.startswith(word) else "*"
+    pattern = path / f"{begun}{word}*{files[0].suffix}"
     if parquet.files_of(pattern) != files:
-        raise UserError(f"{path}: the names of its shards do not all begin with '{word}' and end with '{files[0].suffix}': rename them")
+        raise UserError(f"{path}: the names of {files[0].name} and of the other files with '{word}' do not fit {pattern.name}: rename them")
     return pattern

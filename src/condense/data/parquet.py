@@ -42,7 +42,7 @@ class Table:
         self.label = self._label_column(label)
 
     def _damaged(self, error: Exception) -> UserError:
-        reason = f"cannot be read as parquet, or is cut short ({str(error)[:200]})"
+        reason = f"cannot be read as parquet, or is cut short ({str(error)[:200]}); a folder of class folders can be given instead"
         try:
             with open(self.path, "rb") as file:
                 beginning = file.read(1000)
@@ -127,6 +127,10 @@ class Table:
             raise self._without_label(column.is_null().to_numpy())
         where = str(self.path)
         if _is_text(kind):
+            try:
+                column.validate(full=True)
+            except pa.ArrowException as error:
+                raise UserError(f"{where}: the column '{self.label}' holds text that is not UTF-8 ({str(error)[:100]})") from None
             return self._named(np.array(column.to_pylist(), dtype=object))
         values = column.to_numpy()
         if pa.types.is_boolean(kind):

@@ -24,6 +24,7 @@ MOST_PIXELS = 1 << 26  # of one image: 8192 x 8192. A small file can announce im
 # Not all that Pillow opens: for some formats, such as EPS, it starts other programs.
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 _GREY = ("1", "L", "LA", "La")
+_ALPHA_OFTEN_UNUSED = ("BMP", "DIB", "TGA")  # whose writers leave the fourth byte zero, so that viewers then take no notice of it
 _TIFF_BITS = 258  # the tag BitsPerSample
 
 
@@ -67,7 +68,7 @@ def shown(data: bytes, where: str, channels: int, ground: str = WHITE) -> tuple[
             if grey_transparency is not None:
                 image.info["transparency"] = grey_transparency
             if transparent:
-                image, transparent = _laid_on(image, ground)
+                image, transparent = _laid_on(image, ground, opened.format)
             return image.convert("RGB" if channels == 3 else "L"), transparent
     except DECODING_ERRORS as error:
         raise _unreadable(data, where, error) from None
@@ -91,9 +92,10 @@ def _opened(data: bytes, where: str) -> Image.Image:
 
 def _bits(image: Image.Image, data: bytes) -> int:
     """Bits a channel as the file has them: Pillow cuts some deep images to their high bytes without a word."""
-    if image.format in ("PNG", "ICO"):  # an icon may hold PNGs
-        places = [place for place in _all_places(data, b"\x89PNG\r\n\x1a\n") if data[place + 12 : place + 16] == b"IHDR"]
-        return max((data[place + 24] for place in places[:64] if len(data) > place + 24), default=8)
+    if image.format == "PNG":
+        return data[24]
+    if image.format == "ICO":  # it may hold PNGs
+        return max((data[place + 24] for place in _all_places(data, b"\x89PNG\r\n\x1a\n") if len(data) > place + 24), default=8)
     if image.format == "TIFF":
         return max(image.tag_v2.get(_TIFF_BITS, (1,)))
     if image.format == "PPM" and image.mode == "RGB" and isinstance(image.tile[0].args, tuple):
@@ -127,13 +129,14 @@ def _grey_transparency(image: Image.Image, data: bytes) -> int | None:
     return (transparent & largest) * (255 // largest)
 
 
-def _laid_on(image: Image.Image, ground: str) -> tuple[Image.Image, bool]:
+def _laid_on(image: Image.Image, ground: str, format: str | None) -> tuple[Image.Image, bool]:
     """`image` laid on the colour `ground`, mode RGB, and whether any of that shows."""
     if image.mode == "La":
         image = image.convert("LA")
     image = image.convert("RGBA")
     alpha = image.getchannel("A")
-    if alpha.getextrema()[0] == 255:
+    least, most = alpha.getextrema()
+    if least == 255 or (most == 0 and format in _ALPHA_OFTEN_UNUSED):
         return image.convert("RGB"), False
     page = Image.new("RGB", image.size, ground_levels(ground))
     page.paste(image, mask=alpha)

@@ -112,21 +112,30 @@ def _described_before(spec: DatasetSpec) -> bool:
     return spec.source.fingerprint is not None
 
 
-def _decoded(spec: DatasetSpec, encoded: Iterable[tuple[str, bytes]]) -> Iterator[np.ndarray]:
+def _decoder(spec: DatasetSpec) -> Callable[[Iterable[tuple[str, bytes]]], Iterator[np.ndarray]]:
+    """What decodes the images of the splits, and says once if any of them is transparent."""
     told = _described_before(spec)
-    for where, data in encoded:
-        image, transparent = pixels.shown(data, where, spec.channels, spec.source.ground)
-        if transparent and not told:
-            log.info("%s: transparent images, such as %s, are laid on %s (`ground:` in the source)", spec.name, where, spec.source.ground)
-            told = True
-        yield pixels.fitted(image, where, spec.size, spec.resize is not None)
+
+    def decoded(encoded: Iterable[tuple[str, bytes]]) -> Iterator[np.ndarray]:
+        nonlocal told
+        for where, data in encoded:
+            image, transparent = pixels.shown(data, where, spec.channels, spec.source.ground)
+            if transparent and not told:
+                log.info(
+                    "%s: transparent images, such as %s, are laid on %s (`ground:` in the source)", spec.name, where, spec.source.ground
+                )
+                told = True
+            yield pixels.fitted(image, where, spec.size, spec.resize is not None)
+
+    return decoded
 
 
 def _open_parquet(spec: DatasetSpec) -> Opened:
     splits = [parquet.Shards(parquet.files_of(path), spec.source.image, spec.source.label) for path in _paths(spec)]
     checksums = _check_fingerprint(spec, parquet.fingerprint(splits))
     labels, names = _as_described(spec, [shards.labels() for shards in splits])
-    opened = [Split(entry.places, _decoded(spec, shards.encoded())) for entry, shards in zip(labels, splits, strict=True)]
+    decoded = _decoder(spec)
+    opened = [Split(entry.places, decoded(shards.encoded())) for entry, shards in zip(labels, splits, strict=True)]
     return Opened(opened[0], opened[1] if len(opened) > 1 else None, names, checksums)
 
 
@@ -168,7 +177,8 @@ def _open_folder(spec: DatasetSpec) -> Opened:
 def _from_listings(
     spec: DatasetSpec, listings: list[folder.Listing], encoded: Callable[[folder.Listing], Iterator[tuple[str, bytes]]], checksums: dict
 ) -> Opened:
-    splits = [Split(np.array(listing.labels, dtype=np.int64), _decoded(spec, encoded(listing))) for listing in listings]
+    decoded = _decoder(spec)
+    splits = [Split(np.array(listing.labels, dtype=np.int64), decoded(encoded(listing))) for listing in listings]
     return Opened(splits[0], splits[1] if len(splits) > 1 else None, listings[0].class_names, checksums)
 
 
@@ -192,10 +202,11 @@ def _open_tiny_imagenet(spec: DatasetSpec, files: dict[str, Path], checksums: di
     )
     rows = [line.split("\t") for line in archive.lines(f"{root}/val/val_annotations.txt")]
     test = [(label_of[row[1]], f"{root}/val/images/{row[0]}") for row in rows]
+    decoded = _decoder(spec)
     splits = [
         Split(
             np.array([label for label, _ in members], dtype=np.int64),
-            _decoded(spec, ((f"{path}: {name}", archive.read(name)) for _, name in members)),
+            decoded(((f"{path}: {name}", archive.read(name)) for _, name in members)),
         )
         for members in (train, test)
     ]

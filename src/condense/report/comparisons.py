@@ -9,6 +9,7 @@ import numpy as np
 
 from condense.report import names, style
 from condense.report.curves import CsvRow, title_of
+from condense.report.lettering import for_figures
 from condense.report.samples import of_a_class
 from condense.tableplan import Curve, FigurePlan, Plan
 
@@ -104,7 +105,7 @@ def _textures(curves: list[Curve], label: int) -> tuple[dict[str, dict[str, np.n
 
 
 def _named(real: Any, label: int) -> str:
-    return real.class_names[real.classes.index(label)]
+    return for_figures(real.class_names[real.classes.index(label)], label)
 
 
 def _by_dataset(figure: FigurePlan) -> dict[str, list[Curve]]:

@@ -29,6 +29,22 @@ def titled(name: str, label: int, font: ImageFont.FreeTypeFont) -> tuple[str, Im
     return _cut(text, chosen), chosen
 
 
+def for_figures(name: str, label: int) -> str:
+    """The class `name`, number `label`, as text that matplotlib draws in its own font as it stands."""
+    font = _own_font_of_matplotlib()
+    text = "".join(letter if letter.isprintable() else " " for letter in name).strip() or str(label)
+    if not _covers(font, text):
+        text = f"{label}: " + "".join(_plain(letter, font) for letter in text)
+    return _cut(text, font).replace("$", r"\$")
+
+
+@cache
+def _own_font_of_matplotlib() -> ImageFont.FreeTypeFont:
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(str(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 15)
+
+
 def _covers(font: ImageFont.FreeTypeFont, text: str) -> bool:
     """Whether the font has all letters of `text`: what it lacks it draws as it draws a letter that no font has."""
     absent = _drawn(font, _NO_LETTER)

@@ -11,6 +11,7 @@ from condense import artifacts
 from condense.report import names, style
 from condense.report.curves import CsvRow, title_of
 from condense.report.grids import MOST_CLASSES, to_bytes
+from condense.report.lettering import for_figures
 from condense.report.samples import first_of_each_class, of_a_class
 from condense.specs import FigureSpec
 from condense.tableplan import Curve, FigurePlan, Plan
@@ -65,7 +66,7 @@ def _mosaic(curve: Curve) -> tuple[np.ndarray, list[float], list[str]]:
             _paste(block, image, number // across * pitch, (_REAL_ACROSS + number % across) * pitch + gap)
         centres.append(sum(len(row) for row in rows) + lines * pitch / 2)
         rows.append(block)
-        titles.append(header["class_names"][place])
+        titles.append(for_figures(header["class_names"][place], place))
     return np.concatenate(rows), centres, titles
 
 
@@ -136,7 +137,8 @@ def _features(curve: Curve, spec: FigureSpec) -> Features:
     for label in spec.classes:
         real[label] = _embed(network, of_a_class(prepared, label), spec.features)
         synthetic[label] = _embed(network, made.images[made.labels == label], spec.features)
-    return real, synthetic, dict(zip(prepared.classes, prepared.class_names, strict=True))
+    names = zip(prepared.classes, prepared.class_names, strict=True)
+    return real, synthetic, {label: for_figures(name, label) for label, name in names}
 
 
 def _embed(network: Any, images: Any, features: str) -> np.ndarray:
