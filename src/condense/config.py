@@ -10,7 +10,8 @@ import math
 import reprlib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,17 @@ def unknown(kind: str, name: object, known: typing.Iterable[str], where: str = "
     if not near or len(known) <= 8:
         hint += f" (known: {', '.join(known) or 'none'})"
     return UserError(f"{where + ': ' if where else ''}unknown {kind} '{name}'{hint}")
+
+
+@contextmanager
+def naming(path: Path | str) -> Iterator[None]:
+    """Inside, the message of a UserError that names no file of settings begins with `path`."""
+    try:
+        yield
+    except UserError as error:
+        if ".yaml" in str(error):
+            raise
+        raise UserError(f"{path}: {error}") from None
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

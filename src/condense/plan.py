@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -23,7 +23,7 @@ from condense.cells import (
     clip_identity,
     has_batch_norm,
 )
-from condense.config import UserError, merged, read, unknown
+from condense.config import UserError, unknown
 from condense.data.spec import load_spec
 from condense.specs import Protocol, Recipe, Scale, SubspaceNetworks, TrainedNetworks
 
@@ -59,7 +59,7 @@ def changed_protocol(name: str, *changes: tuple[str, Mapping[str, Any]]) -> Prot
     value = recipes.protocol(name)
     for where, change in changes:
         if change:
-            value = read(Protocol, merged(asdict(value), dict(change)), where)
+            value = recipes.laid_over(value, change, where)
     return value
 
 
@@ -68,13 +68,14 @@ class Maker:
 
     def __init__(self, scale: Scale):
         self.scale = scale
+        self.where = recipes.file_of("scales", scale.name)
         self._recipes: dict[str, Recipe] = {}
 
     def options(self, arch: str) -> str:
         return canonical(self.scale.architectures.get(arch, {}))
 
     def protocol(self, name: str, *changes: tuple[str, Mapping[str, Any]]) -> Protocol:
-        where = f"scale {self.scale.name}: protocols: {name}"
+        where = f"{self.where}: protocols: {name}"
         return changed_protocol(name, (where, self.scale.protocols.get(name, {})), *changes)
 
     def recipe(self, method: str, data: DataCell, ipc: int | str, change: Mapping[str, Any]) -> Recipe:
@@ -83,7 +84,7 @@ class Maker:
         if marker not in self._recipes:
             base = recipes.recipe(method)
             names = [base.engine, method]
-            layers = [(f"scale {self.scale.name}: recipes: {name}", self.scale.recipes.get(name, {})) for name in names]
+            layers = [(f"{self.where}: recipes: {name}", self.scale.recipes.get(name, {})) for name in names]
             number = data.spec.smallest_class if ipc == "full" else int(ipc)
             layers = [layer for layer in [*layers, (f"cell of {method}", dict(change))] if layer[1]]
             self._recipes[marker] = recipes.resolve(base, data.name, data.spec.strategy, number, layers)
@@ -125,9 +126,9 @@ class Maker:
 
     def metrics(self, synthetic: SyntheticCell, eval_arch: str, protocol: str, n_networks: int | None = None) -> MetricsCell:
         """The cell of the evaluation of `synthetic` by `eval_arch`."""
-        changes = [(f"recipe {synthetic.recipe.name}: evaluation", synthetic.recipe.evaluation)]
+        changes = [(f"{recipes.file_of('methods', synthetic.recipe.name)}: evaluation", synthetic.recipe.evaluation)]
         if synthetic.recipe.engine == "whole":
-            changes.append((f"scale {self.scale.name}: whole", self.scale.whole))
+            changes.append((f"{self.where}: whole", self.scale.whole))
         chosen = self.protocol(protocol, *changes)
         return MetricsCell("condense", synthetic, eval_arch, self.options(eval_arch), chosen, n_networks or self.scale.n_networks)
 

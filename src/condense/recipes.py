@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -77,7 +78,7 @@ def recipe(name: str) -> Recipe:
     for dataset, conditions in value.overrides.items():
         for condition, change in conditions.items():
             _condition_holds(condition, 1, f"{where}: overrides: {dataset}")
-            read(Recipe, _plain(value, change), f"{where}: overrides: {dataset}: {condition}")
+            laid_over(value, change, f"{where}: overrides: {dataset}: {condition}")
     return value
 
 
@@ -129,10 +130,21 @@ def _condition_holds(condition: str, ipc: int, where: str) -> bool:
     return {">=": ipc >= bound, "<=": ipc <= bound, "==": ipc == bound, ">": ipc > bound, "<": ipc < bound}[found[1]]
 
 
-def _plain(base: Recipe, change: dict[str, Any]) -> dict[str, Any]:
-    if not isinstance(change, dict):
-        raise UserError(f"a mapping of changes is needed, found {change!r}")
-    return merged(asdict(base), change)
+_FIXED = ("name", "engine")  # decide paths and what else a setting means
+
+
+def laid_over(base: Any, change: Any, where: str) -> Any:
+    """A recipe or protocol with `change` laid over it. Raises UserError, beginning with `where`, for a change that does not fit."""
+    if not isinstance(change, Mapping):
+        raise UserError(f"{where}: a mapping of changes is needed, found {change!r}")
+    for key in _FIXED:
+        if key in change and change[key] != getattr(base, key, None):
+            raise UserError(f"{where}: {key}: cannot be changed here; a recipe or protocol of another {key} needs a file of its own")
+    try:
+        values = merged(asdict(base), dict(change))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    return read(type(base), values, where)
 
 
 def resolve(base: Recipe, dataset: str, strategy: str, ipc: int, changes: list[tuple[str, dict[str, Any]]]) -> Recipe:
@@ -140,15 +152,15 @@ def resolve(base: Recipe, dataset: str, strategy: str, ipc: int, changes: list[t
 
     `strategy` names the augmentations that keep the labels of `dataset`; the recipe's own are cut to them.
     """
-    layers = []
+    layers, place = [], file_of("methods", base.name)
     for name in ("any", dataset):
         for condition, change in base.overrides.get(name, {}).items():
-            if _condition_holds(condition, ipc, f"recipe {base.name}: overrides"):
-                layers.append((f"recipe {base.name}: overrides: {name}", change))
+            if _condition_holds(condition, ipc, f"{place}: overrides"):
+                layers.append((f"{place}: overrides: {name}: {condition}", change))
     value = base
     for where, change in [*layers, *changes]:
-        value = read(Recipe, _plain(value, change), where)
-    return read(Recipe, _plain(value, {"augment": {"siamese": cut_to(value.augment.siamese, strategy)}}), base.name)
+        value = laid_over(value, change, where)
+    return laid_over(value, {"augment": {"siamese": cut_to(value.augment.siamese, strategy)}}, str(place))
 
 
 # Keys that say what a recipe is called or where it stands, not what it computes.

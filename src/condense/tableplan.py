@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 from condense import plan, recipes
-from condense.config import UserError, merged, unknown
+from condense.config import UserError, merged, naming, unknown
 from condense.plan import CLIP_WEIGHTS, BankCell, Drift, MetricsCell, SyntheticCell, TeacherCell
 from condense.published import architectures, method_of, published_rows
 from condense.specs import FigureSpec, Point, TableLimits, TableSpec
@@ -77,14 +78,14 @@ class Plan:
         self.maker = plan.Maker(self.scale)
         for name in self.scale.tables:
             if name not in self.specs_by_path():
-                raise unknown("table", name, self.specs_by_path(), f"scale {scale}: tables")
+                raise unknown("table", name, self.specs_by_path(), f"{self.maker.where}: tables")
             self._require_known(name)
         for name in self.scale.networks_per_job:
             self._require_evaluated(*name.split("/", 1))
 
     def _require_evaluated(self, arch: str, dataset: str | None = None) -> None:
         """Raises UserError if no table or figure evaluates with `arch`, or if `dataset` is not one of the scale's."""
-        where, datasets = f"scale {self.scale.name}: networks_per_job", self.scale.dataset_names
+        where, datasets = f"{self.maker.where}: networks_per_job", self.scale.dataset_names
         if arch not in evaluation_architectures():
             raise unknown("evaluation architecture", arch, evaluation_architectures(), where)
         if dataset is not None and dataset not in datasets:
@@ -93,19 +94,37 @@ class Plan:
     def _require_known(self, name: str) -> None:
         """Raises UserError if the scale names a setting or a condensing architecture that the table or figure has not."""
         spec, limits = self.specs_by_path()[name], self.limits(name)
-        rows = self._published(spec) if isinstance(spec, TableSpec) else []
+        with naming(self.file_of(name)):
+            rows = self._published(spec) if isinstance(spec, TableSpec) else []
         settings = [point.name for point in spec.points] if isinstance(spec, FigureSpec) else [row["setting"] for row in rows]
         known = {"settings": settings, "train_archs": [row["train_arch"] for row in rows]}
         for key, entry in [(what, entry) for what in known for entry in getattr(limits, what) or []]:
             if entry not in known[key]:
-                raise unknown(key.rstrip("s"), entry, set(known[key]), f"scale {self.scale.name}: tables: {name}: {key}")
+                raise unknown(key.rstrip("s"), entry, set(known[key]), f"{self.maker.where}: tables: {name}: {key}")
 
     @staticmethod
     @cache
     def specs_by_path() -> dict[str, TableSpec | FigureSpec]:
         """'cpdm/table1' -> its spec, for all tables and figures there are."""
-        specs = [recipes.table(name) for name in recipes.names_in("tables")]
-        return {f"{spec.paper}/{spec.name}": spec for spec in specs}
+        return {name: recipes.table(stem) for name, stem in Plan._stems().items()}
+
+    @staticmethod
+    @cache
+    def _stems() -> dict[str, str]:
+        """'cpdm/table1' -> the name of its file. Raises UserError if two files are of the same table or figure."""
+        stems: dict[str, str] = {}
+        for stem in recipes.names_in("tables"):
+            name = f"{(spec := recipes.table(stem)).paper}/{spec.name}"
+            if name in stems:
+                other = recipes.file_of("tables", stems[name])
+                raise UserError(f"{recipes.file_of('tables', stem)}: is of {name}, as {other} is; leave one of them out")
+            stems[name] = stem
+        return stems
+
+    @classmethod
+    def file_of(cls, name: str) -> Path:
+        """The file that says what a table or figure shows."""
+        return recipes.file_of("tables", cls._stems()[name])
 
     def limits(self, name: str) -> TableLimits:
         return self.scale.tables.get(name, TableLimits(run=not self.scale.only_tables))
@@ -113,6 +132,11 @@ class Plan:
     def datasets_of(self, name: str) -> dict[str, list[str]]:
         """The papers' dataset -> the datasets that a table or figure is run on."""
         return self.scale.datasets | self.limits(name).datasets
+
+    def _place(self, name: str) -> str:
+        """Where it stands what a table or figure changes in the recipes."""
+        changed = f", changed by {self.maker.where}: tables: {name}" if self.limits(name).changes else ""
+        return f"{self.file_of(name)}{changed}"
 
     @staticmethod
     def _wanted(limits: TableLimits, setting: str, train_arch: str = "") -> bool:
@@ -123,20 +147,29 @@ class Plan:
         """'cpdm/table1' -> its rows."""
         specs = {name: spec for name, spec in self.specs_by_path().items() if isinstance(spec, TableSpec)}
         specs = {name: spec for name, spec in specs.items() if self.limits(name).run}
-        return {name: [self._row(name, spec, row) for row in self._published(spec)] for name, spec in specs.items()}
+        rows = {}
+        for name, spec in specs.items():
+            with naming(self._place(name)):
+                rows[name] = [self._row(name, spec, row) for row in self._published(spec)]
+        return rows
 
     @cached_property
     def figures(self) -> dict[str, FigurePlan]:
         """'cpdm/figure1' -> its curves."""
         specs = {name: spec for name, spec in self.specs_by_path().items() if isinstance(spec, FigureSpec)}
-        return {name: self._figure(name, spec) for name, spec in specs.items() if self.limits(name).run}
+        plans = {}
+        for name, spec in specs.items():
+            if self.limits(name).run:
+                with naming(self._place(name)):
+                    plans[name] = self._figure(name, spec)
+        return plans
 
     @staticmethod
     def _published(spec: TableSpec) -> list[dict[str, str]]:
         rows = [row for row in published_rows() if row["paper"] == spec.paper and row["table"] == spec.table]
         if not rows:
             raise UserError(
-                f"table spec {spec.paper}/{spec.name}: no row of params/published/results.csv belongs to it; what has no published"
+                f"{spec.paper}/{spec.name}: no row of params/published/results.csv belongs to it; what has no published"
                 " numbers is compared in a figure (draw: accuracy_by_setting)"
             )
         return rows
@@ -168,7 +201,7 @@ class Plan:
 
     def _run(self, spec: TableSpec, limits: TableLimits, row: dict[str, str], method: str, dataset: str) -> Run | None:
         if spec.settings and row["setting"] not in spec.settings:
-            raise unknown("setting", row["setting"], spec.settings, f"table {spec.paper}/{spec.name}")
+            raise unknown("setting", row["setting"], spec.settings, "settings")
         change = spec.settings.get(row["setting"], {})
         change = merged(change, limits.changes) if recipes.recipe(method).engine == "matching" else change
         data = plan.data_cell(dataset)

@@ -10,32 +10,43 @@ from typing import Any
 from condense import recipes
 from condense.artifacts import canonical
 from condense.config import UserError, convert, load_yaml
+from condense.specs.scale import FROM_DATA, LARGEST_OPTION
 
 
-def _json(text: str) -> dict[str, Any]:
+def _json(text: str, option: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_without_repeats)
         canonical(value)  # raises for NaN and infinity, which Python reads but JSON does not know
     except (ValueError, RecursionError) as error:
-        raise UserError(f"'{text[:80]}' is not JSON: {error}") from None
+        raise UserError(f"{option}: '{text[:80]}' is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise UserError(f"'{text[:80]}': a JSON object is needed")
+        raise UserError(f"{option}: '{text[:80]}': a JSON object is needed")
+    return value
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key '{next(name for name in names if names.count(name) > 1)}' stands in it twice")
     return value
 
 
 def options_of(text: str) -> dict[str, Any]:
     """The options of an architecture; the shape of the images and the number of classes come from the data."""
-    options = _json(text)
-    for name in ("name", "channels", "size", "classes"):
-        if name in options:
+    options = convert(dict[str, Any], _json(text, "--options"), "--options")
+    for name, value in options.items():
+        if name in FROM_DATA:
             raise UserError(f"--options: '{name}' is no option of an architecture: it follows from the data and --arch")
+        if isinstance(value, (int, float)) and not 0 <= value <= LARGEST_OPTION:
+            raise UserError(f"--options: {name}: must lie between 0 and {LARGEST_OPTION:,}, found {value}")
     return options
 
 
 def settings_of(kind: Any, text: str, what: str) -> Any:
     """Settings given as JSON or as a YAML file; a recipe or protocol also by name."""
     if text.lstrip().startswith("{"):
-        return convert(kind, _json(text), f"--{what}")
+        return convert(kind, _json(text, f"--{what}"), f"--{what}")
     if text.endswith((".yaml", ".yml")):
         return convert(kind, load_yaml(Path(text)), text)
     named = {"recipe": recipes.recipe, "protocol": recipes.protocol}

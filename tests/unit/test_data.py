@@ -78,6 +78,9 @@ def test_an_unknown_name_is_answered_with_the_nearest():
         load_spec("cifar11", FOLDER)
 
 
+SOME_FILE = {"name": "a", "url": "https://a.org/a", "md5": "0" * 32}
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -95,7 +98,7 @@ def test_an_unknown_name_is_answered_with_the_nearest():
         ({"name": "My digits"}, "lower-case"),
         ({"source": {"kind": "sklearn_digits", "train": "x"}}, "has no key 'train'"),
         ({"source": {"kind": "parquet"}}, "needs the key 'train'"),
-        ({"source": {"kind": "torchvision", "dataset": "CIFAR11", "files": [{"name": "a", "url": "u", "md5": "0"}]}}, "mean 'CIFAR10'"),
+        ({"source": {"kind": "torchvision", "dataset": "CIFAR11", "files": [SOME_FILE]}}, "mean 'CIFAR10'"),
         ({"source": {"kind": "archive", "format": "tiny_imagenet", "files": [{"name": "a", "url": "u"}]}}, "needs an md5 or a sha256"),
     ],
 )
@@ -182,6 +185,9 @@ def test_statistics_of_a_hand_worked_case():
     assert statistics(pixels) == ([0.5], [0.5])
     with pytest.raises(UserError, match="channel 0 .* are equal"):
         statistics(np.full((2, 1, 2, 2), 7, np.uint8))
+
+
+SOME_FILE = {"name": "a", "url": "https://a.org/a", "md5": "0" * 32}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-AWKWARD = ["with spaces", "it's \"quoted\"", "costs $HOME and $(date)", "Prüfung; 画像 & `more`"]
+AWKWARD = ["with spaces", 'it\'s "quoted"', "costs $HOME and $(date)", "Prüfung; 画像 & `more`"]
 # `-m venv` makes a .venv of copies of this program.
 PROGRAM = """#!/bin/sh
 printf '%s\\n' "$0" "$PWD" "${VIRTUAL_ENV-}" "${PATH%%:*}" >>"$SAID"

@@ -163,7 +163,7 @@ def test_a_scale_splits_by_architecture_and_more_narrowly_by_dataset():
 def test_a_split_of_what_is_not_evaluated_is_refused(name, said, monkeypatch):
     scale = replace(recipes.scale("quick"), networks_per_job={name: 1})
     monkeypatch.setattr(recipes, "scale", lambda wanted: scale)
-    with pytest.raises(UserError, match=f"scale quick: networks_per_job: {said}"):
+    with pytest.raises(UserError, match=f"quick.yaml: networks_per_job: {said}"):
         Plan("quick")
 
 

@@ -13,7 +13,7 @@ from slurm_helpers import SCRIPTS
 sys.path.insert(0, str(PROJECT / "workflow"))
 pytestmark = pytest.mark.workflow
 NO_SLURM = 69  # how slurm-up ends where there is none
-AWKWARD = "it's \"a\" $HOME; `folder` ü"
+AWKWARD = 'it\'s "a" $HOME; `folder` ü'
 
 
 def test_a_workflow_runs_in_a_folder_with_an_awkward_name(tmp_path):

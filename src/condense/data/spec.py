@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from condense import config, seeds
 from condense.config import UserError
+from condense.specs.common import MANY, check_groups
 
 SPEC_FOLDER = Path("params/datasets")
 # Only published files whose reading needs no pickle; the name is torchvision's class for the same data.
@@ -45,8 +46,14 @@ class File:
     def __post_init__(self):
         if not (self.md5 or self.sha256):
             raise UserError(f"the file '{self.name}' needs an md5 or a sha256")
-        if Path(self.name).name != self.name:
-            raise UserError(f"the file name '{self.name}' must not contain folders")
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,200}", self.name):
+            raise UserError(f"the file name '{self.name[:80]}' must consist of letters, digits, '_', '.', '+' and '-', without folders")
+        if not re.match(r"https?://[^/\s]", self.url) or any(ord(letter) <= 32 for letter in self.url):
+            raise UserError(f"the file '{self.name}': url: an address http:// or https:// is needed, found '{self.url[:80]}'")
+        for kind, digits in (("md5", 32), ("sha256", 64), ("contents_sha256", 64)):
+            total = getattr(self, kind)
+            if total is not None and not re.fullmatch(f"[0-9a-f]{{{digits}}}", total):
+                raise UserError(f"the file '{self.name}': {kind}: {digits} digits 0-9a-f are needed, found '{total[:80]}'")
 
     @property
     def checksum(self) -> str:
@@ -95,6 +102,11 @@ class Source:
         if self.ground != WHITE and self.kind not in ("parquet", "image_folder", "archive"):
             raise UserError(f"a source of kind {self.kind} has no key 'ground': its images have no transparency")
         ground_levels(self.ground)
+        for name in self.classes:
+            if name in ("", ".", "..") or "/" in name or "\0" in name:
+                raise UserError(f"classes: the name of a folder is needed, found '{name[:80]}'")
+        if self.fingerprint is not None and not re.fullmatch("[0-9a-f]{64}", self.fingerprint):
+            raise UserError(f"fingerprint: 64 digits 0-9a-f are needed, found '{self.fingerprint[:80]}'")
         twice = [name for place, name in enumerate(self.classes) if name in self.classes[:place]]
         if twice:
             raise UserError(f"classes: '{twice[0]}' is given twice")
@@ -145,7 +157,9 @@ class DatasetSpec:
             f"classes: at least 2 are needed, found {self.classes}": self.classes >= 2,
             f"classes: the source names {len(self.source.classes)}, but {self.classes} are expected": len(self.source.classes)
             in (0, self.classes),
-            f"size: a positive number is needed, found {self.size}": self.size > 0,
+            f"classes: at most 1,000,000 are possible, found {self.classes}": self.classes <= 1_000_000,
+            f"size: a positive number, at most 16,384, is needed, found {self.size}": 0 < self.size <= 16_384,
+            f"train, test: at most {MANY:,} images are possible": max(self.train, self.test) <= MANY,
             "smallest_class: it must lie between 1 and train / classes": 1 <= self.smallest_class * self.classes <= self.train,
             f"test: a positive number is needed, found {self.test}": self.test > 0,
             f"resize: it must equal size ({self.size})": self.resize in (None, self.size),
@@ -153,12 +167,14 @@ class DatasetSpec:
             or len(set(self.class_names)) == len(self.class_names) == self.classes,
             "mean, std: give both or neither": (self.mean is None) == (self.std is None),
             f"mean, std: {self.channels} numbers are needed": {len(v) for v in (self.mean, self.std) if v is not None} <= {self.channels},
-            "std: positive numbers are needed": min(self.std or [1]) > 0,
+            "mean: numbers from 0 to 1 are needed": all(0 <= value <= 1 for value in self.mean or ()),
+            "std: positive numbers, from 0.000001 to 1000, are needed": all(1e-6 <= value <= 1e3 for value in self.std or ()),
             "holdout: a fraction between 0 and 1 is needed": self.holdout is None or 0 < self.holdout < 1,
         }
         for message, fine in checks.items():
             if not fine:
                 raise UserError(message)
+        check_groups(self.strategy, "strategy")
         has_test = bool(self.source.files) or self.source.test is not None
         if has_test == (self.holdout is not None):
             raise UserError("holdout: the source has " + ("a test split already" if has_test else "no test split: give a fraction"))
@@ -206,6 +222,12 @@ def load_spec(name: str | Path, folder: Path = SPEC_FOLDER) -> DatasetSpec:
         if not path.is_file():
             raise config.unknown("dataset", name, [entry.stem for entry in Path(folder).glob("*.yaml")], str(folder))
     spec = config.read(DatasetSpec, config.load_yaml(path), str(path))
+    for key in ("train", "test"):
+        value = getattr(spec.source, key) or ""
+        if ".." in Path(value).parts or "\0" in value:
+            raise UserError(
+                f"{path}: source: {key}: a path without '..' is needed, found '{value[:80]}'; a folder elsewhere is its 'mirror'"
+            )
     if by_name and spec.name != name:
         raise UserError(f"{path}: its name is '{spec.name}', which differs from the file name")
     return spec

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from condense import recipes, runtime, specs
-from condense.estimate.jobs import Job, data_of, jobs_behind, named
+from condense.estimate.jobs import Job, data_of, jobs_behind, named, why_nothing_runs
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost, rates_for
 from condense.estimate.work import gather_work, work_of
 from condense.plan import BankCell, DataCell, MetricsCell, SyntheticCell, TeacherCell
@@ -200,5 +200,7 @@ def estimate_text(target: str | None, scale: str) -> str:
     resources = [plan.scale.resources.get(stage, specs.Resources()) for stage in ("teach", "synthesize", "evaluate")]
     gpu = torch.cuda.is_available() or any(entry.gpu for entry in resources)
     jobs = list(jobs_behind(plan, names, metrics, whole=target is None, on_gpu=torch.cuda.is_available()))
+    if not any(job.cell for job in jobs):
+        return f"scale {scale} ({plan.scale.title}): {target or 'everything'}\n{why_nothing_runs(plan, names)}"
     estimate = _estimate(jobs, max(entry.threads for entry in resources), gpu)
     return f"scale {scale} ({plan.scale.title}): {target or 'everything'}\n{estimate.text()}"

@@ -52,6 +52,20 @@ def named(plan: Plan, target: str | None) -> tuple[list[str], list[MetricsCell]]
     return [name], plan.metrics_of(name)
 
 
+def why_nothing_runs(plan: Plan, names: list[str]) -> str:
+    """A sentence for tables and figures of which the scale makes no cell."""
+    reasons = {row.reason for name in names if name in plan.tables for row in plan.tables[name] if row.reason}
+    for name in names:
+        if name in plan.figures:
+            figure = plan.figures[name]
+            reasons |= set(figure.missing.values())
+            if not plan.datasets_of(name).get(figure.spec.dataset):
+                reasons.add(f"no dataset stands in for {figure.spec.dataset}")
+    why = "; ".join(sorted(reasons)) or "no dataset of the scale has the images that it asks for"
+    others = ", ".join(name for name in recipes.names_in("scales") if name != plan.scale.name)
+    return f"nothing of it runs at this scale: {why}; choose another with --scale ({others}), or change {plan.maker.where}"
+
+
 def jobs_behind(plan: Plan, names: list[str], metrics: list[MetricsCell], whole: bool, on_gpu: bool) -> Iterator[Job]:
     """The jobs behind tables, figures and metrics, from the last to the first: what is made needs none of its own inputs."""
     curves = [curve for name in names if name in plan.figures for curve in plan.figures[name].curves]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from condense.config import UserError, unknown
 
 AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
+MANY = 10**8  # the most steps, epochs, images: more than any machine does, and few enough to count with
+LARGEST = 1e9  # of weights, rates and the like: beyond it float32 overflows within some steps
+REPEATS = 10_000  # the most sets, or networks, of one kind: each of them becomes a job or a part of one
 
 
 def groups_of(strategy: str) -> list[str]:
@@ -27,11 +32,33 @@ def cut_to(strategy: str, allowed: str) -> str:
     return "_".join(group for group in groups_of(strategy) if group in groups_of(allowed)) or "none"
 
 
-def at_least(numbers: dict[str, int | None], least: int) -> None:
-    """Raises UserError for the first of `numbers`, by name, that is below `least`; None is none."""
+def check_name(what: str, name: str) -> None:
+    """Raises UserError for a name that could not stand in a path as it is."""
+    if not re.fullmatch(r"[a-z0-9_]{1,80}", name):
+        raise UserError(f"{what}: a name of lower-case letters, digits and '_' is needed, found {name[:80]!r}")
+
+
+def check_names(names: Mapping[str, str | None | Iterable[str]]) -> None:
+    """`check_name` for one name or several, by what they name; None is none."""
+    for what, given in names.items():
+        for name in [given] if isinstance(given, str) else given or ():
+            check_name(what, name)
+
+
+def at_least(numbers: Mapping[str, int | None], least: int, most: int = MANY) -> None:
+    """Raises UserError for the first of `numbers`, by name, that is below `least` or above `most`; None is none."""
     for name, value in numbers.items():
         if value is not None and value < least:
             raise UserError(f"{name}: must be at least {least}, found {value}")
+        if value is not None and value > most:
+            raise UserError(f"{name}: must be at most {most:,}, found {value}")
+
+
+def not_above(numbers: Mapping[str, float | None], most: float = LARGEST) -> None:
+    """Raises UserError for the first of `numbers`, by name, whose size is above `most`; None is none."""
+    for name, value in numbers.items():
+        if value is not None and abs(value) > most:
+            raise UserError(f"{name}: must be at most {most:g}, found {value:g}")
 
 
 @dataclass(frozen=True)
@@ -53,6 +80,7 @@ class Plateau:
     def __post_init__(self) -> None:
         if not 0 < self.factor < 1 or self.patience < 0:
             raise UserError("plateau: factor must lie between 0 and 1, patience not be negative")
+        at_least({"plateau: patience": self.patience}, 0)
 
 
 @dataclass(frozen=True)
@@ -76,6 +104,7 @@ class Optimizer:
     def __post_init__(self) -> None:
         if self.lr <= 0 or not 0 <= self.momentum < 1 or self.weight_decay < 0:
             raise UserError("optimizer: lr must be above 0, momentum in [0, 1), weight_decay not negative")
+        not_above({"optimizer: lr": self.lr, "optimizer: weight_decay": self.weight_decay}, 1e6)
         if not all(0 <= beta < 1 for beta in (self.beta1, self.beta2)):
             raise UserError("optimizer: beta1 and beta2 must lie in [0, 1)")
         if self.class_turns and self.name == "sgd" and self.weight_decay:

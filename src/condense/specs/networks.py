@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from condense.config import UserError
-from condense.specs.common import Optimizer, at_least
+from condense.specs.common import REPEATS, Optimizer, at_least, check_name, not_above
 from condense.specs.protocol import Protocol
 
 
@@ -63,7 +63,9 @@ class TrainedNetworks:
     epochs: int | None = None
 
     def __post_init__(self) -> None:
-        at_least({"count": self.count, "epochs": self.epochs}, 1)
+        check_name("protocol", self.protocol)
+        at_least({"count": self.count}, 1, REPEATS)
+        at_least({"epochs": self.epochs}, 1)
 
     def trained_by(self, protocol: Protocol) -> Protocol:
         """`protocol` with the epochs of these networks, if they have their own."""
@@ -85,9 +87,11 @@ class SubspaceNetworks:
     threshold: float = 0.01
 
     def __post_init__(self) -> None:
-        at_least({"count": self.count}, 1)
+        check_name("protocol", self.protocol)
+        at_least({"count": self.count}, 1, REPEATS)
         if self.threshold < 0:
             raise UserError(f"threshold: must not be negative, found {self.threshold}")
+        not_above({"threshold": self.threshold})
 
     @property
     def trained(self) -> TrainedNetworks:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from condense.config import UserError
+from condense.specs.common import check_name, not_above
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class Point:
     published: Printed | None = None
 
     def __post_init__(self) -> None:
+        if self.method:
+            check_name("method", self.method)
+        not_above({"x": self.x}, 1e12)
         if self.x is None and not self.label:
             raise UserError("a point needs a label or an x")
         if self.level and self.x is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from condense.config import UserError
-from condense.specs.common import Optimizer, Source, check_groups, cut_to
+from condense.specs.common import Optimizer, Source, at_least, check_groups, check_name, cut_to
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,12 @@ class Schedule:
     kind: Literal["dc", "step", "constant"]
     at: list[float] = field(default_factory=list)
     factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not all(0 <= place <= 1 for place in self.at) or self.at != sorted(self.at):
+            raise UserError(f"schedule: at: ascending fractions of the epochs, from 0 to 1, are needed; found {self.at}")
+        if not 0 < self.factor <= 1:
+            raise UserError(f"schedule: factor: must lie in (0, 1], found {self.factor:g}")
 
 
 @dataclass(frozen=True)
@@ -39,11 +45,13 @@ class Protocol:
     least_updates: int = 0  # on a small set the epochs are raised until there are so many updates
 
     def __post_init__(self) -> None:
+        check_name("name", self.name)
         if not 0 <= self.cutmix <= 1:
             raise UserError(f"cutmix: a probability is needed, found {self.cutmix}")
         check_groups(self.siamese, "siamese")
         if self.epochs < 1 or self.batch < 1 or self.least_updates < 0:
             raise UserError("epochs and batch must be at least 1, least_updates not negative")
+        at_least({"epochs": self.epochs, "batch": self.batch, "least_updates": self.least_updates}, 0)
 
     def operations_of(self, strategy: str) -> str:
         """The augmentation of a dataset whose own is `strategy`."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from condense.config import UserError, labels_of
-from condense.specs.common import Optimizer, Source, at_least, check_groups
+from condense.specs.common import REPEATS, Optimizer, Source, at_least, check_groups, check_name, check_names
 from condense.specs.networks import AnyNetworks, Networks, QueueNetworks, TrainedNetworks
 from condense.specs.terms import PAIR_TERMS, TEACHER_TERMS, AnyTerm, CrossEntropy, couples
 
@@ -26,7 +26,7 @@ class Decode:
     order: Literal["rows", "columns"] = "rows"
 
     def __post_init__(self) -> None:
-        at_least({"factor": self.factor}, 1)
+        at_least({"factor": self.factor}, 1, 64)
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,9 @@ class TeacherNeed:
 
     protocol: str
     arch: str | None = None
+
+    def __post_init__(self) -> None:
+        check_names({"teacher: protocol": self.protocol, "teacher: arch": self.arch})
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ class Recipe:
     overrides: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_name("name", self.name)
         if self.engine == "matching" and not self.terms:
             raise UserError("terms: a matching recipe needs at least one")
         if (self.engine == "select") != (self.selection is not None):
@@ -120,6 +124,7 @@ class Recipe:
             self._check_networks()
         at_least({"steps": self.steps, "batch_real": self.batch_real}, 1)
         at_least({"snapshots": self.snapshots, "averaging": self.averaging}, 0)
+        at_least({"revision": self.revision}, 0, REPEATS)
 
     def _check_networks(self) -> None:
         names, networks = {term.name for term in self.terms}, self.networks

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from condense.config import UserError
-from condense.specs.common import at_least
+from condense.specs.common import REPEATS, at_least, check_name, check_names
 
+FROM_DATA = ("name", "channels", "size", "classes")  # what of a network is not for its options to say
+LARGEST_OPTION = 100_000  # of an architecture: widths, depths, sizes
 STAGES = ("data", "teach", "synthesize", "evaluate", "report")  # of the workflow, as a scale names their resources
 
 
@@ -21,8 +23,9 @@ class Resources:
     runtime: int = 60
 
     def __post_init__(self) -> None:
-        at_least({"threads": self.threads, "mem_mb": self.mem_mb, "runtime": self.runtime}, 1)
-        at_least({"gpu": self.gpu}, 0)
+        at_least({"threads": self.threads}, 1, REPEATS)
+        at_least({"mem_mb": self.mem_mb, "runtime": self.runtime}, 1)
+        at_least({"gpu": self.gpu}, 0, REPEATS)
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,10 @@ class TableLimits:
     run: bool = True
 
     def __post_init__(self) -> None:
-        at_least({"n_sets": self.n_sets, "n_networks": self.n_networks, "ipc": min(self.ipc or [1])}, 1)
+        at_least({"n_sets": self.n_sets, "n_networks": self.n_networks}, 1, REPEATS)
+        for ipc in self.ipc or []:
+            at_least({"ipc": ipc}, 1)
+        check_names({"datasets": self.datasets, "train_archs": self.train_archs})
         if [] in (self.settings, self.train_archs):
             raise UserError("settings, train_archs: an empty list leaves nothing; write 'run: false'")
 
@@ -74,11 +80,25 @@ class Scale:
     note: str = ""
 
     def __post_init__(self) -> None:
-        at_least({"n_sets": self.n_sets, "n_networks": self.n_networks, "ipc": min(self.ipc or [1])}, 1)
+        check_name("name", self.name)
+        check_names({"datasets": self.datasets, "architectures": self.architectures})
+        at_least({"n_sets": self.n_sets, "n_networks": self.n_networks}, 1, REPEATS)
+        for ipc in self.ipc or []:
+            at_least({"ipc": ipc}, 1)
+        self._check_options()
         at_least({"bank_mb": self.bank_mb}, 0)
         at_least({"classes_per_job": self.classes_per_job, "sets_per_job": self.sets_per_job}, 1)
         at_least({f"classes_per_job_of: {name}": number for name, number in self.classes_per_job_of.items()}, 1)
         at_least({f"networks_per_job: {name}": number for name, number in self.networks_per_job.items()}, 1)
+
+    def _check_options(self) -> None:
+        """Raises UserError for options that no architecture has, or that none could be built with."""
+        for arch, options in self.architectures.items():
+            for name, value in options.items():
+                if name in FROM_DATA:
+                    raise UserError(f"architectures: {arch}: '{name}' is no option of an architecture: it follows from the data")
+                if isinstance(value, (int, float)) and not 0 <= value <= LARGEST_OPTION:
+                    raise UserError(f"architectures: {arch}: {name}: must lie between 0 and {LARGEST_OPTION:,}, found {value}")
 
     @property
     def dataset_names(self) -> list[str]:

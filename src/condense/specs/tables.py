@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from condense.config import UserError
-from condense.specs.common import at_least
+from condense.specs.common import at_least, check_name, check_names
 from condense.specs.points import Point, check_points
 
 
@@ -21,6 +21,9 @@ class TableSpec:
     protocol: str = "dc"
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # published `setting` -> change of the recipe
     note: str = ""
+
+    def __post_init__(self) -> None:
+        check_names({"paper": self.paper, "table": self.table, "protocol": self.protocol})
 
     @property
     def name(self) -> str:
@@ -39,7 +42,8 @@ class StyleDrift:
     stage: int = 1
 
     def __post_init__(self) -> None:
-        at_least({"stage": self.stage}, 1)
+        check_name("drift: toward", self.toward)
+        at_least({"stage": self.stage}, 1, 1000)
         if not self.ratios or not all(0 <= ratio <= 1 for ratio in self.ratios):
             raise UserError(f"ratios: numbers from 0 to 1 are needed, found {self.ratios}")
 
@@ -80,6 +84,13 @@ class FigureSpec:
     note: str = ""
 
     def __post_init__(self) -> None:
+        named = ("paper", "figure", "dataset", "methods", "train_arch", "eval_arch", "feature_arch", "protocol")
+        check_names({what: getattr(self, what) for what in named})
+        for what, least in (("ipc", 1), ("classes", 0), ("neighbours", 1)):
+            for number in getattr(self, what):
+                at_least({what: number}, least)
+        if not self.methods or not self.ipc:
+            raise UserError("methods, ipc: at least one of each is needed")
         needs = {
             "drift": ("accuracy_by_drift",),
             "neighbours": ("consistency",),

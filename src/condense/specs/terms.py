@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args, get_type_hints
 
 from condense.config import UserError
-from condense.specs.common import at_least
+from condense.specs.common import at_least, not_above
 
 Sees = Literal["plain", "augmented"]
 
@@ -18,6 +18,9 @@ class Weight:
     schedule: Literal["linear_decay"]
     start: float = 1.0
 
+    def __post_init__(self) -> None:
+        _check_weight("start", self.start)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
@@ -27,7 +30,9 @@ class Term:
     turn: int = 0
 
     def __post_init__(self) -> None:
-        at_least({"turn": self.turn}, 0)
+        at_least({"turn": self.turn}, 0, 100)
+        if not isinstance(self.weight, Weight):
+            _check_weight("weight", self.weight)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +85,7 @@ class OfMaps(Term):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least({"layers": min(self.layers or [1])}, 1)
+        at_least({"layers": max(self.layers or [1])}, 1, 1000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +113,7 @@ class Attention(OfMaps):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least({"power": self.power}, 1)
+        at_least({"power": self.power}, 1, 100)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,13 +160,15 @@ class CharacteristicFunction(Term):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least({"frequencies": self.frequencies, "repeats": self.repeats}, 1)
+        at_least({"frequencies": self.frequencies, "repeats": self.repeats}, 1, 1_000_000)
         if self.sampler == "learned" and self.frequencies <= self.repeats:
             raise UserError(f"frequencies: must be above repeats ({self.repeats}), as batch norm needs two rows of noise")
         if self.sampler == "learned" and isinstance(self.weight, Weight):
             raise UserError("weight: a number is needed beside a learned sampler, whose step it scales too")
         if min(self.amplitude, self.phase) < 0 or self.sampler_lr <= 0:
             raise UserError("amplitude and phase must not be negative, sampler_lr above 0")
+        not_above({"amplitude": self.amplitude, "phase": self.phase})
+        not_above({"sampler_lr": self.sampler_lr}, 1e6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +185,7 @@ class EnergyOfCharacteristics(Term):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least({"frequencies": self.frequencies}, 1)
+        at_least({"frequencies": self.frequencies}, 1, 1_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,6 +248,13 @@ class ClassStatistics(OfMaps):
 def _above_zero(name: str, value: float) -> None:
     if value <= 0:
         raise UserError(f"{name}: must be above 0, found {value}")
+    not_above({name: value})
+
+
+def _check_weight(name: str, value: float) -> None:
+    if value < 0:
+        raise UserError(f"{name}: must not be negative, found {value:g}: every term is made smaller")
+    not_above({name: value})
 
 
 AnyTerm = (
