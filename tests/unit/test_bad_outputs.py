@@ -151,6 +151,13 @@ def test_nor_is_what_lies_in_the_place_of_the_files_beside_an_output(kind, made,
             (tmp_path / name).unlink()
 
 
+@pytest.mark.parametrize("name", ["train.safetensors", "test.safetensors", "dataset.json"])
+def test_nor_is_what_lies_among_prepared_data(name, tmp_path):
+    before = laid("pipe", tmp_path / name)
+    assert str(tmp_path / name) in refused("data", "--dataset", "digits", "--out", tmp_path)
+    assert os.path.samestat(os.lstat(tmp_path / name), before) and len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_folder_may_be_a_link(made, tmp_path):
     (tmp_path / "large").mkdir()
     (tmp_path / "here").symlink_to("large")

@@ -16,6 +16,7 @@ from condense.data.fetch import progress
 from condense.data.filling import UNKNOWN_NUMBER, UNKNOWN_SHA256, Filling, filling
 from condense.data.sources import Opened, Split, open_source
 from condense.data.spec import DatasetSpec, held_out_places
+from condense.drafts import require_place
 
 
 def prepare(spec: DatasetSpec, out_dir: str | Path) -> None:
@@ -46,6 +47,7 @@ def prepare(spec: DatasetSpec, out_dir: str | Path) -> None:
         own = {"counts": np.bincount(values, minlength=len(names)).tolist(), "data_sha256": UNKNOWN_SHA256}
         splits[part] = {"file": f"{part}.safetensors", "images": len(values), **own}
     with _no_folder_left(out_dir), ExitStack() as stack:
+        require_place(out_dir / "dataset.json")
         files: dict[str, Filling] = {}
         for part, values in labels.items():
             shapes = {"images": ("uint8", (len(values), spec.channels, spec.size, spec.size)), "labels": ("int64", (len(values),))}
