@@ -185,6 +185,16 @@ def code_version() -> str:
     return metadata.version("condense")
 
 
+_notes: list[str] = []  # of this process
+
+
+def note(sentence: str) -> None:
+    """Says once, in the log and in every `run.json` of this process, that something is done otherwise than it was asked for."""
+    if sentence not in _notes:
+        _notes.append(sentence)
+        _log.warning("%s", sentence)
+
+
 class Clock:
     """What a job cost: `facts` gives the run part of an artifact's provenance."""
 
@@ -208,6 +218,7 @@ class Clock:
         return {
             "seconds": round((time.monotonic() - self.began) / shared_by, 3),
             **({"shared_by": shared_by} if shared_by > 1 else {}),
+            **({"notes": list(_notes)} if _notes else {}),
             "date": datetime.now(UTC).date().isoformat(),
             "device": name,
             "threads": self.threads,

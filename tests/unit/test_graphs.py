@@ -7,15 +7,16 @@ import pytest
 import torch
 from matching_helpers import ARCH, CPU, METHODS, NOWHERE, tiny
 from tape_helpers import TapeRecorder
+from torch.utils._pytree import tree_leaves
 
-from condense import kernels, models, recipes, seeds, specs
+from condense import kernels, models, recipes, runtime, seeds, specs
 from condense.augment import siamese
 from condense.augment.selected import Selected, as_tensors
 from condense.checkpoints import Checkpoint
 from condense.data import dataset
 from condense.engines.matching import Matching, run_together
 from condense.engines.streams import RealStream
-from condense.graphs import CudaRecorder, Recorded
+from condense.graphs import CannotRecord, CudaRecorder, Recorded
 from condense.networks.sources import RandomNetworks
 from condense.teachers.pretrain import load_teacher
 from condense.transfer import Ahead, Slots
@@ -31,7 +32,7 @@ def without_kernels(monkeypatch):
 def test_tape():
     fixed = torch.tensor([1.0, 2.0])
     recorder = TapeRecorder()
-    recorded = Recorded(lambda: (fixed * 2).sum(), recorder)
+    recorded = Recorded(lambda: (fixed * 2).sum(), recorder, state=lambda: [fixed])
     for value in (1.0, 2.0, 3.0, 4.0):
         fixed.fill_(value)
         assert recorded().item() == 4 * value
@@ -124,10 +125,114 @@ def test_a_killed_recorded_run_ends_the_same(train, tmp_path, without_kernels, o
 def test_work_that_waits_or_reads_from_the_host_is_not_recorded():
     fixed = torch.ones(3)
     for work in (lambda: fixed.sum().item(), lambda: fixed + torch.tensor([1.0, 2.0, 3.0]), lambda: fixed[fixed > 0]):
-        recorded = Recorded(work, TapeRecorder())
+        recorded = Recorded(work, TapeRecorder(), state=lambda: [fixed])
         recorded()
         with pytest.raises(AssertionError, match="aten"):
             recorded()
+
+
+class Raising(TapeRecorder):
+    """As a GPU that cannot capture, or has no memory for it."""
+
+    error = CannotRecord("the stream cannot be captured")
+
+    def captured(self, work):
+        raise self.error
+
+
+class OutOfMemory(Raising):
+    error = torch.OutOfMemoryError("CUDA out of memory")
+
+
+class Wrong(TapeRecorder):
+    """A graph whose results are a little off, from replay number `since` on."""
+
+    since = 1
+
+    def captured(self, work):
+        graph, results = super().captured(work)
+        replay, count = graph.replay, iter(range(1, 1000))
+
+        def off():
+            replay()
+            if next(count) >= self.since:
+                with torch.inference_mode():
+                    for leaf in tree_leaves(results):
+                        leaf.detach().mul_(1.05) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() else None
+
+        graph.replay = off
+        return graph, results
+
+
+class WrongLater(Wrong):
+    since = 2
+
+
+class Stale(TapeRecorder):
+    """A graph that reads what its tensors held when it was recorded, not what they hold now."""
+
+    def captured(self, work):
+        graph, results = super().captured(work)
+        replay = graph.replay
+        old = [(tensor, tensor.detach().clone()) for tensor in self.read]
+
+        def stale():
+            now = [tensor.detach().clone() for tensor, _ in old]
+            with torch.no_grad():
+                for tensor, value in old:
+                    tensor.copy_(value)
+            replay()
+            with torch.no_grad():  # the change is that of the old values, added to the new ones
+                for (tensor, value), current in zip(old, now, strict=True):
+                    tensor.copy_(current + (tensor - value))
+
+        graph.replay = stale
+        return graph, results
+
+
+@pytest.mark.parametrize("kind", [Raising, OutOfMemory, Wrong, WrongLater, Stale])
+def test_a_graph_that_fails_or_differs_is_not_used(kind, train, without_kernels, one_thread, monkeypatch, caplog):
+    monkeypatch.setattr(runtime, "_notes", [])
+    value, recorder = tiny("ed", steps=6), kind()
+    plain = run(value, train, None, None)
+    stream = RealStream(value, train, train.classes, **ARCH, seed=3, device=CPU, recorder=recorder)
+    one = Matching(value, stream, ipc=2, critic=None, checkpoint=NOWHERE)
+    recorder.read = [one.values]
+    outcome = one.run()
+    # The engine's own rounding: draws as tensors are applied in another order of operations.
+    torch.testing.assert_close(outcome.images, plain.images, rtol=1e-4, atol=1e-5)
+    assert not outcome.recorded
+    said = [record.message for record in caplog.records if "without a CUDA graph" in record.message]
+    assert said and runtime.Clock(CPU, 1).facts()["notes"] == said
+    reason = "cannot be recorded" if issubclass(kind, Raising) else "something else when it is recorded"
+    assert all(reason in sentence for sentence in said) and any(sentence.startswith("ed: a step") for sentence in said)
+
+
+def test_comparing_a_graph_leaves_values_and_generators_as_they_are():
+    torch.manual_seed(5)
+    values = torch.arange(4.0)
+
+    def work():
+        values.add_(torch.rand(4))
+        return values.sum()
+
+    class Plain(TapeRecorder):
+        def captured(self, work):
+            class Graph:
+                def replay(self):
+                    results.copy_(work())
+
+            results = torch.zeros(())
+            return Graph(), results
+
+    recorded = Recorded(work, Plain(), state=lambda: [values])
+    given = [float(recorded()) for _ in range(4)]
+    torch.manual_seed(5)
+    wanted, own = [], torch.arange(4.0)
+    for _ in range(4):
+        own.add_(torch.rand(4))
+        wanted.append(float(own.sum()))
+    assert given == wanted and not recorded.refused
 
 
 @pytest.mark.parametrize("mode", siamese.MODES)
@@ -181,4 +286,5 @@ def test_networks_drawn_ahead_are_those_of_their_step(train):
 def test_on_a_gpu_graphs_end_where_plain_steps_do(method, train, teacher, bank_of):
     value, device = tiny(method, steps=20), torch.device("cuda")
     plain, graphs = (run(value, train, teacher, bank_of(value.networks), recorder, device=device) for recorder in (None, CudaRecorder()))
+    assert graphs.recorded, "the comparison found no difference"
     torch.testing.assert_close(graphs.images, plain.images, rtol=1e-2, atol=1e-3)  # sums of gradients on GPUs come in any order

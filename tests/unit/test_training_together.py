@@ -11,14 +11,15 @@ from interruption_helpers import Stopping, until_done
 from tape_helpers import TapeRecorder
 from torch import nn
 
-from condense import kernels, models, recipes, seeds, specs
+from condense import kernels, models, recipes, runtime, seeds, specs
 from condense.checkpoints import Checkpoint
 from condense.config import UserError, merged, read
 from condense.data.dataset import load
+from condense.evaluate import protocols
 from condense.evaluate.protocols import evaluate
 from condense.training.loop import accuracy, layer_type, number_of_epochs, pixel_set, tensor_set, train
 from condense.training.optimizers import SGD
-from condense.training.stacked import Stacked, accuracies_together, can_be_batched, fitting
+from condense.training.stacked import Stacked, accuracies_together, can_be_batched, differs, fitting
 from condense.training.together import CapturedStep, plain_step, train_together
 
 CPU = torch.device("cpu")
@@ -219,6 +220,46 @@ def test_networks_that_cannot_be_batched_are_judged_one_after_another(few):
     assert judge(few, 2, at_once=2, **options) == judge(few, 2, **options)
 
 
+def test_networks_that_would_be_others_at_once_are_trained_alone(few, monkeypatch):
+    monkeypatch.setattr(runtime, "_notes", [])
+    forward, alone = Stacked.forward, judge(few, 3, at_once=1)
+    monkeypatch.setattr(Stacked, "forward", lambda stacked, images: forward(stacked, images.roll(1, -1)))
+    assert judge(few, 3, at_once=3) == alone
+    (said,) = runtime._notes
+    assert said == "3 networks of an evaluation are not trained at once, but 1: network 0 gives other values before a step"
+
+
+def test_fewer_networks_are_trained_at_once_where_the_memory_does_not_suffice(few, monkeypatch):
+    monkeypatch.setattr(runtime, "_notes", [])
+    train_all, sizes = protocols.train_together, []
+
+    def small_memory(networks, *arguments, **named):
+        sizes.append(networks.count)
+        if networks.count > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        train_all(networks, *arguments, **named)
+
+    wanted = judge(few, 5, at_once=2)
+    monkeypatch.setattr(protocols, "train_together", small_memory)
+    assert judge(few, 5, at_once=5) == wanted and sizes == [5, 2, 2]
+    assert runtime._notes == ["5 networks of an evaluation are not trained at once, but 2: the memory of the device does not suffice"]
+
+
+@pytest.mark.parametrize("arch", ["convnet", "convnet_bn", "alexnet", "vgg11"])
+def test_networks_at_once_agree_with_each_alone(arch, few):
+    options = {"depth": 2, "width": 8} if arch.startswith("convnet") else {"enlarge": 32, "width": 8}
+    drawn = networks(arch=arch, **options)
+    images, labels = few[0].fetch(torch.arange(6)), few[0].labels[:6]
+    stacked, states = Stacked(drawn), [{name: value.clone() for name, value in network.state_dict().items()} for network in drawn]
+    assert differs(stacked, drawn, images, labels, 1e-4) == ""
+    for network, state in zip(drawn, states, strict=True):
+        assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items()), "copies are worked on"
+    with torch.no_grad():
+        weight = next(stacked.parameters())
+        weight.copy_(weight.flip(-1))
+    assert differs(stacked, drawn, images, labels, 1e-2).startswith("network 0 gives other values before a step")
+
+
 def test_an_evaluation_at_once_resumed_anywhere_gives_the_same_accuracies(few, tmp_path, monkeypatch):
     monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
     rules = protocol(epochs=2)
@@ -245,7 +286,8 @@ def test_a_captured_step_is_replayed_for_its_size_and_rate(few):
         stacked = Stacked(networks(**SMALL))
         optimizer = SGD(list(stacked.parameters()), specs.Optimizer(lr=0.1, momentum=0.9))
         plain = plain_step(stacked, optimizer, torch.float32, CPU)
-        step = CapturedStep(plain, optimizer, recorder) if captured else plain
+        changing = [*stacked.parameters(), *optimizer.velocity]
+        step = CapturedStep(plain, optimizer, recorder, changing, torch.float32) if captured else plain
         with kernels.plain():  # as on a GPU
             for (images, labels), rate in zip(batches, rates, strict=True):
                 optimizer.lr = rate

@@ -72,7 +72,7 @@ class Matching:
         self.done = 0
         self._side: RealSide | None = None  # of the step at work
         repeats = stream.recorder is not None and self.optimizer.repeats and self.plateau is None
-        self._recorded = Recorded(self._step, stream.recorder) if repeats else None
+        self._recorded = self._recorded_step() if repeats else None
         falling = repeats and any(isinstance(term.weight, Weight) for term in recipe.terms)
         self._weights = Slots([torch.zeros(len(recipe.terms))], stream.device) if falling else None
         self._rows = max(1, min(100, recipe.steps // _ROWS))
@@ -82,6 +82,14 @@ class Matching:
         self._grey = torch.tensor(grey, device=stream.device)
         ends = ([0.0], [1.0]) if recipe.optimised == "pixels" else (low, high)
         self._ends = [torch.tensor(end, device=stream.device)[:, None, None] for end in ends]
+
+    def _recorded_step(self) -> Recorded:
+        name, coarsest = f"{self.recipe.name}: a step", self.stream.synthetic_type
+        return Recorded(self._step, self.stream.recorder, state=self._changing, computed_in=coarsest, name=name)
+
+    def _changing(self) -> list[Tensor]:
+        """The tensors that a step changes."""
+        return [self.values, *self.optimizer.state().values()]
 
     @property
     def images(self) -> Tensor:
@@ -252,5 +260,5 @@ def run_together(sets: Sequence[Matching]) -> list[Outcome]:
         bar.close()
         stream.close()
     for one in sets:
-        one.outcome.images, one.outcome.recorded = one.images, one._recorded is not None
+        one.outcome.images, one.outcome.recorded = one.images, one._recorded is not None and not one._recorded.refused
     return [one.outcome for one in sets]

@@ -168,7 +168,8 @@ class RealStream:
         """By recorded work: `tensors`, places of the real images, the network's accuracy and draws, go where those of all steps lie."""
         if self._recorded is None:
             self._slots = Slots(tensors, self.device)
-            self._recorded = Recorded(self._seen_by_slots, self.recorder)
+            names = {"computed_in": self.real_type, "name": "the real side of a step"}
+            self._recorded = Recorded(self._seen_by_slots, self.recorder, state=self._changing, **names)
         self._slots.fill(tensors)
         pixels, computed = self._recorded()
         _, accuracy, *draws = self._slots.tensors
@@ -181,6 +182,10 @@ class RealStream:
         self._bring_parameters()
         side = self._side(self.batches.taken(places), self._selected(draws))
         return side.pixels, side.seen
+
+    def _changing(self) -> list[Tensor]:
+        """The networks, of which one is made from the other at every step."""
+        return list(dict.fromkeys(chain(self._tensors(self.network), self._tensors(self.real_network))))
 
     def _selected(self, draws: list[Tensor]) -> Selected:
         augment = self.settings["augment"]

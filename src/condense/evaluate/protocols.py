@@ -18,13 +18,24 @@ from condense import models, seeds
 from condense.checkpoints import Checkpoint
 from condense.data.dataset import Images
 from condense.evaluate.drift import Drifting, StyleDrift
+from condense.graphs import ROUNDING
 from condense.progress import Progress
+from condense.runtime import note
 from condense.specs import Protocol
 from condense.training.loop import TrainingSet, accuracy, layer_type, number_of_epochs, pixel_set, train
-from condense.training.stacked import Stacked, accuracies_together, can_be_batched, fitting
+from condense.training.stacked import Stacked, accuracies_together, can_be_batched, differs, fitting
 from condense.training.together import can_train_together, train_together
 
 _log = logging.getLogger(__name__)
+_COMPARED = 8  # images on which networks at once are compared with each alone, before they are trained
+
+
+class FewerAtOnce(Exception):
+    """So many networks cannot be trained at once; with the number to try, and the reason."""
+
+    def __init__(self, networks: int, why: str):
+        super().__init__(why)
+        self.networks = networks
 
 
 def evaluate(
@@ -65,7 +76,12 @@ def evaluate(
         inner = checkpoint.part("network" + "-".join(map(str, sorted({group[0], group[-1]}))))
         advance = partial(_advance, bar, len(done) * epochs, len(group))
         settings = {"strategy": strategy, "checkpoint": inner, "progress": advance}
-        done += _train_and_test(network, train_on, judged, protocol, group, seed, **settings)
+        try:
+            done += _train_and_test(network, train_on, judged, protocol, group, seed, **settings)
+        except FewerAtOnce as error:
+            note(f"{len(group)} networks of an evaluation are not trained at once, but {error.networks}: {error}")
+            at_once = error.networks
+            continue
         inner.remove()
         bar.update(len(done) * epochs, {"accuracy": done[-1]})
         if checkpoint.due() and len(done) < len(networks):
@@ -94,18 +110,36 @@ def _train_and_test(
     seed: int,
     **settings: Any,
 ) -> list[float]:
-    """Accuracies of the networks of `group`: drawn anew, trained on `train_on`, at once where there are several, tested on `judged`."""
+    """Accuracies of the networks of `group`: drawn anew, trained on `train_on`, at once where there are several, tested on `judged`.
+
+    Raises FewerAtOnce if so many cannot be trained at once: for want of memory, or because they would be other networks than alone.
+    """
     names = [("evaluation", number) for number in group]
-    drawn = []
-    for name in names:
-        models.reinitialise(network, seeds.stream(seed, *name))
-        drawn.append(network if len(group) == 1 else copy.deepcopy(network))
+    dtype = layer_type(network, protocol, judged.labels.device)
     if len(group) == 1:
+        models.reinitialise(network, seeds.stream(seed, *names[0]))
         train(network, train_on, protocol, seed=seed, name=names[0], **settings)
-        return [accuracy(network, judged, layer_type(network, protocol, judged.labels.device))]
-    stacked = Stacked(drawn)
-    train_together(stacked, train_on, protocol, seed=seed, names=names, **settings)
-    return accuracies_together(stacked, judged, layer_type(stacked, protocol, judged.labels.device))
+        return [accuracy(network, judged, dtype)]
+    try:
+        drawn = []
+        for name in names:
+            models.reinitialise(network, seeds.stream(seed, *name))
+            drawn.append(copy.deepcopy(network))
+        stacked = Stacked(drawn)
+        why = _difference(stacked, drawn, train_on)
+        if why:
+            raise FewerAtOnce(1, why)
+        train_together(stacked, train_on, protocol, seed=seed, names=names, **settings)
+        return accuracies_together(stacked, judged, layer_type(stacked, protocol, judged.labels.device))
+    except torch.OutOfMemoryError:
+        raise FewerAtOnce(len(group) // 2, "the memory of the device does not suffice") from None
+
+
+def _difference(stacked: Stacked, drawn: Sequence[nn.Module], train_on: TrainingSet) -> str:
+    """How networks at once would differ from each alone on some images; '' if they do not."""
+    places = torch.arange(min(len(train_on), _COMPARED))
+    device = train_on.labels.device
+    return differs(stacked, drawn, train_on.fetch(places.to(device)), train_on.labels[places.to(device)], ROUNDING[torch.float32])
 
 
 def _advance(bar: Progress, before: int, networks: int, epochs: int) -> None:

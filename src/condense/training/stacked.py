@@ -29,6 +29,7 @@ _UNCHANGED = (
 )
 _SHARE = 0.5  # of the memory; the rest is for the data, the test, and what the estimate leaves out
 _COPIES = 5  # of the parameters: themselves, gradients, velocity, the step's own, and their form in less than float32
+_PROBE = 1e-3  # rate of the step by which networks side by side are compared with each alone
 _PASSES = 2  # times that activations are held: for the backward pass, and as its gradients or in another type
 
 
@@ -92,6 +93,49 @@ class Stacked(nn.Module):
         own = self.layers.state_dict()
         for name, value in network.state_dict().items():
             value.copy_(own[name].chunk(self.count)[place] if value.dim() else own[name])
+
+
+def differs(stacked: Stacked, networks: Sequence[nn.Module], images: Tensor, labels: Tensor, rounding: float) -> str:
+    """How `stacked`, made from `networks`, works otherwise than each alone; '' if they agree but for `rounding` (a share).
+
+    Images (b, c, h, w), the same for all, and labels (b,). Compared are the logits, the gradients by what a step along them makes of
+    the logits, and the running statistics. Copies are worked on. Dropout is left out: its masks differ by design.
+    """
+    together = _copy_without_dropout(stacked)
+    before = together(images)
+    _descend(before.flatten(0, 1), labels.repeat(stacked.count), together)
+    after = together(images).detach()
+    for place, network in enumerate(networks):
+        alone = _copy_without_dropout(network)
+        logits = alone(images)
+        _descend(logits, labels, alone)
+        for what, wanted, found in (("before", logits, before[place]), ("after", alone(images), after[place])):
+            wanted, found = wanted.detach().double(), found.detach().double()
+            if not float((wanted - found).norm()) <= rounding * float(wanted.norm()):
+                return f"network {place} gives other values {what} a step"
+        own = copy.deepcopy(alone)
+        together.copy_to(place, own)
+        for (name, wanted), found in zip(alone.named_buffers(), own.buffers(), strict=True):
+            if not float((wanted.double() - found.double()).norm()) <= rounding * (float(wanted.double().norm()) + 1):
+                return f"network {place} keeps other statistics ({name})"
+    return ""
+
+
+def _copy_without_dropout(network: nn.Module) -> nn.Module:
+    own = copy.deepcopy(network).train()
+    for layer in own.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.eval()
+    return own
+
+
+def _descend(logits: Tensor, labels: Tensor, network: nn.Module) -> None:
+    """One small step along the gradient of the sum of the losses, in which networks side by side do not meet."""
+    tensors = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), tensors)
+    with torch.no_grad():
+        for tensor, gradient in zip(tensors, gradients, strict=True):
+            tensor.sub_(_PROBE * gradient)
 
 
 def _joined(values: Sequence[Tensor]) -> Tensor:

@@ -52,7 +52,8 @@ def train_together(
     step = plain_step(networks, optimizer, layer_type(networks, protocol, device), device)
     recorder = recorder_for(device)
     if recorder is not None:
-        step = CapturedStep(step, optimizer, recorder)
+        changing = [*networks.parameters(), *networks.buffers(), *optimizer.velocity]
+        step = CapturedStep(step, optimizer, recorder, changing, layer_type(networks, protocol, device))
     first = resumed(networks, optimizer, None, checkpoint)
     drops, epochs = drops_after(protocol, len(images)), number_of_epochs(protocol, len(images))
     networks.train()
@@ -152,17 +153,23 @@ class CapturedStep:
     The rate is a number in the work, so it is recorded anew where the rate has changed. What it gives is overwritten by the next step.
     """
 
-    def __init__(self, step: Step, optimizer: SGD, recorder: Recorder):
+    def __init__(self, step: Step, optimizer: SGD, recorder: Recorder, changing: Sequence[Tensor], computed_in: torch.dtype):
+        """`changing` are the tensors that a step changes, `computed_in` the type of its layers."""
         self.step, self.optimizer, self.recorder = step, optimizer, recorder
+        self.settings = {"state": lambda: changing, "computed_in": computed_in, "name": "a step of networks trained at once"}
         self.recorded: dict[torch.Size, tuple[float, tuple[Tensor, Tensor], Recorded]] = {}
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         size, rate = labels.shape, self.optimizer.lr
         self.optimizer.zero_grad()  # gradients are then made inside, where a graph writes them again and again
         if size not in self.recorded or self.recorded[size][0] != rate:
-            met = self.recorded.pop(size, None) is not None  # the memory of one is free before the next takes some
+            before = self.recorded.pop(size, None)
+            refused, known = before[2].refused if before else "", before is not None
+            del before  # its memory is free before the next takes some
             held = images.clone(), labels.clone()
-            self.recorded[size] = rate, held, Recorded(partial(self.step, *held), self.recorder, warm=met)
+            work = Recorded(partial(self.step, *held), self.recorder, known=known, **self.settings)
+            work.refused = refused
+            self.recorded[size] = rate, held, work
         _, held, work = self.recorded[size]
         for own, given in zip(held, (images, labels), strict=True):
             own.copy_(given)
