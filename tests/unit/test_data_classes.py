@@ -52,7 +52,7 @@ def folders(root, *classes, images=3):
         (pa.array(NAMES).dictionary_encode(), ["cat", "dog"], []),
         ([True, False] * 6, ["False", "True"], []),
         ([1, 2, 3] * 4, ["1", "2", "3"], ["The labels are 1, 2, 3, not 0, 1, ..."]),
-        ([0.0, 1.0] * 6, ["0", "1"], []),
+        (pa.array(np.array([0, 1] * 6, np.float16)), ["0", "1"], []),
         ([0, 10**15] * 6, ["0", "1000000000000000"], ["The labels are 0, 1000000000000000"]),
         (pa.array([2**64 - 1, 7] * 6, pa.uint64()), ["7", "18446744073709551615"], []),
     ],
@@ -109,6 +109,10 @@ def test_columns_are_named_or_found_where_only_one_can_be_meant(tmp_path):
         spec_from_images(table(tmp_path / "v.parquet", image=["x.png"] * 12, thumb=IMAGES, label=NAMES))
     with pytest.raises(UserError, match="'image' must hold encoded images.*holds int64.*--image-column"):
         spec_from_images(table(tmp_path / "w.parquet", image=list(range(12)), thumb=IMAGES, label=NAMES))
+    twice = pa.Table.from_arrays([pa.array(IMAGES), pa.array(NAMES), pa.array(NAMES)], names=["image", "label", "label"])
+    pq.write_table(twice, tmp_path / "twice.parquet")
+    with pytest.raises(UserError, match="twice.parquet: has 2 columns 'label': rename"):
+        spec_from_images(tmp_path / "twice.parquet")
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -179,6 +183,24 @@ def test_test_files_with_other_names_are_refused_by_name(data, tmp_path):
     table(data / "toy/train.parquet", image=IMAGES, label=[1, 2, 3] * 4)
     with pytest.raises(UserError, match=r"toy: 3 classes found in .*\(1, 2, 3\), but its description says 2"):
         prepare(describe({**source, "test": "toy/train.parquet"}, channels=1, size=6, train=12, test=12, smallest=6), tmp_path / "no")
+
+
+def test_a_described_set_may_number_its_labels_otherwise(data, tmp_path, caplog):
+    caplog.set_level("INFO")
+    source = {"kind": "parquet", "train": "toy/train.parquet", "test": "toy/train.parquet", "label": "breed"}
+    table(data / "toy/train.parquet", image=IMAGES, breed=[1, 2, 3] * 4)
+    spec = describe(source, channels=1, size=6, classes=3, train=12, test=12, smallest=4)
+    train, _ = loaded(spec, tmp_path / "numbers")
+    assert train.class_names == ("1", "2", "3") and (train.images[0, 0].numpy() == PIXELS[0]).all()
+    assert "toy: the labels 1, 2, 3 are numbered 0..2 in this order" in caplog.text
+    table(data / "toy/train.parquet", {"breed": ["a", "b", "c", "d"]}, image=IMAGES, breed=[1, 2, 3] * 4)
+    train, test = loaded(spec, tmp_path / "names")
+    assert train.class_names == test.class_names == ("b", "c", "d") and "toy: classes without images are left out: a" in caplog.text
+    table(data / "toy/train.parquet", image=IMAGES, breed=["c", "a", "b"] * 4)
+    described = describe(source, channels=1, size=6, classes=3, train=12, test=12, smallest=4, class_names=["c", "b", "a"])
+    assert (loaded(described, tmp_path / "text")[0].images[0, 0].numpy() == PIXELS[0]).all()
+    with pytest.raises(UserError, match="a source of kind image_folder has no key 'label': it names a column"):
+        describe({"kind": "image_folder", "train": "toy", "test": "toy", "label": "breed"})
 
 
 def test_shards_are_one_set_and_their_names_tell_training_from_testing(data, tmp_path):

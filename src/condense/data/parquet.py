@@ -90,6 +90,13 @@ class Table:
     def _chosen(self, what: str, name: str | None, usual: Sequence[str], typed: list[str], fitting: list[str]) -> str:
         """The column to take. One of a usual name is taken whatever it holds, so that no other stands in for it unnoticed."""
         names = self._schema.names
+        chosen = self._named_or_usual(what, name, usual, typed, fitting)
+        if names.count(chosen) > 1:
+            raise UserError(f"{self.path}: has {names.count(chosen)} columns '{chosen}': rename all but the one with the {what}s")
+        return chosen
+
+    def _named_or_usual(self, what: str, name: str | None, usual: Sequence[str], typed: list[str], fitting: list[str]) -> str:
+        names = self._schema.names
         if name is not None:
             if name not in names:
                 raise unknown(f"{what} column", name, names, str(self.path))
@@ -161,6 +168,7 @@ class Table:
 
     def _whole(self, values: np.ndarray) -> np.ndarray:
         """Floating labels as whole numbers, which pandas makes floating when rows are missing."""
+        values = values.astype(np.float64)
         bad = ~(np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53))
         if bad.any():
             seen = brief(np.unique(values).tolist())
@@ -303,4 +311,4 @@ def _is_image(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         place = kind.get_field_index("bytes")
         return (place >= 0 and _is_image(kind.field(place).type)) or (place < 0 and kind.get_field_index("path") >= 0)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)

@@ -82,7 +82,7 @@ def local_path(spec: DatasetSpec, name: str) -> Path:
 
     Raises UserError naming every place looked at.
     """
-    places = [data_folder() / name]
+    places = [data_folder() / Path(name).expanduser()]
     if spec.source.mirror:
         places.insert(0, Path(spec.source.mirror).expanduser() / name)
     for place in places:

@@ -235,7 +235,7 @@ def load_spec(name: str | Path, folder: Path = SPEC_FOLDER) -> DatasetSpec:
 
 def data_folder() -> Path:
     """Where downloaded and hand-placed data live: the environment variable CONDENSE_DATA, else `data` in the working directory."""
-    return Path(os.environ.get("CONDENSE_DATA") or "data")
+    return Path(os.environ.get("CONDENSE_DATA") or "data").expanduser()
 
 
 def held_out_count(images: int, fraction: float) -> int:
