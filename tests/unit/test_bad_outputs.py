@@ -19,7 +19,7 @@ from condense.config import UserError
 def test_no_place_for_the_output_is_told_before_the_work(out, digits, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("")
-    long = ("--recipe", recipe(steps=10**9))
+    long = ("--recipe", recipe(steps=10**6))
     assert str(tmp_path / out) in refused(*synthesis(digits, tmp_path / out, *long))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder"]
 
@@ -107,7 +107,7 @@ def laid(kind, path):
 def jobs_of(made, out):
     yield "teach", ("teach", "--data", made.dataset, "--protocol", BRIEF, *NET, "--out", out)
     yield "bank", ("bank", "--data", made.dataset, "--steps", 2, *NET, "--out", out)
-    yield "synthesize", synthesis(made.digits, out, "--recipe", recipe(steps=10**9))
+    yield "synthesize", synthesis(made.digits, out, "--recipe", recipe(steps=10**6))
     yield "gather", ("gather", "--shards", made.shard, "--data", made.dataset, "--out", out)
     yield "evaluate", evaluation(made.synthetic, made.digits, out)
     yield "join", ("join", "--parts", made.metrics, "--out", out)
