@@ -20,8 +20,8 @@ def test_settings_are_words_of_the_command_line():
     settings = workflow_settings({"scale": "laptop", "anew": "TRUE", "mlflow": "off", "max_runtime": 60})
     assert (settings.scale, settings.anew, settings.store, settings.max_runtime) == ("laptop", True, "off", 60)
     assert workflow_settings({}).store == "sqlite:///mlflow.db" and workflow_settings({"mlflow": "http://x:1"}).store == "http://x:1"
-    wrong_ones = [("max_mem_mb", -1), ("anew", "perhaps"), ("mlflow", ""), ("mlflow", "on"), ("scale", 3), ("device", "tpu")]
-    wrong_ones += [("threads", 2)]
+    wrong_ones = [("max_mem_mb", -1), ("anew", "perhaps"), ("mlflow", ""), ("mlflow", "on"), ("mlflow", "http://$(touch x)")]
+    wrong_ones += [("scale", 3), ("device", "tpu"), ("threads", 2)]
     for wrong in map(dict, zip(wrong_ones, strict=True)):
         with pytest.raises(UserError, match="--config: "):
             workflow_settings(wrong)
