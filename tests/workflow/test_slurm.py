@@ -81,7 +81,7 @@ def test_the_log_of_every_job_lies_in_one_place_and_says_what_failed(made):
     numbers = [facts["JobId"] for rule in ("synthesize", "gather", "evaluate", "pages") for facts in jobs_of(made, rule)]
     assert len(numbers) == 6 and sorted(path.stem for path in logs.rglob("*.log")) == sorted(numbers)
     failed = next(logs.rglob(f"{jobs_of(made, 'gather')[0]['JobId']}.log"))
-    assert "Error in rule gather" in failed.read_text()
+    assert "FAILED: gather, which makes results/synthetic/" in failed.read_text()
 
 
 @pytest.mark.parametrize("script", ["slurm-up", "slurm-down"])
