@@ -10,9 +10,10 @@ import torch
 from condense import estimate, recipes
 from condense.artifacts import write_json
 from condense.config import UserError
-from condense.estimate import rates as measuring
+from condense.estimate import measuring
+from condense.estimate.profiles import profile
 from condense.estimate.rates import Rates, cost
-from condense.estimate.work import Work, group_work, profile, work_of
+from condense.estimate.work import Work, group_work, work_of
 from condense.groups import groups
 from condense.manifests import manifest
 from condense.plan import Maker, data_cell

@@ -14,11 +14,8 @@ from condense.augment.siamese import Draw
 from condense.data.dataset import Images
 from condense.discrepancy.samples import real_weights
 from condense.engines.statistics import ClassMeans, Statistic, with_statistics
+from condense.fitting import CHUNK
 from condense.precision import computed_in
-
-# Pixels of a pass without gradients. On CPUs much of the maps between two layers then stays in the cache: 128 images of 32 x 32 pixels;
-# fewer would be as fast on an idle machine, and wait more often for a core that does something else.
-CHUNK = {"cpu": 1 << 17, "cuda": 1 << 22}
 
 
 @dataclass

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from condense import recipes, runtime, specs
 from condense.estimate.jobs import Job, data_of, jobs_behind, named, why_nothing_runs
-from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost, rates_for
+from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
 from condense.estimate.work import gather_work, work_of
 from condense.plan import BankCell, DataCell, MetricsCell, SyntheticCell, TeacherCell
 from condense.tableplan import Plan
@@ -124,7 +122,7 @@ def estimate_cells(
     """
     cells = [*trained, *synthetic, *metrics]
     datasets = {data.key: data for data in map(data_of, cells)}
-    on_gpu = gpu and torch.cuda.is_available()
+    on_gpu = gpu and gpu_here()
     jobs = [Job("data", data, work_of(data)) for data in datasets.values()]
     jobs += [Job("teach", cell, work_of(cell)) for cell in cells if isinstance(cell, (TeacherCell, BankCell))]
     for cell in cells:
@@ -134,12 +132,26 @@ def estimate_cells(
     return _estimate(jobs, threads, gpu)
 
 
+def gpu_here() -> bool:
+    """Whether torch finds a GPU in this machine."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def rates_for(*args: Any) -> tuple[Rates, str]:
+    """See `measuring.rates_for`, which loads torch."""
+    from condense.estimate import measuring
+
+    return measuring.rates_for(*args)
+
+
 def _network_of(cell: Any) -> tuple[str, str]:
     return (cell.eval_arch if isinstance(cell, MetricsCell) else cell.arch), cell.options
 
 
 def _estimate(jobs: Sequence[Job], threads: int | None, gpu: bool) -> Estimate:
-    on_gpu = gpu and torch.cuda.is_available()
+    on_gpu = gpu and gpu_here()
     threads = runtime.set_threads(threads and min(threads, runtime.cores()))
     rates, source = _all_rates(jobs, threads, on_gpu)
     stages = []
@@ -198,8 +210,8 @@ def estimate_text(target: str | None, scale: str) -> str:
     plan = Plan(scale)
     names, metrics = named(plan, target)
     resources = [plan.scale.resources.get(stage, specs.Resources()) for stage in ("teach", "synthesize", "evaluate")]
-    gpu = torch.cuda.is_available() or any(entry.gpu for entry in resources)
-    jobs = list(jobs_behind(plan, names, metrics, whole=target is None, on_gpu=torch.cuda.is_available()))
+    gpu = gpu_here() or any(entry.gpu for entry in resources)
+    jobs = list(jobs_behind(plan, names, metrics, whole=target is None, on_gpu=gpu_here()))
     if not any(job.cell for job in jobs):
         return f"scale {scale} ({plan.scale.title}): {target or 'everything'}\n{why_nothing_runs(plan, names)}"
     estimate = _estimate(jobs, max(entry.threads for entry in resources), gpu)

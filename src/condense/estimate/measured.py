@@ -14,7 +14,7 @@ from condense.config import UserError
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
 from condense.estimate.work import Work, gather_work, group_work, join_work, work_of
 from condense.plan import BankCell, Maker, MetricsCell, SyntheticCell, TeacherCell, data_cell
-from condense.training.loop import number_of_epochs
+from condense.specs import number_of_epochs
 
 # `stage` is synthesize (seconds a step), teach or evaluate (seconds an epoch of one network); `method` of a teacher is its protocol.
 COLUMNS = ["device", "stage", "dataset", "method", "arch", "ipc", "classes", "seconds", "date", "note"]

@@ -2,65 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cache
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
-from condense import models, specs
-from condense.engines import views
+from condense import fitting, specs
+from condense.estimate.counted import CLIP, Profile
+from condense.estimate.profiles import profile
 from condense.plan import BankCell, DataCell, MetricsCell, SyntheticCell, TeacherCell, has_batch_norm
-from condense.training.loop import number_of_epochs
+from condense.specs import number_of_epochs
 
 _FLOAT = 4  # bytes
 _GRID = 100_000  # bytes, about: grid, history and provenance beside a set
 _PIECES, _NAME = 30_000_000, 130  # bytes, about: of images and their histogram at once; of the name and label of an image
 _METRICS = 3_000  # bytes, about: one metrics file
 _TEST_BATCH = 512  # images of a test pass
-
-
-@dataclass(frozen=True)
-class Profile:
-    """What one image costs in a network: multiply-adds count as 2 FLOPs; activations in numbers, not bytes."""
-
-    embed: int  # FLOPs of a forward pass up to the last linear layer
-    forward: int  # FLOPs of a forward pass
-    layers: int
-    parameters: int
-    activations: int  # of all layers together, as training keeps them
-    largest: int  # of one layer
-    features: int
-
-
-# CLIP's ViT-B/32 as the published architecture gives it: 12 blocks of width 768 on 50 tokens.
-_CLIP = Profile(8_800_000_000, 8_800_000_000, 150, 88_000_000, 6_000_000, 154_000, 512)
-
-
-@cache
-def profile(arch: str, options: str, channels: int, size: int, classes: int) -> Profile:
-    """The profile of an architecture, counted in a pass over one image without data. `options` is JSON.
-
-    Raises UserError as `models.build` does.
-    """
-    with torch.device("meta"):
-        network = models.build(arch, channels=channels, size=size, classes=classes, **json.loads(options)).eval()
-        image = torch.empty(1, channels, size, size)
-    outputs: list[int] = []
-    for module in network.modules():
-        if not list(module.children()):
-            module.register_forward_hook(lambda module, inputs, output: outputs.append(output.numel()))
-    with torch.no_grad():
-        with FlopCounterMode(display=False) as counted:
-            embedding = network.embed(image)
-        embed = counted.get_total_flops()
-        with FlopCounterMode(display=False) as counted:
-            network.head(embedding)
-    forward = embed + counted.get_total_flops()
-    return Profile(embed, forward, len(outputs), models.count_parameters(network), sum(outputs), max(outputs), embedding.shape[1])
+_BOTH_TYPES = 1.25  # a convolution in bfloat16 keeps its input in that type beside the norm's in float32
+CARD = 80e9  # bytes of the GPU that jobs are reckoned for
 
 
 @dataclass(frozen=True)
@@ -95,12 +53,12 @@ def work_of(
         return Work(bytes_out=bytes_out, peak_bytes=held, light=True)
     if isinstance(cell, TeacherCell):
         network, images = profile_in(cell.arch, cell.options, cell.data), cell.data.spec.train
-        work = _trained(network, cell.protocol, cell.data, images, 1, images)
+        work = _trained(network, cell.protocol, cell.data, images, 1, images, on_gpu=on_gpu)
         return replace(work, bytes_out=network.parameters * _FLOAT + 8 * images)
     if isinstance(cell, BankCell):
         return _bank(cell)
     if isinstance(cell, MetricsCell):
-        return _evaluation(cell, count or cell.n_networks)
+        return _evaluation(cell, count or cell.n_networks, on_gpu)
     classes = count or cell.data.spec.classes
     bytes_out = classes * cell.ipc * (_pixels(cell.data) * _FLOAT + 8) * (1 + _snapshots(cell))
     chosen = _selected(cell) if cell.recipe.engine == "select" else _matched(cell, classes, on_gpu, real)
@@ -154,11 +112,26 @@ def _snapshots(cell: SyntheticCell) -> int:
     return cell.recipe.steps // cell.recipe.snapshots if cell.recipe.snapshots else 0
 
 
-def _evaluation(cell: MetricsCell, networks: int) -> Work:
+def networks_together(cell: MetricsCell, networks: int) -> int:
+    """How many of the networks of an evaluation a GPU of `CARD` bytes trains at once."""
+    network = profile_in(cell.eval_arch, cell.options, cell.synthetic.data)
+    if not network.batched or cell.drift or not fitting.can_train_together(cell.protocol):
+        return 1
+    batch = min(cell.protocol.batch, _images(cell))
+    return min(networks, fitting.networks_at_once(network.parameters, network.activations, batch, CARD))
+
+
+def _images(cell: MetricsCell) -> int:
+    """How many images the networks of an evaluation are trained on."""
     data, whole = cell.synthetic.data, cell.synthetic.recipe.engine == "whole"
-    count = data.spec.train if whole else data.spec.classes * cell.synthetic.ipc
+    return data.spec.train if whole else data.spec.classes * cell.synthetic.ipc
+
+
+def _evaluation(cell: MetricsCell, networks: int, on_gpu: bool) -> Work:
+    data, whole = cell.synthetic.data, cell.synthetic.recipe.engine == "whole"
+    count, together = _images(cell), networks_together(cell, networks) if on_gpu else 1
     network = profile_in(cell.eval_arch, cell.options, data)
-    work = _trained(network, cell.protocol, data, count, _sets(cell) * networks, data.spec.test)
+    work = _trained(network, cell.protocol, data, count, _sets(cell) * networks, data.spec.test, together, on_gpu)
     if cell.drift:  # both images of a pair go through the network, the one only as far as its style is taken: at most twice the work
         work = replace(work, flops_training=2 * work.flops_training, images=2 * work.images)
     # All snapshots are read at once, and one of them normalised; the whole set stays in 8 bits.
@@ -166,12 +139,25 @@ def _evaluation(cell: MetricsCell, networks: int) -> Work:
     return replace(work, bytes_out=_metrics_bytes(cell), host_bytes=work.host_bytes + host)
 
 
-def _trained(network: Profile, protocol: specs.Protocol, data: DataCell, count: int, networks: int, judged: int) -> Work:
-    """`networks` networks trained on `count` images and tested on `judged`. A backward pass costs twice a forward one."""
+def _trained(
+    network: Profile,
+    protocol: specs.Protocol,
+    data: DataCell,
+    count: int,
+    networks: int,
+    judged: int,
+    together: int = 1,
+    on_gpu: bool = False,
+) -> Work:
+    """`networks` networks trained on `count` images, so many `together`, and tested on `judged`.
+
+    A backward pass costs twice a forward one. Layers in bfloat16 keep what goes in in both types.
+    """
     epochs, batches = number_of_epochs(protocol, count), math.ceil(count / protocol.batch)
     augmented = protocol.operations_of(data.spec.strategy) != "none"
     held = (data.spec.train + data.spec.test) * _pixels(data) + count * _pixels(data) * _FLOAT
-    training = min(protocol.batch, count) * network.activations + 4 * network.parameters
+    kept = network.kept * (_BOTH_TYPES if on_gpu and protocol.precision == "mixed" else 1)
+    training = together * (min(protocol.batch, count) * (kept + 3 * network.largest) + fitting.COPIES * network.parameters)
     testing = 3 * min(_TEST_BATCH, judged) * network.largest
     return Work(
         flops_forward=networks * judged * network.forward,
@@ -181,7 +167,7 @@ def _trained(network: Profile, protocol: specs.Protocol, data: DataCell, count: 
         parameters_drawn=networks * network.parameters,
         draws=networks * epochs * batches if augmented else 0,
         images=networks * epochs * count if augmented else 0,
-        peak_bytes=held + max(training, testing) * _FLOAT,
+        peak_bytes=held + math.ceil(max(training, testing)) * _FLOAT,
         host_bytes=(data.spec.train + data.spec.test) * _pixels(data),
     )
 
@@ -203,7 +189,7 @@ def _queue(network: Profile, networks: specs.QueueNetworks, data: DataCell, step
         flops_training=updates * batch * 3 * network.forward,
         calls_training=updates * network.layers,
         parameters_drawn=steps / networks.push_every * network.parameters,
-        peak_bytes=(batch * network.activations + 2 * networks.largest * network.parameters) * _FLOAT,
+        peak_bytes=(batch * network.kept + 2 * networks.largest * network.parameters) * _FLOAT,
         host_bytes=data.spec.train * _pixels(data),
     )
 
@@ -236,7 +222,9 @@ def _matched(cell: SyntheticCell, classes: int, on_gpu: bool, with_real: bool) -
     real, stored = classes * min(recipe.batch_real, spec.train // spec.classes), classes * cell.ipc
     synthetic = stored * (recipe.decode.factor**2 if recipe.decode else 1)
     turns = len({term.turn for term in recipe.terms}) + bool(terms & set(specs.PAIR_TERMS))  # which take a pass of their own
-    chunk = real if has_batch_norm(cell.arch, cell.options) else min(real, max(1, views.CHUNK["cuda" if on_gpu else "cpu"] // spec.size**2))
+    chunk = (
+        real if has_batch_norm(cell.arch, cell.options) else min(real, max(1, fitting.CHUNK["cuda" if on_gpu else "cpu"] // spec.size**2))
+    )
     passes = _critic_passes(cell)
     critics = sum(critic.forward for critic, _ in passes) * synthetic
     embeds = bool(terms - {*specs.TEACHER_TERMS, "clip_critic"})
@@ -246,7 +234,7 @@ def _matched(cell: SyntheticCell, classes: int, on_gpu: bool, with_real: bool) -
     pairs = (real / classes * every * paired + every**2) * classes if paired or terms & {"diversity", "intra_class_diversity"} else 0
     waves = sum(2 * (real + 3 * synthetic) * term.frequencies for term in recipe.terms if hasattr(term, "frequencies"))
     targets = sum(critic.forward for critic, _ in passes) * synthetic if "prediction_kl" in terms else 0
-    kept = network.activations * embeds + sum(critic.activations for critic, _ in passes)
+    kept = network.kept * embeds + sum(critic.kept for critic, _ in passes)
     peak = synthetic * kept + 3 * chunk * network.largest + (3 * real + 6 * synthetic) * _pixels(cell.data) + network.parameters
     steps, real_steps = recipe.steps, recipe.steps * with_real
     augments, embeds_real = recipe.augment.siamese != "none", embeds_real * real_steps
@@ -277,5 +265,5 @@ def _critic_passes(cell: SyntheticCell) -> list[tuple[Profile, str]]:
     seen = {term.sees for term in cell.recipe.terms if term.name in (*specs.TEACHER_TERMS, "clip_critic")}
     if not seen:
         return []
-    critic = profile_in(cell.teacher.arch, cell.teacher.options, cell.data) if cell.teacher else _CLIP
+    critic = profile_in(cell.teacher.arch, cell.teacher.options, cell.data) if cell.teacher else CLIP
     return [(critic, sees) for sees in sorted(seen)]

@@ -18,13 +18,14 @@ from condense import models, seeds
 from condense.checkpoints import Checkpoint
 from condense.data.dataset import Images
 from condense.evaluate.drift import Drifting, StyleDrift
+from condense.fitting import can_train_together
 from condense.graphs import ROUNDING
 from condense.progress import Progress
 from condense.runtime import note
 from condense.specs import Protocol
 from condense.training.loop import TrainingSet, accuracy, layer_type, number_of_epochs, pixel_set, train
 from condense.training.stacked import Stacked, accuracies_together, can_be_batched, differs, fitting
-from condense.training.together import can_train_together, train_together
+from condense.training.together import train_together
 
 _log = logging.getLogger(__name__)
 _COMPARED = 8  # images on which networks at once are compared with each alone, before they are trained

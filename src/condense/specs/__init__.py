@@ -7,7 +7,7 @@ refused before any job starts; a test compares these lists with the registries o
 from condense.specs.common import AUGMENTATIONS, Optimizer, Plateau, Source, cut_to, groups_of
 from condense.specs.networks import AnyNetworks, Networks, QueueNetworks, SubspaceNetworks, TrainedNetworks
 from condense.specs.points import Point, Printed
-from condense.specs.protocol import Protocol, Schedule
+from condense.specs.protocol import Protocol, Schedule, number_of_epochs
 from condense.specs.recipe import ENGINES, SELECTIONS, Augment, Covering, Decode, Recipe, TeacherNeed
 from condense.specs.scale import STAGES, Resources, Scale, TableLimits
 from condense.specs.tables import FigureSpec, StyleDrift, TableSpec
@@ -53,5 +53,6 @@ __all__ = [
     "cut_to",
     "groups_of",
     "kind_of_term",
+    "number_of_epochs",
     "workflow_settings",
 ]

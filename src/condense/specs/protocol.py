@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -58,3 +59,13 @@ class Protocol:
         if self.augment == "none":
             return "none"
         return cut_to(self.siamese, strategy) if self.siamese else strategy
+
+    def epochs_of_schedule(self, images: int) -> int:
+        """The epochs, or more where a set of so many images would give fewer updates than `least_updates`."""
+        return max(self.epochs, math.ceil(self.least_updates / math.ceil(images / self.batch)))
+
+
+def number_of_epochs(protocol: Protocol, images: int) -> int:
+    """Epochs that are run on so many images: the DC schedule counts from 0 to `epochs` inclusive."""
+    epochs = protocol.epochs_of_schedule(images)
+    return epochs + 1 if protocol.schedule.kind == "dc" else epochs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import Images
 from condense.precision import computed_in, reduced
-from condense.specs import Protocol
+from condense.specs import Protocol, number_of_epochs
 from condense.training.optimizers import SGD
 
 Fetch = Callable[[Tensor], Tensor]
@@ -62,20 +61,9 @@ def pixel_set(images: Images, device: torch.device) -> TrainingSet:
     return TrainingSet(lambda indices: images.normalise(pixels[indices.to(device)]), images.labels.to(device), images.size)
 
 
-def number_of_epochs(protocol: Protocol, images: int) -> int:
-    """Epochs that are run on so many images: the DC schedule counts from 0 to `epochs` inclusive."""
-    epochs = _epochs(protocol, images)
-    return epochs + 1 if protocol.schedule.kind == "dc" else epochs
-
-
-def _epochs(protocol: Protocol, images: int) -> int:
-    """The protocol's epochs, or more where a small set would give fewer updates than `least_updates`."""
-    return max(protocol.epochs, math.ceil(protocol.least_updates / math.ceil(images / protocol.batch)))
-
-
 def drops_after(protocol: Protocol, images: int) -> list[int]:
     """Epochs (from 0) after which the learning rate drops."""
-    epochs = _epochs(protocol, images)
+    epochs = protocol.epochs_of_schedule(images)
     if protocol.schedule.kind == "dc":
         return [epochs // 2 + 1]
     # At least one epoch is run at the full rate.

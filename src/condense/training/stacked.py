@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condense import kernels
+from condense.fitting import networks_at_once
 from condense.models.base import GlobalAverage, Stage, StagedNetwork
 from condense.models.classic import Perceptron
 from condense.models.mobile import InvertedResidual
@@ -27,10 +28,7 @@ _UNCHANGED = (
     *(nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.SiLU, nn.GELU),
     *(StagedNetwork, Perceptron, Stage, GlobalAverage, Block, PreactivationBlock, InvertedResidual),
 )
-_SHARE = 0.5  # of the memory; the rest is for the data, the test, and what the estimate leaves out
-_COPIES = 5  # of the parameters: themselves, gradients, velocity, the step's own, and their form in less than float32
 _PROBE = 1e-3  # rate of the step by which networks side by side are compared with each alone
-_PASSES = 2  # times that activations are held: for the backward pass, and as its gradients or in another type
 
 
 def can_be_batched(network: nn.Module) -> bool:
@@ -198,8 +196,7 @@ def accuracies_together(networks: Stacked, images: TrainingSet, dtype: torch.dty
 def fitting(network: nn.Module, image: Tensor, batch: int, memory: float) -> int:
     """How many networks like `network` train at once on batches of so many images like `image` (c, h, w) in `memory` bytes; at least 1.
 
-    The rule: parameters and activations in float32, the latter counted as the outputs of all layers for one image, each as often as
-    training holds them, in half of the memory. Layers in bfloat16 need less.
+    The rule is `networks_at_once` of `fitting`.
     """
     counted = 0
 
@@ -216,4 +213,4 @@ def fitting(network: nn.Module, image: Tensor, batch: int, memory: float) -> int
     for handle in handles:
         handle.remove()
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return max(1, int(_SHARE * memory / (4 * (_COPIES * parameters + _PASSES * batch * counted))))
+    return networks_at_once(parameters, counted, batch, memory)

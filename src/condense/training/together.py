@@ -17,6 +17,7 @@ from torch import Tensor
 from condense import seeds
 from condense.augment import siamese
 from condense.checkpoints import Checkpoint
+from condense.fitting import can_train_together
 from condense.graphs import Recorded, Recorder, recorder_for
 from condense.precision import computed_in
 from condense.specs import Protocol
@@ -71,11 +72,6 @@ def train_together(
             checkpoint.save(*saved_state(networks, optimizer, None, epoch))
         if progress is not None:
             progress(epoch + 1)
-
-
-def can_train_together(protocol: Protocol) -> bool:
-    """Whether `train_together` knows all that the protocol asks for."""
-    return not protocol.cutmix and protocol.augment != "all"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,30 @@
+"""How much goes into memory at once: rules that the jobs follow, and that the estimate reckons with.
+
+Floor 0.
+"""
+
+from __future__ import annotations
+
+from condense.specs import Protocol
+
+# Pixels of a pass without gradients. On CPUs much of the maps between two layers then stays in the cache: 128 images of 32 x 32 pixels;
+# fewer would be as fast on an idle machine, and wait more often for a core that does something else.
+CHUNK = {"cpu": 1 << 17, "cuda": 1 << 22}
+
+_SHARE = 0.5  # of the memory; the rest is for the data, the test, and what the estimate leaves out
+COPIES = 5  # of the parameters: themselves, gradients, velocity, the step's own, and their form in less than float32
+_PASSES = 2  # times that activations are held: for the backward pass, and as its gradients or in another type
+
+
+def networks_at_once(parameters: int, activations: int, batch: int, memory: float) -> int:
+    """How many networks train at once on batches of so many images in `memory` bytes; at least 1.
+
+    The rule: `parameters` and `activations` in float32, the latter counted as the outputs of all layers for one image, each as often
+    as training holds them, in half of the memory. Layers in bfloat16 need less.
+    """
+    return max(1, int(_SHARE * memory / (4 * (COPIES * parameters + _PASSES * batch * activations))))
+
+
+def can_train_together(protocol: Protocol) -> bool:
+    """Whether several networks can be trained at once by this protocol: each batch under one operation, and without CutMix."""
+    return not protocol.cutmix and protocol.augment != "all"
