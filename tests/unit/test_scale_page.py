@@ -118,7 +118,9 @@ def test_an_evaluation_in_parts_is_several_shorter_jobs_and_one_without_a_gpu(sp
     network, spec = profile_in(cell.eval_arch, cell.options, cell.synthetic.data), cell.synthetic.data.spec
     data = (spec.train + spec.test) * 64 + 10 * cell.synthetic.ipc * 64 * 4
     each = 10 * cell.synthetic.ipc * (1.25 * network.kept + 3 * network.largest) + 5 * network.parameters
-    assert [part.gpu_bytes for part in (*parts, whole)] == [data + 4 * math.ceil(count * each) for count in (3, 3, 1, 7)]
+    tested, jobs = 3 * min(512, spec.test) * network.largest, [*parts, whole, pace.job("evaluate", cell, 40)]
+    expected = [data + 4 * math.ceil(max(count * each, tested)) for count in (3, 3, 1, 7, 40)]
+    assert [job.gpu_bytes for job in jobs] == expected and expected[-1] > expected[0]
     assert [part.bytes_out for part in parts] == [0, 0, 0] and joined.bytes_out == whole.bytes_out
     rated = Pace(plan.maker, [Measured(REFERENCE_NAME, "evaluate", "digits", "dm", "convnet", str(cell.synthetic.ipc), "", 2.0, "", "")])
     epochs = number_of_epochs(cell.protocol, 10 * cell.synthetic.ipc)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -143,11 +144,11 @@ def _over_the_limit(plan: Plan, classes: int | None, nodes: Sequence[Node]) -> l
         over = [node for node in nodes if node.stage == stage and node.seconds > allowed]
         if over:
             longest = max(node.seconds for node in over)
-            attempts = next(count for count in range(1, 1000) if allowed * count * (count + 1) / 2 >= longest)
+            attempts = math.ceil(longest / allowed)
             found.append(
                 f"- With {_classes(classes)} a job, {len(over):,} of the jobs of stage {stage} exceed the {_hours(allowed)} that the scale"
-                f" asks for (the longest takes {_hours(longest)}). They go on from their checkpoints, each attempt with more time: the"
-                f" longest needs {attempts} attempts, the profile of SLURM allows {cluster().attempts}."
+                f" lets a job ask for (the longest takes {_hours(longest)}). They go on from their checkpoints: the longest needs"
+                f" {attempts} attempts, the profile of SLURM allows {cluster().attempts}."
             )
     return found
 
@@ -163,10 +164,10 @@ def _needs(plan: Plan, split: int | None, nodes: Sequence[Node]) -> str:
             lines.append(f"| {stage} | {' | '.join([*cells, f'{max(node.gpu_bytes for node in own) / 1e9:.1f}'])} |")
     counts = [f"{sum(node.gpu_bytes > size * 1e9 for node in nodes if node.on_gpu):,} take more than {size} GB" for size in GPU_SIZES]
     return (
-        f"## What a job needs\n\nThe largest of each stage, in jobs of {_classes(split)}, beside what the scale asks for in the first"
-        " attempt. `mem_mb` is memory of the machine; a job on a GPU holds there its data and the libraries, and"
+        f"## What a job needs\n\nThe largest of each stage, in jobs of {_classes(split)}, beside the most that the scale lets a job"
+        " ask for. `mem_mb` is memory of the machine; a job on a GPU holds there its data and the libraries, and"
         " activations in the memory of the GPU, which SLURM gives out whole.\n\n"
-        + _table("stage|longest job|run time asked|machine GB|GB asked|GPU GB")
+        + _table("stage|longest job|most run time|machine GB|most GB|GPU GB")
         + "\n".join(lines)
         + f"\n\nOf the GPU's memory {', '.join(counts[:-1])} and {counts[-1]}. Where GPUs are of several sizes, `gpu_model` in the profile"
         " says by rule which one a job gets."
