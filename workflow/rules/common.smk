@@ -27,8 +27,10 @@ if shutil.which("condense") is None:
 from condense import specs
 from condense.artifacts import canonical
 from condense.config import UserError
+from condense.estimate.asked import Asked, Limits
 from condense.groups import all_groups
 from condense.manifests import manifest, manifest_digest, report_files
+from condense.ranges import number_in
 from condense.store import kept_path
 from condense.tableplan import Plan
 from condense.terminal import replace_unprintable
@@ -47,6 +49,7 @@ except UserError as error:
 
 SCALE = SETTINGS.scale
 KEEP = "" if SETTINGS.anew else "--keep"
+ASKED = Asked(PLAN.scale, Limits(SETTINGS.max_runtime, SETTINGS.max_mem_mb, gpus=SETTINGS.device != "cpu"))
 LATER = {(cell.task, cell.key): cell for cell in METRICS.values()}
 
 
@@ -80,20 +83,27 @@ def keys_kept(cells):
     return "|".join(sorted({cell.key for cell in cells if Path(kept_path(cell.path)).exists()})) or "none"
 
 
-def need(stage, name):
-    """A resource of a stage as the scale states it; memory and run time grow with every attempt, up to the limits of the settings."""
-    value = getattr(PLAN.scale.resources.get(stage, specs.Resources()), name)
-    if name == "gpu":
-        return SETTINGS.gpus(value)
-    if name in ("mem_mb", "runtime"):
-        most = getattr(SETTINGS, f"max_{name}") or sys.maxsize
-        return lambda wildcards, attempt: min(value * attempt, most)
-    return value
+def threads_of(stage):
+    """The threads of the jobs of a stage, as the scale says."""
+    return ASKED.most(stage).threads
 
 
-def device(stage):
-    """The device of the jobs of a stage: a GPU where the scale gives it one; else, and with `--config device=...`, what that says."""
-    return SETTINGS.device_of(need(stage, "gpu"))
+def asks(reckon):
+    """The resources of a rule: `reckon` says for wildcards and an attempt what a job is estimated to need, with a margin, within limits."""
+    return {name: (lambda w, attempt, name=name: getattr(reckon(w, attempt), name)) for name in ("gpu", "mem_mb", "runtime")}
+
+
+def device_of(reckon):
+    """The device of a job: a GPU where it asks for one; else, and with `--config device=...`, what that says."""
+    return lambda w: SETTINGS.device_of(reckon(w, 1).gpu)
+
+
+def copy_needs(w, attempt):
+    return ASKED.copy(attempt)
+
+
+def page_needs(w, attempt):
+    return ASKED.page(attempt)
 
 
 def options(*words):

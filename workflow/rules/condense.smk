@@ -28,6 +28,11 @@ def group_options(w):
     return options(*words, "--out", *group.outputs, "--whole", *(cell.path for cell in cells))
 
 
+def group_needs(w, attempt):
+    group = group_of(w)
+    return ASKED.synthesize(group.cells, number_in(group.shard), attempt)
+
+
 rule synthesize:
     """The shards of one range of classes of a group of sets; those of sets that are whole are left out."""
     input:
@@ -38,14 +43,12 @@ rule synthesize:
     params:
         keep=KEEP,
         options=group_options,
-        device=device("synthesize"),
+        device=device_of(group_needs),
     log: "results/logs/synthesize/{dataset}-{arch}-{key}-{shard}.log",
     benchmark: "results/benchmarks/synthesize/{dataset}-{arch}-{key}-{shard}.tsv"
-    threads: need("synthesize", "threads")
+    threads: threads_of("synthesize")
     resources:
-        gpu=need("synthesize", "gpu"),
-        mem_mb=need("synthesize", "mem_mb"),
-        runtime=need("synthesize", "runtime"),
+        **asks(group_needs),
     shell:
         "condense --log {log:q} synthesize {params.options} --device {params.device:q} --threads {threads} --index {output:q} {params.keep}"
 
@@ -54,6 +57,10 @@ def gather_inputs(w):
     """The indexes of the groups that hold the shards of the set, and the images, which its grid shows."""
     cell = cell_of(SETS, w.key)
     return {"index": [group.path for group in GROUPS_OF[w.key]], "data": cell.data.train}
+
+
+def gather_needs(w, attempt):
+    return ASKED.gather(cell_of(SETS, w.key), attempt)
 
 
 rule gather:
@@ -69,8 +76,7 @@ rule gather:
     benchmark: "results/benchmarks/gather/{dataset}-{method}-{arch}-ipc{ipc}-seed{seed}-{key}.tsv"
     threads: 1
     resources:
-        mem_mb=need("report", "mem_mb"),
-        runtime=need("report", "runtime"),
+        **asks(gather_needs),
     shell:
         "condense --log {log:q} gather --index {input.index:q} --shards {params.shards:q} --data {input.data:q}"
         " --key {wildcards.key} --out {output:q} {params.keep}"
@@ -87,8 +93,7 @@ rule take_set:
     log: "results/logs/take/{dataset}-{method}-{arch}-ipc{ipc}-seed{seed}-{key}.log",
     threads: 1
     resources:
-        mem_mb=need("report", "mem_mb"),
-        runtime=need("report", "runtime"),
+        **asks(copy_needs),
     shell:
         "condense --log {log:q} take {output:q}"
 

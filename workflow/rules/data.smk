@@ -1,3 +1,7 @@
+def data_needs(w, attempt):
+    return ASKED.data(cell_of(PLAN.data, w.key), attempt)
+
+
 rule data:
     """One dataset: fetched, checked, and prepared once into tensors with statistics, names, counts and checksum."""
     output:
@@ -9,9 +13,8 @@ rule data:
         folder=lambda w: cell_of(PLAN.data, w.key).folder,
     log: "results/logs/data/{dataset}-{key}.log",
     benchmark: "results/benchmarks/data/{dataset}-{key}.tsv"
-    threads: need("data", "threads")
+    threads: threads_of("data")
     resources:
-        mem_mb=need("data", "mem_mb"),
-        runtime=need("data", "runtime"),
+        **asks(data_needs),
     shell:
         "condense --log {log:q} data --dataset {wildcards.dataset:q} --out {params.folder:q} {params.keep}"

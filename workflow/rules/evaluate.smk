@@ -26,6 +26,18 @@ def evaluate_options(w):
     return options(*words)
 
 
+def evaluate_needs(w, attempt):
+    return ASKED.evaluate(evaluated(w), None, attempt)
+
+
+def part_needs(w, attempt):
+    return ASKED.evaluate(evaluated(w), number_in(w.part), attempt)
+
+
+def join_needs(w, attempt):
+    return ASKED.join(evaluated(w), attempt)
+
+
 rule evaluate:
     """Networks of one architecture trained on one set and tested: every accuracy is kept."""
     input:
@@ -35,14 +47,12 @@ rule evaluate:
     params:
         keep=KEEP,
         options=evaluate_options,
-        device=device("evaluate"),
+        device=device_of(evaluate_needs),
     log: f"results/logs/evaluate/{{task}}/{LOG}.log",
     benchmark: f"results/benchmarks/evaluate/{{task}}/{LOG}.tsv"
-    threads: need("evaluate", "threads")
+    threads: threads_of("evaluate")
     resources:
-        gpu=need("evaluate", "gpu"),
-        mem_mb=need("evaluate", "mem_mb"),
-        runtime=need("evaluate", "runtime"),
+        **asks(evaluate_needs),
     shell:
         "condense --log {log:q} evaluate {params.options} --device {params.device:q} --threads {threads} --out {output:q} {params.keep}"
 
@@ -56,15 +66,13 @@ rule evaluate_part:
     params:
         keep=KEEP,
         options=evaluate_options,
-        device=device("evaluate"),
+        device=device_of(part_needs),
         whole=lambda w: evaluated(w).path,
     log: f"results/logs/evaluate_part/{{task}}/{LOG}-{{part}}.log",
     benchmark: f"results/benchmarks/evaluate_part/{{task}}/{LOG}-{{part}}.tsv"
-    threads: need("evaluate", "threads")
+    threads: threads_of("evaluate")
     resources:
-        gpu=need("evaluate", "gpu"),
-        mem_mb=need("evaluate", "mem_mb"),
-        runtime=need("evaluate", "runtime"),
+        **asks(part_needs),
     shell:
         "condense --log {log:q} evaluate {params.options} --device {params.device:q} --threads {threads}"
         " --part {wildcards.part} --whole {params.whole:q} --out {output:q} {params.keep}"
@@ -84,8 +92,7 @@ rule join:
     benchmark: f"results/benchmarks/join/{{task}}/{LOG}.tsv"
     threads: 1
     resources:
-        mem_mb=need("report", "mem_mb"),
-        runtime=need("report", "runtime"),
+        **asks(join_needs),
     shell:
         "condense --log {log:q} join --parts {input:q} --key {wildcards.ekey} --out {output:q} {params.keep}"
 
@@ -101,8 +108,7 @@ rule take_metrics:
     log: f"results/logs/take/{{task}}/{LOG}.log",
     threads: 1
     resources:
-        mem_mb=need("report", "mem_mb"),
-        runtime=need("report", "runtime"),
+        **asks(copy_needs),
     shell:
         "condense --log {log:q} take {output:q}"
 

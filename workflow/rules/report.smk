@@ -29,8 +29,7 @@ rule table:
         name="table[0-9]+",
     threads: 1
     resources:
-        mem_mb=need("report", "mem_mb"),
-        runtime=need("report", "runtime"),
+        **asks(page_needs),
     shell:
         "condense --log {log:q} table --name {wildcards.paper:q}/{wildcards.name:q} --scale {params.scale:q} --out {output.csv:q}"
 
@@ -52,8 +51,7 @@ rule figure:
         name="figure[0-9a-z]+",
     threads: 1
     resources:
-        mem_mb=need("report", "mem_mb"),
-        runtime=need("report", "runtime"),
+        **asks(page_needs),
     shell:
         "condense --log {log:q} figure --name {wildcards.paper:q}/{wildcards.name:q} --scale {params.scale:q} --out {output.png:q}"
 
@@ -72,7 +70,6 @@ rule report:
     benchmark: "results/benchmarks/report.tsv"
     threads: 1
     resources:
-        mem_mb=need("report", "mem_mb"),
-        runtime=need("report", "runtime"),
+        **asks(page_needs),
     shell:
         "condense --log {log:q} report --scale {params.scale:q} --out {output:q}"

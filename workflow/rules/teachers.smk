@@ -4,6 +4,10 @@ def teacher_options(w):
     return options(*words, "--protocol", canonical(asdict(cell.protocol)), "--strategy", cell.data.spec.strategy)
 
 
+def teacher_needs(w, attempt):
+    return ASKED.teach(cell_of(PLAN.teachers, w.key), attempt)
+
+
 rule teach:
     """One classifier pretrained on the whole training set: a critic, or the features of a selection."""
     input:
@@ -13,14 +17,12 @@ rule teach:
     params:
         keep=KEEP,
         options=teacher_options,
-        device=device("teach"),
+        device=device_of(teacher_needs),
     log: "results/logs/teach/{dataset}-{arch}-{protocol}-seed{seed}-{key}.log",
     benchmark: "results/benchmarks/teach/{dataset}-{arch}-{protocol}-seed{seed}-{key}.tsv"
-    threads: need("teach", "threads")
+    threads: threads_of("teach")
     resources:
-        gpu=need("teach", "gpu"),
-        mem_mb=need("teach", "mem_mb"),
-        runtime=need("teach", "runtime"),
+        **asks(teacher_needs),
     shell:
         "condense --log {log:q} teach {params.options} --device {params.device:q} --threads {threads} --out {output:q} {params.keep}"
 
@@ -37,6 +39,10 @@ def bank_options(w):
     return options(*words)
 
 
+def bank_needs(w, attempt):
+    return ASKED.bank(cell_of(PLAN.banks, w.key), attempt)
+
+
 rule bank:
     """Networks trained on the real images before the condensation, for all classes, ipc and methods that use them."""
     input:
@@ -47,13 +53,11 @@ rule bank:
     params:
         keep=KEEP,
         options=bank_options,
-        device=device("teach"),
+        device=device_of(bank_needs),
     log: "results/logs/bank/{dataset}-{arch}-{kind}-seed{seed}-{key}.log",
     benchmark: "results/benchmarks/bank/{dataset}-{arch}-{kind}-seed{seed}-{key}.tsv"
-    threads: need("teach", "threads")
+    threads: threads_of("teach")
     resources:
-        gpu=need("teach", "gpu"),
-        mem_mb=need("teach", "mem_mb"),
-        runtime=need("teach", "runtime"),
+        **asks(bank_needs),
     shell:
         "condense --log {log:q} bank {params.options} --device {params.device:q} --threads {threads} --out {output:q} {params.keep}"

@@ -13,8 +13,7 @@ rule track:
     benchmark: "results/benchmarks/track.tsv"
     threads: 1
     resources:
-        mem_mb=need("report", "mem_mb"),
-        runtime=need("report", "runtime"),
+        **asks(page_needs),
     shell:
         "condense --log {log:q} track --results results --store {params.store:q} --out {output:q}"
 
