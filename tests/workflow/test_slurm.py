@@ -16,7 +16,7 @@ SCALE = {
     "resources": {
         "synthesize": {"threads": 1, "gpu": 1, "mem_mb": 700, "runtime": 7},
         "evaluate": {"threads": 1, "mem_mb": 600, "runtime": 6},
-        "report": {"threads": 1, "mem_mb": 500, "runtime": 5},
+        "report": {"threads": 1, "mem_mb": 1500, "runtime": 15},
     },
 }
 COMMAND = (TABLE, "--config", "scale=tiny")
@@ -66,7 +66,7 @@ def test_shards_are_jobs_of_their_own_with_the_gpu_memory_and_time_of_the_rule(m
 def test_a_failed_job_is_sent_again_as_a_new_job_with_more_memory_and_time(made):
     first, second = jobs_of(made, "gather")
     assert (first["JobState"], second["JobState"]) == ("FAILED", "COMPLETED") and first["JobId"] != second["JobId"]
-    assert [asked(facts) for facts in (first, second)] == [("500M", "00:05:00", ""), ("1000M", "00:10:00", "")]
+    assert [asked(facts) for facts in (first, second)] == [("1000M", "00:10:00", ""), ("1500M", "00:15:00", "")], "up to the scale's limit"
 
 
 def test_the_numbers_are_those_of_a_local_run(made):

@@ -21,12 +21,12 @@ SCALE = {
     "methods": ["dm"],
     "classes_per_job": 5,
     "recipes": {"matching": {"steps": 600, "batch_real": 16}},
-    "resources": {"synthesize": {"threads": 1, "mem_mb": 700, "runtime": 7}},
+    "resources": {"synthesize": {"threads": 1, "mem_mb": 5000, "runtime": 60}},
 }
 TAIL = ("--groups", "gather=pages", "evaluate=pages", "table=pages")  # what comes after the shards is one job of SLURM
 SHARDS = ("0-4", "5-9")
 HEADS = []  # that were started and may still run
-FIRST, SECOND = ("700M", "00:07:00"), ("1400M", "00:14:00")  # memory and time of the attempts at a shard
+FIRST, SECOND = ("2000M", "00:10:00"), ("4000M", "00:20:00")  # memory and time of the attempts at a shard: estimated, and twice that
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_jobs_and_heads_that_die_in_every_way_are_followed_by_ones_that_go_on(sl
         send(pid, signal.SIGKILL)
     followed = [held(slurm, project, running, shard, 2)["JobId"] for shard in SHARDS]
     assert states(slurm, project, a) == [("FAILED", *FIRST), ("RUNNING", *SECOND)]
-    assert states(slurm, project, b) == [("TIMEOUT", "700M", "00:00:00"), ("RUNNING", *SECOND)]
+    assert states(slurm, project, b) == [("TIMEOUT", "2000M", "00:00:00"), ("RUNNING", *SECOND)]
 
     running.kill()
     running.wait()
