@@ -188,34 +188,6 @@ def read_tensors(path: Path, kind: str | None = None) -> tuple[dict[str, np.ndar
     return tensors, note
 
 
-def read_set(path: Path, kind: str = "synthetic") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The tensors and the header of a synthetic set, or of the snapshots of one, whose parts fit each other.
-
-    The checksum does not say that: whoever can write a file can write its checksum too.
-    Raises UserError as `read_tensors` does, and naming what does not fit.
-    """
-    import numpy as np
-
-    tensors, header = read_tensors(path, kind)
-    images, labels, names = tensors.get("images"), tensors.get("labels"), header.get("class_names")
-    if images is None or images.dtype != np.float32 or images.ndim != (4 if kind == "synthetic" else 5):
-        raise damaged(path, "it has no images, float32 (N, C, H, W)")
-    if labels is None or labels.dtype != np.int64 or labels.shape != images.shape[-4:-3]:
-        raise damaged(path, "it does not have one label an image")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise damaged(path, "it does not name its classes")
-    if len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
-        raise damaged(path, f"its labels are not all among its {len(names)} classes")
-    for name in ("mean", "std"):
-        values = header.get(name)
-        if not isinstance(values, list) or len(values) != images.shape[-3] or not all(type(value) in (int, float) for value in values):
-            raise damaged(path, f"its '{name}' is no list of a number a channel")
-    for name in ("dataset", "method", "arch", "data_sha256"):
-        if not isinstance(header.get(name), str):
-            raise damaged(path, f"its '{name}' is no text")
-    return tensors, header
-
-
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, as hex."""
     with open(path, "rb") as file:

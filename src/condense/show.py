@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from condense import recipes
-from condense.artifacts import canonical, damaged, file_sha256, read_json, read_set, read_tensors, whole, write_json
+from condense.artifacts import canonical, damaged, file_sha256, read_json, whole, write_json
 from condense.config import UserError, read, unknown
 from condense.drafts import whole_folder
+from condense.files import read_artifact, read_set
 from condense.plan import CLIP_WEIGHTS, data_cell
 from condense.specs import Decode
 from condense.tableplan import Plan
@@ -39,7 +40,7 @@ def describe(path: Path) -> str:
             return _aligned([("file", str(path)), *_json_facts(value)])
         except (KeyError, TypeError, ValueError):
             raise damaged(path, "its entries are not those of metrics or provenance") from None
-    tensors, header = read_tensors(path)
+    tensors, header = read_artifact(path)
     lines = [("file", f"{path} ({path.stat().st_size:,} bytes)"), *_header_facts(header)]
     lines += [(name, _tensor(tensor)) for name, tensor in sorted(tensors.items())[:20]]
     if len(tensors) > 20:
@@ -137,7 +138,7 @@ def digest_of(path: Path) -> str:
     """
     path = Path(path)
     if not _is_json(path):
-        read_tensors(path)
+        read_artifact(path)
         return file_sha256(path)
     value = {name: entry for name, entry in _our_json(path).items() if name != "run"}
     return hashlib.sha256(canonical(value).encode()).hexdigest()

@@ -22,11 +22,12 @@ from data_helpers import png, random_pixels
 from PIL import Image
 
 from condense import store
-from condense.artifacts import SCHEMA, canonical, digest, read_header, read_set, read_tensors, write_json, write_tensors
+from condense.artifacts import SCHEMA, canonical, digest, read_header, read_tensors, write_json, write_tensors
 from condense.config import UserError, load_yaml
 from condense.data import fetch, formats, parquet, pixels
 from condense.data.own import spec_from_images
 from condense.data.spec import load_spec
+from condense.files import read_set
 from condense.show import export_set
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from condense.artifacts import read_set
 from condense.augment import formations
 from condense.config import read
 from condense.data.dataset import denormalise, normalise
+from condense.files import read_set
 from condense.specs import Decode
 
 

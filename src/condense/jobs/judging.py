@@ -15,13 +15,12 @@ import numpy as np
 from condense.artifacts import (
     canonical,
     digest,
-    read_header,
-    read_set,
     write_json,
 )
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.evaluate.spread import spread
+from condense.files import read_dataset_header, read_set
 from condense.jobs.machine import Machine, at_work
 from condense.specs import Protocol
 
@@ -144,7 +143,7 @@ def _training_sets(job: EvaluationJob, device: Any) -> tuple[dict[str, Any], dic
 def _read_checked(job: EvaluationJob, path: Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """A set, made from the images that the job tests on."""
     tensors, header = read_set(path, kind)
-    if header["data_sha256"] != read_header(job.data / "train.safetensors", "dataset")["data_sha256"]:
+    if header["data_sha256"] != read_dataset_header(job.data / "train.safetensors").data_sha256:
         raise UserError(f"{path}: was made from other images than those in {job.data}; delete it and run the same command again")
     return tensors, header
 

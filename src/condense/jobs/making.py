@@ -10,13 +10,13 @@ import numpy as np
 from condense.artifacts import (
     append_line,
     read_json,
-    read_tensors,
     whole,
     write_json,
     write_tensors,
 )
 from condense.config import UserError
 from condense.drafts import require_place
+from condense.files import read_shard
 from condense.jobs.condensing import run_facts_path
 from condense.jobs.facts import cost_facts, joined_facts
 from condense.jobs.machine import Machine, at_work
@@ -102,12 +102,16 @@ def gather(out: Path, shards: list[Path], data: Path) -> None:
     for name in ("run.json", "history.jsonl", "grid.png", "snapshots.safetensors"):
         require_place(folder / name)
     require_place(out)
-    found = sorted(((*read_tensors(path, "shard"), path) for path in shards), key=lambda part: part[1]["classes"][0])
+    found = sorted(((*read_shard(path), path) for path in shards), key=lambda part: part[1]["classes"][0])
     parts = [(tensors, header) for tensors, header, _ in found]
     first = parts[0][1]
-    for _, header, path in found:
+    for tensors, header, path in found:
         if header["key"] != first["key"]:
             raise UserError(f"{path}: belongs to the set {header['key']}, not to {first['key']}")
+        same = ("class_names", "mean", "std", "ipc", "data_sha256", "decode", "snapshot_steps")
+        differing = [name for name in same if header.get(name) != first.get(name)]
+        if differing or tensors["images"].shape[1:] != parts[0][0]["images"].shape[1:] or not _one_history(header, first):
+            raise UserError(f"{path}: does not fit {found[0][2]}: they differ in their {(differing or ['images or history'])[0]}")
     classes = [label for _, header in parts for label in header["classes"]]
     if classes != list(range(len(first["class_names"]))):
         raise UserError(f"{out}: the shards hold the classes {classes} instead of each of {len(first['class_names'])} once")
@@ -121,6 +125,11 @@ def gather(out: Path, shards: list[Path], data: Path) -> None:
         joined = {"images": np.concatenate([part[0]["snapshots"] for part in parts], 1), "labels": tensors["labels"]}
         write_tensors(folder / "snapshots.safetensors", joined, {**header, "kind": "snapshots", "snapshot_steps": first["snapshot_steps"]})
     write_tensors(out, tensors, header)
+
+
+def _one_history(header: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two shards tell of the same steps and terms."""
+    return [(row["step"], *row) for row in header["history"]] == [(row["step"], *row) for row in other["history"]]
 
 
 def _write_history(path: Path, histories: list[list[dict[str, float]]]) -> None:

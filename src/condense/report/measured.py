@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from condense import artifacts, recipes
+from condense import artifacts, files, recipes
 from condense.config import UserError
 from condense.plan import MetricsCell
 from condense.tableplan import Run
@@ -35,11 +35,7 @@ def read_metrics(cell: MetricsCell) -> dict[str, Any]:
     if not path.is_file():
         making = f"`snakemake --cores all {path}`, with `--config scale=NAME` at its end for another scale than quick"
         raise UserError(f"{path}: this evaluation is missing; run it first: {making}")
-    values = artifacts.read_json(path)
-    if not isinstance(values, dict) or values.get("kind") != "metrics" or not values.get("accuracies"):
-        raise artifacts.damaged(path, "it holds no accuracies")
-    if values.get("schema") != artifacts.SCHEMA:
-        raise UserError(f"{path}: written with schema {values.get('schema')}; this version reads {artifacts.SCHEMA}")
+    values = files.read_metrics(path)
     if values.get("task") != cell.task:
         raise artifacts.damaged(path, f"it is of task '{values.get('task')}' instead of '{cell.task}'")
     return values

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from condense import artifacts
+from condense import artifacts, files
 from condense.report import names, style
 from condense.report.curves import CsvRow, title_of
 from condense.report.grids import MOST_CLASSES, to_bytes
@@ -49,7 +49,7 @@ def images(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow]
 
 def _mosaic(curve: Curve) -> tuple[np.ndarray, list[float], list[str]]:
     """The picture (H, W, 3) uint8, the middle of each class's rows in pixels, and the class names."""
-    tensors, header = artifacts.read_tensors(Path(curve.synthetic.path), "synthetic")
+    tensors, header = files.read_set(Path(curve.synthetic.path))
     real, real_labels = first_of_each_class(Path(curve.synthetic.data.train), _MOST_REAL_SHOWN)
     shown = to_bytes(tensors["images"])
     size = shown.shape[1]

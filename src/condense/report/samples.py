@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from condense import seeds
-from condense.artifacts import damaged, read_header
+from condense.artifacts import damaged
+from condense.files import check_dataset, read_dataset_header
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,11 +26,12 @@ def first_of_each_class(path: Path, most: int) -> tuple[np.ndarray, np.ndarray]:
     """
     from safetensors import SafetensorError, safe_open
 
-    header = read_header(path, "dataset")
-    starts = np.concatenate([[0], np.cumsum(header["counts"])])
+    header = read_dataset_header(path)
+    starts = np.concatenate([[0], np.cumsum(header.counts)])
     try:
         with safe_open(path, framework="numpy") as file:
             images = file.get_slice("images")
+            check_dataset(path, header, images.get_shape(), {"U8": "uint8"}.get(images.get_dtype(), images.get_dtype()), None)
             parts = [images[int(start) : int(min(start + most, end))] for start, end in zip(starts[:-1], starts[1:], strict=True)]
     except SafetensorError as error:
         raise damaged(path, str(error)) from None

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from condense import kernels, models, seeds
-from condense.artifacts import digest, read_tensors, write_tensors
+from condense.artifacts import damaged, digest, write_tensors
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import Images
+from condense.files import read_teacher
 from condense.progress import Progress
 from condense.specs import Protocol
 from condense.training.loop import accuracy, number_of_epochs, pixel_set, train
@@ -74,9 +75,18 @@ def load_teacher(path: Path, data: Images, device: torch.device) -> tuple[nn.Mod
 
     Raises UserError if the file is damaged or if it was trained on other data than `data`.
     """
-    tensors, header = read_tensors(path, "teacher")
-    if header["data_sha256"] != data.data_sha256:
+    tensors, header = read_teacher(path)
+    if header.data_sha256 != data.data_sha256:
         raise UserError(f"{path}: was trained on other images than those of {data.dataset}; delete it and run the same command again")
-    network = models.build(header["arch"], **header["shape"], **header["options"])
-    network.load_state_dict({name[8:]: torch.from_numpy(value) for name, value in tensors.items() if name.startswith("network.")})
+    if asdict(header.shape) != {"channels": data.channels, "size": data.size, "classes": len(data.counts)}:
+        raise damaged(path, "its network is for images of another shape, or for other classes")
+    if len(tensors["forgetting_events"]) != len(data):
+        raise damaged(path, f"it counts the forgetting events of {len(tensors['forgetting_events'])} images instead of {len(data)}")
+    try:
+        network = models.build(header.arch, **asdict(header.shape), **header.options)
+        network.load_state_dict({name[8:]: torch.from_numpy(value) for name, value in tensors.items() if name.startswith("network.")})
+    except UserError as error:
+        raise damaged(path, str(error)) from None
+    except (RuntimeError, TypeError) as error:
+        raise damaged(path, f"its weights are not those of {header.arch}: {' '.join(str(error).split())[:150]}") from None
     return network.to(device).eval().requires_grad_(False), torch.from_numpy(tensors["forgetting_events"])

@@ -1,0 +1,127 @@
+"""What the headers of our safetensors files say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from condense.artifacts import damaged
+from condense.config import UserError, read
+from condense.specs import Decode
+from condense.specs.common import MANY, at_least
+
+T = TypeVar("T")
+
+
+def header_as(kind: type[T], note: Mapping[str, Any], path: Path) -> T:
+    """The entries of a header, or of another JSON object, that the dataclass `kind` names; others are left aside.
+
+    Raises UserError naming the file and the entry for one that is missing or of the wrong type.
+    """
+    known = {entry.name for entry in fields(kind)}  # type: ignore[arg-type]
+    try:
+        return read(kind, {name: value for name, value in note.items() if name in known}, "its header")
+    except UserError as error:
+        raise damaged(path, str(error)) from None
+
+
+def _check_constants(mean: list[float], std: list[float], channels: int | None = None) -> None:
+    """Raises UserError for constants of a normalisation that nothing could be normalised with."""
+    for name, values in {"mean": mean, "std": std}.items():
+        if not values or len(values) != (channels or len(values)):
+            raise UserError(f"'{name}' is no list of a number a channel")
+    if not all(0 < value < 1e6 for value in std) or not all(abs(value) < 1e6 for value in mean):
+        raise UserError("'std' must be positive, and neither it nor 'mean' be huge")
+
+
+@dataclass(frozen=True)
+class SetHeader:
+    """Of a synthetic set, its snapshots, or a shard of its classes. `ipc` images a class; `stored`: the type of the pixels in the file."""
+
+    dataset: str
+    method: str
+    arch: str
+    data_sha256: str
+    class_names: list[str]
+    mean: list[float]
+    std: list[float]
+    ipc: int | None = None
+    seed: int | None = None
+    key: str | None = None
+    classes: list[int] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    decode: Decode | None = None
+    steps: int = 0
+    recipe: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    snapshot_steps: list[int] | None = None
+    stored: Literal["float32", "float16"] = "float32"
+
+    def __post_init__(self) -> None:
+        _check_constants(self.mean, self.std)
+        at_least({"ipc": self.ipc}, 1)
+        at_least({"steps": self.steps, "seed": self.seed}, 0, 1 << 62)
+        if self.classes is not None and sorted(set(self.classes) & set(range(len(self.class_names)))) != sorted(self.classes):
+            raise UserError(f"'classes' are not numbers of its {len(self.class_names)} class names, each once")
+        steps = self.snapshot_steps or []
+        if steps != sorted(set(steps)) or (steps and steps[0] < 0):
+            raise UserError("'snapshot_steps' are not ascending numbers from 0 on")
+
+
+@dataclass(frozen=True)
+class DatasetHeader:
+    """Of a split of a prepared dataset: `counts` images of each class, one class after the other."""
+
+    dataset: str
+    split: Literal["train", "test"]
+    class_names: list[str]
+    counts: list[int]
+    channels: int
+    size: int
+    mean: list[float]
+    std: list[float]
+    data_sha256: str
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3) or not 0 < self.size <= 16_384:
+            raise UserError(f"images of {self.channels} x {self.size} x {self.size} are none that it could hold")
+        _check_constants(self.mean, self.std, self.channels)
+        if len(self.counts) != len(self.class_names):
+            raise UserError(f"it has {len(self.counts)} counts for {len(self.class_names)} class names")
+        for number in self.counts:
+            at_least({"counts": number}, 0)
+
+    @property
+    def images(self) -> int:
+        """How many there are."""
+        return sum(self.counts)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of the images that a network takes, and the number of classes that it tells apart."""
+
+    channels: int
+    size: int
+    classes: int
+
+    def __post_init__(self) -> None:
+        at_least({"channels": self.channels, "size": self.size, "classes": self.classes}, 1, MANY)
+
+
+@dataclass(frozen=True)
+class TeacherHeader:
+    """Of a trained classifier: its network, and the images it was trained on."""
+
+    arch: str
+    shape: Shape
+    data_sha256: str
+    key: str
+    options: dict[str, Any] = field(default_factory=dict)
+    train_accuracy: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.train_accuracy <= 100:
+            raise UserError("'train_accuracy' is no percentage")
