@@ -16,7 +16,7 @@ from condense import recipes
 from condense.artifacts import canonical, damaged, file_sha256, read_json, whole, write_json
 from condense.config import UserError, read, unknown
 from condense.drafts import whole_folder
-from condense.files import read_artifact, read_set
+from condense.files import read_artifact, read_facts, read_metrics, read_set
 from condense.plan import CLIP_WEIGHTS, data_cell
 from condense.specs import Decode
 from condense.tableplan import Plan
@@ -36,6 +36,8 @@ def describe(path: Path) -> str:
     path = Path(path)
     if _is_json(path):
         value = _our_json(path)
+        if value.get("kind") == "metrics" and "accuracies" in value:
+            read_metrics(path)
         try:
             return _aligned([("file", str(path)), *_json_facts(value)])
         except (KeyError, TypeError, ValueError):
@@ -48,7 +50,7 @@ def describe(path: Path) -> str:
     lines.append(("checksum", f"verified: sha256 {header['content_sha256']} of the tensors"))
     beside = path.with_name(f"{path.stem}.run.json" if header["kind"] == "shard" else "run.json")
     if beside.is_file():
-        lines += _run_facts(read_json(beside))
+        lines += _run_facts(read_facts(beside))
     return _aligned(lines)
 
 
