@@ -62,13 +62,18 @@ def read_facts(path: Path) -> dict[str, Any]:
     return value
 
 
-def read_metrics(path: Path) -> dict[str, Any]:
-    """The metrics of an evaluation. Raises UserError if the file is absent, damaged, of another schema, or if its numbers do not fit."""
+def read_metrics(path: Path, task: str | None = None) -> dict[str, Any]:
+    """The metrics of an evaluation, of `task` if that is given.
+
+    Raises UserError if the file is absent, damaged, of another schema or task, or if its numbers do not fit.
+    """
     value = read_json(path)
     if not isinstance(value, dict) or value.get("kind") != "metrics" or not value.get("accuracies"):
         raise damaged(path, "it holds no accuracies")
     if value.get("schema") != SCHEMA:
         raise UserError(f"{path}: written with schema {value.get('schema')}; this version reads {SCHEMA}")
+    if task is not None and value.get("task") != task:
+        raise damaged(path, f"it is of task '{value.get('task')}' instead of '{task}'")
     known = header_as(Metrics, value, path)
     header_as(Facts, known.run, path)
     if "mean" in value:

@@ -35,10 +35,7 @@ def read_metrics(cell: MetricsCell) -> dict[str, Any]:
     if not path.is_file():
         making = f"`snakemake --cores all {path}`, with `--config scale=NAME` at its end for another scale than quick"
         raise UserError(f"{path}: this evaluation is missing; run it first: {making}")
-    values = files.read_metrics(path)
-    if values.get("task") != cell.task:
-        raise artifacts.damaged(path, f"it is of task '{values.get('task')}' instead of '{cell.task}'")
-    return values
+    return files.read_metrics(path, cell.task)
 
 
 def pooled(accuracies: list[float]) -> tuple[float, float]:

@@ -28,7 +28,7 @@ class WorkflowSettings:
         at_least({"max_runtime": self.max_runtime, "max_mem_mb": self.max_mem_mb}, 1)
         if self.mlflow is True or self.mlflow == "":
             raise UserError("mlflow: the address of a store is needed, such as sqlite:///mlflow.db or http://HOST:PORT, or 'off'")
-        if set(str(self.mlflow)) & set("$`\"\\\n"):  # the executor of a cluster hands settings to a shell
+        if set(str(self.mlflow)) & set('$`"\\\n'):  # the executor of a cluster hands settings to a shell
             raise UserError(f"mlflow: an address has no $, quotes or backslashes, found {self.mlflow!r}")
 
     @property
