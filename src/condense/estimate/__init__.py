@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from condense import recipes, runtime, specs
+from condense.estimate.advice import advice
 from condense.estimate.jobs import Job, data_of, jobs_behind, named, why_nothing_runs
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
 from condense.estimate.work import gather_work, work_of
@@ -29,6 +30,7 @@ class Stage:
     seconds: float = 0.0
     longest: float = 0.0
     reference_seconds: float = 0.0
+    reference_longest: float = 0.0
     memory_bytes: int = 0
     disk_bytes: int = 0
 
@@ -54,6 +56,11 @@ class Estimate:
         return max(stage.memory_bytes for stage in self.stages)
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether a GPU is asked for and this machine has none."""
+        return self.asked_gpu and not self.on_gpu
+
+    @property
     def disk_bytes(self) -> int:
         return sum(stage.disk_bytes for stage in self.stages)
 
@@ -63,14 +70,15 @@ class Estimate:
         for stage in self.stages:
             if stage.jobs:
                 left = stage.jobs - stage.done
-                shown = [_duration(stage.seconds), _duration(stage.longest), _bytes(stage.memory_bytes), _bytes(stage.disk_bytes)]
+                times = (stage.reference_seconds, stage.reference_longest) if self.elsewhere else (stage.seconds, stage.longest)
+                shown = [*map(_duration, times), _bytes(stage.memory_bytes), _bytes(stage.disk_bytes)]
                 shown = shown if left else ["-"] * 4
                 counts = f"{stage.jobs:>6}{stage.done:>6}{left:>7}"
                 lines.append(f"{stage.name:<16}{counts}{shown[0]:>12}{shown[1]:>13}{shown[2]:>10}{shown[3]:>10}")
         jobs, done = sum(stage.jobs for stage in self.stages), sum(stage.done for stage in self.stages)
         lines.append(f"in all {jobs} jobs: {done} done, {jobs - done} to do")
         lines += self._compute()
-        where = "GPU memory" if self.on_gpu else "memory"
+        where = "GPU memory" if self.asked_gpu else "memory"
         lines.append(f"largest {where} of one job {_bytes(self.memory_bytes)}; disk for results {_bytes(self.disk_bytes)}")
         lines.append(f"rates: {self.source}; downloading and preparing data are not counted")
         return "\n".join(lines)
@@ -80,21 +88,22 @@ class Estimate:
             return [f"compute: {self.seconds / 3600:.2f} GPU-hours"]
         cores = len(os.sched_getaffinity(0))
         together = max(1, cores // self.threads)
-        used = f"{self.seconds * self.threads / 3600:.2f} core-hours"
+        used = f"{self.seconds * self.threads / 3600:,.2f} core-hours"
         lines = [f"compute: {used}, about {_duration(self.seconds / together)} on the {cores} cores of this machine if it is idle"]
-        if not self.asked_gpu:
+        if not self.elsewhere:
             return lines
-        reference = sum(stage.reference_seconds for stage in self.stages) / 3600
+        reference = sum(stage.reference_seconds for stage in self.stages)
         assumed = f"not measured here: fp32 at {REFERENCE.forward / 1e12:.0f} TFLOP/s assumed"
         return [
-            "a GPU is asked for and this machine has none: the times are for this CPU's measured rate",
-            *lines,
-            f"on one {REFERENCE_NAME} ({assumed}): about {reference:.1f} GPU-hours",
+            f"a GPU is asked for and this machine has none: the times above are for one {REFERENCE_NAME}",
+            f"on one {REFERENCE_NAME} ({assumed}): about {reference / 3600:,.1f} GPU-hours, {_duration(reference)};"
+            f" on ten of them {_duration(reference / 10)}",
+            f"on this machine's CPU instead, at its measured rate: {lines[0].removeprefix('compute: ')}",
         ]
 
 
 def _duration(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+    for unit, size in (("years", 365 * 86400), ("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} s"
@@ -161,9 +170,10 @@ def _estimate(jobs: Sequence[Job], threads: int | None, gpu: bool) -> Estimate:
         # Jobs that only read results start as others do, whatever data they are about.
         taken = [(job.work, rates[data_of(job.cell).key] if job.cell else next(iter(rates.values()))) for job in left]
         seconds = [cost(work, rate) for work, rate in taken]
-        peaks = [work.peak_bytes + (0 if on_gpu else rate.light_memory if work.light else rate.memory) for work, rate in taken]
+        peaks = [work.peak_bytes + (0 if gpu else rate.light_memory if work.light else rate.memory) for work, rate in taken]
         totals = {"seconds": sum(seconds), "longest": max(seconds, default=0.0), "memory_bytes": max(peaks, default=0)}
-        totals["reference_seconds"] = sum(cost(work, REFERENCE) for work, _ in taken)
+        elsewhere = [cost(work, REFERENCE) for work, _ in taken]
+        totals |= {"reference_seconds": sum(elsewhere), "reference_longest": max(elsewhere, default=0.0)}
         totals["disk_bytes"] = sum(work.bytes_out for work, _ in taken)
         stages.append(Stage(name, len(own), len(own) - len(left), **totals))
     return Estimate(tuple(stages), threads, gpu, on_gpu, source)
@@ -211,8 +221,9 @@ def estimate_text(target: str | None, scale: str) -> str:
     names, metrics = named(plan, target)
     resources = [plan.scale.resources.get(stage, specs.Resources()) for stage in ("teach", "synthesize", "evaluate")]
     gpu = gpu_here() or any(entry.gpu for entry in resources)
-    jobs = list(jobs_behind(plan, names, metrics, whole=target is None, on_gpu=gpu_here()))
+    jobs = list(jobs_behind(plan, names, metrics, whole=target is None, on_gpu=gpu))
     if not any(job.cell for job in jobs):
         return f"scale {scale} ({plan.scale.title}): {target or 'everything'}\n{why_nothing_runs(plan, names)}"
     estimate = _estimate(jobs, max(entry.threads for entry in resources), gpu)
-    return f"scale {scale} ({plan.scale.title}): {target or 'everything'}\n{estimate.text()}"
+    text = f"scale {scale} ({plan.scale.title}): {target or 'everything'}\n{estimate.text()}"
+    return "\n".join([text, *advice(plan)]) if target is None else text

@@ -77,7 +77,7 @@ def jobs_behind(plan: Plan, names: list[str], metrics: list[MetricsCell], whole:
         yield Job("tables/figures", None, Work(light=True), Path("results/report.html").exists() and not undrawn)
     unmeasured = [cell for cell in metrics if not _is_evaluated(plan, cell)]
     for cell in metrics:
-        yield from _evaluation_jobs(plan, cell)
+        yield from _evaluation_jobs(plan, cell, on_gpu)
 
     def distinct(cells: Iterable[Any]) -> dict[str, Any]:
         return {cell.key: cell for cell in cells if cell}
@@ -130,14 +130,16 @@ def _is_evaluated(plan: Plan, cell: MetricsCell) -> bool:
     return Path(cell.path).exists() or (len(parts) > 1 and all(Path(cell.part_path(part)).exists() for part in parts))
 
 
-def _evaluation_jobs(plan: Plan, cell: MetricsCell) -> Iterator[Job]:
+def _evaluation_jobs(plan: Plan, cell: MetricsCell, on_gpu: bool) -> Iterator[Job]:
     """The one job of an evaluation, or those of its parts and the one that joins them."""
     parts, made = plan.parts(cell), Path(cell.path).exists()
     if len(parts) == 1:
-        yield Job("evaluate", cell, work_of(cell), made)
+        yield Job("evaluate", cell, work_of(cell, on_gpu=on_gpu), made)
         return
     for part in parts:
-        yield Job("evaluate", cell, replace(work_of(cell, number_in(part)), bytes_out=0), made or Path(cell.part_path(part)).exists())
+        yield Job(
+            "evaluate", cell, replace(work_of(cell, number_in(part), on_gpu), bytes_out=0), made or Path(cell.part_path(part)).exists()
+        )
     yield Job("join", cell, join_work(cell), made)
 
 

@@ -1,0 +1,79 @@
+"""What the estimate says of a whole scale: the dearest parts, what leaving them out saves, the disk, and jobs beyond the limits."""
+
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from condense import estimate
+from condense.estimate.advice import Shares, advice, over_limits
+from condense.estimate.measured import Pace
+from condense.estimate.schedule import graph
+from condense.plan import Maker
+from condense.specs import Resources, TableLimits
+from condense.tableplan import Plan
+
+
+@pytest.fixture(autouse=True)
+def without_clip(monkeypatch):
+    monkeypatch.delenv("CONDENSE_CLIP", raising=False)
+
+
+def plan_of(scale, **changes):
+    found = Plan(scale)
+    found.scale = replace(found.scale, **changes)
+    found.maker = Maker(found.scale)
+    return found
+
+
+def hours(plan):
+    nodes = graph(plan, [*plan.tables, *plan.figures], None, Pace(plan.maker))
+    return sum(node.seconds for node in nodes if node.stage != "tables/figures") / 3600, Shares(plan, nodes)
+
+
+def test_leaving_out_what_is_named_saves_what_is_said():
+    """Sets alone in their jobs, so that leaving some out does not make other groups of the rest."""
+    whole, shares = hours(plan_of("quick", sets_per_job=1))
+    (first, *_, only), (second, *_, both) = shares.dearest("target")[:2]
+    limits = Plan("quick").scale.tables
+    for names, saved in (([first], only), ([first, second], both)):
+        left = {name: replace(limits.get(name, TableLimits()), run=False) for name in names}
+        assert whole - hours(plan_of("quick", sets_per_job=1, tables=limits | left))[0] == pytest.approx(saved, rel=0.02, abs=1e-3)
+    method, alone, saved, _ = shares.dearest("method")[0]
+    others = sorted({wish.method for wish in shares.wishes} - {method})
+    assert whole - hours(plan_of("quick", sets_per_job=1, methods=others))[0] == pytest.approx(saved, rel=0.02, abs=1e-3)
+    assert 0 < saved <= alone
+
+
+def test_the_settings_that_are_printed_are_read(monkeypatch, tmp_path):
+    plan = Plan("quick")
+    lines = [line for line in advice(plan) if "to save" in line]
+    assert len(lines) == 2 and all("params/scales/quick.yaml" in line for line in lines)
+    for line in lines:
+        setting = yaml.safe_load(line.split(".yaml: ", 1)[1])
+        if "tables" in setting:
+            assert set(setting["tables"]) <= {*plan.tables, *plan.figures} and all(not value["run"] for value in setting["tables"].values())
+        else:
+            left = plan_of("quick", methods=setting["methods"])
+            assert 0 < len(left.synthetic) < len(plan.synthetic)
+
+
+def test_banks_of_queues_are_named_where_they_take_the_disk():
+    lines = "\n".join(advice(Plan("quick")))
+    assert "bank_mb" not in lines and "disk of the whole scale" in lines
+    plan = plan_of("quick", bank_mb=4000)
+    assert plan.banks and any("bank_mb: 1000 saves" in line for line in advice(plan))
+
+
+def test_jobs_beyond_the_limits_are_named_with_the_way_out():
+    assert over_limits(Plan("quick")) == ["no job is estimated to need more than the scale lets it ask for"]
+    few = Resources(threads=1, mem_mb=10, runtime=1)
+    text = "\n".join(over_limits(plan_of("quick", n_networks=3000, resources={"evaluate": few, "teach": few})))
+    assert "of stage evaluate are estimated to need more time than runtime: 1 (minutes): lower networks_per_job" in text
+    assert "more memory than mem_mb: 10" in text and "of stage teach" in text and "raise resources: teach" in text
+
+
+def test_where_gpus_are_absent_the_times_are_those_of_the_reference_and_of_this_cpu_in_words():
+    stage = estimate.Stage("evaluate", 2, 0, 3e9, 2e9, 7200.0, 3600.0, 10**9, 10)
+    text = estimate.Estimate((stage,), 1, True, False, "known").text()
+    assert "2.0 h" in text and "60.0 min" in text and "years" in text and "on ten of them 12.0 min" in text
