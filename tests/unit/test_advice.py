@@ -45,7 +45,7 @@ def test_leaving_out_what_is_named_saves_what_is_said():
     assert 0 < saved <= alone
 
 
-def test_the_settings_that_are_printed_are_read(monkeypatch, tmp_path):
+def test_the_settings_that_are_printed_are_read():
     plan = Plan("quick")
     lines = [line for line in advice(plan) if "to save" in line]
     assert len(lines) == 2 and all("params/scales/quick.yaml" in line for line in lines)
