@@ -201,7 +201,6 @@ def test_a_table_of_which_nothing_runs_is_estimated_in_a_sentence(params, tmp_pa
         ("--options", '{"width": 4, "width": 8}', "--options: .*'width' stands in it twice"),
         ("--options", '{"width": NaN}', "--options: .* is not JSON"),
         ("--options", '{"width": 1%s}' % ("0" * 40), "--options: width: the number is too large"),
-        ("--options", '{"width": 100000000}', "--options: width: must lie between"),
         ("--options", "[]", "--options: .*a JSON object"),
         ("--protocol", '{"name": "../x"}', "--protocol: the key"),
         ("--protocol", '{"name": 1e400}', "--protocol: .*not JSON"),

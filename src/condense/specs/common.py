@@ -104,7 +104,8 @@ class Optimizer:
     def __post_init__(self) -> None:
         if self.lr <= 0 or not 0 <= self.momentum < 1 or self.weight_decay < 0:
             raise UserError("optimizer: lr must be above 0, momentum in [0, 1), weight_decay not negative")
-        not_above({"optimizer: lr": self.lr, "optimizer: weight_decay": self.weight_decay}, 1e6)
+        # What is merely too large ends at the step whose loss is no number, with a word on the rate; beyond this the step itself fails.
+        not_above({"optimizer: lr": self.lr, "optimizer: weight_decay": self.weight_decay}, 1e30)
         if not all(0 <= beta < 1 for beta in (self.beta1, self.beta2)):
             raise UserError("optimizer: beta1 and beta2 must lie in [0, 1)")
         if self.class_turns and self.name == "sgd" and self.weight_decay:
