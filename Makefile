@@ -4,7 +4,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 SCALE ?= quick
 BIN := .venv/bin
-
+# `make env CUDA=cu126` takes torch built for that CUDA, for drivers older than that of the lock; `make env CUDA=lock` goes back to it.
+CUDA :=
 
 .PHONY: env tables test test-quick test-slurm bench ui pull keep lock lint clean
 
@@ -26,7 +27,7 @@ test-slurm: env
 bench: env
 	$(BIN)/python tests/benchmarks/bench.py $(BENCH)
 
-env: .venv/.ready
+env: .venv/.ready $(if $(CUDA),.venv/.torch-$(CUDA))
 
 # The stamp lies inside .venv and names the lock: a new lock makes the environment anew.
 .venv/.ready: requirements.lock pyproject.toml
@@ -38,6 +39,20 @@ env: .venv/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.lock
 	VIRTUAL_ENV="$$PWD/.venv" $(BIN)/uv pip install --quiet --require-hashes --compile-bytecode -r requirements.lock
 	VIRTUAL_ENV="$$PWD/.venv" $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Builds for other CUDAs are on PyTorch's own index, which uv knows by the name of the build; the lock holds those of PyPI alone. The
+# stamp lies inside .venv too, one at a time: a new lock, or another CUDA, installs them anew.
+.venv/.torch-%: .venv/.ready
+	@case "$*" in lock|cpu|cu[0-9][0-9]*) ;; *) echo "CUDA=$*: cu126, cu128, cu130 or the like is needed, cpu, or lock"; exit 2;; esac
+	rm -f .venv/.torch-*
+	if [ "$*" = lock ]; then \
+		VIRTUAL_ENV="$$PWD/.venv" $(BIN)/uv pip install --quiet --require-hashes --reinstall-package torch --reinstall-package torchvision \
+			-r requirements.lock; \
+	else \
+		VIRTUAL_ENV="$$PWD/.venv" $(BIN)/uv pip install --quiet --torch-backend="$*" --reinstall-package torch \
+			--reinstall-package torchvision "torch>=2.11" "torchvision>=0.26"; \
+	fi
 	touch $@
 
 ui: env

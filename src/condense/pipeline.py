@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from condense import jobs, recipes
+from condense import jobs, recipes, runtime
 from condense.artifacts import digest, read_json, write_json
 from condense.config import UserError
 from condense.drafts import draft_of, remove_dead_below
@@ -124,13 +124,14 @@ def run_images(request: Request) -> None:
     from condense.estimate import estimate_cells
 
     work = plan_request(request)
+    on_gpu = runtime.gpu_usable(request.device)
     _bind(request.out, work, request)
     spec = work.data.spec
     shape = f"{spec.size} x {spec.size} x {spec.channels}"
     print(f"{spec.title}: {spec.train} training and {spec.test} test images, {spec.classes} classes, {shape}")
     if spec.note:
         print(spec.note)
-    estimate = estimate_cells([*work.teachers, *work.banks], work.sets, work.metrics, threads=request.threads, gpu=_on_gpu(request))
+    estimate = estimate_cells([*work.teachers, *work.banks], work.sets, work.metrics, threads=request.threads, gpu=on_gpu)
     print(estimate.text(), flush=True)
     machine = jobs.Machine(request.device, request.threads)
     _prepare(request.out, work)
@@ -141,12 +142,6 @@ def run_images(request: Request) -> None:
     results = [_evaluated(_place(request.out, work, cell.synthetic), request.out, cell, machine) for cell in work.metrics]
     sweep(request.out)
     print(_summary(request, work, results))
-
-
-def _on_gpu(request: Request) -> bool:
-    import torch
-
-    return request.device != "cpu" and torch.cuda.is_available()
 
 
 def _bind(out: Path, work: Work, request: Request) -> None:

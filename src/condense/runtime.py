@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import platform
+import re
 import resource
 import shutil
 import stat
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,7 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from condense import locks
+from condense import gpus, locks
 from condense.checkout import checkout
 from condense.config import UserError
 
@@ -47,18 +49,15 @@ def keep_freed_memory() -> bool:
 def device(wanted: str = "auto") -> Iterator[Any]:
     """The `torch.device` for a job: the CPU, or a GPU that no other job on this machine holds until this one ends.
 
-    `wanted`: 'auto' (a GPU where there is one), 'cpu', 'cuda' (any GPU) or 'cuda:1'. Waits if every GPU is taken.
-    Raises UserError if a GPU is asked for and there is none.
+    `wanted`: 'auto' (a GPU where there is one, else the CPU), 'cpu', 'cuda' (any GPU) or 'cuda:1'. Waits if every GPU is taken.
+    Raises UserError if a GPU is asked for and torch can use none, for 'auto' too where a GPU seems to be there: work of hours on a GPU
+    would take weeks on the CPU.
     """
     import torch
 
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+    if not gpu_usable(wanted):
         yield torch.device("cpu")
         return
-    if not (wanted in ("auto", "cuda") or (wanted.startswith("cuda:") and wanted[5:].isdecimal() and wanted.isascii())):
-        raise UserError(f"--device: 'auto', 'cpu', 'cuda' or 'cuda:N' is needed, found '{wanted}'")
-    if not torch.cuda.is_available():
-        raise UserError(f"--device {wanted}: this machine shows no GPU to torch; use --device cpu")
     count = torch.cuda.device_count()
     numbers = [int(wanted[5:])] if ":" in wanted else list(range(count))
     if numbers[-1] >= count:
@@ -67,6 +66,42 @@ def device(wanted: str = "auto") -> Iterator[Any]:
     with claim(names) as place:
         torch.cuda.set_device(numbers[place])
         yield torch.device("cuda", numbers[place])
+
+
+def gpu_usable(wanted: str) -> bool:
+    """Whether a job whose '--device' is `wanted` runs on a GPU. Raises UserError if it is meant to and torch cannot use one."""
+    import torch
+
+    if wanted == "cpu":
+        return False
+    if not (wanted in ("auto", "cuda") or (wanted.startswith("cuda:") and wanted[5:].isdecimal() and wanted.isascii())):
+        raise UserError(f"--device: 'auto', 'cpu', 'cuda' or 'cuda:N' is needed, found '{wanted}'")
+    with warnings.catch_warnings(record=True) as said:  # what hinders torch is part of our own sentence
+        warnings.simplefilter("always")
+        usable = torch.cuda.is_available()
+    if usable:
+        return True
+    signs = gpus.signs()
+    if wanted == "auto" and not signs:
+        if gpus.withheld():
+            _say_once("this machine has GPUs, but SLURM gave this job none: it runs on the CPU")
+        return False
+    seen = f"a GPU seems to be here ({', '.join(signs)}), but torch cannot use it" if signs else "this machine shows no GPU to torch"
+    hidden = f"; {gpus.why_none()}" if gpus.hidden() else ""
+    words = f"{_hindrance([str(warning.message) for warning in said])}{hidden}; {gpus.state()}"
+    raise UserError(f"--device {wanted}: {seen}: {words}. To mend it, {gpus.way_out()}; or use --device cpu")
+
+
+def _hindrance(warned: Sequence[str]) -> str:
+    """What torch says of why it finds no GPU: its first sentence."""
+    import torch
+
+    try:
+        torch.cuda.init()
+        text = warned[0] if warned else "it counts none"
+    except (RuntimeError, AssertionError) as error:
+        text = str(error)
+    return f'"{re.split(r"[.] |[.]$", " ".join(text.split()))[0]}"'
 
 
 @contextmanager

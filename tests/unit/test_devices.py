@@ -3,12 +3,13 @@
 import multiprocessing
 import queue
 import tempfile
+import warnings
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from condense import runtime
+from condense import gpus, runtime
 from condense.config import UserError
 
 FORK = multiprocessing.get_context("fork")  # torch is there already, which saves seconds a process
@@ -106,7 +107,34 @@ def test_a_gpu_that_is_not_there(wanted, told, monkeypatch):
 
 def test_without_a_gpu_auto_is_the_cpu(monkeypatch):
     fake(monkeypatch, [])
+    monkeypatch.setattr(gpus, "signs", lambda: [])
     with runtime.device() as device:
         assert device.type == "cpu"
     with pytest.raises(UserError, match="shows no GPU"), runtime.device("cuda"):
+        pass
+
+
+@pytest.mark.parametrize("wanted", ["auto", "cuda", "cuda:0"])
+def test_a_gpu_that_torch_cannot_use_is_no_reason_for_the_cpu(wanted, monkeypatch):
+    fake(monkeypatch, [])
+    monkeypatch.setattr(gpus, "signs", lambda: ["/dev/nvidia0"])
+    monkeypatch.setattr(gpus, "driver_version", lambda: "535.161.08")
+    monkeypatch.setattr(gpus, "driver_cuda", lambda: (12, 2))
+    monkeypatch.setattr(gpus, "torch_cuda", lambda: (13, 2))
+    too_old = RuntimeError("The NVIDIA driver on your system is too old (found version 12020). Please update it.")
+    monkeypatch.setattr(torch.cuda, "init", lambda: (_ for _ in ()).throw(too_old))
+    with pytest.raises(UserError) as refused, runtime.device(wanted):
+        pass
+    for words in ("/dev/nvidia0", "too old (found version 12020)", "535.161.08", "CUDA 13.2", "`make env CUDA=cu126`", "--device cpu"):
+        assert words in str(refused.value)
+    with runtime.device("cpu") as device:
+        assert device.type == "cpu"
+
+
+def test_what_torch_warns_of_is_the_reason(monkeypatch):
+    fake(monkeypatch, [])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(warnings.warn("CUDA initialization: unknown error", stacklevel=1)))
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
+    monkeypatch.setattr(gpus, "signs", lambda: ["CUDA_VISIBLE_DEVICES=0"])
+    with pytest.raises(UserError, match="CUDA initialization: unknown error"), runtime.device():
         pass

@@ -69,6 +69,23 @@ def test_the_environment_is_made_inside_the_folder(folder):
     assert make(folder, "env") == calls  # nothing more to do
 
 
+def test_torch_for_another_cuda_is_put_on_top_of_the_lock(folder):
+    plain = make(folder, "env")
+    again = make(folder, "env", "CUDA=cu126")
+    assert len(again) == len(plain) + 1 and again[-1].program.endswith("uv") and again[-1].virtual_env == str(folder / ".venv")
+    assert make(folder, "env", "CUDA=cu126") == again == make(folder, "env")  # it stays until another one is asked for
+    make(folder, "env", "CUDA=lock")
+    assert [path.name for path in (folder / ".venv").glob(".torch-*")] == [".torch-lock"]
+    dry = subprocess.run(["make", "-n", "env", "CUDA=cu128"], cwd=folder, capture_output=True, text=True).stdout
+    assert '--torch-backend="cu128"' in dry and "://" not in dry
+
+
+def test_what_is_no_cuda_is_refused(folder):
+    make(folder, "env")
+    done = subprocess.run(["make", "env", "CUDA=12.6"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 2 and "cu126, cu128" in done.stdout and not list((folder / ".venv").glob(".torch-*"))
+
+
 @pytest.mark.parametrize("target", ["tables", "test", "test-quick", "lint", "bench", "ui", "lock"])
 def test_every_target_calls_its_program(target, folder):
     program = make(folder, target)[-1].program

@@ -2,7 +2,7 @@
 import shutil
 
 import interventions
-from condense import prune
+from condense import gpus, prune
 from condense.artifacts import read_json
 
 LEAST_FREE = 16 << 20  # bytes; with less, a failed job is taken to have failed for want of space
@@ -24,16 +24,12 @@ def check_before_jobs(jobs):
     asking = [job for job in jobs if job.resources.get("gpu")]
     plugin = workflow.executor_plugin
     if asking and (plugin is None or plugin.name == "local"):
-        reason = why_no_gpu()
+        reason = gpus.why_none()
         if reason:
             raise WorkflowError(
-                f"{len(asking)} of {len(jobs)} jobs ask for a GPU, and {reason}. Give `--config device=cpu` to run them on the CPU"
+                f"{len(asking)} of {len(jobs)} jobs ask for a GPU, and no GPU can be used here: {reason}. Give `--config device=cpu` to run"
+                " them on the CPU"
             )
-
-
-def why_no_gpu():
-    """Why no GPU can be used here; '' if one can."""
-    return "" if Path("/proc/driver/nvidia/version").exists() else "this machine has none"
 
 
 interventions.make_changes(workflow, interventions.Head(is_outdated, check_before_jobs))
