@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-Verbs = Mapping[str, Callable[[argparse.Namespace], None]]
+Verbs = Mapping[str, Callable[[argparse.Namespace], int | None]]
 
 
 def _training_images(text: str) -> Path:
@@ -100,6 +100,7 @@ def _user_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("--ground", metavar="COLOUR", help="under transparent images: white, grey, black, #rrggbb (default: white)")
     verb.add_argument("--seed", type=int, default=0)
     _machine_options(verb)
+    _add(verbs, functions, "doctor")
     verb = _add(verbs, functions, "inspect")
     verb.add_argument("file", type=Path)
     verb.add_argument("--digest", action="store_true", help="print only the checksum of what is compared between runs")

@@ -256,8 +256,19 @@ def prune(args: argparse.Namespace) -> None:
     print(prune_results(args.results, dry=args.dry_run))
 
 
+def doctor(args: argparse.Namespace) -> int:
+    """Says what is here and what is amiss, with what to do; ends with status 1 if anything is a problem."""
+    from condense.doctor import PROBLEM, examine
+
+    found = examine()
+    for finding in found:
+        print(finding.line())
+    return int(any(finding.mark == PROBLEM for finding in found))
+
+
 VERBS = {
     "run": run,
+    "doctor": doctor,
     "inspect": inspect,
     "export": export,
     "list": names,
@@ -281,7 +292,7 @@ VERBS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command line `argv`; returns the exit status: 0 done, 2 the user's fault, 130 interrupted."""
+    """Runs the command line `argv`; returns the exit status: 0 done, 1 the doctor found a problem, 2 the user's fault, 130 interrupted."""
     replace_unprintable()
     args = with_homes(parser(VERBS).parse_args(argv))
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -299,7 +310,7 @@ def _status_of(args: argparse.Namespace) -> int:
 
     try:
         with graceful_stop():
-            args.function(args)
+            return args.function(args) or 0
     except UserError as error:
         print(f"condense: {error}", file=sys.stderr)
         return 2
@@ -322,7 +333,6 @@ def _status_of(args: argparse.Namespace) -> int:
             raise
         print("condense: out of memory: choose a smaller network, fewer classes a job (--classes) or a smaller ipc", file=sys.stderr)
         return 2
-    return 0
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -28,7 +28,7 @@ def check_before_jobs(jobs):
         if reason:
             raise WorkflowError(
                 f"{len(asking)} of {len(jobs)} jobs ask for a GPU, and no GPU can be used here: {reason}. Give `--config device=cpu` to run"
-                " them on the CPU"
+                " them on the CPU; `condense doctor` says what is here"
             )
 
 

@@ -70,6 +70,21 @@ def state() -> str:
     return _found()[1]
 
 
+def outlook() -> str:
+    """What would do the work in a new process: as `state`, but nothing is compiled to find out."""
+    reason, compiler = _hindrance_or_compiler()
+    if compiler is None:
+        return reason
+    name = f"{_name(compiler)}.so"
+    kept = [keeping.kept(folder / name) for folder in keeping.private_folders([])]
+    if any(content is not None for content, _ in kept):
+        return f"{state()} ({compiler})"
+    if not kept:
+        return "torch (no folder that only this user can write to)"
+    damaged = "those that are kept are damaged; " if any(amiss for _, amiss in kept) else ""
+    return f"compiled when first needed ({damaged}{compiler})"
+
+
 def used_on(device: torch.device) -> str:
     """What computes on a device, as far as it decides the bytes of a result: `checkpoints` are bound to it."""
     if device.type != "cpu":
@@ -79,18 +94,24 @@ def used_on(device: torch.device) -> str:
 
 @cache
 def _found() -> tuple[ctypes.CDLL | None, str]:
-    if os.environ.get("CONDENSE_KERNELS") == "off":
-        return None, "torch (kernels switched off)"
-    if platform.system() != "Linux":
-        return None, f"torch (no kernels on {platform.system()})"  # two OpenMP libraries in one process do not get on elsewhere
-    compiler = next(filter(None, map(shutil.which, [os.environ["CXX"]] if "CXX" in os.environ else _COMPILERS)), None)
+    reason, compiler = _hindrance_or_compiler()
     if compiler is None:
-        return None, "torch (no C++ compiler)"
+        return None, reason
     try:
         return _loaded(*_content(compiler)), "compiled"
     except _NoKernels as error:
         _log.warning("kernels: %s; torch's own operations are used, which are slower", error)
         return None, f"torch ({error.brief})"
+
+
+def _hindrance_or_compiler() -> tuple[str, str | None]:
+    """Why nothing is compiled here, as `state` says it, or the compiler."""
+    if os.environ.get("CONDENSE_KERNELS") == "off":
+        return "torch (kernels switched off)", None
+    if platform.system() != "Linux":
+        return f"torch (no kernels on {platform.system()})", None  # two OpenMP libraries in one process do not get on elsewhere
+    compiler = next(filter(None, map(shutil.which, [os.environ["CXX"]] if "CXX" in os.environ else _COMPILERS)), None)
+    return ("torch (no C++ compiler)", None) if compiler is None else ("", compiler)
 
 
 class _NoKernels(Exception):
