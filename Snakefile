@@ -30,4 +30,4 @@ rule all:
         FIGURES,
         "results/report.html",
         "results/summary/accuracy.json",
-        "results/tracking/ingested.json",
+        TRACKED,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+STORE = "default: $MLFLOW_TRACKING_URI, or sqlite:///mlflow.db"
 Verbs = Mapping[str, Callable[[argparse.Namespace], int | None]]
 
 
@@ -99,6 +100,7 @@ def _user_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("--label-column", metavar="NAME", help="of parquet files (default: label, or the only one that can be meant)")
     verb.add_argument("--ground", metavar="COLOUR", help="under transparent images: white, grey, black, #rrggbb (default: white)")
     verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument("--mlflow", nargs="?", const="on", metavar="STORE", help=f"log to MLflow as well: a database or a server ({STORE})")
     _machine_options(verb)
     _add(verbs, functions, "doctor")
     verb = _add(verbs, functions, "inspect")
@@ -197,6 +199,8 @@ def _report_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("--scale", default="quick")
     verb = _add(verbs, functions, "track")
     verb.add_argument("--results", type=Path, default=Path("results"))
-    verb.add_argument("--store", default="sqlite:///mlflow.db", help="MLflow tracking store")
-    verb.add_argument("--artifacts", type=Path, default=Path("mlartifacts"))
-    verb.add_argument("--out", type=Path, required=True, help="stamp: what has been ingested")
+    verb.add_argument("--store", default="on", help=f"a database or a server ({STORE})")
+    verb.add_argument("--artifacts", type=Path, help="folder for artifacts (default: mlartifacts beside the database)")
+    verb.add_argument("--scale", help="only what this scale asks for, with the tables that it is for (default: everything)")
+    verb.add_argument("--follow", type=int, metavar="PID", help="go on until this process ends")
+    verb.add_argument("--out", type=Path, help="stamp: what has been ingested")

@@ -163,12 +163,28 @@ def track(args: argparse.Namespace) -> None:
     """Brings MLflow up to date with the results (rule `track`)."""
     from condense.artifacts import write_json
     from condense.drafts import require_place
-    from condense.tracking import ingest
+    from condense.tracking.follower import Samples, follow
+    from condense.tracking.ingestion import Ingestion
+    from condense.tracking.records import is_run_folder
+    from condense.tracking.stores import named_store
 
-    require_place(args.out)
-    found = ingest(args.results, args.store, args.artifacts)
-    write_json(args.out, sorted(found.digests))
-    print(f"{len(found.added)} runs added, {len(found.replaced)} replaced, {len(found.unchanged)} unchanged")
+    store = named_store(args.store)
+    if store is None:
+        raise UserError(f"--store {args.store}: names no store; give sqlite:///mlflow.db or http://HOST:PORT")
+    if not args.results.is_dir():
+        raise UserError(f"--results {args.results}: no such folder; name the results of a workflow or the --out of `condense run`")
+    if args.out:
+        require_place(args.out)
+    ingestion = Ingestion(args.results, store, args.artifacts, args.scale)
+    if args.follow is None:
+        summary = ingestion.bring()
+    else:
+        samples = Samples() if is_run_folder(args.results) else None
+        ingestion.timed = samples.between if samples else None
+        summary = follow(ingestion, args.follow, samples)
+    if args.out:
+        write_json(args.out, sorted(summary.digests))
+    print(summary.text())
 
 
 def summary(args: argparse.Namespace) -> None:

@@ -37,6 +37,7 @@ class Request:
     seed: int = 0
     device: str = "auto"
     threads: int | None = None
+    mlflow: str | None = None  # the store that is told of it
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,11 @@ def _check_architecture(arch: str, data: DataCell, options: dict) -> None:
 def run_images(request: Request) -> None:
     """Does everything a request asks for, going on where an interrupted run stopped, and prints what came out and where."""
     from condense.estimate import estimate_cells
+    from condense.tracking import follower, stores
 
+    store = stores.named_store(request.mlflow)
+    if store:
+        stores.check(store)  # now, and not after all the work
     work = plan_request(request)
     on_gpu = runtime.gpu_usable(request.device)
     _bind(request.out, work, request)
@@ -133,15 +138,21 @@ def run_images(request: Request) -> None:
         print(spec.note)
     estimate = estimate_cells([*work.teachers, *work.banks], work.sets, work.metrics, threads=request.threads, gpu=on_gpu)
     print(estimate.text(), flush=True)
+    with follower.following(store, request.out):
+        results = _made(request, work)
+        sweep(request.out)
+        print(_summary(request, work, results), flush=True)
+
+
+def _made(request: Request, work: Work) -> list[dict]:
+    """Makes whatever is not there yet; returns the metrics."""
     machine = jobs.Machine(request.device, request.threads)
     _prepare(request.out, work)
     trained = {cell.key: _teacher(request.out, cell, machine) for cell in work.teachers}
     trained |= {cell.key: _bank(request.out, cell, machine) for cell in work.banks}
     for cell in work.sets:
         _synthetic(_place(request.out, work, cell), request.out, cell, trained, machine)
-    results = [_evaluated(_place(request.out, work, cell.synthetic), request.out, cell, machine) for cell in work.metrics]
-    sweep(request.out)
-    print(_summary(request, work, results))
+    return [_evaluated(_place(request.out, work, cell.synthetic), request.out, cell, machine) for cell in work.metrics]
 
 
 def _bind(out: Path, work: Work, request: Request) -> None:

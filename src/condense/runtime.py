@@ -235,13 +235,14 @@ class Clock:
 
     def __init__(self, place: Any, threads: int):
         self.began, self.place, self.threads = time.monotonic(), place, threads
+        self.started = datetime.now(UTC)
         if place.type == "cuda":
             import torch
 
             torch.cuda.reset_peak_memory_stats(place)
 
     def facts(self, shared_by: int = 1) -> dict[str, Any]:
-        """Seconds since the start, date, device, threads, peak memory (of the GPU if there is one), versions.
+        """Seconds since the start, when that was (UTC), date, device, threads, peak memory (of the GPU if there is one), versions.
 
         Where one job makes several artifacts, each gets an equal part of the seconds and says by how many they were shared.
         """
@@ -254,6 +255,7 @@ class Clock:
             "seconds": round((time.monotonic() - self.began) / shared_by, 3),
             **({"shared_by": shared_by} if shared_by > 1 else {}),
             **({"notes": list(_notes)} if _notes else {}),
+            "started": self.started.isoformat(timespec="seconds"),
             "date": datetime.now(UTC).date().isoformat(),
             "device": name,
             "threads": self.threads,

@@ -1,9 +1,13 @@
 """MLflow ingestion against a real SQLite store, from small result trees."""
 
 import fcntl
+import socket
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +16,18 @@ from condense import tracking
 from condense.artifacts import append_line, write_json, write_tensors
 from condense.config import UserError
 from condense.report import summary
+from condense.tracking.stores import named_store
 
 pytestmark = pytest.mark.workflow
-RUN = {"seconds": 2.5, "date": "2026-01-02", "device": "CPU: test", "threads": 1, "peak_memory_bytes": 1000, "code_version": "abc"}
+RUN = {
+    "seconds": 2.5,
+    "date": "2026-01-02",
+    "device": "CPU: test",
+    "threads": 1,
+    "peak_memory_bytes": 1000,
+    "code_version": "abcdef0123+",
+    "started": "2026-01-02T10:20:30+00:00",
+}
 RECIPE = {
     "name": "dm",
     "title": "Distribution matching",
@@ -26,12 +39,13 @@ RECIPE = {
 }
 
 
-def make_set(results, seed=0, rows=3):
+def make_set(results, seed=0, rows=3, run=RUN):
     path = results / f"synthetic/digits/dm/convnet/ipc1/seed{seed}-0123456789a{seed}/synthetic.safetensors"
     header = {"kind": "synthetic", "dataset": "digits", "method": "dm", "arch": "convnet", "ipc": 1, "seed": seed, "recipe": RECIPE}
     write_tensors(path, {"images": np.zeros((2, 1), np.float32)}, header | {"key": f"0123456789a{seed}", "data_sha256": "d"})
-    write_json(path.with_name("run.json"), RUN)
+    write_json(path.with_name("run.json"), run)
     path.with_name("grid.png").write_bytes(b"png")
+    path.with_name("history.jsonl").unlink(missing_ok=True)
     for step in range(rows):
         append_line(path.with_name("history.jsonl"), {"step": step, "loss": 1 / (step + 1), "mean": 2 / (step + 1)})
     return path
@@ -69,13 +83,18 @@ def runs(store):
     }
 
 
+SET = "synthetic/digits/dm/convnet/ipc1/seed{0}-0123456789a{0}/synthetic.safetensors"
+METRICS = "metrics/condense/digits/dm/convnet/ipc1/seed{0}-0123456789a{0}/convnet-dc-aaaaaaaaaaaa.json"
+SNAPSHOTS = METRICS.replace("condense", "snapshots", 1).format(0)
+
+
 def test_every_file_becomes_one_run_with_its_curves_and_repeating_adds_none(place):
     results, store, _ = place
     assert counts(tracking.ingest(*place)) == (6, 0, 0, 6)
     assert counts(tracking.ingest(*place)) == (0, 0, 6, 6)
     client, found = runs(store)
-    assert sorted(experiment for experiment, _ in found) == ["condense"] * 2 + ["evaluate"] * 3 + ["evaluate-snapshots"]
-    run = found["condense", "synthetic/digits/dm/convnet/ipc1/seed0-0123456789a0/synthetic.safetensors"]
+    assert {experiment for experiment, _ in found} == {"condense"}
+    run = found["condense", SET.format(0)]
     curve = [
         (point.step, point.value, point.timestamp - run.info.start_time) for point in client.get_metric_history(run.info.run_id, "loss")
     ]
@@ -85,18 +104,156 @@ def test_every_file_becomes_one_run_with_its_curves_and_repeating_adds_none(plac
     settings |= {"engine": "matching", "steps": "3"}
     expected = place_of_set | {f"recipe.{name}": value for name, value in settings.items()}
     assert run.data.params == expected
-    assert run.data.metrics | {"loss": 0, "mean": 0} == {"loss": 0, "mean": 0, "seconds": 2.5, "peak_memory_bytes": 1000}
-    assert (run.data.tags["key"], run.data.tags["code_version"]) == ("0123456789a0", "abc")
-    assert (run.info.status, run.info.end_time - run.info.start_time, run.info.start_time) == ("FINISHED", 2500, 1767312000000)
-    assert sorted(file.path for file in client.list_artifacts(run.info.run_id)) == ["grid.png", "history.jsonl", "run.json"]
-    evaluation = found["evaluate", "metrics/condense/digits/dm/convnet/ipc1/seed1-0123456789a1/convnet-dc-aaaaaaaaaaaa.json"]
-    assert evaluation.data.metrics["accuracy_mean"] == 91.0 and evaluation.data.params["protocol.epochs"] == "5"
-    assert [point.value for point in client.get_metric_history(evaluation.info.run_id, "accuracy")] == [90.0, 92.0]
-    snapshots = next(run for (experiment, _), run in found.items() if experiment == "evaluate-snapshots")
-    assert [(point.step, point.value) for point in client.get_metric_history(snapshots.info.run_id, "accuracy_mean")] == [
-        (10, 51.0),
-        (20, 61.0),
-    ]
+    cost = {"seconds": 2.5, "peak_memory_bytes": 1000, "system/seconds": 2.5, "system/peak_memory_megabytes": 0.001, "system/threads": 1}
+    accuracies = {"accuracy": 91.0, "accuracy_std": 1.0, "accuracy/convnet-dc": 91.0, "accuracy_std/convnet-dc": 1.0}
+    assert run.data.metrics | {"loss": 0, "mean": 0} == {"loss": 0, "mean": 0} | cost | accuracies
+    assert (run.data.tags["key"], run.data.tags["code_version"]) == ("0123456789a0", "abcdef0123+")
+    assert (run.info.status, run.info.end_time - run.info.start_time, run.info.start_time) == ("FINISHED", 2500, 1767349230000)
+    files = {file.path: file.file_size for file in client.list_artifacts(run.info.run_id)}
+    assert sorted(files) == ["grid.png", "history.jsonl", "run.json", "synthetic.safetensors"]
+    assert files["synthetic.safetensors"] == (place[0] / SET.format(0)).stat().st_size
+    evaluation = found["condense", METRICS.format(1)]
+    assert evaluation.data.metrics["accuracy"] == 91.0 and evaluation.data.params["protocol.epochs"] == "5"
+    assert [point.value for point in client.get_metric_history(evaluation.info.run_id, "accuracy_of_network")] == [90.0, 92.0]
+    curve = client.get_metric_history(found["condense", SNAPSHOTS].info.run_id, "accuracy")
+    assert [(point.step, point.value) for point in curve] == [(10, 51.0), (20, 61.0)]
+
+
+def test_runs_have_names_of_their_own_parents_tags_and_the_images_they_read(place):
+    tracking.ingest(*place)
+    client, found = runs(place[1])
+    names = [run.info.run_name for run in found.values()]
+    assert len(set(names)) == 6 and all("dm digits ipc1 convnet seed" in name for name in names)
+    for seed in (0, 1):
+        parent = found["condense", SET.format(seed)]
+        assert found["condense", METRICS.format(seed)].data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert found["condense", SNAPSHOTS].data.tags["mlflow.parentRunId"] == found["condense", SET.format(0)].info.run_id
+    assert "mlflow.parentRunId" not in found["condense", METRICS.format(2)].data.tags, "its set is not here"
+    tags = found["condense", METRICS.format(0)].data.tags
+    wanted = {"method": "dm", "dataset": "digits", "ipc": "1", "key": "aaaaaaaaaaaa", "eval_arch": "convnet", "task": "evaluate"}
+    assert wanted.items() <= tags.items() and tags["mlflow.source.git.commit"] == "abcdef0123"
+    (images,) = found["condense", SET.format(0)].inputs.dataset_inputs
+    assert (images.dataset.name, images.dataset.digest, images.tags[0].value) == ("digits", "d", "training")
+    experiment = client.get_experiment_by_name("condense")
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_a_set_that_comes_after_its_evaluation_becomes_its_parent_and_a_new_accuracy_is_shown(place):
+    path, aside = place[0] / SET.format(0), place[0] / "aside"
+    path.rename(aside)
+    tracking.ingest(*place)
+    aside.rename(path)
+    assert counts(tracking.ingest(*place)) == (1, 0, 5, 6)
+    _, found = runs(place[1])
+    parent = found["condense", SET.format(0)]
+    assert found["condense", METRICS.format(0)].data.tags["mlflow.parentRunId"] == parent.info.run_id
+    make_metrics(place[0], mean=70.0)
+    tracking.ingest(*place)
+    after = runs(place[1])[1]["condense", SET.format(0)]
+    assert (after.info.run_id, after.data.metrics["accuracy"]) == (parent.info.run_id, 70.0)
+
+
+def test_a_moved_folder_takes_its_artifacts_along(tmp_path, monkeypatch):
+    before, after = tmp_path / "before", tmp_path / "after"
+    make_set(before / "results")
+    monkeypatch.chdir(before)
+    tracking.ingest(Path("results"), "sqlite:///mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    before.rename(after)
+    monkeypatch.chdir(after)
+    client, found = runs("sqlite:///mlflow.db")
+    (run,) = found.values()
+    assert all(not experiment.artifact_location.startswith(("/", "file:")) for experiment in client.search_experiments())
+    assert Path(client.download_artifacts(run.info.run_id, "grid.png")).read_bytes() == b"png"
+    make_set(Path("results"), seed=1)
+    tracking.ingest(Path("results"), f"sqlite:///{after}/mlflow.db")  # the same store by its whole path
+    client, found = runs(f"sqlite:///{after}/mlflow.db")
+    assert len(found) == 2 and not before.exists()
+    assert all(client.list_artifacts(run.info.run_id) for run in found.values())
+
+
+def test_runs_of_the_older_form_are_replaced(place):
+    from mlflow import MlflowClient
+
+    tracking.ingest(*place)
+    client, found = runs(place[1])
+    old = client.create_experiment("evaluate")
+    run = client.create_run(old, tags={"source": METRICS.format(0), "source.digest": "0" * 32})
+    client.delete_run(found["condense", METRICS.format(0)].info.run_id)
+    assert counts(tracking.ingest(*place)) == (0, 1, 5, 6)
+    assert MlflowClient(place[1]).get_run(run.info.run_id).info.lifecycle_stage == "deleted"
+    assert {experiment for experiment, _ in runs(place[1])[1]} == {"condense"}
+
+
+def spoil_text(store):
+    store.write_text("no database", encoding="utf-8")
+
+
+def spoil_half(store):
+    store.write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+
+
+def spoil_folder(store):
+    store.mkdir()
+
+
+def spoil_other(store):
+    with closing(sqlite3.connect(store)) as database:
+        database.execute("CREATE TABLE notes (text)")
+
+
+@pytest.mark.parametrize("spoil", [spoil_text, spoil_half, spoil_folder, spoil_other])
+def test_a_store_that_cannot_be_used_is_one_sentence_within_seconds(place, spoil):
+    store = place[2].parent / "mlflow.db"
+    spoil(store)
+    began = time.monotonic()
+    with pytest.raises(UserError, match="mlflow.db: .*the results are unharmed"):
+        tracking.ingest(*place)
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    ("store", "why"),
+    [
+        ("postgresql://user@127.0.0.1:1/x", "driver is not installed|cannot be reached"),
+        ("mysql+nodriver://user@127.0.0.1/x", "plugin|driver"),
+        ("ftp://127.0.0.1/x", "ftp"),
+        ("sqlite:////proc/no/mlflow.db", "/proc/no"),
+    ],
+)
+def test_stores_out_of_reach_are_one_sentence(place, store, why):
+    began = time.monotonic()
+    with pytest.raises(UserError, match=why):
+        tracking.ingest(place[0], store, place[2])
+    assert time.monotonic() - began < 20
+
+
+def test_a_silent_server_is_given_up_within_seconds(place, monkeypatch):
+    monkeypatch.setattr("condense.tracking.stores.PATIENCE", 1)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        with pytest.raises(UserError, match="does not answer within 1 seconds; the results are unharmed"):
+            tracking.ingest(place[0], f"http://127.0.0.1:{silent.getsockname()[1]}", place[2])
+        assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("setting", ["off", False, "none", "", None])
+def test_tracking_can_be_turned_off(setting):
+    assert named_store(setting) is None
+
+
+def test_what_names_no_store_is_refused_with_the_form_that_does():
+    assert named_store("http://127.0.0.1:1") == "http://127.0.0.1:1"
+    with pytest.raises(UserError, match=r"sqlite:///runs\.db"):
+        named_store("runs.db")
+
+
+def test_the_store_is_where_mlflow_looks(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert named_store("on") == "sqlite:///mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert named_store("on") == "http://127.0.0.1:1"
 
 
 @pytest.mark.parametrize("step", ["log_batch", "log_artifact", "set_terminated", "set_tag"])
@@ -126,8 +283,8 @@ def test_a_changed_file_replaces_its_run_alone_and_a_run_deleted_by_hand_comes_b
     second = tracking.ingest(*place)
     assert counts(second) == (0, 1, 5, 6) and len(set(first.digests) & set(second.digests)) == 5
     client, found = runs(place[1])
-    changed = found["evaluate", second.replaced[0]]
-    assert len(found) == 6 and changed.data.metrics["accuracy_mean"] == 50.0
+    changed = found["condense", second.replaced[0]]
+    assert len(found) == 6 and changed.data.metrics["accuracy"] == 50.0
     client.delete_run(changed.info.run_id)
     assert tracking.ingest(*place).added == second.replaced
 
@@ -151,6 +308,7 @@ def test_a_damaged_metrics_file_is_named(place):
     write_json(path, {"kind": "metrics"})
     with pytest.raises(UserError, match=r"seed3-.*json: damaged"):
         tracking.ingest(*place)
+    assert len(runs(place[1])[1]) == 6, "all others are brought in"
 
 
 def test_without_mlflow_the_message_says_what_to_install(place, monkeypatch):
@@ -160,7 +318,7 @@ def test_without_mlflow_the_message_says_what_to_install(place, monkeypatch):
 
 
 def test_condense_imports_without_mlflow():
-    code = "import sys; import condense.tracking; sys.exit('mlflow' in sys.modules or 'torch' in sys.modules)"
+    code = "import sys; import condense.tracking, condense.tracking.follower; sys.exit('mlflow' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

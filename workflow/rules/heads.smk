@@ -36,10 +36,12 @@ interventions.make_changes(workflow, interventions.Head(is_outdated, check_befor
 
 
 onsuccess:
+    stop_following()
     prune.sweep(Path("results"))
 
 
 onerror:
+    stop_following()
     # A job writes its message to its log, which a full disk does not take.
     free = shutil.disk_usage("results").free if Path("results").is_dir() else LEAST_FREE
     if free < LEAST_FREE:

@@ -17,7 +17,9 @@ def cost_facts(facts: Any, path: Path) -> dict[str, Any]:
 
 
 def joined_facts(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The first job's facts with the seconds of all, the largest peak memory, and the number of jobs."""
+    """The first job's facts with the earliest start, the seconds of all, the largest peak memory, and the number of jobs."""
     peak = max(fact["peak_memory_bytes"] for fact in facts)
     seconds = round(sum(fact["seconds"] for fact in facts), 3)
-    return {**facts[0], "seconds": seconds, "peak_memory_bytes": peak, "jobs": len(facts)}
+    starts = sorted(fact["started"] for fact in facts if "started" in fact)  # in one time zone, so that texts sort as times do
+    begun = {"started": starts[0]} if starts else {}
+    return {**facts[0], **begun, "seconds": seconds, "peak_memory_bytes": peak, "jobs": len(facts)}

@@ -1,0 +1,285 @@
+"""The records of MLflow's runs, built from finished files. Imports no MLflow."""
+
+from __future__ import annotations
+
+import getpass
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from condense.artifacts import canonical, damaged, digest, file_sha256, read_header, read_json, read_lines
+from condense.config import labels_of
+from condense.files.records import read_facts, read_metrics
+
+FORM = 2  # of the records; a run of another form is replaced
+MOST_POINTS = 1000  # of one curve: a longer history is thinned evenly, and lies whole among the artifacts
+_LONGEST_PARAM = 500  # characters; MLflow allows more, its tables do not show them
+_NOT_SHOWN = ("title", "source", "name", "overrides", "evaluation", "note")
+_BESIDE = ("run.json", "history.jsonl", "grid.png")
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a scale needs a file for: tables and figures ('cpdm/table1') and the settings they ask for."""
+
+    tables: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Input:
+    """Images that a run has read."""
+
+    name: str
+    sha256: str
+    path: str
+    context: str  # training or testing
+    about: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run: `points` are (metric, value, step), `files` become its artifacts, and so does `linked`, which may be large."""
+
+    name: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    points: list[tuple[str, float, int]]
+    files: list[Path]
+    start: int  # milliseconds since 1970
+    seconds: float
+    inputs: list[Input] = field(default_factory=list)
+    linked: Path | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A finished file. `group` is the source of the set that it is or judges; `read` gives the digest and how to build the record."""
+
+    name: str
+    path: Path
+    group: str
+    beside: tuple[Path, ...]
+    read: Callable[[], tuple[str, Callable[[], Record]]]
+
+    def signature(self) -> tuple[Any, ...]:
+        """Changes when a file changes, and costs no reading."""
+        return tuple(_state(path) for path in (self.path, *self.beside))
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_size, state.st_ino
+
+
+def is_run_folder(results: Path) -> bool:
+    """Whether `results` is the output of `condense run` and not the results of a workflow."""
+    return (results / "request.json").is_file()
+
+
+def sources(results: Path, uses: dict[str, Use] | None, scale: str | None) -> Iterator[Source]:
+    """The finished sets and metrics under `results`, sets first; with `uses` (by source) only those of a scale."""
+    if is_run_folder(results):
+        yield from _run_sources(results)
+        return
+    for path in sorted(results.glob("synthetic/*/*/*/*/*/synthetic.safetensors")):
+        name = path.relative_to(results).as_posix()
+        if uses is None or name in uses:
+            yield set_source(path, name, _used(uses, name, scale))
+    for path in sorted(results.glob("metrics/*/*/*/*/*/*/*.json")):
+        name = path.relative_to(results).as_posix()
+        if uses is None or name in uses:
+            group = f"synthetic/{'/'.join(name.split('/')[2:-1])}/synthetic.safetensors"
+            yield metrics_source(path, name, group, _used(uses, name, scale), results)
+
+
+def _run_sources(results: Path) -> Iterator[Source]:
+    request = read_json(results / "request.json")
+    request = request if isinstance(request, dict) else {}
+    tags = {"scale": request.get("scale"), "folder": str(results.absolute())}
+    tags = {name: str(value) for name, value in tags.items() if value}
+    start = f"run/{results.absolute().name}-{request.get('key')}"
+    for folder, prefix in ((results, start), (results / "random", f"{start}/random")):
+        path, metrics = folder / "synthetic.safetensors", folder / "metrics.json"
+        if path.is_file():
+            yield set_source(path, f"{prefix}/synthetic.safetensors", tags)
+        if metrics.is_file():
+            yield metrics_source(metrics, f"{prefix}/metrics.json", f"{prefix}/synthetic.safetensors", tags, results)
+
+
+def _used(uses: dict[str, Use] | None, name: str, scale: str | None) -> dict[str, str]:
+    use = (uses or {}).get(name, Use())
+    papers = sorted({table.split("/")[0] for table in use.tables})
+    tags = {"paper": papers, "table": use.tables, "setting": use.settings, "scale": [scale] if scale else []}
+    return {tag: ", ".join(values) for tag, values in tags.items() if values}
+
+
+def set_source(path: Path, name: str, tags: dict[str, str]) -> Source:
+    """The source of a synthetic set; `tags` say what it is for."""
+    beside = tuple(path.with_name(other) for other in _BESIDE)
+
+    def read() -> tuple[str, Callable[[], Record]]:
+        header = read_header(path, "synthetic")
+        totals = [file_sha256(file) if file.is_file() else None for file in beside]
+        total = digest([FORM, name, header["content_sha256"], *totals], 32)
+        return total, partial(_built, path, _condensation, header, tags)
+
+    return Source(name, path, name, beside, read)
+
+
+def metrics_source(path: Path, name: str, group: str, tags: dict[str, str], results: Path) -> Source:
+    """The source of an evaluation; `group` is the source of the set that it judges."""
+
+    def read() -> tuple[str, Callable[[], Record]]:
+        return digest([FORM, name, file_sha256(path)], 32), partial(_built, path, _evaluation, read_metrics(path), tags, results)
+
+    return Source(name, path, group, (), read)
+
+
+def _built(path: Path, build: Callable[..., Record], values: Any, *more: Any) -> Record:
+    try:
+        return build(path, values, *more)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise damaged(path, f"a value is missing or of another kind: {error!r}") from None
+
+
+def _condensation(path: Path, header: dict[str, Any], tags: dict[str, str]) -> Record:
+    """The run of a synthetic set: its recipe, the terms of its objective over the steps, its cost."""
+    facts, history, _ = beside = [path.with_name(name) for name in _BESIDE]
+    run = read_facts(facts) if facts.is_file() else {}
+    rows = thinned(read_lines(history)) if history.is_file() else []
+    points = [(name, row[name], row["step"]) for row in rows for name in row if name != "step"]
+    recipe = {name: value for name, value in header["recipe"].items() if name not in _NOT_SHOWN}
+    training = Input(header["dataset"], header["data_sha256"], f"{header['dataset']}: train", "training", _classes(header))
+    title = header["recipe"].get("title") or header["method"]
+    note = f"{title}: a synthetic set for {header['dataset']}, {header['ipc']} images a class"
+    return Record(
+        name=f"{_setting(header, tags)} {str(header['key'])[:6]}",
+        params={**_cell(header), **flat(recipe, "recipe.")},
+        tags={**tags, **_tags(header, run, "condense", note)},
+        points=points + _cost(run),
+        files=[file for file in beside if file.is_file()],
+        start=start_of(run, facts if facts.is_file() else path),
+        seconds=run.get("seconds", 0),
+        inputs=[training],
+        linked=path,
+    )
+
+
+def _evaluation(path: Path, values: dict[str, Any], tags: dict[str, str], results: Path) -> Record:
+    """The run of an evaluation: its protocol, the accuracy (%) of each network or each snapshot, its cost."""
+    run = values["run"]
+    protocol = {name: value for name, value in values["protocol"].items() if name not in ("title", "source")}
+    if "steps" in values:
+        rows = zip(values["steps"], values["mean"], values["std"], strict=True)
+        points = [point for step, mean, std in rows for point in (("accuracy", mean, step), ("accuracy_std", std, step))]
+    else:
+        points = [("accuracy_of_network", value, network) for network, value in enumerate(values["accuracies"])]
+        points += [("accuracy", values["mean"], 0), ("accuracy_std", values["std"], 0)]
+    params = {**_cell(values), "eval_arch": values["eval_arch"], "n_networks": str(values["n_networks"]), **flat(protocol, "protocol.")}
+    params |= flat({"drift": values.get("drift")})
+    judged = _setting(values, tags)
+    read = [
+        Input(judged, str(values.get("synthetic_sha256", "")), path.relative_to(results).as_posix(), "training", {}),
+        Input(values["dataset"], str(values.get("test_sha256", "")), f"{values['dataset']}: test", "testing", {}),
+    ]
+    drift = f" drift {values['drift']['ratio']}" if values.get("drift") else ""
+    task = "" if values["task"] == "condense" else f" {values['task']}{drift}"
+    note = f"{values['n_networks']} networks ({values['eval_arch']}) trained on {judged} by the protocol {protocol.get('name')}"
+    of_evaluation = {"eval_arch": values["eval_arch"], "protocol": str(protocol.get("name", ""))}
+    return Record(
+        name=f"{judged} by {values['eval_arch']} {protocol.get('name', '')}{task} {str(values['key'])[:6]}",
+        params=params,
+        tags={**tags, **_tags(values, run, "evaluate", note), **of_evaluation},
+        points=points + _cost(run),
+        files=[path],
+        start=start_of(run, path),
+        seconds=run.get("seconds", 0),
+        inputs=[images for images in read if images.sha256],
+    )
+
+
+def start_of(run: dict[str, Any], path: Path) -> int:
+    """When a job began, in milliseconds since 1970.
+
+    Where the facts do not say it (they are older), the file tells when it ended, unless it is a copy: then the date is all there is.
+    """
+    if run.get("started"):
+        return _milliseconds(datetime.fromisoformat(run["started"]))
+    ended = path.stat().st_mtime
+    if "date" not in run or datetime.fromtimestamp(ended, UTC).date().isoformat() == run["date"]:
+        return round(1000 * (ended - run.get("seconds", 0)))
+    return _milliseconds(datetime.fromisoformat(run["date"]))
+
+
+def _milliseconds(time: datetime) -> int:
+    return round(1000 * (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
+
+
+def _cell(values: dict[str, Any]) -> dict[str, str]:
+    return {name: str(values[name]) for name in ("dataset", "method", "arch", "ipc", "seed")}
+
+
+def _setting(values: dict[str, Any], tags: dict[str, str]) -> str:
+    setting = f" [{tags['setting']}]" if "setting" in tags else ""
+    return f"{values['method']}{setting} {values['dataset']} ipc{values['ipc']} {values['arch']} seed{values['seed']}"
+
+
+def _classes(header: dict[str, Any]) -> dict[str, Any]:
+    return {"classes": len(header["class_names"])} if "class_names" in header else {}
+
+
+def _tags(values: dict[str, Any], run: dict[str, Any], task: str, note: str) -> dict[str, str]:
+    names = "key synthetic_key dataset method arch ipc seed data_sha256 synthetic_sha256".split()
+    found = {name: values.get(name) for name in names} | {"task": values.get("task", task)}
+    if task == "evaluate":
+        found["task"] = values["task"] if values["task"] != "condense" else task
+    found |= {name: run.get(name) for name in ("code_version", "device", "threads")}
+    # What MLflow's own columns show.
+    found |= {"mlflow.source.name": f"condense {'synthesize' if task == 'condense' else task}", "mlflow.source.type": "LOCAL"}
+    found |= {"mlflow.user": _user(), "mlflow.note.content": note}
+    if re.fullmatch(r"[0-9a-f]{7,40}\+?", str(run.get("code_version"))):
+        found["mlflow.source.git.commit"] = str(run["code_version"]).rstrip("+")
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def _user() -> str | None:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may know no name for its user
+        return None
+
+
+def _cost(run: dict[str, Any]) -> list[tuple[str, float, int]]:
+    """The cost as metrics of the run and, under the names that MLflow's page for system metrics shows, of the machine."""
+    costs = {"seconds": run.get("seconds"), "peak_memory_bytes": run.get("peak_memory_bytes"), "system/threads": run.get("threads")}
+    costs["system/seconds"] = costs["seconds"]
+    costs["system/peak_memory_megabytes"] = costs["peak_memory_bytes"] / 1e6 if costs["peak_memory_bytes"] is not None else None
+    return [(name, value, 0) for name, value in costs.items() if value is not None]
+
+
+def thinned(rows: Sequence[Any], most: int = MOST_POINTS) -> list[Any]:
+    """At most `most` of `rows`, evenly spaced, the first and the last among them."""
+    if len(rows) <= most:
+        return list(rows)
+    return [rows[round(place * (len(rows) - 1) / (most - 1))] for place in range(most)]
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, str]:
+    """Nested settings as one level of texts, no empty ones: {"terms": [{"name": "mean", "weight": 1}]} -> {"terms.mean.weight": "1"}."""
+    if isinstance(value, list) and value and all(isinstance(entry, dict) and "name" in entry for entry in value):
+        labels = labels_of([entry["name"] for entry in value])
+        value = {label: {name: part for name, part in entry.items() if name != "name"} for label, entry in zip(labels, value, strict=True)}
+    if isinstance(value, dict):
+        return {name: text for key, part in value.items() for name, text in flat(part, f"{prefix}{key}.").items()}
+    if value is None or value == "" or value == []:
+        return {}
+    text = value if isinstance(value, str) else canonical(value)
+    return {prefix.removesuffix("."): text if len(text) <= _LONGEST_PARAM else f"{text[: _LONGEST_PARAM - 1]}…"}

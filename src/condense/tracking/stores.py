@@ -1,0 +1,306 @@
+"""MLflow's stores: whether one can be used, its experiments, and how a record becomes a run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from condense.artifacts import canonical, whole
+from condense.config import UserError
+from condense.tracking.records import Record
+
+DEFAULT_STORE = "sqlite:///mlflow.db"
+SOURCE, DIGEST, GROUP, PARENT = "source", "source.digest", "set", "mlflow.parentRunId"
+PATIENCE = 10  # seconds for the first answer of a server
+_METRICS_A_CALL, _PARAMS_A_CALL = 1000, 100  # MLflow's limits
+# MLflow asks a silent server again for many minutes. The files stay and can be ingested at any time, so this gives up soon.
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+_ERRORS_OF = ("mlflow", "requests", "urllib3", "sqlalchemy", "alembic", "sqlite3", "psycopg2", "pymysql", "MySQLdb")
+_SQLITE = b"SQLite format 3\0"
+_DATABASES = ("postgresql", "mysql", "mssql")
+_OFF = ("off", "none", "no", "false", "")
+_ON = ("on", "yes", "true")
+
+
+def named_store(setting: object = True) -> str | None:
+    """The store that a setting names: an address, or on (MLFLOW_TRACKING_URI, else `mlflow.db` in this folder), or off (None)."""
+    text = "" if setting is None else str(setting).strip()
+    if text.lower() in _OFF:
+        return None
+    if text.lower() in _ON:
+        return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    if "://" not in text and ":" not in text:
+        raise UserError(
+            f"MLflow store '{text}': name a database as sqlite:///{text if text.endswith('.db') else 'mlflow.db'},"
+            " a server as http://HOST:PORT, or off"
+        )
+    return text
+
+
+def is_server(store: str) -> bool:
+    return store.startswith(("http://", "https://"))
+
+
+def database_file(store: str) -> Path | None:
+    """The file of an SQLite store; None for others."""
+    return Path(store.removeprefix("sqlite:///").partition("?")[0]) if store.startswith("sqlite:///") else None
+
+
+def artifacts_beside(store: str) -> Path | None:
+    """Where the artifacts of a local store lie unless said otherwise: in a folder beside its file. A server keeps them itself."""
+    file = database_file(store)
+    return file.parent / "mlartifacts" if file else None if is_server(store) else Path("mlartifacts")
+
+
+@contextmanager
+def explained(store: str) -> Iterator[None]:
+    """Turns what MLflow, a database and the connection to a server raise into one message; the files are only read, so nothing is lost."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        driver = isinstance(error, ImportError) and not str(error.name).startswith(("mlflow", "condense"))
+        # MLflow may be absent, and importing it to name its errors takes seconds.
+        if not driver and not any(kind.__module__.partition(".")[0] in _ERRORS_OF for kind in type(error).__mro__):
+            raise
+        told = " ".join(str(error).split())[:300]
+        raise unusable(store, f"its driver is not installed ({told})" if driver else told) from None
+
+
+def unusable(store: str, why: str) -> UserError:
+    return UserError(f"MLflow store {store}: {why}; the results are unharmed: run the same command again when the store can be used")
+
+
+def check(store: str) -> None:
+    """Raises UserError, within seconds, if the store cannot be used; MLflow itself would try for minutes."""
+    file = database_file(store)
+    with explained(store):
+        if file:
+            _check_file(store, file)
+        elif is_server(store):
+            _check_server(store)
+        elif store.split(":")[0].split("+")[0] in _DATABASES:
+            _check_database(store)
+
+
+def _check_file(store: str, file: Path) -> None:
+    if not file.name:
+        raise unusable(store, "names no file")
+    if file.is_dir():
+        raise unusable(store, "is a folder; name a file in it")
+    away = "move it away, and a new one is filled from the results"
+    try:
+        with open(file, "rb") as opened:
+            start = opened.read(len(_SQLITE))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise unusable(store, f"cannot be read: {error.strerror}") from None
+    if start != _SQLITE:
+        raise unusable(store, f"is damaged or no database: {away}")
+    try:
+        with closing(sqlite3.connect(file, timeout=PATIENCE)) as database:
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            sound = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        raise unusable(store, str(error)) from None
+    except sqlite3.DatabaseError as error:
+        raise unusable(store, f"is damaged ({error}): {away}") from None
+    if sound != "ok":
+        raise unusable(store, f"is damaged ({sound.splitlines()[-1]}): {away}")
+    if "experiments" not in tables:
+        raise unusable(store, f"is no database of MLflow: {away}")
+
+
+def _check_server(store: str) -> None:
+    import requests
+
+    try:
+        requests.get(f"{store.rstrip('/')}/health", timeout=PATIENCE)
+    except requests.Timeout:
+        raise unusable(store, f"the server does not answer within {PATIENCE} seconds") from None
+    except requests.exceptions.SSLError:
+        return  # MLflow has settings of its own for certificates
+    except requests.ConnectionError as error:
+        refused = "refused" in str(error)
+        raise unusable(store, "the server cannot be reached" + (" (connection refused)" if refused else "")) from None
+
+
+def _check_database(store: str) -> None:
+    import socket
+
+    import sqlalchemy
+
+    address = sqlalchemy.make_url(store)
+    address.get_dialect().import_dbapi()
+    ports = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+    if address.host:
+        try:
+            socket.create_connection((address.host, address.port or ports[address.get_backend_name()]), PATIENCE).close()
+        except OSError as error:
+            raise unusable(store, f"the database cannot be reached ({error})") from None
+    engine = sqlalchemy.create_engine(address)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
+
+
+def connect(store: str) -> Any:
+    """A client of the store, whose database is made whole or not at all.
+
+    Raises UserError if MLflow is not installed or the store cannot be used.
+    """
+    os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")  # read when MLflow is imported
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
+    check(store)
+    try:
+        from mlflow import MlflowClient
+    except ModuleNotFoundError as error:
+        if error.name != "mlflow":
+            raise
+        raise UserError("MLflow is not installed: run 'make env', or install the extra 'workflow' of condense") from None
+    for name, level in (("mlflow.store.db.utils", logging.WARNING), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
+        logging.getLogger(name).setLevel(level)
+    file = database_file(store)
+    if file and not file.exists():
+        # MLflow makes its tables one after another and cannot go on from half of them.
+        try:
+            with whole(file.absolute()) as draft:
+                for made in MlflowClient(f"sqlite:///{draft}").search_experiments():  # MLflow's own, which is empty
+                    folder = file.parent / "mlartifacts" / made.name
+                    _place_artifacts(draft, made.experiment_id, made.artifact_location, str(folder))
+        except OSError as error:
+            raise unusable(store, f"{error.filename or file}: {error.strerror}") from None
+    return MlflowClient(store)
+
+
+def pages(search: Callable[..., Any]) -> Iterator[Any]:
+    """Everything that a search of MLflow finds, page by page."""
+    token = None
+    while True:
+        page = search(max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def known_runs(client: Any, groups: Iterable[str] | None = None) -> list[Any]:
+    """The runs that came from files; with `groups` only those of these sets."""
+    experiments = [experiment.experiment_id for experiment in pages(client.search_experiments)]
+    filters = [""] if groups is None else [f"tags.`{GROUP}` = '{group}'" for group in groups]
+    found = [run for text in filters for run in pages(partial(client.search_runs, experiments, text))]
+    return [run for run in found if SOURCE in run.data.tags]
+
+
+def experiment(client: Any, name: str, store: str, location: Path | None) -> str:
+    """The id of the experiment, made if need be with its artifacts under `location`; None leaves their place to the server."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            client.create_experiment(name, str((location / name).absolute()) if location else None, tags=_tags_of_experiment(name))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise  # else another machine made it just now
+        found = client.get_experiment_by_name(name)
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    for tag, value in _tags_of_experiment(name).items():
+        if tag not in found.tags:
+            client.set_experiment_tag(found.experiment_id, tag, value)
+    file = database_file(store)
+    if location and file:
+        location = location.absolute() if file.is_absolute() else location
+        _place_artifacts(file, found.experiment_id, found.artifact_location, str(location / name))
+    return found.experiment_id
+
+
+def _tags_of_experiment(name: str) -> dict[str, str]:
+    return {
+        "mlflow.experimentKind": "custom_model_development",  # else its page is the one for language models
+        "mlflow.experiment.primaryMetric.name": "accuracy",
+        "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
+        "mlflow.note.content": "Synthetic sets, and beneath each the evaluations that judge it. Accuracies are in per cent.",
+    }
+
+
+def _place_artifacts(file: Path, experiment_id: str, before: str, wanted: str) -> None:
+    """Writes where the artifacts of an experiment lie: as MLflow would, but relative to the folder of the database where this is.
+
+    MLflow makes every path absolute, so that a folder that is moved would lose its artifacts, or write them where it was.
+    """
+    there = Path(before.removeprefix("file://"))
+    if before == wanted or (there.is_dir() and there.resolve() != Path(wanted).resolve()):
+        return
+    with closing(sqlite3.connect(file, timeout=PATIENCE)) as database, database:
+        moved = (wanted, len(before) + 1, experiment_id, before, len(before))
+        database.execute(
+            "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) WHERE experiment_id = ? AND ? = substr(artifact_uri, 1, ?)", moved
+        )
+        database.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (wanted, experiment_id))
+
+
+def write(client: Any, experiment_id: str, record: Record, tags: dict[str, str], timed: list[tuple[str, float, int]] = []) -> str:  # noqa: B006
+    """Writes a run; returns its id. `timed` are further metrics as (name, value, milliseconds since 1970)."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+
+    length, last = round(1000 * record.seconds), max((step for *_, step in record.points), default=0) or 1
+    run = client.create_run(experiment_id, start_time=record.start, tags={**record.tags, **tags}, run_name=record.name)
+    run_id = run.info.run_id
+    # Steps have no times of their own: spread evenly over the run, they draw the same curve over time as over steps.
+    metrics = [Metric(name, value, record.start + length * step // last, step) for name, value, step in record.points]
+    steps: dict[str, int] = {}
+    for name, value, time in timed:
+        metrics.append(Metric(name, value, time, steps.setdefault(name, 0)))
+        steps[name] += 1
+    params = [Param(name, value) for name, value in record.params.items()]
+    client.log_batch(run_id, metrics=metrics[: _METRICS_A_CALL - _PARAMS_A_CALL], params=params[:_PARAMS_A_CALL])
+    for batch in _batches(metrics[_METRICS_A_CALL - _PARAMS_A_CALL :], _METRICS_A_CALL):
+        client.log_batch(run_id, metrics=batch)
+    for batch in _batches(params[_PARAMS_A_CALL:], _PARAMS_A_CALL):
+        client.log_batch(run_id, params=batch)
+    inputs = [
+        DatasetInput(
+            Dataset(entry.name, entry.sha256[:12], "local", canonical({"uri": entry.path}), profile=canonical(entry.about)),
+            [InputTag("mlflow.data.context", entry.context)],
+        )
+        for entry in record.inputs
+    ]
+    if inputs:
+        client.log_inputs(run_id, inputs)
+    for file in record.files:
+        client.log_artifact(run_id, str(file))
+    if record.linked:
+        _add(client, run, record.linked)
+    client.set_terminated(run_id, "FINISHED", record.start + length)
+    return run_id
+
+
+def _batches(rows: list[Any], length: int) -> list[list[Any]]:
+    return [rows[first : first + length] for first in range(0, len(rows), length)]
+
+
+def _add(client: Any, run: Any, file: Path) -> None:
+    """Adds a file that nobody changes in place to the artifacts; on the same disk it takes no more room."""
+    uri = run.info.artifact_uri
+    folder = Path(uri.removeprefix("file://")) if uri.startswith("file:///") or "://" not in uri and ":/" not in uri else None
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(file, folder / file.name)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(file, folder / file.name)
+        return
+    client.log_artifact(run.info.run_id, str(file))
