@@ -9,8 +9,9 @@ CUDA :=
 
 .PHONY: env tables test test-quick test-slurm bench ui pull keep lock lint clean
 
+# Makes everything here; what `make pull` took over lies in results/ and stays.
 tables: env
-	$(BIN)/snakemake --cores all --config scale=$(SCALE)
+	CONDENSE_KEPT=off $(BIN)/snakemake --cores all --config scale=$(SCALE)
 	@echo "Look at results/report.html"
 
 test: env
@@ -59,19 +60,22 @@ ui: env
 	MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false PATH="$$PWD/$(BIN):$$PATH" \
 		$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --workers 1
 
-# Fetches what was made earlier and takes over all that the scale still asks for.
+# Takes over what was made earlier and the scale still asks for. In a checkout, DVC first fetches what is not here; an unpacked
+# archive has what git has.
 pull: env
-	$(BIN)/dvc pull
+	@if git rev-parse --git-dir > /dev/null 2>&1; then $(BIN)/dvc pull; else echo "no git checkout: taking what came with the archive"; fi
 	$(BIN)/condense take --scale $(SCALE)
 
-# For maintainers: adds finished results to the small store in this repository.
+# For maintainers: adds finished results to kept/ and the store, as a change for git to commit. BYTES="cifar10 ..." keeps what is
+# large of these datasets, too, for the remote of a team (docs/remotes.md).
 keep: env
-	$(BIN)/dvc pull --force --quiet
-	$(BIN)/condense keep --scale $(SCALE)
-	$(BIN)/dvc add --quiet $$(ls -d kept/sets/*/*/ kept/data/*/ 2>/dev/null)
+	@[ -z "$(BYTES)" ] || [ "$$($(BIN)/dvc config core.remote)" != store ] || \
+		{ echo "BYTES: what is too large for git needs a remote; set one up as docs/remotes.md says"; exit 2; }
+	$(BIN)/condense keep --scale $(SCALE) --bytes $(BYTES) --list .dvc/tmp/kept
+	git add --all kept
+	git add --force --pathspec-from-file=.dvc/tmp/kept
+	git add --update dvcstore
 	$(BIN)/dvc push --quiet
-	$(BIN)/dvc gc --quiet --workspace --cloud --force --remote store
-	git add kept dvcstore results/summary
 
 # For maintainers: the lock serves Python 3.11 to 3.13 and names no package index.
 lock: env

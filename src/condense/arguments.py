@@ -197,6 +197,9 @@ def _report_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("--scale", default="quick")
     verb = _add(verbs, functions, "keep")
     verb.add_argument("--scale", default="quick")
+    large = "datasets whose large sets and data are kept too, for a remote; git ignores them (default: none)"
+    verb.add_argument("--bytes", nargs="*", default=[], metavar="NAME", help=large)
+    verb.add_argument("--list", type=Path, metavar="FILE", help="write the paths that belong into git to this file")
     verb = _add(verbs, functions, "track")
     verb.add_argument("--results", type=Path, default=Path("results"))
     verb.add_argument("--store", default="on", help=f"a database or a server ({STORE})")

@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import sys
+from collections import Counter
 from typing import Any
 
 from condense import recipes, specs
@@ -206,14 +207,28 @@ def take(args: argparse.Namespace) -> None:
 
 
 def keep(args: argparse.Namespace) -> None:
-    """Copies finished results into kept/, which DVC tracks, and removes from there what no scale asks for."""
+    """Copies finished results into kept/, which git and DVC track, and removes from there what no scale asks for."""
     from condense import store
+    from condense.drafts import whole
+    from condense.kept import unit_of
+    from condense.report.summary import keep_summary
     from condense.tableplan import Plan
 
     scales = {name: Plan(name) for name in recipes.names_in("scales")}
-    done = store.keep(scales[args.scale].keepable(few=args.scale != "quick"))
+    chosen = scales[args.scale]
+    datasets = sorted({cell.name for cell in chosen.data.values()})
+    unknown = sorted(set(args.bytes) - set(datasets))
+    if unknown:
+        raise UserError(f"--bytes {unknown[0]}: scale '{args.scale}' has no such dataset; it has {', '.join(datasets)}")
+    done = store.keep(chosen.keepable(few=args.scale != "quick"), with_bytes=args.bytes)
     removed = store.drop_others([path for name, scale in scales.items() for path in scale.keepable(few=name != "quick")])
+    summaries = keep_summary()
+    if args.list:
+        with whole(args.list) as draft:
+            draft.write_text("".join(f"{path}\n" for path in [*store.tracked(), *map(str, summaries)]), encoding="utf-8")
     print(f"{len(done.added)} added, {len(done.unchanged)} kept already, {len(done.absent)} not finished, {len(removed)} files removed")
+    for name, number in Counter(unit_of(path).dataset for path in done.large).items():
+        print(f"{name}: {number} too large for git left out (of data, source and checksums are kept); --bytes {name} is for a remote")
     print(f"kept/ holds {done.size / 1e6:.1f} MB")
 
 

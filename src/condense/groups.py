@@ -13,7 +13,7 @@ from pathlib import Path
 
 from condense.artifacts import digest
 from condense.plan import RESULTS, BankCell, SyntheticCell, TeacherCell
-from condense.store import kept_path
+from condense.store import offered
 from condense.tableplan import Plan
 
 
@@ -55,7 +55,7 @@ class Group:
 
         The job leaves these out when it runs; the rules of the workflow do not depend on what is made.
         """
-        cells = tuple(cell for cell in self.cells if not (Path(cell.path).exists() or Path(kept_path(cell.path)).exists()))
+        cells = tuple(cell for cell in self.cells if not (Path(cell.path).exists() or offered(cell.path)))
         return replace(self, cells=cells) if cells else None
 
 

@@ -295,10 +295,9 @@ class Plan:
         return {cell.key: cell for cell in cells}
 
     def keepable(self, few: bool = False) -> list[str]:
-        """Paths of the results worth keeping: all metrics, sets and small prepared data; `few` leaves out most sets and all data."""
+        """Paths of the results worth keeping: all metrics, sets and prepared data; `few` leaves out most sets."""
         sets = [cell for cell in self.synthetic.values() if not few or (cell.seed == 0 and cell.ipc in (1, 10))]
-        data = [] if few else [cell.train for cell in self.data.values()]
-        return [*self.metrics, *(cell.path for cell in sets), *data]
+        return [*self.metrics, *(cell.path for cell in sets), *(cell.train for cell in self.data.values())]
 
     def shards(self, cell: SyntheticCell) -> list[str]:
         """The class ranges that `cell` is condensed in at this scale."""

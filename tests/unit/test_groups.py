@@ -66,6 +66,9 @@ def test_what_is_made_or_kept_is_left_out_and_changes_no_other_group(tmp_path, m
         assert after == before
         elsewhere = [one for one in after if one.name != group.name]
         assert [one.left() for one in elsewhere] == elsewhere
+    monkeypatch.setenv("CONDENSE_KEPT", "off")
+    assert group.left().cells == (group.cells[0], *group.cells[2:]), "what is kept is made as well when it is not to be taken"
+    monkeypatch.delenv("CONDENSE_KEPT")
     left = group.left()
     assert left.name == group.name and left.cells == group.cells[::3] and left.outputs == group.outputs[::3]
     touch(group.cells[0].path)

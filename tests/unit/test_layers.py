@@ -17,7 +17,7 @@ from condense.engines import terms
 PACKAGE = Path(condense.__file__).parent
 GROUND = (
     "config seeds drafts artifacts files numerics specs recipes ranges cells plan published tableplan groups manifests checkpoints locks"
-    " progress fitting runtime gpus slurm checkout store terminal data.spec"
+    " progress fitting runtime gpus slurm checkout store kept dvcfiles terminal data.spec"
 ).split()
 # Lower number = lower floor; the longest prefix of a module's name decides. A room may import from itself.
 FLOORS = {

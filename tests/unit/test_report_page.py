@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from report_helpers import RUN, made_up_metrics
 
 from condense import artifacts
@@ -75,6 +76,25 @@ def test_report_is_one_file_that_loads_nothing(page):
     assert not re.search(r"""(src|href|url|@import)\s*[=(]?\s*["']?\s*(https?:)?//""", text) and "<script" not in text
     assert all(links.alts) and len(links.alts) == 1 + 2 + 1  # the summary, two figures, one grid
     assert "cpu &lt;&amp;&gt;" in text  # what files say is text, never markup
+
+
+def test_the_grid_of_a_set_that_was_taken_without_one_is_drawn_again(page, results):
+    cell = min((cell for cell in page.synthetic.values() if cell.seed == 0), key=html._far)
+    grid = Path(cell.folder) / "grid.png"
+    grid.unlink()
+    assert not html._grid(cell).exists(), "there is neither the set nor the data"
+    images, labels = np.full((10, 1, 8, 8), 0.5, np.float32), np.arange(10)
+    shared = {"dataset": "digits", "class_names": list("0123456789"), "mean": [0.3], "std": [0.4], "data_sha256": 64 * "0"}
+    artifacts.write_tensors(
+        Path(cell.path), {"images": images, "labels": labels}, shared | {"kind": "synthetic", "method": "dm", "arch": "convnet"}
+    )
+    real = {"images": np.zeros((20, 1, 8, 8), np.uint8), "labels": np.repeat(labels, 2)}
+    layout = {"kind": "dataset", "split": "train", "counts": [2] * 10, "channels": 1, "size": 8}
+    artifacts.write_tensors(Path(cell.data.train), real, shared | layout)
+    assert html._grid(cell) == grid and Image.open(grid).size[0] > 100
+    html.make_report(page, Path("results/report.html"))
+    text = Path("results/report.html").read_text(encoding="utf-8")
+    assert f"grid-{cell.key}" in text
 
 
 def test_report_says_what_was_run_and_what_was_not(page):

@@ -10,7 +10,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
@@ -22,11 +22,12 @@ from data_helpers import png, random_pixels
 from PIL import Image
 
 from condense import store
-from condense.artifacts import SCHEMA, canonical, digest, read_header, read_tensors, write_json, write_tensors
+from condense.artifacts import SCHEMA, canonical, digest, read_header, read_tensors, write_tensors
 from condense.config import UserError, load_yaml
 from condense.data import fetch, formats, parquet, pixels
 from condense.data.own import spec_from_images
 from condense.data.spec import load_spec
+from condense.dvcfiles import Listed, write_pointer
 from condense.files import read_set
 from condense.show import export_set
 
@@ -232,11 +233,11 @@ def test_class_names_that_point_elsewhere_stay_in_the_folder(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["synthetic/convnet/ipc1/seed0-0123456789ab/../../../../../../../evil", "/tmp/evil", "../x"])
-def test_a_manifest_that_points_elsewhere(name, tmp_path):
-    group = tmp_path / "kept/sets/digits/dm"
+def test_a_dvc_file_that_points_elsewhere(name, tmp_path):
     wanted = "synthetic/convnet/ipc1/seed0-0123456789ab/synthetic.safetensors"
-    write_json(group / "manifest.json", {"schema": 1, "kind": "kept", "files": {wanted: "0" * 64, name: "0" * 64}})
-    with pytest.raises(UserError, match="manifest.json: damaged .* does not lie beside it"):
+    files = {wanted: Listed("0" * 32, 1), name: Listed("0" * 32, 1)}
+    write_pointer(PurePosixPath("kept/sets/digits/dm"), files, tmp_path)
+    with pytest.raises(UserError, match="dm.dvc: damaged .* does not lie in the folder beside it"):
         store.restore("results/synthetic/digits/dm/convnet/ipc1/seed0-0123456789ab/synthetic.safetensors", tmp_path)
     assert not (tmp_path / "results").exists()
 

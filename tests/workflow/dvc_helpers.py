@@ -37,7 +37,7 @@ def make_set(root, path, fill=0.5):
     tensors = {"images": np.full((2, 1, 4, 4), fill, np.float32), "labels": np.arange(2)}
     write_tensors(root / path, tensors, {"kind": "synthetic", "dataset": "digits", "method": method, "key": key})
     write_json(folder / "run.json", {"seconds": 1.0})
-    (folder / "history.jsonl").write_text('{"loss":1.0,"step":0}\n')
+    (folder / "history.jsonl").write_text(f'{{"loss":1.0,"set":"{path}"}}\n')
     (folder / "grid.png").write_bytes(b"grid of " + path.encode())
 
 
@@ -45,31 +45,42 @@ def make_metrics(root, path, mean=90.0, seconds=1.0):
     write_json(root / path, {"schema": 1, "kind": "metrics", "accuracies": [mean], "mean": mean, "run": {"seconds": seconds}})
 
 
-def make_data(root):
+def make_data(root, path=DATA):
+    """Prepared data: some 400 bytes of images."""
     for split in ("train", "test"):
-        path = (root / DATA).with_name(f"{split}.safetensors")
-        write_tensors(path, {"images": np.zeros((2, 1), np.uint8)}, {"kind": "dataset"})
-    write_json(root / DATA, {"dataset": "digits"})
+        write_tensors((root / path).with_name(f"{split}.safetensors"), {"images": np.zeros((2, 1), np.uint8)}, {"kind": "dataset"})
+    splits = {split: {"images": 2, "data_sha256": 64 * "5"} for split in ("train", "test")}
+    write_json(root / path, {"dataset": path.split("/")[2], "title": "Some", "source": {"some.tar": "md5:" + 32 * "0"}, "splits": splits})
+
+
+def make_summary(root, accuracy="90.0", folder="results/summary"):
+    """What the rule `summary` writes."""
+    write_json(root / folder / "accuracy.json", {"digits": {"ipc1": {"dm": {"convnet-convnet": float(accuracy)}}}})
+    rows = f"dataset,ipc,method,train_arch,eval_arch,accuracy\ndigits,1,dm,convnet,convnet,{accuracy}\n"
+    (root / folder / "accuracy.csv").write_text(rows)
 
 
 def repository(root):
-    """A repository with the project's DVC files whose maintainer kept two sets, one metrics file and the data; nothing is added to DVC."""
-    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore", "dvc.yaml", ".gitignore"):
+    """A repository with the project's DVC files whose maintainer kept two sets, one metrics file and the data; git knows nothing of it."""
+    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore", "dvc.yaml", ".gitignore", ".gitattributes"):
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(PROJECT / name, root / name)
-    (root / "dvcstore").mkdir()
     sh("git", "init", "-q", "-b", "main", cwd=root)
-    make_set(root, DM), make_set(root, CPDM), make_metrics(root, METRICS), make_data(root)
+    make_set(root, DM), make_set(root, CPDM), make_metrics(root, METRICS), make_data(root), make_summary(root)
+    make_summary(root, folder="kept")
     kept = store.keep([DM, CPDM, METRICS, DATA], root)
     assert kept.added == [DM, CPDM, METRICS, DATA]
     return root
 
 
 def publish(root):
-    """What `make keep` does after `condense keep`."""
-    dvc("add", "-q", *sorted(str(path.parent.relative_to(root)) for path in root.glob("kept/**/manifest.json")), cwd=root)
-    dvc("push", "-q", cwd=root)
-    sh("git", "add", "-A", cwd=root)
+    """What `make keep` does after `condense keep`, and the commit."""
+    listed = root / ".dvc/tmp/kept"
+    listed.parent.mkdir(exist_ok=True)
+    listed.write_text("".join(f"{path}\n" for path in store.tracked(root)))
+    sh("git", "add", "--all", ".", cwd=root)
+    sh("git", "add", "--force", f"--pathspec-from-file={listed}", cwd=root)
+    sh("git", "add", "--update", "dvcstore", cwd=root)
     sh("git", "commit", "-q", "-m", "Keep results", cwd=root)
 
 

@@ -31,7 +31,7 @@ from condense.estimate.asked import Asked, Limits
 from condense.groups import all_groups
 from condense.manifests import manifest, manifest_digest, report_files
 from condense.ranges import number_in
-from condense.store import kept_path
+from condense.store import kept_path, offered
 from condense.tableplan import Plan
 from condense.terminal import replace_unprintable
 
@@ -79,8 +79,8 @@ def cell_of(cells, key):
 
 
 def keys_kept(cells):
-    """A pattern of the keys of those cells of which there is a kept copy (see `dvc pull`); others are not taken but made."""
-    return "|".join(sorted({cell.key for cell in cells if Path(kept_path(cell.path)).exists()})) or "none"
+    """A pattern of the keys of those cells of which there is a kept copy to be taken; others are not taken but made."""
+    return "|".join(sorted({cell.key for cell in cells if offered(cell.path)})) or "none"
 
 
 def threads_of(stage):

@@ -10,7 +10,7 @@ from typing import Any
 
 from condense.artifacts import damaged, read_header, read_json
 from condense.config import UserError
-from condense.store import kept_path
+from condense.store import offered
 from condense.terminal import tell
 
 
@@ -47,7 +47,7 @@ def is_made(path: Path, key: str) -> bool:
     """
     if path.exists():
         return read_header(path, "synthetic").get("key") == key
-    return path.parts[:1] == ("results",) and Path(kept_path(str(path))).is_file()
+    return path.parts[:1] == ("results",) and offered(str(path))
 
 
 def _metrics(path: Path) -> dict[str, Any]:

@@ -141,8 +141,8 @@ def _write_history(path: Path, histories: list[list[dict[str, float]]]) -> None:
 
 
 def _draw(path: Path, tensors: dict[str, np.ndarray], names: list[str], data: Path) -> None:
-    from condense.report.grids import draw_grid
+    from condense.report.grids import MOST_IMAGES, draw_grid
     from condense.report.samples import first_of_each_class
 
-    real, labels = first_of_each_class(data, 10)
+    real, labels = first_of_each_class(data, MOST_IMAGES)
     draw_grid(path, tensors["images"], tensors["labels"], real, labels, names)

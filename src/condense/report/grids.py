@@ -15,6 +15,7 @@ from condense.report.lettering import titled
 TILE = 32  # the least a displayed image measures, in pixels
 _MARGIN, _SPACE, _GAP, _FONT = 10, 2, 18, 15
 _PAPER, _INK, _FAINT = (255, 255, 255), (32, 36, 44), (110, 118, 130)
+MOST_IMAGES = 10  # of each kind and class
 MOST_CLASSES = 20
 
 
@@ -26,7 +27,7 @@ def draw_grid(
     real_labels: np.ndarray,
     class_names: list[str],
     *,
-    most: int = 10,
+    most: int = MOST_IMAGES,
 ) -> None:
     """Writes a PNG with one row for each class (the first 20 at most): real images on the left, synthetic ones on the right.
 

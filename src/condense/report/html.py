@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from condense import artifacts, manifests, plan
+from condense import artifacts, files, manifests, plan
 from condense.config import UserError
-from condense.report import curves, figures, names, provenance
+from condense.report import curves, figures, grids, names, provenance
 from condense.report.layout import Block, blocks
 from condense.report.records import records
+from condense.report.samples import first_of_each_class
 from condense.report.speed import speeds
 from condense.tableplan import Plan
 
@@ -137,7 +138,7 @@ def _grids(scale: Plan) -> tuple[list[Picture], list[str]]:
             chosen[place] = cell
     shown, left_out, spent = [], [], 0
     for cell in chosen.values():
-        path = Path(cell.folder) / "grid.png"
+        path = _grid(cell)
         if not path.is_file() or spent + path.stat().st_size > GRID_BUDGET:
             left_out.append(str(path))
             continue
@@ -147,6 +148,16 @@ def _grids(scale: Plan) -> tuple[list[Picture], list[str]]:
         alt = f"Real images on the left, synthetic ones on the right: {title}"
         shown.append(Picture(f"grid-{cell.key}", title, _uri("image/png", path.read_bytes()), alt, [str(path)]))
     return shown, left_out
+
+
+def _grid(cell: plan.SyntheticCell) -> Path:
+    """The grid of a set. Of one that was taken from kept/, where no grids are, it is drawn now, if the real images are here."""
+    path, data = Path(cell.folder) / "grid.png", Path(cell.data.train)
+    if not path.is_file() and Path(cell.path).is_file() and data.is_file():
+        tensors, header = files.read_set(Path(cell.path))
+        real, labels = first_of_each_class(data, grids.MOST_IMAGES)
+        grids.draw_grid(path, tensors["images"], tensors["labels"], real, labels, header["class_names"])
+    return path
 
 
 def _far(cell: plan.SyntheticCell) -> int:

@@ -1,4 +1,4 @@
-"""The small summary of all tables that DVC shows, compares and plots, and that git keeps."""
+"""The small summary of all tables: of this machine under results/, and of what is kept, which git holds and DVC shows and plots."""
 
 from __future__ import annotations
 
@@ -7,14 +7,31 @@ import io
 from pathlib import Path
 from typing import Any
 
-from condense.artifacts import whole, write_json
+from condense.artifacts import damaged, write_json
+from condense.drafts import whole
+
+SUMMARY = Path("results/summary/accuracy.json")
+KEPT_SUMMARY = Path("kept/accuracy.json")
+_COLUMNS = ("dataset", "ipc", "method", "train_arch", "eval_arch", "accuracy")
 
 
 def make_summary(tables: list[Path], out: Path) -> None:
     """Writes the measured accuracies of the table CSVs as nested JSON to `out`, and as rows to the CSV beside it."""
-    rows = accuracy_rows(tables)
+    _write(accuracy_rows(tables), out)
+
+
+def keep_summary(made: Path = SUMMARY, kept: Path = KEPT_SUMMARY) -> list[Path]:
+    """Brings the kept summary up to date with the one of this machine, for the datasets that this one has; returns its files."""
+    rows, earlier = ([*_rows(path.with_suffix(".csv"))] if path.with_suffix(".csv").is_file() else [] for path in (made, kept))
+    datasets = {row["dataset"] for row in rows}
+    if rows:
+        _write([row for row in earlier if row["dataset"] not in datasets] + rows, kept)
+    return [path for path in (kept, kept.with_suffix(".csv")) if path.is_file()]
+
+
+def _write(rows: list[dict[str, str]], out: Path) -> None:
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["dataset", "ipc", "method", "train_arch", "eval_arch", "accuracy"], lineterminator="\n")
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     with whole(out.with_suffix(".csv")) as draft:
@@ -22,9 +39,18 @@ def make_summary(tables: list[Path], out: Path) -> None:
     write_json(out, accuracy_tree(rows))
 
 
+def _rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a summary. Raises UserError if it has other columns."""
+    with open(path, encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != _COLUMNS:
+            raise damaged(path, "it is no summary of accuracies")
+        return list(reader)
+
+
 def accuracy_rows(tables: list[Path]) -> list[dict[str, str]]:
     """The measured rows of table CSVs without a special setting, each cell once: dataset, ipc, method, train_arch, eval_arch, accuracy."""
-    columns = ("dataset", "ipc", "method", "train_arch", "eval_arch")
+    columns = _COLUMNS[:-1]
     found: dict[tuple[str, ...], dict[str, str]] = {}
     for path in tables:
         with open(path, encoding="utf-8", newline="") as file:

@@ -1,0 +1,135 @@
+"""What is kept as one: where it lies, what is compared of it, and when it is right. Floor 0.
+
+    results/synthetic/{dataset}/{method}/...       kept/sets/{dataset}/{method}/synthetic/...
+    results/metrics/{task}/{dataset}/{method}/...  kept/sets/{dataset}/{method}/metrics/{task}/...
+    results/data/{dataset}/...                     kept/data/{dataset}/...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from condense.artifacts import canonical, damaged, read_header, read_json, read_tensors
+from condense.config import UserError
+from condense.dvcfiles import Listed, file_md5
+
+KEPT = PurePosixPath("kept")
+SETS, DATA = KEPT / "sets", KEPT / "data"
+# What is written last into a folder that is kept as a whole: with it, the folder is finished.
+_LAST = {"synthetic": "synthetic.safetensors", "data": "dataset.json"}
+# Drawn again from the set by whoever shows it; as large as the set itself.
+_DRAWN_AGAIN = {"grid.png"}
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is kept and taken as one: a set with the files beside it, a prepared dataset, or one metrics file."""
+
+    kind: str  # synthetic, data or metrics
+    group: PurePosixPath  # the folder with a `.dvc` file that it belongs to
+    inner: PurePosixPath  # its folder (or, for metrics, its file) inside the group
+    home: PurePosixPath  # the same under results/
+
+    @property
+    def dataset(self) -> str:
+        """The dataset that it is of."""
+        return self.group.name if self.kind == "data" else self.group.parent.name
+
+    @property
+    def last(self) -> PurePosixPath:
+        """The file, seen from `home` and from `inner`, whose presence says that the unit is finished."""
+        return PurePosixPath(_LAST.get(self.kind, ""))
+
+    def entries(self, files: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the `files` of its group that belong to it."""
+        return {name: value for name, value in files.items() if PurePosixPath(name).is_relative_to(self.inner)}
+
+    def sources(self, root: Path) -> dict[str, Path]:
+        """Name inside the group -> file of the finished unit, the one that finishes it first; drafts and checkpoints are left out."""
+        home = root / self.home
+        if self.kind == "metrics":
+            return {str(self.inner): home}
+        visible = [file for file in home.iterdir() if file.is_file() and not file.name.startswith(".") and ".resume" not in file.suffixes]
+        kept = [file for file in visible if file.name not in _DRAWN_AGAIN]
+        return {str(self.inner / file.name): file for file in sorted(kept, key=lambda file: (file.name != self.last.name, file.name))}
+
+
+def unit_of(path: str | PurePosixPath) -> Unit:
+    """The unit that a path under results/ belongs to. Raises UserError for what is not kept."""
+    parts = PurePosixPath(path).parts
+    match parts:
+        case ("results", "synthetic", dataset, method, *inner, _) if inner:
+            return Unit("synthetic", SETS / dataset / method, PurePosixPath("synthetic", *inner), PurePosixPath(*parts[:-1]))
+        case ("results", "metrics", task, dataset, method, *inner) if inner:
+            return Unit("metrics", SETS / dataset / method, PurePosixPath("metrics", task, *inner), PurePosixPath(*parts))
+        case ("results", "data", dataset, *inner, _) if inner:
+            return Unit("data", DATA / dataset, PurePosixPath(*inner), PurePosixPath(*parts[:-1]))
+    raise UserError(f"{path}: only synthetic sets, metrics and prepared data under results/ are kept")
+
+
+def kept_path(path: str) -> str:
+    """Where the kept copy of `path` lies, whether or not there is one: the input of the workflow's rules that take results back."""
+    unit = unit_of(path)
+    return str(unit.group / unit.inner / PurePosixPath(path).relative_to(unit.home))
+
+
+def kept_name(path: str) -> str:
+    """The same, seen from the group."""
+    return str(PurePosixPath(kept_path(path)).relative_to(unit_of(path).group))
+
+
+def described(unit: Unit, root: Path) -> dict[str, Any]:
+    """What prepared data were made from, and the checksums of what was made; whoever prepares or pulls them gets the same."""
+    value = read_json(root / unit.home / unit.last)
+    try:
+        parts = {name: {"images": split["images"], "data_sha256": split["data_sha256"]} for name, split in value["splits"].items()}
+        return {"title": value["title"], "source": value["source"], "prepared": parts}
+    except (TypeError, KeyError, AttributeError):
+        raise damaged(root / unit.home / unit.last, "it does not describe a dataset") from None
+
+
+def largest_of(unit: Unit, root: Path) -> int:
+    """Bytes of the largest file that would be kept."""
+    return max(file.stat().st_size for file in unit.sources(root).values())
+
+
+def _content(unit: Unit, file: Path) -> Any:
+    """What is compared of a file: its tensors or values, without the cost of making them."""
+    if file.suffix == ".safetensors":
+        return read_header(file)["content_sha256"]
+    if unit.kind == "metrics":
+        return canonical({name: value for name, value in _metrics(file).items() if name != "run"})
+    return file.name
+
+
+def same(unit: Unit, files: Mapping[str, Listed], root: Path) -> bool:
+    """Whether what is kept of a unit is whole and has the same tensors and values as what lies under results/."""
+    listed, sources = unit.entries(files), unit.sources(root)
+    if listed.keys() != sources.keys():
+        return False
+    kept = {name: root / unit.group / name for name in listed}
+    intact = all(kept[name].is_file() and file_md5(kept[name]) == listed[name].md5 for name in listed)
+    return intact and all(_content(unit, sources[name]) == _content(unit, kept[name]) for name in listed)
+
+
+def _metrics(file: Path) -> dict[str, Any]:
+    values = read_json(file)
+    if not isinstance(values, dict) or values.get("kind") != "metrics" or not values.get("accuracies"):
+        raise damaged(file, "it holds no metrics")
+    return values
+
+
+def verify(unit: Unit, root: Path) -> None:
+    """Raises UserError unless the tensors match their checksums and the unit lies under its own key."""
+    for file in unit.sources(root).values():
+        if unit.kind == "metrics":
+            _metrics(file)
+        if file.suffix == ".safetensors":
+            _, header = read_tensors(file)
+            if unit.kind == "synthetic" and not unit.home.name.endswith(f"-{header.get('key')}"):
+                raise UserError(
+                    f"{file}: belongs to the key {header.get('key')}, not to the folder it lies in; delete the folder and make it anew"
+                )
