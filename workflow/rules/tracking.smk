@@ -37,6 +37,7 @@ if STORE:
             TRACKED,
         params:
             store=STORE,
+            scale=SCALE,
         retries: 0  # a store that is out of reach comes back with the next run
         localrule: True  # where the head is, the database lies and the server is reached
         log: "results/logs/track.log",
@@ -45,7 +46,7 @@ if STORE:
         resources:
             **asks(page_needs),
         shell:
-            "condense --log {log:q} track --results results --scale {SCALE:q} --store {params.store:q} --out {output:q}"
+            "condense --log {log:q} track --results results --scale {params.scale:q} --store {params.store:q} --out {output:q}"
 
 
 rule summary:
