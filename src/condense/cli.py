@@ -173,7 +173,7 @@ def track(args: argparse.Namespace) -> None:
     if store is None:
         raise UserError(f"--store {args.store}: names no store; give sqlite:///mlflow.db or http://HOST:PORT")
     if not args.results.is_dir():
-        raise UserError(f"--results {args.results}: no such folder; name the results of a workflow or the --out of `condense run`")
+        raise UserError(f"--results {args.results}: no such folder; name the results of a workflow, or the folder that was --out of a run")
     if args.out:
         require_place(args.out)
     ingestion = Ingestion(args.results, store, args.artifacts, args.scale)

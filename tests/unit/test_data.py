@@ -273,7 +273,9 @@ def test_a_changed_byte_and_a_cut_file_are_found(digits, tmp_path):
 
 def test_a_dataset_of_one_class_is_refused(tmp_path):
     tensors = {"images": np.zeros((2, 1, 2, 2), np.uint8), "labels": np.zeros(2, np.int64)}
-    artifacts.write_tensors(tmp_path / "one", tensors, {"kind": "dataset", "counts": [2]})
+    header = {"kind": "dataset", "dataset": "one", "title": "One", "class_names": ["a"], "channels": 1, "size": 2, "mean": [0.5]}
+    header |= {"std": [0.2], "source": {}, "counts": [2], "data_sha256": artifacts.content_sha256(tensors), "split": "train"}
+    artifacts.write_tensors(tmp_path / "one", tensors, header)
     with pytest.raises(UserError, match="has 1 class; at least 2 are needed"):
         dataset.load(tmp_path / "one")
 
