@@ -158,6 +158,7 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     verb = _add(verbs, functions, "gather")
     verb.add_argument("--shards", type=Path, nargs="+", required=True)
     verb.add_argument("--data", type=_training_images, required=True, help="prepared training images, shown beside the synthetic ones")
+    verb.add_argument("--stored", choices=("float32", "float16"), default="float32", help="type of the pixels in the file")
     verb.add_argument("--index", type=Path, nargs="*", default=[], help="written by synthesize for its --index; has to name the set")
     verb.add_argument("--out", type=Path, required=True, help="file for the synthetic set")
     _keep_option(verb, key=True)

@@ -139,6 +139,7 @@ class SyntheticCell:
     seed: int
     teacher: TeacherCell | None = None
     bank: BankCell | None = None
+    stored: str = "float32"  # the type of the pixels in the file
 
     @cached_property
     def key(self) -> str:
@@ -146,6 +147,7 @@ class SyntheticCell:
         parents = [self.data.key] + ([self.teacher.key] if self.teacher else [])
         parents += [self.bank.key] if self.bank and self.bank.protocol else []
         parents += [clip_identity()] if self.recipe.requires == "clip" else []
+        parents += [self.stored] if self.stored != "float32" else []
         numerics = NUMERICS["matching" if self.recipe.engine == "matching" else "select"]
         return digest([recipes.computed_part(self.recipe), numerics, self.arch, self.options, self.ipc, self.seed, parents])
 

@@ -104,7 +104,7 @@ def gather(args: argparse.Namespace) -> None:
         return
     for index in args.index:
         jobs.check_indexed(index, args.key)
-    jobs.gather(args.out, args.shards, args.data)
+    jobs.gather(args.out, args.shards, args.data, args.stored)
 
 
 def evaluate(args: argparse.Namespace) -> None:

@@ -231,7 +231,7 @@ def _synthetic(place: Path, out: Path, cell: SyntheticCell, trained: dict[str, P
     )
     if not (shard.exists() and jobs.run_facts_path(shard).exists()):
         jobs.condense_shard(shard, job, machine)
-    jobs.gather(path, [shard], data)
+    jobs.gather(path, [shard], data, cell.stored)
     shutil.rmtree(shard.parent)  # with the drafts that a killed run may have left
 
 

@@ -109,7 +109,7 @@ class Maker:
         if recipe.engine == "select":
             # A selection does not condense with a network: its only one is the teacher's.
             arch = teacher.arch if teacher else "none"
-        return SyntheticCell(data, recipe, arch, self.options(arch), int(ipc), seed, teacher, bank)
+        return SyntheticCell(data, recipe, arch, self.options(arch), int(ipc), seed, teacher, bank, self.scale.stored)
 
     def bank(self, data: DataCell, recipe: Recipe, arch: str, seed: int) -> BankCell | None:
         """The bank of a recipe's networks, if it has trained ones; of a queue only if the scale has room for it."""

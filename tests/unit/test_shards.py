@@ -8,12 +8,14 @@ import torch
 from interruption_helpers import stopped_after, until_done
 from matching_helpers import ARCH, CPU, HERE, recipe, shard
 
-from condense import jobs, recipes, seeds, specs
+from condense import jobs, load_synthetic, recipes, seeds, specs
 from condense.artifacts import file_sha256, read_tensors, write_tensors
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.engines.selection import choose
+from condense.files import read_set
 from condense.select import coreset, covering
+from condense.show import describe
 from condense.teachers.pretrain import load_teacher
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -80,6 +82,33 @@ def test_shards_join_to_the_set_made_in_one_piece(digits, tmp_path):
     snapshots, note = read_tensors(tmp_path / "joined" / "snapshots.safetensors", "snapshots")
     assert note["snapshot_steps"] == [2, 4] and snapshots["images"].shape == (2, *joined["images"].shape)
     assert (snapshots["images"][-1] == joined["images"]).all()
+
+
+def test_a_set_stored_in_half_precision_is_read_as_it_was_rounded(digits, tmp_path):
+    value = recipe("dm", snapshots=2)
+    shard(tmp_path / "all.safetensors", digits, value)
+    sets = {stored: tmp_path / stored / "synthetic.safetensors" for stored in ("float32", "float16")}
+    for stored, path in sets.items():
+        jobs.gather(path, [tmp_path / "all.safetensors"], digits / "train.safetensors", stored)
+    (whole, _), (half, header) = read_set(sets["float32"]), read_set(sets["float16"])
+    assert header["stored"] == "float16" and half["images"].dtype == whole["images"].dtype == "float32"
+    assert (half["images"] == whole["images"].astype("float16")).all() and (half["images"] != whole["images"]).any()
+    assert read_tensors(sets["float16"])[0]["images"].dtype == "float16"
+    assert sets["float16"].stat().st_size < 0.75 * sets["float32"].stat().st_size
+    snapshots, _ = read_set(sets["float16"].with_name("snapshots.safetensors"), "snapshots")
+    assert (snapshots["images"][-1] == half["images"]).all()
+    assert load_synthetic(sets["float16"]).images.dtype == torch.float32
+    assert "float16" in describe(sets["float16"])
+
+
+def test_pixels_too_large_for_half_precision_are_refused(digits, tmp_path):
+    shard(tmp_path / "all.safetensors", digits, recipe("random"))
+    tensors, header = read_tensors(tmp_path / "all.safetensors")
+    tensors["images"][0] = 1e6
+    header = {name: value for name, value in header.items() if name not in ("schema", "content_sha256")}
+    write_tensors(tmp_path / "all.safetensors", tensors, header)
+    with pytest.raises(UserError, match="too large for float16; write `stored: float32`"):
+        jobs.gather(tmp_path / "set" / "synthetic.safetensors", [tmp_path / "all.safetensors"], digits / "train.safetensors", "float16")
 
 
 def test_shards_that_do_not_make_a_set_are_refused(digits, tmp_path):

@@ -71,6 +71,7 @@ rule gather:
         update("results/synthetic/{dataset}/{method}/{arch}/ipc{ipc}/seed{seed}-{key}/synthetic.safetensors"),
     params:
         keep=KEEP,
+        stored=lambda w: cell_of(SETS, w.key).stored,
         shards=lambda w: [cell_of(SETS, w.key).shard_path(group.shard) for group in GROUPS_OF[w.key]],
     log: "results/logs/gather/{dataset}-{method}-{arch}-ipc{ipc}-seed{seed}-{key}.log",
     benchmark: "results/benchmarks/gather/{dataset}-{method}-{arch}-ipc{ipc}-seed{seed}-{key}.tsv"
@@ -79,7 +80,7 @@ rule gather:
         **asks(gather_needs),
     shell:
         "condense --log {log:q} gather --index {input.index:q} --shards {params.shards:q} --data {input.data:q}"
-        " --key {wildcards.key} --out {output:q} {params.keep}"
+        " --key {wildcards.key} --stored {params.stored:q} --out {output:q} {params.keep}"
 
 
 rule take_set:

@@ -18,7 +18,7 @@ _RUN = 64  # zeros in a row that no training leaves in the weights of a layer
 def read_set(path: Path, kind: str = "synthetic") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The tensors and the header of a synthetic set, or of the snapshots of one, whose parts fit each other.
 
-    Raises UserError as `read_tensors` does, and naming what does not fit.
+    `images` are float32, whatever the file stores. Raises UserError as `read_tensors` does, and naming what does not fit.
     """
     tensors, header = read_tensors(path, kind)
     names = header.get("class_names")
@@ -35,7 +35,7 @@ def read_set(path: Path, kind: str = "synthetic") -> tuple[dict[str, np.ndarray]
     known = header_as(SetHeader, header, path)
     if kind == "snapshots" and len(known.snapshot_steps or ()) != len(tensors["images"]):
         raise damaged(path, "it does not say the step of every snapshot")
-    return tensors, header
+    return tensors | {"images": tensors["images"].astype("float32", copy=False)}, header
 
 
 def read_artifact(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

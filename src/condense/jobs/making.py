@@ -93,10 +93,11 @@ def make_trained_bank(
         trained.make_trained_bank(out, load(data), networks, protocol, **settings, **written)
 
 
-def gather(out: Path, shards: list[Path], data: Path) -> None:
+def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -> None:
     """Joins the shards of one set into `out`, with `run.json`, `history.jsonl` and `grid.png` beside it.
 
-    Raises UserError if the shards do not belong together or do not hold every class once.
+    `stored` is the type of the pixels in the file: 'float32' or 'float16', which takes half the room and rounds by 0.05 % at most.
+    Raises UserError if the shards do not belong together or do not hold every class once, or if pixels are too large for the type.
     """
     folder = out.parent
     for name in ("run.json", "history.jsonl", "grid.png", "snapshots.safetensors"):
@@ -117,14 +118,25 @@ def gather(out: Path, shards: list[Path], data: Path) -> None:
         raise UserError(f"{out}: the shards hold the classes {classes} instead of each of {len(first['class_names'])} once")
     header = {name: value for name, value in first.items() if name not in ("history", "snapshot_steps", "content_sha256", "schema")}
     header |= {"kind": "synthetic", "classes": classes}
+    header |= {"stored": stored} if stored != "float32" else {}
     tensors = {name: np.concatenate([part[0][name] for part in parts]) for name in ("images", "labels")}
+    tensors["images"] = _rounded(tensors["images"], stored, out)
     _write_history(folder / "history.jsonl", [header["history"] for _, header in parts])
     write_json(folder / "run.json", joined_facts([cost_facts(read_json(found), found) for found in map(run_facts_path, shards)]))
-    _draw(folder / "grid.png", tensors, header["class_names"], data)
+    _draw(folder / "grid.png", tensors | {"images": tensors["images"].astype(np.float32)}, header["class_names"], data)
     if "snapshot_steps" in first:
-        joined = {"images": np.concatenate([part[0]["snapshots"] for part in parts], 1), "labels": tensors["labels"]}
+        snapshots = _rounded(np.concatenate([part[0]["snapshots"] for part in parts], 1), stored, out)
+        joined = {"images": snapshots, "labels": tensors["labels"]}
         write_tensors(folder / "snapshots.safetensors", joined, {**header, "kind": "snapshots", "snapshot_steps": first["snapshot_steps"]})
     write_tensors(out, tensors, header)
+
+
+def _rounded(images: np.ndarray, stored: str, out: Path) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        rounded = images.astype(stored)
+    if not np.isfinite(rounded).all():
+        raise UserError(f"{out}: its pixels reach {np.abs(images).max():.3g}, too large for {stored}; write `stored: float32` in the scale")
+    return rounded
 
 
 def _one_history(header: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from condense.config import UserError
 from condense.specs.common import REPEATS, at_least, check_name, check_names
@@ -75,6 +75,7 @@ class Scale:
     classes_per_job_of: dict[str, int] = field(default_factory=dict)  # by method, where it differs
     networks_per_job: dict[str, int] = field(default_factory=dict)  # of an evaluation, by "architecture" or "architecture/dataset"
     sets_per_job: int = 1  # at most; sets that share the real side of every step are condensed together
+    stored: Literal["float32", "float16"] = "float32"  # the type of the pixels in the files of sets; what is rounded is judged so
     bank_mb: int = 0  # room for a bank of networks of a queue; 0: queues are trained as they go, by every job
     resources: dict[str, Resources] = field(default_factory=dict)
     note: str = ""
