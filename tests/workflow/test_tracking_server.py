@@ -204,7 +204,7 @@ def test_the_workflow_makes_everything_else_when_tracking_fails_and_tracks_later
     (root / "profiles").symlink_to("workflow/profiles")
     write_scale(root, methods=["random"])
     said = snakemake(root, "--config", "scale=tiny", f"mlflow=http://127.0.0.1:{free_port()}", fails=True)
-    assert "condense track" in said and said.count("CalledProcessError") == 1
+    assert "FAILED: track" in said
     assert "the results are unharmed" in (root / "results/logs/track.log").read_text()
     for name in ("tables/cpdm/table1.csv", "report.html", "summary/accuracy.json"):
         assert (root / "results" / name).stat().st_size > 0
