@@ -164,7 +164,7 @@ def track(args: argparse.Namespace) -> None:
     """Brings MLflow up to date with the results (rule `track`)."""
     from condense.artifacts import write_json
     from condense.drafts import require_place
-    from condense.tracking.follower import Samples, follow
+    from condense.tracking.follower import follow
     from condense.tracking.ingestion import Ingestion
     from condense.tracking.records import is_run_folder
     from condense.tracking.stores import named_store
@@ -179,13 +179,11 @@ def track(args: argparse.Namespace) -> None:
     ingestion = Ingestion(args.results, store, args.artifacts, args.scale)
     if args.follow is None:
         summary = ingestion.bring()
+        print(summary.text())
     else:
-        samples = Samples() if is_run_folder(args.results) else None
-        ingestion.timed = samples.between if samples else None
-        summary = follow(ingestion, args.follow, samples)
+        summary = follow(ingestion, args.follow, sampled=is_run_folder(args.results))
     if args.out:
         write_json(args.out, sorted(summary.digests))
-    print(summary.text())
 
 
 def summary(args: argparse.Namespace) -> None:

@@ -255,7 +255,7 @@ class Clock:
             "seconds": round((time.monotonic() - self.began) / shared_by, 3),
             **({"shared_by": shared_by} if shared_by > 1 else {}),
             **({"notes": list(_notes)} if _notes else {}),
-            "started": self.started.isoformat(timespec="seconds"),
+            "started": self.started.isoformat(timespec="milliseconds"),
             "date": datetime.now(UTC).date().isoformat(),
             "device": name,
             "threads": self.threads,

@@ -1,11 +1,9 @@
 """A real MLflow tracking server: ingestion over HTTP, by several at once, with the server away, and from the workflow."""
 
 import hashlib
-import json
 import multiprocessing
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from test_snakemake import PROJECT, snakemake, write_scale
+from project_helpers import copy_project, snakemake, write_scale
 from test_tracking import make_metrics, make_set
 
 from condense.artifacts import read_json
@@ -196,15 +194,12 @@ def test_a_store_of_an_unknown_kind_is_one_message(results):
 
 
 def test_the_workflow_makes_everything_else_when_tracking_fails_and_tracks_later(server, tmp_path):
-    root = tmp_path / "project"
-    root.mkdir()
-    shutil.copy(PROJECT / "Snakefile", root)
-    for name in ("workflow", "params"):
-        shutil.copytree(PROJECT / name, root / name)
-    (root / "profiles").symlink_to("workflow/profiles")
+    root = copy_project(tmp_path / "project")
     write_scale(root, methods=["random"])
     said = snakemake(root, "--config", "scale=tiny", f"mlflow=http://127.0.0.1:{free_port()}", fails=True)
-    assert "FAILED: track" in said
+    assert said.count("FAILED:") == 1 and "FAILED: track" in said
+    last = said.split("Exiting because a job execution failed")[1]
+    assert "the server cannot be reached" in last, "the process beside the workflow says so too, in one line"
     assert "the results are unharmed" in (root / "results/logs/track.log").read_text()
     for name in ("tables/cpdm/table1.csv", "report.html", "summary/accuracy.json"):
         assert (root / "results" / name).stat().st_size > 0
@@ -212,5 +207,6 @@ def test_the_workflow_makes_everything_else_when_tracking_fails_and_tracks_later
     said = snakemake(root, "--config", "scale=tiny", f"mlflow={server}")
     assert re.search(r"^track +1\nall +1\ntotal +2$", said, re.MULTILINE), "tracking alone was left to do"
     assert fingerprint(root / "results/metrics") | fingerprint(root / "results/synthetic") == before
-    assert len(json.loads((root / "results/tracking/ingested.json").read_text())) == 2
+    (stamp,) = (root / "results/tracking").rglob("ingested.json")
+    assert len(read_json(stamp)) == 2
     assert_each_once(server, root / "results", expected=2)

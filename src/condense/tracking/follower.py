@@ -26,9 +26,10 @@ _STARTED = "following"
 _FIRST_WORD, _LAST_PASS = 20.0, 60.0  # seconds to wait for
 
 
-def follow(ingestion: Ingestion, head: int, samples: Samples | None = None) -> Summary:
+def follow(ingestion: Ingestion, head: int, sampled: bool = False) -> Summary:
     """Brings in what is finished, again and again, until the process `head` ends or this one is asked to (SIGTERM), and then once more.
 
+    With `sampled`, MLflow's system metrics are taken meanwhile and logged with the runs that were made on this machine.
     Returns what became of all files. Raises UserError if the last pass fails.
     """
     os.nice(10)
@@ -36,6 +37,8 @@ def follow(ingestion: Ingestion, head: int, samples: Samples | None = None) -> S
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: asked.append(number))
     print(f"{_STARTED} {ingestion.results} for {ingestion.store}", flush=True)
+    samples = Samples() if sampled else None
+    ingestion.timed = samples.between if samples else None
     child, total, told, pause = os.getppid() == head, Summary(), "", _LOOK_EVERY
     while not asked and _alive(head, child):
         began = time.monotonic()
@@ -81,9 +84,9 @@ def _add(total: Summary, more: Summary) -> None:
 
 
 class Samples:
-    """What MLflow's own monitors see of this machine every few seconds, for runs that were made on it."""
+    """What MLflow's own monitors see of this machine every two seconds, for runs that were made on it."""
 
-    def __init__(self, every: float = 5.0):
+    def __init__(self, every: float = 2.0):
         self.every, self.last, self.rows = every, 0.0, []
         self.monitors = _monitors()
 
