@@ -57,6 +57,7 @@ env: .venv/.ready $(if $(CUDA),.venv/.torch-$(CUDA))
 	touch $@
 
 ui: env
+	@if [ -d results ]; then $(BIN)/condense track --store sqlite:///mlflow.db --scale $(SCALE) || true; fi
 	MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false PATH="$$PWD/$(BIN):$$PATH" \
 		$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --workers 1
 

@@ -179,6 +179,7 @@ def track(args: argparse.Namespace) -> None:
     ingestion = Ingestion(args.results, store, args.artifacts, args.scale)
     if args.follow is None:
         summary = ingestion.bring()
+        print(f"experiment {ingestion.experiment}: {ingestion.page}")
         print(summary.text())
     else:
         summary = follow(ingestion, args.follow, sampled=is_run_folder(args.results))

@@ -86,6 +86,7 @@ class Ingestion:
         self.results, self.store, self.scale = Path(results), store, scale
         self.artifacts = stores.artifacts_beside(store) if artifacts is None else Path(artifacts)
         self.timed: Callable[[int, int], list[tuple[str, float, int]]] | None = None  # further metrics of a span of time
+        self.page = ""  # where the runs are shown, once there are any
         self._uses: dict[str, Use] | None = None
         self._done: dict[str, tuple[Any, str]] = {}  # source -> signature, digest
         self._before: dict[str, Any] = {}  # source -> signature at the last look
@@ -147,6 +148,7 @@ class Ingestion:
         self._asked_all = True
         location = None if stores.is_server(self.store) else self.artifacts
         into = stores.experiment(client, self.experiment, self.store, location)
+        self.page = stores.page_of(self.store, into)
         known = _by_source(runs, None if self.scale is None else into)
         faults: list[UserError] = []
         for source in changed:

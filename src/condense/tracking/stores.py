@@ -195,6 +195,12 @@ def pages(search: Callable[..., Any]) -> Iterator[Any]:
             return
 
 
+def page_of(store: str, experiment_id: str) -> str:
+    """Where MLflow shows an experiment, in its view for model training: the pages themselves open in the one for language models."""
+    server = store.rstrip("/") if is_server(store) else "http://127.0.0.1:5000"  # that of `mlflow ui` and `make ui`
+    return f"{server}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+
+
 def known_runs(client: Any, groups: Iterable[str] | None = None) -> list[Any]:
     """The runs that came from files; with `groups` only those of these sets."""
     experiments = [experiment.experiment_id for experiment in pages(client.search_experiments)]
@@ -229,7 +235,7 @@ def experiment(client: Any, name: str, store: str, location: Path | None) -> str
 
 def _tags_of_experiment(name: str) -> dict[str, str]:
     return {
-        "mlflow.experimentKind": "custom_model_development",  # else its page is the one for language models
+        "mlflow.experimentKind": "custom_model_development",  # heeded by releases whose pages are not chosen by a switch
         "mlflow.experiment.primaryMetric.name": "accuracy",
         "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
         "mlflow.note.content": "Synthetic sets, and beneath each the evaluations that judge it. Accuracies are in per cent.",
