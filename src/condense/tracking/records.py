@@ -17,6 +17,7 @@ from condense.files.records import read_facts, read_metrics
 
 FORM = 2  # of the records; a run of another form is replaced
 MOST_POINTS = 1000  # of one curve: a longer history is thinned evenly, and lies whole among the artifacts
+_LONGEST_SETTING = 60  # characters of a name
 _LONGEST_PARAM = 500  # characters; MLflow allows more, its tables do not show them
 _NOT_SHOWN = ("title", "source", "name", "overrides", "evaluation", "note")
 _BESIDE = ("run.json", "history.jsonl", "grid.png")
@@ -228,7 +229,8 @@ def _cell(values: dict[str, Any]) -> dict[str, str]:
 
 
 def _setting(values: dict[str, Any], tags: dict[str, str]) -> str:
-    setting = f" [{tags['setting']}]" if "setting" in tags else ""
+    text = tags.get("setting", "")  # all of it is a tag
+    setting = f" [{text if len(text) <= _LONGEST_SETTING else text[: _LONGEST_SETTING - 1] + '…'}]" if text else ""
     return f"{values['method']}{setting} {values['dataset']} ipc{values['ipc']} {values['arch']} seed{values['seed']}"
 
 
