@@ -40,7 +40,7 @@ SCALE = {
     "classes_per_job": 5,
     "sets_per_job": 2,
     "networks_per_job": {"convnet": 1},
-    "resources": {"synthesize": {"mem_mb": 700, "runtime": 7}},
+    "resources": {"synthesize": {"mem_mb": 5000, "runtime": 60}},  # the most: a first attempt asks for what is estimated
 }
 
 
@@ -133,15 +133,20 @@ def test_a_run_with_random_faults_ends_as_the_unbroken_one(unbroken, project, nu
 
 def test_a_killed_job_is_retried_with_more_and_a_killed_head_is_followed_by_one_that_goes_on(unbroken, project):
     running = started(project)
-    wait_for(project, lambda: list(project.glob("results/shards/digits/dm/**/*.resume")), running, "checkpoint")
+    saved = "results/shards/digits/dm/**/*.resume"
+    wait_for(project, lambda: len(list(project.glob(saved))) == 2, running, "checkpoint of each of the two shards")
+    working = jobs(project, "synthesize")
+    for pid in working:
+        send(pid, signal.SIGSTOP)  # they would be done before another head has started
     said = snakemake(project, *COMMAND, fails=True)
     assert f"another head works in this folder (process {running.pid} on" in said and "Traceback" not in said
     assert running.poll() is None, "the first head does not mind"
-    (killed, *_) = jobs(project, "synthesize")
-    send(killed, signal.SIGKILL)
-    wait_for(project, lambda: "mem_mb=1400" in (project / "said.txt").read_text(), running, "second attempt")
+    send(working[0], signal.SIGKILL)
+    for pid in working[1:]:
+        send(pid, signal.SIGCONT)
+    wait_for(project, lambda: "mem_mb=4000" in (project / "said.txt").read_text(), running, "second attempt")
     said = (project / "said.txt").read_text()
-    assert "mem_mb=700," in said and "runtime=7" in said and "runtime=14" in said
+    assert "mem_mb=2000," in said and "runtime=10" in said and "runtime=20" in said
     wait_for(project, lambda: "resumed from step" in logs(project), running, "attempt that goes on")
     wait_for(project, lambda: jobs(project, "synthesize"), running, "job")
     running.kill()
