@@ -7,6 +7,8 @@ plain work is done, which the log and `run.json` say.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -21,6 +23,7 @@ T = TypeVar("T")
 # How far plain and recorded work may be apart, as a share of what they give: sums on a GPU come in any order, and in TF32.
 ROUNDING = {torch.float32: 5e-3, torch.float64: 1e-9, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 _SAMPLED = 1 << 16  # values of a tensor that are compared at most
+_GENERATORS = {"cpu": torch, "cuda": torch.cuda}
 
 
 class CannotRecord(Exception):
@@ -65,15 +68,33 @@ class CudaRecorder:
 
     def captured(self, work: Callable[[], T]) -> tuple[Graph, T]:
         """Raises CannotRecord where the work waits for the GPU, reads memory of the host, or does not fit into the memory."""
-        graph = torch.cuda.CUDAGraph()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        gc.collect()  # what Python would find to be unused within the work is freed now, as a graph must free nothing but its own
         try:
             self._pool = self._pool or torch.cuda.graph_pool_handle()
             with torch.cuda.graph(graph, pool=self._pool):
                 results = work()
         except RuntimeError as error:
+            self._give_up(stream)
             hint = "it may wait for the GPU or read from the host: .item(), a mask as an index, a new tensor of numbers"
-            raise CannotRecord(f"{str(error).splitlines()[0]} ({hint})") from error
+            raise CannotRecord(f"{str(error).splitlines()[0]} ({hint})") from None  # the error would keep the memory of the work
         return graph, results
+
+    def _give_up(self, stream: torch.cuda.Stream) -> None:
+        """Undoes what a capture that failed leaves behind before torch 2.15, so that the plain work goes on and others are recorded.
+
+        That is the stream of the capture as the current one, the pool as one that is being recorded to, and generators that take
+        part in a capture: the next draw would raise an error. A capture that succeeds gives these back.
+        """
+        torch.cuda.set_stream(stream)
+        pool, self._pool = self._pool, None
+        end = getattr(torch._C, "_cuda_endAllocateToPool", None)
+        if end is not None and pool is not None:
+            with contextlib.suppress(RuntimeError):  # it is not being recorded to
+                end(stream.device_index, pool)
+        with contextlib.suppress(RuntimeError), torch.cuda.graph(torch.cuda.CUDAGraph()):
+            torch.zeros(1, device="cuda")
+        torch.cuda.set_stream(stream)
 
 
 class Recorded:
@@ -115,12 +136,20 @@ class Recorded:
         self._graph.replay()
         return self._results
 
+    @property
+    def replays(self) -> bool:
+        """Whether the work has been recorded and is repeated from there."""
+        return self._graph is not None
+
     def _record(self) -> None:
         """Records the work and compares it with the plain one; leaves all tensors as they are."""
         kept = _Kept(list(self.state()))
         try:
+            # The plain work comes first and leaves samples alone: its memory is free again before a graph takes some for good.
+            plain = None if self._compared else _trial(self.work, kept)
+            kept.put_back()
             graph, results = self.recorder.captured(self.work)
-            why = "" if self._compared else self._difference(graph, results, kept)
+            why = "" if plain is None else self._difference(plain, graph, results, kept)
         except (CannotRecord, torch.OutOfMemoryError) as error:
             graph, results, why = None, None, f"cannot be recorded: {error}"
         kept.put_back()
@@ -131,15 +160,14 @@ class Recorded:
         else:
             self._graph, self._results = graph, results
 
-    def _difference(self, graph: Graph, results: Any, kept: _Kept) -> str:
+    def _difference(self, plain: _Trial, graph: Graph, results: Any, kept: _Kept) -> str:
         """What the recorded work does otherwise than the plain one; '' if nothing."""
 
         def replayed() -> Any:
             graph.replay()
             return results
 
-        plain, recorded = _trial(self.work, kept), _trial(replayed, kept)
-        for (when, given, changes), (_, other_given, other_changes) in zip(plain, recorded, strict=True):
+        for (when, given, changes), (_, other_given, other_changes) in zip(plain, _trial(replayed, kept), strict=True):
             for what, wanted, found in (("gives", given, other_given), ("changes", changes, other_changes)):
                 if not all(_alike(one, other, self.rounding) for one, other in zip(wanted, found, strict=True)):
                     return f"{what} something else when it is recorded ({when})"
@@ -147,20 +175,23 @@ class Recorded:
 
 
 class _Kept:
-    """Copies of tensors and of the states of the generators, to go back to."""
+    """Copies of tensors and of the states of the generators of their devices, to go back to.
+
+    The generator of another device is left alone: beside work on a GPU a thread may be drawing from the one of the CPU.
+    """
 
     def __init__(self, tensors: Sequence[Tensor]):
         self.tensors = tensors
         self._copies = [tensor.detach().clone() for tensor in tensors]
-        self._generators = _generators()
+        devices = {tensor.device.type for tensor in tensors}
+        self._states = {kind: generator.get_rng_state() for kind, generator in _GENERATORS.items() if kind in devices}
 
     @torch.no_grad()
     def put_back(self) -> None:
         for tensor, value in zip(self.tensors, self._copies, strict=True):
             tensor.copy_(value)
-        torch.set_rng_state(self._generators[0])
-        if len(self._generators) > 1:
-            torch.cuda.set_rng_state(self._generators[1])
+        for kind, state in self._states.items():
+            _GENERATORS[kind].set_rng_state(state)
 
     @torch.no_grad()
     def turn_over(self) -> None:
@@ -169,11 +200,10 @@ class _Kept:
             tensor.copy_(value.flatten().flip(0).view_as(value) if value.is_floating_point() else value)
 
 
-def _generators() -> list[Tensor]:
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [])]
+_Trial = list[tuple[str, list[Tensor], list[Tensor]]]
 
 
-def _trial(work: Callable[[], Any], kept: _Kept) -> list[tuple[str, list[Tensor], list[Tensor]]]:
+def _trial(work: Callable[[], Any], kept: _Kept) -> _Trial:
     """Samples of what work gives and how it changes the tensors: at once, once more from there, and from other values."""
     kept.put_back()
     trials = []

@@ -1,7 +1,9 @@
 """Steps recorded once and repeated, as CUDA graphs do it: here by a tape of torch's operations, which runs on any machine."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from matching_helpers import ARCH, CPU, METHODS, NOWHERE, tiny
 from tape_helpers import TapeRecorder
 from torch.utils._pytree import tree_leaves
 
-from condense import kernels, models, recipes, runtime, seeds, specs
+from condense import graphs, kernels, models, recipes, runtime, seeds, specs
 from condense.augment import siamese
 from condense.augment.selected import Selected, as_tensors
 from condense.checkpoints import Checkpoint
@@ -235,6 +237,80 @@ def test_comparing_a_graph_leaves_values_and_generators_as_they_are():
     assert given == wanted and not recorded.refused
 
 
+def test_generators_of_other_devices_are_left_alone_while_a_graph_is_compared():
+    """Beside work on a GPU a thread draws networks from the generator of the CPU."""
+    kept = graphs._Kept([torch.zeros(2, device="meta")])
+    drawn = torch.rand(3)
+    kept.put_back()
+    assert not torch.equal(torch.rand(3), drawn)
+
+
+def test_the_plain_work_is_over_before_a_graph_takes_memory():
+    fixed, done = torch.ones(2), []
+
+    class Listening(TapeRecorder):
+        def captured(self, work):
+            done.append("recorded")
+            return super().captured(work)
+
+    def work():
+        done.append("done")
+        return fixed * 2
+
+    recorded = Recorded(work, Listening(), state=lambda: [fixed])
+    assert not recorded.replays
+    recorded(), recorded()
+    assert recorded.replays and done == ["done"] * 4 + ["recorded", "done"]
+
+
+def test_a_run_that_ends_before_a_step_is_recorded_says_so(train, without_kernels, one_thread):
+    assert [run(tiny("ed", steps=steps), train, None, None, TapeRecorder()).recorded for steps in (1, 2)] == [False, True]
+
+
+class Cuda:
+    """torch.cuda as far as a capture needs it, where the first one fails as torch before 2.15 leaves it."""
+
+    def __init__(self, patch, failing):
+        self.stream, self.pools, self.captures, self.failing = SimpleNamespace(device_index=0), [], [], failing
+        self.ended = []
+        patch.setattr(torch.cuda, "CUDAGraph", SimpleNamespace)
+        patch.setattr(torch.cuda, "graph", self.graph)
+        patch.setattr(torch.cuda, "current_stream", lambda: self.stream)
+        patch.setattr(torch.cuda, "set_stream", lambda stream: setattr(self, "stream", stream))
+        patch.setattr(torch.cuda, "graph_pool_handle", lambda: (len(self.captures), 1))
+        patch.setattr(torch._C, "_cuda_endAllocateToPool", lambda device, pool: self.ended.append(pool), raising=False)
+
+    @contextmanager
+    def graph(self, graph, pool=None):
+        before, self.stream = self.stream, "that of the capture"
+        self.captures.append(pool)
+        yield
+        if len(self.captures) <= self.failing:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+        self.stream = before
+
+
+def test_a_capture_that_fails_leaves_stream_pool_and_generators_for_others(monkeypatch):
+    cuda = Cuda(monkeypatch, failing=1)
+    own, recorder, made = cuda.stream, CudaRecorder(), []
+    monkeypatch.setattr(torch, "zeros", lambda *size, device: made.append(device))
+    with pytest.raises(CannotRecord, match="previous error"):
+        recorder.captured(lambda: 5)
+    assert cuda.stream is own and cuda.ended == [(0, 1)] and made == ["cuda"] and len(cuda.captures) == 2
+    _, results = recorder.captured(lambda: 7)
+    assert results == 7 and cuda.captures[-1] == (2, 1), "another pool"
+
+
+def test_an_error_that_is_not_of_the_recording_is_not_hidden(monkeypatch):
+    Cuda(monkeypatch, failing=0)
+
+    def work():
+        raise ValueError("of the work itself")
+
+    with pytest.raises(ValueError):
+        CudaRecorder().captured(work)
+
+
 @pytest.mark.parametrize("mode", siamese.MODES)
 @pytest.mark.parametrize("strategy", ["color_crop_cutout_flip_scale_rotate", "color_crop_cutout", "flip", "none"])
 def test_draws_as_tensors_do_the_same(strategy, mode):
@@ -285,6 +361,6 @@ def test_networks_drawn_ahead_are_those_of_their_step(train):
 @pytest.mark.parametrize("method", ["dm", "cpdm", "ddm", "idm", "m3d", "ncfm"])
 def test_on_a_gpu_graphs_end_where_plain_steps_do(method, train, teacher, bank_of):
     value, device = tiny(method, steps=20), torch.device("cuda")
-    plain, graphs = (run(value, train, teacher, bank_of(value.networks), recorder, device=device) for recorder in (None, CudaRecorder()))
-    assert graphs.recorded, "the comparison found no difference"
-    torch.testing.assert_close(graphs.images, plain.images, rtol=1e-2, atol=1e-3)  # sums of gradients on GPUs come in any order
+    plain, repeated = (run(value, train, teacher, bank_of(value.networks), recorder, device=device) for recorder in (None, CudaRecorder()))
+    assert repeated.recorded, "the comparison found no difference"
+    torch.testing.assert_close(repeated.images, plain.images, rtol=1e-2, atol=1e-3)  # sums of gradients on GPUs come in any order

@@ -38,12 +38,13 @@ class Mixture:
         mixed[..., top:bottom, left:right] = batch[self.other.to(batch.device), :, top:bottom, left:right]
         return mixed
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of both labels (b,) in their shares."""
-        own = torch.nn.functional.cross_entropy(logits, labels)
+    def loss(self, logits: Tensor, labels: Tensor, part: slice = slice(None)) -> Tensor:
+        """Mean cross-entropy of both labels in their shares: of a batch with labels (b,), or of the images in `part` of it."""
+        own = torch.nn.functional.cross_entropy(logits, labels[part])
         if self.other is None:
             return own
-        return self.share * own + (1 - self.share) * torch.nn.functional.cross_entropy(logits, labels[self.other.to(labels.device)])
+        others = labels[self.other.to(labels.device)][part]
+        return self.share * own + (1 - self.share) * torch.nn.functional.cross_entropy(logits, others)
 
 
 def draw(probability: float, count: int, size: int, generator: Generator) -> Mixture:

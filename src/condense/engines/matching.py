@@ -260,5 +260,5 @@ def run_together(sets: Sequence[Matching]) -> list[Outcome]:
         bar.close()
         stream.close()
     for one in sets:
-        one.outcome.images, one.outcome.recorded = one.images, one._recorded is not None and not one._recorded.refused
+        one.outcome.images, one.outcome.recorded = one.images, one._recorded is not None and one._recorded.replays
     return [one.outcome for one in sets]

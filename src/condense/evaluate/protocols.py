@@ -24,6 +24,7 @@ from condense.progress import Progress
 from condense.runtime import note
 from condense.specs import Protocol
 from condense.training.loop import TrainingSet, accuracy, layer_type, number_of_epochs, pixel_set, train
+from condense.training.memory import release
 from condense.training.stacked import Stacked, accuracies_together, can_be_batched, differs, fitting
 from condense.training.together import train_together
 
@@ -74,16 +75,18 @@ def evaluate(
     bar = Progress(f"{arch} tested on {test.dataset}", len(networks) * epochs, "epoch", start=len(done) * epochs)
     while len(done) < len(networks):
         group = networks[len(done) : len(done) + at_once]
-        inner = checkpoint.part("network" + "-".join(map(str, sorted({group[0], group[-1]}))))
-        advance = partial(_advance, bar, len(done) * epochs, len(group))
+        before, inner = len(done), checkpoint.part("network" + "-".join(map(str, sorted({group[0], group[-1]}))))
+        advance = partial(_advance, bar, before * epochs, len(group))
         settings = {"strategy": strategy, "checkpoint": inner, "progress": advance}
         try:
             done += _train_and_test(network, train_on, judged, protocol, group, seed, **settings)
         except FewerAtOnce as error:
             note(f"{len(group)} networks of an evaluation are not trained at once, but {error.networks}: {error}")
             at_once = error.networks
-            continue
         inner.remove()
+        if len(done) == before:
+            release()
+            continue
         bar.update(len(done) * epochs, {"accuracy": done[-1]})
         if checkpoint.due() and len(done) < len(networks):
             checkpoint.save({}, {"accuracies": done})

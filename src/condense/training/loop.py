@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from typing import Protocol as Protocol_
 
@@ -17,7 +18,9 @@ from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import Images
 from condense.precision import computed_in, reduced
+from condense.runtime import note
 from condense.specs import Protocol, number_of_epochs
+from condense.training.memory import in_smaller_batches, release, whole_batch_for
 from condense.training.optimizers import SGD
 
 Fetch = Callable[[Tensor], Tensor]
@@ -101,7 +104,7 @@ def train(
     """
     optimizer = SGD([parameter for parameter in network.parameters() if parameter.requires_grad], protocol.optimizer)
     device = images.labels.device
-    dtype = layer_type(network, protocol, device)
+    passes = _Passes(network, optimizer, layer_type(network, protocol, device), device)
     first = resumed(network, optimizer, watch, checkpoint)
     drops, epochs = drops_after(protocol, len(images)), number_of_epochs(protocol, len(images))
     strategy, mode = protocol.operations_of(strategy), "all" if protocol.augment == "all" else "one"
@@ -116,14 +119,11 @@ def train(
             batches = [fetch(indices) for fetch in (images.fetch, images.beside) if fetch is not None]
             drawn = siamese.draw_each(strategy, images.size, len(indices), augment, mode)
             mixture = cutmix.draw(protocol.cutmix, len(indices), images.size, mixing)
-            with computed_in(dtype, device):
-                logits = network(*(mixture.images(siamese.apply(batch, drawn)) for batch in batches))
-            loss = mixture.loss(logits, images.labels[indices.to(device)])
-            optimizer.zero_grad()
-            loss.backward()
+            seen = [mixture.images(siamese.apply(batch, drawn)) for batch in batches]
+            loss, logits = passes(seen, images.labels[indices.to(device)], mixture)
             optimizer.step()
             if watch is not None:
-                watch.see(indices, logits.detach())
+                watch.see(indices, logits)
         if epoch in drops and protocol.schedule.kind == "dc":
             optimizer.forget()
         check(loss, epoch)
@@ -131,6 +131,47 @@ def train(
             checkpoint.save(*saved_state(network, optimizer, watch, epoch))
         if progress is not None:
             progress(epoch + 1)
+
+
+class _Passes:
+    """The loss of batches and its gradients; in parts once the memory does not suffice for a batch and parts give the same."""
+
+    def __init__(self, network: nn.Module, optimizer: SGD, dtype: torch.dtype, device: torch.device):
+        self.network, self.optimizer, self.dtype, self.device = network, optimizer, dtype, device
+        self.parts = 1
+
+    def __call__(self, images: Sequence[Tensor], labels: Tensor, mixture: cutmix.Mixture) -> tuple[Tensor, Tensor]:
+        """The mean loss () over a batch and the logits (b, k), without gradient; the gradients of the loss lie on the tensors.
+
+        `images` are what the network takes, each (b, ...). Raises UserError where neither the batch nor parts of it can be done.
+        """
+        while True:
+            try:
+                return self._in_parts(images, labels, mixture)
+            except torch.OutOfMemoryError:
+                reason = whole_batch_for(self.network) or ("not even for one image" if self.parts >= len(labels) else "")
+            if reason:
+                raise UserError(
+                    f"training: the memory of the device does not suffice for a batch of {len(labels)} images, which cannot be divided"
+                    f" ({reason}): choose a smaller batch in the protocol, a smaller network, or a GPU with more memory"
+                )
+            self.parts *= 2
+            release()
+            note(f"a batch of {len(labels)} images goes through a network in {self.parts} parts: the memory of the device does not suffice")
+
+    def _in_parts(self, images: Sequence[Tensor], labels: Tensor, mixture: cutmix.Mixture) -> tuple[Tensor, Tensor]:
+        self.optimizer.zero_grad()
+        losses, found = [], []
+        for part in torch.arange(len(labels)).tensor_split(min(self.parts, len(labels))):
+            chosen = slice(int(part[0]), int(part[-1]) + 1)
+            with computed_in(self.dtype, self.device):
+                logits = self.network(*(image[chosen] for image in images))
+            share = len(part) / len(labels)
+            loss = mixture.loss(logits, labels, chosen)
+            (loss if share == 1 else loss * share).backward()  # sums over parts, as the gradients do
+            losses.append(loss.detach() * share)
+            found.append(logits.detach())
+        return (losses[0], found[0]) if len(losses) == 1 else (torch.stack(losses).sum(), torch.cat(found))
 
 
 def check(loss: Tensor, epoch: int) -> None:
@@ -162,13 +203,21 @@ def resumed(network: nn.Module, optimizer: SGD, watch: Watch | None, checkpoint:
     return state["epoch"] + 1
 
 
-@torch.inference_mode()
 def accuracy(network: nn.Module, images: TrainingSet, dtype: torch.dtype = torch.float32, batch: int | None = None) -> float:
-    """Percentage of `images` that `network` classifies rightly, in eval mode, its layers computed in `dtype`."""
+    """Percentage of `images` that `network` classifies rightly, in eval mode, its layers computed in `dtype`.
+
+    `batch` images go through it at a time, by default as many as suit the device; fewer where its memory does not suffice.
+    """
     network.eval()
+    count = partial(_right, network, images, dtype)
+    return 100.0 * in_smaller_batches(count, batch or TEST_BATCH[images.labels.device.type]) / len(images)
+
+
+@torch.inference_mode()
+def _right(network: nn.Module, images: TrainingSet, dtype: torch.dtype, batch: int) -> int:
     device = images.labels.device
     right = torch.zeros((), dtype=torch.int64, device=device)
     with computed_in(dtype, device):
-        for indices in torch.arange(len(images)).split(batch or TEST_BATCH[device.type]):
+        for indices in torch.arange(len(images)).split(batch):
             right += (network(images.fetch(indices)).argmax(1) == images.labels[indices.to(device)]).sum()
-    return 100.0 * right.item() / len(images)
+    return int(right)
