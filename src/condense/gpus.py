@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import util
 from pathlib import Path
 from typing import NamedTuple
@@ -109,6 +109,18 @@ def torch_cuda() -> tuple[int, int] | None:
         return None
     version = re.search(r"^cuda\b[^=]*= *['\"](\d+)\.(\d+)", text, flags=re.MULTILINE)
     return (int(version[1]), int(version[2])) if version else None
+
+
+def has_code_for(capability: tuple[int, int], built: Sequence[str]) -> bool:
+    """Whether a GPU of this compute capability runs what torch is built for, as ['sm_75', 'sm_90a', 'compute_90'].
+
+    Code for sm_XY runs on GPUs of the same X and this Y or a later one; compute_XY is translated for any later one.
+    """
+    for kind, number, own in re.findall(r"(sm|compute)_(\d+)([a-z]?)", " ".join(built)):
+        major, minor = int(number[:-1]), int(number[-1])
+        if (major, minor) == capability or (not own and capability >= (major, minor) and (kind == "compute" or major == capability[0])):
+            return True
+    return False
 
 
 def why_none(variables: Mapping[str, str] = os.environ) -> str:

@@ -62,8 +62,13 @@ def device(wanted: str = "auto") -> Iterator[Any]:
     numbers = [int(wanted[5:])] if ":" in wanted else list(range(count))
     if numbers[-1] >= count:
         raise UserError(f"--device {wanted}: there are {count} GPUs, numbered from 0")
-    names = [str(torch.cuda.get_device_properties(number).uuid) for number in numbers]
-    with claim(names) as place:
+    try:
+        known = [torch.cuda.get_device_properties(number) for number in numbers]
+    except RuntimeError as error:  # torch may have counted them without the driver
+        words = f"{_first_sentence(str(error))}; {gpus.state()}"
+        raise UserError(f"--device {wanted}: torch cannot use the GPUs of this machine: {words}. To mend it, {gpus.way_out()}") from None
+    with claim([str(about.uuid) for about in known]) as place:
+        _require_code_for(known[place], wanted)
         torch.cuda.set_device(numbers[place])
         yield torch.device("cuda", numbers[place])
 
@@ -101,7 +106,23 @@ def _hindrance(warned: Sequence[str]) -> str:
         text = warned[0] if warned else "it counts none"
     except (RuntimeError, AssertionError) as error:
         text = str(error)
+    return _first_sentence(text)
+
+
+def _first_sentence(text: str) -> str:
     return f'"{re.split(r"[.] |[.]$", " ".join(text.split()))[0]}"'
+
+
+def _require_code_for(about: Any, wanted: str) -> None:
+    """Raises UserError for a GPU that the installed torch has no code for: it is found, and then its first operation fails."""
+    import torch
+
+    built = torch.cuda.get_arch_list()
+    if not hasattr(about, "major") or not built or gpus.has_code_for((about.major, about.minor), built):
+        return
+    found = f"the GPU {about.name} has the compute capability {about.major}.{about.minor}, and this torch is built for {', '.join(built)}"
+    older = "; `make env CUDA=cu126` installs one for GPUs from 5.0 to 9.0" if (about.major, about.minor) < (7, 5) else ""
+    raise UserError(f"--device {wanted}: {found}{older}; or use --device cpu")
 
 
 @contextmanager

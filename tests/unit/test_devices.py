@@ -138,3 +138,37 @@ def test_what_torch_warns_of_is_the_reason(monkeypatch):
     monkeypatch.setattr(gpus, "signs", lambda: ["CUDA_VISIBLE_DEVICES=0"])
     with pytest.raises(UserError, match="CUDA initialization: unknown error"), runtime.device():
         pass
+
+
+BUILT = ["sm_75", "sm_80", "sm_86", "sm_90a", "sm_100", "sm_120", "compute_120"]
+
+
+@pytest.mark.parametrize(
+    ("capability", "runs"),
+    [((7, 0), False), ((7, 5), True), ((8, 9), True), ((9, 0), True), ((9, 5), False), ((10, 3), True), ((12, 1), True), ((13, 0), True)],
+)
+def test_code_runs_on_gpus_of_its_generation(capability, runs):
+    assert gpus.has_code_for(capability, BUILT) == runs
+
+
+@pytest.mark.parametrize(("capability", "way"), [((6, 1), "`make env CUDA=cu126`"), ((9, 9), "--device cpu")])
+def test_a_gpu_that_torch_has_no_code_for_is_refused_before_the_work(capability, way, monkeypatch, tmp_path):
+    fake(monkeypatch, ["GPU-a"])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    about = SimpleNamespace(uuid="GPU-a", name="GTX 1080", major=capability[0], minor=capability[1])
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: about)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: BUILT)
+    with pytest.raises(UserError, match=f"GTX 1080 has the compute capability {capability[0]}.{capability[1]}.*sm_75") as refused:
+        with runtime.device():
+            pass
+    assert way in str(refused.value)
+
+
+def test_a_driver_that_fails_after_torch_counted_its_gpus_is_named(monkeypatch):
+    def fails(number):
+        raise RuntimeError("CUDA driver initialization failed, you might not have a CUDA gpu.")
+
+    fake(monkeypatch, ["GPU-a"])
+    monkeypatch.setattr(torch.cuda, "get_device_properties", fails)
+    with pytest.raises(UserError, match="driver initialization failed.*To mend it"), runtime.device("cuda"):
+        pass
