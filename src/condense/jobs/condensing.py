@@ -62,7 +62,7 @@ def condense_shards(shards: Mapping[Path, ShardJob], machine: Machine) -> None:
         classes = tuple(first.classes or images.classes)
         checkpoints = {out: _checkpoint(out, job, classes, images.data_sha256, device) for out, job in shards.items()}
         outcomes, precision = _outcomes(shards, images, classes, checkpoints, device)
-        facts = clock.facts(shared_by=len(shards)) | {"precision": precision, "kernels": kernels.state()}
+        facts = clock.facts(shared_by=len(shards)) | {"precision": precision, "kernels": kernels.done_by(device)}
         for out, job in shards.items():
             # Before the shard: whoever finds a shard finds what it cost.
             write_json(run_facts_path(out), facts | {"graphs": outcomes[out].recorded})

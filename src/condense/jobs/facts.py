@@ -17,9 +17,24 @@ def cost_facts(facts: Any, path: Path) -> dict[str, Any]:
 
 
 def joined_facts(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The first job's facts with the earliest start, the seconds of all, the largest peak memory, and the number of jobs."""
+    """The first job's facts with the earliest start, the seconds of all, the largest peak memory, and the number of jobs.
+
+    `notes` are those of all jobs, and say so where they were not done by the same means; `graphs` is true where
+    it is for every job.
+    """
     peak = max(fact["peak_memory_bytes"] for fact in facts)
     seconds = round(sum(fact["seconds"] for fact in facts), 3)
     starts = sorted(fact["started"] for fact in facts if "started" in fact)  # in one time zone, so that texts sort as times do
-    begun = {"started": starts[0]} if starts else {}
-    return {**facts[0], **begun, "seconds": seconds, "peak_memory_bytes": peak, "jobs": len(facts)}
+    found = {"started": starts[0]} if starts else {}
+    if any("graphs" in fact for fact in facts):
+        found["graphs"] = all(fact.get("graphs", False) for fact in facts)
+    notes = list(dict.fromkeys(note for fact in facts for note in fact.get("notes", ())))
+    for name in ("precision", "kernels"):
+        values = dict.fromkeys(_in_words(fact[name]) for fact in facts if name in fact)
+        notes += [f"{name} was not the same for all jobs: {'; '.join(values)}"] if len(values) > 1 else []
+    found |= {"notes": notes} if notes else {}
+    return {**facts[0], **found, "seconds": seconds, "peak_memory_bytes": peak, "jobs": len(facts)}
+
+
+def _in_words(value: Any) -> str:
+    return ", ".join(f"{name} {entry}" for name, entry in value.items()) if isinstance(value, dict) else str(value)

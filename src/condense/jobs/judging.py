@@ -110,7 +110,7 @@ def _computed_by(job: EvaluationJob, test: Any, device: Any) -> dict[str, str]:
 
     with torch.device("meta"):  # only what it consists of is asked for
         network = models.build(job.arch, channels=test.channels, size=test.size, classes=len(test.counts), **job.options)
-    return {"precision": str(layer_type(network, job.protocol, device)).removeprefix("torch."), "kernels": kernels.state()}
+    return {"precision": str(layer_type(network, job.protocol, device)).removeprefix("torch."), "kernels": kernels.done_by(device)}
 
 
 def _training_sets(job: EvaluationJob, device: Any) -> tuple[dict[str, Any], dict[int, Callable[[], Any]]]:

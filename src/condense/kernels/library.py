@@ -85,6 +85,11 @@ def outlook() -> str:
     return f"compiled when first needed ({damaged}{compiler})"
 
 
+def done_by(device: torch.device) -> str:
+    """What does on a device what there are kernels for, to record: `state` on a CPU, for which they are; elsewhere torch's operations."""
+    return state() if device.type == "cpu" else used_on(device)
+
+
 def used_on(device: torch.device) -> str:
     """What computes on a device, as far as it decides the bytes of a result: `checkpoints` are bound to it."""
     if device.type != "cpu":
