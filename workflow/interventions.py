@@ -298,7 +298,8 @@ def follower(executor: type, followed: list[slurm.Job]) -> type:
     from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
     left = {job.comment: job for job in followed}
-    silence, absences = slurm.Silence(_say), slurm.Absences()  # not the executor's, whose thread starts before it is ready
+    # Not the executor's, whose thread starts before it is ready.
+    silence, absences, holds = slurm.Silence(_say), slurm.Absences(), slurm.Holds(_say)
 
     class Follower(executor):
         def __post_init__(self, *arguments: Any, **named: Any) -> None:
@@ -321,14 +322,16 @@ def follower(executor: type, followed: list[slurm.Job]) -> type:
             self._report_job_submission_threadsafe(SubmittedJobInfo(job, external_jobid=earlier.number, aux=aux))
 
         async def check_active_jobs(self, active_jobs: list[Any]) -> Any:
-            states = await asyncio.to_thread(slurm.states, self.run_uuid) if active_jobs else {}
-            if states is None:
+            known = await asyncio.to_thread(slurm.known, self.run_uuid) if active_jobs else {}
+            if known is None:
                 silence.goes_on()
                 for job in active_jobs:
                     yield job
                 return
             silence.ends()
-            lost = absences.lost([job.external_jobid for job in active_jobs], states)
+            numbers = [job.external_jobid for job in active_jobs]
+            holds.look(numbers, known)
+            lost = absences.lost(numbers, known)
             async for job in super().check_active_jobs([job for job in active_jobs if job.external_jobid not in lost]):
                 yield job
             for job in [job for job in active_jobs if job.external_jobid in lost]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,13 +84,41 @@ def answers() -> bool:
     return True
 
 
-def states(head: str) -> dict[str, str] | None:
-    """Number -> state of the jobs that SLURM knows of a head, ended ones included; None if it does not answer."""
+class Known(NamedTuple):
+    """What SLURM knows of a job: its state (PENDING, RUNNING, ...) and why it waits."""
+
+    state: str
+    reason: str
+
+    @property
+    def held(self) -> bool:
+        """Whether it waits until somebody lets it go (JobHeldUser, launch_failed_requeued_held, ...)."""
+        return self.state in ("PENDING", "REQUEUE_HOLD", "SPECIAL_EXIT") and "held" in self.reason.lower()
+
+
+def known(head: str) -> dict[str, Known] | None:
+    """Number -> what SLURM knows of the jobs of a head, ended ones included; None if it does not answer."""
     try:
-        lines = _answer("squeue", "--noheader", "--states=all", "--format=%i|%T", f"--name={head}").splitlines()
+        lines = _answer("squeue", "--noheader", "--states=all", "--format=%i|%T|%r", f"--name={head}").splitlines()
     except SlurmSilent:
         return None
-    return dict(line.split("|", 1) for line in lines if "|" in line)
+    rows = [line.split("|", 2) for line in lines]
+    return {row[0]: Known(row[1], row[2]) for row in rows if len(row) == 3}
+
+
+class Holds:
+    """Which jobs SLURM holds until somebody lets them go, told once a job and reason: a head would wait for them without a word."""
+
+    def __init__(self, say: Callable[[str], None]):
+        self.say = say
+        self.told: set[tuple[str, str]] = set()
+
+    def look(self, numbers: Iterable[str], jobs: Mapping[str, Known]) -> None:
+        """To be called with the jobs that a head waits for whenever SLURM has answered."""
+        held = {(number, jobs[number].reason) for number in numbers if number in jobs and jobs[number].held}
+        for number, reason in sorted(held - self.told):
+            self.say(f"SLURM holds job {number} ({reason}) and does not start it; `scontrol release {number}` lets it go on")
+        self.told = held
 
 
 class Silence:

@@ -93,4 +93,15 @@ def test_a_job_counts_as_lost_only_when_it_was_unknown_for_long(monkeypatch):
 
 def test_a_command_of_slurm_that_is_not_there_is_a_silence(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    assert not slurm.answers() and slurm.states("x") is None
+    assert not slurm.answers() and slurm.known("x") is None
+
+
+def test_a_job_that_slurm_holds_is_told_once_a_hold():
+    said = []
+    holds = slurm.Holds(said.append)
+    waits, runs = slurm.Known("PENDING", "Resources"), slurm.Known("RUNNING", "None")
+    held = slurm.Known("PENDING", "launch_failed_requeued_held")
+    again = slurm.Known("PENDING", "JobHeldUser")
+    for jobs in ({"1": waits, "2": runs}, {"1": held, "2": runs, "9": held}, {"1": held}, {"1": runs}, {"1": again}):
+        holds.look(["1", "2"], jobs)
+    assert len(said) == 2 and "job 1 (launch_failed_requeued_held)" in said[0] and "`scontrol release 1`" in said[1]

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 from project_helpers import PROJECT, copy_project, write_scale
 
@@ -40,6 +41,18 @@ def job_facts(environment, root):
     every = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
     for facts in sorted((facts for facts in every if facts.get("WorkDir") == str(root)), key=lambda facts: int(facts["JobId"])):
         found.setdefault(facts["Comment"], []).append(facts)
+    return found
+
+
+def steps(number):
+    """The processes with which SLURM looks after a job on the node, its batch script among them."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if place.read_bytes().startswith(f"slurmstepd: [{number}.".encode()):
+                found.append(int(place.parent.name))
+        except OSError:
+            continue  # it has just ended
     return found
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 import pytest
 from fault_helpers import OFTEN, SEED, TABLE, at_work, ended, jobs, leftovers, logs, results_of, rounds, send, wait_for
 from project_helpers import copy_project, head, snakemake, write_scale
-from slurm_helpers import PROFILES, asked, cluster_project, job_facts, run
+from slurm_helpers import PROFILES, asked, cluster_project, job_facts, run, steps
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 COMMAND = (TABLE, "--config", "scale=tiny")
@@ -81,12 +81,16 @@ def down(slurm):
 
 
 def hurry(slurm, root):
-    """SLURM lets a job that it put back into the queue wait for two minutes, in which its processes end; seconds do here."""
+    """SLURM lets a job that it put back into the queue wait for two minutes, in which its processes end; seconds do here.
+
+    A job that it starts while the step of before still ends on the node is held for good, so what carries its number is waited for.
+    """
     for facts in [facts for found in job_facts(slurm, root).values() for facts in found]:
         if facts["JobState"] == "PENDING" and facts["Reason"] == "BeginTime":
             ahead = datetime.fromisoformat(facts["EligibleTime"]) - datetime.now()
-            if ahead.total_seconds() > 15 and not jobs(root, "synthesize", facts["Comment"].rsplit("_", 1)[-1]):
-                change(slurm, f"JobId={facts['JobId']}", "StartTime=now+4")
+            number, shard = facts["JobId"], facts["Comment"].rsplit("_", 1)[-1]
+            if ahead.total_seconds() > 15 and not steps(number) and not jobs(root, "synthesize", shard):
+                change(slurm, f"JobId={number}", "StartTime=now+4")
     return True
 
 
@@ -142,7 +146,7 @@ def test_jobs_and_heads_that_die_in_every_way_are_followed_by_ones_that_go_on(sl
     run("scancel", job["JobId"], environment=slurm)
     held(slurm, project, running, a, 4)
     down(slurm)
-    wait_for(project, lambda: hurry(slurm, project) and jobs_of(slurm, project, a)[-1]["JobState"] == "RUNNING", running, "restart", 100)
+    wait_for(project, lambda: hurry(slurm, project) and jobs_of(slurm, project, a)[-1]["JobState"] == "RUNNING", running, "restart", 200)
     said = ended(running)
     assert running.returncode == 0, said + logs(project)
     assert "earlier head" not in said

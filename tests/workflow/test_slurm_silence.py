@@ -26,12 +26,18 @@ _slurm.FORGOTTEN, _slurm.POLL, _slurm.PATIENCE = 4.0, 0.5, 15
 """
 
 
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """A project whose table was made on this machine without SLURM."""
+    root = copy_project(tmp_path_factory.mktemp("unbroken") / "project")
+    write_scale(root, **SCALE)
+    snakemake(root, *COMMAND)
+    return root
+
+
 @pytest.fixture
-def project(slurm, tmp_path):
-    """A project for SLURM with the data made, and what an unbroken run on this machine makes of it."""
-    unbroken = copy_project(tmp_path / "unbroken")
-    write_scale(unbroken, **SCALE)
-    snakemake(unbroken, *COMMAND)
+def project(slurm, unbroken, tmp_path):
+    """The head of a project for SLURM with the data made; it knows what an unbroken run makes of it."""
     root = cluster_project(tmp_path / "project", SCALE)
     with open(root / "Snakefile", "a", encoding="utf-8") as file:
         file.write(SOON)
@@ -98,6 +104,17 @@ def test_jobs_that_slurm_forgot_are_judged_by_their_files(slurm, project):
     told = ended(project, 250)
     assert "SLURM no longer knows job" in told, told
     assert project.returncode == 0 and results_of(project.root) == project.wanted
+
+
+def test_a_job_that_slurm_holds_is_told_and_goes_on_when_released(slurm, project):
+    working(project)
+    number = subprocess.run(["squeue", "--noheader", "--states=R", "--format=%i"], env=os.environ | slurm, capture_output=True, text=True)
+    (job, *_) = number.stdout.split()
+    subprocess.run(["scontrol", "requeuehold", job], env=os.environ | slurm, check=True)
+    hint = f"`scontrol release {job}` lets it go on"
+    wait_for(project.root, lambda: hint in said(project), project, "word of the hold", 60)
+    subprocess.run(["scontrol", "release", job], env=os.environ | slurm, check=True)
+    project.terminate()
 
 
 def test_what_slurm_refuses_is_said(slurm, tmp_path):
