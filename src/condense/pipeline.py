@@ -122,6 +122,7 @@ def _check_architecture(arch: str, data: DataCell, options: dict) -> None:
 
 def run_images(request: Request) -> None:
     """Does everything a request asks for, going on where an interrupted run stopped, and prints what came out and where."""
+    from condense.data.classes import brief
     from condense.estimate import estimate_cells
     from condense.tracking import follower, stores
 
@@ -133,7 +134,8 @@ def run_images(request: Request) -> None:
     _bind(request.out, work, request)
     spec = work.data.spec
     shape = f"{spec.size} x {spec.size} x {spec.channels}"
-    print(f"{spec.title}: {spec.train} training and {spec.test} test images, {spec.classes} classes, {shape}")
+    names = f" ({brief(spec.class_names)})" if spec.class_names else ""
+    print(f"{spec.title}: {spec.train} training and {spec.test} test images, {spec.classes} classes{names}, {shape}")
     if spec.note:
         print(spec.note)
     estimate = estimate_cells([*work.teachers, *work.banks], work.sets, work.metrics, threads=request.threads, gpu=on_gpu)

@@ -1,8 +1,11 @@
 """Classes are matched by name: labels of every type, columns, shards, folders for training and testing, litter beside images."""
 
+import base64
 import datetime
+import decimal
 import json
 import os
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -55,8 +58,9 @@ def folders(root, *classes, images=3):
         (pa.array(np.array([0, 1] * 6, np.float16)), ["0", "1"], []),
         ([0, 10**15] * 6, ["0", "1000000000000000"], ["The labels are 0, 1000000000000000"]),
         (pa.array([2**64 - 1, 7] * 6, pa.uint64()), ["7", "18446744073709551615"], []),
+        (pa.array([decimal.Decimal(1), decimal.Decimal(0)] * 6, pa.decimal128(38, 0)), ["0", "1"], []),
     ],
-    ids=["text", "categories", "bool", "from 1", "floating", "giant", "uint64"],
+    ids=["text", "categories", "bool", "from 1", "floating", "giant", "uint64", "decimal"],
 )
 def test_labels_of_every_kind_are_those_of_the_named_column(tmp_path, labels, names, parts):
     columns = {"image": IMAGES, "label": labels, "fold": [0, 1, 2, 3] * 3, "__index_level_0__": list(range(12))}
@@ -81,10 +85,12 @@ def test_labels_of_every_kind_are_those_of_the_named_column(tmp_path, labels, na
         (["cat", " "] * 6, "row 1 has no label.*6"),
         (["cat", None] * 6, "row 1 has no label"),
         (["caf\u00e9", "cafe\u0301"] * 6, "look alike"),
+        (["cat", "cat "] * 6, "two classes look alike, 'cat' and 'cat '"),
+        ([decimal.Decimal("0.5"), decimal.Decimal("2")] * 6, "holds 0.5, 2.0: labels are names or whole numbers"),
         (list(range(10**15, 10**15 + 12)), "'1000000000000000' has 1 image .and 11 more"),
         ([3] * 12, "holds one class only .3, column 'label'"),
     ],
-    ids=["list", "timestamp", "date", "fraction", "negative", "blank", "missing", "alike", "ids", "one"],
+    ids=["list", "timestamp", "date", "fraction", "negative", "blank", "missing", "alike", "blanks", "decimal", "ids", "one"],
 )
 def test_a_label_column_that_cannot_be_used_is_refused_and_no_other_takes_its_place(tmp_path, labels, message):
     with pytest.raises(UserError, match=message):
@@ -105,6 +111,14 @@ def test_columns_are_named_or_found_where_only_one_can_be_meant(tmp_path):
     assert plural.source.label == "labels"
     with pytest.raises(UserError, match="It may be species, fold"):
         spec_from_images(table(tmp_path / "z.parquet", image=IMAGES, species=NAMES, fold=[0, 1] * 6))
+    with pytest.raises(UserError, match="which column holds the labels. It may be fold, findings: name it"):
+        spec_from_images(table(tmp_path / "u.parquet", image=IMAGES, findings=[["cough"]] * 12, fold=[0, 1] * 6))
+    with pytest.raises(UserError, match="which column holds the labels. It may be fold: name it"):
+        spec_from_images(table(tmp_path / "t.parquet", image=IMAGES, fold=[0, 1] * 6))
+    parted = spec_from_images(table(tmp_path / "s.parquet", image=IMAGES, label=NAMES, split=["train", "test"] * 6))
+    assert "Not read: the column split." in parted.note
+    with pytest.raises(UserError, match="r.parquet: has no rows"):
+        spec_from_images(table(tmp_path / "r.parquet", image=pa.array([], pa.binary()), label=pa.array([], pa.string())))
     with pytest.raises(UserError, match="row 0 has no image bytes, and its path 'x.png' is no file beside the table"):
         spec_from_images(table(tmp_path / "v.parquet", image=["x.png"] * 12, thumb=IMAGES, label=NAMES))
     with pytest.raises(UserError, match="'image' must hold encoded images.*holds int64.*--image-column"):
@@ -126,6 +140,13 @@ def test_images_that_are_only_named_lie_beside_the_table_and_count_for_its_ident
         (tmp_path / place).write_bytes(image)
     spec = spec_from_images(path)
     prepare(spec, tmp_path / "out")
+    if not nested:
+        for values in ([f"file://{tmp_path / place}" for place in places], [place.replace("/", "\\") for place in places]):
+            assert spec_from_images(table(tmp_path / "y.parquet", image=values, label=NAMES)).train == spec.train
+        for begin in ("", "data:image/png;base64,"):
+            text = begin + base64.b64encode(png(random_pixels(40, 40))).decode()  # longer than names of files may be
+            with pytest.raises(UserError, match="row 0 has its image as text .base64: .*decode the column 'image' to bytes"):
+                spec_from_images(table(tmp_path / "y.parquet", image=[text] * 12, label=NAMES))
     (tmp_path / places[0]).write_bytes(png(random_pixels(6, 6, seed=99)))
     assert spec_from_images(path).identity() != spec.identity()
     with pytest.raises(UserError, match="have changed since"):
@@ -163,6 +184,38 @@ def test_test_files_are_matched_by_name(data, tmp_path, kind, described):
     _, found = loaded(spec, tmp_path / "out")
     by_image = {image.tobytes(): found.class_names[label] for image, label in zip(found.images.numpy(), found.labels.tolist(), strict=True)}
     assert [by_image[pixels.tobytes()] for pixels in PIXELS[:3]] == expected and found.class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("text", ["{}", "{:03}", "{}.0"])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_numbers_as_text_are_these_numbers_and_not_places_in_the_alphabet(tmp_path, text, swapped):
+    numbers = list(range(1, 13))
+    paths = [
+        table(tmp_path / "text.parquet", image=IMAGES, label=[text.format(number) for number in numbers]),
+        table(tmp_path / "numbers.parquet", image=IMAGES, label=numbers),
+    ]
+    train, test = reversed(paths) if swapped else paths
+    spec = spec_from_images(train, test=test)
+    assert "are the classes that, as text," in spec.note
+    for split in loaded(spec, tmp_path / "out"):
+        for image, label in zip(split.images[:, 0].numpy(), split.labels.tolist(), strict=True):
+            (row,) = np.flatnonzero((image == PIXELS).all((1, 2)))
+            assert split.class_names[label] in (str(numbers[row]), text.format(numbers[row]))
+
+
+def test_numbers_do_not_count_names_that_the_alphabet_has_ordered(tmp_path):
+    train = table(tmp_path / "train.parquet", image=IMAGES, label=["shirt", "bag", "boot"] * 4)
+    test = table(tmp_path / "test.parquet", image=IMAGES, label=[0, 1, 2] * 4)
+    with pytest.raises(UserError, match="nothing says which of the classes of .*train.parquet .bag, boot, shirt. they mean"):
+        spec_from_images(train, test=test)
+
+
+def test_metadata_order_the_classes_of_text_and_digits_too(tmp_path):
+    for values in (["b", "a"] * 6, ["0", "1"] * 6, [False, True] * 6):
+        spec = spec_from_images(table(tmp_path / "x.parquet", {"label": ["b", "a"]}, image=IMAGES, label=values))
+        assert spec.class_names == ["b", "a"]
+        assert (loaded(spec, tmp_path / "out")[0].images[0, 0].numpy() == PIXELS[0]).all()
+        shutil.rmtree(tmp_path / "out")
 
 
 def test_test_files_with_other_names_are_refused_by_name(data, tmp_path):
@@ -226,6 +279,10 @@ def test_shards_are_one_set_and_their_names_tell_training_from_testing(data, tmp
         table(tmp_path / "within" / f"{name}.parquet", image=IMAGES, label=NAMES)
     within = spec_from_images(tmp_path / "within")
     assert (within.train, within.test) == (24, 12) and within.source.train.endswith("/*train*.parquet")
+    table(tmp_path / "doubtful" / "part.parquet", image=IMAGES, label=NAMES)
+    table(tmp_path / "doubtful" / "test.parquet", image=IMAGES, label=NAMES)
+    with pytest.raises(UserError, match="beside test.parquet for training .part.parquet"):
+        spec_from_images(tmp_path / "doubtful")
     with pytest.raises(UserError, match="toy/dev-.*not found"):
         prepare(describe({**source, "train": "toy/dev-*.parquet"}, channels=1, size=6, classes=3, train=24, test=12), tmp_path / "no")
 
@@ -241,7 +298,26 @@ def test_folders_for_training_and_testing_are_understood(tmp_path):
     assert spec_from_images(tmp_path / "b").holdout == 0.2
     assert spec_from_images(tmp_path / "b", test=tmp_path / "a").test == 2
     classes = folders(tmp_path / "c", "bus", "car", "train")  # a train is a vehicle, too
-    assert spec_from_images(classes).class_names == ["bus", "car", "train"]
+    spec = spec_from_images(classes)
+    assert spec.class_names == ["bus", "car", "train"] and "Taken for classes like the others: train." in spec.note
+    with pytest.raises(UserError, match="--test .*c: names the training images"):
+        spec_from_images(classes, test=classes)
+
+
+@pytest.mark.parametrize(
+    "train, test",
+    [("train_set", "Test Set"), ("trainset", "testset"), ("train2017", "val2017"), ("seg_train", "seg_test"), ("train-images ", "test")],
+)
+def test_folders_for_training_and_testing_may_be_called_more(tmp_path, train, test):
+    folders(tmp_path / "a" / train, "cat", "dog")
+    folders(tmp_path / "a" / test, "cat", "dog", images=1)
+    spec = spec_from_images(tmp_path / "a")
+    assert (spec.class_names, spec.train, spec.test) == (["cat", "dog"], 6, 2)
+
+
+def test_a_word_in_a_name_makes_no_folder_for_testing(tmp_path):
+    spec = spec_from_images(folders(tmp_path, "bullet train", "test tube", "trainer"))
+    assert spec.class_names == ["bullet train", "test tube", "trainer"] and "Taken for" not in spec.note
 
 
 def test_folders_that_do_not_say_what_the_images_show_are_refused_with_what_to_give(tmp_path):
@@ -250,8 +326,20 @@ def test_folders_that_do_not_say_what_the_images_show_are_refused_with_what_to_g
         spec_from_images(tmp_path / "flat")
     folders(tmp_path / "half" / "train", "cat", "dog")
     folders(tmp_path / "half", "test")
-    with pytest.raises(UserError, match=f"half/test: .*`condense run {tmp_path}/half/train --out condensed`$"):
+    advice = f"half/test: .*`condense run {tmp_path}/half/train --out condensed`$"
+    with pytest.raises(UserError, match=advice):
         spec_from_images(tmp_path / "half")
+    os.rename(tmp_path / "half" / "test", tmp_path / "unknown")
+    (tmp_path / "half" / "test").mkdir()
+    os.rename(tmp_path / "unknown", tmp_path / "half" / "test" / "unknown")  # one folder for all of them
+    with pytest.raises(UserError, match=advice):
+        spec_from_images(tmp_path / "half")
+    folders(tmp_path / "named", "train_images", "test_images")
+    with pytest.raises(UserError, match="test_images and train_images are no classes"):
+        spec_from_images(tmp_path / "named")
+    folders(tmp_path / "lone" / "test", "cat", "dog")
+    with pytest.raises(UserError, match="has no folder for training beside test; to use one of them, give .*lone/test"):
+        spec_from_images(tmp_path / "lone")
 
 
 def test_test_folders_are_matched_by_names_however_their_accents_are_written(tmp_path):

@@ -114,6 +114,39 @@ def test_deep_ppm_and_tiff_are_refused_and_shallow_ones_scaled():
     np.testing.assert_array_equal(grey(b"P5 4 4 15\n" + bytes(range(16))), 17 * np.arange(16).reshape(4, 4))
 
 
+def test_what_a_file_holds_beside_its_first_image_is_said(tmp_path, monkeypatch, caplog):
+    data = isolated(tmp_path, monkeypatch)
+    frames = [Image.fromarray(pixels) for pixels in random_pixels(2, 4, 4, 3)]
+    unread = random_pixels(4, 4, 4)
+    tiff = bytearray(encoded(Image.fromarray(unread), "TIFF"))
+    place = tiff.find(struct.pack("<HHI", 338, 3, 1))  # ExtraSamples: 2 is transparency, 0 anything
+    assert tiff[place + 8] == 2
+    tiff[place + 8] = 0
+    contents = [encoded(frames[0], kind, save_all=True, append_images=frames[1:]) for kind in ("GIF", "PNG", "TIFF")]
+    for name in ("cat", "dog"):
+        (data / "toy" / name).mkdir(parents=True)
+        for number, content in enumerate([*contents, bytes(tiff)]):
+            (data / "toy" / name / f"{number}.png").write_bytes(content)
+    spec = spec_from_images(data / "toy")
+    assert "2 of the images have channels beside those of colour, which are not read." in spec.note
+    assert "6 of the images have frames or pages after the first, which are not read." in spec.note
+    caplog.set_level("INFO")
+    source = {"kind": "image_folder", "train": "toy", "test": "toy"}
+    described, _ = loaded(describe(source, size=4, train=8, test=8, smallest=4), tmp_path / "described")
+    np.testing.assert_array_equal(described.images[1].permute(1, 2, 0), frames[0])
+    np.testing.assert_array_equal(described.images[3].permute(1, 2, 0), unread[..., :3])
+    told = [record.message for record in caplog.records if record.message.endswith("are not read")]
+    assert len(told) == 2 and "toy: frames or pages after the first, such as" in told[0]
+
+
+def test_a_tiff_of_another_kind_is_not_called_damaged_alone():
+    tiff = bytearray(encoded(Image.fromarray(random_pixels(4, 4, 3)), "TIFF"))
+    place = tiff.find(struct.pack("<HHI", 262, 3, 1))  # PhotometricInterpretation: 2 is RGB, 1 grey, as of channels that are no colours
+    tiff[place + 8] = 1
+    with pytest.raises(UserError, match="here: this TIFF cannot be read: .*convert it to grey or RGB with 8 bits a channel"):
+        header(bytes(tiff), "here")
+
+
 def test_the_ground_is_said_once_and_enters_the_identity(tmp_path, monkeypatch, caplog):
     data = isolated(tmp_path, monkeypatch)
     for name in ("cat", "dog"):

@@ -11,19 +11,22 @@ import numpy as np
 from condense.config import UserError
 
 _SHOWN = 8  # names in a message
+_UNSEEN = dict.fromkeys(map(ord, "\u200b\ufeff"))  # a space without width, and the mark that begins files of Windows
 
 
 @dataclass(frozen=True)
 class Labels:
     """The labels of a file or a folder: `places` int64 (N,) in `names`, which may hold names without images.
 
-    `numbered`: the names are nothing but the numbers that the labels are. `where` is for messages.
+    `numbered`: the names are nothing but the numbers that the labels are. `ordered`: the order of the names is that of the source, so
+    that numbers elsewhere may count them, and not the alphabet's. `where` is for messages.
     """
 
     names: list[str]
     places: np.ndarray
     where: str
     numbered: bool = False
+    ordered: bool = True
 
     @property
     def counts(self) -> list[int]:
@@ -37,21 +40,23 @@ def brief(names: Sequence[object]) -> str:
 
 
 def alike(name: str) -> str:
-    """What two names have in common that look alike: file systems write accents in two ways."""
-    return unicodedata.normalize("NFC", name)
+    """What two names have in common that look alike: accents are written in two ways, and blanks at the ends or doubled are not seen."""
+    return " ".join(unicodedata.normalize("NFC", name).translate(_UNSEEN).split())
 
 
-def of_names(names: Sequence[str], places: Sequence[int] | np.ndarray, where: str) -> Labels:
+def of_names(names: Sequence[str], places: Sequence[int] | np.ndarray, where: str, ordered: bool = True) -> Labels:
     """Labels whose classes have names. Raises UserError for two names that look alike."""
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(alike(name), name)
         if other != name:
-            raise UserError(f"{where}: two classes look alike, '{name}', their accents being written in two ways: join them")
+            raise UserError(
+                f"{where}: two classes look alike, '{other}' and '{name}', whose accents or blanks are written in two ways: join them"
+            )
     if len(seen) < len(names):
         twice = next(name for place, name in enumerate(names) if name in names[:place])
         raise UserError(f"{where}: names the class '{twice}' twice")
-    return Labels(list(names), np.asarray(places, dtype=np.int64), where)
+    return Labels(list(names), np.asarray(places, dtype=np.int64), where, ordered=ordered)
 
 
 def of_numbers(values: np.ndarray, where: str) -> Labels:
@@ -76,23 +81,33 @@ def joined(parts: Sequence[Labels]) -> Labels:
     for part in parts:
         for name in part.names:
             known.setdefault(alike(name), name)
-    names = list(known.values())
+    names, ordered = list(known.values()), first.ordered
     if first.numbered:
         names.sort(key=int)
     elif any(set(part.names) != set(first.names) for part in parts):
         names.sort()
+        ordered = False
     place_of = {alike(name): place for place, name in enumerate(names)}
     places = [np.array([place_of[alike(name)] for name in part.names], np.int64)[part.places] for part in parts]
-    return Labels(names, np.concatenate(places), parts[0].where, first.numbered)
+    return Labels(names, np.concatenate(places), parts[0].where, first.numbered, ordered)
 
 
 def numbers_named(labels: Labels, other: Labels) -> Labels:
     """`labels` with the names of `other` if they are numbers without names and those of `other` are names.
 
-    Raises UserError for a number that `other` has no name for.
+    The numbers count the names, from 0; but where the names are numbers written as text, each number is the name that says it.
+    Raises UserError for a number that `other` has no name for, and where nothing says how its names are numbered.
     """
     if not labels.numbered or other.numbered or not labels.names:
         return labels
+    written = _written_numbers(other)
+    if written is not None:
+        return replace(labels, names=[written.get(int(name), name) for name in labels.names], numbered=False)
+    if not other.ordered:
+        raise UserError(
+            f"{labels.where}: its labels are numbers ({brief(labels.names)}), and nothing says which of the classes of {other.where} "
+            f"({brief(other.names)}) they mean: give both files labels of one kind"
+        )
     numbers = [int(name) for name in labels.names]
     if max(numbers) >= len(other.names):
         raise UserError(
@@ -100,6 +115,33 @@ def numbers_named(labels: Labels, other: Labels) -> Labels:
             f"classes of {other.where} ({brief(other.names)}): give both files labels of one kind"
         )
     return replace(labels, names=other.names, places=np.array(numbers, np.int64)[labels.places], numbered=False)
+
+
+def _written_numbers(labels: Labels) -> dict[int, str] | None:
+    """Number -> the name that says it, as '7', '007' or '7.0', if the names are nothing but numbers.
+
+    Raises UserError for two names of one number.
+    """
+    written: dict[int, str] = {}
+    for name in labels.names:
+        try:
+            number = float(name)
+        except ValueError:
+            return None
+        if not number.is_integer() or abs(number) >= 2**53:
+            return None
+        if written.setdefault(int(number), name) != name:
+            raise UserError(f"{labels.where}: two classes are one number, '{written[int(number)]}' and '{name}': join them, or rename one")
+    return written
+
+
+def pairing(sets: Sequence[Labels]) -> str:
+    """A sentence on how a training and a test set are matched if one of them has numbers and the other names; empty if not."""
+    if len({labels.numbered for labels in sets}) < 2:
+        return ""
+    numbers, names = sorted(sets, key=lambda labels: not labels.numbered)
+    verb = "count the classes that" if _written_numbers(names) is None else "are the classes that, as text,"
+    return f"The numbers in {numbers.where} {verb} {names.where} names."
 
 
 def matched(labels: Labels, to: Labels) -> Labels:
@@ -142,7 +184,7 @@ def in_order_of(labels: Labels, names: Sequence[str], where: str) -> Labels:
     place_of |= {alike(name): place for place, name in enumerate(names)}
     lone = [name for name, count in zip(labels.names, labels.counts, strict=True) if count and alike(name) not in place_of]
     if lone and labels.numbered:
-        return numbers_named(labels, Labels(list(names), np.array([], np.int64), where))
+        return in_order_of(numbers_named(labels, Labels(list(names), np.array([], np.int64), where)), names, where)
     if lone:
         raise UserError(f"{labels.where}: names a class '{lone[0]}' that is not among the `class_names` of {where} ({brief(list(names))})")
     places = np.array([place_of.get(alike(name), 0) for name in labels.names], np.int64)

@@ -66,7 +66,9 @@ def list_images(root: Path, only: Iterable[str] = ()) -> Listing:
     for label, (folder, name) in enumerate(chosen):
         images, notes = _images_in(root, folder)
         if not images:
-            raise UserError(f"{root / folder}: the class '{name}' has no images")
+            tables = any(note.lower().endswith((".parquet", ".pq")) for note in notes)
+            what = "parquet files instead, whose labels have to be in a column" if tables else "other files" if notes else "nothing"
+            raise UserError(f"{root / folder}: the class '{name}' has no images: the folder holds {what}")
         files += [f"{folder}/{image}" for image in images]  # as text: a million paths would fill a memory
         labels += [label] * len(images)
         passed_over += [f"{folder}/{note}" for note in notes]
@@ -111,6 +113,8 @@ def _class_folders(root: Path, entries: list[tuple[str, bool]]) -> list[tuple[st
     if not pairs or not all(isinstance(text, str) for pair in pairs for text in pair):
         raise UserError(f"{path}: damaged: every class needs its 'folder' and its 'name'; mend or remove it")
     known = {alike(name): name for name in folders}
+    if len(known) < len(folders):
+        of_names(folders, [], str(root))  # refuses the two
     for name in [alike(folder) for folder, _ in pairs] + list(known):
         if name not in known or name not in {alike(folder) for folder, _ in pairs}:
             lacking = f"has no folder '{name}', which {path} names" if name not in known else f"has a folder '{name}' that {path} lacks"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from condense.config import UserError
 from condense.data import folder, parquet
 from condense.data.classes import brief
 from condense.data.folder import TEST, TRAIN
+
+# Words beside 'train' and 'test' in the names of folders that say nothing more, also joined with them, as in 'trainset'.
+_FILLERS = ("dataset", "data", "set", "split", "images", "image", "imgs", "img", "pictures", "pics", "photos", "folder", "dir")
 
 
 @dataclass(frozen=True)
@@ -50,21 +54,49 @@ def _splits(path: Path, testing: bool) -> Layout:
         return _of_shards(path, testing)
     if folders == ["data"] and parquet.in_folder(path / "data"):
         return _of_shards(path / "data", testing)
-    train = [name for name in folders if name.lower() in TRAIN]
+    purposes = _purposes(folders)
+    train = [name for name in folders if purposes.get(name) in TRAIN]
     filled = [name for name in train if _is_filled(path / name)]
     if len(filled) > 1:
         raise UserError(f"{path}: which folder is for training, {' or '.join(filled)}? Give it alone, and --test for the other")
     if filled:
-        return _of_folders(path, filled[0], folders, testing)
-    if train and all(name.lower() in (*TRAIN, *TEST) for name in folders):
+        return _of_folders(path, filled[0], purposes, folders, testing)
+    if train and len(purposes) == len(folders):
         raise UserError(
             f"{path}: {' and '.join(folders)} are no classes, and the images in {path / train[0]} have no class folders that would say "
             f"what they show (a table beside them is not read): sort them into {path / train[0]}/CLASS/ and give the same command again, "
             "or write them with their labels into a parquet file"
         )
-    if testing and folders and all(name.lower() in TEST for name in folders) and _is_filled(path / _by_preference(folders)[0]):
-        return _as_one(path / _by_preference(folders)[0])
-    return Layout("image_folder", path)
+    tests = _by_preference(purposes)
+    if testing and tests and len(tests) == len(folders) and _is_filled(path / tests[0]):
+        return _as_one(path / tests[0])
+    if not testing and tests and len(purposes) == len(folders) and _is_filled(path / tests[0]):
+        raise UserError(f"{path}: has no folder for training beside {', '.join(folders)}; to use one of them, give {path / tests[0]}")
+    notes = [f"Taken for classes like the others: {', '.join(purposes)}."] if purposes else []
+    return Layout("image_folder", path, notes=notes)
+
+
+def _purposes(folders: Sequence[str]) -> dict[str, str]:
+    """The folders whose names say what they are for -> that word of TRAIN or TEST, as 'Train', 'test_images', 'val2017' do.
+
+    'seg_train' says so if there is a 'seg_test', too: a 'bullet train' alone is a class.
+    """
+    parted = {name: _parted(name) for name in folders}
+    rests = Counter((rest, word in TRAIN) for word, rest in parted.values() if word)
+    return {name: word for name, (word, rest) in parted.items() if word and (not rest or rests[rest, word not in TRAIN])}
+
+
+def _parted(name: str) -> tuple[str, tuple[str, ...]]:
+    """The word of TRAIN or TEST in the name of a folder, empty if there is none, and the other words that say something."""
+    words = [_without_filler(word) for word in re.findall(r"[^\W\d_]+", name.lower())]
+    word = next((word for word in words if word in (*TRAIN, *TEST)), "")
+    return word, tuple(other for other in words if other and other != word)
+
+
+def _without_filler(word: str) -> str:
+    filler = next((filler for filler in _FILLERS if word.endswith(filler)), "")
+    bare = word.removesuffix(filler)
+    return bare if not bare or bare in (*TRAIN, *TEST) else word
 
 
 def _is_filled(path: Path) -> bool:
@@ -77,19 +109,25 @@ def _as_one(path: Path) -> Layout:
     return Layout("parquet" if parquet.in_folder(path) and not folder.holds_folders(path) else "image_folder", path)
 
 
-def _by_preference(names: Sequence[str]) -> list[str]:
-    return sorted((name for name in names if name.lower() in TEST), key=lambda name: TEST.index(name.lower()))
+def _is_sorted(path: Path) -> bool:
+    """Whether a folder holds class folders, and not one alone for all images, or shards."""
+    return sum(is_folder for _, is_folder in folder.visible(path)) > 1 or bool(parquet.in_folder(path))
 
 
-def _of_folders(path: Path, train: str, folders: list[str], testing: bool) -> Layout:
-    candidates = _by_preference(folders)
-    usable = [name for name in candidates if _is_filled(path / name)]
+def _by_preference(purposes: Mapping[str, str]) -> list[str]:
+    """Those that are for testing, the best first."""
+    return sorted((name for name, word in purposes.items() if word in TEST), key=lambda name: TEST.index(purposes[name]))
+
+
+def _of_folders(path: Path, train: str, purposes: Mapping[str, str], folders: list[str], testing: bool) -> Layout:
+    candidates = _by_preference(purposes)
+    usable = [name for name in candidates if _is_sorted(path / name)]
     if testing:
         if not usable:
             raise UserError(f"{path}: is for training, as its folder {train} says; give a folder of class folders for testing")
         return _as_one(path / usable[0])
     chosen = _as_one(path / train)
-    if candidates and not usable:
+    if candidates and not usable and _is_sorted(path / train):
         raise UserError(
             f"{path / candidates[0]}: its images have no class folders that would say what they show, so they cannot test; "
             "give the training images alone, of which a fifth is then held out:"
@@ -110,9 +148,14 @@ def _of_shards(path: Path, testing: bool) -> Layout:
     for file in parquet.in_folder(path):
         groups.setdefault(_split_in(file.name).lower(), []).append(file)
     train = [word for word in groups if word in TRAIN]
-    tests = _by_preference(list(groups))
+    tests = _by_preference({word: word for word in groups})
     if testing and tests:
         return Layout("parquet", _pattern(path, groups[tests[0]]))
+    if not train and tests and "" in groups:
+        raise UserError(
+            f"{path}: are the files beside {brief([file.name for word in tests for file in groups[word]])} for training "
+            f"({brief([file.name for file in groups['']])})? Begin their names with 'train', or give folders of their own and --test"
+        )
     if not train:
         files = [file.name for group in groups.values() for file in group]
         return Layout("parquet", path, notes=[f"All {len(files)} files are one set: {brief(files)}."] if len(files) > 1 else [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -24,11 +24,12 @@ _STRATEGY = "color_crop_cutout_flip_scale_rotate"
 
 @dataclass
 class _Headers:
-    """What the headers of images say: sizes (width, height), the most channels, and how many images have transparency."""
+    """What the headers of images say: sizes (width, height), the most channels, how many have transparency, and what is left out."""
 
     sizes: Counter[tuple[int, int]]
     channels: int = 1
     transparent: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 def spec_from_images(
@@ -59,6 +60,8 @@ def spec_from_images(
                 f"{entry}: no such file or folder; give a folder of class folders, a parquet file, or a dataset of `condense list datasets`"
             )
     layout = layout_of(paths[0], paths[1] if test is not None else None)
+    if layout.test is not None and layout.test == layout.train:
+        raise UserError(f"--test {test}: names the training images ({layout.train}); leave it away, and a fifth of them is held out")
     places = [place for place in (layout.train, layout.test) if place is not None]
     if layout.kind == "image_folder":
         if image or label:
@@ -67,7 +70,8 @@ def spec_from_images(
     else:
         sets, headers, source, notes = _parquets(places, image, label, ground)
     size, scaled = _side(headers.sizes, resize, paths[0])
-    notes = [*layout.notes, *notes, *_transparency(headers, ground), *scaled]
+    left_out = [f"{count} of the images have {what}, which are not read." for what, count in sorted(headers.left_out.items())]
+    notes = [*layout.notes, *notes, *_transparency(headers, ground), *left_out, *scaled]
     counts = sets[0].counts
     train_counts = counts
     if len(sets) == 1:
@@ -126,9 +130,9 @@ def _parquets(
     if (first.image, first.label) != ("image", "label"):
         notes.append(f"Images are those of the column '{first.image}', labels those of '{first.label}'.")
     raw = [shards.labels() for shards in splits]
-    if len({labels.numbered for labels in raw}) > 1:
-        numbers, names = sorted(raw, key=lambda labels: not labels.numbered)
-        notes.append(f"The numbers in {numbers.where} count the classes that {names.where} names.")
+    others = list(dict.fromkeys(name for shards in splits for table in shards.tables for name in table.others))
+    notes += [f"Not read: the column{'s' * (len(others) > 1)} {brief(others)}."] if others else []
+    notes += [sentence] if (sentence := classes.pairing(raw)) else []
     sets = classes.paired(raw)
     train, unused = classes.without_unused(sets[0])
     sets = [train, *(classes.matched(labels, train) for labels in sets[1:])]
@@ -167,6 +171,7 @@ def _look(headers: _Headers, encoded: Iterable[tuple[str, bytes]], total: int, r
         headers.sizes[header.width, header.height] += 1
         headers.channels = max(headers.channels, header.channels)
         headers.transparent += header.transparent
+        headers.left_out.update([header.left_out] if header.left_out else [])
 
 
 def _transparency(headers: _Headers, ground: str | None) -> list[str]:

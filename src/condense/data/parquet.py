@@ -23,6 +23,9 @@ _BATCH = 1024  # rows held at once
 _IMAGE_NAMES = ("image", "img", "images")
 _LABEL_NAMES = ("label", "labels", "class", "target", "category")
 _PANDAS_INDEX = "__index_level_"
+# Columns that say of a row where it belongs or what it is called, and never what it shows.
+_NO_LABELS = ("fold", "folds", "split", "subset", "partition", "id", "idx", "index", "uuid", "row", "no", "number", "width", "height")
+_ENCODED_IMAGES = ("data:", "iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk0", "SUkq", "TU0AK")  # how images begin that are written as text
 _PARTS = ("train", "test")
 
 
@@ -77,9 +80,10 @@ class Table:
 
     def _label_column(self, name: str | None) -> str:
         fitting = [field.name for field in self._schema if _is_label(field.type) and field.name != self.image]
-        name = self._chosen("label", name, _LABEL_NAMES, self._typed("ClassLabel"), fitting)
+        rivals = [field.name for field in self._schema if not (_is_label(field.type) or _is_image(field.type) or field.name == self.image)]
+        name = self._chosen("label", name, _LABEL_NAMES, self._typed("ClassLabel"), [*fitting, *rivals])
         kind = _value_type(self._schema.field(name).type)
-        if not (_is_label(kind) or pa.types.is_floating(kind)):
+        if not (_is_label(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
             what = f"holds {str(kind)[:80]}, such as {self._shown(name)}: labels are names or whole numbers, one an image"
             raise UserError(f"{self.path}: the column '{name}' {what}{self._other('label')}")
         return name
@@ -102,11 +106,12 @@ class Table:
                 raise unknown(f"{what} column", name, names, str(self.path))
             return name
         fitting = [entry for entry in fitting if not entry.startswith(_PANDAS_INDEX)]
+        doubtful = what == "label" and len(fitting) == 1 and fitting[0].lower() in _NO_LABELS
         lower = {entry.lower(): entry for entry in reversed(names)}
         if usual[0] in names:
             return usual[0]
         for candidates in (typed, [lower[entry] for entry in usual if entry in lower], fitting):
-            if len(candidates) == 1:
+            if len(candidates) == 1 and not (doubtful and candidates == fitting):
                 return candidates[0]
             if candidates:
                 raise UserError(
@@ -130,25 +135,29 @@ class Table:
         kind = _value_type(column.type)
         if pa.types.is_dictionary(column.type):
             column = column.cast(kind)
+        where, names = str(self.path), self._class_names()
+        if not len(column):
+            raise UserError(f"{where}: has no rows")
         if column.null_count:
             raise self._without_label(column.is_null().to_numpy())
-        where = str(self.path)
         if _is_text(kind):
             try:
                 column.validate(full=True)
             except pa.ArrowException as error:
                 raise UserError(f"{where}: the column '{self.label}' holds text that is not UTF-8 ({str(error)[:100]})") from None
-            return self._named(np.array(column.to_pylist(), dtype=object))
-        values = column.to_numpy()
-        if pa.types.is_boolean(kind):
+            return self._named(np.array(column.to_pylist(), dtype=object), names)
+        if pa.types.is_decimal(kind):
+            values = self._whole(np.array([float(value) for value in column.to_pylist()]))
+        else:
+            values = column.to_numpy()
+        if pa.types.is_boolean(kind) and names is None:
             names, places = np.unique(values, return_inverse=True)
             return classes.of_names([str(name) for name in names.tolist()], places, where)
         if pa.types.is_floating(kind):
             values = self._whole(values)
-        names = self._class_names()
         if names is None:
             return classes.of_numbers(values, where)
-        outside = [value for value in np.unique(values).tolist() if not 0 <= value < len(names)]
+        outside = [value for value in map(int, np.unique(values).tolist()) if not 0 <= value < len(names)]
         if outside:
             raise UserError(
                 f"{where}: the label {outside[0]} is outside 0..{len(names) - 1}, the numbers of its classes ({brief(names)}): "
@@ -159,12 +168,16 @@ class Table:
     def _without_label(self, missing: np.ndarray) -> UserError:
         return UserError(f"{self.path}: row {missing.argmax()} has no label: remove the rows without one ({missing.sum()})")
 
-    def _named(self, values: np.ndarray) -> Labels:
+    def _named(self, values: np.ndarray, known: Sequence[str] | None) -> Labels:
+        """Labels that are text; where the metadata name the classes, in their order. Digits there are numbers of these classes."""
         names, places = np.unique(values, return_inverse=True)
+        if known and all(name in known or (name.isdecimal() and int(name) < len(known)) for name in names):
+            numbers = [known.index(name) if name in known else int(name) for name in names]
+            return classes.of_names(known, np.array(numbers)[places], str(self.path))
         blank = [place for place, name in enumerate(names) if not name.strip()]
         if blank:
             raise self._without_label(np.isin(places, blank))
-        return classes.of_names(names.tolist(), places, str(self.path))
+        return classes.of_names(names.tolist(), places, str(self.path), ordered=False)
 
     def _whole(self, values: np.ndarray) -> np.ndarray:
         """Floating labels as whole numbers, which pandas makes floating when rows are missing."""
@@ -213,12 +226,25 @@ class Table:
         """The file of an image that the table only names. Raises UserError if it is not there."""
         if not path:
             raise UserError(f"{self.path}: row {row} has no image bytes")
+        if path.startswith(_ENCODED_IMAGES) and ("," in path or len(path) > 64):
+            what = f"its image as text (base64: {path[:24]}...)"
+            raise UserError(f"{self.path}: row {row} has {what}: decode the column '{self.image}' to bytes")
+        path = path.removeprefix("file://")
         if "://" in path:
             raise UserError(f"{self.path}: row {row} has the address {path[:80]} instead of an image: download the images first")
         file = self.path.parent / path
-        if not file.is_file():
-            raise UserError(f"{self.path}: row {row} has no image bytes, and its path '{path[:120]}' is no file beside the table ({file})")
+        if not _is_file(file) and "\\" in path:  # as Windows writes paths
+            file = self.path.parent / path.replace("\\", "/")
+        if not _is_file(file):
+            raise UserError(
+                f"{self.path}: row {row} has no image bytes, and its path '{path[:120]}' is no file beside the table ({str(file)[:300]})"
+            )
         return file
+
+    @property
+    def others(self) -> list[str]:
+        """The columns that are not read."""
+        return [name for name in self._schema.names if name not in (self.image, self.label) and not name.startswith(_PANDAS_INDEX)]
 
     def named_files(self) -> Iterator[Path]:
         """The files of the images that lie outside the table. Raises UserError naming the first that is absent."""
@@ -289,6 +315,13 @@ def fingerprint(splits: Sequence[Shards]) -> str:
                 yield from ((f"{part}/image", file) for file in table.named_files())
 
     return folder.fingerprint(files())
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long for a file
+        return False
 
 
 def _value_type(kind: pa.DataType) -> pa.DataType:

@@ -25,16 +25,20 @@ MOST_PIXELS = 1 << 26  # of one image: 8192 x 8192. A small file can announce im
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 _GREY = ("1", "L", "LA", "La")
 _ALPHA_OFTEN_UNUSED = ("BMP", "DIB", "TGA")  # whose writers leave the fourth byte zero, so that viewers then take no notice of it
-_TIFF_BITS = 258  # the tag BitsPerSample
+_TIFF_BITS, _TIFF_SAMPLES = 258, 277  # the tags BitsPerSample and SamplesPerPixel
 
 
 class Header(NamedTuple):
-    """What an encoded image says of itself: its size as stored, channels (1 grey, 3 colour), and whether it has transparency."""
+    """What an encoded image says of itself: its size as stored, channels (1 grey, 3 colour), and whether it has transparency.
+
+    `left_out` names what the file holds beside that and is not read, if anything: further frames, or channels that are no colours.
+    """
 
     width: int
     height: int
     channels: int
     transparent: bool
+    left_out: str
 
 
 def header(data: bytes, where: str) -> Header:
@@ -44,7 +48,7 @@ def header(data: bytes, where: str) -> Header:
     """
     try:
         with _opened(data, where) as image:
-            return Header(*image.size, 1 if image.mode in _GREY else 3, _has_alpha(image, data))
+            return Header(*image.size, 1 if image.mode in _GREY else 3, _has_alpha(image, data), _left_out(image))
     except DECODING_ERRORS as error:
         raise _unreadable(data, where, error) from None
 
@@ -54,14 +58,22 @@ def decode(data: bytes, where: str, *, channels: int, size: int, resize: bool, g
 
     Raises UserError naming `where` if it cannot be decoded, has more than 8 bits a channel, or has another size and `resize` is off.
     """
-    image, _ = shown(data, where, channels, ground)
-    return fitted(image, where, size, resize)
+    return fitted(shown(data, where, channels, ground).image, where, size, resize)
 
 
-def shown(data: bytes, where: str, channels: int, ground: str = WHITE) -> tuple[Image.Image, bool]:
-    """An encoded image as a viewer shows it, in mode L or RGB, and whether any of it is transparent and so shows `ground`."""
+class Shown(NamedTuple):
+    """An image in mode L or RGB, whether any of it is transparent and so shows the ground, and what is left out, as `Header` has it."""
+
+    image: Image.Image
+    transparent: bool
+    left_out: str
+
+
+def shown(data: bytes, where: str, channels: int, ground: str = WHITE) -> Shown:
+    """An encoded image as a viewer shows it."""
     try:
         with _opened(data, where) as opened:
+            left_out = _left_out(opened)
             transparent = _has_alpha(opened, data)
             grey_transparency = _grey_transparency(opened, data)
             image = ImageOps.exif_transpose(opened)
@@ -69,7 +81,7 @@ def shown(data: bytes, where: str, channels: int, ground: str = WHITE) -> tuple[
                 image.info["transparency"] = grey_transparency
             if transparent:
                 image, transparent = _laid_on(image, ground, opened.format)
-            return image.convert("RGB" if channels == 3 else "L"), transparent
+            return Shown(image.convert("RGB" if channels == 3 else "L"), transparent, left_out)
     except DECODING_ERRORS as error:
         raise _unreadable(data, where, error) from None
 
@@ -120,6 +132,13 @@ def _has_alpha(image: Image.Image, data: bytes) -> bool:
     return image.has_transparency_data
 
 
+def _left_out(image: Image.Image) -> str:
+    if image.format == "TIFF" and image.tag_v2.get(_TIFF_SAMPLES, 1) > len(image.getbands()):
+        return "channels beside those of colour"
+    # The further pictures of a MPO are those that cameras add for themselves, such as previews.
+    return "frames or pages after the first" if getattr(image, "is_animated", False) and image.format != "MPO" else ""
+
+
 def _grey_transparency(image: Image.Image, data: bytes) -> int | None:
     """The transparent grey of a PNG with 2 or 4 bits as it is after decoding, which spreads such greys over 0..255 but leaves this one."""
     transparent = image.info.get("transparency")
@@ -151,6 +170,11 @@ def _unreadable(data: bytes, where: str, error: Exception) -> UserError:
     if isinstance(error, UnidentifiedImageError):  # whose text is the address of a buffer
         damaged = foreign.begins_as_image(data)
         reason = "it is damaged or cut short" if damaged else "its format is not one of " + ", ".join(_FORMATS)
+        if data.startswith((b"II*\0", b"MM\0*")):
+            return UserError(
+                f"{where}: this TIFF cannot be read: it is damaged, or its channels or numbers are of no usual kind: "
+                "convert it to grey or RGB with 8 bits a channel"
+            )
     return UserError(f"{where}: cannot be read as an image ({reason}): replace or remove it")
 
 

@@ -113,18 +113,19 @@ def _described_before(spec: DatasetSpec) -> bool:
 
 
 def _decoder(spec: DatasetSpec) -> Callable[[Iterable[tuple[str, bytes]]], Iterator[np.ndarray]]:
-    """What decodes the images of the splits, and says once if any of them is transparent."""
-    told = _described_before(spec)
+    """What decodes the images of the splits, and says once if any of them is transparent or holds what is not read."""
+    told: set[str] = set()
+
+    def tell(what: str, where: str, done: str) -> None:
+        if what and what not in told and not _described_before(spec):
+            log.info("%s: %s, such as %s, are %s", spec.name, what, where, done)
+            told.add(what)
 
     def decoded(encoded: Iterable[tuple[str, bytes]]) -> Iterator[np.ndarray]:
-        nonlocal told
         for where, data in encoded:
-            image, transparent = pixels.shown(data, where, spec.channels, spec.source.ground)
-            if transparent and not told:
-                log.info(
-                    "%s: transparent images, such as %s, are laid on %s (`ground:` in the source)", spec.name, where, spec.source.ground
-                )
-                told = True
+            image, transparent, left_out = pixels.shown(data, where, spec.channels, spec.source.ground)
+            tell("transparent images" if transparent else "", where, f"laid on {spec.source.ground} (`ground:` in the source)")
+            tell(left_out, where, "not read")
             yield pixels.fitted(image, where, spec.size, spec.resize is not None)
 
     return decoded
