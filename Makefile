@@ -5,7 +5,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 SCALE ?= quick
 BIN := .venv/bin
 # `make env CUDA=cu126` takes torch built for that CUDA, for drivers older than that of the lock; `make env CUDA=lock` goes back to it.
-CUDA :=
+# What was taken stays so when a new lock makes the environment anew.
+CUDA := $(filter-out lock,$(patsubst .venv/.torch-%,%,$(wildcard .venv/.torch-*)))
 
 .PHONY: env tables test test-quick test-slurm bench ui pull keep lock lint clean
 
