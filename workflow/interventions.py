@@ -1,4 +1,4 @@
-"""Every change that the workflow makes to Snakemake itself, in one place.
+"""Every change that the workflow makes to Snakemake itself, in one place, with what SLURM needs in `queues.py`.
 
 Each change names what it needs of Snakemake. Where a release has renamed that, the change is left out, one line says so and
 what that costs, and the workflow runs without it: no result depends on these changes.
@@ -6,10 +6,8 @@ what that costs, and the workflow runs without it: no result depends on these ch
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
-import re
 import shlex
 import sys
 import threading
@@ -20,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from condense import locks, slurm
+from failures import FailedJobs, event
+from queues import followed_queue
 
-LAST_LINES = 12  # of the log of a failed job that are shown
-LONGEST = 400  # characters of one of these lines
+from condense import locks
+
 _LOCK_FILE = Path(".snakemake/condense.lock")
 
 
@@ -162,6 +161,29 @@ def one_head(workflow: Any, head: Head) -> None:
     PersistenceBase.lock = contextmanager(lock)
 
 
+def dry_runs_write_nothing(workflow: Any, head: Head) -> None:
+    """Where no job has run yet, a dry run, a summary or a graph keeps what it would note beside the checkout, and forgets it."""
+    from snakemake.exceptions import WorkflowError
+    from snakemake.persistence.file import FilePersistence
+
+    plain = getattr(FilePersistence, "init_in_place", FilePersistence.__init__)
+
+    def init(persistence: Any, *arguments: Any, path: Path | None = None, **named: Any) -> None:
+        runs_jobs = workflow.executor_plugin is not None and not workflow.dryrun
+        if path is None and not runs_jobs and not Path(".snakemake").exists():
+            path = workflow.snakemake_tmp_dir / "persistence"
+        try:
+            plain(persistence, *arguments, path=path, **named)
+        except OSError as error:
+            raise WorkflowError(
+                f"{error.filename or '.snakemake'}: cannot be written ({error.strerror}), and a run notes there what it does;"
+                " `--directory FOLDER` makes another folder the place of its notes and results"
+            ) from None
+
+    FilePersistence.init_in_place = plain
+    FilePersistence.__init__ = init
+
+
 def quoted_interpreter(workflow: Any, head: Head) -> None:
     """The jobs of a cluster call Snakemake by the path of this interpreter, which may have spaces."""
     from snakemake_executor_plugin_slurm_jobstep import Executor
@@ -177,70 +199,6 @@ def quoted_interpreter(workflow: Any, head: Head) -> None:
         executor.get_python_executable = get_python_executable
 
 
-def refuse_what_slurm_cannot_name(workflow: Any) -> None:
-    """Raises WorkflowError for a path that the plugin's call of sbatch, in which a shell replaces things twice, would change."""
-    from snakemake.exceptions import WorkflowError
-
-    for path in (sys.executable, workflow.workdir_init, workflow.main_snakefile):
-        if re.search(r"""["'$`\\!]""", str(path)):
-            raise WorkflowError(
-                f"{path}: no job can be sent to SLURM by a path with quotes, dollar signs, backslashes or exclamation marks;"
-                " move the checkout, or work in another folder"
-            )
-
-
-class FailedJobs(logging.Handler):
-    """Prints of every failed job what it was, what Snakemake or SLURM says of it, and how its log ends, however quiet the rest is."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            failed = getattr(record, "job_error_info", None) or [record.__dict__]
-            lines = [line for job in failed for line in told_of(job)]
-            lines += told_of_logs(getattr(record, "aux_logs", None) or [])
-            print("\n" + "\n".join(lines), file=sys.stderr, flush=True)
-        except Exception:
-            self.handleError(record)
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return _event(record) in ("JOB_ERROR", "GROUP_ERROR")
-
-
-def told_of(job: dict[str, Any]) -> list[str]:
-    """The lines on one failed job; `job` holds what Snakemake's log record says of it."""
-    outputs = [_plain_path(path) for path in job.get("output") or []]
-    lines = [f"FAILED: {job['rule_name']}, which makes {outputs[0] if outputs else 'no file'}"]
-    number = (job.get("aux") or {}).get("external_jobid")
-    message = str(job.get("rule_msg") or "").partition("For further error details")[0].strip()
-    if message:
-        lines += [f"  {line.strip()[:LONGEST]}" for line in message.splitlines() if line.strip()]
-    elif number:
-        lines.append(f"  job {number} of the cluster failed")
-    return [*lines, *told_of_logs(job.get("log") or [])]
-
-
-def told_of_logs(paths: list[Any]) -> list[str]:
-    """How each log ends, with its path."""
-    lines = []
-    for path in map(_plain_path, paths):
-        try:
-            text = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            text = []
-        ending = [line[:LONGEST] for line in text if line.strip()][-LAST_LINES:]
-        lines.append(f"  log: {path}" + ("" if ending else " (nothing in it)"))
-        lines += [f"    {line}" for line in ending]
-    return lines
-
-
-def _plain_path(path: object) -> str:
-    """A path without the notes that Snakemake adds, such as ' (update)'."""
-    return str(path).partition(" (")[0]
-
-
-def _event(record: logging.LogRecord) -> str:
-    return getattr(getattr(record, "event", None), "name", "")
-
-
 def say_what_failed(workflow: Any, head: Head) -> None:
     """Errors of jobs are printed by `FailedJobs`, and no longer with a command of thousands of characters, or not at all."""
     from snakemake.logging import logger
@@ -254,110 +212,11 @@ def say_what_failed(workflow: Any, head: Head) -> None:
         said = str(record.msg)
         # The last: of an output that was not there before the job, which is no fault.
         needless = said.startswith("RuleException:\nCalledProcessError") or said.endswith("no backup found.")
-        return _event(record) not in ("JOB_ERROR", "GROUP_ERROR") and not needless
+        return event(record) not in ("JOB_ERROR", "GROUP_ERROR") and not needless
 
     for handler in logger.handlers:
         handler.addFilter(is_other)
     logger.addHandler(FailedJobs())
-
-
-@contextmanager
-def followed_queue(workflow: Any) -> Iterator[None]:
-    """Inside, the executor follows what a dead head left in SLURM's queue; afterwards nothing of this folder is there."""
-    from snakemake.exceptions import WorkflowError
-
-    plugin, folder = workflow.executor_plugin, Path(workflow.workdir_init)
-    if plugin is None or plugin.name != "slurm":
-        yield
-        return
-    refuse_what_slurm_cannot_name(workflow)
-    alone = [] if workflow.executor_settings.array_jobs else [job for job in workflow.dag.needrun_jobs() if not job.group]
-    wanted = {slurm.comment(job.rule.name, job.wildcards) for job in alone}
-    try:
-        followed, others = slurm.divided(slurm.queue(folder), wanted)
-        if followed or others:
-            _say(f"SLURM jobs that an earlier head left: {len(followed)} followed, {len(others)} stopped")
-        slurm.stop(others, folder)
-        plugin.executor = follower(plugin.executor, followed)
-        try:
-            yield
-        finally:
-            # After Ctrl-C the executor has cancelled the jobs that it knew of; one may just have been on its way.
-            for job in slurm.stop(slurm.queue(folder), folder):
-                _say(f"SLURM job {job.number} was cancelled and is still there")
-    except slurm.SlurmSilent as error:
-        raise WorkflowError(f"{error}; the same command goes on once SLURM answers") from None
-
-
-def follower(executor: type, followed: list[slurm.Job]) -> type:
-    """The class `executor` of the SLURM plugin, changed in three ways.
-
-    Its jobs are at first those `followed`. While SLURM does not answer it waits, where the plugin would forget its jobs. A job
-    that SLURM no longer knows is judged by the files it was to make, where the plugin would wait for it for ever.
-    """
-    from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
-
-    left = {job.comment: job for job in followed}
-    # Not the executor's, whose thread starts before it is ready.
-    silence, absences, holds = slurm.Silence(_say), slurm.Absences(), slurm.Holds(_say)
-
-    class Follower(executor):
-        def __post_init__(self, *arguments: Any, **named: Any) -> None:
-            super().__post_init__(*arguments, **named)
-            if followed:
-                self.run_uuid = followed[0].head  # the name by which it asks for its jobs
-
-        def run_job(self, job: Any) -> None:
-            earlier = None if job.is_group() else left.pop(slurm.comment(job.rule.name, job.wildcards), None)
-            if earlier is None:
-                while self.wait and not slurm.answers():
-                    silence.goes_on()
-                    time.sleep(slurm.POLL)
-                if self.wait:  # else the head is ending
-                    super().run_job(job)
-                return
-            log = self.slurm_logdir / f"rule_{job.name}" / "_".join(job.wildcards).replace("/", "_") / f"{earlier.number}.log"
-            self.logger.info(f"Job {job.jobid} follows SLURM job {earlier.number} (log: {log}).")
-            aux = {"slurm_logfile": log}
-            self._report_job_submission_threadsafe(SubmittedJobInfo(job, external_jobid=earlier.number, aux=aux))
-
-        async def check_active_jobs(self, active_jobs: list[Any]) -> Any:
-            known = await asyncio.to_thread(slurm.known, self.run_uuid) if active_jobs else {}
-            if known is None:
-                silence.goes_on()
-                for job in active_jobs:
-                    yield job
-                return
-            silence.ends()
-            numbers = [job.external_jobid for job in active_jobs]
-            holds.look(numbers, known)
-            lost = absences.lost(numbers, known)
-            async for job in super().check_active_jobs([job for job in active_jobs if job.external_jobid not in lost]):
-                yield job
-            for job in [job for job in active_jobs if job.external_jobid in lost]:
-                self.judge_lost(job)
-
-        def judge_lost(self, info: Any) -> None:
-            """A job that SLURM knows nothing of has ended; its files are whole or absent."""
-            outputs = list(info.job.output) if not info.job.is_group() else [path for job in info.job.jobs for path in job.output]
-            if all(Path(path).exists() for path in outputs):
-                _say(f"SLURM no longer knows job {info.external_jobid}; what it was to make is there")
-                self.report_job_success(info)
-            else:
-                message = f"SLURM no longer knows job {info.external_jobid}, and what it was to make is not there"
-                self.report_job_error(info, msg=message, aux_logs=[str(info.aux.get("slurm_logfile"))])
-
-        async def sleep(self) -> None:
-            """As long as the plugin wants, but no longer than it takes to notice that the head ends."""
-            end = time.monotonic() + (self.next_seconds_between_status_checks or 0)
-            while self.wait and time.monotonic() < end:
-                await asyncio.sleep(min(1.0, max(end - time.monotonic(), 0.01)))
-
-    return Follower
-
-
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
 
 
 CHANGES = (
@@ -384,6 +243,17 @@ CHANGES = (
         "a folder that a killed head left has to be freed with `snakemake --unlock`, and jobs it left in SLURM's queue are not followed",
         ("snakemake.persistence:PersistenceBase.lock", "snakemake.persistence:PersistenceBase.unlock"),
         one_head,
+    ),
+    Change(
+        "a dry run writes nothing",
+        "a dry run makes the folder .snakemake, and fails where it may not",
+        (
+            "snakemake.persistence.file:FilePersistence.__init__",
+            "snakemake.workflow:Workflow.executor_plugin",
+            "snakemake.workflow:Workflow.dryrun",
+            "snakemake.workflow:Workflow.snakemake_tmp_dir",
+        ),
+        dry_runs_write_nothing,
     ),
     Change(
         "the interpreter's path is quoted in jobs of a cluster",

@@ -13,7 +13,8 @@ from condense.specs import workflow_settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow"))
 
-import interventions  # noqa: E402  it lies beside the rules
+import failures  # noqa: E402  they lie beside the rules
+import interventions  # noqa: E402
 
 
 def test_settings_are_words_of_the_command_line():
@@ -37,7 +38,7 @@ def test_a_job_that_asks_for_a_gpu_gets_one_unless_the_user_says_otherwise(devic
 
 
 def told(tmp_path, capsys, **record):
-    handler = interventions.FailedJobs()
+    handler = failures.FailedJobs()
     values = logging.makeLogRecord({"msg": "Error in rule x", "event": SimpleNamespace(name="JOB_ERROR"), **record})
     assert handler.filter(values)
     handler.emit(values)

@@ -100,8 +100,17 @@ def test_a_forced_job_hides_nothing_that_is_missing_behind_it(project, monkeypat
 
 def test_reading_the_workflow_writes_nothing(project):
     shutil.rmtree(project / "results")
+    shutil.rmtree(project / ".snakemake")
+    before = sorted(path for path in project.rglob("*") if "__pycache__" not in path.parts)
     snakemake(project, *TINY, "-n")
-    assert not (project / "results").exists()
+    assert sorted(path for path in project.rglob("*") if "__pycache__" not in path.parts) == before
+
+
+def test_a_folder_that_cannot_hold_the_notes_of_a_run_is_named_with_the_way_out(project):
+    shutil.rmtree(project / ".snakemake")
+    (project / ".snakemake").write_text("", encoding="utf-8")
+    said = snakemake(project, *TINY, fails=True)
+    assert ".snakemake: cannot be written" in said and "--directory FOLDER" in said and "Traceback" not in said
 
 
 SETTINGS = [

@@ -1,0 +1,125 @@
+"""How a head of the workflow follows what an earlier one left in SLURM's queue, and waits while SLURM does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from condense import slurm
+
+
+@contextmanager
+def followed_queue(workflow: Any) -> Iterator[None]:
+    """Inside, the executor follows what a dead head left in SLURM's queue; afterwards nothing of this folder is there."""
+    from snakemake.exceptions import WorkflowError
+
+    plugin, folder = workflow.executor_plugin, Path(workflow.workdir_init)
+    if plugin is None or plugin.name != "slurm":
+        yield
+        return
+    refuse_what_slurm_cannot_name(workflow)
+    alone = [] if workflow.executor_settings.array_jobs else [job for job in workflow.dag.needrun_jobs() if not job.group]
+    wanted = {slurm.comment(job.rule.name, job.wildcards) for job in alone}
+    try:
+        followed, others = slurm.divided(slurm.queue(folder), wanted)
+        if followed or others:
+            _say(f"SLURM jobs that an earlier head left: {len(followed)} followed, {len(others)} stopped")
+        slurm.stop(others, folder)
+        plugin.executor = follower(plugin.executor, followed)
+        try:
+            yield
+        finally:
+            # After Ctrl-C the executor has cancelled the jobs that it knew of; one may just have been on its way.
+            for job in slurm.stop(slurm.queue(folder), folder):
+                _say(f"SLURM job {job.number} was cancelled and is still there")
+    except slurm.SlurmSilent as error:
+        raise WorkflowError(f"{error}; the same command goes on once SLURM answers") from None
+
+
+def follower(executor: type, followed: list[slurm.Job]) -> type:
+    """The class `executor` of the SLURM plugin, changed in three ways.
+
+    Its jobs are at first those `followed`. While SLURM does not answer it waits, where the plugin would forget its jobs. A job
+    that SLURM no longer knows is judged by the files it was to make, where the plugin would wait for it for ever.
+    """
+    from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+
+    left = {job.comment: job for job in followed}
+    # Not the executor's, whose thread starts before it is ready.
+    silence, absences, holds = slurm.Silence(_say), slurm.Absences(), slurm.Holds(_say)
+
+    class Follower(executor):
+        def __post_init__(self, *arguments: Any, **named: Any) -> None:
+            super().__post_init__(*arguments, **named)
+            if followed:
+                self.run_uuid = followed[0].head  # the name by which it asks for its jobs
+
+        def run_job(self, job: Any) -> None:
+            earlier = None if job.is_group() else left.pop(slurm.comment(job.rule.name, job.wildcards), None)
+            if earlier is None:
+                while self.wait and not slurm.answers():
+                    silence.goes_on()
+                    time.sleep(slurm.POLL)
+                if self.wait:  # else the head is ending
+                    super().run_job(job)
+                return
+            log = self.slurm_logdir / f"rule_{job.name}" / "_".join(job.wildcards).replace("/", "_") / f"{earlier.number}.log"
+            self.logger.info(f"Job {job.jobid} follows SLURM job {earlier.number} (log: {log}).")
+            aux = {"slurm_logfile": log}
+            self._report_job_submission_threadsafe(SubmittedJobInfo(job, external_jobid=earlier.number, aux=aux))
+
+        async def check_active_jobs(self, active_jobs: list[Any]) -> Any:
+            known = await asyncio.to_thread(slurm.known, self.run_uuid) if active_jobs else {}
+            if known is None:
+                silence.goes_on()
+                for job in active_jobs:
+                    yield job
+                return
+            silence.ends()
+            numbers = [job.external_jobid for job in active_jobs]
+            holds.look(numbers, known)
+            lost = absences.lost(numbers, known)
+            async for job in super().check_active_jobs([job for job in active_jobs if job.external_jobid not in lost]):
+                yield job
+            for job in [job for job in active_jobs if job.external_jobid in lost]:
+                self.judge_lost(job)
+
+        def judge_lost(self, info: Any) -> None:
+            """A job that SLURM knows nothing of has ended; its files are whole or absent."""
+            outputs = list(info.job.output) if not info.job.is_group() else [path for job in info.job.jobs for path in job.output]
+            if all(Path(path).exists() for path in outputs):
+                _say(f"SLURM no longer knows job {info.external_jobid}; what it was to make is there")
+                self.report_job_success(info)
+            else:
+                message = f"SLURM no longer knows job {info.external_jobid}, and what it was to make is not there"
+                self.report_job_error(info, msg=message, aux_logs=[str(info.aux.get("slurm_logfile"))])
+
+        async def sleep(self) -> None:
+            """As long as the plugin wants, but no longer than it takes to notice that the head ends."""
+            end = time.monotonic() + (self.next_seconds_between_status_checks or 0)
+            while self.wait and time.monotonic() < end:
+                await asyncio.sleep(min(1.0, max(end - time.monotonic(), 0.01)))
+
+    return Follower
+
+
+def refuse_what_slurm_cannot_name(workflow: Any) -> None:
+    """Raises WorkflowError for a path that the plugin's call of sbatch, in which a shell replaces things twice, would change."""
+    from snakemake.exceptions import WorkflowError
+
+    for path in (sys.executable, workflow.workdir_init, workflow.main_snakefile):
+        if re.search(r"""["'$`\\!]""", str(path)):
+            raise WorkflowError(
+                f"{path}: no job can be sent to SLURM by a path with quotes, dollar signs, backslashes or exclamation marks;"
+                " move the checkout, or work in another folder"
+            )
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
