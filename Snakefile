@@ -26,6 +26,7 @@ rule all:
     default_target: True
     input:
         sorted(METRICS),
+        [cell.path for cell in SETS.values()],
         TABLES,
         FIGURES,
         "results/report.html",

@@ -38,7 +38,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Head:
-    """What the workflow tells the changes: which outputs of a job are of another scale, and what is checked before the first job."""
+    """What the workflow tells the changes: which jobs' outputs are of another scale or lack files, what is checked before jobs start."""
 
     outdated: Callable[[Any], bool]
     check: Callable[[list[Any]], None]  # given the jobs that are to run; raises WorkflowError

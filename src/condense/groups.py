@@ -58,6 +58,12 @@ class Group:
         cells = tuple(cell for cell in self.cells if not (Path(cell.path).exists() or offered(cell.path)))
         return replace(self, cells=cells) if cells else None
 
+    def incomplete(self) -> bool:
+        """Whether the index is there, but not a shard that it tells of, or its cost, whose set is still to be made."""
+        left = self.left() if Path(self.path).exists() else None
+        shards = [Path(shard) for shard in left.outputs] if left else []
+        return not all(path.exists() for shard in shards for path in (shard, shard.with_name(f"{shard.stem}.run.json")))
+
 
 def groups(plan: Plan, shards: Callable[[SyntheticCell], list[str]] | None = None) -> list[Group]:
     """The groups of all sets of `plan`, each set once for every class range in `shards` of it (None: those of the scale).

@@ -192,7 +192,7 @@ def _place(out: Path, work: Work, cell: SyntheticCell) -> Path:
 def _prepare(out: Path, work: Work) -> None:
     from condense.data.prepare import prepare
 
-    if not (out / "data" / "dataset.json").exists():  # written last
+    if not jobs.is_prepared(out / "data"):
         prepare(work.data.spec, out / "data")
 
 

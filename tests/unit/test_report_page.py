@@ -95,6 +95,11 @@ def test_the_grid_of_a_set_that_was_taken_without_one_is_drawn_again(page, resul
     html.make_report(page, Path("results/report.html"))
     text = Path("results/report.html").read_text(encoding="utf-8")
     assert f"grid-{cell.key}" in text
+    content = bytearray(Path(cell.path).read_bytes())
+    content[-1] ^= 1
+    Path(cell.path).write_bytes(content)  # after it was evaluated
+    with pytest.raises(UserError, match="synthetic.safetensors: damaged"):
+        html.make_report(page, Path("results/report.html"))
 
 
 def test_report_says_what_was_run_and_what_was_not(page):

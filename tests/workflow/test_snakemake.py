@@ -89,6 +89,13 @@ def test_a_missing_metrics_file_is_remade_with_what_depends_on_it(project):
     assert planned(project, str(path.relative_to(project))) == {"evaluate": 1, "table": 1}
 
 
+def test_a_deleted_set_is_made_anew_when_everything_is_asked_for(made, project):
+    for path in project.glob("results/synthetic/**/synthetic.safetensors"):
+        path.unlink()
+    assert planned(project) == {}  # which its metrics do without
+    assert planned(project, "all")["gather"] == 3
+
+
 def test_another_scale_planned_between_leaves_nothing_to_do(project):
     write_scale(project, name="other", title="another test")
     assert planned(project, scale="other") == {"table": 1}, "its cells are the same, but the table says whose numbers it shows"
@@ -154,7 +161,11 @@ def test_sets_made_beside_those_asked_for_are_not_made_again(project, monkeypatc
     for folder in ("metrics", "synthetic", "tables"):
         shutil.rmtree(project / "results" / folder)
     snakemake(project, paths["dm"], "--config", "scale=together")
-    assert [path.relative_to(project / "results").parts[2] for path in project.glob("results/shards/**/*.safetensors")] == ["cpdm"]
+    (waiting,) = project.glob("results/shards/**/*.safetensors")
+    assert waiting.relative_to(project / "results").parts[2] == "cpdm"
+    Path(paths["dm"]).unlink()  # made anew from shards that went with it, while the index of the group still tells of them
+    snakemake(project, paths["dm"], "--config", "scale=together")
+    assert Path(paths["dm"]).exists() and waiting.exists()
     said = snakemake(project, paths["cpdm"], "--config", "scale=together")
     assert "synthesize" not in said and Path(paths["cpdm"]).exists()
     assert not list(project.glob("results/shards/**/*.safetensors"))

@@ -16,10 +16,10 @@ rule table:
     input:
         report_inputs,
     output:
-        csv="results/tables/{paper}/{name}.csv",
-        markdown="results/tables/{paper}/{name}.md",
-        latex="results/tables/{paper}/{name}.tex",
-        manifest="results/tables/{paper}/{name}.json",
+        csv=update("results/tables/{paper}/{name}.csv"),
+        markdown=update("results/tables/{paper}/{name}.md"),
+        latex=update("results/tables/{paper}/{name}.tex"),
+        manifest=update("results/tables/{paper}/{name}.json"),
     params:
         scale=SCALE,
         made_from=made_from,
@@ -39,9 +39,9 @@ rule figure:
     input:
         report_inputs,
     output:
-        png=report("results/figures/{paper}/{name}.png", caption="../report/figure.rst", category="Figures"),
-        svg="results/figures/{paper}/{name}.svg",
-        manifest="results/figures/{paper}/{name}.json",
+        png=report(update("results/figures/{paper}/{name}.png"), caption="../report/figure.rst", category="Figures"),
+        svg=update("results/figures/{paper}/{name}.svg"),
+        manifest=update("results/figures/{paper}/{name}.json"),
     params:
         scale=SCALE,
         made_from=made_from,
@@ -63,7 +63,7 @@ rule report:
         FIGURES,
         [cell.path for cell in SETS.values()],
     output:
-        "results/report.html",
+        update("results/report.html"),
     params:
         scale=SCALE,
     log: "results/logs/report.log",

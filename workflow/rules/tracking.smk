@@ -54,8 +54,8 @@ rule summary:
     input:
         TABLES,
     output:
-        json="results/summary/accuracy.json",
-        csv="results/summary/accuracy.csv",
+        json=update("results/summary/accuracy.json"),
+        csv=update("results/summary/accuracy.csv"),
     log: "results/logs/summary.log",
     threads: 1
     shell:

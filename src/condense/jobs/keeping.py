@@ -6,10 +6,10 @@ Their paths hold their keys, so that making them again would give the same; a fi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from condense.artifacts import damaged, read_header, read_json
+from condense.artifacts import read_json
 from condense.config import UserError
+from condense.files import read_artifact, read_metrics
 from condense.store import offered
 from condense.terminal import tell
 
@@ -17,11 +17,16 @@ from condense.terminal import tell
 def keeps_file(out: Path, kind: str, key: str) -> bool:
     """Whether the artifact or metrics file `out` is there; says so if it is.
 
-    Raises UserError if what is there is damaged, of another kind, or of another key.
+    Raises UserError if what is there is damaged, of another kind, or of another key: all of it is read.
     """
     if not out.exists():
         return False
-    header = _metrics(out) if out.suffix == ".json" else read_header(out, kind)
+    header = read_metrics(out) if kind == "metrics" else read_artifact(out)[1]
+    if header.get("kind") != kind:
+        needed = f"a file with '{kind}' is needed; delete it and run the same command again"
+        raise UserError(f"{out}: holds '{header.get('kind')}', but {needed}")
+    if kind == "bank":
+        _check_parts(out, header)
     if header.get("key") != key:
         raise UserError(f"{out}: belongs to the key {header.get('key')}, not to {key}; delete it and run the same command again")
     say_kept(out)
@@ -29,15 +34,32 @@ def keeps_file(out: Path, kind: str, key: str) -> bool:
 
 
 def keeps_data(folder: Path) -> bool:
-    """Whether a prepared dataset is there, whole; says so if it is. Raises UserError if a file of it is damaged."""
-    summary = folder / "dataset.json"  # written last
-    if not summary.exists():
+    """Whether all files of a prepared dataset are there; says so if they are. Raises UserError if one of them is damaged."""
+    if not is_prepared(folder):
         return False
-    read_json(summary)
+    from condense.data.mapped import map_tensors  # not read as a whole: a dataset may be larger than the memory
+
+    read_json(folder / "dataset.json")
     for split in ("train", "test"):
-        read_header(folder / f"{split}.safetensors", "dataset")
+        map_tensors(folder / f"{split}.safetensors", "dataset")
     say_kept(folder)
     return True
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether all files of a prepared dataset are there: of one whose last was written, some may have been deleted since."""
+    return all((folder / name).exists() for name in ("dataset.json", "train.safetensors", "test.safetensors"))
+
+
+def _check_parts(bank: Path, header: dict) -> None:
+    """Raises UserError if a part of a bank of networks is missing or damaged."""
+    from condense.data.mapped import map_tensors
+    from condense.networks.parts import Parts, part_path
+
+    checksums = header.get("parts") or []
+    Parts(bank, checksums)
+    for number in range(len(checksums)):
+        map_tensors(part_path(bank, number), "bank part")
 
 
 def is_made(path: Path, key: str) -> bool:
@@ -46,15 +68,9 @@ def is_made(path: Path, key: str) -> bool:
     Raises UserError if it is damaged.
     """
     if path.exists():
-        return read_header(path, "synthetic").get("key") == key
+        header = read_artifact(path)[1]
+        return header.get("kind") == "synthetic" and header.get("key") == key
     return path.parts[:1] == ("results",) and offered(str(path))
-
-
-def _metrics(path: Path) -> dict[str, Any]:
-    value = read_json(path)
-    if not isinstance(value, dict) or value.get("kind") != "metrics":
-        raise damaged(path, "it holds no metrics")
-    return value
 
 
 def say_kept(result: Path) -> None:

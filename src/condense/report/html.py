@@ -44,14 +44,15 @@ class Picture:
 def make_report(scale: Plan, out: Path) -> None:
     """Writes the report of a scale as one HTML file.
 
-    Needs the metrics of all its tables and the finished files of all its figures. Raises UserError naming what is missing, or a
-    figure that was made for another scale.
+    Needs the metrics of all its tables and the finished files of all its figures. Raises UserError naming what is missing, a figure
+    that was made for another scale, or a set that is damaged.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["duration"] = provenance.duration
+    _check_sets(scale)
     template = environment.from_string(resources.files("condense.report").joinpath("template.html").read_text(encoding="utf-8"))
     shown, hidden = _grids(scale)
     opening = curves.summary(scale)
@@ -75,6 +76,19 @@ def make_report(scale: Plan, out: Path) -> None:
     )
     with artifacts.whole(out) as draft:
         draft.write_text(text, encoding="utf-8")
+
+
+def _check_sets(scale: Plan) -> None:
+    """Raises UserError for a set that is damaged. All of it is read only where it is younger than an evaluation of it, which read it."""
+    judged: dict[str, float] = {}
+    for cell in scale.metrics.values():
+        if Path(cell.path).is_file():
+            at = Path(cell.path).stat().st_mtime
+            judged |= {one.path: min(at, judged.get(one.path, at)) for one in cell.sets}
+    for path in [Path(cell.path) for cell in scale.synthetic.values()]:
+        if path.is_file():
+            changed = path.stat().st_mtime > judged.get(str(path), 0.0)
+            (files.read_set if changed else artifacts.read_header)(path, "synthetic")
 
 
 def _facts(scale: Plan) -> list[tuple[str, str]]:
