@@ -198,7 +198,7 @@ def _prepare(out: Path, work: Work) -> None:
 
 def _teacher(out: Path, cell: TeacherCell, machine: jobs.Machine) -> Path:
     path = out / f"teacher-{cell.protocol.name}" / "teacher.safetensors"
-    if not path.exists():
+    if not jobs.is_whole(path, "teacher", cell.key):
         settings = {"arch": cell.arch, "options": json.loads(cell.options), "strategy": cell.data.spec.strategy, "seed": cell.seed}
         jobs.pretrain_teacher(path, out / "data" / "train.safetensors", cell.protocol, **settings, key=cell.key, machine=machine)
     return path
@@ -217,7 +217,7 @@ def _bank(out: Path, cell: BankCell, machine: jobs.Machine) -> Path:
 
 def _synthetic(place: Path, out: Path, cell: SyntheticCell, trained: dict[str, Path], machine: jobs.Machine) -> None:
     path, data, shard = place / "synthetic.safetensors", out / "data" / "train.safetensors", place / "shard" / "all.safetensors"
-    if path.exists():
+    if jobs.is_whole(path, "synthetic", cell.key):
         shutil.rmtree(shard.parent, ignore_errors=True)
         return
     job = jobs.ShardJob(
@@ -239,7 +239,7 @@ def _synthetic(place: Path, out: Path, cell: SyntheticCell, trained: dict[str, P
 
 def _evaluated(place: Path, out: Path, cell: MetricsCell, machine: jobs.Machine) -> dict:
     path, synthetic = place / "metrics.json", cell.synthetic
-    if not path.exists():
+    if not jobs.is_whole(path, "metrics", cell.key):
         job = jobs.EvaluationJob(
             task="condense",
             synthetic=place / "synthetic.safetensors",

@@ -6,6 +6,7 @@ Floor 0.
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -34,8 +35,12 @@ def speaking_to(log: Path | None) -> Iterator[None]:
         return
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
+        # A pipe that nobody reads is refused instead of waited for.
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NONBLOCK, 0o666)
+        os.set_blocking(file, True)
     except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise UserError(f"--log {log}: cannot be written: it is a pipe that nobody reads, or a socket") from None
         raise UserError(f"--log {log}: cannot be written: {error.strerror}") from None
     _flush()
     streams = [os.dup(1), os.dup(2)]

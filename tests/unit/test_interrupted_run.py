@@ -91,6 +91,24 @@ def test_killed_again_and_again(begin, tmp_path):
         assert len(left) <= (2 if name.startswith("data") else 1) and bool(left) == (not whole or name.startswith("data/test")), left
     assert begin(tmp_path / "broken") == 0
     assert files(tmp_path / "broken") == files(tmp_path / "unbroken")
+    refuses_what_was_changed(tmp_path / "broken")
+    # As the messages say, the same command makes it anew; the data too, of which a file went.
+    for name in ("synthetic.safetensors", "metrics.json", "data/test.safetensors"):
+        (tmp_path / "broken" / name).unlink()
+    assert begin(tmp_path / "broken") == 0
+    assert files(tmp_path / "broken") == files(tmp_path / "unbroken")
+
+
+def refuses_what_was_changed(out):
+    """A finished run is read before its results are named once more: a byte less, no metrics, or the set of another run."""
+    changed = out / "metrics.json", out / "synthetic.safetensors"
+    before = [path.read_bytes() for path in changed]
+    for contents, wrong in [((b"{}", before[1]), 0), ((before[0], before[1][:-1] + b"\0"), 1), ((before[0], before[1][:-100]), 1)]:
+        for path, content in zip(changed, contents, strict=True):
+            path.write_bytes(content)
+        assert f"{changed[wrong]}: damaged" in refused(*COMMAND, "--out", out)
+    changed[1].write_bytes((out / "random" / "synthetic.safetensors").read_bytes())
+    assert "belongs to the key" in refused(*COMMAND, "--out", out)
 
 
 def test_a_shard_of_which_nobody_knows_the_cost_is_made_again(begin, tmp_path):

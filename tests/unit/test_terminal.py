@@ -9,6 +9,7 @@ import torch
 
 from condense import runtime
 from condense.config import UserError
+from condense.terminal import speaking_to
 
 SAY = "from condense.progress import *; from condense.terminal import *; replace_unprintable(); import sys, logging; "
 SAY += "logging.basicConfig(stream=sys.stderr); "
@@ -48,6 +49,18 @@ def test_the_whole_command_on_such_a_terminal(tmp_path):
         done = subprocess.run(command, env=environment, capture_output=True, cwd=tmp_path, check=False)
         assert b"Traceback" not in done.stderr and done.returncode == (2 if argv[0] == "inspect" else 0), done.stderr
     assert rb"no such file" in done.stderr
+
+
+def test_a_log_that_is_a_pipe_without_a_reader_is_refused_and_not_waited_for(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UserError, match="a pipe that nobody reads"), speaking_to(pipe):
+        pass
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with speaking_to(pipe):
+        os.write(1, b"said")
+    assert os.read(reader, 100) == b"said"
+    os.close(reader)
 
 
 @pytest.fixture

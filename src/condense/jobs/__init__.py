@@ -4,7 +4,7 @@ from condense.jobs.condensing import ShardJob, condense_shard, condense_shards, 
 from condense.jobs.grouping import Member, check_indexed, condense_group
 from condense.jobs.joining import join_parts, leave_out_part
 from condense.jobs.judging import DriftJob, EvaluationJob, evaluate_set
-from condense.jobs.keeping import is_made, is_prepared, keeps_data, keeps_file
+from condense.jobs.keeping import is_made, is_prepared, is_whole, keeps_data, keeps_file
 from condense.jobs.machine import Machine
 from condense.jobs.making import gather, make_bank, make_trained_bank, pretrain_teacher
 
@@ -22,6 +22,7 @@ __all__ = [
     "gather",
     "is_made",
     "is_prepared",
+    "is_whole",
     "join_parts",
     "keeps_data",
     "keeps_file",

@@ -15,9 +15,17 @@ from condense.terminal import tell
 
 
 def keeps_file(out: Path, kind: str, key: str) -> bool:
-    """Whether the artifact or metrics file `out` is there; says so if it is.
+    """Whether the artifact or metrics file `out` is there, whole; says so if it is. Raises UserError as `is_whole` does."""
+    if not is_whole(out, kind, key):
+        return False
+    say_kept(out)
+    return True
 
-    Raises UserError if what is there is damaged, of another kind, or of another key: all of it is read.
+
+def is_whole(out: Path, kind: str, key: str) -> bool:
+    """Whether the artifact or metrics file `out` is there; all of it is read.
+
+    Raises UserError if what is there is damaged, of another kind, or of another key.
     """
     if not out.exists():
         return False
@@ -29,7 +37,6 @@ def keeps_file(out: Path, kind: str, key: str) -> bool:
         _check_parts(out, header)
     if header.get("key") != key:
         raise UserError(f"{out}: belongs to the key {header.get('key')}, not to {key}; delete it and run the same command again")
-    say_kept(out)
     return True
 
 
