@@ -107,7 +107,7 @@ def keep(paths: Iterable[str], root: Path = Path(), with_bytes: Collection[str] 
     A set is verified before it is copied, and the `.dvc` file is written last. What is kept already stays as it is, also if
     its cost or date differ; what has other numbers is replaced. What is `LARGE` is kept for the datasets named in `with_bytes`; of
     other large data the `.dvc` file tells source and checksums.
-    Raises UserError for a damaged file, one that lies under another key than its own, or kept files that are not here.
+    Raises UserError for a damaged file, finished or kept, one that lies under another key than its own, or kept files that are not here.
     """
     summary, groups = Kept(), {}
     for path, unit in {unit_of(path).home: (path, unit_of(path)) for path in paths}.values():
@@ -128,6 +128,7 @@ def keep(paths: Iterable[str], root: Path = Path(), with_bytes: Collection[str] 
         group.add(unit, root)
         summary.added.append(path)
     for group in groups.values():
+        group.check(root)
         group.write(root)
     summary.size = sum(file.stat().st_size for file in (root / KEPT).rglob("*") if file.is_file())
     return summary
@@ -204,6 +205,16 @@ class _Group:
         for name in unit.entries(self.files).keys() - sources.keys():
             (root / self.path / name).unlink(missing_ok=True)
         self.files = others | {name: copied[source] for name, source in sources.items()}
+
+    def check(self, root: Path) -> None:
+        """Raises UserError naming a kept file that is not what the list says: it would go into git."""
+        for name, entry in self.files.items():
+            file = root / self.path / name
+            if file.is_file() and file_md5(file) != entry.md5:
+                raise UserError(
+                    f"{file}: damaged (its checksum differs from that of {pointer(self.path)}); delete it, and 'git checkout -- "
+                    f"{self.path}' or 'dvc pull {self.path}' brings it back"
+                )
 
     def write(self, root: Path) -> None:
         """Brings the store and the `.dvc` file up to date; nothing is touched where nothing changed."""

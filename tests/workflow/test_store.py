@@ -81,6 +81,19 @@ def test_keep_refuses_a_damaged_set_and_one_under_a_wrong_key(tmp_path):
     assert not (tmp_path / "kept").exists()
 
 
+def test_a_kept_file_that_was_changed_is_refused_before_git_gets_it_and_mended_where_the_result_is_here(tmp_path):
+    make_set(tmp_path, DM), make_metrics(tmp_path, METRICS)
+    store.keep([DM, METRICS], tmp_path)
+    kept = tmp_path / store.kept_path(DM)
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-1] + b"!")
+    assert store.keep([DM, METRICS], tmp_path).added == [DM] and kept.read_bytes() == whole
+    kept.write_bytes(whole[:-1] + b"!")
+    shutil.rmtree((tmp_path / DM).parent)
+    with pytest.raises(UserError, match="kept/sets/.*safetensors: damaged .its checksum differs from that of kept/sets/.*dvc"):
+        store.keep([DM, METRICS], tmp_path)
+
+
 def test_keeping_completes_a_group_from_the_store_and_refuses_where_that_lacks_something(tmp_path):
     make_set(tmp_path, DM), make_set(tmp_path, TEN[1])
     store.keep([DM], tmp_path)
