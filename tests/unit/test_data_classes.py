@@ -378,6 +378,14 @@ def test_litter_is_passed_over_notes_are_named_and_what_is_no_file_is_refused(tm
     for name in ("cat/Thumbs.db", "cat/._0.png", "dog/desktop.ini", "labels.csv", "LICENSE"):
         (root / name).write_bytes(b"")
     assert spec_from_images(root).note.startswith("A stratified")
+    beside = ["README", "COPYING", "0.png:Zone.Identifier", "IMG_1.xmp", "IMG_1.AAE"]
+    for name in beside:
+        (root / "dog" / name).write_bytes(b"no image")
+    assert f"Passed over: 5 file(s) that are no images of a class ({', '.join(f'dog/{name}' for name in sorted(beside))})" in (
+        spec_from_images(root).note
+    )
+    for name in beside:
+        (root / "dog" / name).unlink()
     (root / "cat" / "notes.txt").write_text("taken on Monday")
     (root / "stray.png").write_bytes(IMAGES[0])
     spec = spec_from_images(root)

@@ -20,14 +20,16 @@ CLASSES_FILE = "classes.json"  # beside class folders: their names and order, as
 _LITTER = {
     *("thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "__macosx", "@eadir"),
     *("$recycle.bin", "system volume information", "lost+found", "#recycle", "@recycle", "#snapshot", "@tmp", "__pycache__"),
-    *("network trash folder", "temporary items", "@recently-snapshot", "@sharebin"),
+    *("network trash folder", "temporary items", "@recently-snapshot", "@sharebin", "zbthumbnail.info", "found.000", "_gsdata_"),
 }
 # Notes, tables and lists: files that by their names are no images.
 _NOTES = (
     *(".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".htm", ".log", ".ini", ".cfg"),
     *(".url", ".webloc", ".lnk", ".py", ".ipynb", ".pdf", ".doc", ".docx", ".odt", ".rtf", ".xls", ".xlsx", ".ods"),
     *(".md5", ".sha1", ".sha256", ".parquet", ".pq", ".db", ".sqlite", ".part", ".crdownload", ".aux", ".bib", ".license"),
+    *(".xmp", ".aae", ".thm", ":zone.identifier"),  # beside the images of cameras and phones, and of what Windows downloads
 )
+_NOTES_WITHOUT_ENDING = ("readme", "license", "licence", "copying", "notice", "authors", "citation", "changelog", "md5sums", "sha256sums")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def list_images(root: Path, only: Iterable[str] = ()) -> Listing:
     if not chosen:
         raise UserError(f"{root}: holds no class folders; a folder with one folder of images a class is needed")
     files, labels = [], []
-    passed_over = [name for name, is_folder in entries if not is_folder and "." in name and not name.lower().endswith(_NOTES)]
+    passed_over = [name for name, is_folder in entries if not is_folder and "." in name and not _is_note(name)]
     for label, (folder, name) in enumerate(chosen):
         images, notes = _images_in(root, folder)
         if not images:
@@ -87,8 +89,12 @@ def _images_in(root: Path, folder: str) -> tuple[list[str], list[str]]:
                 f"{root / folder / name}: a folder inside a class folder; give the folder that holds the class folders "
                 f"({_holder(root, folder)}?)"
             )
-        (notes if name.lower().endswith(_NOTES) else images).append(name)
+        (notes if _is_note(name) else images).append(name)
     return images, notes
+
+
+def _is_note(name: str) -> bool:
+    return name.lower().endswith(_NOTES) or name.lower() in _NOTES_WITHOUT_ENDING
 
 
 def _holder(root: Path, nested: str) -> Path:
