@@ -195,6 +195,12 @@ def test_grid_limits_and_refusals(tmp_path):
     grids.draw_grid(tmp_path / "g.png", many, np.arange(40), none, np.zeros(0, int), names)
     with Image.open(tmp_path / "g.png") as image:
         assert image.size[1] < (grids.MOST_CLASSES + 2) * 34
+        height = image.size[1]
+    few = slice(0, grids.MOST_CLASSES)
+    grids.draw_grid(tmp_path / "g.png", many[few], np.arange(40)[few], none, np.zeros(0, int), names)
+    with Image.open(tmp_path / "g.png") as image:
+        assert image.size[1] < height  # without the line that says what is not shown
+    assert grids._cut(20, 40, 10, 50) == "shown: 20 of 40 classes, 10 of 50 synthetic images a class" and not grids._cut(2, 2, 5, 5)
     with pytest.raises(UserError, match="synthetic: images"):
         grids.draw_grid(tmp_path / "h.png", many, np.arange(39), none, np.zeros(0, int), names)
     assert not (tmp_path / "h.png").exists()

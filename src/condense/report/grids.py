@@ -32,11 +32,13 @@ def draw_grid(
     """Writes a PNG with one row for each class (the first 20 at most): real images on the left, synthetic ones on the right.
 
     synthetic (N, C, H, W) and real (K, C, H, W) in pixels of [0, 1], clipped for display only; labels (N,) and (K,) index `class_names`.
-    At most `most` images of each kind and class are shown. Raises UserError for shapes that do not belong together.
+    At most `most` images of each kind and class are shown; a last line says so where that is not all.
+    Raises UserError for shapes that do not belong together.
     """
     _check(synthetic, labels, "synthetic")
     _check(real, real_labels, "real")
-    classes = sorted(set(np.unique(labels).tolist()))[:MOST_CLASSES]
+    present = sorted(set(np.unique(labels).tolist()))
+    classes = present[:MOST_CLASSES]
     rows = [(real[real_labels == label][:most], synthetic[labels == label][:most]) for label in classes]
     wide = [max((len(row[side]) for row in rows), default=0) for side in (0, 1)]
     tile = _tile(synthetic.shape[-1])
@@ -48,8 +50,11 @@ def draw_grid(
     top = _MARGIN + _FONT + 8
     # The heading 'synthetic' may be wider than a single small image.
     width = max(left[1] + wide[1] * (tile + _SPACE), left[1] + int(font.getlength("synthetic"))) + _MARGIN
-    page = Image.new("RGB", (width, top + len(classes) * (tile + _SPACE) + _MARGIN), _PAPER)
+    bottom = top + len(classes) * (tile + _SPACE)
+    cut = _cut(len(classes), len(present), wide[1], int(np.bincount(labels).max(initial=0)))
+    page = Image.new("RGB", (max(width, int(font.getlength(cut)) + 2 * _MARGIN), bottom + _MARGIN + (_FONT + 8 if cut else 0)), _PAPER)
     pen = ImageDraw.Draw(page)
+    pen.text((_MARGIN, bottom + _MARGIN // 2), cut, _FAINT, font)
     for side, heading in enumerate(("real", "synthetic")):
         if wide[side]:
             pen.text((left[side], _MARGIN - 2), heading, _FAINT, font)
@@ -63,6 +68,13 @@ def draw_grid(
         buffer = BytesIO()
         page.save(buffer, "PNG", optimize=True)
         draft.write_bytes(buffer.getvalue())
+
+
+def _cut(classes: int, all_classes: int, images: int, all_images: int) -> str:
+    """What of a set is shown, if it is not all of it."""
+    shown = [f"{classes} of {all_classes} classes"] if classes < all_classes else []
+    shown += [f"{images} of {all_images} synthetic images a class"] if images < all_images else []
+    return f"shown: {', '.join(shown)}" if shown else ""
 
 
 def to_bytes(pixels: np.ndarray) -> np.ndarray:
