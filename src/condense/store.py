@@ -219,6 +219,7 @@ class _Group:
     def write(self, root: Path) -> None:
         """Brings the store and the `.dvc` file up to date; nothing is touched where nothing changed."""
         if (self.files, self.meta) == self.before:
+            write_pointer(self.path, self.files, root, self.meta)  # other commands, as `dvc commit`, write the same in another form
             return
         for name, entry in self.files.items():
             self._complete(name, entry, root)

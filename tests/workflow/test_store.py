@@ -6,12 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from dvc_helpers import CPDM, DATA, DM, METRICS, clone, dvc, make_data, make_metrics, make_set, make_summary, publish, repository, sh
 
 from condense import store
 from condense.artifacts import read_tensors, write_json
 from condense.config import UserError
-from condense.dvcfiles import listing, notes
+from condense.dvcfiles import listing, notes, pointer
 from condense.kept import unit_of
 from condense.report.summary import keep_summary
 
@@ -60,6 +61,16 @@ def test_the_workflow_is_offered_what_is_kept_unless_everything_is_to_be_made(tm
     assert store.offered(DM, tmp_path) and not store.offered(CPDM, tmp_path)
     monkeypatch.setenv("CONDENSE_KEPT", "off")
     assert not store.offered(DM, tmp_path)
+
+
+def test_a_dvc_file_that_another_command_wrote_anew_gets_its_form_back(tmp_path):
+    make_set(tmp_path, DM)
+    store.keep([DM], tmp_path)
+    path = tmp_path / pointer(GROUP)
+    before, value = path.read_bytes(), yaml.safe_load(path.read_text())
+    del value["outs"][0]["md5"], value["outs"][0]["size"], value["outs"][0]["nfiles"]  # as `dvc commit` leaves it
+    path.write_text(yaml.safe_dump(value))
+    assert store.keep([DM], tmp_path).unchanged == [DM] and path.read_bytes() == before
 
 
 def test_grids_are_not_kept(tmp_path):
