@@ -6,6 +6,7 @@ import decimal
 import json
 import os
 import shutil
+import struct
 
 import numpy as np
 import pyarrow as pa
@@ -411,9 +412,11 @@ def test_litter_is_passed_over_notes_are_named_and_what_is_no_file_is_refused(tm
         (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC image"),
         (b"<!DOCTYPE html><html>", "web page"),
         (bytes(500), "zero bytes only"),
+        (pa.ipc.new_stream(stream := pa.BufferOutputStream(), pa.schema([("a", pa.int8())])).close() or stream.getvalue(), "Arrow file"),
+        (struct.pack("<Q", 8) + b"{}      ", "safetensors file: `condense export FILE"),
         (IMAGES[0][:30], "damaged or cut short"),
     ],
-    ids=["empty", "pointer", "zip", "heic", "page", "zeros", "cut"],
+    ids=["empty", "pointer", "zip", "heic", "page", "zeros", "arrow", "safetensors", "cut"],
 )
 def test_what_is_no_image_is_named_with_the_remedy(tmp_path, content, message):
     root = folders(tmp_path / "set", "cat", "dog")

@@ -203,7 +203,10 @@ def test_a_folder_that_cannot_be_used_is_explained(tmp_path):
     with pytest.raises(UserError, match="images: no such file or folder"):
         spec_from_images(root)
     root.mkdir()
-    with pytest.raises(UserError, match="images: holds no class folders"):
+    with pytest.raises(UserError, match="images: holds no class folders;"):
+        spec_from_images(root)
+    (root / "images.arrow").touch()
+    with pytest.raises(UserError, match="images: holds no class folders, but 1 file.s. .images.arrow"):
         spec_from_images(root)
     make_folder(root, {"cat": 2})
     with pytest.raises(UserError, match="holds one class only .cat.; at least 2"):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from condense.artifacts import canonical, file_sha256
 from condense.config import UserError
-from condense.data.classes import alike, of_names
+from condense.data.classes import alike, brief, of_names
 
 TRAIN, TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation", "dev")  # folders that are no classes
 
@@ -62,7 +62,9 @@ def list_images(root: Path, only: Iterable[str] = ()) -> Listing:
     if absent:
         raise UserError(f"{root}: has no folder for the class '{absent[0]}', which the description asks for")
     if not chosen:
-        raise UserError(f"{root}: holds no class folders; a folder with one folder of images a class is needed")
+        beside = [name for name, is_folder in entries if not is_folder]
+        but = f", but {len(beside)} file(s) ({brief(beside)})" if beside else ""
+        raise UserError(f"{root}: holds no class folders{but}; a folder with one folder of images a class is needed, or a parquet file")
     files, labels = [], []
     passed_over = [name for name, is_folder in entries if not is_folder and "." in name and not _is_note(name)]
     for label, (folder, name) in enumerate(chosen):

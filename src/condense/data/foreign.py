@@ -22,6 +22,8 @@ _STARTS = (
     (b"\x93NUMPY", "is a NumPy array: save its images as PNG"),
     (b"\x89HDF", "is an HDF5 file: save its images as PNG"),
     (b"PAR1", "is a parquet file: give it by itself"),
+    (b"ARROW1", "is an Arrow file: write its table as parquet"),
+    (b"SQLite format 3", "is a database: write its table as parquet"),
 )
 _IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")
 
@@ -37,6 +39,10 @@ def kind_of(data: bytes) -> str | None:
         if data[8:12] in _HEIC:
             return "is a HEIC image, as phones take them: convert it to JPEG or PNG"
         return None if data[8:12] in (b"avif", b"avis") else "is a film: save its frames as PNG"
+    if data.startswith(b"\xff\xff\xff\xff") and data[8:12] == b"\x10\0\0\0":
+        return "is an Arrow file, as `save_to_disk` writes it: write it with `to_parquet` instead"
+    if data[5:9] == b"\0\0\0{":
+        return "is a safetensors file: `condense export FILE --to parquet` converts a synthetic set"
     if data[257:262] == b"ustar":
         return "is a tar archive: unpack it"
     beginning = data[:1000].lstrip(b"\xef\xbb\xbf \t\r\n").lower()

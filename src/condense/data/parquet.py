@@ -5,26 +5,20 @@ Images are binary, or a struct with fields `bytes` and `path`; where there are n
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from condense.config import UserError, unknown
-from condense.data import classes, folder, foreign
+from condense.config import UserError
+from condense.data import classes, columns, folder, foreign
 from condense.data.classes import Labels, brief
+from condense.data.columns import is_text, value_type
 
 SUFFIXES = (".parquet", ".pq")
 _BATCH = 1024  # rows held at once
-_IMAGE_NAMES = ("image", "img", "images")
-_LABEL_NAMES = ("label", "labels", "class", "target", "category")
-_PANDAS_INDEX = "__index_level_"
-# Columns that say of a row where it belongs or what it is called, and never what it shows.
-_NO_LABELS = ("fold", "folds", "split", "subset", "partition", "id", "idx", "index", "uuid", "row", "no", "number", "width", "height")
 _ENCODED_IMAGES = ("data:", "iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk0", "SUkq", "TU0AK")  # how images begin that are written as text
 _PARTS = ("train", "test")
 
@@ -40,9 +34,9 @@ class Table:
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(error) from None
         self._schema = self._file.schema_arrow
-        self._features = self._read_features()
-        self.image = self._image_column(image)
-        self.label = self._label_column(label)
+        self._chosen = columns.Columns(self._schema, str(path))
+        self.image = self._chosen.image(image)
+        self.label = self._chosen.label(label, self.image, self._shown)
 
     def _damaged(self, error: Exception) -> UserError:
         reason = f"cannot be read as parquet, or is cut short ({str(error)[:200]}); a folder of class folders can be given instead"
@@ -54,71 +48,9 @@ class Table:
         known = foreign.kind_of(beginning)
         if foreign.begins_as_image(beginning):
             known = "is a single image: give the folder that holds the class folders"
-        if known and "parquet" not in known:
+        if known and not beginning.startswith(b"PAR1"):
             reason = f"cannot be read as parquet: it {known}"
         return UserError(f"{self.path}: {reason}")
-
-    def _read_features(self) -> dict[str, Any]:
-        """What Hugging Face's `datasets` says of the columns, in the schema metadata."""
-        try:
-            features = json.loads((self._schema.metadata or {})[b"huggingface"])["info"]["features"]
-        except (KeyError, TypeError, ValueError):
-            return {}
-        return features if isinstance(features, dict) else {}
-
-    def _typed(self, kind: str) -> list[str]:
-        return [name for name in self._schema.names if isinstance(about := self._features.get(name), dict) and about.get("_type") == kind]
-
-    def _image_column(self, name: str | None) -> str:
-        fitting = [field.name for field in self._schema if _is_image(field.type)]
-        name = self._chosen("image", name, _IMAGE_NAMES, self._typed("Image"), fitting)
-        kind = self._schema.field(name).type
-        if not (_is_image(kind) or _is_text(kind)):
-            wanted = "encoded images (binary, a struct with 'bytes', or paths)"
-            raise UserError(f"{self.path}: the column '{name}' must hold {wanted}, but it holds {str(kind)[:80]}{self._other('image')}")
-        return name
-
-    def _label_column(self, name: str | None) -> str:
-        fitting = [field.name for field in self._schema if _is_label(field.type) and field.name != self.image]
-        rivals = [field.name for field in self._schema if not (_is_label(field.type) or _is_image(field.type) or field.name == self.image)]
-        name = self._chosen("label", name, _LABEL_NAMES, self._typed("ClassLabel"), [*fitting, *rivals])
-        kind = _value_type(self._schema.field(name).type)
-        if not (_is_label(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-            what = f"holds {str(kind)[:80]}, such as {self._shown(name)}: labels are names or whole numbers, one an image"
-            raise UserError(f"{self.path}: the column '{name}' {what}{self._other('label')}")
-        return name
-
-    def _other(self, what: str) -> str:
-        return f"; name another with --{what}-column (`{what}:` in the source of a description)"
-
-    def _chosen(self, what: str, name: str | None, usual: Sequence[str], typed: list[str], fitting: list[str]) -> str:
-        """The column to take. One of a usual name is taken whatever it holds, so that no other stands in for it unnoticed."""
-        names = self._schema.names
-        chosen = self._named_or_usual(what, name, usual, typed, fitting)
-        if names.count(chosen) > 1:
-            raise UserError(f"{self.path}: has {names.count(chosen)} columns '{chosen}': rename all but the one with the {what}s")
-        return chosen
-
-    def _named_or_usual(self, what: str, name: str | None, usual: Sequence[str], typed: list[str], fitting: list[str]) -> str:
-        names = self._schema.names
-        if name is not None:
-            if name not in names:
-                raise unknown(f"{what} column", name, names, str(self.path))
-            return name
-        fitting = [entry for entry in fitting if not entry.startswith(_PANDAS_INDEX)]
-        doubtful = what == "label" and len(fitting) == 1 and fitting[0].lower() in _NO_LABELS
-        lower = {entry.lower(): entry for entry in reversed(names)}
-        if usual[0] in names:
-            return usual[0]
-        for candidates in (typed, [lower[entry] for entry in usual if entry in lower], fitting):
-            if len(candidates) == 1 and not (doubtful and candidates == fitting):
-                return candidates[0]
-            if candidates:
-                raise UserError(
-                    f"{self.path}: which column holds the {what}s? It may be {brief(candidates)}: name it with --{what}-column "
-                    f"(`{what}:` in the source of a description)"
-                )
-        raise UserError(f"{self.path}: no column holds {what}s; its columns: {brief(names)}{self._other(what)}")
 
     def _column(self, name: str) -> pa.ChunkedArray:
         try:
@@ -132,15 +64,15 @@ class Table:
     def labels(self) -> Labels:
         """The labels. Raises UserError naming the first row without one, and for numbers that are none of the named classes."""
         column = self._column(self.label)
-        kind = _value_type(column.type)
+        kind = value_type(column.type)
         if pa.types.is_dictionary(column.type):
             column = column.cast(kind)
-        where, names = str(self.path), self._class_names()
+        where, names = str(self.path), self._chosen.class_names(self.label)
         if not len(column):
             raise UserError(f"{where}: has no rows")
         if column.null_count:
             raise self._without_label(column.is_null().to_numpy())
-        if _is_text(kind):
+        if is_text(kind):
             try:
                 column.validate(full=True)
             except pa.ArrowException as error:
@@ -185,24 +117,18 @@ class Table:
         bad = ~(np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53))
         if bad.any():
             seen = brief(np.unique(values).tolist())
-            raise UserError(f"{self.path}: the column '{self.label}' holds {seen}: labels are names or whole numbers{self._other('label')}")
+            raise UserError(
+                f"{self.path}: the column '{self.label}' holds {seen}: labels are names or whole numbers{columns.another('label')}"
+            )
         return values.astype(np.int64)
-
-    def _class_names(self) -> list[str] | None:
-        """The names of the labels as the metadata have them; None if there are none."""
-        try:
-            names = self._features[self.label]["names"]
-        except (KeyError, TypeError):
-            return None
-        return [str(name) for name in names] if isinstance(names, list) and names else None
 
     def _rows(self) -> Iterator[tuple[int, bytes | None, str | None]]:
         """Number, bytes and path of every row."""
         kind, row = self._schema.field(self.image).type, 0
         nested = pa.types.is_struct(kind)
-        columns = [f"{self.image}.{field.name}" for field in kind if field.name in ("bytes", "path")] if nested else [self.image]
+        fields = [f"{self.image}.{field.name}" for field in kind if field.name in ("bytes", "path")] if nested else [self.image]
         try:
-            for batch in self._file.iter_batches(_BATCH, columns=columns):
+            for batch in self._file.iter_batches(_BATCH, columns=fields):
                 for value in batch.column(0):  # one by one: a batch of large images need not be in memory twice
                     entry = value.as_py()
                     if isinstance(entry, dict):
@@ -221,6 +147,11 @@ class Table:
             else:
                 file = self._beside(row, path)
                 yield f"{file} (row {row} of {self.path})", folder.read(file)
+
+    @property
+    def others(self) -> list[str]:
+        """The columns that are not read."""
+        return self._chosen.others(self.image, self.label)
 
     def _beside(self, row: int, path: str | None) -> Path:
         """The file of an image that the table only names. Raises UserError if it is not there."""
@@ -241,15 +172,10 @@ class Table:
             )
         return file
 
-    @property
-    def others(self) -> list[str]:
-        """The columns that are not read."""
-        return [name for name in self._schema.names if name not in (self.image, self.label) and not name.startswith(_PANDAS_INDEX)]
-
     def named_files(self) -> Iterator[Path]:
         """The files of the images that lie outside the table. Raises UserError naming the first that is absent."""
         kind = self._schema.field(self.image).type
-        if _is_text(kind) or (pa.types.is_struct(kind) and self._lacks_bytes(kind)):
+        if is_text(kind) or (pa.types.is_struct(kind) and self._lacks_bytes(kind)):
             for row, data, path in self._rows():
                 if data is None:
                     yield self._beside(row, path)
@@ -322,26 +248,3 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:  # such as a name that is too long for a file
         return False
-
-
-def _value_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _any_of(*tests: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], bool]:
-    return lambda kind: any(test(kind) for test in tests)
-
-
-_is_text = _any_of(pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-_is_plain_label = _any_of(pa.types.is_integer, pa.types.is_boolean, _is_text)
-
-
-def _is_label(kind: pa.DataType) -> bool:
-    return _is_plain_label(_value_type(kind))
-
-
-def _is_image(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        place = kind.get_field_index("bytes")
-        return (place >= 0 and _is_image(kind.field(place).type)) or (place < 0 and kind.get_field_index("path") >= 0)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
