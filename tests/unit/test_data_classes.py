@@ -85,13 +85,14 @@ def test_labels_of_every_kind_are_those_of_the_named_column(tmp_path, labels, na
         ([-3, -1] * 6, "its labels are -3, -1"),
         (["cat", " "] * 6, "row 1 has no label.*6"),
         (["cat", None] * 6, "row 1 has no label"),
+        ([1.0, float("nan")] * 6, "row 1 has no label: remove the rows without one .6."),
         (["caf\u00e9", "cafe\u0301"] * 6, "look alike"),
         (["cat", "cat "] * 6, "two classes look alike, 'cat' and 'cat '"),
         ([decimal.Decimal("0.5"), decimal.Decimal("2")] * 6, "holds 0.5, 2.0: labels are names or whole numbers"),
         (list(range(10**15, 10**15 + 12)), "'1000000000000000' has 1 image .and 11 more"),
         ([3] * 12, "holds one class only .3, column 'label'"),
     ],
-    ids=["list", "timestamp", "date", "fraction", "negative", "blank", "missing", "alike", "blanks", "decimal", "ids", "one"],
+    ids=["list", "timestamp", "date", "fraction", "negative", "blank", "missing", "nan", "alike", "blanks", "decimal", "ids", "one"],
 )
 def test_a_label_column_that_cannot_be_used_is_refused_and_no_other_takes_its_place(tmp_path, labels, message):
     with pytest.raises(UserError, match=message):
@@ -118,6 +119,9 @@ def test_columns_are_named_or_found_where_only_one_can_be_meant(tmp_path):
         spec_from_images(table(tmp_path / "t.parquet", image=IMAGES, fold=[0, 1] * 6))
     parted = spec_from_images(table(tmp_path / "s.parquet", image=IMAGES, label=NAMES, split=["train", "test"] * 6))
     assert "Not read: the column split." in parted.note
+    assert "The class 'nan' may be rows without a label." in (
+        spec_from_images(table(tmp_path / "q.parquet", image=IMAGES, label=["cat", "dog", "nan"] * 4)).note
+    )
     with pytest.raises(UserError, match="r.parquet: has no rows"):
         spec_from_images(table(tmp_path / "r.parquet", image=pa.array([], pa.binary()), label=pa.array([], pa.string())))
     with pytest.raises(UserError, match="row 0 has no image bytes, and its path 'x.png' is no file beside the table"):
@@ -253,6 +257,10 @@ def test_a_described_set_may_number_its_labels_otherwise(data, tmp_path, caplog)
     table(data / "toy/train.parquet", image=IMAGES, breed=["c", "a", "b"] * 4)
     described = describe(source, channels=1, size=6, classes=3, train=12, test=12, smallest=4, class_names=["c", "b", "a"])
     assert (loaded(described, tmp_path / "text")[0].images[0, 0].numpy() == PIXELS[0]).all()
+    table(data / "toy/train.parquet", image=IMAGES, breed=["red", "green fox", "red cat"] * 4)
+    longer = describe(source, channels=1, size=6, classes=3, train=12, test=12, smallest=4, class_names=["red cat", "red dog", "green fox"])
+    with pytest.raises(UserError, match="names a class 'red' that is not among"):  # which of the two it were nobody knows
+        loaded(longer, tmp_path / "first words")
     with pytest.raises(UserError, match="a source of kind image_folder has no key 'label': it names a column"):
         describe({"kind": "image_folder", "train": "toy", "test": "toy", "label": "breed"})
 

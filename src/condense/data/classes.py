@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -180,7 +181,9 @@ def in_order_of(labels: Labels, names: Sequence[str], where: str) -> Labels:
 
     Numbers that are none of `names` count them from 0. Raises UserError naming a class that is none of `names`.
     """
-    place_of = {alike(name.split(" ")[0]): place for place, name in enumerate(names)}
+    firsts = [alike(name.split(" ")[0]) for name in names]
+    times = Counter(firsts)
+    place_of = {first: place for place, first in enumerate(firsts) if times[first] == 1}
     place_of |= {alike(name): place for place, name in enumerate(names)}
     lone = [name for name, count in zip(labels.names, labels.counts, strict=True) if count and alike(name) not in place_of]
     if lone and labels.numbered:

@@ -19,6 +19,7 @@ from condense.data.spec import WHITE, DatasetSpec, Source, ground_levels, held_o
 HOLDOUT = 0.2
 SIDES = (32, 64, 96, 128, 224)  # what mixed images are scaled to
 LARGEST_SIDE = 512  # up to here images of one square size keep it unasked
+_SAY_MISSING = ("nan", "none", "null", "na", "n/a", "<na>", "nat", "?", "-")  # how programs write that there is nothing
 _STRATEGY = "color_crop_cutout_flip_scale_rotate"
 
 
@@ -141,6 +142,8 @@ def _parquets(
         notes.append(f"Left out, as they have no images: {brief(unused)} ({len(unused)} of {named} named classes).")
     if train.numbered and train.names != [str(number) for number in range(len(train.names))]:
         notes.append(f"The labels are {brief(train.names)}, not 0, 1, ...: they are numbered anew in this order and keep their names.")
+    blank = [name for name in train.names if name.lower() in _SAY_MISSING]
+    notes += [f"The class '{name}' may be rows without a label." for name in blank]
     if len(train.names) < 2:
         raise UserError(f"{places[0]}: holds one class only ({brief(train.names)}, column '{first.label}'); at least 2 are needed")
     for labels in sets[1:]:

@@ -114,6 +114,9 @@ class Table:
     def _whole(self, values: np.ndarray) -> np.ndarray:
         """Floating labels as whole numbers, which pandas makes floating when rows are missing."""
         values = values.astype(np.float64)
+        missing = np.isnan(values)
+        if missing.any():
+            raise self._without_label(missing)
         bad = ~(np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53))
         if bad.any():
             seen = brief(np.unique(values).tolist())
