@@ -23,7 +23,8 @@ from condense.config import UserError
 _DRAFT = re.compile(r"\.(?P<output>.+)\.[0-9a-f]{32}\.part")
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
 _DAY = 86400.0  # seconds; where the file system knows no locks, an older draft is taken to be nobody's
-_REFUSED = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.EFBIG, errno.ELOOP)
+_REFUSED = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.EFBIG)
+_REFUSED += (errno.ELOOP, errno.ENOENT)
 
 
 @contextmanager
@@ -207,6 +208,8 @@ def _sync_folder(folder: Path) -> None:
 def _explained(error: OSError, path: Path) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(f"{path}: the disk is full; nothing was damaged: free some space and run the same command again")
-    if error.errno in _REFUSED:
+    # Not of a file that was read meanwhile: that has its own name.
+    of_output = error.filename is None or Path(os.fsdecode(error.filename)).parent == path.parent or path.is_relative_to(error.filename)
+    if error.errno in _REFUSED and of_output:
         return UserError(f"{path}: cannot be written: {error.strerror}")
     return error

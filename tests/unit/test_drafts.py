@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from safetensors.numpy import load_file, save
 from condense import drafts
 from condense.artifacts import canonical, content_sha256, layout, read_tensors, sealed, write_json, write_tensors
 from condense.checkpoints import Checkpoint
+from condense.config import UserError
 from condense.data.mapped import map_tensors
 
 WRITER = """
@@ -131,3 +133,11 @@ def test_a_path_in_another_encoding_than_the_systems(tmp_path):
     mapped, _ = map_tensors(folder / "a.safetensors", "test")
     assert tensors["a"].tolist() == mapped["a"].tolist() == [0, 1, 2, 3, 4] and header["class_names"] == [folder.name]
     assert [path.name for path in folder.iterdir()] == ["a.safetensors"]
+
+
+def test_a_fault_of_what_is_read_is_not_told_of_the_output(tmp_path):
+    with pytest.raises(FileNotFoundError, match="source"), drafts.whole(tmp_path / "out"):
+        (tmp_path / "elsewhere" / "source").read_bytes()
+    with pytest.raises(UserError, match="/proc/none/out: cannot be written: No such file"), drafts.whole(Path("/proc/none/out")):
+        pass
+    assert list(tmp_path.iterdir()) == []

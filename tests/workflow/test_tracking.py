@@ -221,6 +221,9 @@ def test_a_store_that_cannot_be_used_is_one_sentence_within_seconds(place, spoil
         ("mysql+nodriver://user@127.0.0.1/x", "plugin|driver"),
         ("ftp://127.0.0.1/x", "ftp"),
         ("sqlite:////proc/no/mlflow.db", "/proc/no"),
+        ("sqlite://", "names no file, so that all would be lost"),
+        ("sqlite:///:memory:", "names no file"),
+        ("sqlite:////dev/null", "is a pipe or a device"),
     ],
 )
 def test_stores_out_of_reach_are_one_sentence(place, store, why):

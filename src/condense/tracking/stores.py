@@ -85,6 +85,8 @@ def check(store: str) -> None:
     with explained(store):
         if file:
             _check_file(store, file)
+        elif store.startswith("sqlite"):
+            raise unusable(store, f"names no file, so that all would be lost at the end; name one, such as {DEFAULT_STORE}")
         elif is_server(store):
             _check_server(store)
         elif store.split(":")[0].split("+")[0] in _DATABASES:
@@ -92,10 +94,12 @@ def check(store: str) -> None:
 
 
 def _check_file(store: str, file: Path) -> None:
-    if not file.name:
-        raise unusable(store, "names no file")
+    if file.name in ("", ":memory:"):
+        raise unusable(store, f"names no file; name one, such as {DEFAULT_STORE}")
     if file.is_dir():
         raise unusable(store, "is a folder; name a file in it")
+    if file.exists() and not file.is_file():
+        raise unusable(store, "is a pipe or a device; name a plain file")  # the first would be waited for
     away = "move it away, and a new one is filled from the results"
     try:
         with open(file, "rb") as opened:
