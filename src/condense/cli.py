@@ -326,6 +326,7 @@ def main(argv: list[str] | None = None) -> int:
     replace_unprintable()
     args = with_homes(parser(VERBS).parse_args(argv))
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("torch").setLevel(logging.WARNING)  # it counts its caches at the end, if it was stopped while it was imported
     try:
         with speaking_to(args.log):
             return _status_of(args)

@@ -1,6 +1,8 @@
 """Table and figure specs: every setting changes the recipe as the paper says it, and nothing else; what a scale cuts of them."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,8 +15,10 @@ from condense.plan import Maker
 from condense.published import published_rows
 from condense.report.settings import printed_row
 from condense.specs import FigureSpec, TableLimits, TableSpec
+from condense.specs.common import check_name
 from condense.tableplan import Plan
 
+ROOT = Path(__file__).resolve().parents[2]
 SPECS = Plan.specs_by_path()
 PAPERS = {row["paper"] for row in published_rows()}  # figures of one's own are compared with nothing
 COMPARING = sorted(name for name, spec in SPECS.items() if isinstance(spec, FigureSpec) and spec.points and spec.paper in PAPERS)
@@ -242,3 +246,14 @@ def test_an_estimate_and_the_groups_know_the_points(paper):
 def test_estimates_of_a_figure_of_settings_can_be_asked_for(capsys):
     assert cli.main(["estimate", "idm/figure3", "--scale", "quick"]) == 0
     assert "idm/figure3" in capsys.readouterr().out
+
+
+def test_the_rules_make_whatever_a_name_may_be():
+    """A name that the specs take and a wildcard does not would end in Snakemake's words on missing files."""
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")))
+    found = dict.fromkeys(re.findall(r'^ +(paper|name|method|arch|eval_arch|protocol|dataset)="([^"]+)",$', text, re.MULTILINE))
+    assert {name for name, _ in found} == {"paper", "name", "method", "arch", "eval_arch", "protocol", "dataset"}
+    for name, pattern in found:
+        start = re.match("table|figure|", pattern)[0]
+        check_name(name, f"{start}my_own_2")
+        assert re.fullmatch(pattern, f"{start}my_own_2"), f"{name}: {pattern}"

@@ -67,8 +67,8 @@ wildcard_constraints:
     part="[0-9]+-[0-9]+",
     kind="[a-z]+",
     task="condense|snapshots|drift",
-    paper="[a-z]+",
-    name="[a-z0-9]+",
+    paper="[a-z0-9_]+",
+    name="[a-z0-9_]+",
 
 
 def cell_of(cells, key):

@@ -26,7 +26,7 @@ rule table:
     log: "results/logs/table/{paper}-{name}.log",
     benchmark: "results/benchmarks/table/{paper}-{name}.tsv"
     wildcard_constraints:
-        name="table[0-9]+",
+        name="table[a-z0-9_]+",
     threads: 1
     resources:
         **asks(page_needs),
@@ -48,7 +48,7 @@ rule figure:
     log: "results/logs/figure/{paper}-{name}.log",
     benchmark: "results/benchmarks/figure/{paper}-{name}.tsv"
     wildcard_constraints:
-        name="figure[0-9a-z]+",
+        name="figure[a-z0-9_]+",
     threads: 1
     resources:
         **asks(page_needs),
