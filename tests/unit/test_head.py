@@ -14,7 +14,6 @@ from condense.specs import workflow_settings
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow"))
 
 import failures  # noqa: E402  they lie beside the rules
-import interventions  # noqa: E402
 
 
 def test_settings_are_words_of_the_command_line():
