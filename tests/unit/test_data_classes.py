@@ -324,6 +324,16 @@ def test_folders_for_training_and_testing_may_be_called_more(tmp_path, train, te
     assert (spec.class_names, spec.train, spec.test) == (["cat", "dog"], 6, 2)
 
 
+def test_test_images_that_are_training_images_are_counted(tmp_path):
+    folders(tmp_path / "train", "cat", "dog", images=2)  # those of both classes are the same
+    test = folders(tmp_path / "test", "cat", "dog", images=4)
+    assert "4 of the 8 test images are training images, too" in spec_from_images(tmp_path).note
+    for name in ("cat", "dog"):
+        for number in (0, 1):
+            (test / name / f"{number}.png").unlink()
+    assert "too high" not in spec_from_images(tmp_path).note
+
+
 def test_a_word_in_a_name_makes_no_folder_for_testing(tmp_path):
     spec = spec_from_images(folders(tmp_path, "bullet train", "test tube", "trainer"))
     assert spec.class_names == ["bullet train", "test tube", "trainer"] and "Taken for" not in spec.note

@@ -25,12 +25,24 @@ _STRATEGY = "color_crop_cutout_flip_scale_rotate"
 
 @dataclass
 class _Headers:
-    """What the headers of images say: sizes (width, height), the most channels, how many have transparency, and what is left out."""
+    """What the headers of images say: sizes (width, height), the most channels, how many have transparency, and what is left out.
+
+    `bytes_of` are hashes of the files of each split, by which test images are found that are training images, too.
+    """
 
     sizes: Counter[tuple[int, int]]
     channels: int = 1
     transparent: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    bytes_of: list[Counter[int]] = field(default_factory=list)
+
+    @property
+    def shared(self) -> int:
+        """How many test images are training images, byte for byte."""
+        if len(self.bytes_of) < 2:
+            return 0
+        train, test = self.bytes_of
+        return sum(times for content, times in test.items() if content in train)
 
 
 def spec_from_images(
@@ -72,6 +84,8 @@ def spec_from_images(
         sets, headers, source, notes = _parquets(places, image, label, ground)
     size, scaled = _side(headers.sizes, resize, paths[0])
     left_out = [f"{count} of the images have {what}, which are not read." for what, count in sorted(headers.left_out.items())]
+    if headers.shared:
+        notes.append(f"{headers.shared} of the {len(sets[1].places)} test images are training images, too: accuracies will be too high.")
     notes = [*layout.notes, *notes, *_transparency(headers, ground), *left_out, *scaled]
     counts = sets[0].counts
     train_counts = counts
@@ -169,7 +183,10 @@ def _second(paths: Sequence[Path]) -> str | None:
 
 
 def _look(headers: _Headers, encoded: Iterable[tuple[str, bytes]], total: int, root: Path) -> None:
+    contents: Counter[int] = Counter()
+    headers.bytes_of.append(contents)
     for where, data in progress(f"looking at {root}", total, "img", encoded):
+        contents[hash(data)] += 1
         header = pixels.header(data, where)
         headers.sizes[header.width, header.height] += 1
         headers.channels = max(headers.channels, header.channels)
