@@ -1,5 +1,6 @@
 """What `condense prune` removes, and above all what it leaves."""
 
+import functools
 import os
 import time
 
@@ -12,6 +13,12 @@ from condense.recipes import scale
 from condense.tableplan import Plan
 
 STALE = "0123456789ab"
+_asked = functools.cache(lambda weights, asked=prune._asked: asked())  # all scales are planned once and not in every test
+
+
+@pytest.fixture(autouse=True)
+def planned_once(monkeypatch):
+    monkeypatch.setattr(prune, "_asked", lambda: _asked(os.environ.get("CONDENSE_CLIP")))
 
 
 def make(path, age_days=0.0):
