@@ -45,10 +45,28 @@ def write_json(path: Path, value: Any) -> None:
         draft.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def parsed(text: str | bytes) -> Any:
+    """The value of a JSON text. Raises ValueError, also for numbers that are not finite or of more than 63 bits: we write none."""
+    return json.loads(text, parse_float=_finite, parse_int=_of_63_bits, parse_constant=_finite)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return value
+
+
+def _of_63_bits(text: str) -> int:
+    if len(text) > 20 or abs(int(text)) >= 1 << 63:
+        raise ValueError(f"the number {text[:20]}... is too large")
+    return int(text)
+
+
 def read_json(path: Path) -> Any:
     """The value in a JSON file. Raises UserError naming the file if it is absent or damaged."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parsed(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
@@ -139,7 +157,7 @@ def read_header(path: Path, kind: str | None = None) -> dict[str, Any]:
             if length > min(_LARGEST_HEADER, size - 8):
                 raise damaged(path, "it is cut short or its header is broken")
             layout = json.loads(file.read(length))
-        note = json.loads(layout["__metadata__"]["condense"])
+        note = parsed(layout["__metadata__"]["condense"])
         end = 8 + length + max((entry["data_offsets"][1] for name, entry in layout.items() if name != "__metadata__"), default=0)
         schema, seal = note["schema"], note.pop("header_sha256", None)
         broken = seal != digest(note, 64)
@@ -155,6 +173,8 @@ def read_header(path: Path, kind: str | None = None) -> dict[str, Any]:
         raise damaged(path, "the checksum of its header differs")
     if size != end:
         raise damaged(path, f"it has {size} bytes instead of {end}")
+    if not isinstance(note.get("content_sha256"), str) or not isinstance(note.get("kind"), str):
+        raise damaged(path, "its header lacks a checksum of its tensors or does not say what it is")
     if kind is not None and note.get("kind") != kind:
         raise UserError(f"{path}: holds '{note.get('kind')}', but a file with '{kind}' is needed")
     return note
@@ -195,17 +215,19 @@ def file_sha256(path: Path) -> str:
 
 
 def append_line(path: Path, value: Any) -> None:
-    """Adds one JSON line to a log; a line half written by a killed process is skipped by `read_lines`."""
+    """Adds one JSON line to a log."""
     with open(path, "a", encoding="utf-8") as file:
         file.write(canonical(value) + "\n")
 
 
 def read_lines(path: Path) -> list[Any]:
-    """The values of a JSON-lines file, without a last line that was cut off."""
-    rows = []
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows
+    """The values of a JSON-lines file. Raises UserError naming the file if it is absent or a line of it is cut off or no JSON."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        if text and not text.endswith("\n"):
+            raise damaged(path, "its last line is cut off")
+        return [parsed(line) for line in text.splitlines()]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, str(error)) from None

@@ -6,17 +6,20 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from condense.artifacts import read_tensors, write_tensors
+from condense.artifacts import damaged, read_tensors, write_tensors
 from condense.config import UserError
+from condense.files.headers import header_as
+from condense.files.states import check_checkpoint, check_numbers, check_shapes, shapes_of
 
 if TYPE_CHECKING:
     import numpy as np
 
+State = TypeVar("State")
 _log = logging.getLogger(__name__)
 INTERVAL = "CONDENSE_CHECKPOINT_SECONDS"  # environment variable
 
@@ -70,6 +73,7 @@ class Checkpoint:
 
     def __init__(self, path: Path | None, key: str, computed_by: str = ""):
         self.path, self.key, self.computed_by = path, key, computed_by
+        self.blame = ""  # what an error is to say after a checkpoint was taken up
         text = os.environ.get(INTERVAL, "60")
         try:
             self.seconds = float(text)
@@ -87,20 +91,37 @@ class Checkpoint:
         """The checkpoint of a part of this job."""
         return Checkpoint(self.path and self.path.with_name(f"{self.path.name}.{name}"), f"{self.key}-{name}", self.computed_by)
 
-    def load(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """Tensors and state of the last `save` under the same key by the same means, or None. Raises UserError if the file is damaged."""
+    def load(self, state: type[State], unbounded: Collection[str] = ()) -> tuple[dict[str, np.ndarray], State] | None:
+        """Tensors and state, a dataclass, of the last `save` under the same key by the same means, or None.
+
+        Tensors are finite, but for those that are named `unbounded`. Raises UserError if the file is damaged, or if it holds anything
+        else; `check` is for what only the job can know.
+        """
         if self.path is None or not self.path.exists():
             return None
-        tensors, note = read_tensors(self.path, "checkpoint")
-        if note["key"] != self.key:
+        tensors, header = read_tensors(self.path, "checkpoint")
+        note = check_checkpoint(self.path, tensors, header)
+        if note.key != self.key:
             _log.info("%s: belongs to other settings; beginning anew", self.path)
             return None
-        by = note.get("computed_by", "")
+        by = note.computed_by
         if by != self.computed_by:
             told = "%s: was computed by %s, and this process computes by %s; beginning anew, so that it ends as an unbroken job does"
             _log.warning(told, self.path, by or "something unknown", self.computed_by or "something unknown")
             return None
-        return tensors, note["state"]
+        check_numbers(self.path, {name: values for name, values in tensors.items() if name not in unbounded})
+        self.blame = f"; or, if {self.path}, from which this went on, was changed, delete it"
+        return tensors, header_as(state, note.state, self.path, "its state")
+
+    def check(self, fits: bool, why: str) -> None:
+        """Raises UserError, naming the file and `why` it is damaged, unless what was loaded `fits` the job."""
+        if not fits and self.path is not None:
+            raise damaged(self.path, why)
+
+    def check_shapes(self, tensors: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        """Raises UserError unless what was loaded has every tensor of `wanted`, in its type and shape."""
+        if self.path is not None:
+            check_shapes(self.path, tensors, wanted)
 
     def due(self) -> bool:
         """Whether it is time to save again."""
@@ -108,8 +129,11 @@ class Checkpoint:
 
     def write(self, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
         """Writes a checkpoint."""
+        import numpy as np
+
         if self.path is not None:
             note = {"kind": "checkpoint", "key": self.key, "computed_by": self.computed_by, "state": dict(state)}
+            note["tensors"] = shapes_of({name: np.ascontiguousarray(values) for name, values in tensors.items()})
             write_tensors(self.path, tensors, note)
             self.last = time.monotonic()
 

@@ -23,6 +23,7 @@ from condense.drafts import whole
 
 # DVC's cache and the default remote in one (.dvc/config), and part of git: what lies there needs no fetching.
 STORE = PurePosixPath("dvcstore")
+_ENTRIES = {"outs", "deps", "meta", "md5", "desc", "wdir", "frozen", "locked", "always_changed"}  # that a `.dvc` file may have
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,11 @@ def listing(group: PurePosixPath, root: Path) -> dict[str, Listed]:
     path = root / pointer(group)
     if not path.is_file():
         return {}
-    outs = load_yaml(path).get("outs") or []
+    values = load_yaml(path)
+    strange = sorted(str(name) for name in values.keys() - _ENTRIES)
+    if strange:
+        raise _damaged(path, f"DVC knows no entry '{strange[0][:40]}'")
+    outs = values.get("outs") or []
     if not outs:
         return {}
     try:
@@ -60,6 +65,7 @@ def listing(group: PurePosixPath, root: Path) -> dict[str, Listed]:
         if out["path"] != group.name:
             raise ValueError
         files = {str(entry["relpath"]): Listed(str(entry["md5"]), int(entry["size"])) for entry in out["files"]}
+        total = out["md5"]
     except (TypeError, ValueError, KeyError, AttributeError):
         raise _damaged(path, "it does not list the files of the folder beside it") from None
     for name, entry in files.items():
@@ -67,6 +73,10 @@ def listing(group: PurePosixPath, root: Path) -> dict[str, Listed]:
             raise _damaged(path, f"it names {name[:80]!r}, which does not lie in the folder beside it")
         if not re.fullmatch("[0-9a-f]{32}", entry.md5):
             raise _damaged(path, f"{name}: '{entry.md5[:40]}' is no MD5")
+        if entry.size < 0:
+            raise _damaged(path, f"{name}: {entry.size} bytes are none that a file could have")
+    if total != _md5_of(files):
+        raise _damaged(path, "its checksum is not that of the files that it lists")
     return files
 
 
@@ -75,10 +85,14 @@ def _damaged(path: Path, why: str) -> UserError:
 
 
 def notes(group: PurePosixPath, root: Path) -> dict[str, Any]:
-    """What the `.dvc` file of a group says besides its files (`meta`); empty where there is none."""
+    """What the `.dvc` file of a group says besides its files (`meta`); empty where there is none. Raises UserError if it is damaged."""
     path = root / pointer(group)
     meta = load_yaml(path).get("meta") if path.is_file() else None
-    return meta if isinstance(meta, dict) else {}
+    if meta is None:
+        return {}
+    if not isinstance(meta, dict) or not all(isinstance(entry, dict) for entry in meta.values()):
+        raise _damaged(path, "its 'meta' holds no notes")
+    return meta
 
 
 def write_pointer(group: PurePosixPath, files: Mapping[str, Listed], root: Path, meta: Mapping[str, Any] | None = None) -> None:
@@ -90,7 +104,7 @@ def write_pointer(group: PurePosixPath, files: Mapping[str, Listed], root: Path,
     value: dict[str, Any] = {"meta": dict(meta)} if meta else {}
     if files:
         folder = _folder(files)
-        name = hashlib.md5(folder, usedforsecurity=False).hexdigest() + ".dir"
+        name = _md5_of(files)
         _write(root / stored(name), folder)
         listed = [{"relpath": name, "md5": files[name].md5, "size": files[name].size} for name in sorted(files)]
         total = sum(entry.size for entry in files.values())
@@ -110,6 +124,11 @@ def _folder(files: Mapping[str, Listed]) -> bytes:
     return json.dumps([{"md5": files[name].md5, "relpath": name} for name in sorted(files)], sort_keys=True).encode()
 
 
+def _md5_of(files: Mapping[str, Listed]) -> str:
+    """What DVC calls a folder of these files."""
+    return hashlib.md5(_folder(files), usedforsecurity=False).hexdigest() + ".dir"
+
+
 def stored(md5: str) -> PurePosixPath:
     """Where the store holds what has this MD5."""
     return STORE / "files" / "md5" / md5[:2] / md5[2:]
@@ -119,8 +138,7 @@ def stored_of(files: Mapping[str, Listed]) -> set[PurePosixPath]:
     """Everything in the store that belongs to a group of these files."""
     if not files:
         return set()
-    folder = hashlib.md5(_folder(files), usedforsecurity=False).hexdigest() + ".dir"
-    return {stored(folder), *(stored(entry.md5) for entry in files.values())}
+    return {stored(_md5_of(files)), *(stored(entry.md5) for entry in files.values())}
 
 
 def put(source: Path, md5: str, root: Path) -> None:

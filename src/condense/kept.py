@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from condense.artifacts import canonical, damaged, read_header, read_json, read_tensors
+from condense.artifacts import canonical, read_header
 from condense.config import UserError
 from condense.dvcfiles import Listed, file_md5
+from condense.files import check_prepared, read_artifact, read_facts, read_history, read_metrics, read_prepared
 
 KEPT = PurePosixPath("kept")
 SETS, DATA = KEPT / "sets", KEPT / "data"
@@ -22,6 +23,7 @@ SETS, DATA = KEPT / "sets", KEPT / "data"
 _LAST = {"synthetic": "synthetic.safetensors", "data": "dataset.json"}
 # Drawn again from the set by whoever shows it; as large as the set itself.
 _DRAWN_AGAIN = {"grid.png"}
+_BESIDE = {"run.json": read_facts, "history.jsonl": read_history}
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,10 @@ def kept_name(path: str) -> str:
 
 def described(unit: Unit, root: Path) -> dict[str, Any]:
     """What prepared data were made from, and the checksums of what was made; whoever prepares or pulls them gets the same."""
-    value = read_json(root / unit.home / unit.last)
-    try:
-        parts = {name: {"images": split["images"], "data_sha256": split["data_sha256"]} for name, split in value["splits"].items()}
-        return {"title": value["title"], "source": value["source"], "prepared": parts}
-    except (TypeError, KeyError, AttributeError):
-        raise damaged(root / unit.home / unit.last, "it does not describe a dataset") from None
+    value = read_prepared(root / unit.home / unit.last)
+    splits = {"train": value.splits.train, "test": value.splits.test}
+    parts = {name: {"images": split.images, "data_sha256": split.data_sha256} for name, split in splits.items()}
+    return {"title": value.title, "source": value.source, "prepared": parts}
 
 
 def largest_of(unit: Unit, root: Path) -> int:
@@ -101,7 +101,7 @@ def _content(unit: Unit, file: Path) -> Any:
     if file.suffix == ".safetensors":
         return read_header(file)["content_sha256"]
     if unit.kind == "metrics":
-        return canonical({name: value for name, value in _metrics(file).items() if name != "run"})
+        return canonical({name: value for name, value in read_metrics(file).items() if name != "run"})
     return file.name
 
 
@@ -115,20 +115,19 @@ def same(unit: Unit, files: Mapping[str, Listed], root: Path) -> bool:
     return intact and all(_content(unit, sources[name]) == _content(unit, kept[name]) for name in listed)
 
 
-def _metrics(file: Path) -> dict[str, Any]:
-    values = read_json(file)
-    if not isinstance(values, dict) or values.get("kind") != "metrics" or not values.get("accuracies"):
-        raise damaged(file, "it holds no metrics")
-    return values
-
-
 def verify(unit: Unit, root: Path) -> None:
-    """Raises UserError unless the tensors match their checksums and the unit lies under its own key."""
+    """Raises UserError unless every file of the unit is what its reader takes and the unit lies under its own key."""
+    if unit.kind == "data":
+        check_prepared(root / unit.home)
     for file in unit.sources(root).values():
         if unit.kind == "metrics":
-            _metrics(file)
+            key = read_metrics(file)["key"]
+            if not file.stem.endswith(f"-{key}"):
+                raise UserError(f"{file}: belongs to the key {key}, not to its name; delete it and make it anew")
+        elif file.name in _BESIDE:
+            _BESIDE[file.name](file)
         if file.suffix == ".safetensors":
-            _, header = read_tensors(file)
+            _, header = read_artifact(file)
             if unit.kind == "synthetic" and not unit.home.name.endswith(f"-{header.get('key')}"):
                 raise UserError(
                     f"{file}: belongs to the key {header.get('key')}, not to the folder it lies in; delete the folder and make it anew"

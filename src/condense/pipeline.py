@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from condense import jobs, recipes, runtime
-from condense.artifacts import digest, read_json, write_json
+from condense.artifacts import digest, write_json
 from condense.config import UserError
 from condense.drafts import draft_of, remove_dead_below
+from condense.files import check_prepared, read_metrics, read_request
 from condense.plan import BankCell, DataCell, Maker, MetricsCell, SyntheticCell, TeacherCell, data_cell
 from condense.prune import sweep
 
@@ -172,15 +173,13 @@ def _bind(out: Path, work: Work, request: Request) -> None:
         write_json(path, {"kind": "request", "key": work.key, "images": str(request.images), **settings})
         return
     try:
-        found = read_json(path)
+        found = read_request(path)
     except UserError:
         raise UserError(f"{path}: damaged, so that nobody can tell which run the folder holds; name a new folder with --out") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: holds no request of a run; name a new folder with --out")
-    if found.get("key") != work.key:
+    if found.key != work.key:
         raise UserError(
-            f"--out {out}: holds another run ({found.get('method')}, ipc {found.get('ipc')}, seed {found.get('seed')}, scale"
-            f" {found.get('scale')}, or other images or recipe); name a new folder"
+            f"--out {out}: holds another run ({found.method}, ipc {found.ipc}, seed {found.seed}, scale {found.scale}, or other images"
+            f" or recipe), as {path.name} in it says; name a new folder"
         )
     remove_dead_below(out)
 
@@ -192,7 +191,9 @@ def _place(out: Path, work: Work, cell: SyntheticCell) -> Path:
 def _prepare(out: Path, work: Work) -> None:
     from condense.data.prepare import prepare
 
-    if not jobs.is_prepared(out / "data"):
+    if jobs.is_prepared(out / "data"):
+        check_prepared(out / "data")
+    else:
         prepare(work.data.spec, out / "data")
 
 
@@ -254,7 +255,7 @@ def _evaluated(place: Path, out: Path, cell: MetricsCell, machine: jobs.Machine)
             key=cell.key,
         )
         jobs.evaluate_set(path, job, machine)
-    return read_json(path)
+    return read_metrics(path, "condense", cell.key)
 
 
 def _summary(request: Request, work: Work, results: list[dict]) -> str:

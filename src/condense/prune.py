@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from condense import recipes
-from condense.artifacts import read_json
 from condense.config import UserError
 from condense.drafts import draft_of, is_dead
+from condense.files import read_index
 from condense.groups import all_groups
 from condense.plan import CLIP_WEIGHTS
 from condense.tableplan import Plan
@@ -91,9 +91,8 @@ def sweep(results: Path) -> list[Path]:
 def _shards_left(index: Path, results: Path) -> bool:
     """Whether a shard of which the index of a group tells is still there."""
     try:
-        shards = read_json(index)["shards"].values()
-        return any((results.parent / shard).exists() for shard in shards if shard)
-    except (UserError, AttributeError, KeyError, TypeError):
+        return any((results.parent / shard).exists() for shard in read_index(index).shards.values() if shard)
+    except UserError:  # of no use to any job
         return False
 
 

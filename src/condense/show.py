@@ -16,8 +16,22 @@ from condense import recipes
 from condense.artifacts import canonical, damaged, file_sha256, read_json, whole, write_json
 from condense.config import UserError, read, unknown
 from condense.drafts import whole_folder
-from condense.files import read_artifact, read_facts, read_metrics, read_set
+from condense.files import (
+    header_as,
+    read_artifact,
+    read_facts,
+    read_history,
+    read_index,
+    read_metrics,
+    read_part,
+    read_prepared,
+    read_request,
+    read_set,
+)
+from condense.files.notes import INDEX, Manifest, RatesNote
+from condense.files.records import PART
 from condense.plan import CLIP_WEIGHTS, data_cell
+from condense.report.speed import read_speed
 from condense.specs import Decode
 from condense.tableplan import Plan
 
@@ -29,19 +43,15 @@ _SHOWN_ELSEWHERE = {"class_names", "classes", "counts", "recipe", "history", "co
 
 
 def describe(path: Path) -> str:
-    """What a dataset, teacher, shard, synthetic set, snapshots, checkpoint, metrics or provenance file holds, in aligned lines.
+    """What a file of ours holds, of whatever kind it is, in aligned lines.
 
     Tensors are read whole and their checksum verified. Raises UserError if the file is absent, damaged or not ours.
     """
     path = Path(path)
+    if path.suffix == ".jsonl":
+        return _aligned([("file", str(path)), ("kind", "history"), *_last_loss(read_history(path))])
     if _is_json(path):
-        value = _our_json(path)
-        if value.get("kind") == "metrics" and "accuracies" in value:
-            read_metrics(path)
-        try:
-            return _aligned([("file", str(path)), *_json_facts(value)])
-        except (KeyError, TypeError, ValueError):
-            raise damaged(path, "its entries are not those of metrics or provenance") from None
+        return _aligned([("file", str(path)), *_json_facts(_our_json(path))])
     tensors, header = read_artifact(path)
     lines = [("file", f"{path} ({path.stat().st_size:,} bytes)"), *_header_facts(header)]
     lines += [(name, _tensor(tensor)) for name, tensor in sorted(tensors.items())[:20]]
@@ -61,23 +71,52 @@ def _is_json(path: Path) -> bool:
 
 
 def _our_json(path: Path) -> dict[str, Any]:
+    """The values of a JSON file, read as its kind is where it is used."""
     value = read_json(path)
     if not isinstance(value, dict):
         raise damaged(path, "it holds no JSON object")
+    kind = value.get("kind")
+    if isinstance(kind, str) and kind in _JSON:
+        _JSON[kind](path)
+    elif kind is None and "seconds" in value:
+        read_facts(path)
+    elif kind is None and value.keys() >= {"name", "scale", "inputs", "shows"}:
+        header_as(Manifest, value, path, "its entries")
+    else:
+        known = ", ".join(sorted(_JSON))
+        raise UserError(f"{path}: is none of the JSON files that are known by their 'kind' ({known}), nor a record of a run")
     return value
+
+
+_JSON: dict[str, Callable[[Path], object]] = {
+    "metrics": read_metrics,
+    PART: read_part,
+    INDEX: read_index,
+    "dataset": read_prepared,
+    "request": read_request,
+    "rates": lambda path: header_as(RatesNote, read_json(path), path, "its entries"),
+    "benchmark": read_speed,
+    "classes": lambda path: None,  # of an exported folder; `condense run` reads it with the folders that it names
+    "part that was not needed": lambda path: None,
+}
+
+
+def _last_loss(history: list[dict[str, float]]) -> list[tuple[str, str]]:
+    rows = [("rows", str(len(history)))]
+    return rows + [("last loss", ", ".join(f"{name} {value:.6g}" for name, value in history[-1].items()))] if history else rows
 
 
 def _header_facts(header: dict[str, Any]) -> list[tuple[str, str]]:
     lines = [(name, _value(header[name])) for name in _PLAIN if header.get(name) is not None]
-    names, classes = header.get("class_names"), header.get("classes")
+    pictured = header["kind"] in ("dataset", "shard", "synthetic", "snapshots")
+    names, classes = (header.get(name) if pictured else None for name in ("class_names", "classes"))
     if names:
         chosen = [names[label] for label in classes] if classes else names
         lines.append(("classes", f"{len(chosen)}: {_brief(chosen)}"))
-    if header.get("counts"):
+    if header["kind"] == "dataset":
         lines.append(("images", f"{sum(header['counts'])}, {min(header['counts'])} to {max(header['counts'])} a class"))
-    if header.get("history"):
-        last = header["history"][-1]
-        lines.append(("last loss", ", ".join(f"{name} {value:.6g}" for name, value in last.items())))
+    if header["kind"] == "shard":
+        lines += _last_loss(header["history"])[1:]
     if isinstance(header.get("state"), dict):
         lines += [(name, _value(value)) for name, value in header["state"].items()]
     skip = {*_PLAIN, *_SHOWN_ELSEWHERE}
@@ -85,14 +124,15 @@ def _header_facts(header: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _json_facts(value: dict[str, Any]) -> list[tuple[str, str]]:
-    if "seconds" in value and "device" in value:
+    if "kind" not in value and "seconds" in value:
         return [("kind", "provenance"), *_run_facts(value)]
     if value.get("kind") != "metrics":
         return [(name, _value(entry)) for name, entry in value.items()]
     shown = [name for name in ("kind", "task", *_PLAIN[1:]) if name in value and name not in ("mean", "std", "protocol")]
     lines = [(name, _value(value[name])) for name in shown]
-    protocol = value["protocol"]
-    lines.append(("protocol", f"{protocol['name']}: {protocol['epochs']} epochs, batch {protocol['batch']}"))
+    protocol = value.get("protocol", {})
+    told = [form.format(protocol[name]) for name, form in (("epochs", "{} epochs"), ("batch", "batch {}")) if name in protocol]
+    lines += [("protocol", f"{protocol['name']}: {', '.join(told)}" if told else protocol["name"])] if protocol else []
     means, stds = (entry if isinstance(entry, list) else [entry] for entry in (value["mean"], value["std"]))
     steps = value.get("steps", [""] * len(means))
     lines += [(f"accuracy {step}".strip(), f"{mean:.2f} ± {std:.2f} %") for step, mean, std in zip(steps, means, stds, strict=True)]
@@ -103,7 +143,7 @@ def _json_facts(value: dict[str, Any]) -> list[tuple[str, str]]:
 def _run_facts(run: dict[str, Any]) -> list[tuple[str, str]]:
     shown = {"seconds": lambda value: f"{value:g}", "peak_memory_bytes": lambda value: f"{value / 1e6:.0f} MB"}
     names = {"peak_memory_bytes": "peak memory", "code_version": "code version"}
-    return [(names.get(name, name), shown.get(name, _value)(value)) for name, value in run.items()]
+    return [(names.get(name, name), shown.get(name, _value)(value)) for name, value in run.items() if value is not None]
 
 
 def _value(value: Any) -> str:

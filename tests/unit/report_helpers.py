@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from condense import artifacts
+from condense.jobs.judging import metrics_from
 from condense.tableplan import Plan
 
 RUN = {
@@ -18,13 +19,21 @@ def made_up_metrics(folder):
     before = Path.cwd()
     os.chdir(folder)
     for path, cell in Plan("quick").metrics.items():
-        values = {"schema": 1, "kind": "metrics", "task": cell.task, "run": RUN, "accuracies": [60.0 + network for network in range(3)]}
+        accuracies = [60.0 + network for network in range(3)]
         if cell.drift:
-            values["accuracies"] = [60.0 + network - 10 * cell.drift.ratio for network in range(3)]
+            accuracies = [60.0 + network - 10 * cell.drift.ratio for network in range(3)]
+        results = {0: accuracies}
         if cell.task == "snapshots":
-            values |= {"steps": [0, 40, 80], "accuracies": [[50.0, 52.0], [60.0, 62.0], [70.0, 72.0]]}
-        artifacts.write_json(Path(path), values)
+            results = {0: [50.0, 52.0], 40: [60.0, 62.0], 80: [70.0, 72.0]}
+        artifacts.write_json(Path(path), metrics_of(cell, results) | {"run": RUN})
     os.chdir(before)
+
+
+def metrics_of(cell, results):
+    """The metrics of a cell with made-up accuracies, by step (0 of a set), as an evaluation writes them, but for its run."""
+    networks = len(next(iter(results.values())))
+    about = {"schema": artifacts.SCHEMA, "kind": "metrics", "task": cell.task, "key": cell.key, "n_networks": networks}
+    return metrics_from(about, results)
 
 
 def rows_of(path):

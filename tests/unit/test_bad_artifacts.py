@@ -15,6 +15,7 @@ from condense.artifacts import canonical, read_header, read_json, read_tensors
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import load
+from condense.engines.matching import Progressed
 from condense.evaluate.synthetic import load_synthetic
 from condense.teachers.pretrain import load_teacher
 
@@ -58,7 +59,7 @@ READERS = {
     "teacher": lambda path: [read_header(path, "teacher"), read_tensors(path, "teacher")],
     "shard": lambda path: [read_tensors(path, "shard")],
     "synthetic": lambda path: [vars(load_synthetic(path)), read_header(path)],
-    "checkpoint": lambda path: [Checkpoint(path, "key").load()],
+    "checkpoint": lambda path: [Checkpoint(path, "key").load(Progressed)],
 }
 
 

@@ -13,6 +13,7 @@ from condense import drafts
 from condense.artifacts import write_json
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
+from condense.networks.trained import Finished
 
 
 @pytest.mark.parametrize("out", ["folder", "file/below.safetensors", "x" * 300, "x" * 240])
@@ -71,8 +72,8 @@ def test_a_full_disk_at_a_checkpoint_leaves_the_last_one(made, tmp_path, monkeyp
     full_disk_in_the_end(monkeypatch)
     with pytest.raises(UserError, match="disk is full"):
         checkpoint.save({"a": np.arange(4)}, {"done": 2})
-    tensors, state = checkpoint.load()
-    assert state == {"done": 1} and tensors["a"].tolist() == [0, 1, 2] and len(list(tmp_path.iterdir())) == 1
+    tensors, state = checkpoint.load(Finished)
+    assert state == Finished(1) and tensors["a"].tolist() == [0, 1, 2] and len(list(tmp_path.iterdir())) == 1
 
 
 def device(path):

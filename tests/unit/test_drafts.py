@@ -15,6 +15,7 @@ from condense.artifacts import canonical, content_sha256, layout, read_tensors, 
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.mapped import map_tensors
+from condense.networks.trained import Finished
 
 WRITER = """
 import sys, time
@@ -117,11 +118,11 @@ def test_a_checkpoint_that_something_else_computed_is_left_aside(tmp_path, caplo
     compiled = Checkpoint(tmp_path / "x.resume", "key", "compiled kernels")
     compiled.part(3).write({}, {"done": 1})
     compiled.write({}, {"done": 2})
-    assert compiled.load()[1] == {"done": 2} and compiled.part(3).load()[1] == {"done": 1} and not caplog.records
+    assert compiled.load(Finished)[1].done == 2 and compiled.part(3).load(Finished)[1].done == 1 and not caplog.records
     plain = Checkpoint(tmp_path / "x.resume", "key", "torch's operations")
-    assert plain.load() is None and plain.part(3).load() is None
+    assert plain.load(Finished) is None and plain.part(3).load(Finished) is None
     assert caplog.text.count("was computed by compiled kernels, and this process computes by torch's operations; beginning anew") == 2
-    assert Checkpoint(tmp_path / "x.resume", "other", "compiled kernels").load() is None
+    assert Checkpoint(tmp_path / "x.resume", "other", "compiled kernels").load(Finished) is None
     assert "belongs to other settings; beginning anew" in caplog.text
 
 

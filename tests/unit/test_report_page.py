@@ -90,7 +90,7 @@ def test_the_grid_of_a_set_that_was_taken_without_one_is_drawn_again(page, resul
     )
     real = {"images": np.zeros((20, 1, 8, 8), np.uint8), "labels": np.repeat(labels, 2)}
     layout = {"kind": "dataset", "split": "train", "counts": [2] * 10, "channels": 1, "size": 8}
-    artifacts.write_tensors(Path(cell.data.train), real, shared | layout)
+    artifacts.write_tensors(Path(cell.data.train), real, shared | layout | {"data_sha256": artifacts.content_sha256(real)})
     assert html._grid(cell) == grid and Image.open(grid).size[0] > 100
     html.make_report(page, Path("results/report.html"))
     text = Path("results/report.html").read_text(encoding="utf-8")

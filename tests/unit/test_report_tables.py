@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from report_helpers import metrics_of
 
 from condense import artifacts, manifests, tableplan
 from condense.config import UserError
@@ -19,9 +20,9 @@ CONTRACT = (
 ).split(",")
 
 
-def write_metrics(cell, accuracies, **more):
-    values = {"schema": 1, "kind": "metrics", "task": cell.task, "accuracies": accuracies, "key": cell.key, **more}
-    artifacts.write_json(Path(cell.path), values)
+def write_metrics(cell, given, steps=(0,), **more):
+    lists = given if cell.task == "snapshots" else [given]
+    artifacts.write_json(Path(cell.path), metrics_of(cell, dict(zip(steps, lists, strict=True))) | {"run": {}} | more)
 
 
 def accuracies_of(cell):
@@ -161,11 +162,14 @@ def test_missing_and_foreign_metrics_are_named(here, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=cell.path):
         tables.make_table(scale, "cpdm/table5", tmp_path / "t.csv")
     assert not list(tmp_path.glob("t.*"))
-    write_metrics(cell, [])
+    write_metrics(cell, [1.0], accuracies=[])
     with pytest.raises(UserError, match="no accuracies"):
         measured.read_metrics(cell)
     write_metrics(cell, [1.0], task="snapshots")
     with pytest.raises(UserError, match="instead of 'condense'"):
+        measured.read_metrics(cell)
+    write_metrics(cell, [1.0], key="0123456789ab")
+    with pytest.raises(UserError, match=f"belongs to the key 0123456789ab, not to {cell.key}"):
         measured.read_metrics(cell)
 
 

@@ -72,13 +72,14 @@ def test_json_that_is_not_ours_is_refused(tmp_path, text):
 
 def metrics(seconds):
     protocol = {"name": "dc", "epochs": 100, "batch": 256}
-    return {"kind": "metrics", "mean": 50.0, "std": 1.0, "protocol": protocol, "run": {"seconds": seconds, "device": "abacus"}}
+    about = {"schema": 1, "kind": "metrics", "task": "condense", "key": "k", "n_networks": 2, "protocol": protocol}
+    return about | {"accuracies": [49.0, 51.0], "mean": 50.0, "std": 1.0, "run": {"seconds": seconds, "device": "abacus"}}
 
 
 def test_the_digest_of_metrics_leaves_out_the_run_and_nothing_else(tmp_path):
     path = tmp_path / "metrics.json"
     digests = []
-    for value in (metrics(1.0), metrics(2.0), metrics(1.0) | {"mean": 50.5}):
+    for value in (metrics(1.0), metrics(2.0), metrics(1.0) | {"accuracies": [49.5, 51.5], "mean": 50.5}):
         write_json(path, value)
         digests.append(show.digest_of(path))
     assert digests[0] == digests[1] != digests[2] and len(digests[0]) == 64

@@ -15,7 +15,7 @@ from condense.checkpoints import Checkpoint
 from condense.config import UserError, merged, read
 from condense.data.dataset import load
 from condense.evaluate.protocols import evaluate
-from condense.evaluate.spread import spread
+from condense.files import spread
 from condense.select import coreset
 from condense.specs import Optimizer
 from condense.teachers import pretrain as teachers

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from condense import store
-from condense.artifacts import write_json, write_tensors
+from condense.artifacts import content_sha256, digest, write_json, write_tensors
 
 PROJECT = Path(__file__).resolve().parents[2]
 DM = "results/synthetic/digits/dm/convnet/ipc1/seed0-0123456789ab/synthetic.safetensors"
@@ -35,22 +35,28 @@ def make_set(root, path, fill=0.5):
     folder = (root / path).parent
     method, key = path.split("/")[3], folder.name.split("-")[1]
     tensors = {"images": np.full((2, 1, 4, 4), fill, np.float32), "labels": np.arange(2)}
-    write_tensors(root / path, tensors, {"kind": "synthetic", "dataset": "digits", "method": method, "key": key})
+    header = {"kind": "synthetic", "dataset": "digits", "method": method, "key": key, "arch": "convnet", "data_sha256": 64 * "5"}
+    write_tensors(root / path, tensors, header | {"class_names": ["a", "b"], "mean": [0.5], "std": [0.5]})
     write_json(folder / "run.json", {"seconds": 1.0})
-    (folder / "history.jsonl").write_text(f'{{"loss":1.0,"set":"{path}"}}\n')
+    (folder / "history.jsonl").write_text(f'{{"loss":1.0,"step":{int(digest(path, 6), 16)}}}\n')  # another for each set
     (folder / "grid.png").write_bytes(b"grid of " + path.encode())
 
 
 def make_metrics(root, path, mean=90.0, seconds=1.0):
-    write_json(root / path, {"schema": 1, "kind": "metrics", "accuracies": [mean], "mean": mean, "run": {"seconds": seconds}})
+    about = {"schema": 1, "kind": "metrics", "task": "condense", "key": Path(path).stem.split("-")[-1], "n_networks": 1}
+    write_json(root / path, about | {"accuracies": [mean], "mean": mean, "std": 0.0, "run": {"seconds": seconds}})
 
 
 def make_data(root, path=DATA):
     """Prepared data: some 400 bytes of images."""
+    tensors = {"images": np.zeros((2, 1, 2, 2), np.uint8), "labels": np.arange(2)}
+    about = {"kind": "dataset", "dataset": path.split("/")[2], "class_names": ["a", "b"]}
+    known = {"counts": [1, 1], "data_sha256": content_sha256(tensors)}
     for split in ("train", "test"):
-        write_tensors((root / path).with_name(f"{split}.safetensors"), {"images": np.zeros((2, 1), np.uint8)}, {"kind": "dataset"})
-    splits = {split: {"images": 2, "data_sha256": 64 * "5"} for split in ("train", "test")}
-    write_json(root / path, {"dataset": path.split("/")[2], "title": "Some", "source": {"some.tar": "md5:" + 32 * "0"}, "splits": splits})
+        header = about | known | {"split": split, "channels": 1, "size": 2, "mean": [0.5], "std": [0.5]}
+        write_tensors((root / path).with_name(f"{split}.safetensors"), tensors, header)
+    splits = {split: {"file": f"{split}.safetensors", "images": 2, **known} for split in ("train", "test")}
+    write_json(root / path, about | {"title": "Some", "source": {"some.tar": "md5:" + 32 * "0"}, "splits": splits})
 
 
 def make_summary(root, accuracy="90.0", folder="results/summary"):

@@ -42,7 +42,8 @@ RECIPE = {
 def make_set(results, seed=0, rows=3, run=RUN):
     path = results / f"synthetic/digits/dm/convnet/ipc1/seed{seed}-0123456789a{seed}/synthetic.safetensors"
     header = {"kind": "synthetic", "dataset": "digits", "method": "dm", "arch": "convnet", "ipc": 1, "seed": seed, "recipe": RECIPE}
-    write_tensors(path, {"images": np.zeros((2, 1), np.float32)}, header | {"key": f"0123456789a{seed}", "data_sha256": "d"})
+    header |= {"key": f"0123456789a{seed}", "data_sha256": "d", "class_names": ["a", "b"], "mean": [0.5], "std": [0.5]}
+    write_tensors(path, {"images": np.zeros((2, 1, 2, 2), np.float32), "labels": np.arange(2)}, header)
     write_json(path.with_name("run.json"), run)
     path.with_name("grid.png").write_bytes(b"png")
     path.with_name("history.jsonl").unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from condense.artifacts import damaged
 from condense.config import UserError
 from condense.data.mapped import map_tensors
-from condense.files import DatasetHeader, check_dataset, header_as
+from condense.files import check_dataset, dataset_header
 
 
 def normalise(pixels: Tensor, mean: Iterable[float], std: Iterable[float]) -> Tensor:
@@ -104,7 +104,7 @@ def load(path: str | Path, classes: Iterable[int] | None = None, *, verify: bool
     if not {"images", "labels"} <= tensors.keys():
         raise damaged(path, "it has no images or no labels")
     shape, kind = tensors["images"].shape, str(tensors["images"].dtype).removeprefix("torch.")
-    check_dataset(path, header_as(DatasetHeader, header, path), shape, kind, tensors["labels"].numpy())
+    check_dataset(path, dataset_header(header, path), shape, kind, tensors["labels"].numpy())
     images, labels, counts = tensors["images"], tensors["labels"], header["counts"]
     if len(counts) < 2:
         raise UserError(f"{path}: has {len(counts)} class; at least 2 are needed")

@@ -113,11 +113,13 @@ def _class_folders(root: Path, entries: list[tuple[str, bool]]) -> list[tuple[st
     path = root / CLASSES_FILE
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         listed = None
     if not isinstance(listed, dict) or listed.get("kind") != "classes":
         return [(name, name) for name in folders]  # another program's
-    pairs = [(entry.get("folder"), entry.get("name")) for entry in listed.get("classes") or [] if isinstance(entry, dict)]
+    classes = listed.get("classes")
+    entries_of = classes if isinstance(classes, list) else []
+    pairs = [(entry.get("folder"), entry.get("name")) if isinstance(entry, dict) else (None, None) for entry in entries_of]
     if not pairs or not all(isinstance(text, str) for pair in pairs for text in pair):
         raise UserError(f"{path}: damaged: every class needs its 'folder' and its 'name'; mend or remove it")
     known = {alike(name): name for name in folders}

@@ -47,6 +47,14 @@ class Outcome:
     recorded: bool = False
 
 
+@dataclass(frozen=True)
+class Progressed:
+    """How many steps a checkpoint of a set has seen, and the history of the loss so far."""
+
+    done: int
+    history: list[dict[str, int | float]]
+
+
 class Matching:
     """One set: its images, its optimiser and its history. `run` alone or `run_together` with others makes it."""
 
@@ -179,7 +187,7 @@ class Matching:
         """Adds the means of the last steps to the history, after looking for the first value that is no number."""
         values = torch.stack(self.window)
         names = ["loss", *self.recipe.term_labels]
-        hint = "lower the learning rate of the images (optimizer: lr) in the recipe"
+        hint = f"lower the learning rate of the images (optimizer: lr) in the recipe{self.checkpoint.blame}"
         bad = (~torch.isfinite(values)).nonzero()
         if len(bad):
             row, column = bad[bad[:, 0] == bad[0, 0]][-1].tolist()
@@ -209,11 +217,12 @@ class Matching:
         return kept | {f"plateau.{name}": tensor for name, tensor in (self.plateau.state() if self.plateau else {}).items()}
 
     def resume(self) -> None:
-        """Takes up the last checkpoint, if there is one."""
-        found = self.checkpoint.load()
+        """Takes up the last checkpoint, if there is one. Raises UserError if it is damaged, or of another set."""
+        found = self.checkpoint.load(Progressed, unbounded=("plateau.best",))  # which is infinite before the first step
         if found is None:
             return
         tensors, state = {name: torch.from_numpy(value).to(self.stream.device) for name, value in found[0].items()}, found[1]
+        self._check(tensors, state)
         with torch.no_grad():
             self.values.copy_(tensors["values"])
             if self.averaged is not None:
@@ -222,9 +231,31 @@ class Matching:
         self.memory = {label: _below(tensors, f"memory.{label}.") for label in self.memory}
         if self.plateau:
             self.plateau.load(_below(tensors, "plateau."))
-        self.done, self.outcome.history, self.window = state["done"], state["history"], list(tensors.get("window", ()))
+        self.done, self.outcome.history, self.window = state.done, state.history, list(tensors.get("window", ()))
         _log.info("resumed from step %d of %d", self.done, self.recipe.steps)
         self.outcome.snapshots = {int(step): tensor for step, tensor in _below(tensors, "snapshot.").items()}
+
+    def _check(self, tensors: dict[str, Tensor], state: Progressed) -> None:
+        """Raises UserError for a checkpoint that is not of this set, or whose steps, history and snapshots do not fit each other."""
+        check, steps, every = self.checkpoint.check, self.recipe.steps, self.recipe.snapshots
+        kept = {name: value for name, value in self._kept().items() if not name.startswith("memory.")}
+        check_shapes = self.checkpoint.check_shapes
+        check_shapes(tensors, {"values": self.values, **kept})
+        check(0 < state.done <= steps, f"step {state.done} is none of {steps}")
+        told = list(range(self._rows, state.done + 1, self._rows)) + ([steps] if state.done == steps and steps % self._rows else [])
+        names = {"step", "loss", *self.recipe.term_labels}
+        rows_fit = [row.get("step") for row in state.history] == told and all(row.keys() == names for row in state.history)
+        check(rows_fit, f"its history is not that of {state.done} steps of {self.recipe.name}")
+        waiting = state.done - (told[-1] if told else 0)
+        check(("window" in tensors) == (waiting > 0), "it has no history of its last steps, or too much of it")
+        if waiting:
+            check_shapes(tensors, {"window": torch.empty(waiting, 1 + len(self.recipe.terms))})
+        taken = [str(step) for step in range(every, state.done + 1, every)] if every else []
+        check(sorted(_below(tensors, "snapshot.")) == sorted(taken), "its snapshots are not those of its steps")
+        check_shapes(tensors, {f"snapshot.{step}": self.outcome.images for step in taken})
+        sizes = _below(tensors, "optimizer.squares.").values()
+        check(all((size >= 0).all() for size in sizes), "squares that its optimiser keeps are negative")
+        check(self.plateau is None or 0 < tensors["plateau.rate"].item() <= self.recipe.optimizer.lr, "its rate is not one of the recipe")
 
 
 def _below(tensors: dict[str, Tensor], start: str) -> dict[str, Tensor]:

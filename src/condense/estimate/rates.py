@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from condense.config import UserError
 from condense.estimate.work import Work
 
 
@@ -22,6 +23,11 @@ class Rates:
     light_start: float
     memory: int
     light_memory: int
+
+    def __post_init__(self) -> None:
+        values = asdict(self)
+        if min(values.values()) < 0 or not (self.forward > 0 and self.training > 0) or max(values.values()) > 1e21:
+            raise UserError("rates: must not be negative nor without bounds, and those of passes above 0")
 
 
 # Not measured here. 20 TFLOP/s is 30 % of the 67 TFLOP/s that NVIDIA states for fp32; training loops of small networks reach

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from condense import models, seeds
 from condense.checkpoints import Checkpoint
 from condense.data.dataset import Images
 from condense.evaluate.drift import Drifting, StyleDrift
+from condense.files import check_accuracies
 from condense.fitting import can_train_together
 from condense.graphs import ROUNDING
 from condense.progress import Progress
@@ -38,6 +40,16 @@ class FewerAtOnce(Exception):
     def __init__(self, networks: int, why: str):
         super().__init__(why)
         self.networks = networks
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The accuracies, in percent, of the networks that a checkpoint of an evaluation has seen."""
+
+    accuracies: list[float]
+
+    def __post_init__(self) -> None:
+        check_accuracies(self.accuracies)
 
 
 def evaluate(
@@ -67,9 +79,10 @@ def evaluate(
     if drift is not None:
         network = Drifting(network, drift)
     at_once = (at_once or _at_once(network, train_on, protocol, device)) if can_be_batched(network) and can_train_together(protocol) else 1
-    found = checkpoint.load()
-    done: list[float] = found[1]["accuracies"] if found else []
+    found = checkpoint.load(Tested)
+    done: list[float] = list(found[1].accuracies) if found else []
     if found:
+        checkpoint.check(len(done) < len(networks), f"it holds the accuracies of {len(done)} networks of {len(networks)}")
         _log.info("resumed from %d of %d networks", len(done), len(networks))
     epochs = number_of_epochs(protocol, len(train_on))
     bar = Progress(f"{arch} tested on {test.dataset}", len(networks) * epochs, "epoch", start=len(done) * epochs)

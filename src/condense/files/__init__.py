@@ -3,22 +3,53 @@
 A checksum does not say that: whoever can write a file can write its checksum too.
 """
 
-from condense.files.headers import DatasetHeader, SetHeader, TeacherHeader, header_as
-from condense.files.records import read_facts, read_metrics
-from condense.files.tensors import check_dataset, check_weights, read_artifact, read_dataset_header, read_set, read_shard, read_teacher
+from condense.files.headers import BankHeader, DatasetHeader, SetHeader, TeacherHeader, header_as
+from condense.files.notes import number_in, read_index, read_prepared, read_request, read_rows
+from condense.files.records import (
+    check_accuracies,
+    check_history,
+    facts_of,
+    other_key,
+    read_facts,
+    read_history,
+    read_metrics,
+    read_part,
+    spread,
+)
+from condense.files.states import check_numbers, check_part, check_shapes, check_weights, read_bank, read_teacher
+from condense.files.tensors import check_dataset, check_prepared, dataset_header, read_artifact, read_dataset_header, read_set, read_shard
 
 __all__ = [
+    "BankHeader",
     "DatasetHeader",
     "SetHeader",
     "TeacherHeader",
+    "check_accuracies",
     "check_dataset",
+    "check_history",
+    "check_numbers",
+    "check_part",
+    "check_prepared",
+    "check_shapes",
     "check_weights",
+    "dataset_header",
+    "facts_of",
     "header_as",
+    "number_in",
+    "other_key",
     "read_artifact",
+    "read_bank",
     "read_dataset_header",
     "read_facts",
+    "read_history",
+    "read_index",
     "read_metrics",
+    "read_part",
+    "read_prepared",
+    "read_request",
+    "read_rows",
     "read_set",
     "read_shard",
     "read_teacher",
+    "spread",
 ]

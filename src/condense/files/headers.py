@@ -9,20 +9,20 @@ from typing import Any, Literal, TypeVar
 
 from condense.artifacts import damaged
 from condense.config import UserError, read
-from condense.specs import Decode
+from condense.specs import Decode, QueueNetworks
 from condense.specs.common import MANY, at_least
 
 T = TypeVar("T")
 
 
-def header_as(kind: type[T], note: Mapping[str, Any], path: Path) -> T:
+def header_as(kind: type[T], note: Mapping[str, Any], path: Path, where: str = "its header") -> T:
     """The entries of a header, or of another JSON object, that the dataclass `kind` names; others are left aside.
 
     Raises UserError naming the file and the entry for one that is missing or of the wrong type.
     """
     known = {entry.name for entry in fields(kind)}  # type: ignore[arg-type]
     try:
-        return read(kind, {name: value for name, value in note.items() if name in known}, "its header")
+        return read(kind, {name: value for name, value in note.items() if name in known}, where)
     except UserError as error:
         raise damaged(path, str(error)) from None
 
@@ -125,3 +125,67 @@ class TeacherHeader:
     def __post_init__(self) -> None:
         if not 0 <= self.train_accuracy <= 100:
             raise UserError("'train_accuracy' is no percentage")
+
+
+@dataclass(frozen=True)
+class FinishedNetworks:
+    """Of a bank: networks whose training is over, numbered from 0."""
+
+    kind: Literal["finished"]
+    count: int
+
+    def __post_init__(self) -> None:
+        at_least({"count": self.count}, 1)
+
+
+@dataclass(frozen=True)
+class BankHeader:
+    """Of a bank of networks: what they are of, and the checksums of its parts, which hold `states_a_part` states each.
+
+    A bank of a queue says for how many `steps` it was made, and the `spacing` between the states that it keeps.
+    """
+
+    dataset: str
+    data_sha256: str
+    arch: str
+    options: dict[str, Any]
+    shape: Shape
+    seed: int
+    key: str
+    networks: FinishedNetworks | QueueNetworks
+    parts: list[str]
+    states_a_part: int
+    steps: int | None = None
+    spacing: int | None = None
+
+    def __post_init__(self) -> None:
+        at_least({"seed": self.seed}, 0, 1 << 62)
+        at_least({"states_a_part": self.states_a_part}, 1)
+        at_least({"steps": self.steps, "spacing": self.spacing}, 1, 1 << 62)
+        if isinstance(self.networks, FinishedNetworks):
+            wanted = -(-self.networks.count // self.states_a_part)
+            if len(self.parts) != wanted:
+                raise UserError(f"it lists {len(self.parts)} parts, but its {self.networks.count} networks take {wanted}")
+        elif self.steps is None or self.spacing is None:
+            raise UserError("it does not say how many steps of its queue it holds, nor what it keeps of them")
+
+
+@dataclass(frozen=True)
+class PartHeader:
+    """Of one of the files that hold the states of a bank's networks."""
+
+    key: str
+    part: int
+
+    def __post_init__(self) -> None:
+        at_least({"part": self.part}, 0)
+
+
+@dataclass(frozen=True)
+class CheckpointHeader:
+    """Of a checkpoint: what it is bound to, where the job was, and of each tensor its type and shape."""
+
+    key: str
+    state: dict[str, Any]
+    computed_by: str = ""
+    tensors: dict[str, list[Any]] | None = None  # name -> [type, shape]; older files do not say

@@ -1,88 +1,259 @@
-"""Reading metrics and records of runs."""
+"""Reading metrics, parts of evaluations, records of runs, and the loss over the steps."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from condense.artifacts import SCHEMA, damaged, read_json
+from condense.artifacts import SCHEMA, damaged, read_json, read_lines
 from condense.config import UserError
 from condense.files.headers import header_as
 from condense.specs.common import at_least
 
+PART = "evaluation part"
+_ENTRIES = "its entries"
+
 
 @dataclass(frozen=True)
 class Facts:
-    """What a job cost. `seconds` and `peak_memory_bytes` may be unknown."""
+    """What a job cost and where it ran. `seconds` and `peak_memory_bytes` may be unknown."""
 
     seconds: float | None = None
     peak_memory_bytes: int | None = None
     device: str = ""
     date: str = ""
+    started: str = ""
     threads: int | None = None
+    code_version: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    graphs: bool | None = None
+    precision: str | dict[str, str] | None = None
+    kernels: str | dict[str, str] | None = None
+    jobs: int | None = None
+    shared_by: int | None = None
 
     def __post_init__(self) -> None:
-        if (self.seconds or 0) < 0:
-            raise UserError(f"seconds: must not be negative, found {self.seconds}")
-        at_least({"peak_memory_bytes": self.peak_memory_bytes, "threads": self.threads}, 0, 1 << 62)
+        if not 0 <= (self.seconds or 0) < 1e11:
+            raise UserError(f"seconds: must not be negative, nor thousands of years, found {self.seconds}")
+        at_least({"peak_memory_bytes": self.peak_memory_bytes}, 0, 1 << 62)
+        at_least({"jobs": self.jobs, "shared_by": self.shared_by, "threads": self.threads}, 1, 1 << 62)
+        for name, text in {"date": self.date, "started": self.started}.items():
+            try:
+                datetime.fromisoformat(text or "2000-01-01")
+            except ValueError:
+                raise UserError(f"{name}: '{text[:40]}' is no date") from None
 
 
 @dataclass(frozen=True)
-class Metrics:
-    """Accuracies in percent, one a network; of snapshots one list a step."""
+class JudgedBy:
+    """What an evaluation says of the protocol that its networks were trained by."""
 
-    task: Literal["condense", "snapshots", "drift"]
-    accuracies: list[float] | list[list[float]]
-    run: dict[str, Any] = field(default_factory=dict)
-    steps: list[int] | None = None
-    n_networks: int | None = None
+    name: str
+    epochs: int | None = None
+    batch: int | None = None
 
     def __post_init__(self) -> None:
+        at_least({"epochs": self.epochs, "batch": self.batch}, 1, 1 << 62)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was judged, and how; `n_networks` is the number of all networks of the evaluation."""
+
+    task: Literal["condense", "snapshots", "drift"]
+    n_networks: int
+    key: str
+    dataset: str = ""
+    method: str = ""
+    arch: str = ""
+    eval_arch: str = ""
+    ipc: int | Literal["full"] = "full"
+    seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    protocol: dict[str, Any] = field(default_factory=dict)
+    synthetic_key: str | None = None
+    data_sha256: str = ""
+    test_sha256: str = ""
+    synthetic_sha256: str = ""
+    drift: dict[str, Any] | None = None
+    unit: Literal["%"] = "%"
+
+    def __post_init__(self) -> None:
+        at_least({"n_networks": self.n_networks}, 1)
+        at_least({"ipc": self.ipc if isinstance(self.ipc, int) else None}, 1)
+        at_least({"seed": self.seed}, 0, 1 << 62)
+
+
+@dataclass(frozen=True)
+class Metrics(Judged):
+    """Accuracies in percent, one a network; of snapshots one list a step. `mean` and `std` are those of each list."""
+
+    accuracies: list[float] | list[list[float]] = field(default_factory=list)
+    mean: float | list[float] = 0.0
+    std: float | list[float] = 0.0
+    run: dict[str, Any] = field(default_factory=dict)
+    steps: list[int] | None = None
+
+    @property
+    def rows(self) -> list[Any]:
+        """The accuracies as lists, one a step or the only one."""
+        return self.accuracies if self.task == "snapshots" else [self.accuracies]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         nested = self.task == "snapshots"
         if not self.accuracies or any(isinstance(entry, list) != nested for entry in self.accuracies):
             raise UserError("accuracies: are not those of its task")
-        rows: list[Any] = self.accuracies if nested else [self.accuracies]
-        if not all(row and all(0 <= value <= 100 for value in row) for row in rows):
-            raise UserError("accuracies: are no percentages")
-        if self.n_networks is not None and any(len(row) != self.n_networks for row in rows):
-            raise UserError(f"accuracies: are not one for each of {self.n_networks} networks")
-        if nested and len(self.steps or ()) != len(rows):
-            raise UserError("steps: are not one for each list of accuracies")
+        for row in self.rows:
+            check_accuracies(row, self.n_networks)
+        if nested and (len(self.steps or ()) != len(self.rows) or not _ascending(self.steps or ())):
+            raise UserError("steps: are not ascending ones, one for each list of accuracies")
+        if not nested and self.steps is not None:
+            raise UserError("steps: are only of snapshots")
+        for place, (name, given) in enumerate({"mean": self.mean, "std": self.std}.items()):
+            values = given if isinstance(given, list) else [given]
+            wanted = [spread(row)[place] for row in self.rows]
+            fits = isinstance(given, list) == nested and len(values) == len(wanted)
+            if not fits or not all(math.isclose(*pair, rel_tol=1e-6, abs_tol=1e-6) for pair in zip(values, wanted, strict=True)):
+                raise UserError(f"{name}: is not that of its accuracies")
+
+
+@dataclass(frozen=True)
+class EvaluationPart(Judged):
+    """Some networks of an evaluation, the first and the last by number, and by step (0 of a set) their accuracies in percent."""
+
+    networks: list[int] = field(default_factory=list)
+    accuracies: list[list[int | list[float]]] = field(default_factory=list)
+    run: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of its networks."""
+        return range(self.networks[0], self.networks[1] + 1)
+
+    @property
+    def results(self) -> dict[int, list[float]]:
+        """The accuracies of its networks by step."""
+        return {step: values for step, values in self.accuracies}  # type: ignore[misc]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.networks) != 2 or not 0 <= self.networks[0] <= self.networks[1] < self.n_networks:
+            raise UserError(f"networks: are not the first and the last of some of {self.n_networks}, numbered from 0")
+        for entry in self.accuracies:
+            if len(entry) != 2 or not isinstance(entry[0], int) or not isinstance(entry[1], list):
+                raise UserError("accuracies: are not a step and the accuracies at it")
+            check_accuracies(entry[1], len(self.numbers))
+        steps = [entry[0] for entry in self.accuracies]
+        if not steps or not _ascending(steps) or (self.task != "snapshots" and steps != [0]):
+            raise UserError("accuracies: are not of ascending steps, or of one set")
+
+
+def spread(accuracies: Sequence[float]) -> tuple[float, float]:
+    """Mean and population standard deviation."""
+    mean = math.fsum(accuracies) / len(accuracies)
+    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in accuracies) / len(accuracies))
+
+
+def check_accuracies(row: list[float], networks: int | None = None) -> None:
+    """Raises UserError unless `row` has a percentage for each of the `networks`, or for some where that is None."""
+    if not all(0 <= value <= 100 for value in row):
+        raise UserError("accuracies: are no percentages")
+    if not row or len(row) != (networks or len(row)):
+        raise UserError(f"accuracies: are {len(row)} instead of one for each of {networks} networks")
+
+
+def _ascending(steps: Any) -> bool:
+    return list(steps) == sorted(set(steps)) and (not steps or steps[0] >= 0)
 
 
 def read_facts(path: Path) -> dict[str, Any]:
     """The record of a run. Raises UserError if the file is absent, damaged, or holds something else."""
     value = read_json(path)
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or "seconds" not in value:
         raise damaged(path, "it holds no record of a run")
-    header_as(Facts, value, path)
+    facts_of(value, path)
     return value
 
 
-def read_metrics(path: Path, task: str | None = None) -> dict[str, Any]:
-    """The metrics of an evaluation, of `task` if that is given.
+def facts_of(run: Any, path: Path) -> Facts:
+    """The record of a run as it stands in `path`. Raises UserError for what does not fit."""
+    if not isinstance(run, dict):
+        raise damaged(path, "it holds no record of a run")
+    return header_as(Facts, run, path, "its record of the run")
 
-    Raises UserError if the file is absent, damaged, of another schema or task, or if its numbers do not fit.
+
+def read_metrics(path: Path, task: str | None = None, key: str | None = None) -> dict[str, Any]:
+    """The metrics of an evaluation, of `task` and under `key` where these are given.
+
+    Raises UserError if the file is absent, damaged, of another schema, task or key, or if its numbers do not fit.
     """
     value = read_json(path)
     if not isinstance(value, dict) or value.get("kind") != "metrics" or not value.get("accuracies"):
         raise damaged(path, "it holds no accuracies")
-    if value.get("schema") != SCHEMA:
-        raise UserError(f"{path}: written with schema {value.get('schema')}; this version reads {SCHEMA}")
+    check_schema(path, value)
     if task is not None and value.get("task") != task:
         raise damaged(path, f"it is of task '{value.get('task')}' instead of '{task}'")
-    known = header_as(Metrics, value, path)
-    header_as(Facts, known.run, path)
-    if "mean" in value:
-        rows: list[Any] = known.accuracies if known.task == "snapshots" else [known.accuracies]
-        means = value["mean"] if isinstance(value["mean"], list) else [value["mean"]]
-        if len(means) != len(rows) or not all(_is_mean(mean, row) for mean, row in zip(means, rows, strict=True)):
-            raise damaged(path, "its mean is not that of its accuracies")
+    _need(path, value, ("mean", "std", "run"))
+    known = header_as(Metrics, value, path, _ENTRIES)
+    facts_of(known.run, path)
+    if known.protocol:
+        header_as(JudgedBy, known.protocol, path, "its protocol")
+    if key is not None and known.key != key:
+        raise other_key(path, known.key, key)
     return value
 
 
-def _is_mean(mean: Any, row: list[float]) -> bool:
-    return isinstance(mean, (int, float)) and math.isclose(mean, sum(row) / len(row), rel_tol=1e-6, abs_tol=1e-6)
+def read_part(path: Path) -> tuple[EvaluationPart, dict[str, Any]]:
+    """A part of an evaluation, and all that its file says. Raises UserError if the file is absent, damaged or something else."""
+    value = read_json(path)
+    if not isinstance(value, dict) or value.get("kind") != PART:
+        held = value.get("kind") if isinstance(value, dict) else type(value).__name__
+        raise UserError(f"{path}: holds '{held}', but a part of an evaluation is needed")
+    check_schema(path, value)
+    known = header_as(EvaluationPart, value, path, _ENTRIES)
+    facts_of(known.run, path)
+    return known, value
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The rows of a set's history, by ascending step: the loss and the terms of its objective, equally named in every row.
+
+    Raises UserError if the file is absent or damaged.
+    """
+    rows = read_lines(path)
+    check_history(path, rows)
+    return rows
+
+
+def check_history(path: Path, rows: list[Any]) -> None:
+    """Raises UserError for rows that are no history."""
+    for row in rows:
+        if not isinstance(row, dict) or type(row.get("step")) is not int or any(type(value) not in (int, float) for value in row.values()):
+            raise damaged(path, "a row of its history holds no step and numbers")
+        if row.keys() != rows[0].keys():
+            raise damaged(path, "the rows of its history differ in what they hold")
+    if not _ascending([row["step"] for row in rows]):
+        raise damaged(path, "the steps of its history do not ascend")
+
+
+def check_schema(path: Path, value: Mapping[str, Any]) -> None:
+    """Raises UserError for a file of another schema than this version's."""
+    if value.get("schema") != SCHEMA:
+        raise UserError(f"{path}: written with schema {value.get('schema')}; this version reads {SCHEMA}")
+
+
+def other_key(path: Path, key: Any, wanted: str) -> UserError:
+    """The error for a file that belongs to another key than the one it is asked for under."""
+    return UserError(f"{path}: belongs to the key {key}, not to {wanted}; delete it and run the same command again")
+
+
+def _need(path: Path, value: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    for name in names:
+        if name not in value:
+            raise damaged(path, f"{_ENTRIES}: the key '{name}' is missing")

@@ -1,18 +1,21 @@
-"""Reading sets, shards, prepared data and teachers, so that what they hold fits what they say."""
+"""Reading sets, shards, prepared data, and any artifact by its kind, so that what they hold fits what they say."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from condense.artifacts import damaged, read_header, read_tensors
-from condense.files.headers import DatasetHeader, SetHeader, TeacherHeader, header_as
+from condense.files.headers import DatasetHeader, SetHeader, header_as
+from condense.files.notes import Prepared, read_prepared
+from condense.files.records import check_history
+from condense.files.states import check_bank, check_checkpoint, check_part, check_teacher
 
 if TYPE_CHECKING:
     import numpy as np
 
-_RUN = 64  # zeros in a row that no training leaves in the weights of a layer
+_FARTHEST = 1e6  # of a pixel in [0, 1], stored unclipped: condensation stops long before as diverged
 
 
 def read_set(path: Path, kind: str = "synthetic") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -33,6 +36,8 @@ def read_set(path: Path, kind: str = "synthetic") -> tuple[dict[str, np.ndarray]
         if not isinstance(header.get(name), str):
             raise damaged(path, f"its '{name}' is no text")
     known = header_as(SetHeader, header, path)
+    if known.ipc and known.classes and not _is_class_major(tensors["labels"], known):
+        raise damaged(path, f"it does not hold {known.ipc} images of each of its {len(known.classes)} classes in their order")
     if kind == "snapshots" and len(known.snapshot_steps or ()) != len(tensors["images"]):
         raise damaged(path, "it does not say the step of every snapshot")
     return tensors | {"images": tensors["images"].astype("float32", copy=False)}, header
@@ -46,15 +51,31 @@ def read_artifact(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         return read_set(path, kind)
     if kind == "shard":
         return read_shard(path)
+    if kind not in _READERS:
+        raise damaged(path, f"it holds '{kind}'")
     tensors, header = read_tensors(path)
-    if kind == "teacher":
-        read_teacher(path)
-    if kind == "dataset":
-        if not {"images", "labels"} <= tensors.keys():
-            raise damaged(path, "it has no images or no labels")
-        images = tensors["images"]
-        check_dataset(path, header_as(DatasetHeader, header, path), images.shape, str(images.dtype), tensors["labels"])
+    _READERS[kind](path, tensors, header)
     return tensors, header
+
+
+def _check_split(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
+    if not {"images", "labels"} <= tensors.keys():
+        raise damaged(path, "it has no images or no labels")
+    images = tensors["images"]
+    check_dataset(path, dataset_header(header, path), images.shape, str(images.dtype), tensors["labels"])
+
+
+def read_split(path: Path) -> tuple[dict[str, np.ndarray], DatasetHeader]:
+    """The tensors of a prepared split and what it says of itself. Raises UserError as `read_tensors` does, and for what does not fit."""
+    tensors, header = read_tensors(path, "dataset")
+    _check_split(path, tensors, header)
+    return tensors, dataset_header(header, path)
+
+
+def _is_class_major(labels: np.ndarray, header: SetHeader) -> bool:
+    import numpy as np
+
+    return labels.tolist() == np.repeat(header.classes or [], header.ipc or 0).tolist()
 
 
 def read_shard(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -62,17 +83,15 @@ def read_shard(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
     Raises UserError as `read_tensors` does, and naming what does not fit.
     """
-    import numpy as np
-
     tensors, header = read_tensors(path, "shard")
     known = header_as(SetHeader, header, path)
-    if None in (known.ipc, known.key, known.seed) or not known.classes or "history" not in header:
-        raise damaged(path, "it does not say its ipc, seed, key, classes and history")
+    if None in (known.ipc, known.key, known.seed) or not known.classes or not {"history", "steps"} <= header.keys():
+        raise damaged(path, "it does not say its ipc, seed, key, classes, steps and history")
     _check_images(path, tensors, header, "images", 4)
     _check_labels(path, tensors, known.class_names)
     if len(known.mean) != tensors["images"].shape[-3] or len(known.std) != len(known.mean):
         raise damaged(path, "its 'mean' or 'std' is no list of a number a channel")
-    if tensors["labels"].tolist() != np.repeat(known.classes, known.ipc or 0).tolist():
+    if not _is_class_major(tensors["labels"], known):
         raise damaged(path, f"it does not hold {known.ipc} images of each of its {len(known.classes)} classes in their order")
     if ("snapshots" in tensors) != (known.snapshot_steps is not None):
         raise damaged(path, "it has snapshots without their steps, or steps without snapshots")
@@ -80,8 +99,9 @@ def read_shard(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         _check_images(path, tensors, header, "snapshots", 5)
         if tensors["snapshots"].shape != (len(known.snapshot_steps), *tensors["images"].shape):
             raise damaged(path, "its snapshots are not one at a step of the images that it holds")
-    if any("step" not in row or row.keys() != known.history[0].keys() for row in known.history):
-        raise damaged(path, "the rows of its history differ in what they hold")
+    check_history(path, header["history"])
+    if known.steps != (header["history"][-1]["step"] if known.history else 0):
+        raise damaged(path, f"its history does not end at step {known.steps}, its last")
     return tensors, header
 
 
@@ -96,6 +116,8 @@ def _check_images(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping
         raise damaged(path, f"its {name} are {' x '.join(map(str, images.shape))}, which are none of 1 or 3 channels")
     if not np.isfinite(images).all():
         raise damaged(path, f"some pixels of its {name} are no numbers")
+    if max(abs(float(images.min())), abs(float(images.max()))) > _FARTHEST:
+        raise damaged(path, f"some pixels of its {name} are beyond all bounds")
 
 
 def _check_labels(path: Path, tensors: Mapping[str, np.ndarray], names: Any) -> None:
@@ -112,7 +134,28 @@ def _check_labels(path: Path, tensors: Mapping[str, np.ndarray], names: Any) -> 
 
 def read_dataset_header(path: Path) -> DatasetHeader:
     """What a prepared split says of itself. Raises UserError as `read_header` does, and naming what does not fit."""
-    return header_as(DatasetHeader, read_header(path, "dataset"), path)
+    return dataset_header(read_header(path, "dataset"), path)
+
+
+def dataset_header(header: Mapping[str, Any], path: Path) -> DatasetHeader:
+    """The header of a prepared split. Raises UserError naming what does not fit, such as a checksum of other images."""
+    known = header_as(DatasetHeader, header, path)
+    if known.data_sha256 != header["content_sha256"]:
+        raise damaged(path, "its 'data_sha256' is not the checksum of its images")
+    return known
+
+
+def check_prepared(folder: Path) -> Prepared:
+    """What a prepared dataset says of itself, its splits having the headers that it says. Raises UserError for what does not fit."""
+    known = read_prepared(folder / "dataset.json")
+    for name in ("train", "test"):
+        split, path = getattr(known.splits, name), folder / f"{name}.safetensors"
+        header = read_dataset_header(path)
+        if (header.split, header.counts, header.data_sha256) != (name, split.counts, split.data_sha256):
+            raise damaged(folder / "dataset.json", f"its counts or its checksum are not those of {path}")
+        if (header.dataset, header.class_names) != (known.dataset, known.class_names):
+            raise damaged(folder / "dataset.json", f"its name or its classes are not those of {path}")
+    return known
 
 
 def check_dataset(path: Path, header: DatasetHeader, shape: Sequence[int], kind: str, labels: np.ndarray | None) -> None:
@@ -128,32 +171,11 @@ def check_dataset(path: Path, header: DatasetHeader, shape: Sequence[int], kind:
         raise damaged(path, "its labels are not those of its counts")
 
 
-def read_teacher(path: Path) -> tuple[dict[str, np.ndarray], TeacherHeader]:
-    """The tensors of a trained classifier and what it says of itself.
-
-    Raises UserError as `read_tensors` does, and naming what does not fit; whether the weights are those of its architecture shows when it
-    is built.
-    """
-    import numpy as np
-
-    tensors, header = read_tensors(path, "teacher")
-    known = header_as(TeacherHeader, header, path)
-    events = tensors.get("forgetting_events")
-    if events is None or events.dtype != np.int64 or events.ndim != 1 or (events.size and events.min() < 0):
-        raise damaged(path, "it does not count the forgetting events of its images")
-    check_weights(path, {name: value for name, value in tensors.items() if name.startswith("network.")})
-    return tensors, known
-
-
-def check_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
-    """Raises UserError for weights of a trained network that are no numbers, or that were overwritten by zeros."""
-    import numpy as np
-
-    for name, values in weights.items():
-        if values.dtype.kind != "f":
-            continue
-        if not np.isfinite(values).all():
-            raise damaged(path, f"some of its weights '{name}' are no numbers")
-        flat = np.flatnonzero(np.concatenate([[1], values.reshape(-1), [1]]))
-        if values.ndim > 1 and flat.size > 1 and np.diff(flat).max() > _RUN:
-            raise damaged(path, f"a part of its weights '{name}' was overwritten by zeros")
+# What is checked of a file that is read by its kind alone, beside its checksums.
+_READERS: dict[str, Callable[[Path, Mapping[str, np.ndarray], Mapping[str, Any]], object]] = {
+    "dataset": _check_split,
+    "teacher": check_teacher,
+    "bank": check_bank,
+    "bank part": check_part,
+    "checkpoint": check_checkpoint,
+}

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from condense.artifacts import damaged
+from condense.files import facts_of
 
 
 def cost_facts(facts: Any, path: Path) -> dict[str, Any]:
-    """`facts` as they stand in `path`. Raises UserError if they do not say the seconds and the peak memory of a job."""
-    if not isinstance(facts, dict) or not all(isinstance(facts.get(name), (int, float)) for name in ("seconds", "peak_memory_bytes")):
+    """`facts` as they stand in `path`. Raises UserError if they do not say the seconds and the peak memory of a job, or do not fit."""
+    known = facts_of(facts, path)
+    if known.seconds is None or known.peak_memory_bytes is None:
         raise damaged(path, "it lacks the seconds and the memory of a job")
     return facts
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from condense.artifacts import SCHEMA, damaged, read_json, read_tensors, write_json
+from condense.artifacts import SCHEMA, damaged, write_json
 from condense.drafts import require_place
+from condense.files import read_facts, read_index, read_shard
+from condense.files.notes import INDEX
 from condense.jobs.condensing import ShardJob, condense_shards, run_facts_path
 from condense.jobs.keeping import is_made, say_kept
 from condense.jobs.machine import Machine
-
-INDEX = "group"
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,13 @@ def condense_group(index: Path, members: Mapping[Path, Member], *, keep: bool, m
 
 def check_indexed(index: Path, key: str) -> None:
     """Raises UserError if `index` is damaged or knows of no shard of the set `key`."""
-    value = read_json(index)
-    if not isinstance(value, dict) or value.get("kind") != INDEX or not isinstance(value.get("shards"), dict):
-        raise damaged(index, "it is no index of a group")
-    if value["shards"].get(key) is None:
+    if read_index(index).shards.get(key) is None:
         raise damaged(index, f"when it was written, the set {key} was whole")
 
 
 def _is_shard(out: Path, key: str) -> bool:
     if not (out.exists() and run_facts_path(out).exists()):
         return False
-    _, header = read_tensors(out, "shard")
+    _, header = read_shard(out)
+    read_facts(run_facts_path(out))
     return header.get("key") == key

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from condense import locks
-from condense.artifacts import damaged, read_json, write_json
+from condense.artifacts import write_json
 from condense.config import UserError
 from condense.drafts import require_place
+from condense.files import read_part
 from condense.jobs.facts import cost_facts, joined_facts
-from condense.jobs.judging import PART, metrics_from
+from condense.jobs.judging import metrics_from
 
 
 def join_parts(out: Path, parts: Sequence[Path]) -> None:
@@ -51,21 +52,6 @@ class _Part:
 
 
 def _read_part(path: Path) -> _Part:
-    value = read_json(path)
-    if not isinstance(value, dict) or value.get("kind") != PART:
-        held = value.get("kind") if isinstance(value, dict) else type(value).__name__
-        raise UserError(f"{path}: holds '{held}', but a part of an evaluation is needed")
+    known, value = read_part(path)
     about = {name: entry for name, entry in value.items() if name not in ("networks", "accuracies", "run")}
-    try:
-        first, last = value["networks"]
-        networks, results = range(first, last + 1), {int(step): list(map(float, values)) for step, values in value["accuracies"]}
-        whole = isinstance(about["n_networks"], int) and about["task"] in ("condense", "snapshots", "drift")
-    except (KeyError, TypeError, ValueError):
-        raise damaged(path, "its entries are not those of a part") from None
-    if not whole or not networks or not results or any(len(values) != len(networks) for values in results.values()):
-        raise damaged(path, "it does not hold one accuracy a network")
-    if not all(0 <= value <= 100 for values in results.values() for value in values):
-        raise damaged(path, "an accuracy is no percentage")
-    if about["task"] != "snapshots" and list(results) != [0]:
-        raise damaged(path, "it does not hold the accuracies of one set")
-    return _Part(path, networks, about, results, cost_facts(value.get("run"), path))
+    return _Part(path, known.numbers, about, known.results, cost_facts(known.run, path))

@@ -14,18 +14,18 @@ import numpy as np
 
 from condense.artifacts import (
     canonical,
+    damaged,
     digest,
     write_json,
 )
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
-from condense.evaluate.spread import spread
-from condense.files import read_dataset_header, read_set
+from condense.files import check_accuracies, read_dataset_header, read_set, spread
+from condense.files.records import PART
 from condense.jobs.machine import Machine, at_work
 from condense.specs import Protocol
 
 _log = logging.getLogger(__name__)
-PART = "evaluation part"
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,17 @@ class EvaluationJob:
     key: str
     part: range | None = None  # the networks of this job; None: all, and their metrics
     drift: DriftJob | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a checkpoint of an evaluation has seen: by step, as text, the accuracies of the networks in percent."""
+
+    results: dict[str, list[float]]
+
+    def __post_init__(self) -> None:
+        for values in self.results.values():
+            check_accuracies(values)
 
 
 def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
@@ -143,6 +154,8 @@ def _training_sets(job: EvaluationJob, device: Any) -> tuple[dict[str, Any], dic
 def _read_checked(job: EvaluationJob, path: Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """A set, made from the images that the job tests on."""
     tensors, header = read_set(path, kind)
+    if header.get("ipc") is None:
+        raise damaged(path, "it does not say how many images a class it has")
     if header["data_sha256"] != read_dataset_header(job.data / "train.safetensors").data_sha256:
         raise UserError(f"{path}: was made from other images than those in {job.data}; delete it and run the same command again")
     return tensors, header
@@ -162,9 +175,11 @@ def _accuracies(
 
     settings = {name: getattr(job, name) for name in ("arch", "options", "strategy", "seed")} | {"networks": networks}
     settings["drift"] = StyleDrift(job.drift.ratio, job.drift.stage) if job.drift else None
-    found = checkpoint.load()
-    results = {int(step): values for step, values in found[1]["results"].items()} if found else {}
+    found = checkpoint.load(Done)
+    results = {step: found[1].results[str(step)] for step in sets if str(step) in found[1].results} if found else {}
     if found:
+        fits = len(results) == len(found[1].results) and all(len(values) == len(networks) for values in results.values())
+        checkpoint.check(fits, f"its accuracies are not those of {len(networks)} networks at steps of the set")
         _log.info("resumed from %d of %d sets", len(results), len(sets))
     for step in [step for step in sets if step not in results]:
         part = checkpoint.part(step)

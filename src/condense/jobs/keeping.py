@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from condense.artifacts import read_json
 from condense.config import UserError
-from condense.files import read_artifact, read_metrics
+from condense.files import check_part, check_prepared, other_key, read_artifact, read_facts, read_history, read_metrics, read_set
 from condense.store import offered
 from condense.terminal import tell
 
@@ -36,8 +35,21 @@ def is_whole(out: Path, kind: str, key: str) -> bool:
     if kind == "bank":
         _check_parts(out, header)
     if header.get("key") != key:
-        raise UserError(f"{out}: belongs to the key {header.get('key')}, not to {key}; delete it and run the same command again")
+        raise other_key(out, header.get("key"), key)
+    if kind == "synthetic":
+        _check_beside(out)
     return True
+
+
+def _check_beside(path: Path) -> None:
+    """Raises UserError if the record, the history or the snapshots that lie beside a set are damaged."""
+    record, history, snapshots = (path.with_name(name) for name in ("run.json", "history.jsonl", "snapshots.safetensors"))
+    if record.exists():
+        read_facts(record)
+    if history.exists():
+        read_history(history)
+    if snapshots.exists():
+        read_set(snapshots, "snapshots")
 
 
 def keeps_data(folder: Path) -> bool:
@@ -46,7 +58,7 @@ def keeps_data(folder: Path) -> bool:
         return False
     from condense.data.mapped import map_tensors  # not read as a whole: a dataset may be larger than the memory
 
-    read_json(folder / "dataset.json")
+    check_prepared(folder)
     for split in ("train", "test"):
         map_tensors(folder / f"{split}.safetensors", "dataset")
     say_kept(folder)
@@ -63,10 +75,11 @@ def _check_parts(bank: Path, header: dict) -> None:
     from condense.data.mapped import map_tensors
     from condense.networks.parts import Parts, part_path
 
-    checksums = header.get("parts") or []
-    Parts(bank, checksums)
-    for number in range(len(checksums)):
-        map_tensors(part_path(bank, number), "bank part")
+    Parts(bank, header["parts"], {})
+    for number in range(len(header["parts"])):
+        path = part_path(bank, number)
+        tensors, said = map_tensors(path, "bank part")
+        check_part(path, {name: tensor.numpy() for name, tensor in tensors.items()}, said)
 
 
 def is_made(path: Path, key: str) -> bool:

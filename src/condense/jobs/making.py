@@ -9,14 +9,13 @@ import numpy as np
 
 from condense.artifacts import (
     append_line,
-    read_json,
     whole,
     write_json,
     write_tensors,
 )
 from condense.config import UserError
 from condense.drafts import require_place
-from condense.files import read_shard
+from condense.files import read_facts, read_shard
 from condense.jobs.condensing import run_facts_path
 from condense.jobs.facts import cost_facts, joined_facts
 from condense.jobs.machine import Machine, at_work
@@ -122,7 +121,7 @@ def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -
     tensors = {name: np.concatenate([part[0][name] for part in parts]) for name in ("images", "labels")}
     tensors["images"] = _rounded(tensors["images"], stored, out)
     _write_history(folder / "history.jsonl", [header["history"] for _, header in parts])
-    write_json(folder / "run.json", joined_facts([cost_facts(read_json(found), found) for found in map(run_facts_path, shards)]))
+    write_json(folder / "run.json", joined_facts([cost_facts(read_facts(found), found) for found in map(run_facts_path, shards)]))
     _draw(folder / "grid.png", tensors | {"images": tensors["images"].astype(np.float32)}, header["class_names"], data)
     if "snapshot_steps" in first:
         snapshots = _rounded(np.concatenate([part[0]["snapshots"] for part in parts], 1), stored, out)

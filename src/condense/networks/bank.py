@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condense import kernels
-from condense.artifacts import canonical, damaged, digest, read_tensors, write_tensors
+from condense import kernels, models
+from condense.artifacts import canonical, damaged, digest, write_tensors
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import Images
+from condense.files import BankHeader, read_bank
 from condense.networks.parts import Parts, PartWriter, State, size_of, states_a_part
 from condense.networks.queue import QueueStream, Trained, queue_stream
 from condense.networks.schedule import Kept, Turn, kept_states, schedule
@@ -75,10 +76,11 @@ def make_queue_bank(
     header = origin(data, arch, options, seed) | {"networks": asdict(settings), "steps": steps, "spacing": spacing, "states_a_part": each}
     checkpoint = Checkpoint.beside(path, f"{key}-{digest(header)}", kernels.used_on(device))
     writer = PartWriter(path, key, each)
-    first = _resume(checkpoint, stream, writer)
+    states = kept_states(plan, spacing)
+    first = _resume(checkpoint, stream, writer, plan, states)
     path.unlink(missing_ok=True)  # its parts are about to be replaced
     done = {(turn.sampled, turn.age) for turn in plan[:first]}
-    kept = {state: one.velocity for one in kept_states(plan, spacing) if (state := (one.number, one.age)) not in done}
+    kept = {state: one.velocity for one in states if (state := (one.number, one.age)) not in done}
     bar = Progress(f"queue of {arch} on {data.dataset}", steps, start=first)
     for step in range(first, steps):
         one = stream.at(step)
@@ -131,18 +133,49 @@ def _save(checkpoint: Checkpoint, stream: QueueStream, writer: PartWriter, step:
     checkpoint.save(arrays, {"step": step, "ages": ages, "kept": writer.added, "parts": writer.checksums})
 
 
-def _resume(checkpoint: Checkpoint, stream: QueueStream, writer: PartWriter) -> int:
-    """Takes up the last checkpoint, if there is one; returns the step to go on with."""
-    found = checkpoint.load()
+@dataclass(frozen=True)
+class Queued:
+    """Where a checkpoint of a queue is: the ages of the networks held, how many states were added, and the checksums of whole parts."""
+
+    step: int
+    ages: dict[str, int]
+    kept: int
+    parts: list[str]
+
+
+def _resume(checkpoint: Checkpoint, stream: QueueStream, writer: PartWriter, plan: Sequence[Turn], kept: Sequence[Kept]) -> int:
+    """Takes up the last checkpoint, if there is one; returns the step of `plan` to go on with.
+
+    The schedule says what the bank has kept and holds at that step. Raises UserError if the checkpoint is damaged or says otherwise.
+    """
+    found = checkpoint.load(Queued)
     if found is None:
         return 0
     tensors, state = {name: torch.from_numpy(value) for name, value in found[0].items()}, found[1]
-    for number, age in state["ages"].items():
+    checkpoint.check(0 < state.step < len(plan), f"step {state.step} is none of {len(plan)}")
+    past = plan[: state.step]
+    ages = {turn.sampled: turn.age for turn in past}
+    held = {str(number): age for number, age in ages.items() if number >= past[-1].queue.start}
+    added = [one for one in kept if one.age <= ages.get(one.number, -1)]
+    pending = added[len(added) - len(added) % writer.each :]
+    fits = state.ages == held and state.kept == len(added) and len(state.parts) == len(added) // writer.each
+    checkpoint.check(fits, f"it does not hold what the queue has at step {state.step}")
+    like = Trained(stream.template, stream.settings)
+    wanted = {f"held.{number}.{name}": value for number in held for name, value in like.state().items()}
+    wanted |= {f"pending.{_name(one.number, one.age)}.{n}": v for one in pending for n, v in like.state(one.velocity).items()}
+    checkpoint.check_shapes(tensors, wanted)
+    trainings = [ages.get(number, 0) for number in range(max((n for n, age in ages.items() if age), default=-1) + 1)]
+    checkpoint.check_shapes(tensors, {"trainings": np.zeros(len(trainings), np.int32), "right": np.zeros(sum(trainings), np.int32)})
+    most = stream.settings.train_steps * min(stream.settings.batch, len(stream.images))
+    counted = tensors["trainings"].tolist() == trainings and all(count <= most for count in tensors["right"].tolist())
+    checkpoint.check(counted, "it does not count what each training classified rightly")
+    Parts(writer.bank, state.parts, {})  # raises where a part is not there
+    for number, age in state.ages.items():
         stream.hold(int(number), age, _below(tensors, f"held.{number}."))
     stream.right = _counts_read(found[0])
-    writer.resume(state["kept"], state["parts"], _below(tensors, "pending."))
-    _log.info("resumed from step %d", state["step"])
-    return state["step"]
+    writer.resume(state.kept, state.parts, {name[8:]: tensors[name] for name in wanted if name.startswith("pending.")})
+    _log.info("resumed from step %d", state.step)
+    return state.step
 
 
 def _below(tensors: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
@@ -176,36 +209,34 @@ def open_queue_bank(
     Raises UserError if the bank is damaged or was made for other images, networks, settings or another seed.
     """
     tensors, header = _opened(path, origin(data, arch, options, seed) | {"networks": asdict(settings)})
-    if not _fits(header, steps=int, spacing=int, states_a_part=int) or min(header["steps"], header["spacing"], header["states_a_part"]) < 1:
-        raise damaged(path, "its header does not say what it keeps")
-    plan = schedule(settings, seed, header["steps"])
+    plan = schedule(settings, seed, len(tensors["sampled"]))
+    if len(plan) != header.steps:
+        raise damaged(path, f"its schedule is of {len(plan)} steps instead of {header.steps}")
     wanted = _plan_tensors(plan)
     if any(name not in tensors or not np.array_equal(tensors[name], value) for name, value in wanted.items()):
         raise UserError(f"{path}: was made by a version that draws the steps of a queue otherwise; delete it and make it anew")
-    right = tensors.get("right")
-    if right is None or right.dtype != np.int32 or right.shape != (wanted["trainings"].sum(),):
-        raise damaged(path, "its accuracies are incomplete")
-    kept = kept_states(plan, header["spacing"])
-    if len(header["parts"]) != -(-len(kept) // header["states_a_part"]):
-        raise damaged(path, f"it has {len(header['parts'])} parts for {len(kept)} states")
-    store = _KeptStates(kept, Parts(path, header["parts"]), header["states_a_part"])
-    known = {"store": store, "plan": plan, "right": _counts_read(tensors)}
-    return queue_stream(settings, data, arch=arch, options=options, seed=seed, device=device, **known)
+    kept = kept_states(plan, header.spacing or 1)
+    if len(header.parts) != -(-len(kept) // header.states_a_part):
+        raise damaged(path, f"it has {len(header.parts)} parts for {len(kept)} states")
+    stream = queue_stream(settings, data, arch=arch, options=options, seed=seed, device=device)
+    parts = Parts(path, header.parts, Trained(stream.template, settings).state())
+    stream.store, stream.plan, stream.right = _KeptStates(kept, parts, header.states_a_part), plan, _counts_read(tensors)
+    return stream
 
 
-def _opened(path: Path, wanted: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    tensors, header = read_tensors(path, "bank")
+def _opened(path: Path, wanted: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], BankHeader]:
+    tensors, known, header = read_bank(path)
     for name, value in wanted.items():
         if header.get(name) != value:
             told = f"{path}: was made with {name} {canonical(header.get(name))}, but {canonical(value)} is asked for"
             raise UserError(f"{told}; make a bank of its own for this: `condense bank --help` says how")
-    if not _fits(header, parts=list) or not all(isinstance(part, str) for part in header["parts"]):
-        raise damaged(path, "its header does not list its parts")
-    return tensors, header
+    return tensors, known
 
 
-def _fits(header: Mapping[str, Any], **kinds: type) -> bool:
-    return all(type(header.get(name)) is kind for name, kind in kinds.items())
+def network_like(data: Images, arch: str, options: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Parameters and buffers, without values, of a network of this kind for these images."""
+    with torch.device("meta"):
+        return dict(models.build(arch, channels=data.channels, size=data.size, classes=len(data.counts), **options).state_dict())
 
 
 def write_networks(path: Path, states: Iterable[State], made_from: Mapping[str, Any], key: str) -> None:
@@ -231,15 +262,10 @@ class NetworkBank:
     def __init__(self, path: Path, data: Images, *, arch: str, options: Mapping[str, Any]):
         wanted = {name: value for name, value in origin(data, arch, options, 0).items() if name != "seed"}
         _, header = _opened(path, wanted)
-        said = header["networks"]
-        if not isinstance(said, dict) or said.get("kind") != "finished":
+        if isinstance(header.networks, QueueNetworks):
             raise UserError(f"{path}: holds a queue, but a bank of finished networks is needed")
-        if not _fits(said, count=int) or not _fits(header, states_a_part=int) or header["states_a_part"] < 1:
-            raise damaged(path, "its header does not say what it keeps")
-        if not _fits(header, seed=int):
-            raise damaged(path, "its header does not say with which seed its networks were drawn")
-        self.path, self.count, self.each, self.seed = path, said["count"], header["states_a_part"], header["seed"]
-        self.parts = Parts(path, header["parts"])
+        self.path, self.count, self.each, self.seed = path, header.networks.count, header.states_a_part, header.seed
+        self.parts = Parts(path, header.parts, network_like(data, arch, options))
 
     def __len__(self) -> int:
         return self.count

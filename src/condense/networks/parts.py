@@ -13,6 +13,7 @@ from torch import Tensor
 from condense.artifacts import damaged, read_header, write_tensors
 from condense.config import UserError
 from condense.data.mapped import map_tensors
+from condense.files import check_part, check_shapes
 
 PART_BYTES = 64 << 20
 HEADER_BYTES = 4 << 20  # of a part: small states are limited by what their names take
@@ -73,10 +74,14 @@ class PartWriter:
 
 
 class Parts:
-    """The states of a bank whose parts have these checksums. Raises UserError if one is absent, cut short or another bank's."""
+    """The states of a bank whose parts have these checksums: each has the tensors of `like` in their types and shapes, and of those that
+    are named `velocity.*` all or none.
 
-    def __init__(self, bank: Path, checksums: list[str]):
-        self.bank = bank
+    Raises UserError if a part is absent, cut short or another bank's.
+    """
+
+    def __init__(self, bank: Path, checksums: list[str], like: State):
+        self.bank, self.like = bank, like
         self.mapped: dict[int, dict[str, dict[str, Tensor]]] = {}
         for number, checksum in enumerate(checksums):
             path = part_path(bank, number)
@@ -86,12 +91,25 @@ class Parts:
                 raise UserError(f"{path}: belongs to another bank than {bank}; delete {bank} and run the same command again")
 
     def state(self, part: int, name: str) -> dict[str, Tensor]:
-        """The state `name`, mapped from part number `part`. Raises UserError if the part is damaged."""
+        """The state `name`, mapped from part number `part`. Raises UserError if the part is damaged, or if it is of other networks."""
         if part not in self.mapped:
-            self.mapped[part] = {}
-            for full, value in map_tensors(part_path(self.bank, part), "bank part")[0].items():
-                state, _, tensor = full.partition(".")
-                self.mapped[part].setdefault(state, {})[tensor] = value
+            self.mapped[part] = self._read(part)
         if name not in self.mapped[part]:
             raise damaged(self.bank, f"its part {part} lacks the state {name}")
         return self.mapped[part][name]
+
+    def _read(self, part: int) -> dict[str, dict[str, Tensor]]:
+        path = part_path(self.bank, part)
+        tensors, header = map_tensors(path, "bank part")
+        check_part(path, {name: value.numpy() for name, value in tensors.items()}, header)
+        states: dict[str, dict[str, Tensor]] = {}
+        for full, value in tensors.items():
+            state, _, tensor = full.partition(".")
+            states.setdefault(state, {})[tensor] = value
+        for state, held in states.items():
+            moving = any(name.startswith("velocity.") for name in held)
+            wanted = {name: value for name, value in self.like.items() if moving or not name.startswith("velocity.")}
+            check_shapes(path, {f"{state}.{name}": value for name, value in held.items()}, {f"{state}.{n}": v for n, v in wanted.items()})
+            if held.keys() != wanted.keys():
+                raise damaged(path, f"its state {state} has tensors that its network lacks")
+        return states

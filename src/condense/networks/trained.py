@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from condense import kernels, models, seeds
 from condense.artifacts import digest
 from condense.checkpoints import Checkpoint
 from condense.data.dataset import Images
-from condense.networks.bank import origin, write_networks
+from condense.networks.bank import network_like, origin, write_networks
 from condense.progress import Progress
 from condense.specs import Protocol, TrainedNetworks
 from condense.training.loop import number_of_epochs, pixel_set, train
@@ -41,8 +41,7 @@ def make_trained_bank(
     about = origin(data, arch, options, seed)
     settings = [about, asdict(protocol), strategy, networks.count]
     checkpoint = Checkpoint.beside(path, f"{key}-{digest(settings)}", kernels.used_on(device))
-    images, found = pixel_set(data, device), checkpoint.load()
-    done: list[dict[str, torch.Tensor]] = _states(found[0], found[1]["done"]) if found else []
+    images, done = pixel_set(data, device), _resumed(checkpoint, network_like(data, arch, options), networks.count)
     epochs = number_of_epochs(protocol, len(images))
     title = f"{networks.count} x {arch} on {data.dataset} by '{protocol.name}'"
     bar = Progress(title, networks.count * epochs, "epoch", len(done) * epochs)
@@ -64,9 +63,19 @@ def make_trained_bank(
     checkpoint.remove()
 
 
-def _states(arrays: Mapping[str, Any], count: int) -> list[dict[str, torch.Tensor]]:
-    states: list[dict[str, torch.Tensor]] = [{} for _ in range(count)]
-    for full, value in arrays.items():
-        place, _, name = full.partition(".")
-        states[int(place)][name] = torch.from_numpy(value)
-    return states
+@dataclass(frozen=True)
+class Finished:
+    """How many networks a checkpoint of a bank holds."""
+
+    done: int
+
+
+def _resumed(checkpoint: Checkpoint, like: Mapping[str, torch.Tensor], count: int) -> list[dict[str, torch.Tensor]]:
+    """The networks of the last checkpoint. Raises UserError if it is damaged, or of other networks than `like`."""
+    found = checkpoint.load(Finished)
+    if found is None:
+        return []
+    arrays, state = found
+    checkpoint.check(0 < state.done < count, f"{state.done} networks are none of {count}")
+    checkpoint.check_shapes(arrays, {f"{place}.{name}": value for place in range(state.done) for name, value in like.items()})
+    return [{name: torch.from_numpy(arrays[f"{place}.{name}"]) for name in like} for place in range(state.done)]

@@ -30,12 +30,12 @@ class Measured:
 
 
 def read_metrics(cell: MetricsCell) -> dict[str, Any]:
-    """The metrics of `cell`. Raises UserError naming the file if it is absent or holds something else."""
+    """The metrics of `cell`. Raises UserError naming the file if it is absent, damaged, or of another cell."""
     path = Path(cell.path)
     if not path.is_file():
         making = f"`snakemake --cores all {path}`, with `--config scale=NAME` at its end for another scale than quick"
         raise UserError(f"{path}: this evaluation is missing; run it first: {making}")
-    return files.read_metrics(path, cell.task)
+    return files.read_metrics(path, cell.task, cell.key)
 
 
 def pooled(accuracies: list[float]) -> tuple[float, float]:

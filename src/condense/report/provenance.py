@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from condense import artifacts, plan
+from condense import plan
+from condense.files import facts_of, number_in, read_facts, read_rows
+from condense.files.records import Facts
 from condense.report import names
 from condense.report.measured import read_metrics
 from condense.tableplan import Plan
@@ -37,24 +38,24 @@ class Stage:
 
 def origin(scale: Plan) -> Origin:
     """What the runs behind the metrics and the synthetic sets say about themselves."""
-    runs = [read_metrics(cell)["run"] for cell in scale.metrics.values()]
+    runs = [facts_of(read_metrics(cell)["run"], Path(cell.path)) for cell in scale.metrics.values()]
     runs += [run for run in (run_of(cell) for cell in scale.synthetic.values()) if run]
-    dates = sorted(str(run["date"]) for run in runs)
-    versions = {f"{library} {version}" for run in runs for library, version in run["versions"].items()}
+    dates = sorted(run.date for run in runs if run.date)
+    versions = {f"{library} {version}" for run in runs for library, version in run.versions.items()}
     return Origin(
         sorted(versions),
-        sorted({str(run["device"]) for run in runs}),
-        sorted({str(run["threads"]) for run in runs}),
-        sorted({str(run["code_version"]) for run in runs}),
+        sorted({run.device for run in runs if run.device}),
+        sorted({str(run.threads) for run in runs if run.threads is not None}),
+        sorted({run.code_version for run in runs if run.code_version}),
         list(dict.fromkeys([*dates[:1], *dates[-1:]])),
-        sum(float(run["seconds"] or 0) for run in runs),
+        sum(run.seconds or 0 for run in runs),
     )
 
 
-def run_of(cell: plan.SyntheticCell) -> dict[str, Any] | None:
-    """The run record of a synthetic set, None where only its metrics were fetched."""
+def run_of(cell: plan.SyntheticCell) -> Facts | None:
+    """The run record of a synthetic set, None where only its metrics were fetched. Raises UserError if it is damaged."""
     path = Path(cell.folder) / "run.json"
-    return artifacts.read_json(path) if path.is_file() else None
+    return facts_of(read_facts(path), path) if path.is_file() else None
 
 
 def stages(folder: Path) -> list[Stage]:
@@ -62,26 +63,28 @@ def stages(folder: Path) -> list[Stage]:
     found = []
     for part in sorted(path for path in Path(folder).glob("*") if path.is_dir()):
         rows = [row for path in sorted(part.rglob("*.tsv")) for row in _benchmark(path)]
-        memory = [float(row["max_rss"]) for row in rows if row["max_rss"] not in ("-", "NA", "")]
-        found += [Stage(part.name, len(rows), sum(float(row["s"]) for row in rows), f"{max(memory):.0f}" if memory else "")] if rows else []
+        memory = [most for _, most in rows if most is not None]
+        found += [Stage(part.name, len(rows), sum(seconds for seconds, _ in rows), f"{max(memory):.0f}" if memory else "")] if rows else []
     return found
 
 
-def _benchmark(path: Path) -> list[dict[str, str]]:
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
+def _benchmark(path: Path) -> list[tuple[float, float | None]]:
+    """Seconds and largest resident memory in MB, None where none was recorded, of every job in a file of Snakemake's."""
+    rows = read_rows(path, ("s", "max_rss"), delimiter="\t")
+    memory = [None if row["max_rss"] in ("-", "NA", "") else number_in(path, row, "max_rss", 0, 1e10) for row in rows]
+    return list(zip([number_in(path, row, "s", 0, 1e10) for row in rows], memory, strict=True))
 
 
 def sets(scale: Plan) -> list[dict[str, str]]:
     """One row for each synthetic set: what it is, its key, time and memory."""
     rows = []
     for cell in scale.synthetic.values():
-        run = run_of(cell) or {}
+        run = run_of(cell) or Facts()
         what = [names.dataset(cell.data.name), names.method(cell.recipe.name), names.architecture(cell.arch)]
         row = dict(zip(("dataset", "method", "arch"), what, strict=True))
-        row |= {"ipc": str(cell.ipc), "seed": str(cell.seed), "key": cell.key, "device": str(run.get("device", "–"))}
-        row["seconds"] = f"{run['seconds']:.1f}" if run.get("seconds") is not None else "–"
-        row["memory"] = f"{run['peak_memory_bytes'] / 2**20:.0f}" if run.get("peak_memory_bytes") else "–"
+        row |= {"ipc": str(cell.ipc), "seed": str(cell.seed), "key": cell.key, "device": run.device or "–"}
+        row["seconds"] = f"{run.seconds:.1f}" if run.seconds is not None else "–"
+        row["memory"] = f"{run.peak_memory_bytes / 2**20:.0f}" if run.peak_memory_bytes else "–"
         rows.append(row)
     return rows
 

@@ -7,8 +7,9 @@ import io
 from pathlib import Path
 from typing import Any
 
-from condense.artifacts import damaged, write_json
+from condense.artifacts import write_json
 from condense.drafts import whole
+from condense.files import number_in, read_rows
 
 SUMMARY = Path("results/summary/accuracy.json")
 KEPT_SUMMARY = Path("kept/accuracy.json")
@@ -40,24 +41,26 @@ def _write(rows: list[dict[str, str]], out: Path) -> None:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a summary. Raises UserError if it has other columns."""
-    with open(path, encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != _COLUMNS:
-            raise damaged(path, "it is no summary of accuracies")
-        return list(reader)
+    """The rows of a summary. Raises UserError if it has other columns, or accuracies that are no percentages."""
+    rows = read_rows(path, _COLUMNS, whole=True)
+    for row in rows:
+        number_in(path, row, "accuracy", 0, 100)
+    return rows
 
 
 def accuracy_rows(tables: list[Path]) -> list[dict[str, str]]:
-    """The measured rows of table CSVs without a special setting, each cell once: dataset, ipc, method, train_arch, eval_arch, accuracy."""
+    """The measured rows of table CSVs without a special setting, each cell once: dataset, ipc, method, train_arch, eval_arch, accuracy.
+
+    Raises UserError for a file that is no table of ours.
+    """
     columns = _COLUMNS[:-1]
     found: dict[tuple[str, ...], dict[str, str]] = {}
     for path in tables:
-        with open(path, encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                if row["measured"] and not row["setting"] and row["metric"] == "test_accuracy":
-                    cell = {name: row[name] for name in columns}
-                    found.setdefault(tuple(cell.values()), cell | {"accuracy": row["measured"]})
+        for row in read_rows(path, (*columns, "measured", "setting", "metric")):
+            if row["measured"] and not row["setting"] and row["metric"] == "test_accuracy":
+                number_in(path, row, "measured", 0, 100)
+                cell = {name: row[name] for name in columns}
+                found.setdefault(tuple(cell.values()), cell | {"accuracy": row["measured"]})
     return list(found.values())
 
 

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from condense.artifacts import canonical, damaged, digest, file_sha256, read_header, read_json, read_lines
+from condense.artifacts import canonical, damaged, digest, file_sha256, read_header
 from condense.config import labels_of
-from condense.files.records import read_facts, read_metrics
+from condense.files import SetHeader, header_as, read_facts, read_history, read_metrics, read_request
 
 FORM = 2  # of the records; a run of another form is replaced
 MOST_POINTS = 1000  # of one curve: a longer history is thinned evenly, and lies whole among the artifacts
@@ -102,11 +102,9 @@ def sources(results: Path, uses: dict[str, Use] | None, scale: str | None) -> It
 
 
 def _run_sources(results: Path) -> Iterator[Source]:
-    request = read_json(results / "request.json")
-    request = request if isinstance(request, dict) else {}
-    tags = {"scale": request.get("scale"), "folder": str(results.absolute())}
-    tags = {name: str(value) for name, value in tags.items() if value}
-    start = f"run/{results.absolute().name}-{request.get('key')}"
+    request = read_request(results / "request.json")
+    tags = {"scale": request.scale, "folder": str(results.absolute())}
+    start = f"run/{results.absolute().name}-{request.key}"
     for folder, prefix in ((results, start), (results / "random", f"{start}/random")):
         path, metrics = folder / "synthetic.safetensors", folder / "metrics.json"
         if path.is_file():
@@ -128,6 +126,7 @@ def set_source(path: Path, name: str, tags: dict[str, str]) -> Source:
 
     def read() -> tuple[str, Callable[[], Record]]:
         header = read_header(path, "synthetic")
+        header_as(SetHeader, header, path)
         totals = [file_sha256(file) if file.is_file() else None for file in beside]
         total = digest([FORM, name, header["content_sha256"], *totals], 32)
         return total, partial(_built, path, _condensation, header, tags)
@@ -155,7 +154,10 @@ def _condensation(path: Path, header: dict[str, Any], tags: dict[str, str]) -> R
     """The run of a synthetic set: its recipe, the terms of its objective over the steps, its cost."""
     facts, history, _ = beside = [path.with_name(name) for name in _BESIDE]
     run = read_facts(facts) if facts.is_file() else {}
-    rows = thinned(read_lines(history)) if history.is_file() else []
+    rows = read_history(history) if history.is_file() else []
+    if rows and header.get("steps") and rows[-1]["step"] != header["steps"]:
+        raise damaged(history, f"it ends at step {rows[-1]['step']} of {header['steps']}")
+    rows = thinned(rows)
     points = [(name, row[name], row["step"]) for row in rows for name in row if name != "step"]
     recipe = {name: value for name, value in header["recipe"].items() if name not in _NOT_SHOWN}
     training = Input(header["dataset"], header["data_sha256"], f"{header['dataset']}: train", "training", _classes(header))
@@ -168,7 +170,7 @@ def _condensation(path: Path, header: dict[str, Any], tags: dict[str, str]) -> R
         points=points + _cost(run),
         files=[file for file in beside if file.is_file()],
         start=start_of(run, facts if facts.is_file() else path),
-        seconds=run.get("seconds", 0),
+        seconds=run.get("seconds") or 0,
         inputs=[training],
         linked=path,
     )
@@ -202,7 +204,7 @@ def _evaluation(path: Path, values: dict[str, Any], tags: dict[str, str], result
         points=points + _cost(run),
         files=[path],
         start=start_of(run, path),
-        seconds=run.get("seconds", 0),
+        seconds=run.get("seconds") or 0,
         inputs=[images for images in read if images.sha256],
     )
 
@@ -215,8 +217,8 @@ def start_of(run: dict[str, Any], path: Path) -> int:
     if run.get("started"):
         return _milliseconds(datetime.fromisoformat(run["started"]))
     ended = path.stat().st_mtime
-    if "date" not in run or datetime.fromtimestamp(ended, UTC).date().isoformat() == run["date"]:
-        return round(1000 * (ended - run.get("seconds", 0)))
+    if not run.get("date") or datetime.fromtimestamp(ended, UTC).date().isoformat() == run["date"]:
+        return round(1000 * (ended - (run.get("seconds") or 0)))
     return _milliseconds(datetime.fromisoformat(run["date"]))
 
 

@@ -105,8 +105,8 @@ def train(
     optimizer = SGD([parameter for parameter in network.parameters() if parameter.requires_grad], protocol.optimizer)
     device = images.labels.device
     passes = _Passes(network, optimizer, layer_type(network, protocol, device), device)
-    first = resumed(network, optimizer, watch, checkpoint)
     drops, epochs = drops_after(protocol, len(images)), number_of_epochs(protocol, len(images))
+    first = resumed(network, optimizer, watch, checkpoint, epochs)
     strategy, mode = protocol.operations_of(strategy), "all" if protocol.augment == "all" else "one"
     network.train()
     for epoch in range(first, epochs):
@@ -126,7 +126,7 @@ def train(
                 watch.see(indices, logits)
         if epoch in drops and protocol.schedule.kind == "dc":
             optimizer.forget()
-        check(loss, epoch)
+        check(loss, epoch, checkpoint.blame)
         if checkpoint.due() and epoch + 1 < epochs:
             checkpoint.save(*saved_state(network, optimizer, watch, epoch))
         if progress is not None:
@@ -174,10 +174,10 @@ class _Passes:
         return (losses[0], found[0]) if len(losses) == 1 else (torch.stack(losses).sum(), torch.cat(found))
 
 
-def check(loss: Tensor, epoch: int) -> None:
-    """Raises UserError if the loss is no number. Once an epoch at most: asking a GPU for the value waits for it."""
+def check(loss: Tensor, epoch: int, blame: str = "") -> None:
+    """Raises UserError, ending with `blame`, if the loss is no number. Once an epoch at most: asking a GPU for the value waits for it."""
     if not torch.isfinite(loss):
-        raise UserError(f"training: the loss is {loss.item()} after epoch {epoch}; a lower learning rate in the protocol may help")
+        raise UserError(f"training: the loss is {loss.item()} after epoch {epoch}; a lower learning rate in the protocol may help{blame}")
 
 
 def saved_state(network: nn.Module, optimizer: SGD, watch: Watch | None, epoch: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -188,19 +188,33 @@ def saved_state(network: nn.Module, optimizer: SGD, watch: Watch | None, epoch: 
     return tensors, {"epoch": epoch}
 
 
-def resumed(network: nn.Module, optimizer: SGD, watch: Watch | None, checkpoint: Checkpoint) -> int:
-    """Takes up the checkpoint, if there is one; returns the epoch to go on with."""
-    found = checkpoint.load()
+@dataclass(frozen=True)
+class Reached:
+    """The last epoch, from 0, that a checkpoint of a training has seen."""
+
+    epoch: int
+
+
+def resumed(network: nn.Module, optimizer: SGD, watch: Watch | None, checkpoint: Checkpoint, epochs: int) -> int:
+    """Takes up the checkpoint of a training of so many `epochs`, if there is one; returns the epoch to go on with.
+
+    Raises UserError if it is damaged, or of another network.
+    """
+    found = checkpoint.load(Reached)
     if found is None:
         return 0
     tensors, state = found
-    network.load_state_dict({name[8:]: torch.from_numpy(value) for name, value in tensors.items() if name.startswith("network.")})
+    checkpoint.check(0 <= state.epoch < epochs - 1, f"epoch {state.epoch} is not one before the last of {epochs}")
+    wanted = {f"network.{name}": value for name, value in network.state_dict().items()}
+    wanted |= {f"velocity.{place}": value for place, value in enumerate(optimizer.velocity)}
+    checkpoint.check_shapes(tensors, wanted | {f"watch.{name}": value for name, value in (watch.state if watch else {}).items()})
+    network.load_state_dict({name[8:]: torch.from_numpy(tensors[name]) for name in wanted if name.startswith("network.")})
     for place, velocity in enumerate(optimizer.velocity):
         velocity.copy_(torch.from_numpy(tensors[f"velocity.{place}"]))
     for name, value in (watch.state if watch else {}).items():
         value.copy_(torch.from_numpy(tensors[f"watch.{name}"]))
-    _log.info("resumed from epoch %d", state["epoch"] + 1)
-    return state["epoch"] + 1
+    _log.info("resumed from epoch %d", state.epoch + 1)
+    return state.epoch + 1
 
 
 def accuracy(network: nn.Module, images: TrainingSet, dtype: torch.dtype = torch.float32, batch: int | None = None) -> float:

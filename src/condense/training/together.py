@@ -55,8 +55,8 @@ def train_together(
     if recorder is not None:
         changing = [*networks.parameters(), *networks.buffers(), *optimizer.velocity]
         step = CapturedStep(step, optimizer, recorder, changing, layer_type(networks, protocol, device))
-    first = resumed(networks, optimizer, None, checkpoint)
     drops, epochs = drops_after(protocol, len(images)), number_of_epochs(protocol, len(images))
+    first = resumed(networks, optimizer, None, checkpoint, epochs)
     networks.train()
     for epoch in range(first, epochs):
         optimizer.lr = learning_rate(protocol, drops, epoch)
@@ -67,7 +67,7 @@ def train_together(
             optimizer.forget()
         last, due = epoch + 1 == epochs, checkpoint.due()
         if last or due or epoch % _CHECKED == 0:
-            check(losses.sum(), epoch)
+            check(losses.sum(), epoch, checkpoint.blame)
         if due and not last:
             checkpoint.save(*saved_state(networks, optimizer, None, epoch))
         if progress is not None:
