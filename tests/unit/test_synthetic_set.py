@@ -18,6 +18,10 @@ def test_sets_are_compared_by_what_they_hold(made):
     assert first in [moved, again] and [moved, again].index(first) == 1
 
 
+def test_labels_have_their_names(made):
+    assert load_synthetic(made.synthetic).class_names == list("0123456789")
+
+
 def test_a_set_still_trains_from_several_processes(made):
     data = load_synthetic(made.synthetic)
     loaded = torch.utils.data.DataLoader(data, batch_size=4, num_workers=1)

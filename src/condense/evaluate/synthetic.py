@@ -48,6 +48,11 @@ class SyntheticSet(Dataset):
         return hash((self.header.get("content_sha256"), len(self.labels)))
 
     @property
+    def class_names(self) -> list[str]:
+        """What the labels are called."""
+        return self.header["class_names"]
+
+    @property
     def pixels(self) -> Tensor:
         """The images in pixel space, [0, 1] where they are not outside it: they are not clipped."""
         return denormalise(self.images, self.header["mean"], self.header["std"])
