@@ -104,6 +104,15 @@ def test_a_faulty_parquet_file_is_named(data, tmp_path):
 # Pixels
 
 
+def test_a_channel_without_contrast_is_named_with_the_remedy():
+    green = np.zeros((2, 3, 4, 4), np.uint8)  # as of a microscope
+    green[:, 1] = random_pixels(2, 4, 4)
+    with pytest.raises(UserError, match="channel 0 of the training images are equal: .*convert the images to grey"):
+        statistics([green])
+    with pytest.raises(UserError, match="give images that differ"):
+        statistics([green[:, :1]])
+
+
 def test_resizing_is_torchs_of_the_shorter_side_and_then_the_centre():
     pixels = random_pixels(20, 32, 3)
     found = decode(png(pixels), "here", channels=3, size=10, resize=True)

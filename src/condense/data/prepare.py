@@ -89,12 +89,15 @@ def statistics(images: Iterable[np.ndarray]) -> tuple[list[float], list[float]]:
     counts = sum(np.stack([np.bincount(part.reshape(-1), minlength=256) for part in np.moveaxis(piece, -3, 0)]) for piece in images)
     levels = np.arange(256) / 255
     mean, std = [], []
-    for channel, found in enumerate(counts):
+    for channel, found in enumerate(counts):  # (channels, 256)
         share = found / found.sum()
         centre = float(share @ levels)
         spread = float(np.sqrt(share @ (levels - centre) ** 2))
         if spread == 0:
-            raise UserError(f"all pixels of channel {channel} of the training images are equal: they cannot be normalised")
+            instead = (
+                "give images that differ" if len(counts) == 1 else "convert the images to grey, or fill that channel otherwise"
+            )
+            raise UserError(f"all pixels of channel {channel} of the training images are equal: they cannot be normalised; {instead}")
         mean.append(centre)
         std.append(spread)
     return mean, std

@@ -121,5 +121,5 @@ def _unfit(where: str, builder: Builder, options: Options, channels: int, size: 
     shallower = " or a smaller depth" if hasattr(options, "depth") else ""
     return UserError(
         f"{where}: images of {size} x {size} pixels do not fit; the smallest size that fits is {fitting} x {fitting}: "
-        f"set the option 'enlarge: {fitting}', or choose another architecture{shallower}"
+        f"set the option 'enlarge: {fitting}', scale the images (resize), or choose another architecture{shallower}"
     )
