@@ -94,9 +94,7 @@ def statistics(images: Iterable[np.ndarray]) -> tuple[list[float], list[float]]:
         centre = float(share @ levels)
         spread = float(np.sqrt(share @ (levels - centre) ** 2))
         if spread == 0:
-            instead = (
-                "give images that differ" if len(counts) == 1 else "convert the images to grey, or fill that channel otherwise"
-            )
+            instead = "give images that differ" if len(counts) == 1 else "convert the images to grey, or fill that channel otherwise"
             raise UserError(f"all pixels of channel {channel} of the training images are equal: they cannot be normalised; {instead}")
         mean.append(centre)
         std.append(spread)
