@@ -1,6 +1,7 @@
 """Describing, digesting, exporting and listing."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -131,7 +132,7 @@ def test_exported_folders_sort_as_the_labels_and_keep_their_names(tmp_path):
     from torchvision.datasets import ImageFolder
 
     assert [label for _, label in ImageFolder(tmp_path / "png").samples] == tensors["labels"].tolist()
-    spec = spec_from_images(tmp_path / "png", test=tmp_path / "png")
+    spec = spec_from_images(tmp_path / "png", test=shutil.copytree(tmp_path / "png", tmp_path / "copy"))
     assert spec.class_names == names
     prepare(spec, tmp_path / "data")
     found, _ = read_tensors(tmp_path / "data" / "train.safetensors")
@@ -165,7 +166,7 @@ def test_parquet_is_read_back_as_a_dataset_with_the_same_images_and_names(tmp_pa
     path = tmp_path / "synthetic.safetensors"
     levels = write_set(path)
     show.export_set(path, "parquet", tmp_path / "zoo.parquet")
-    spec = spec_from_images(tmp_path / "zoo.parquet", test=tmp_path / "zoo.parquet")
+    spec = spec_from_images(tmp_path / "zoo.parquet", test=shutil.copy(tmp_path / "zoo.parquet", tmp_path / "copy.parquet"))
     assert (spec.class_names, spec.channels, spec.size, spec.train) == (NAMES, 3, 4, 6)
     prepare(spec, tmp_path / "data")
     tensors, _ = read_tensors(tmp_path / "data" / "train.safetensors")
