@@ -66,7 +66,7 @@ def listing(group: PurePosixPath, root: Path) -> dict[str, Listed]:
             raise ValueError
         files = {str(entry["relpath"]): Listed(str(entry["md5"]), int(entry["size"])) for entry in out["files"]}
         total = out["md5"]
-    except (TypeError, ValueError, KeyError, AttributeError):
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError):  # the last: a size without bounds
         raise _damaged(path, "it does not list the files of the folder beside it") from None
     for name, entry in files.items():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not name:

@@ -27,7 +27,7 @@ from condense.config import UserError, load_yaml
 from condense.data import fetch, formats, parquet, pixels
 from condense.data.own import spec_from_images
 from condense.data.spec import load_spec
-from condense.dvcfiles import Listed, write_pointer
+from condense.dvcfiles import Listed, listing, write_pointer
 from condense.files import read_set
 from condense.show import export_set
 
@@ -240,6 +240,26 @@ def test_a_dvc_file_that_points_elsewhere(name, tmp_path):
     with pytest.raises(UserError, match="dm.dvc: damaged .* does not lie in the folder beside it"):
         store.restore("results/synthetic/digits/dm/convnet/ipc1/seed0-0123456789ab/synthetic.safetensors", tmp_path)
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("size: 1\n", "size: .inf\n", "does not list the files"),
+        ("size: 1\n", "size: -1\n", "-1 bytes"),
+        ("- relpath: a\n", "- relpath: c\n", "checksum is not that of the files"),
+        ("outs:", "outs2:", "no entry 'outs2'"),
+    ],
+)
+def test_a_dvc_file_whose_list_was_changed(before, after, told, tmp_path):
+    group = PurePosixPath("kept/sets/digits/dm")
+    write_pointer(group, {"a": Listed("0" * 32, 1), "b": Listed("1" * 32, 1)}, tmp_path)
+    path, text = tmp_path / "kept/sets/digits/dm.dvc", (tmp_path / "kept/sets/digits/dm.dvc").read_text()
+    assert set(listing(group, tmp_path)) == {"a", "b"} and before in text
+    head, _, tail = text.rpartition(before)
+    path.write_text(head + after + tail)
+    with pytest.raises(UserError, match=f"dm.dvc: damaged .*{told}"):
+        listing(group, tmp_path)
 
 
 # Images

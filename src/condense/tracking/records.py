@@ -155,8 +155,9 @@ def _condensation(path: Path, header: dict[str, Any], tags: dict[str, str]) -> R
     facts, history, _ = beside = [path.with_name(name) for name in _BESIDE]
     run = read_facts(facts) if facts.is_file() else {}
     rows = read_history(history) if history.is_file() else []
-    if rows and header.get("steps") and rows[-1]["step"] != header["steps"]:
-        raise damaged(history, f"it ends at step {rows[-1]['step']} of {header['steps']}")
+    last = rows[-1]["step"] if rows else 0
+    if history.is_file() and header.get("steps") and last != header["steps"]:
+        raise damaged(history, f"it ends at step {last} of {header['steps']}")
     rows = thinned(rows)
     points = [(name, row[name], row["step"]) for row in rows for name in row if name != "step"]
     recipe = {name: value for name, value in header["recipe"].items() if name not in _NOT_SHOWN}
