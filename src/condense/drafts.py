@@ -108,6 +108,15 @@ def require_place(path: Path) -> None:
         raise _explained(error, path) from None
 
 
+def require_folders(*paths: str) -> None:
+    """Raises UserError for a path at which something lies that is neither a folder nor a link to one."""
+    for path in map(Path, paths):
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"{path}: is a link to {os.readlink(path)}, which is not there; make that folder, or remove the link")
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path}: a folder is needed here, but this is none; move it away")
+
+
 def remove_dead(folder: Path, of: Callable[[str], bool] = lambda output: True) -> None:
     """Removes the drafts in `folder` that nobody writes any more; of those files for whose name `of` is true."""
     with os.scandir(folder) as entries:

@@ -142,3 +142,13 @@ def test_a_fault_of_what_is_read_is_not_told_of_the_output(tmp_path):
     with pytest.raises(UserError, match="/proc/none/out: cannot be written: No such file"), drafts.whole(Path("/proc/none/out")):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_or_a_link_that_leads_nowhere_in_the_place_of_a_folder_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "good").symlink_to(tmp_path)
+    drafts.require_folders(str(tmp_path / "absent"), str(tmp_path / "good"))
+    for name, sentence in {"file": "a folder is needed here", "link": "is a link to nowhere, which is not there"}.items():
+        with pytest.raises(UserError, match=sentence):
+            drafts.require_folders(str(tmp_path / name))

@@ -1,5 +1,6 @@
 """The report page: one file that loads nothing and says what was run and what was not."""
 
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -99,6 +100,10 @@ def test_the_grid_of_a_set_that_was_taken_without_one_is_drawn_again(page, resul
     content[-1] ^= 1
     Path(cell.path).write_bytes(content)  # after it was evaluated
     with pytest.raises(UserError, match="synthetic.safetensors: damaged"):
+        html.make_report(page, Path("results/report.html"))
+    Path(cell.path).unlink()
+    os.mkfifo(cell.path)  # which reading would wait for
+    with pytest.raises(UserError, match="it is no plain file"):
         html.make_report(page, Path("results/report.html"))
 
 

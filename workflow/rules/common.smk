@@ -27,6 +27,7 @@ if shutil.which("condense") is None:
 from condense import specs
 from condense.artifacts import canonical
 from condense.config import UserError
+from condense.drafts import require_folders
 from condense.estimate.asked import Asked, Limits
 from condense.groups import all_groups
 from condense.manifests import manifest, manifest_digest, report_files
@@ -38,6 +39,7 @@ from condense.terminal import replace_unprintable
 replace_unprintable()
 
 try:
+    require_folders("results", "results/logs", "results/benchmarks")
     SETTINGS = specs.workflow_settings(config)
     PLAN = Plan(SETTINGS.scale)
     TABLES = [f"results/tables/{name}.csv" for name in PLAN.tables]

@@ -89,6 +89,8 @@ def _check_sets(scale: Plan) -> None:
         if path.is_file():
             changed = path.stat().st_mtime > judged.get(str(path), 0.0)
             (files.read_set if changed else artifacts.read_header)(path, "synthetic")
+        elif path.exists():
+            raise artifacts.damaged(path, "it is no plain file")
 
 
 def _facts(scale: Plan) -> list[tuple[str, str]]:
