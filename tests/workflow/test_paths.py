@@ -58,19 +58,26 @@ def test_jobs_of_a_cluster_call_an_interpreter_whose_path_has_spaces(interventio
     assert Executor.get_python_executable(None) == "'/with space/python'"
 
 
+@pytest.fixture
+def queues(interventions):
+    import queues
+
+    return queues
+
+
 @pytest.mark.parametrize("name", ["it's", 'a "b"', "$HOME", "back\\slash", "`x`"])
-def test_a_path_that_slurm_cannot_be_told_is_refused(name, interventions):
+def test_a_path_that_slurm_cannot_be_told_is_refused(name, queues):
     from snakemake.exceptions import WorkflowError
 
     workflow = SimpleNamespace(workdir_init=f"/home/{name}/condense", main_snakefile="/home/x/Snakefile")
     with pytest.raises(WorkflowError, match="no job can be sent to SLURM by a path with"):
-        interventions.refuse_what_slurm_cannot_name(workflow)
+        queues.refuse_what_slurm_cannot_name(workflow)
 
 
-def test_ordinary_paths_and_spaces_are_not_refused(interventions, monkeypatch):
+def test_ordinary_paths_and_spaces_are_not_refused(queues, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/home/me/my project ü/.venv/bin/python")
     workflow = SimpleNamespace(workdir_init="/home/me/my project ü", main_snakefile="/home/me/my project ü/Snakefile")
-    interventions.refuse_what_slurm_cannot_name(workflow)
+    queues.refuse_what_slurm_cannot_name(workflow)
 
 
 def test_without_the_package_itself_the_workflow_says_how_to_install_it(tmp_path):
