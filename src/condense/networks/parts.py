@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from condense.artifacts import damaged, read_header, write_tensors
@@ -109,6 +110,9 @@ class Parts:
         for state, held in states.items():
             moving = any(name.startswith("velocity.") for name in held)
             wanted = {name: value for name, value in self.like.items() if moving or not name.startswith("velocity.")}
+            # Networks trained in float64 serve those of float32, which take their weights over rounded.
+            wide = {name for name, value in held.items() if name in wanted and value.dtype == torch.float64}
+            wanted |= {name: wanted[name].double() for name in wide if wanted[name].is_floating_point()}
             check_shapes(path, {f"{state}.{name}": value for name, value in held.items()}, {f"{state}.{n}": v for n, v in wanted.items()})
             if held.keys() != wanted.keys():
                 raise damaged(path, f"its state {state} has tensors that its network lacks")
