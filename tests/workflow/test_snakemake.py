@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -201,8 +202,12 @@ def test_an_unknown_scale_is_answered_with_the_nearest(project):
     assert "unknown scale 'tinny'; did you mean 'tiny'?" in said and "Traceback" not in said
 
 
-def test_the_papers_scale_is_planned(project):
+def test_the_papers_scale_is_planned_within_a_minute(project):
+    """A minute of one core: what else the machine does may not decide."""
+    began = resource.getrusage(resource.RUSAGE_CHILDREN)
     said = snakemake(project, "-n", "--config", "scale=paper")
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime < 60
     assert int(re.search(r"^total +(\d+)$", said, re.MULTILINE)[1]) > 3000
 
 
