@@ -6,6 +6,7 @@ what that costs, and the workflow runs without it: no result depends on these ch
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import shlex
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from failures import FailedJobs, event
@@ -85,11 +87,19 @@ def one_timer(workflow: Any, head: Head) -> None:
 
 
 def signature_once(workflow: Any, head: Head) -> None:
-    """Snakemake asks some ten times a job for the parameters of a function of its own, a twentieth of planning."""
-    from snakemake.common import overwrite_function_params
+    """Snakemake asks some ten times a job for the parameters of the same few functions, a tenth of planning."""
+    from snakemake import common, rules
     from snakemake.resources import Resource
 
-    overwrite_function_params(Resource.evaluate, inspect.signature(Resource.evaluate).parameters)
+    common.overwrite_function_params(Resource.evaluate, inspect.signature(Resource.evaluate).parameters)
+    plain = getattr(common.get_function_params, "plain", common.get_function_params)
+    remembered = functools.lru_cache(maxsize=1000)(plain)
+
+    def get_function_params(function: Callable[..., Any]) -> Any:
+        return remembered(function) if isinstance(function, FunctionType) else plain(function)
+
+    get_function_params.plain = plain
+    common.get_function_params = rules.get_function_params = get_function_params
 
 
 def made_is_finished(workflow: Any, head: Head) -> None:
@@ -229,7 +239,12 @@ CHANGES = (
     Change(
         "a function's parameters are asked for once",
         "planning takes a little longer",
-        ("snakemake.common:overwrite_function_params", "snakemake.resources:Resource.evaluate"),
+        (
+            "snakemake.common:overwrite_function_params",
+            "snakemake.common:get_function_params",
+            "snakemake.rules:get_function_params",
+            "snakemake.resources:Resource.evaluate",
+        ),
         signature_once,
     ),
     Change(

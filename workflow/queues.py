@@ -43,10 +43,11 @@ def followed_queue(workflow: Any) -> Iterator[None]:
 
 
 def follower(executor: type, followed: list[slurm.Job]) -> type:
-    """The class `executor` of the SLURM plugin, changed in three ways.
+    """The class `executor` of the SLURM plugin, changed in four ways.
 
-    Its jobs are at first those `followed`. While SLURM does not answer it waits, where the plugin would forget its jobs. A job
-    that SLURM no longer knows is judged by the files it was to make, where the plugin would wait for it for ever.
+    Its jobs are at first those `followed`. While SLURM does not answer it waits, where the plugin would forget its jobs. It names
+    jobs that SLURM holds, for which the plugin would wait without a word. A job that SLURM no longer
+    knows is judged by the files it was to make, where the plugin would wait for it for ever.
     """
     from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 

@@ -146,7 +146,7 @@ def test_jobs_and_heads_that_die_in_every_way_are_followed_by_ones_that_go_on(sl
     run("scancel", job["JobId"], environment=slurm)
     held(slurm, project, running, a, 4)
     down(slurm)
-    wait_for(project, lambda: hurry(slurm, project) and jobs_of(slurm, project, a)[-1]["JobState"] == "RUNNING", running, "restart", 200)
+    wait_for(project, lambda: hurry(slurm, project) and jobs_of(slurm, project, a)[-1]["JobState"] == "RUNNING", running, "restart", 100)
     said = ended(running)
     assert running.returncode == 0, said + logs(project)
     assert "earlier head" not in said
