@@ -19,11 +19,13 @@ from reference_networks import convnet, fill, load_stack, reference
 from torch import Tensor
 
 from condense.augment import cutmix, formations, siamese
+from condense.config import unknown
 from condense.discrepancy import frequencies, style
 from condense.discrepancy.barycentre import ITERATIONS, STOP, wasserstein_barycentre
 from condense.discrepancy.characteristic import characteristic_function
 from condense.discrepancy.diversity import intra_class_diversity
 from condense.discrepancy.energy import diversity, energy_distance
+from condense.discrepancy.gradients import EPS, gradient_distance
 from condense.discrepancy.kernels import MULTIPLIERS, bandwidth, kernel_mmd
 from condense.discrepancy.mean import mean_discrepancy
 from condense.models import count_parameters
@@ -310,6 +312,25 @@ def barycentre(fixture: Fixture) -> dict[str, Any]:
     return {"barycentre": atoms, "cost": cost}
 
 
+DISTANCES = {"ours": "layerwise_cosine", "mse": "squared_difference", "cos": "whole_cosine"}
+
+
+def gradient_matching(fixture: Fixture) -> dict[str, Any]:
+    assert set(fixture.params) == {"eps", "n_tensors"} and fixture.params["eps"] == EPS
+    places = range(fixture.params["n_tensors"])
+    real = [fixture.tensor(f"g_real_{place}") for place in places]
+    metrics = {name.removeprefix("loss_") for name in fixture.arrays if name.startswith("loss_")}
+    results = {}
+    for metric in sorted(metrics):
+        if metric not in DISTANCES:
+            raise unknown("metric", metric, DISTANCES)
+        synthetic = [fixture.tensor(f"g_syn_{place}", grad=True) for place in places]
+        value = gradient_distance(DISTANCES[metric])(real, synthetic)
+        gradients = torch.autograd.grad(value, synthetic, materialize_grads=True)  # of tensors that do not count: 0
+        results |= {f"loss_{metric}": value, **{f"grad_{metric}_{place}": gradients[place] for place in places}}
+    return {name: value for name, value in results.items() if name in fixture.arrays}
+
+
 FAMILIES = {
     "distribution_matching": Family(distribution_matching, r"real|syn|w:.*"),
     "energy_distance": Family(energy, r"real|syn"),
@@ -324,12 +345,12 @@ FAMILIES = {
     "multi_formation": Family(multi_formation, r"syn|labels|real_for_init"),
     "protocol": Family(protocol_measures, r"accuracies", pending=r"hlr|ior|lrs|ars|class_order_.*"),
     "wasserstein_barycentre": Family(barycentre, r"real|init"),
+    "gradient_matching": Family(gradient_matching, r"g_(real|syn)_\d+"),
     "forward_convnet": Family(forward_convnet, r"[^:]+:(x|w:.*)"),
     "forward_filled": Family(forward_filled, r"[^:]+:x"),
 }
 
 NOT_BUILT = {
-    "gradient_matching",
     "bn_statistics",
     "category_aware",
     "soft_label_losses",
