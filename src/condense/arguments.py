@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from condense.values import home
+
 STORE = "default: $MLFLOW_TRACKING_URI, or sqlite:///mlflow.db"
 Verbs = Mapping[str, Callable[[argparse.Namespace], int | None]]
 
@@ -24,20 +26,13 @@ def _prepared(text: str) -> Path:
 
 
 def with_homes(args: argparse.Namespace) -> argparse.Namespace:
-    """`args` with `~` in paths as a shell has it: shells leave it as it is within quotes and behind an equals sign."""
+    """`args` with `~` in paths as a shell has it."""
     for name, value in vars(args).items():
         if isinstance(value, Path):
-            setattr(args, name, _home(value))
+            setattr(args, name, home(value))
         elif isinstance(value, list):
-            setattr(args, name, [_home(entry) if isinstance(entry, Path) else entry for entry in value])
+            setattr(args, name, [home(entry) if isinstance(entry, Path) else entry for entry in value])
     return args
-
-
-def _home(path: Path) -> Path:
-    try:
-        return path.expanduser()
-    except RuntimeError:  # of a user who is not known here
-        return path
 
 
 def _machine_options(verb: argparse.ArgumentParser) -> None:
@@ -149,8 +144,8 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("--recipe", nargs="+", required=True, help=f"resolved recipe: name, YAML file or JSON{several}")
     verb.add_argument("--ipc", type=int, nargs="+", required=True)
     verb.add_argument("--classes", help="a class or a range such as 0-4 (default: all)")
-    verb.add_argument("--teacher", type=Path, help="the pretrained classifier, for recipes that use one")
-    verb.add_argument("--bank", type=Path, help="the bank of the recipe's queue of networks (default: it is trained as it goes)")
+    beforehand = "what a recipe needs beforehand, by the name it gives it, such as teacher or bank; may be given for several names"
+    verb.add_argument("--with", dest="given", action="append", default=[], metavar="NAME=FILE", help=beforehand)
     verb.add_argument("--index", type=Path, help="a file that is written last and says that every --out is there")
     verb.add_argument("--whole", type=Path, nargs="+", default=[], help="with --index: for each --out the path of its set")
     _cell_options(verb, "file for the shard", nargs="+")

@@ -7,28 +7,23 @@ recipe, the numbers of the mathematics, the dataset's description, the keys of t
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
-from condense import recipes
 from condense.artifacts import canonical, digest
+from condense.costs.networks import profile
+from condense.costs.profile import Profile
 from condense.data.spec import DatasetSpec
 from condense.numerics import NUMERICS
 from condense.ranges import ranges
 from condense.specs import Protocol, QueueNetworks, Recipe, TrainedNetworks
+from condense.specs.common import not_by_default
 
 RESULTS = PurePosixPath("results")
-# Batch statistics tie the classes of a batch together: with these networks a set is condensed in one shard.
-BATCH_NORM_ARCHITECTURES = frozenset(
-    "convnet_bn alexnet_bn vgg11_bn resnet18_bn resnet18_ap_bn wrn_16_2 wrn_40_2 mobilenet_v2 shufflenet_v2_x0_5 tv_densenet121"
-    " tv_efficientnet_b0 tv_mobilenet_v2 tv_resnet18 tv_resnet50 tv_resnet101 tv_shufflenet_v2_x0_5".split()
-)
-
-
 CLIP_WEIGHTS = "CONDENSE_CLIP"  # environment variable: the safetensors file with the weights of the CLIP critic
 CLIP_MODEL = "CONDENSE_CLIP_MODEL"  # environment variable: open_clip's name of the model, or a JSON file with its configuration
 
@@ -45,12 +40,6 @@ def clip_identity() -> str:
     return digest([configuration, weights.stat().st_size, start])
 
 
-def has_batch_norm(arch: str, options: str) -> bool:
-    """Whether an architecture with these options (JSON) ties the images of a batch together."""
-    norm = json.loads(options).get("norm")
-    return norm == "batch" if norm else arch in BATCH_NORM_ARCHITECTURES
-
-
 @dataclass(frozen=True)
 class DataCell:
     """A prepared dataset: `{folder}/train.safetensors` and `{folder}/test.safetensors`."""
@@ -64,6 +53,10 @@ class DataCell:
     @cached_property
     def key(self) -> str:
         return digest([self.spec.identity(), NUMERICS["data"]])
+
+    def profile(self, arch: str, options: str) -> Profile:
+        """What one of its images costs in a network. Raises UserError as `models.build` does."""
+        return profile(arch, options, self.spec.channels, self.spec.size, self.spec.classes)
 
     @property
     def folder(self) -> str:
@@ -82,6 +75,11 @@ class DataCell:
 class TeacherCell:
     """A classifier pretrained on the whole training set."""
 
+    kind: ClassVar[str] = "teacher"  # of the file
+    room: ClassVar[str] = "teachers"  # the folder of the results in which such cells lie
+    decides: ClassVar[bool] = True  # whether its key enters those of sets
+    of_stream: ClassVar[bool] = False  # whether it belongs to what sets share that are condensed together
+
     data: DataCell
     arch: str
     options: str  # canonical JSON of the architecture's options
@@ -94,14 +92,32 @@ class TeacherCell:
         return digest([*parts, NUMERICS["teachers"]])
 
     @property
+    def nickname(self) -> str:
+        """What tells it from the other parents of one set."""
+        return f"{self.kind}-{self.protocol.name}"
+
+    @property
+    def reach(self) -> int:
+        """For how many steps of a set it serves; 0: for any."""
+        return 0
+
+    def for_all(self) -> str:
+        """What tells it from others whatever their reach."""
+        return self.key
+
+    @property
     def path(self) -> str:
-        folder = f"{RESULTS}/teachers/{self.data.name}/{self.arch}/{self.protocol.name}"
+        folder = f"{RESULTS}/{self.room}/{self.data.name}/{self.arch}/{self.protocol.name}"
         return f"{folder}/seed{self.seed}-{self.key}/teacher.safetensors"
 
 
 @dataclass(frozen=True)
 class BankCell:
     """Networks trained on the real images before the condensation: finished ones by `protocol`, or a queue for `steps` steps."""
+
+    kind: ClassVar[str] = "bank"
+    room: ClassVar[str] = "banks"
+    of_stream: ClassVar[bool] = True
 
     data: DataCell
     arch: str
@@ -114,21 +130,44 @@ class BankCell:
 
     @cached_property
     def key(self) -> str:
-        parts = [self.data.key, self.arch, self.options, recipes.not_by_default(self.networks), self.seed, self.steps]
+        parts = [self.data.key, self.arch, self.options, not_by_default(self.networks), self.seed, self.steps]
         parts += [_computed(self.protocol), self.data.spec.strategy] if self.protocol else [self.max_mb]
         return digest([*parts, NUMERICS["teachers"]])
 
     @property
+    def decides(self) -> bool:
+        """Whether its key enters those of sets: a queue is the same with a bank and without."""
+        return self.protocol is not None
+
+    @property
+    def nickname(self) -> str:
+        """What tells it from the other parents of one set."""
+        return f"{self.kind}-{self.networks.kind}"
+
+    @property
+    def reach(self) -> int:
+        """For how many steps of a set it serves; 0: for any."""
+        return self.steps
+
+    def for_all(self) -> str:
+        """What tells it from others whatever their reach."""
+        return replace(self, steps=0).key
+
+    @property
     def path(self) -> str:
-        folder = f"{RESULTS}/banks/{self.data.name}/{self.arch}/{self.networks.kind}"
+        folder = f"{RESULTS}/{self.room}/{self.data.name}/{self.arch}/{self.networks.kind}"
         return f"{folder}/seed{self.seed}-{self.key}/bank.safetensors"
+
+
+ParentCell = TeacherCell | BankCell
+PARENT_ROOMS = (TeacherCell.room, BankCell.room)
 
 
 @dataclass(frozen=True)
 class SyntheticCell:
     """One synthetic set. `arch` is 'none' for methods without a network, `ipc` 'full' for the whole set.
 
-    `bank` holds its networks, if the scale makes one; those of a queue are the same with it and without.
+    `parents`: what has to be made before it, by the names that its recipe gives them.
     """
 
     data: DataCell
@@ -137,19 +176,16 @@ class SyntheticCell:
     options: str
     ipc: int | str
     seed: int
-    teacher: TeacherCell | None = None
-    bank: BankCell | None = None
+    parents: Mapping[str, ParentCell] = field(default_factory=dict)
     stored: str = "float32"  # the type of the pixels in the file
 
     @cached_property
     def key(self) -> str:
         """Digest of the recipe, the network, ipc, the seed and the keys of what the set is made with."""
-        parents = [self.data.key] + ([self.teacher.key] if self.teacher else [])
-        parents += [self.bank.key] if self.bank and self.bank.protocol else []
-        parents += [clip_identity()] if self.recipe.requires == "clip" else []
-        parents += [self.stored] if self.stored != "float32" else []
-        numerics = NUMERICS["matching" if self.recipe.engine == "matching" else "select"]
-        return digest([recipes.computed_part(self.recipe), numerics, self.arch, self.options, self.ipc, self.seed, parents])
+        made_with = [self.data.key] + [parent.key for parent in self.parents.values() if parent.decides]
+        made_with += [clip_identity()] if self.recipe.requires == "clip" else []
+        made_with += [self.stored] if self.stored != "float32" else []
+        return digest([self.recipe.computed_part(), self.recipe.NUMBER, self.arch, self.options, self.ipc, self.seed, made_with])
 
     @cached_property
     def settings(self) -> str:
@@ -174,11 +210,12 @@ class SyntheticCell:
         return f"{self.folder}/snapshots.safetensors"
 
     def shards(self, classes_per_job: int | None) -> list[str]:
-        """Class ranges 'first-last' that are condensed as separate jobs; one for recipes that couple the classes."""
+        """Class ranges 'first-last' that are condensed as separate jobs; one for recipes that do not split them."""
         total = self.data.spec.classes
-        coupled = "classes" in self.recipe.couples or has_batch_norm(self.arch, self.options)
-        step = total if classes_per_job is None or coupled or self.recipe.engine != "matching" else classes_per_job
-        return ranges(total, step)
+        if classes_per_job is None:
+            return ranges(total, total)
+        ties_batch = self.arch != "none" and bool(self.data.profile(self.arch, self.options).ties_batch)
+        return ranges(total, classes_per_job if self.recipe.splits_by_class(ties_batch) else total)
 
     def shard_path(self, shard: str) -> str:
         return f"{RESULTS}/shards/{self.place}/classes{shard}.safetensors"

@@ -12,9 +12,9 @@ from typing import Any
 
 from condense import recipes, specs
 from condense.arguments import parser, with_homes
-from condense.config import UserError
+from condense.config import UserError, unknown
 from condense.terminal import replace_unprintable, speaking_to
-from condense.values import options_of, range_of, settings_of
+from condense.values import options_of, paths_of, range_of, settings_of
 
 
 def _machine(args: argparse.Namespace) -> Any:
@@ -83,10 +83,15 @@ def synthesize(args: argparse.Namespace) -> None:
         raise UserError("--out: every set needs a file of its own")
     shared = {"arch": args.arch, "options": options_of(args.options), "seed": args.seed}
     shared["classes"] = range_of(args.classes, "--classes", "a class")
+    given = paths_of(args.given, "--with")
     shards = {}
     for text, ipc, key, out in zip(args.recipe, args.ipc, keys, args.out, strict=True):
-        recipe = settings_of(specs.Recipe, text, "recipe")
-        shards[out] = ShardJob(recipe, args.data, **shared, ipc=ipc, key=key, teacher=args.teacher, bank=args.bank)
+        recipe = settings_of(specs.engines.AnyRecipe, text, "recipe")
+        parents = {name: path for name, path in given.items() if name in recipe.parents()}
+        shards[out] = ShardJob(recipe, args.data, **shared, ipc=ipc, key=key, parents=parents)
+    asked = {name for job in shards.values() for name in job.recipe.parents()}
+    if not given.keys() <= asked:
+        raise unknown("name", min(given.keys() - asked), asked, "--with: what the recipes need beforehand")
     if args.index is None:
         condense_shards(shards, _machine(args))
         return

@@ -207,13 +207,20 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _of_that_kind(kinds: tuple, value: object, where: str) -> tuple:
-    """Of dataclasses that differ in the values of their field `kind`, or `name`, the one that the mapping `value` names; else all."""
-    for key in ("kind", "name"):
+    """Of dataclasses that differ in the values of their field `engine`, `kind` or `name`, the one that the mapping `value` names; else all.
+
+    Raises UserError for a value that none of them has, and for a mapping without the field where all of them need it.
+    """
+    for key in ("engine", "kind", "name"):
         named = {}
         for kind in kinds:
             hint = _hints(kind).get(key) if is_dataclass(kind) else None
             named |= dict.fromkeys(typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else (), kind)
-        if len(set(named.values())) < 2 or not isinstance(value, dict) or key not in value:
+        if len(set(named.values())) < 2 or not isinstance(value, dict):
+            continue
+        if key not in value:
+            if all(is_dataclass(kind) and kind.__dataclass_fields__[key].default is MISSING for kind in kinds):
+                raise UserError(f"{where}: the key '{key}' is missing: one of {', '.join(map(str, named))}")
             continue
         if not isinstance(value[key], str) or value[key] not in named:
             raise unknown("value", value[key], named, f"{where}: {key}")

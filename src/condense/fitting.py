@@ -5,7 +5,10 @@ Floor 0.
 
 from __future__ import annotations
 
-from condense.specs import Protocol
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from condense.specs import Protocol
 
 # Pixels of a pass without gradients. On CPUs much of the maps between two layers then stays in the cache: 128 images of 32 x 32 pixels;
 # fewer would be as fast on an idle machine, and wait more often for a core that does something else.

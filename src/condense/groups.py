@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from condense.artifacts import digest
-from condense.plan import RESULTS, BankCell, SyntheticCell, TeacherCell
+from condense.plan import RESULTS, ParentCell, SyntheticCell
 from condense.store import offered
 from condense.tableplan import Plan
 
@@ -41,14 +41,12 @@ class Group:
         return [cell.shard_path(self.shard) for cell in self.cells]
 
     @property
-    def teacher(self) -> TeacherCell | None:
-        """The one teacher that its sets use, if any does."""
-        return next((cell.teacher for cell in self.cells if cell.teacher), None)
-
-    @property
-    def bank(self) -> BankCell | None:
-        """The bank of its networks, if there is one: of a queue that for the most steps, which holds those of all."""
-        return max((cell.bank for cell in self.cells if cell.bank), key=lambda bank: bank.steps, default=None)
+    def parents(self) -> dict[str, ParentCell]:
+        """What its sets are made with, by name: of several that serve for so many steps that which serves for most."""
+        asked: dict[str, ParentCell] = {}
+        for name, parent in [entry for cell in self.cells for entry in cell.parents.items()]:
+            asked[name] = max(asked.get(name, parent), parent, key=lambda cell: cell.reach)
+        return asked
 
     def left(self) -> Group | None:
         """The group without the sets that are made or kept; None if it is empty then.
@@ -68,41 +66,40 @@ class Group:
 def groups(plan: Plan, shards: Callable[[SyntheticCell], list[str]] | None = None) -> list[Group]:
     """The groups of all sets of `plan`, each set once for every class range in `shards` of it (None: those of the scale).
 
-    Sets go together if they agree in data, network, seed, classes and `Recipe.stream`, and use one teacher at most. Sets that the same
-    tables and figures ask for stand beside each other, so that one table alone seldom makes sets of others; then come method and ipc.
+    Sets go together if they agree in data, network, seed, classes and `Recipe.stream`, and differ in no parent that two of them have.
+    Sets that the same tables and figures ask for stand beside each other, so that one table alone seldom makes sets of others; then
+    come method and ipc. A set that shares with nobody is a group of its own.
     """
     asking, shards = _asking(plan), shards or plan.shards
-    cells = [cell for cell in plan.synthetic.values() if cell.recipe.engine == "matching"]
-    cells.sort(key=lambda cell: (asking[cell.key], cell.recipe.name, cell.ipc, cell.key))
-    teachers = {}  # of those that share a stream, the first: sets without one join it
+    cells = sorted(plan.synthetic.values(), key=lambda cell: (asking[cell.key], cell.recipe.name, cell.ipc, cell.key))
+    streams = {cell.key: _stream(cell) for cell in cells if cell.recipe.stream is not None}
+    first: dict[tuple, dict[str, str]] = {}  # of those that share a stream, the first parents: sets without them join these
     for cell in cells:
-        if cell.teacher:
-            teachers.setdefault(_stream(cell), cell.teacher.key)
+        if cell.key in streams:
+            first.setdefault(streams[cell.key], {}).update(_parents(cell) | first.get(streams[cell.key], {}))
     together: dict[tuple, list[SyntheticCell]] = {}
+    alone: list[tuple[str, list[SyntheticCell]]] = []
     for cell in cells:
-        stream = _stream(cell)
-        teacher = cell.teacher.key if cell.teacher else teachers.get(stream)
         for shard in shards(cell):
-            together.setdefault((shard, teacher, stream), []).append(cell)
+            if cell.key in streams:
+                parents = first[streams[cell.key]] | _parents(cell)
+                together.setdefault((shard, *sorted(parents.items()), streams[cell.key]), []).append(cell)
+            else:
+                alone.append((shard, [cell]))
     most = plan.scale.sets_per_job
-    chunks = [(shard, found[at : at + most]) for (shard, *_), found in together.items() for at in range(0, len(found), most)]
-    return [_group(shard, cells) for shard, cells in chunks]
+    chunks = [(shard, cells[at : at + most]) for (shard, *_), cells in together.items() for at in range(0, len(cells), most)]
+    return [Group(digest([cell.key for cell in cells]), shard, tuple(cells)) for shard, cells in [*chunks, *alone]]
 
 
-def all_groups(plan: Plan) -> list[Group]:
-    """Every job that condenses or selects at the scale of `plan`: its groups, and a group of one for each selection."""
-    alone = [cell for cell in plan.synthetic.values() if cell.recipe.engine != "matching"]
-    return [*groups(plan), *(_group(shard, [cell]) for cell in alone for shard in plan.shards(cell))]
-
-
-def _group(shard: str, cells: list[SyntheticCell]) -> Group:
-    return Group(digest([cell.key for cell in cells]), shard, tuple(cells))
+def _parents(cell: SyntheticCell) -> dict[str, str]:
+    """Name -> key of the parents that sets condensed together have in common if they have them at all."""
+    return {name: parent.key for name, parent in cell.parents.items() if not parent.of_stream}
 
 
 def _stream(cell: SyntheticCell) -> tuple:
     # A queue trained as it goes and one from a bank are not put together; of banks, those that differ in nothing but their steps are.
-    banked = replace(cell.bank, steps=0).key if cell.bank else ""
-    return (banked, cell.data.key, cell.arch, cell.options, cell.seed, *cell.recipe.stream.values())
+    made = [(name, parent.for_all()) for name, parent in cell.parents.items() if parent.of_stream]
+    return (*made, cell.data.key, cell.arch, cell.options, cell.seed, *(cell.recipe.stream or {}).values())
 
 
 def _asking(plan: Plan) -> dict[str, list[str]]:

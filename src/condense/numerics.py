@@ -1,4 +1,6 @@
-"""Numbers of the mathematics: raised by hand when a change alters results, never for tidying.
+"""Numbers of the mathematics around the engines: raised by hand when a change alters results, never for tidying.
+
+Those of the engines themselves stand in the classes of their recipes (`specs/`).
 
 They enter the keys in the paths, so raising one asks for the files it concerns anew. They stand on floor 0, apart
 from the code they number, because the workflow needs them without importing torch.
@@ -7,8 +9,6 @@ from the code they number, because the workflow needs them without importing tor
 NUMERICS = {
     "data": 1,  # preparation of a dataset: decoding, resizing, splitting, statistics
     "teachers": 2,  # pretraining of classifiers
-    "matching": 2,  # the one-level matching engine, its networks and its augmentation
-    "select": 1,  # coreset selection
     "evaluate": 2,  # training on a synthetic set and testing
     "drift": 1,  # of style, while it is trained on
 }

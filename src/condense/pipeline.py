@@ -14,7 +14,7 @@ from condense.artifacts import digest, write_json
 from condense.config import UserError
 from condense.drafts import draft_of, remove_dead_below
 from condense.files import check_prepared, read_metrics, read_request
-from condense.plan import BankCell, DataCell, Maker, MetricsCell, SyntheticCell, TeacherCell, data_cell
+from condense.plan import DataCell, Maker, MetricsCell, ParentCell, SyntheticCell, data_cell
 from condense.prune import sweep
 
 
@@ -43,19 +43,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Work:
-    """The cells of a request: its own set and the random one it is compared with, the teachers they need, the evaluations."""
+    """The cells of a request: its own set and the random one it is compared with, and the evaluations."""
 
     data: DataCell
     sets: tuple[SyntheticCell, ...]
     metrics: tuple[MetricsCell, ...]
 
     @property
-    def banks(self) -> list[BankCell]:
-        return list({cell.bank.key: cell.bank for cell in self.sets if cell.bank}.values())
-
-    @property
-    def teachers(self) -> list[TeacherCell]:
-        return list({cell.teacher.key: cell.teacher for cell in self.sets if cell.teacher}.values())
+    def parents(self) -> list[ParentCell]:
+        """What is to be made before the sets, each once."""
+        return list({cell.key: cell for synthetic in self.sets for cell in synthetic.parents.values()}.values())
 
     @property
     def key(self) -> str:
@@ -71,8 +68,10 @@ def suiting_convnet(size: int) -> str:
 def plan_request(request: Request) -> Work:
     """The cells of a request. Raises UserError for images, methods, architectures and numbers that do not fit together."""
     recipe = recipes.recipe(request.method)
-    if recipe.engine == "whole":
-        raise UserError("--method whole: it keeps every image, so nothing is condensed; choose another of `condense list methods`")
+    if not recipe.makes_set:
+        raise UserError(f"--method {recipe.name}: it keeps every image, so nothing is condensed; choose another of `condense list methods`")
+    if request.steps and not recipe.number_of_steps:
+        raise UserError(f"--steps: '{recipe.name}' takes no steps, it chooses images; leave the option out")
     for name, least in (("ipc", 1), ("steps", 1), ("epochs", 1), ("resize", 4), ("seed", 0)):
         value = getattr(request, name)
         if value is not None and value < least:
@@ -83,7 +82,7 @@ def plan_request(request: Request) -> Work:
         raise UserError(f"--ipc {request.ipc}: the smallest class has {spec.smallest_class} training images; choose an ipc up to that")
     arch = request.arch or suiting_convnet(spec.size)
     _check_architecture(arch, data, json.loads(maker.options(arch)))
-    change = {"steps": request.steps} if request.steps and recipe.engine == "matching" else {}
+    change = {"steps": request.steps} if request.steps else {}
     sets = [maker.synthetic(data, request.method, arch, request.ipc, request.seed, change)]
     if request.method != "random":
         sets.append(maker.synthetic(data, "random", arch, request.ipc, request.seed))
@@ -139,7 +138,7 @@ def run_images(request: Request) -> None:
     print(f"{spec.title}: {spec.train} training and {spec.test} test images, {spec.classes} classes{names}, {shape}")
     if spec.note:
         print(spec.note)
-    estimate = estimate_cells([*work.teachers, *work.banks], work.sets, work.metrics, threads=request.threads, gpu=on_gpu)
+    estimate = estimate_cells(work.parents, work.sets, work.metrics, threads=request.threads, gpu=on_gpu)
     print(estimate.text(), flush=True)
     with follower.following(store, request.out):
         results = _made(request, work)
@@ -151,10 +150,9 @@ def _made(request: Request, work: Work) -> list[dict]:
     """Makes whatever is not there yet; returns the metrics."""
     machine = jobs.Machine(request.device, request.threads)
     _prepare(request.out, work)
-    trained = {cell.key: _teacher(request.out, cell, machine) for cell in work.teachers}
-    trained |= {cell.key: _bank(request.out, cell, machine) for cell in work.banks}
+    parents = {cell.key: _parent(request.out, cell, machine) for cell in work.parents}
     for cell in work.sets:
-        _synthetic(_place(request.out, work, cell), request.out, cell, trained, machine)
+        _synthetic(_place(request.out, work, cell), request.out, cell, parents, machine)
     return [_evaluated(_place(request.out, work, cell.synthetic), request.out, cell, machine) for cell in work.metrics]
 
 
@@ -197,26 +195,14 @@ def _prepare(out: Path, work: Work) -> None:
         prepare(work.data.spec, out / "data")
 
 
-def _teacher(out: Path, cell: TeacherCell, machine: jobs.Machine) -> Path:
-    path = out / f"teacher-{cell.protocol.name}" / "teacher.safetensors"
-    if not jobs.is_whole(path, "teacher", cell.key):
-        settings = {"arch": cell.arch, "options": json.loads(cell.options), "strategy": cell.data.spec.strategy, "seed": cell.seed}
-        jobs.pretrain_teacher(path, out / "data" / "train.safetensors", cell.protocol, **settings, key=cell.key, machine=machine)
+def _parent(out: Path, cell: ParentCell, machine: jobs.Machine) -> Path:
+    path = out / cell.nickname / Path(cell.path).name
+    if not jobs.is_whole(path, cell.kind, cell.key):
+        jobs.make_parent(path, cell, out / "data" / "train.safetensors", machine)
     return path
 
 
-def _bank(out: Path, cell: BankCell, machine: jobs.Machine) -> Path:
-    path, data = out / f"bank-{cell.networks.kind}" / "bank.safetensors", out / "data" / "train.safetensors"
-    if not path.exists():
-        names = {"arch": cell.arch, "options": json.loads(cell.options), "seed": cell.seed, "key": cell.key, "machine": machine}
-        if cell.protocol:
-            jobs.make_trained_bank(path, data, cell.networks, cell.protocol, **names, strategy=cell.data.spec.strategy)
-        else:
-            jobs.make_bank(path, data, cell.networks, **names, steps=cell.steps, max_bytes=cell.max_mb * 10**6)
-    return path
-
-
-def _synthetic(place: Path, out: Path, cell: SyntheticCell, trained: dict[str, Path], machine: jobs.Machine) -> None:
+def _synthetic(place: Path, out: Path, cell: SyntheticCell, parents: dict[str, Path], machine: jobs.Machine) -> None:
     path, data, shard = place / "synthetic.safetensors", out / "data" / "train.safetensors", place / "shard" / "all.safetensors"
     if jobs.is_whole(path, "synthetic", cell.key):
         shutil.rmtree(shard.parent, ignore_errors=True)
@@ -229,8 +215,7 @@ def _synthetic(place: Path, out: Path, cell: SyntheticCell, trained: dict[str, P
         ipc=cell.ipc,
         seed=cell.seed,
         key=cell.key,
-        teacher=trained[cell.teacher.key] if cell.teacher else None,
-        bank=trained[cell.bank.key] if cell.bank else None,
+        parents={name: parents[parent.key] for name, parent in cell.parents.items()},
     )
     if not (shard.exists() and jobs.run_facts_path(shard).exists()):
         jobs.condense_shard(shard, job, machine)

@@ -10,7 +10,6 @@ from typing import Any
 from condense import recipes
 from condense.artifacts import canonical, digest
 from condense.cells import (
-    BATCH_NORM_ARCHITECTURES,
     CLIP_MODEL,
     CLIP_WEIGHTS,
     RESULTS,
@@ -18,17 +17,16 @@ from condense.cells import (
     DataCell,
     Drift,
     MetricsCell,
+    ParentCell,
     SyntheticCell,
     TeacherCell,
     clip_identity,
-    has_batch_norm,
 )
 from condense.config import UserError, unknown
 from condense.data.spec import load_spec
-from condense.specs import Protocol, Recipe, Scale, SubspaceNetworks, TrainedNetworks
+from condense.specs import Protocol, QueueNetworks, Recipe, Scale, TrainedNetworks
 
 __all__ = [
-    "BATCH_NORM_ARCHITECTURES",
     "CLIP_MODEL",
     "CLIP_WEIGHTS",
     "RESULTS",
@@ -37,12 +35,12 @@ __all__ = [
     "Drift",
     "Maker",
     "MetricsCell",
+    "ParentCell",
     "SyntheticCell",
     "TeacherCell",
     "changed_protocol",
     "clip_identity",
     "data_cell",
-    "has_batch_norm",
 ]
 
 
@@ -97,37 +95,30 @@ class Maker:
         """The cell of one synthetic set. Raises UserError if the smallest class has too few images for ipc."""
         data = dataset if isinstance(dataset, DataCell) else data_cell(dataset)
         recipe = self.recipe(method, data, ipc, change)
-        if recipe.engine == "whole":
+        if not recipe.makes_set:
             return SyntheticCell(data, recipe, "none", "{}", "full", 0)
-        if ipc == "full" or not 1 <= recipe.starts_from(int(ipc)) <= data.spec.smallest_class:
+        if ipc == "full" or not 1 <= recipe.images_needed(int(ipc)) <= data.spec.smallest_class:
             raise UserError(f"{method} on {data.name}: {recipe.asked(ipc)}, but its smallest class has {data.spec.smallest_class} images")
-        recipe.check_pairs(int(ipc))
-        teacher = None
-        if recipe.teacher:
-            teacher = self.teacher(data, recipe.teacher.arch or arch, recipe.teacher.protocol)
-        bank = self.bank(data, recipe, arch, seed)
-        if recipe.engine == "select":
-            # A selection does not condense with a network: its only one is the teacher's.
-            arch = teacher.arch if teacher else "none"
-        return SyntheticCell(data, recipe, arch, self.options(arch), int(ipc), seed, teacher, bank, self.scale.stored)
+        recipe.check_ipc(int(ipc))
+        asked = {name: parent.cell(self, data, arch, seed, recipe.number_of_steps) for name, parent in recipe.parents().items()}
+        parents = {name: cell for name, cell in asked.items() if cell}
+        arch = recipe.arch_with(arch, parents)
+        return SyntheticCell(data, recipe, arch, self.options(arch), int(ipc), seed, parents, self.scale.stored)
 
-    def bank(self, data: DataCell, recipe: Recipe, arch: str, seed: int) -> BankCell | None:
-        """The bank of a recipe's networks, if it has trained ones; of a queue only if the scale has room for it."""
-        networks = recipe.networks
-        if recipe.engine != "matching" or networks.kind == "random":
-            return None
-        if isinstance(networks, SubspaceNetworks):
-            networks = networks.trained
-        if isinstance(networks, TrainedNetworks):
-            protocol = networks.trained_by(self.protocol(networks.protocol))
-            return BankCell(data, arch, self.options(arch), networks, 0, protocol=protocol)
+    def trained_bank(self, data: DataCell, arch: str, networks: TrainedNetworks) -> BankCell:
+        """The bank of finished networks."""
+        protocol = networks.trained_by(self.protocol(networks.protocol))
+        return BankCell(data, arch, self.options(arch), networks, 0, protocol=protocol)
+
+    def queue_bank(self, data: DataCell, arch: str, networks: QueueNetworks, seed: int, steps: int) -> BankCell | None:
+        """The bank of a queue for so many steps; None where the scale has no room for one."""
         room = self.scale.bank_mb
-        return BankCell(data, arch, self.options(arch), networks, seed, steps=recipe.steps, max_mb=room) if room else None
+        return BankCell(data, arch, self.options(arch), networks, seed, steps=steps, max_mb=room) if room else None
 
     def metrics(self, synthetic: SyntheticCell, eval_arch: str, protocol: str, n_networks: int | None = None) -> MetricsCell:
         """The cell of the evaluation of `synthetic` by `eval_arch`."""
         changes = [(f"{recipes.file_of('methods', synthetic.recipe.name)}: evaluation", synthetic.recipe.evaluation)]
-        if synthetic.recipe.engine == "whole":
+        if not synthetic.recipe.makes_set:
             changes.append((f"{self.where}: whole", self.scale.whole))
         chosen = self.protocol(protocol, *changes)
         return MetricsCell("condense", synthetic, eval_arch, self.options(eval_arch), chosen, n_networks or self.scale.n_networks)

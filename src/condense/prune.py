@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from condense import recipes
+from condense.cells import PARENT_ROOMS
 from condense.config import UserError
 from condense.drafts import draft_of, is_dead
 from condense.files import read_index
-from condense.groups import all_groups
+from condense.groups import groups
 from condense.plan import CLIP_WEIGHTS
 from condense.tableplan import Plan
 
@@ -25,8 +26,7 @@ _EVALUATION = rf"(?:condense|snapshots|drift)/{_NAME}/{_NAME}/{_NAME}/{_SET.repl
 # The folder, or for metrics the file, that one key owns, relative to the results.
 _OWNED = {
     "data": re.compile(rf"data/{_NAME}/(?P<key>{_KEY})"),
-    "teachers": re.compile(rf"teachers/{_NAME}/{_NAME}/{_NAME}/seed[0-9]+-(?P<key>{_KEY})"),
-    "banks": re.compile(rf"banks/{_NAME}/{_NAME}/{_NAME}/seed[0-9]+-(?P<key>{_KEY})"),
+    **{room: re.compile(rf"{room}/{_NAME}/{_NAME}/{_NAME}/seed[0-9]+-(?P<key>{_KEY})") for room in PARENT_ROOMS},
     "groups": re.compile(rf"groups/{_NAME}/{_NAME}/(?P<key>{_KEY})"),
     "shards": re.compile(rf"shards/{_NAME}/{_NAME}/{_NAME}/{_SET}"),
     "synthetic": re.compile(rf"synthetic/{_NAME}/{_NAME}/{_NAME}/{_SET}"),
@@ -102,9 +102,9 @@ def _asked() -> dict[str, set[str]]:
     for name in recipes.names_in("scales"):
         plan = Plan(name)
         asked["data"] |= set(plan.data)
-        asked["teachers"] |= set(plan.teachers)
-        asked["banks"] |= set(plan.banks)
-        asked["groups"] |= {group.key for group in all_groups(plan)}
+        for cell in plan.parents.values():
+            asked[cell.room].add(cell.key)
+        asked["groups"] |= {group.key for group in groups(plan)}
         asked["shards"] |= set(plan.synthetic)
         asked["synthetic"] |= set(plan.synthetic)
         asked["metrics"] |= {cell.key for cell in plan.metrics.values()}

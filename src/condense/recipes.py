@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, asdict, fields, is_dataclass
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from condense.checkout import project_file
-from condense.config import UserError, load_yaml, merged, read, unknown
-from condense.specs import ENGINES, STAGES, FigureSpec, Protocol, Recipe, Scale, TableSpec, cut_to
+from condense.config import UserError, convert, load_yaml, merged, read, unknown
+from condense.specs import STAGES, FigureSpec, Protocol, Recipe, Scale, TableSpec, engines
 
 OWN_PARAMS = "CONDENSE_PARAMS"  # environment variable: a folder of one's own, laid out as `params/`
 _KINDS = ("methods", "datasets", "protocols", "scales", "tables")
@@ -59,12 +59,12 @@ def file_of(kind: str, name: str) -> Path:
     return next((path for path in paths if path.is_file()), paths[-1])
 
 
-def _load(kind: str, name: str, shape: type, what: str) -> Any:
+def _load(kind: str, name: str, shape: Any, what: str) -> Any:
     known = names_in(kind)
     if name not in known:
         raise unknown(what, name, known)
     path = file_of(kind, name)
-    value = read(shape, load_yaml(path), str(path))
+    value = convert(shape, load_yaml(path), str(path))
     if getattr(value, "name", name) != name and shape not in (TableSpec, FigureSpec):
         raise UserError(f"{path}: name: is '{value.name}', but the file is called '{name}'")
     return value
@@ -73,7 +73,7 @@ def _load(kind: str, name: str, shape: type, what: str) -> Any:
 @cache
 def recipe(name: str) -> Recipe:
     """The recipe `params/methods/{name}.yaml`. Raises UserError for an unknown name or a fault in the file."""
-    value = _load("methods", name, Recipe, "method")
+    value = _load("methods", name, engines.AnyRecipe, "method")
     where = file_of("methods", name)
     for dataset, conditions in value.overrides.items():
         for condition, change in conditions.items():
@@ -94,7 +94,7 @@ def scale(name: str) -> Scale:
     value = _load("scales", name, Scale, "scale")
     methods = names_in("methods")
     named = {
-        "recipes": ("method or engine", value.recipes, [*ENGINES, *methods]),
+        "recipes": ("method or engine", value.recipes, [*engines.ENGINES, *methods]),
         "protocols": ("protocol", value.protocols, names_in("protocols")),
         "methods": ("method", value.methods or (), methods),
         "classes_per_job_of": ("method", value.classes_per_job_of, methods),
@@ -160,34 +160,4 @@ def resolve(base: Recipe, dataset: str, strategy: str, ipc: int, changes: list[t
     value = base
     for where, change in [*layers, *changes]:
         value = laid_over(value, change, where)
-    return laid_over(value, {"augment": {"siamese": cut_to(value.augment.siamese, strategy)}}, str(place))
-
-
-# Keys that say what a recipe is called or where it stands, not what it computes.
-_DESCRIPTION = ("title", "source", "discrepancy", "space", "tricks", "overrides", "couples", "requires", "evaluation")
-
-
-def computed_part(value: Recipe) -> dict[str, Any]:
-    """The part of a resolved recipe that decides the result; it enters the key. Selections need no optimisation settings.
-
-    What has its default is left out, so that a setting that recipes did not have before leaves their keys as they are. A default
-    is therefore never changed: the new value goes into the recipes.
-    """
-    part = {key: entry for key, entry in not_by_default(value).items() if key not in _DESCRIPTION}
-    if value.engine != "matching":
-        part = {key: part[key] for key in ("name", "engine", "revision", "selection", "covering", "teacher") if key in part}
-    return part
-
-
-def not_by_default(value: Any) -> Any:
-    """Settings as plain values, without those that have their default."""
-    if is_dataclass(value):
-        kept = {field.name: getattr(value, field.name) for field in fields(value)}
-        return {field.name: not_by_default(kept[field.name]) for field in fields(value) if kept[field.name] != _default(field)}
-    if isinstance(value, (list, tuple)):
-        return [not_by_default(entry) for entry in value]
-    return {key: not_by_default(entry) for key, entry in value.items()} if isinstance(value, dict) else value
-
-
-def _default(field: Field) -> Any:
-    return field.default_factory() if field.default_factory is not MISSING else field.default
+    return laid_over(value, value.within(strategy), str(place))

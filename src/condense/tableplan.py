@@ -14,7 +14,7 @@ from typing import Any
 
 from condense import plan, recipes
 from condense.config import UserError, merged, naming, unknown
-from condense.plan import CLIP_WEIGHTS, BankCell, Drift, MetricsCell, SyntheticCell, TeacherCell
+from condense.plan import CLIP_WEIGHTS, Drift, MetricsCell, ParentCell, SyntheticCell, TeacherCell
 from condense.published import architectures, method_of, published_rows
 from condense.specs import FigureSpec, Point, TableLimits, TableSpec
 
@@ -203,12 +203,12 @@ class Plan:
         if spec.settings and row["setting"] not in spec.settings:
             raise unknown("setting", row["setting"], spec.settings, "settings")
         change = spec.settings.get(row["setting"], {})
-        change = merged(change, limits.changes) if recipes.recipe(method).engine == "matching" else change
+        change = merged(change, limits.changes) if recipes.recipe(method).condenses else change
         data = plan.data_cell(dataset)
         ipc = "full" if row["ipc"] == "full" else int(row["ipc"])
         if ipc != "full" and not self._enough(method, data, ipc, change):
             return None
-        sets = 1 if recipes.recipe(method).engine == "whole" else limits.n_sets or self.scale.n_sets
+        sets = 1 if not recipes.recipe(method).makes_set else limits.n_sets or self.scale.n_sets
         groups = []
         for arch in architectures(row["eval_arch"]):
             seeds = [self.maker.synthetic(dataset, method, row["train_arch"] or "convnet", ipc, seed, change) for seed in range(sets)]
@@ -217,7 +217,7 @@ class Plan:
 
     def _enough(self, method: str, data: plan.DataCell, ipc: int, change: dict[str, Any]) -> bool:
         """Whether every class of `data` has the images that a set starts from."""
-        return self.maker.recipe(method, data, ipc, change).starts_from(ipc) <= data.spec.smallest_class
+        return self.maker.recipe(method, data, ipc, change).images_needed(ipc) <= data.spec.smallest_class
 
     def _figure(self, name: str, spec: FigureSpec) -> FigurePlan:
         limits = self.limits(name)
@@ -236,7 +236,7 @@ class Plan:
         sets = (limits.n_sets or self.scale.n_sets) if spec.draw.startswith("accuracy") else 1
         asked = merged(merged(spec.changes, point.change if point else {}), limits.changes)
         names = [method, *([spec.drift.toward] if spec.drift else [])]
-        changes = {name: asked if recipes.recipe(name).engine == "matching" else {} for name in names}
+        changes = {name: asked if recipes.recipe(name).condenses else {} for name in names}
         if not all(self._enough(name, plan.data_cell(dataset), ipc, change) for name, change in changes.items()):
             return None
 
@@ -274,19 +274,14 @@ class Plan:
         """Key -> cell, of all synthetic sets of the scale."""
         cells = [one for cell in self.metrics.values() for one in cell.sets]
         cells += [curve.synthetic for figure in self.figures.values() for curve in figure.curves if curve.synthetic]
-        return {cell.key: cell for cell in cells if cell.recipe.engine != "whole"}
+        return {cell.key: cell for cell in cells if cell.recipe.makes_set}
 
     @cached_property
-    def teachers(self) -> dict[str, TeacherCell]:
-        """Key -> cell, of all teachers of the scale."""
-        cells = [cell.teacher for cell in self.synthetic.values() if cell.teacher]
+    def parents(self) -> dict[str, ParentCell]:
+        """Key -> cell, of all that has to be made before the sets and figures of the scale, such as teachers and banks of networks."""
+        cells: list[ParentCell] = [parent for cell in self.synthetic.values() for parent in cell.parents.values()]
         cells += [curve.teacher for figure in self.figures.values() for curve in figure.curves if curve.teacher]
         return {cell.key: cell for cell in cells}
-
-    @cached_property
-    def banks(self) -> dict[str, BankCell]:
-        """Key -> cell, of all banks of networks of the scale."""
-        return {cell.bank.key: cell.bank for cell in self.synthetic.values() if cell.bank}
 
     @cached_property
     def data(self) -> dict[str, plan.DataCell]:

@@ -53,6 +53,27 @@ def settings_of(kind: Any, text: str, what: str) -> Any:
     return named[what](text)
 
 
+def paths_of(texts: list[str], option: str) -> dict[str, Path]:
+    """The files of ['teacher=a.safetensors', ...] by their names. Raises UserError for a text of another form and a name given twice."""
+    paths: dict[str, Path] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not (equals and path and re.fullmatch(r"[a-z0-9_]{1,80}", name)):
+            raise UserError(f"{option}: NAME=FILE is needed, found '{text[:80]}'")
+        if name in paths:
+            raise UserError(f"{option}: '{name}' is given twice")
+        paths[name] = home(Path(path))
+    return paths
+
+
+def home(path: Path) -> Path:
+    """`path` with `~` as a shell has it, which leaves it as it is within quotes and behind an equals sign."""
+    try:
+        return path.expanduser()
+    except RuntimeError:  # of a user who is not known here
+        return path
+
+
 def range_of(text: str | None, option: str, what: str) -> range | None:
     """The numbers of '3' or '0-4'; None for all of them, if the option was not given."""
     if text is None:

@@ -17,24 +17,26 @@ from condense.engines.streams import RealStream
 ARCH = {"arch": "convnet", "options": {"depth": 2, "width": 8}}
 CPU = torch.device("cpu")
 NOWHERE = Checkpoint(None, "")
-METHODS = [name for name in recipes.names_in("methods") if recipes.recipe(name).engine != "whole" and not recipes.recipe(name).requires]
+METHODS = [name for name in recipes.names_in("methods") if recipes.recipe(name).makes_set and not recipes.recipe(name).requires]
 HERE = jobs.Machine("cpu", 1)
 
 
 def recipe(name, **changes):
     """A recipe as the digits get it, made tiny."""
-    changes = {"steps": 4, "batch_real": 16, "optimizer": {"lr": 1.0}, "precision": "fp32"} | changes
-    return recipes.resolve(recipes.recipe(name), "digits", plan.data_cell("digits").spec.strategy, 1, [("test", changes)])
+    base = recipes.recipe(name)
+    small = {"steps": 4, "batch_real": 16, "optimizer": {"lr": 1.0}, "precision": "fp32"} if base.condenses else {}
+    return recipes.resolve(base, "digits", plan.data_cell("digits").spec.strategy, 1, [("test", small | changes)])
 
 
 def tiny(method, **changes):
     """Any recipe as the digits get it at ipc 2, so short that a run takes a moment."""
     base = recipes.recipe(method)
+    if not base.condenses:
+        return recipes.resolve(base, "digits", plan.data_cell("digits").spec.strategy, 2, [])
     change = {"steps": 4, "batch_real": 32, "optimizer": {"lr": 1.0 if base.optimised == "normalised" else 0.05}, "precision": "fp32"}
     fewer = {"trained": {"count": min(2, getattr(base.networks, "count", 0))}, "queue": {"batch": 32}}
     change |= {"networks": fewer[base.networks.kind]} if base.networks.kind in fewer else {}
-    changes = [("test", change | changes)] if base.engine == "matching" else []
-    return recipes.resolve(base, "digits", plan.data_cell("digits").spec.strategy, 2, changes)
+    return recipes.resolve(base, "digits", plan.data_cell("digits").spec.strategy, 2, [("test", change | changes)])
 
 
 def protocol(**changes):

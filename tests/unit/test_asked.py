@@ -9,15 +9,14 @@ from dataclasses import replace
 import pytest
 
 from condense.artifacts import canonical
+from condense.costs.networks import TABLE, counted_networks, profile
 from condense.estimate import counting
 from condense.estimate.asked import LEAST_MINUTES, MEMORY_MARGIN, TIME_MARGIN, Asked, Limits
-from condense.estimate.counted import TABLE, counted_networks
 from condense.estimate.measured import Pace
-from condense.estimate.profiles import profile
 from condense.estimate.rates import REFERENCE, cost
 from condense.estimate.schedule import graph
 from condense.estimate.work import CARD, networks_together, work_of
-from condense.groups import all_groups
+from condense.groups import groups
 from condense.ranges import number_in
 from condense.specs import Resources
 from condense.tableplan import Plan
@@ -46,7 +45,7 @@ def test_only_jobs_that_compute_with_a_network_ask_for_a_gpu(plan, asked):
     assert asked.synthesize([random], 10).gpu == 0 and asked.synthesize([herding], 10).gpu == 1
     assert asked.gather(random).gpu == asked.copy().gpu == asked.page().gpu == asked.data(random.data).gpu == 0
     metrics = next(iter(plan.metrics.values()))
-    assert asked.evaluate(metrics).gpu == asked.teach(herding.teacher).gpu == 1 and asked.join(metrics).gpu == 0
+    assert asked.evaluate(metrics).gpu == asked.teach(herding.parents["teacher"]).gpu == 1 and asked.join(metrics).gpu == 0
     without = Asked(plan.scale, Limits(gpus=False))
     assert without.evaluate(metrics).gpu == without.synthesize([herding], 10).gpu == 0
 
@@ -89,7 +88,7 @@ def test_jobs_without_a_gpu_are_reckoned_for_a_cpu_and_its_threads():
 def test_no_job_of_the_papers_takes_more_than_a_card_of_80_gb_or_more_than_it_asks_for(plan, asked):
     for node in graph(plan, [*plan.tables, *plan.figures], plan.scale.classes_per_job, Pace(plan.maker)):
         assert node.gpu_bytes < CARD, node.output
-    needs = [(asked.need_of_group(group.cells, number_in(group.shard)), "synthesize") for group in all_groups(plan)]
+    needs = [(asked.need_of_group(group.cells, number_in(group.shard)), "synthesize") for group in groups(plan)]
     needs += [(asked.need("evaluate", cell, number_in(part)), "evaluate") for cell in plan.metrics.values() for part in plan.parts(cell)]
     for need, stage in needs:
         most = asked.most(stage)
@@ -142,21 +141,19 @@ def test_what_a_pass_keeps_is_what_its_gradient_needs():
 CODE = """
 import sys, time
 from condense.estimate.asked import Asked, Limits
-from condense.groups import all_groups
+from condense.groups import groups
 from condense.ranges import number_in
 from condense.tableplan import Plan
 plan = Plan("paper")
-groups, metrics = all_groups(plan), list(plan.metrics.values())
+jobs, metrics = groups(plan), list(plan.metrics.values())
 asked, began = Asked(plan.scale, Limits()), time.process_time()
 for attempt in range(1, 4):
-    for group in groups:
+    for group in jobs:
         asked.synthesize(group.cells, number_in(group.shard), attempt)
     for cell in plan.synthetic.values():
         asked.gather(cell, attempt)
-    for cell in [*plan.teachers.values()]:
+    for cell in plan.parents.values():
         asked.teach(cell, attempt)
-    for cell in plan.banks.values():
-        asked.bank(cell, attempt)
     for cell in metrics:
         for part in plan.parts(cell):
             asked.evaluate(cell, number_in(part), attempt)
@@ -171,6 +168,6 @@ def test_the_paper_scale_is_asked_for_in_seconds_and_without_torch():
 
 
 def test_fewer_sets_and_classes_a_job_need_less_time(plan):
-    group = max(all_groups(plan), key=lambda group: len(group.cells))
+    group = max(groups(plan), key=lambda group: len(group.cells))
     asked = Asked(plan.scale)
     assert asked.need_of_group(group.cells[:1], 1).seconds < asked.need_of_group(group.cells, number_in(group.shard)).seconds

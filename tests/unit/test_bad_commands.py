@@ -23,7 +23,7 @@ from condense.cli import VERBS
         (("--options", '{"a":' * 20000), ["not JSON"]),
         (("--recipe", "dmm"), ["'dmm'", "did you mean 'dm'?"]),
         (("--recipe", "whole"), ["whole"]),
-        (("--recipe", "cpdm"), ["--teacher"]),
+        (("--recipe", "cpdm"), ["--with teacher="]),
         (("--recipe", "{"), ["not JSON"]),
         (("--recipe", "{}"), ["--recipe", "'name'"]),
         (("--recipe", '{"name": "a", "title": "b"}'), ["'source'", "a mapping with the keys paper, [equation], [note]"]),
@@ -48,7 +48,7 @@ from condense.cli import VERBS
         (("--classes", "0-999999999"), ["class 10"]),
         (("--data", "no/train.safetensors"), ["no/train.safetensors", "no such file"]),
         (("--data", "."), ["train.safetensors", "no such file"]),
-        (("--teacher", "no/teacher.safetensors"), ["no/teacher.safetensors", "no such file"]),
+        (("--with", "teacher=no/teacher.safetensors"), ["no/teacher.safetensors", "no such file"]),
         (("--device", "gpu"), ["--device", "'gpu'"]),
         (("--device", "cuda:x"), ["--device"]),
         (("--device", ""), ["--device"]),
@@ -72,7 +72,7 @@ def test_synthesize(more, parts, digits, tmp_path):
 @pytest.mark.parametrize("selection", ["random", "herding"])
 @pytest.mark.parametrize("ipc", [0, -1, 1000])
 def test_selections_of_a_senseless_size(selection, ipc, made, tmp_path):
-    more = ("--teacher", made.teacher) if selection == "herding" else ()
+    more = ("--with", f"teacher={made.teacher}") if selection == "herding" else ()
     out = tmp_path / "shard.safetensors"
     assert str(ipc) in refused(*synthesis(made.digits, out, "--recipe", selection, "--ipc", ipc, *more))
     assert list(tmp_path.iterdir()) == []

@@ -113,7 +113,7 @@ def read_settings(relative, folder):
     value = reader.__wrapped__(name)
     if kind == "methods":
         resolved = recipes.resolve(value, "cifar10", "color_crop", 300, [("cell", {"steps": 3})])
-        canonical(recipes.computed_part(resolved))
+        canonical(resolved.computed_part())
     if kind == "scales":
         for arch in value.architectures:
             Maker(value).options(arch)

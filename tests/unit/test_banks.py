@@ -152,7 +152,7 @@ def test_the_command_makes_a_bank_that_a_set_uses(digits, tmp_path):
     assert status == 0, told
     assert read_header(out, "bank")["networks"]["push_every"] == 30
     asked = ("--recipe", recipe(networks={"kind": "queue", "train_steps": 1, "batch": 8}, steps=4), "--ipc", 1, *NET)
-    for name, more in (("with", ("--bank", out)), ("without", ())):
+    for name, more in (("with", ("--with", f"bank={out}")), ("without", ())):
         status, told = run("synthesize", *train, *asked, *more, "--out", tmp_path / name / "shard.safetensors")
         assert status == 0, told
     assert file_sha256(tmp_path / "with" / "shard.safetensors") == file_sha256(tmp_path / "without" / "shard.safetensors")
@@ -197,4 +197,4 @@ def test_recipes_with_senseless_networks(networks, words, digits, tmp_path):
 
 
 def test_a_bank_for_networks_drawn_at_random_is_refused(dense, digits, tmp_path):
-    assert "--bank" in refused(*synthesis(digits, tmp_path / "shard.safetensors", "--bank", dense))
+    assert "--with" in refused(*synthesis(digits, tmp_path / "shard.safetensors", "--with", f"bank={dense}"))

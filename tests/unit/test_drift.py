@@ -145,7 +145,7 @@ def test_cells_of_a_drift_have_keys_of_their_own_and_ask_for_both_sets(monkeypat
     for cell in cells:
         assert cell.path.startswith("results/metrics/drift/digits/herding/") and cell.path in plan.metrics
         assert [one.recipe.name for one in cell.sets] == ["herding", "dm"]
-        assert all(one.key in plan.synthetic for one in cell.sets) and cell.sets[0].teacher.key in plan.teachers
+        assert all(one.key in plan.synthetic for one in cell.sets) and cell.sets[0].parents["teacher"].key in plan.parents
     first = cells[0]
     others = [replace(first.drift, stage=2), replace(first.drift, style=plan.maker.synthetic("digits", "ed", "convnet", 10, 0))]
     assert len({first.key, *(replace(first, drift=drift).key for drift in others)}) == 3

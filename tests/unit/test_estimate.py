@@ -10,8 +10,8 @@ import torch
 from condense import estimate, recipes
 from condense.artifacts import write_json
 from condense.config import UserError
+from condense.costs.networks import profile
 from condense.estimate import measuring
-from condense.estimate.profiles import profile
 from condense.estimate.rates import Rates, cost
 from condense.estimate.work import Work, group_work, work_of
 from condense.groups import groups
@@ -149,10 +149,12 @@ def test_the_cost_is_the_sum_of_everything_over_its_rate():
 def test_an_estimate_of_cells_adds_up_their_jobs(empty, maker):
     synthetic = maker.synthetic("cifar10", "cpdm", "convnet", 10, 0)
     metrics = maker.metrics(synthetic, "convnet", "dc", 5)
-    found = estimate.estimate_cells([synthetic.teacher], [synthetic], [metrics], threads=1, gpu=False)
+    found = estimate.estimate_cells([synthetic.parents["teacher"]], [synthetic], [metrics], threads=1, gpu=False)
     counts = {stage.name: (stage.jobs, stage.done) for stage in found.stages if stage.jobs}
     assert counts == dict.fromkeys(("data", "teach", "synthesize", "gather", "evaluate"), (1, 0))
-    works = [work_of(cell) for cell in (synthetic.data, synthetic.teacher, synthetic, metrics)] + [estimate.gather_work(synthetic)]
+    works = [work_of(cell) for cell in (synthetic.data, synthetic.parents["teacher"], synthetic, metrics)] + [
+        estimate.gather_work(synthetic)
+    ]
     assert found.seconds == pytest.approx(sum(cost(work, RATES) for work in works))
     assert found.disk_bytes == sum(work.bytes_out for work in works)
     assert found.memory_bytes == max(work.peak_bytes + (1000 if work.light else 1_000_000) for work in works)
@@ -160,9 +162,9 @@ def test_an_estimate_of_cells_adds_up_their_jobs(empty, maker):
 
 
 def jobs_of(plan):
-    shards = len(groups(plan)) + sum(cell.recipe.engine == "select" for cell in plan.synthetic.values())
+    shards = len(groups(plan))
     drawn = len(plan.tables) + len(plan.figures) + 1
-    return len(plan.data) + len(plan.teachers) + len(plan.banks) + shards + len(plan.synthetic) + len(plan.metrics) + drawn
+    return len(plan.data) + len(plan.parents) + shards + len(plan.synthetic) + len(plan.metrics) + drawn
 
 
 def test_a_whole_scale_has_the_jobs_of_its_plan(empty):
@@ -180,7 +182,7 @@ def test_a_target_is_charged_what_the_sets_beside_its_own_need(empty):
     target, cell = next(
         (path, one.synthetic)
         for path, one in plan.metrics.items()
-        if one.synthetic.key in grouped and not one.synthetic.teacher and grouped[one.synthetic.key].teacher
+        if one.synthetic.key in grouped and "teacher" not in one.synthetic.parents and "teacher" in grouped[one.synthetic.key].parents
     )
     assert rows_of(estimate.estimate_text(target, "quick"))["teach"] == (1, 0, 1)
     make(cell.shard_path(grouped[cell.key].shard))
@@ -204,14 +206,14 @@ def rows_of(text):
 
 def test_what_is_made_counts_as_done_and_so_does_what_is_no_longer_needed(empty):
     plan = Plan("quick")
-    target = next(path for path, cell in plan.metrics.items() if cell.synthetic.teacher and cell.task == "condense")
+    target = next(path for path, cell in plan.metrics.items() if "teacher" in cell.synthetic.parents and cell.task == "condense")
     cell = plan.metrics[target]
     ones = dict.fromkeys(("data", "teach", "synthesize", "gather", "evaluate"), (1, 0, 1))
     assert rows_of(estimate.estimate_text(target, "quick")) == ones
-    make(cell.synthetic.teacher.path)
+    make(cell.synthetic.parents["teacher"].path)
     assert rows_of(estimate.estimate_text(target, "quick")) == ones | {"teach": (1, 1, 0)}
     make(cell.synthetic.shard_path("0-9"))
-    Path(cell.synthetic.teacher.path).unlink()  # nothing needs it any more
+    Path(cell.synthetic.parents["teacher"].path).unlink()  # nothing needs it any more
     made = ones | {"teach": (1, 1, 0), "synthesize": (1, 1, 0)}
     assert rows_of(estimate.estimate_text(target, "quick")) == made
     make(cell.synthetic.path)

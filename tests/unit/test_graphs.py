@@ -49,7 +49,7 @@ def run(value, train, teacher, bank, recorder=None, ipc=2, device=CPU):
 
 # Of these the real side alone is recorded: the host draws for a term or counts steps, or a term keeps something from step to step.
 PLAIN = {"cfd_cpdm", "dm_regularised", "dsdm", "ncfm", "ncfm_cpdm", "ncfm_sampler", "wmdd"}
-MATCHING = [name for name in METHODS if recipes.recipe(name).engine == "matching"]
+MATCHING = [name for name in METHODS if recipes.recipe(name).condenses]
 
 
 @pytest.mark.parametrize("method", MATCHING)

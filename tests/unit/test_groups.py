@@ -16,32 +16,29 @@ def planned(scale, number):
     return plan
 
 
-def matched(plan):
-    return [cell for cell in plan.synthetic.values() if cell.recipe.engine == "matching"]
-
-
 @pytest.mark.parametrize(("scale", "number"), [("quick", 1), ("quick", 4), ("paper", 3), ("paper", 1000)])
 def test_every_shard_is_in_one_group_with_those_that_it_may_share_with(scale, number):
     plan = planned(scale, number)
     found = groups(plan)
     outputs = [output for group in found for output in group.outputs]
-    assert sorted(outputs) == sorted(cell.shard_path(shard) for cell in matched(plan) for shard in plan.shards(cell))
+    assert sorted(outputs) == sorted(cell.shard_path(shard) for cell in plan.synthetic.values() for shard in plan.shards(cell))
     assert len({group.name for group in found}) == len(found)
     for group in found:
         first, *others = group.cells
         assert len(group.cells) <= number and all(group.shard in plan.shards(cell) for cell in group.cells)
+        assert not others or first.recipe.stream is not None
         for cell in others:
             assert cell.recipe.stream == first.recipe.stream
             assert (cell.data, cell.arch, cell.options, cell.seed) == (first.data, first.arch, first.options, first.seed)
-        assert len({cell.teacher.key for cell in group.cells if cell.teacher}) <= 1
-        assert group.teacher == next((cell.teacher for cell in group.cells if cell.teacher), None)
+        teachers = {cell.parents["teacher"].key: cell.parents["teacher"] for cell in group.cells if "teacher" in cell.parents}
+        assert len(teachers) <= 1 and [parent for name, parent in group.parents.items() if name == "teacher"] == list(teachers.values())
 
 
 def test_sets_without_a_teacher_join_those_with_one():
     plan = planned("quick", 100)
     found = [group for group in groups(plan) if {cell.recipe.name for cell in group.cells} >= {"dm", "cpdm"}]
     assert len(found) == 2, "one for each seed"
-    assert all(group.teacher and any(cell.teacher is None for cell in group.cells) for group in found)
+    assert all("teacher" in group.parents and any("teacher" not in cell.parents for cell in group.cells) for group in found)
 
 
 def test_groups_are_those_of_any_order_of_the_plan():

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from matching_helpers import ARCH, CPU, NOWHERE, engine, equals_the_plain_loop, recipe, reference
 
-from condense import recipes
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.engines.matching import Matching, run_together
@@ -193,8 +192,8 @@ def test_averaging_is_the_same_work_and_a_setting_of_its_own_key():
     with pytest.raises(UserError, match="averaging: must be at least 0"):
         recipe("dm", averaging=-1)
     plain, averaged = recipe("dm"), recipe("dm", averaging=8)
-    assert averaged.stream == plain.stream and "averaging" not in recipes.computed_part(plain)
-    assert recipes.computed_part(averaged) == recipes.computed_part(plain) | {"averaging": 8}
+    assert averaged.stream == plain.stream and "averaging" not in plain.computed_part()
+    assert averaged.computed_part() == plain.computed_part() | {"averaging": 8}
 
 
 def test_divergence_stops_with_step_term_and_hint(train, critic):

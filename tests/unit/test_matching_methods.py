@@ -12,7 +12,7 @@ from condense import jobs, models, plan, recipes, seeds, specs
 from condense.artifacts import file_sha256
 from condense.augment import formations, siamese
 from condense.checkpoints import Checkpoint
-from condense.config import UserError, merged, read
+from condense.config import UserError, convert, merged
 from condense.engines.matching import Matching, run_together
 from condense.engines.starts import initial_images
 from condense.engines.streams import RealStream
@@ -166,7 +166,7 @@ def test_a_run_of_trained_networks_killed_anywhere_ends_the_same(name, bank, dig
     monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
     changes = {"optimizer": {"lr": 0.01, "plateau": {"patience": 1}}} if name.startswith("ncfm") else {}
     value = recipe(name, networks={"count": 3}, steps=6, batch_real=16, **({"optimizer": {"lr": 0.01}} | changes))
-    job = jobs.ShardJob(value, digits / "train.safetensors", **ARCH, ipc=1, seed=0, key="k", bank=bank)
+    job = jobs.ShardJob(value, digits / "train.safetensors", **ARCH, ipc=1, seed=0, key="k", parents={"bank": bank})
     jobs.condense_shard(tmp_path / "whole.safetensors", job, HERE)
     written = stopped_after(monkeypatch, 2)
     until_done(lambda: jobs.condense_shard(tmp_path / "killed.safetensors", job, HERE))
@@ -240,7 +240,7 @@ def test_settings_that_cannot_be_are_refused():
         ({"terms": [{"name": "cross_entropy", "by_accuracy": True}]}, "by accuracy needs .*kind: queue"),
     ]:
         with pytest.raises(UserError, match=told):
-            read(specs.Recipe, base | change, "test")
+            convert(specs.AnyRecipe, base | change, "test")
 
 
 def test_a_term_that_stands_twice_keeps_two_memories_and_two_names(train, tmp_path, monkeypatch):
@@ -267,7 +267,7 @@ def test_a_term_that_stands_twice_keeps_two_memories_and_two_names(train, tmp_pa
     resumed = engine(value, train, (0, 1), checkpoint=Checkpoint(tmp_path / "x.resume", "k"))
     assert torch.equal(resumed.run().images, whole.images)
     changed = merged(asdict(value), {"terms": {"historical_mean 2": {"momentum": 0.25}}})
-    assert [term.momentum for term in read(specs.Recipe, changed, "test").terms] == [0.5, 0.25]
+    assert [term.momentum for term in convert(specs.AnyRecipe, changed, "test").terms] == [0.5, 0.25]
 
 
 def test_a_mosaic_needs_an_image_a_cell():

@@ -110,10 +110,10 @@ def place(made, digits, tmp_path_factory):
         set_.with_name("run.json"): [*inspected(set_.with_name("run.json")), lambda: record(set_source(set_, "n", {}))],
         set_.with_name("history.jsonl"): [lambda: record(set_source(set_, "n", {})), (*gather, "--keep", "--out", set_)],
         set_.with_name("request.json"): [*inspected(set_.with_name("request.json")), lambda: list(sources(folder / "set", None, None))],
-        queue: [*inspected(queue), (*by_queue, "--bank", queue), (*of_queue, "--keep", "--out", queue)],
-        trained: [*inspected(trained), (*by_trained, "--bank", trained), (*of_trained, "--keep", "--out", trained)],
-        folder / "queue.safetensors.parts" / "00000.safetensors": [(*by_queue, "--bank", queue)],
-        folder / "trained.safetensors.parts" / "00000.safetensors": [(*by_trained, "--bank", trained)],
+        queue: [*inspected(queue), (*by_queue, "--with", f"bank={queue}"), (*of_queue, "--keep", "--out", queue)],
+        trained: [*inspected(trained), (*by_trained, "--with", f"bank={trained}"), (*of_trained, "--keep", "--out", trained)],
+        folder / "queue.safetensors.parts" / "00000.safetensors": [(*by_queue, "--with", f"bank={queue}")],
+        folder / "trained.safetensors.parts" / "00000.safetensors": [(*by_trained, "--with", f"bank={trained}")],
     }
     resumed = {}
     plateau = recipe(couples=["classes"], optimizer={"lr": 1.0, "plateau": {"factor": 0.5, "patience": 1}}, steps=4)

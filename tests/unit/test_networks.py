@@ -14,7 +14,7 @@ from queue_helpers import ARCH, CPU, SMALL, STEPS, make, opened
 from condense import models, seeds, specs
 from condense.artifacts import file_sha256, read_header
 from condense.checkpoints import Checkpoint
-from condense.config import read
+from condense.config import convert
 from condense.engines.matching import Matching
 from condense.engines.streams import RealStream
 from condense.networks import bank as banks
@@ -255,7 +255,7 @@ def test_recipes_without_a_queue_keep_their_keys():
 
 
 def matched_to(networks):
-    return read(specs.Recipe, json.loads(recipe(networks=networks, steps=12, precision="fp32")), "test")
+    return convert(specs.AnyRecipe, json.loads(recipe(networks=networks, steps=12, precision="fp32")), "test")
 
 
 def test_matching_with_a_bank_is_matching_with_the_queue(dense, train, by_hand):

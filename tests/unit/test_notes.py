@@ -22,7 +22,7 @@ def test_a_switch_changes_what_is_computed(switch):
     base = recipes.recipe(method)
     strategy = plan.data_cell("cifar10").spec.strategy
     for ipc in (1, 10, 100):
-        keys = [recipes.computed_part(recipes.resolve(base, "cifar10", strategy, ipc, layers)) for layers in ([], [("notes", change)])]
+        keys = [recipes.resolve(base, "cifar10", strategy, ipc, layers).computed_part() for layers in ([], [("notes", change)])]
         if keys[0] != keys[1]:  # recipes differ over the ipc: one of these has to feel the change
             return
     pytest.fail("nothing changes")

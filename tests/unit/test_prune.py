@@ -34,13 +34,13 @@ def tree(tmp_path, monkeypatch):
     """Two cells of the quick scale with all their files, and the same files under keys that nothing asks for."""
     monkeypatch.delenv("CONDENSE_CLIP", raising=False)
     plan = Plan("quick")
-    metrics = next(cell for cell in plan.metrics.values() if cell.synthetic.teacher)
+    metrics = next(cell for cell in plan.metrics.values() if "teacher" in cell.synthetic.parents)
     synthetic = metrics.synthetic
-    asked = [synthetic.data.train, synthetic.data.test, synthetic.teacher.path, synthetic.path, metrics.path]
+    asked = [synthetic.data.train, synthetic.data.test, synthetic.parents["teacher"].path, synthetic.path, metrics.path]
     kept = {make(tmp_path / path) for path in asked}
     stale = {make(tmp_path / path.replace(key, STALE)) for path, key in zip(
         [*asked, synthetic.shard_path("0-9")],
-        [synthetic.data.key, synthetic.data.key, synthetic.teacher.key, synthetic.key, metrics.key, synthetic.key],
+        [synthetic.data.key, synthetic.data.key, synthetic.parents["teacher"].key, synthetic.key, metrics.key, synthetic.key],
         strict=True,
     )}  # fmt: skip
     return tmp_path / "results", synthetic, metrics, kept, stale

@@ -13,7 +13,7 @@ import yaml
 from condense import jobs, recipes, specs
 from condense.arguments import parser
 from condense.cli import VERBS
-from condense.config import read
+from condense.config import convert, read
 from condense.data.spec import DatasetSpec
 from condense.discrepancy.samples import checked
 
@@ -58,7 +58,7 @@ def test_the_term_of_the_readme_is_one():
 def test_the_dataset_and_the_method_of_the_readme_are_read():
     dataset, method = blocks("yaml")
     assert read(DatasetSpec, yaml.safe_load(dataset), "README").source.kind == "image_folder"
-    recipe = read(specs.Recipe, yaml.safe_load(method), "README")
+    recipe = convert(specs.AnyRecipe, yaml.safe_load(method), "README")
     assert recipes.resolve(recipe, "cifar10", "color_crop", 10, []).terms[1].weight == 10.0
 
 

@@ -1,6 +1,6 @@
 """Results do not move unnoticed: a tiny run of every recipe against stored values.
 
-Where this fails after a change of the mathematics, raise the recipe's `revision` or the number in `numerics.py`, and
+Where this fails after a change of the mathematics, raise the recipe's `revision` or the `NUMBER` of its class, and
 store the new values with `CONDENSE_STORE_REGRESSION=1 pytest tests/unit/test_regression.py`.
 """
 
@@ -14,14 +14,13 @@ import torch
 from matching_helpers import ARCH, METHODS, equals_the_plain_loop, tiny
 from matching_helpers import recipe as small
 
-from condense import artifacts, jobs
-from condense.numerics import NUMERICS
+from condense import artifacts, jobs, recipes
 
 pytestmark = pytest.mark.usefixtures("double", "one_thread")
 
 STORED = Path(__file__).with_name("regression.json")
 # Adam turns any gradient, even the rounding error of none, into a step: in float32 another order of a sum shows.
-STEADY = [method for method in METHODS if tiny(method).optimizer.name != "adamw"]
+STEADY = [method for method in METHODS if not recipes.recipe(method).condenses or tiny(method).optimizer.name != "adamw"]
 
 
 @pytest.fixture
@@ -36,8 +35,9 @@ def images(digits, teacher, bank_of, tmp_path):
     """The images of a tiny run of a recipe; its teacher and bank are in float64 always."""
 
     def made(recipe):
-        trained = {"teacher": teacher if recipe.teacher else None, "bank": bank_of(recipe.networks)}
-        job = jobs.ShardJob(recipe, digits / "train.safetensors", **ARCH, ipc=2, seed=0, key="k", **trained)
+        beforehand = {"teacher": teacher, "bank": bank_of(getattr(recipe, "networks", None))}
+        parents = {name: beforehand[name] for name in recipe.parents() if beforehand[name]}
+        job = jobs.ShardJob(recipe, digits / "train.safetensors", **ARCH, ipc=2, seed=0, key="k", parents=parents)
         jobs.condense_shard(tmp_path / "x.safetensors", job, jobs.Machine("cpu", 1))
         return artifacts.read_tensors(tmp_path / "x.safetensors", "shard")[0]["images"]
 
@@ -53,7 +53,7 @@ def fingerprint(images: np.ndarray) -> list[float]:
 def check(recipe, images, kind, tolerance):
     """Compares with the values stored for `kind`, or stores them."""
     found = fingerprint(images(recipe))
-    number = NUMERICS["matching" if recipe.engine == "matching" else "select"]
+    number = recipe.NUMBER
     stored = json.loads(STORED.read_text()) if STORED.exists() else {}
     own = stored.get(recipe.name, {})
     if os.environ.get("CONDENSE_STORE_REGRESSION") == "1":

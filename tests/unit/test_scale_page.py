@@ -14,7 +14,7 @@ from condense.estimate.measured import COLUMNS, Measured, Pace, measured_rows
 from condense.estimate.page import scale_page
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, cost
 from condense.estimate.schedule import Node, graph, remaining, wall_seconds
-from condense.estimate.work import profile_in, work_of
+from condense.estimate.work import work_of
 from condense.groups import groups
 from condense.plan import Maker
 from condense.tableplan import Plan
@@ -79,9 +79,8 @@ def test_the_graph_has_the_jobs_of_the_plan_parents_first(classes):
     for found in nodes:
         assert found.output not in seen and set(found.parents) <= seen and found.seconds > 0
         seen.add(found.output)
-    chosen = [cell for cell in plan.synthetic.values() if cell.recipe.engine == "select"]
-    shards = len(chosen) + len(groups(plan, lambda cell: cell.shards(classes)))
-    counts = len(plan.data) + len(plan.teachers) + len(plan.banks) + shards + len(plan.synthetic) + len(plan.metrics)
+    shards = len(groups(plan, lambda cell: cell.shards(classes)))
+    counts = len(plan.data) + len(plan.parents) + shards + len(plan.synthetic) + len(plan.metrics)
     assert len(nodes) == counts + len(plan.tables) + len(plan.figures)
     assert {found.output for found in nodes} >= set(plan.metrics)
 
@@ -93,7 +92,7 @@ def test_sets_that_share_the_real_side_are_one_job_shorter_than_theirs_alone():
     nodes = {node.output: node for node in graph(plan, [*plan.tables, *plan.figures], None, pace)}
     job, alone = nodes[group.name], [pace.job("synthesize", cell, 10) for cell in group.cells]
     assert all(nodes[cell.path].parents == (group.name,) for cell in group.cells) and not set(group.outputs) & set(nodes)
-    assert group.teacher.path in job.parents and job.on_gpu and job.bytes_out == 0
+    assert group.parents["teacher"].path in job.parents and job.on_gpu and job.bytes_out == 0
     assert max(one.seconds for one in alone) < job.seconds < sum(one.seconds for one in alone) - REFERENCE.start * (len(alone) - 1)
     rows = [row(cell, 0.5) for cell in {(cell.recipe.name, cell.ipc): cell for cell in group.cells}.values()]
     rated = Pace(plan.maker, rows)
@@ -115,7 +114,7 @@ def test_an_evaluation_in_parts_is_several_shorter_jobs_and_one_without_a_gpu(sp
     assert sum(part.seconds - REFERENCE.start for part in parts) == pytest.approx(whole.seconds - REFERENCE.start)
     assert parts[2].seconds < parts[0].seconds
     # A GPU trains the networks of a part at once: activations and parameters of each, and one copy of the data.
-    network, spec = profile_in(cell.eval_arch, cell.options, cell.synthetic.data), cell.synthetic.data.spec
+    network, spec = cell.synthetic.data.profile(cell.eval_arch, cell.options), cell.synthetic.data.spec
     data = (spec.train + spec.test) * 64 + 10 * cell.synthetic.ipc * 64 * 4
     each = 10 * cell.synthetic.ipc * (1.25 * network.kept + 3 * network.largest) + 5 * network.parameters
     tested, jobs = 3 * min(512, spec.test) * network.largest, [*parts, whole, pace.job("evaluate", cell, 40)]

@@ -28,7 +28,10 @@ def test_a_shared_run_killed_anywhere_ends_the_same(digits, teacher, tmp_path, m
 
     def sets(folder):
         asked = [("dm", 1, None), ("ed", 2, None), ("cpdm", 1, teacher)]
-        made = [jobs.ShardJob(recipe(name, steps=5), ipc=ipc, key=name, teacher=found, **settings) for name, ipc, found in asked]
+        made = [
+            jobs.ShardJob(recipe(name, steps=5), ipc=ipc, key=name, parents={"teacher": found} if found else {}, **settings)
+            for name, ipc, found in asked
+        ]
         return {tmp_path / folder / f"{job.key}.safetensors": job for job in made}
 
     for folder in ("whole", "killed"):
@@ -54,14 +57,14 @@ def test_jobs_that_cannot_share_say_why(digits, tmp_path):
     dm = jobs.ShardJob(recipe("dm"), seed=0, **settings)
     refused(dm, jobs.ShardJob(recipe("ed"), seed=1, **settings), "ed: sets condensed in one pass agree in .*; seed differs")
     refused(dm, jobs.ShardJob(recipe("ed", batch_real=8), seed=0, **settings), "ed: its networks, batches, .* are not those of dm")
-    refused(dm, jobs.ShardJob(recipes.recipe("random"), seed=0, **settings), "random: a selection is not matched")
+    refused(dm, jobs.ShardJob(recipes.recipe("random"), seed=0, **settings), "random: shares no real side")
 
 
 def test_the_same_job_gives_the_same_bytes(digits, teacher, tmp_path):
     for name in ("first", "second"):
-        shard(tmp_path / f"{name}.safetensors", digits, recipe("cpdm"), teacher=teacher)
+        shard(tmp_path / f"{name}.safetensors", digits, recipe("cpdm"), parents={"teacher": teacher})
     assert file_sha256(tmp_path / "first.safetensors") == file_sha256(tmp_path / "second.safetensors")
-    shard(tmp_path / "third.safetensors", digits, recipe("cpdm"), teacher=teacher, seed=1)
+    shard(tmp_path / "third.safetensors", digits, recipe("cpdm"), parents={"teacher": teacher}, seed=1)
     assert file_sha256(tmp_path / "first.safetensors") != file_sha256(tmp_path / "third.safetensors")
 
 
@@ -131,7 +134,7 @@ def test_jobs_that_cannot_work_say_so(digits, teacher, tmp_path):
     with pytest.raises(UserError, match="whole"):
         shard(out, digits, recipe("whole"))
     with pytest.raises(UserError, match="batch_real"):
-        shard(out, digits, recipe("dm_kl", batch_real=4), ipc=5, teacher=teacher)
+        shard(out, digits, recipe("dm_kl", batch_real=4), ipc=5, parents={"teacher": teacher})
     assert not out.exists()
 
 

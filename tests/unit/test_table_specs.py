@@ -87,7 +87,7 @@ def test_rows_without_a_change_are_the_recipes_themselves(paper):
             number = cell.data.spec.smallest_class if cell.ipc == "full" else cell.ipc
             assert cell.recipe == paper.maker.recipe(cell.recipe.name, cell.data, number, {})
     whole = {cell.eval_arch for row in paper.tables["ddm/table2"] for run in row.runs for cell in run.cells if cell.synthetic.ipc == "full"}
-    assert whole == {"resnet18"} and recipe_of("ddm/table5", paper, method="whole", dataset="cifar100").engine == "whole"
+    assert whole == {"resnet18"} and recipe_of("ddm/table5", paper, method="whole", dataset="cifar100").name == "whole"
 
 
 # What lies along the x axis of a figure, read from a resolved recipe.
@@ -133,7 +133,7 @@ def test_every_printed_number_of_a_point_is_one_published_row(name):
 
 
 def test_epochs_of_trained_networks_win_over_their_protocol_and_change_the_bank(paper):
-    banks = {c.point.x: c.cells[0].synthetic.bank for c in paper.figures["idm/figure3"].curves if c.method == "dm_trained"}
+    banks = {c.point.x: c.cells[0].synthetic.parents["bank"] for c in paper.figures["idm/figure3"].curves if c.method == "dm_trained"}
     assert {x: (bank.protocol.epochs, bank.networks.count) for x, bank in banks.items()} == {x: (x, 100) for x in range(10, 61, 10)}
     assert len({bank.key for bank in banks.values()}) == 6
     usual = recipes.protocol("idm_networks")
@@ -195,7 +195,7 @@ def test_stand_ins_and_changes_of_one_table_stay_there():
     assert runs and {run.dataset for run in runs} == {"digits"}
     assert {cell.synthetic.recipe.steps for run in runs for cell in run.cells if cell.synthetic.ipc == 10} == {7}
     others = [cell.synthetic.recipe for name in scale.tables if name.startswith("cpdm") for cell in scale.metrics_of(name)]
-    assert {recipe.steps for recipe in others if recipe.engine == "matching"} == {200}
+    assert {recipe.steps for recipe in others if recipe.condenses} == {200}
     assert not any(run for row in scale.tables["ddm/table1"] for run in row.runs if row.published["dataset"] == "tinyimagenet")
 
 
@@ -239,7 +239,7 @@ def test_an_estimate_and_the_groups_know_the_points(paper):
     name = "idm/figure7"
     keys = {cell.synthetic.key for cell in paper.metrics_of(name)}
     assert len(keys) == 30 and keys <= {cell.key for group in groups(paper) for cell in group.cells}
-    assert len({cell.synthetic.bank.key for cell in paper.metrics_of(name)}) == 30
+    assert len({cell.synthetic.parents["bank"].key for cell in paper.metrics_of(name)}) == 30
     assert manifest(paper, name)["inputs"] == [cell.path for cell in paper.metrics_of(name)]
 
 

@@ -29,7 +29,7 @@ from condense.artifacts import canonical
 from condense.config import UserError
 from condense.drafts import require_folders
 from condense.estimate.asked import Asked, Limits
-from condense.groups import all_groups
+from condense.groups import groups
 from condense.manifests import manifest, manifest_digest, report_files
 from condense.ranges import number_in
 from condense.store import kept_path, offered

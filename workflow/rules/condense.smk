@@ -1,6 +1,6 @@
 # Sets that see the same networks and real batches are condensed in one job (`sets_per_job` of the scale): a group. Its key is that of
 # all its sets, made or not, and its only output is an index of the shards, which lie under the keys of the sets.
-GROUPS = {(group.key, group.shard): group for group in all_groups(PLAN)}
+GROUPS = {(group.key, group.shard): group for group in groups(PLAN)}
 GROUPS_OF = {}
 for group in GROUPS.values():
     for cell in group.cells:
@@ -14,9 +14,9 @@ def group_of(w):
 
 
 def group_inputs(w):
-    """The images, and the teacher and the bank of networks where there are any."""
+    """The images, and what is made before the sets, such as a teacher or a bank of networks."""
     group = group_of(w)
-    return [group.cells[0].data.train, *(parent.path for parent in (group.teacher, group.bank) if parent)]
+    return [group.cells[0].data.train, *(parent.path for parent in group.parents.values())]
 
 
 def group_options(w):
@@ -24,7 +24,7 @@ def group_options(w):
     first, cells = group.cells[0], group.cells
     words = ["--data", first.data.train, "--arch", first.arch, "--options", first.options, "--seed", first.seed, "--classes", group.shard]
     words += ["--recipe", *(cell.settings for cell in cells), "--ipc", *(cell.ipc for cell in cells), "--key", *(cell.key for cell in cells)]
-    words += [word for name in ("teacher", "bank") if (parent := getattr(group, name)) for word in (f"--{name}", parent.path)]
+    words += [word for name, parent in group.parents.items() for word in ("--with", f"{name}={parent.path}")]
     return options(*words, "--out", *group.outputs, "--whole", *(cell.path for cell in cells))
 
 

@@ -8,7 +8,7 @@ def evaluated(w):
 
 def trained_and_tested_on(w):
     cell = evaluated(w)
-    sets = [] if cell.synthetic.recipe.engine == "whole" else [one.path for one in cell.sets]
+    sets = [one.path for one in cell.sets] if cell.synthetic.recipe.makes_set else []
     return [*sets, cell.synthetic.data.train, cell.synthetic.data.test]
 
 
@@ -16,7 +16,7 @@ def evaluate_options(w):
     """Of `condense evaluate` for the networks of a cell: on its set, as it is or drifted, on its snapshots, or on all training images."""
     cell, train_on = evaluated(w), []
     synthetic = cell.synthetic
-    if synthetic.recipe.engine != "whole":
+    if synthetic.recipe.makes_set:
         train_on = ["--synthetic", synthetic.snapshots if cell.task == "snapshots" else synthetic.path]
     if cell.drift:
         train_on += ["--style", cell.drift.style.path, "--ratio", cell.drift.ratio, "--stage", cell.drift.stage]

@@ -1,17 +1,17 @@
 def teacher_options(w):
-    cell = cell_of(PLAN.teachers, w.key)
+    cell = cell_of(PLAN.parents, w.key)
     words = ["--data", cell.data.train, "--arch", cell.arch, "--options", cell.options, "--seed", cell.seed, "--key", cell.key]
     return options(*words, "--protocol", canonical(asdict(cell.protocol)), "--strategy", cell.data.spec.strategy)
 
 
 def teacher_needs(w, attempt):
-    return ASKED.teach(cell_of(PLAN.teachers, w.key), attempt)
+    return ASKED.teach(cell_of(PLAN.parents, w.key), attempt)
 
 
 rule teach:
     """One classifier pretrained on the whole training set: a critic, or the features of a selection."""
     input:
-        lambda w: cell_of(PLAN.teachers, w.key).data.train,
+        lambda w: cell_of(PLAN.parents, w.key).data.train,
     output:
         update("results/teachers/{dataset}/{arch}/{protocol}/seed{seed}-{key}/teacher.safetensors"),
     params:
@@ -29,7 +29,7 @@ rule teach:
 
 def bank_options(w):
     """Of `condense bank` for a queue of networks, or for finished ones."""
-    cell = cell_of(PLAN.banks, w.key)
+    cell = cell_of(PLAN.parents, w.key)
     words = ["--data", cell.data.train, "--networks", canonical(asdict(cell.networks)), "--arch", cell.arch]
     words += ["--options", cell.options, "--seed", cell.seed, "--key", cell.key]
     if cell.protocol:
@@ -40,13 +40,13 @@ def bank_options(w):
 
 
 def bank_needs(w, attempt):
-    return ASKED.bank(cell_of(PLAN.banks, w.key), attempt)
+    return ASKED.teach(cell_of(PLAN.parents, w.key), attempt)
 
 
 rule bank:
     """Networks trained on the real images before the condensation, for all classes, ipc and methods that use them."""
     input:
-        lambda w: cell_of(PLAN.banks, w.key).data.train,
+        lambda w: cell_of(PLAN.parents, w.key).data.train,
     output:
         # Its parts lie beside it in bank.safetensors.parts, with their checksums in it.
         update("results/banks/{dataset}/{arch}/{kind}/seed{seed}-{key}/bank.safetensors"),

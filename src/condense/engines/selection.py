@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from condense import seeds
-from condense.config import UserError
+from condense.config import UserError, unknown
 from condense.data.dataset import Images
-from condense.engines.matching import Outcome
+from condense.engines.orders import Order, Outcome, Site
 from condense.select import coreset, covering
-from condense.specs import Recipe
+from condense.specs import SelectionRecipe
+from condense.teachers.pretrain import load_teacher
+
+Teacher = tuple[nn.Module, Tensor]  # the trained classifier with the forgetting events of its training
 
 
 @torch.inference_mode()
@@ -19,14 +26,81 @@ def class_features(network: nn.Module, images: Tensor, device: torch.device, bat
     return torch.cat([network.embed(part.to(device)).cpu() for part in images.split(batch)])
 
 
+class Candidates:
+    """The images of one class, of which `ipc` are chosen; what a selection looks at is computed when it is first asked for."""
+
+    def __init__(self, data: Images, label: int, ipc: int, seed: int, teacher: Teacher | None, device: torch.device):
+        self.data, self.label, self.ipc, self.device = data, label, ipc, device
+        self.images, self.generator = data.of_class(label), seeds.generator(seed, "select", label)
+        self._teacher = teacher
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def teacher(self) -> Teacher:
+        """Raises ValueError if none was given."""
+        if self._teacher is None:
+            raise ValueError("this selection uses a trained classifier")
+        return self._teacher
+
+    @cached_property
+    def features(self) -> Tensor:
+        """Embeddings (n, d) by the trained classifier."""
+        return class_features(self.teacher[0], self.images, self.device)
+
+    @cached_property
+    def first(self) -> int:
+        """One of the images, drawn at random, from which a selection starts."""
+        return int(torch.randint(len(self), (1,), generator=self.generator))
+
+    @property
+    def forgotten(self) -> np.ndarray:
+        """How often each image was forgotten in training. Raises UserError if the events belong to another number of images."""
+        counts = self.teacher[1]
+        if len(counts) != len(self.data):
+            raise UserError(f"{self.data.dataset}: the teacher saw {len(counts)} images, not {len(self.data)}")
+        return counts[self.data.class_slice(self.label)].numpy()
+
+
+def _random(candidates: Candidates, recipe: SelectionRecipe) -> np.ndarray:
+    return coreset.random_choice(len(candidates), candidates.ipc, candidates.generator)
+
+
+def _herding(candidates: Candidates, recipe: SelectionRecipe) -> np.ndarray:
+    return coreset.herding(candidates.features, candidates.ipc)
+
+
+def _k_center(candidates: Candidates, recipe: SelectionRecipe) -> np.ndarray:
+    return coreset.k_center(candidates.features, candidates.ipc, candidates.first)
+
+
+def _forgetting(candidates: Candidates, recipe: SelectionRecipe) -> np.ndarray:
+    return coreset.forgetting(candidates.forgotten, candidates.ipc)
+
+
+def _minimum_covering(candidates: Candidates, recipe: SelectionRecipe) -> np.ndarray:
+    return covering.minimum_covering(candidates.features, candidates.ipc, candidates.first, recipe.covering)
+
+
+# Each gives the places (ipc,) of the chosen among the images of a class, in their order; names as in `specs.SELECTIONS`.
+CHOICES: dict[str, Callable[[Candidates, SelectionRecipe], np.ndarray]] = {
+    "random": _random,
+    "herding": _herding,
+    "k_center": _k_center,
+    "forgetting": _forgetting,
+    "minimum_covering": _minimum_covering,
+}
+
+
 def choose(
-    recipe: Recipe,
+    recipe: SelectionRecipe,
     data: Images,
     classes: tuple[int, ...],
     *,
     ipc: int,
     seed: int,
-    teacher: tuple[nn.Module, Tensor] | None,
+    teacher: Teacher | None,
     device: torch.device,
 ) -> Outcome:
     """ipc real images of each class, chosen by the recipe's selection.
@@ -34,26 +108,22 @@ def choose(
     `teacher` is the classifier with its forgetting events, for the selections that use one.
     Raises UserError if a class has fewer than ipc images, or if the forgetting events belong to another number of images.
     """
+    if recipe.selection not in CHOICES:
+        raise unknown("selection", recipe.selection, CHOICES)
     chosen = []
     for label in classes:
-        images = data.of_class(label)
-        generator = seeds.generator(seed, "select", label)
-        if recipe.selection == "random":
-            order = coreset.random_choice(len(images), ipc, generator)
-        elif recipe.selection == "forgetting":
-            counts = teacher[1][data.class_slice(label)]
-            if len(teacher[1]) != len(data):
-                raise UserError(f"{data.dataset}: the teacher saw {len(teacher[1])} images, not {len(data)}")
-            order = coreset.forgetting(counts.numpy(), ipc)
-        else:
-            features = class_features(teacher[0], images, device)
-            if recipe.selection == "herding":
-                order = coreset.herding(features, ipc)
-            else:
-                first = int(torch.randint(len(images), (1,), generator=generator))
-                if recipe.selection == "k_center":
-                    order = coreset.k_center(features, ipc, first)
-                else:
-                    order = covering.minimum_covering(features, ipc, first, recipe.covering)
-        chosen.append(images[torch.as_tensor(order.copy())])
+        candidates = Candidates(data, label, ipc, seed, teacher, device)
+        places = CHOICES[recipe.selection](candidates, recipe)
+        chosen.append(candidates.images[torch.as_tensor(places.copy())])
     return Outcome(torch.stack(chosen))
+
+
+def select(site: Site, orders: Sequence[Order]) -> list[Outcome]:
+    """The engine `select`: every set by itself."""
+    outcomes = []
+    for order in orders:
+        assert isinstance(order.recipe, SelectionRecipe)
+        teacher = load_teacher(order.parents["teacher"], site.data, site.device) if "teacher" in order.parents else None
+        settings = {"ipc": order.ipc, "seed": site.seed, "teacher": teacher, "device": site.device}
+        outcomes.append(choose(order.recipe, site.data, site.classes, **settings))
+    return outcomes

@@ -9,20 +9,18 @@ from condense import seeds
 from condense.augment import formations
 from condense.config import UserError
 from condense.data.dataset import Images
-from condense.specs import Decode, Recipe
+from condense.specs import Decode, ImageRecipe
 
 MOSAICS = {"mosaic": "bilinear", "mosaic_nearest": "nearest"}  # how real images are made small
 
 
-def check_starts(recipe: Recipe, data: Images, classes: tuple[int, ...], ipc: int) -> None:
+def check_starts(recipe: ImageRecipe, data: Images, classes: tuple[int, ...], ipc: int) -> None:
     """Raises UserError if these classes do not have the images that `ipc` synthetic ones start from or are paired with."""
     held = [data.class_slice(label) for label in classes]
     smallest = min(part.stop - part.start for part in held)
-    if ipc < 1:
-        raise UserError(f"{data.dataset}: ipc {ipc} asked for; at least 1 image per class is needed")
-    if recipe.starts_from(ipc) > smallest:
+    recipe.check_ipc(ipc)
+    if recipe.images_needed(ipc) > smallest:
         raise UserError(f"{data.dataset}: {recipe.asked(ipc)}, but a class has only {smallest} images")
-    recipe.check_pairs(ipc)
 
 
 def initial_images(data: Images, classes: tuple[int, ...], ipc: int, kind: str, seed: int, decode: Decode | None = None) -> Tensor:

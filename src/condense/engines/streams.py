@@ -24,7 +24,7 @@ from condense.engines.views import RealSide, WatchedSide
 from condense.graphs import Recorded, Recorder
 from condense.networks.sources import network_source
 from condense.precision import reduced, rounded
-from condense.specs import Recipe
+from condense.specs import MatchingRecipe
 from condense.transfer import AHEAD, Ahead, Slots, sent
 
 
@@ -67,7 +67,7 @@ class RealStream:
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipe: MatchingRecipe,
         data: Images,
         classes: tuple[int, ...],
         *,
@@ -108,7 +108,7 @@ class RealStream:
         """In which type embeddings are computed, as provenance."""
         return {"real": str(self.real_type).removeprefix("torch."), "synthetic": str(self.synthetic_type).removeprefix("torch.")}
 
-    def serves(self, recipe: Recipe) -> bool:
+    def serves(self, recipe: MatchingRecipe) -> bool:
         """Whether a set with this recipe can be matched to this stream."""
         return recipe.stream == self.settings
 

@@ -14,7 +14,7 @@ from condense.estimate.advice import advice
 from condense.estimate.jobs import Job, data_of, jobs_behind, named, why_nothing_runs
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
 from condense.estimate.work import gather_work, work_of
-from condense.plan import BankCell, DataCell, MetricsCell, SyntheticCell, TeacherCell
+from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
 from condense.tableplan import Plan
 
 STAGES = ("data", "teach", "synthesize", "gather", "evaluate", "join", "tables/figures")
@@ -117,7 +117,7 @@ def _bytes(count: float) -> str:
 
 
 def estimate_cells(
-    trained: Iterable[TeacherCell | BankCell],
+    parents: Iterable[ParentCell],
     synthetic: Iterable[SyntheticCell],
     metrics: Iterable[MetricsCell],
     *,
@@ -129,11 +129,11 @@ def estimate_cells(
     `threads` CPU threads a job (None: all cores). `gpu`: on a GPU if there is one, else on this CPU, and also for `REFERENCE`.
     Measures the rates of this machine if they are not known yet, which takes seconds.
     """
-    cells = [*trained, *synthetic, *metrics]
+    cells = [*parents, *synthetic, *metrics]
     datasets = {data.key: data for data in map(data_of, cells)}
     on_gpu = gpu and gpu_here()
     jobs = [Job("data", data, work_of(data)) for data in datasets.values()]
-    jobs += [Job("teach", cell, work_of(cell)) for cell in cells if isinstance(cell, (TeacherCell, BankCell))]
+    jobs += [Job("teach", cell, work_of(cell)) for cell in cells if isinstance(cell, ParentCell)]
     for cell in cells:
         if isinstance(cell, SyntheticCell):
             jobs += [Job("synthesize", cell, work_of(cell, on_gpu=on_gpu)), Job("gather", cell, gather_work(cell))]

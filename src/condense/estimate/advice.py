@@ -11,7 +11,7 @@ from condense.estimate.measured import Pace, measured_rows
 from condense.estimate.rates import REFERENCE, REFERENCE_CPU, REFERENCE_CPU_NAME, REFERENCE_NAME
 from condense.estimate.schedule import Node, graph
 from condense.estimate.work import CARD
-from condense.groups import all_groups
+from condense.groups import groups
 from condense.plan import BankCell
 from condense.ranges import number_in
 from condense.tableplan import Plan
@@ -103,7 +103,7 @@ def _setting(shares: Shares, kind: str, names: Sequence[str]) -> str:
 
 
 def _disk(plan: Plan, nodes: Sequence[Node]) -> list[str]:
-    bank_paths = {cell.path: cell for cell in plan.banks.values()}
+    bank_paths = {cell.path: cell for cell in plan.parents.values() if isinstance(cell, BankCell)}
     sizes = {"banks of networks": 0, "sets": 0, "data": 0, "teachers": 0, "metrics": 0}
     for node in nodes:
         kind = {"gather": "sets", "data": "data", "teach": "teachers"}.get(node.stage, "metrics")
@@ -130,8 +130,8 @@ def _is_queue(bank: BankCell | None) -> bool:
 def over_limits(plan: Plan) -> list[str]:
     """Jobs that are estimated to need more than the scale lets them ask for, or than a GPU has, and what makes them smaller."""
     asked = Asked(plan.scale)
-    jobs = [("synthesize", asked.need_of_group(group.cells, number_in(group.shard))) for group in all_groups(plan)]
-    jobs += [("teach", asked.need("teach", cell)) for cell in [*plan.teachers.values(), *plan.banks.values()]]
+    jobs = [("synthesize", asked.need_of_group(group.cells, number_in(group.shard))) for group in groups(plan)]
+    jobs += [("teach", asked.need("teach", cell)) for cell in plan.parents.values()]
     jobs += [("evaluate", asked.need("evaluate", cell, number_in(part))) for cell in plan.metrics.values() for part in plan.parts(cell)]
     remedies = {
         "synthesize": "lower classes_per_job or sets_per_job",

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from condense.costs.work import Work
 from condense.estimate.rates import REFERENCE, REFERENCE_CPU, Rates, cost
-from condense.estimate.work import Work, gather_work, group_work, join_work, work_of
-from condense.plan import BankCell, DataCell, MetricsCell, SyntheticCell, TeacherCell
+from condense.estimate.work import gather_work, group_work, join_work, work_of
+from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
 from condense.specs import Resources, Scale
 
 TIME_MARGIN = 3.0  # over the estimated time: other GPUs and shared file systems are slower than the reference
@@ -71,12 +72,8 @@ class Asked:
         need = self._once(("data", cell.key), lambda: self._need("data", work_of(cell)))
         return self._asked("data", replace(need, seconds=math.inf), attempt)
 
-    def teach(self, cell: TeacherCell, attempt: int = 1) -> Resources:
-        """A classifier is trained on the whole training set."""
-        return self._asked("teach", self.need("teach", cell), attempt)
-
-    def bank(self, cell: BankCell, attempt: int = 1) -> Resources:
-        """Networks are trained beforehand."""
+    def teach(self, cell: ParentCell, attempt: int = 1) -> Resources:
+        """A classifier, or networks, are trained before the sets that need them."""
         return self._asked("teach", self.need("teach", cell), attempt)
 
     def synthesize(self, cells: Sequence[SyntheticCell], classes: int, attempt: int = 1) -> Resources:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from condense import kernels, models, recipes
-from condense.estimate.counted import Network, Profile, write_table
+from condense.costs.networks import Network, write_table
+from condense.costs.profile import Profile
 from condense.tableplan import Plan
 from condense.training.stacked import can_be_batched
 
@@ -35,7 +36,12 @@ def count(arch: str, options: str, channels: int, size: int, classes: int) -> Pr
     for handle in handles:
         handle.remove()
     sizes = [len(outputs), models.count_parameters(network), sum(outputs), _kept(network, image), max(outputs)]
-    return Profile(embed, forward, *sizes, embedding.shape[1], int(can_be_batched(network)))
+    return Profile(embed, forward, *sizes, embedding.shape[1], int(can_be_batched(network)), int(ties_batch(network)))
+
+
+def ties_batch(network: nn.Module) -> bool:
+    """Whether batch norm ties the images of a batch together: with such a network a set is condensed in one shard."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
 
 
 def _kept(network: nn.Module, image: Tensor) -> int:
@@ -60,7 +66,7 @@ def networks_of_scales() -> set[Network]:
     found: set[Network] = set()
     for name in recipes.names_in("scales"):
         plan = Plan(name)
-        cells = [*plan.synthetic.values(), *plan.teachers.values(), *plan.banks.values()]
+        cells = [*plan.synthetic.values(), *plan.parents.values()]
         pairs = {(cell.arch, cell.options, cell.data.key): cell.data for cell in cells if cell.arch != "none"}
         pairs |= {(cell.eval_arch, cell.options, cell.synthetic.data.key): cell.synthetic.data for cell in plan.metrics.values()}
         found |= {(arch, options, data.spec.channels, data.spec.size, data.spec.classes) for (arch, options, _), data in pairs.items()}

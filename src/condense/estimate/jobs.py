@@ -10,10 +10,11 @@ from typing import Any
 from condense import recipes
 from condense.artifacts import read_json
 from condense.config import UserError, unknown
-from condense.estimate.work import Work, gather_work, group_work, join_work, work_of
+from condense.costs.work import Work
+from condense.estimate.work import gather_work, group_work, join_work, work_of
 from condense.groups import groups
 from condense.manifests import manifest
-from condense.plan import BankCell, DataCell, MetricsCell, SyntheticCell, TeacherCell
+from condense.plan import DataCell, MetricsCell, SyntheticCell
 from condense.ranges import number_in
 from condense.tableplan import Curve, Plan
 
@@ -82,46 +83,35 @@ def jobs_behind(plan: Plan, names: list[str], metrics: list[MetricsCell], whole:
     def distinct(cells: Iterable[Any]) -> dict[str, Any]:
         return {cell.key: cell for cell in cells if cell}
 
-    sets = distinct(one for one in _sets_of([*metrics, *curves]) if one.recipe.engine != "whole")
+    sets = distinct(cell for cell in _sets_of([*metrics, *curves]) if cell.recipe.makes_set)
     wanted = sets if whole else distinct(_sets_of([*unmeasured, *drawn]))
     missing = {key: cell for key, cell in sets.items() if key in wanted and not Path(cell.path).exists()}
     needing: list[Any] = [*missing.values(), *_sets_of([*unmeasured, *drawn])]
-    pretrain: list[TeacherCell] = [curve.teacher for curve in drawn]
     for key, cell in sets.items():
         yield Job("gather", cell, gather_work(cell), key not in missing)
-        for shard in plan.shards(cell) if cell.recipe.engine == "select" else ():
-            done = key not in missing or Path(cell.shard_path(shard)).exists()
-            pretrain += [] if done else [cell.teacher]
-            yield Job("synthesize", cell, work_of(cell, number_in(shard), on_gpu), done)
-    banks: list[BankCell | None] = []
-    unbanked: list[BankCell | None] = []
+    parents, unmade = distinct(curve.teacher for curve in curves), distinct(curve.teacher for curve in drawn)
     for group in groups(plan):
-        if any(cell.key in sets for cell in group.cells):
+        asked = [cell for cell in group.cells if cell.key in sets]
+        if asked:
             left = group.left() or group
             done = all(cell.key not in missing or Path(cell.shard_path(group.shard)).exists() for cell in left.cells if cell.key in sets)
-            pretrain += [] if done else [left.teacher]
             needing += [] if done else left.cells
-            banks.append(left.bank)
-            unbanked += [] if done else [left.bank]
+            unmade |= {} if done else distinct(left.parents.values())
+            own = {parent.key for cell in asked for parent in cell.parents.values()}  # a group has those of its other sets, too
+            parents |= distinct(parent for parent in left.parents.values() if not done or parent.of_stream or parent.key in own)
             yield Job("synthesize", left.cells[0], group_work(left.cells, number_in(group.shard), on_gpu), done)
-    needed = distinct(unbanked)
-    for key, cell in distinct(banks).items():
-        done = key not in needed or Path(cell.path).exists()
-        needing += [] if done else [cell]
-        yield Job("teach", cell, work_of(cell), done)
-    untaught = {key: cell for key, cell in distinct(pretrain).items() if not Path(cell.path).exists()}
-    asked = [*(cell.teacher for cell in sets.values()), *(curve.teacher for curve in curves)]
-    for key, cell in distinct([*asked, *untaught.values()]).items():  # those, too, of sets that share a job with what is asked for
-        yield Job("teach", cell, work_of(cell), key not in untaught)
-    used = distinct(data_of(cell) for cell in [*needing, *untaught.values()] if cell)
+    unmade = {key: cell for key, cell in unmade.items() if not Path(cell.path).exists()}
+    for key, cell in parents.items():
+        yield Job("teach", cell, work_of(cell), key not in unmade)
+    used = distinct(data_of(cell) for cell in [*needing, *unmade.values()] if cell)
     for key, cell in distinct(data_of(cell) for cell in [*sets.values(), *metrics]).items():
         yield Job("data", cell, work_of(cell), key not in used or Path(cell.train).exists() and Path(cell.test).exists())
 
 
 def _sets_of(asking: Iterable[MetricsCell | Curve]) -> Iterator[SyntheticCell]:
     """The sets that evaluations train on and that curves show."""
-    for one in asking:
-        yield from one.sets if isinstance(one, MetricsCell) else [one.synthetic] if one.synthetic else []
+    for asked in asking:
+        yield from asked.sets if isinstance(asked, MetricsCell) else [asked.synthetic] if asked.synthetic else []
 
 
 def _is_evaluated(plan: Plan, cell: MetricsCell) -> bool:

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from condense import recipes
 from condense.config import UserError
+from condense.costs.work import Work
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
-from condense.estimate.work import Work, gather_work, group_work, join_work, work_of
+from condense.estimate.work import gather_work, group_work, join_work, work_of
 from condense.plan import BankCell, Maker, MetricsCell, SyntheticCell, TeacherCell, data_cell
 from condense.specs import number_of_epochs
 
@@ -148,7 +149,7 @@ def _work(stage: str, cell: Any, count: int | None) -> Work:
 def _steps(stage: str, cell: Any, count: int | None) -> int:
     """Steps of a set or a queue, epochs of a teacher, epochs of all networks of a bank, an evaluation or a part; 0 for what has none."""
     if stage == "synthesize":
-        return cell.recipe.steps if cell.recipe.engine == "matching" else 0
+        return cell.recipe.number_of_steps
     if isinstance(cell, BankCell):
         return cell.networks.count * number_of_epochs(cell.protocol, cell.data.spec.train) if cell.protocol else cell.steps
     if stage == "teach":

@@ -19,10 +19,9 @@ from condense import models, runtime, seeds
 from condense.artifacts import read_json, write_json
 from condense.augment import siamese
 from condense.config import UserError, read
+from condense.costs.networks import profile
 from condense.data.spec import DatasetSpec
-from condense.estimate.profiles import profile
 from condense.estimate.rates import Rates
-from condense.estimate.work import profile_in
 from condense.plan import DataCell
 
 _LARGEST_SIDE = 256  # of the images that are timed; larger ones would fill a memory, and their rates differ little
@@ -69,7 +68,7 @@ def _measured(data: DataCell, arch: str, options: str, device: torch.device) -> 
     if data.spec.size > _LARGEST_SIDE:
         scaled = None if data.spec.resize is None else _LARGEST_SIDE
         data = DataCell(replace(data.spec, size=_LARGEST_SIDE, resize=scaled))
-    spec, counted = data.spec, profile_in(arch, options, data)
+    spec, counted = data.spec, data.profile(arch, options)
     shape = (spec.channels, spec.size, spec.size)
     with torch.random.fork_rng(devices=[]):
         network = models.build(arch, channels=spec.channels, size=spec.size, classes=spec.classes, **json.loads(options)).to(device)

@@ -9,7 +9,7 @@ from typing import Any
 
 from condense.estimate.measured import JobCost, Pace
 from condense.groups import groups
-from condense.plan import BankCell, DataCell, MetricsCell, SyntheticCell, TeacherCell
+from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
 from condense.ranges import number_in
 from condense.tableplan import Plan
 
@@ -66,14 +66,14 @@ class _Graph:
         before = tuple(dict.fromkeys(parents))
         self.nodes[output] = Node(output, stage, cost.seconds, cost.bytes_out, before, cost.gpu_bytes, cost.host_bytes)
 
-    def made(self, stage: str, cell: DataCell | TeacherCell | BankCell) -> str:
-        """A dataset, a teacher or a bank."""
+    def made(self, stage: str, cell: DataCell | ParentCell) -> str:
+        """A dataset, or what sets need beforehand."""
         if isinstance(cell, DataCell):
             return self.add(cell.folder, stage, cell)
         return self.add(cell.path, stage, cell, [self.made("data", cell.data)])
 
     def set(self, cell: SyntheticCell) -> str:
-        """A synthetic set with its shards, and the data and the teacher they need."""
+        """A synthetic set with its shards, and the data and the parents they need."""
         if cell.path in self.nodes:
             return cell.path
         return self.add(cell.path, "gather", cell, [self.shard(cell, shard) for shard in cell.shards(self.classes_per_job)])
@@ -81,8 +81,8 @@ class _Graph:
     def shard(self, cell: SyntheticCell, shard: str) -> str:
         """The job that condenses or selects these classes of `cell`, and of the sets of its group."""
         group, path = self.groups.get(cell.shard_path(shard)), cell.shard_path(shard)
-        cells, trained = (group.cells if group else (cell,)), group or cell
-        before = [self.made("data", cell.data), *(self.made("teach", one) for one in (trained.teacher, trained.bank) if one)]
+        cells, made_with = (group.cells if group else (cell,)), (group or cell).parents
+        before = [self.made("data", cell.data), *(self.made("teach", parent) for parent in made_with.values())]
         if len(cells) == 1:
             return self.add(path, "synthesize", cell, before, number_in(shard))
         if group.name not in self.nodes:
@@ -92,7 +92,7 @@ class _Graph:
     def metrics(self, cell: MetricsCell) -> str:
         """An evaluation, in parts where the scale splits it, with the data and the sets that it waits for."""
         parents = [self.made("data", cell.synthetic.data)]
-        parents += [self.set(one) for one in cell.sets if one.recipe.engine != "whole"]
+        parents += [self.set(one) for one in cell.sets if one.recipe.makes_set]
         ranges = self.plan.parts(cell)
         if len(ranges) == 1:
             return self.add(cell.path, "evaluate", cell, parents)

@@ -6,7 +6,7 @@ from condense.jobs.joining import join_parts, leave_out_part
 from condense.jobs.judging import DriftJob, EvaluationJob, evaluate_set
 from condense.jobs.keeping import is_made, is_prepared, is_whole, keeps_data, keeps_file
 from condense.jobs.machine import Machine
-from condense.jobs.making import gather, make_bank, make_trained_bank, pretrain_teacher
+from condense.jobs.making import gather, make_bank, make_parent, make_trained_bank, pretrain_teacher
 
 __all__ = [
     "DriftJob",
@@ -28,6 +28,7 @@ __all__ = [
     "keeps_file",
     "leave_out_part",
     "make_bank",
+    "make_parent",
     "make_trained_bank",
     "pretrain_teacher",
     "run_facts_path",

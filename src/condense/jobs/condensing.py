@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from condense.artifacts import digest, write_json, write_tensors
 from condense.checkpoints import Checkpoint
-from condense.config import UserError
+from condense.config import UserError, unknown
 from condense.jobs.machine import Machine, at_work
 from condense.specs import Recipe
 
@@ -28,18 +28,17 @@ class ShardJob:
     seed: int
     key: str
     classes: Sequence[int] | None = None  # None: all
-    teacher: Path | None = None
-    bank: Path | None = None  # of the recipe's queue of networks
+    parents: Mapping[str, Path] = field(default_factory=dict)  # what was made beforehand, by the names that the recipe gives it
 
     def where(self) -> dict[str, Any]:
-        """What sets have to agree in to be condensed in one pass, beside their recipes' networks, batches and augmentation."""
-        return {name: getattr(self, name) for name in ("data", "arch", "options", "seed", "classes", "bank")}
+        """What sets have to agree in to be condensed in one pass, beside what their recipes say of the real side."""
+        return {name: getattr(self, name) for name in ("data", "arch", "options", "seed", "classes")}
 
 
 def condense_shard(out: Path, job: ShardJob, machine: Machine) -> None:
     """Condenses (or selects) the classes of a shard and writes them to `out`, with `run.json` facts beside it.
 
-    Raises UserError if the recipe makes no set, or if it uses a teacher and none is given.
+    Raises UserError if the recipe makes no set, or if something is given that it has no use for.
     """
     condense_shards({out: job}, machine)
 
@@ -51,6 +50,8 @@ def condense_shards(shards: Mapping[Path, ShardJob], machine: Machine) -> None:
     """
     from condense import kernels
     from condense.data.dataset import load
+    from condense.engines import engine
+    from condense.engines.orders import Order, Site
 
     first = next(iter(shards.values()))
     for job in shards.values():
@@ -61,31 +62,39 @@ def condense_shards(shards: Mapping[Path, ShardJob], machine: Machine) -> None:
             images.class_slice(label)  # raises for a class that is not there
         classes = tuple(first.classes or images.classes)
         checkpoints = {out: _checkpoint(out, job, classes, images.data_sha256, device) for out, job in shards.items()}
-        outcomes, precision = _outcomes(shards, images, classes, checkpoints, device)
-        facts = clock.facts(shared_by=len(shards)) | {"precision": precision, "kernels": kernels.done_by(device)}
+        site = Site(images, classes, first.arch, first.options, first.seed, device)
+        orders = [Order(job.recipe, job.ipc, job.parents, checkpoints[out]) for out, job in shards.items()]
+        outcomes = dict(zip(shards, engine(first.recipe.engine)(site, orders), strict=True))
+        facts = clock.facts(shared_by=len(shards)) | {"kernels": kernels.done_by(device)}
         for out, job in shards.items():
             # Before the shard: whoever finds a shard finds what it cost.
-            write_json(run_facts_path(out), facts | {"graphs": outcomes[out].recorded})
+            write_json(run_facts_path(out), facts | {"precision": outcomes[out].precision, "graphs": outcomes[out].recorded})
             _write_shard(out, job, images, classes, outcomes[out])
         for checkpoint in checkpoints.values():
             checkpoint.remove()
 
 
 def _check(job: ShardJob, first: ShardJob) -> None:
-    if job.recipe.engine == "whole":
-        raise UserError(f"{job.recipe.name}: stands for the whole training set, which is evaluated but not condensed")
-    if job.recipe.teacher and job.teacher is None:
-        making = "make one first (`condense teach --help` says how) and give it as --teacher"
-        raise UserError(f"{job.recipe.name}: uses a pretrained classifier; {making}")
-    if job.recipe.engine == "select" and job.bank is not None:
-        raise UserError(f"{job.recipe.name}: a selection takes no bank of networks: leave out --bank")
+    recipe = job.recipe
+    if not recipe.makes_set:
+        raise UserError(f"{recipe.name}: stands for the whole training set, which is evaluated but not condensed")
+    for name, parent in recipe.parents().items():
+        if parent.needed and name not in job.parents:
+            raise UserError(f"{recipe.name}: uses {parent.what}; make it first ({parent.making}) and give it as --with {name}=FILE")
+    for name in job.parents:
+        if name not in recipe.parents():
+            raise unknown("name", name, recipe.parents(), f"{recipe.name}: --with")
     if job is first:
         return
-    if "select" in (job.recipe.engine, first.recipe.engine):
-        raise UserError(f"{job.recipe.name}: a selection is not matched to real images, so it shares nothing with others: make it alone")
+    if recipe.stream is None or first.recipe.stream is None:
+        alone = recipe if recipe.stream is None else first.recipe
+        raise UserError(f"{alone.name}: shares no real side with other sets: make it alone")
     differing = [name for name, value in job.where().items() if first.where()[name] != value]
+    common = [name for name in recipe.parents() if name in first.recipe.parents()]
+    differing += [name for name in common if job.parents.get(name) != first.parents.get(name)]
     if differing:
-        raise UserError(f"{job.recipe.name}: sets condensed in one pass agree in {', '.join(first.where())}; {differing[0]} differs")
+        agreeing = ", ".join([*job.where(), *common])
+        raise UserError(f"{recipe.name}: sets condensed in one pass agree in {agreeing}; {differing[0]} differs")
 
 
 def _checkpoint(out: Path, job: ShardJob, classes: tuple[int, ...], data_sha256: str, device: Any) -> Checkpoint:
@@ -94,42 +103,6 @@ def _checkpoint(out: Path, job: ShardJob, classes: tuple[int, ...], data_sha256:
     # Not the key alone: jobs that are called by hand may all have the same.
     settings = [asdict(job.recipe), job.arch, job.options, job.ipc, job.seed, classes, data_sha256]
     return Checkpoint.beside(out, f"{job.key}-{digest(settings)}", kernels.used_on(device))
-
-
-def _outcomes(
-    shards: Mapping[Path, ShardJob], images: Any, classes: tuple[int, ...], checkpoints: Mapping[Path, Checkpoint], device: Any
-) -> tuple[dict[Path, Any], dict[str, str]]:
-    """What was made, by output, and in which precision."""
-    from condense.engines.matching import Matching, run_together
-    from condense.engines.selection import choose
-    from condense.engines.streams import RealStream
-    from condense.graphs import recorder_for
-    from condense.teachers.pretrain import load_teacher
-
-    out, first = next(iter(shards.items()))
-    if first.recipe.engine == "select":
-        teacher = load_teacher(first.teacher, images, device) if first.teacher else None
-        return {out: choose(first.recipe, images, classes, ipc=first.ipc, seed=first.seed, teacher=teacher, device=device)}, {}
-    names = {"arch": first.arch, "options": first.options, "seed": first.seed, "bank": first.bank}
-    stream = RealStream(first.recipe, images, classes, **names, device=device, recorder=recorder_for(device))
-    sets, critics = [], {}
-    for out, job in shards.items():
-        if not stream.serves(job.recipe):
-            raise UserError(f"{job.recipe.name}: its networks, batches, augmentation or precision are not those of {first.recipe.name}")
-        asked = (job.teacher, job.recipe.requires)
-        if asked not in critics:  # one copy of each, however many sets it judges
-            critics[asked] = _critic(*asked, images, device)
-        sets.append(Matching(job.recipe, stream, ipc=job.ipc, critic=critics[asked], checkpoint=checkpoints[out]))
-    return dict(zip(shards, run_together(sets), strict=True)), stream.precision
-
-
-def _critic(teacher: Path | None, requires: str | None, images: Any, device: Any) -> Any:
-    from condense.teachers.clip import clip_critic
-    from condense.teachers.pretrain import load_teacher
-
-    if requires == "clip":
-        return clip_critic(images, device)
-    return load_teacher(teacher, images, device)[0] if teacher else None
 
 
 def run_facts_path(out: Path) -> Path:
@@ -156,10 +129,10 @@ def _write_shard(out: Path, job: ShardJob, images: Any, classes: tuple[int, ...]
         "class_names": list(images.class_names),
         "mean": list(images.mean),
         "std": list(images.std),
-        "decode": asdict(job.recipe.decode) if job.recipe.decode else None,
+        "decode": asdict(outcome.decode) if outcome.decode else None,
         "recipe": asdict(job.recipe),
         "data_sha256": images.data_sha256,
-        "steps": job.recipe.steps if job.recipe.engine == "matching" else 0,
+        "steps": job.recipe.number_of_steps,
         "history": outcome.history,
     }
     if outcome.snapshots:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from condense.artifacts import (
-    append_line,
-    whole,
-    write_json,
-    write_tensors,
-)
+from condense.artifacts import append_line, whole, write_json, write_tensors
+from condense.cells import ParentCell, TeacherCell
 from condense.config import UserError
 from condense.drafts import require_place
 from condense.files import read_facts, read_shard
@@ -90,6 +87,18 @@ def make_trained_bank(
         settings = {"arch": arch, "options": options, "strategy": strategy, "seed": seed, "key": key, "device": device}
         written = {"made": lambda: write_json(run_facts_path(out), clock.facts())}
         trained.make_trained_bank(out, load(data), networks, protocol, **settings, **written)
+
+
+def make_parent(out: Path, cell: ParentCell, data: Path, machine: Machine) -> None:
+    """What sets need beforehand, made from the training images in `data` as its cell says."""
+    names = {"arch": cell.arch, "options": json.loads(cell.options), "seed": cell.seed, "key": cell.key, "machine": machine}
+    strategy = cell.data.spec.strategy
+    if isinstance(cell, TeacherCell):
+        pretrain_teacher(out, data, cell.protocol, **names, strategy=strategy)
+    elif isinstance(cell.networks, QueueNetworks):
+        make_bank(out, data, cell.networks, **names, steps=cell.steps, max_bytes=cell.max_mb * 10**6)
+    else:
+        make_trained_bank(out, data, cell.networks, cell.protocol, **names, strategy=strategy)
 
 
 def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -> None:

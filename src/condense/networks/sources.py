@@ -175,11 +175,12 @@ def network_source(
     """
     if isinstance(settings, Networks):
         if bank is not None:
-            raise UserError(f"{bank}: the recipe draws its networks at random, so it takes no bank: leave out --bank")
+            raise UserError(f"{bank}: the recipe draws its networks at random, so it takes no bank")
         return RandomNetworks(network, seed)
     if isinstance(settings, (TrainedNetworks, specs.SubspaceNetworks)):
         if bank is None:
-            raise UserError("the recipe uses trained networks; make them first (`condense bank --help` says how) and give them as --bank")
+            making = "make them first (`condense bank --help` says how) and give them as --with bank=FILE"
+            raise UserError(f"the recipe uses trained networks; {making}")
         kind = FinishedNetworks if isinstance(settings, TrainedNetworks) else SubspaceNetworks
         return kind(network, NetworkBank(bank, data, arch=arch, options=options), settings, seed)
     names = {"arch": arch, "options": options, "seed": seed, "device": next(network.parameters()).device}

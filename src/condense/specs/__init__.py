@@ -5,11 +5,15 @@ refused before any job starts; a test compares these lists with the registries o
 """
 
 from condense.specs.common import AUGMENTATIONS, Optimizer, Plateau, Source, cut_to, groups_of
+from condense.specs.engines import ENGINES, AnyRecipe
+from condense.specs.images import Augment, Decode, ImageRecipe
+from condense.specs.matching import MatchingRecipe
 from condense.specs.networks import AnyNetworks, Networks, QueueNetworks, SubspaceNetworks, TrainedNetworks
 from condense.specs.points import Point, Printed
 from condense.specs.protocol import Protocol, Schedule, number_of_epochs
-from condense.specs.recipe import ENGINES, SELECTIONS, Augment, Covering, Decode, Recipe, TeacherNeed
+from condense.specs.recipe import Recipe, TeacherNeed
 from condense.specs.scale import STAGES, Resources, Scale, TableLimits
+from condense.specs.selection import SELECTIONS, Covering, SelectionRecipe
 from condense.specs.tables import FigureSpec, StyleDrift, TableSpec
 from condense.specs.terms import COUPLING_TERMS, PAIR_TERMS, TEACHER_TERMS, TERMS, AnyTerm, Term, Weight, kind_of_term
 from condense.specs.workflow import WorkflowSettings, workflow_settings
@@ -24,11 +28,14 @@ __all__ = [
     "TEACHER_TERMS",
     "TERMS",
     "AnyNetworks",
+    "AnyRecipe",
     "AnyTerm",
     "Augment",
     "Covering",
     "Decode",
     "FigureSpec",
+    "ImageRecipe",
+    "MatchingRecipe",
     "Networks",
     "Optimizer",
     "Plateau",
@@ -40,6 +47,7 @@ __all__ = [
     "Resources",
     "Scale",
     "Schedule",
+    "SelectionRecipe",
     "Source",
     "StyleDrift",
     "SubspaceNetworks",

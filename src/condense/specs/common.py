@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from typing import Any, Literal
 
 from condense.config import UserError, unknown
 
@@ -59,6 +59,20 @@ def not_above(numbers: Mapping[str, float | None], most: float = LARGEST) -> Non
     for name, value in numbers.items():
         if value is not None and abs(value) > most:
             raise UserError(f"{name}: must be at most {most:g}, found {value:g}")
+
+
+def not_by_default(value: Any) -> Any:
+    """Settings as plain values, without those that have their default."""
+    if is_dataclass(value):
+        given = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {field.name: not_by_default(given[field.name]) for field in fields(value) if given[field.name] != _default(field)}
+    if isinstance(value, (list, tuple)):
+        return [not_by_default(entry) for entry in value]
+    return {key: not_by_default(entry) for key, entry in value.items()} if isinstance(value, dict) else value
+
+
+def _default(field: Field) -> Any:
+    return field.default_factory() if field.default_factory is not MISSING else field.default
 
 
 @dataclass(frozen=True)

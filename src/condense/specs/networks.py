@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from condense.config import UserError
+from condense.costs.profile import Profile
+from condense.costs.work import FLOAT, Work, pixels_of
 from condense.specs.common import REPEATS, Optimizer, at_least, check_name, not_above
 from condense.specs.protocol import Protocol
+from condense.specs.recipe import Parent
+
+if TYPE_CHECKING:
+    from condense.cells import DataCell, ParentCell
+    from condense.data.spec import DatasetSpec
+    from condense.plan import Maker
 
 
 @dataclass(frozen=True)
@@ -15,6 +23,10 @@ class Networks:
     """Where the embedding networks come from: `random` draws a freshly initialised one for every step."""
 
     kind: Literal["random"] = "random"
+
+    def parents(self) -> dict[str, Parent]:
+        """What has to be made before a set that uses these networks, by name."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,10 @@ class QueueNetworks:
     images without augmentation, each with a momentum of its own. The running training accuracy of a network starts anew after
     every `accuracy_over` steps (0: never), as in that code at every evaluation.
     """
+
+    needed: ClassVar[bool] = False  # without a bank it is trained as it goes
+    what: ClassVar[str] = "a queue of networks"
+    making: ClassVar[str] = "`condense bank --help` says how"
 
     kind: Literal["queue"]
     start: int = 3
@@ -46,6 +62,26 @@ class QueueNetworks:
         if self.start > self.largest:
             raise UserError(f"start: at most 'largest', which is {self.largest}, found {self.start}")
 
+    def parents(self) -> dict[str, Parent]:
+        """See `Networks.parents`."""
+        return {"bank": self}
+
+    def cell(self, maker: Maker, data: DataCell, arch: str, seed: int, steps: int) -> ParentCell | None:
+        """The bank of the queue for so many steps, if the scale has room for one; without it the queue is trained by every job."""
+        return maker.queue_bank(data, arch, self, seed, steps)
+
+    def training_work(self, network: Profile, data: DatasetSpec, steps: int) -> Work:
+        """The trainings of the queue for `steps` steps; no more than this, since networks that are never sampled are not trained."""
+        trained = 1 if self.trained == "sampled" else self.trained
+        updates, batch = steps * trained * self.train_steps, min(self.batch, data.train)
+        return Work(
+            flops_training=updates * batch * 3 * network.forward,
+            calls_training=updates * network.layers,
+            parameters_drawn=steps / self.push_every * network.parameters,
+            peak_bytes=(batch * network.kept + 2 * self.largest * network.parameters) * FLOAT,
+            host_bytes=data.train * pixels_of(data),
+        )
+
 
 @dataclass(frozen=True)
 class TrainedNetworks:
@@ -55,6 +91,10 @@ class TrainedNetworks:
     `epochs`: so many in place of the protocol's, and of what a scale makes of them.
     Source: NCFM (Wang et al. 2025), as its authors' code does it; not mixed, figure 3 of IDM (Zhao et al. 2023).
     """
+
+    needed: ClassVar[bool] = True
+    what: ClassVar[str] = "trained networks"
+    making: ClassVar[str] = "`condense bank --help` says how"
 
     kind: Literal["trained"]
     protocol: str
@@ -70,6 +110,14 @@ class TrainedNetworks:
     def trained_by(self, protocol: Protocol) -> Protocol:
         """`protocol` with the epochs of these networks, if they have their own."""
         return protocol if self.epochs is None else replace(protocol, epochs=self.epochs)
+
+    def parents(self) -> dict[str, Parent]:
+        """See `Networks.parents`."""
+        return {"bank": self}
+
+    def cell(self, maker: Maker, data: DataCell, arch: str, seed: int, steps: int) -> ParentCell | None:
+        """The bank of the networks; one serves the sets of all seeds."""
+        return maker.trained_bank(data, arch, self)
 
 
 @dataclass(frozen=True)
@@ -97,6 +145,10 @@ class SubspaceNetworks:
     def trained(self) -> TrainedNetworks:
         """The networks of the bank that it needs."""
         return TrainedNetworks("trained", self.protocol, self.count)
+
+    def parents(self) -> dict[str, Parent]:
+        """See `Networks.parents`."""
+        return {"bank": self.trained}
 
 
 AnyNetworks = Networks | QueueNetworks | TrainedNetworks | SubspaceNetworks

@@ -1,32 +1,21 @@
-"""What one image costs in the networks of the scales: counted before, in `networks.csv`. No torch here."""
+"""What one image costs in a network. No torch here: the Snakefile asks in every job of a cluster.
+
+The networks of the scales were counted before and stand in `networks.csv`, which `python -m condense.estimate.counting` writes;
+others are counted when they are asked for.
+"""
 
 from __future__ import annotations
 
 import csv
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
+
+from condense.costs.profile import Profile
 
 TABLE = Path(__file__).with_name("networks.csv")
 
 
-@dataclass(frozen=True)
-class Profile:
-    """What one image costs in a network: multiply-adds count as 2 FLOPs; activations in numbers, not bytes."""
-
-    embed: int  # FLOPs of a forward pass up to the last linear layer
-    forward: int  # FLOPs of a forward pass
-    layers: int
-    parameters: int
-    activations: int  # outputs of all layers together
-    kept: int  # what a forward pass keeps for the backward one
-    largest: int  # of one layer
-    features: int
-    batched: int  # 1 if several networks can be trained as one (`training/stacked.py`)
-
-
-# CLIP's ViT-B/32 as the published architecture gives it: 12 blocks of width 768 on 50 tokens.
-CLIP = Profile(8_800_000_000, 8_800_000_000, 150, 88_000_000, 6_000_000, 9_000_000, 154_000, 512, 0)
 Network = tuple[str, str, int, int, int]  # architecture, its options as JSON, channels, size, classes
 _COLUMNS = ["arch", "options", "channels", "size", "classes"]
 
@@ -42,6 +31,17 @@ def counted_networks() -> dict[Network, Profile]:
         )
         for row in rows
     }
+
+
+@cache
+def profile(arch: str, options: str, channels: int, size: int, classes: int) -> Profile:
+    """The profile of a network for images of `size` pixels a side. Raises UserError as `models.build` does."""
+    counted = counted_networks().get((arch, options, channels, size, classes))
+    if counted is None:
+        from condense.estimate.counting import count  # with torch
+
+        counted = count(arch, options, channels, size, classes)
+    return counted
 
 
 def write_table(counted: dict[Network, Profile], path: Path = TABLE) -> None:

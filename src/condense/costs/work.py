@@ -1,0 +1,59 @@
+"""What one job does, in units that a machine's rates turn into seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from condense.costs.profile import Profile
+
+if TYPE_CHECKING:
+    from condense.data.spec import DatasetSpec
+
+FLOAT = 4  # bytes
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one job does. `peak_bytes`, on a GPU those of the GPU, is on top of what the imported libraries take."""
+
+    flops_forward: float = 0.0  # without gradients
+    flops_training: float = 0.0  # forward and backward
+    calls_forward: float = 0.0  # of layers
+    calls_training: float = 0.0  # of layers, forward and backward
+    parameters_drawn: float = 0.0
+    draws: float = 0.0  # batches that are augmented
+    images: float = 0.0  # images that are augmented
+    bytes_out: int = 0
+    peak_bytes: int = 0
+    host_bytes: int = 0  # what a job on a GPU holds in the memory of the machine around it
+    light: bool = False  # a job without torch
+
+
+def both(first: Work, second: Work) -> Work:
+    """The work of a job that does one thing and the other by turns."""
+    names = [field.name for field in fields(Work) if field.name != "light"]
+    return Work(**{name: getattr(first, name) + getattr(second, name) for name in names}, light=first.light and second.light)
+
+
+def pixels_of(data: DatasetSpec) -> int:
+    """Numbers in one image."""
+    return data.channels * data.size**2
+
+
+@dataclass(frozen=True)
+class Shard:
+    """So many classes of a synthetic set, whose cost a recipe is asked for.
+
+    `network`: what an image costs in the network of the set (None: it has none); `parents`: the same by name for the networks of those
+    parents that are made beforehand. `shared`: with the work that a group of sets does once.
+    """
+
+    data: DatasetSpec
+    classes: int
+    ipc: int
+    network: Profile | None
+    parents: Mapping[str, Profile]
+    on_gpu: bool = False
+    shared: bool = True

@@ -1,0 +1,201 @@
+"""The run of one set through its steps, whatever the engine: history, divergence, snapshots, checkpoints, progress."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from condense.checkpoints import Checkpoint, stop_if_asked
+from condense.config import UserError
+from condense.engines.moving import MovingImages
+from condense.engines.orders import Outcome
+from condense.progress import Progress
+from condense.specs import ImageRecipe
+from condense.training.optimizers import Stalling, optimizer_of
+
+_log = logging.getLogger(__name__)
+_DIVERGED = 1e4  # normalised pixels beyond this are no images any more
+_ROWS = 200  # rows of the history of a run, about
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """How many steps a checkpoint of a set has seen, and the history of the loss so far."""
+
+    done: int
+    history: list[dict[str, int | float]]
+
+
+class Run:
+    """One set on its way through the steps of its recipe.
+
+    An engine's subclass writes `step`, which moves the images, and says in `kept` and `take_up` what else it keeps from step to step.
+    `columns` name the parts of the loss, which stand beside it in the history.
+    """
+
+    def __init__(self, recipe: ImageRecipe, images: MovingImages, columns: Sequence[str], checkpoint: Checkpoint, classes: int):
+        """`classes`: of the whole dataset, through which the turns of an optimiser go."""
+        self.recipe, self.moving, self.columns, self.checkpoint = recipe, images, ["loss", *columns], checkpoint
+        self.device = images.values.device
+        self.optimizer = optimizer_of([images.values], recipe.optimizer, classes)
+        self.plateau = Stalling(self.optimizer, recipe.optimizer.plateau, self.device) if recipe.optimizer.plateau else None
+        self.outcome = Outcome(images.kept, decode=recipe.decode)
+        self.window: list[Tensor] = []  # the losses of the steps since the last row of the history
+        self.done = 0
+        self._every = max(1, min(100, recipe.steps // _ROWS))
+
+    def step(self, shared: Any) -> Tensor:
+        """One step of the images, with what all sets of the job share at it; the loss and its parts before it, (columns,)."""
+        raise NotImplementedError
+
+    def kept(self) -> dict[str, Tensor]:
+        """What the engine keeps from step to step beside the images and the optimiser, by name; always the same names and shapes."""
+        return {}
+
+    def remembered(self) -> dict[str, Tensor]:
+        """The same for what comes and goes, whose names and shapes nobody knows before."""
+        return {}
+
+    def take_up(self, tensors: dict[str, Tensor]) -> None:
+        """Takes up what a checkpoint has of `kept` and `remembered`."""
+
+    @property
+    def finished(self) -> bool:
+        return self.done >= self.recipe.steps
+
+    @property
+    def values(self) -> Tensor:
+        """What the optimiser moves, (C, ipc, ...)."""
+        return self.moving.values
+
+    @property
+    def images(self) -> Tensor:
+        """The normalised images (C, ipc, ...), without gradient: the last ones, or their mean over the steps."""
+        return self.moving.kept
+
+    def advance(self, shared: Any) -> None:
+        """One step and its bookkeeping."""
+        self.window.append(self.step(shared))
+        self.done += 1
+        self.moving.average(self.done)
+        if self.done % self._every == 0 or self.finished:
+            self._record()
+        if self.recipe.snapshots and self.done % self.recipe.snapshots == 0:
+            self.outcome.snapshots[self.done] = self.images.clone()
+
+    def descend(self, loss: Tensor) -> None:
+        """A step of the optimiser along the gradient of `loss`; none where nothing in it depends on the images."""
+        self.optimizer.zero_grad()
+        if loss.requires_grad:
+            loss.backward()
+            self.optimizer.step()
+
+    def _record(self) -> None:
+        """Adds the means of the last steps to the history, after looking for the first value that is no number."""
+        values = torch.stack(self.window)
+        hint = f"lower the learning rate of the images (optimizer: lr) in the recipe{self.checkpoint.blame}"
+        bad = (~torch.isfinite(values)).nonzero()
+        if len(bad):
+            row, column = bad[bad[:, 0] == bad[0, 0]][-1].tolist()
+            step = self.done - len(values) + row + 1
+            raise UserError(f"{self.recipe.name}: '{self.columns[column]}' is {values[row, column].item()} at step {step}; {hint}")
+        largest = self.moving.largest
+        if not largest < _DIVERGED:
+            raise UserError(f"{self.recipe.name}: the images diverge at step {self.done}: a normalised pixel is {largest:.3g}; {hint}")
+        means = values.double().mean(0).tolist()
+        self.outcome.history.append({"step": self.done, **dict(zip(self.columns, means, strict=True))})
+        self.window.clear()
+
+    def finish(self) -> Outcome:
+        """The outcome, after the last step."""
+        self.outcome.images = self.images
+        return self.outcome
+
+    def save(self) -> None:
+        """Writes a checkpoint."""
+        tensors = {**self._state(), **self.remembered()}
+        tensors |= {f"snapshot.{step}": images for step, images in self.outcome.snapshots.items()}
+        if self.window:
+            tensors["window"] = torch.stack(self.window)
+        state = {"done": self.done, "history": self.outcome.history}
+        self.checkpoint.write({name: tensor.cpu().numpy() for name, tensor in tensors.items()}, state)
+
+    def _state(self) -> dict[str, Tensor]:
+        optimizer = {f"optimizer.{name}": tensor for name, tensor in self.optimizer.state().items()}
+        plateau = {f"plateau.{name}": tensor for name, tensor in (self.plateau.state() if self.plateau else {}).items()}
+        return self.moving.state() | optimizer | plateau | self.kept()
+
+    def resume(self) -> None:
+        """Takes up the last checkpoint, if there is one. Raises UserError if it is damaged, or of another set."""
+        loaded = self.checkpoint.load(Progressed, unbounded=("plateau.best",))  # which is infinite before the first step
+        if loaded is None:
+            return
+        tensors, state = {name: torch.from_numpy(value).to(self.device) for name, value in loaded[0].items()}, loaded[1]
+        self._check(tensors, state)
+        self.moving.load(tensors)
+        self.optimizer.load(below(tensors, "optimizer."))
+        if self.plateau:
+            self.plateau.load(below(tensors, "plateau."))
+        self.take_up(tensors)
+        self.done, self.outcome.history, self.window = state.done, state.history, list(tensors.get("window", ()))
+        _log.info("resumed from step %d of %d", self.done, self.recipe.steps)
+        self.outcome.snapshots = {int(step): tensor for step, tensor in below(tensors, "snapshot.").items()}
+
+    def _check(self, tensors: dict[str, Tensor], state: Progressed) -> None:
+        """Raises UserError for a checkpoint that is not of this set, or whose steps, history and snapshots do not fit each other."""
+        check, steps, every = self.checkpoint.check, self.recipe.steps, self.recipe.snapshots
+        check_shapes = self.checkpoint.check_shapes
+        check_shapes(tensors, self._state())
+        check(0 < state.done <= steps, f"step {state.done} is none of {steps}")
+        told = list(range(self._every, state.done + 1, self._every)) + ([steps] if state.done == steps and steps % self._every else [])
+        names = {"step", *self.columns}
+        rows_fit = [row.get("step") for row in state.history] == told and all(row.keys() == names for row in state.history)
+        check(rows_fit, f"its history is not that of {state.done} steps of {self.recipe.name}")
+        waiting = state.done - (told[-1] if told else 0)
+        check(("window" in tensors) == (waiting > 0), "it has no history of its last steps, or too much of it")
+        if waiting:
+            check_shapes(tensors, {"window": torch.empty(waiting, len(self.columns))})
+        taken = [str(step) for step in range(every, state.done + 1, every)] if every else []
+        check(sorted(below(tensors, "snapshot.")) == sorted(taken), "its snapshots are not those of its steps")
+        check_shapes(tensors, {f"snapshot.{step}": self.outcome.images for step in taken})
+        sizes = below(tensors, "optimizer.squares.").values()
+        check(all((size >= 0).all() for size in sizes), "squares that its optimiser keeps are negative")
+        check(self.plateau is None or 0 < tensors["plateau.rate"].item() <= self.recipe.optimizer.lr, "its rate is not one of the recipe")
+
+
+def below(tensors: dict[str, Tensor], start: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `start`, by the rest of their names."""
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def run_steps(runs: Sequence[Run], what: str, shared_at: Callable[[int], Any]) -> list[Outcome]:
+    """All steps of the runs of a job, from their last checkpoints; each ends as it would alone.
+
+    `what` is shown beside the progress; `shared_at` gives what the runs share at a step, which is used before the next is asked for.
+    Raises UserError if the loss or the images of one of them diverge.
+    """
+    for run in runs:
+        run.resume()
+    first, steps = min(run.done for run in runs), max(run.recipe.steps for run in runs)
+    names = ", ".join(dict.fromkeys(run.recipe.name for run in runs))
+    bar = Progress(f"{names} on {what}", steps, start=first)
+    try:
+        for step in range(first, steps):
+            shared = shared_at(step)
+            working = [run for run in runs if run.done == step and not run.finished]
+            for run in working:
+                run.advance(shared)
+            history = working[0].outcome.history
+            bar.update(step + 1, {"loss": history[-1]["loss"]} if history else {})
+            if step + 1 < steps and any(run.checkpoint.due() for run in runs):
+                for run in runs:
+                    run.save()
+                stop_if_asked()
+    finally:
+        bar.close()
+    return [run.finish() for run in runs]

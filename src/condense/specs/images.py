@@ -1,0 +1,88 @@
+"""What recipes share whose engine moves images step by step: where these start, in which units they move, and how a step moves them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from condense.config import UserError
+from condense.specs.common import Optimizer, at_least, check_groups, cut_to
+from condense.specs.recipe import Recipe
+
+MOSAICS = ("mosaic", "mosaic_nearest")  # starts that lay a small real image into every cell of a formation
+
+
+@dataclass(frozen=True)
+class Decode:
+    """How a stored image becomes several of full size: `factor` x `factor` cells, each enlarged.
+
+    `order`: cells by rows or by columns.
+    """
+
+    factor: int = 2
+    order: Literal["rows", "columns"] = "rows"
+
+    def __post_init__(self) -> None:
+        at_least({"factor": self.factor}, 1, 64)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """`siamese`: operation groups of the differentiable siamese augmentation, joined by '_', or 'none'.
+
+    `mode`: every draw takes one of them, or `all` in IDC's way: flip and color, one of those that move the image, and cutout.
+    """
+
+    siamese: str = "color_crop_cutout_flip_scale_rotate"
+    mode: Literal["one", "all"] = "one"
+
+    def __post_init__(self) -> None:
+        check_groups(self.siamese, "augment: siamese")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecipe(Recipe):
+    """A recipe whose engine takes steps along gradients of the images."""
+
+    init: Literal["real", "noise", "mosaic", "mosaic_nearest"] = "real"
+    decode: Decode | None = None
+    optimised: Literal["normalised", "pixels"] = "normalised"  # what the optimiser moves
+    clip: bool = False  # pixels are brought back into [0, 1] at the start of every step
+    augment: Augment = Augment()
+    optimizer: Optimizer = Optimizer(lr=1.0)
+    steps: int = 20000
+    averaging: int | None = None  # eta of the polynomial-decay mean of the images over the steps (None: the last images)
+    batch_real: int = 256
+    labels: Literal["hard"] = "hard"
+    snapshots: int = 0  # also keep the set every so many steps, for curves over the steps; 0 keeps none
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.starts_as_mosaic and self.decode is None:
+            raise UserError("init: a mosaic has the cells of `decode`, which is not given")
+        at_least({"steps": self.steps, "batch_real": self.batch_real}, 1)
+        at_least({"snapshots": self.snapshots, "averaging": self.averaging}, 0)
+
+    @property
+    def starts_as_mosaic(self) -> bool:
+        """Whether an image starts from several real ones."""
+        return self.init in MOSAICS
+
+    @property
+    def images_a_stored(self) -> int:
+        """How many images of full size a stored one holds."""
+        return self.decode.factor**2 if self.decode else 1
+
+    @property
+    def number_of_steps(self) -> int:
+        return self.steps
+
+    @property
+    def number_of_snapshots(self) -> int:
+        return self.steps // self.snapshots if self.snapshots else 0
+
+    def images_needed(self, ipc: int) -> int:
+        return ipc * (self.images_a_stored if self.starts_as_mosaic else 1)
+
+    def within(self, strategy: str) -> dict[str, Any]:
+        return {"augment": {"siamese": cut_to(self.augment.siamese, strategy)}}

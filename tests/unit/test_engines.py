@@ -1,0 +1,172 @@
+"""What every engine owes, whoever adds it; and an engine that is registered here alone, to see that two lines are all it takes."""
+
+import json
+from collections import Counter
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import pytest
+import torch
+
+from condense import cli, engines, recipes, specs
+from condense.config import UserError, convert
+from condense.costs.work import Shard, Work
+from condense.engines.orders import Outcome
+from condense.files import read_set
+from condense.groups import groups
+from condense.plan import Maker
+from condense.specs.common import not_by_default
+from condense.tableplan import Plan
+
+DEFAULTS = Path(__file__).with_name("engine_defaults.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanRecipe(specs.Recipe):
+    """Every synthetic image is the mean of its class, times `scale`, and lighter by `light`."""
+
+    NUMBER: ClassVar[int] = 1
+
+    engine: Literal["mean"]
+    scale: float = 1.0
+    light: float = 0.0
+    rounds: int = 1
+
+    def work(self, shard: Shard) -> Work:
+        return Work(flops_forward=shard.classes * shard.ipc)
+
+
+def mean_of_classes(site, orders):
+    def made(order):
+        means = torch.stack([site.data.of_class(label).mean(0) for label in site.classes])[:, None]
+        return means.expand(-1, order.ipc, -1, -1, -1) * order.recipe.scale + order.recipe.light
+
+    return [Outcome(made(order)) for order in orders]
+
+
+YAML = """
+name: mean_image
+title: Mean images
+source: {paper: ours}
+engine: mean
+scale: 0.5
+"""
+
+
+@pytest.fixture
+def registered(monkeypatch, tmp_path):
+    """The engine in both registries, and a recipe of it in a folder of the user's own."""
+    monkeypatch.setattr(specs.engines, "AnyRecipe", specs.engines.AnyRecipe | MeanRecipe)
+    monkeypatch.setitem(specs.engines.ENGINES, "mean", MeanRecipe)
+    monkeypatch.setitem(engines.ENGINES, "mean", mean_of_classes)
+    (tmp_path / "own" / "methods").mkdir(parents=True)
+    (tmp_path / "own" / "methods" / "mean_image.yaml").write_text(YAML, encoding="utf-8")
+    monkeypatch.setenv(recipes.OWN_PARAMS, str(tmp_path / "own"))
+    for read in (recipes.recipe, recipes.scale):
+        read.cache_clear()
+    yield
+    for read in (recipes.recipe, recipes.scale):
+        read.cache_clear()
+
+
+def test_every_engine_that_makes_sets_has_recipes_a_function_and_a_cost():
+    making = {name for name, kind in specs.ENGINES.items() if kind.makes_set}
+    assert making == set(engines.ENGINES)
+    assert all(specs.ENGINES[name].work is not specs.Recipe.work for name in making)
+    used = {recipes.recipe(name).engine for name in recipes.names_in("methods")}
+    assert used == set(specs.ENGINES)
+
+
+def test_an_engine_of_another_name_is_refused():
+    with pytest.raises(UserError, match="unknown value 'matchin'; did you mean 'matching'"):
+        convert(specs.AnyRecipe, {"name": "a", "title": "b", "source": {"paper": "ours"}, "engine": "matchin"}, "a.yaml")
+    with pytest.raises(UserError, match="a.yaml: the key 'engine' is missing: one of matching, select, whole"):
+        convert(specs.AnyRecipe, {"name": "a", "title": "b", "source": {"paper": "ours"}}, "a.yaml")
+    with pytest.raises(UserError, match="unknown engine 'mean'"):
+        engines.engine("mean")
+
+
+def test_a_setting_of_another_engine_is_refused():
+    with pytest.raises(UserError, match="unknown key 'terms'"):
+        convert(specs.AnyRecipe, asdict(recipes.recipe("random")) | {"terms": []}, "a.yaml")
+    with pytest.raises(UserError, match="unknown key 'selection'"):
+        convert(specs.AnyRecipe, asdict(recipes.recipe("dm")) | {"selection": "random"}, "a.yaml")
+
+
+def test_an_engine_added_here_is_planned_under_a_key_that_every_setting_enters(registered):
+    maker = Maker(recipes.scale("quick"))
+    cell = maker.synthetic("digits", "mean_image", "convnet", 3, 0)
+    other = {"name": "other", "revision": 2, "scale": 2.0, "light": 0.25, "rounds": 5}
+    changed = {name: replace(cell, recipe=replace(cell.recipe, **{name: value})) for name, value in other.items()}
+    assert set(other) == {field.name for field in fields(MeanRecipe)} - set(MeanRecipe.DESCRIBING) - {"engine"}
+    assert Counter([cell.key, *(one.key for one in changed.values())]).most_common(1)[0][1] == 1
+    for name in MeanRecipe.DESCRIBING:
+        if name not in ("source", "requires"):
+            described = replace(cell, recipe=replace(cell.recipe, **{name: None}))
+            assert described.key == cell.key, f"{name} only describes"
+
+
+def test_its_number_enters_the_key_too(registered, monkeypatch):
+    before = Maker(recipes.scale("quick")).synthetic("digits", "mean_image", "convnet", 3, 0).key
+    monkeypatch.setattr(MeanRecipe, "NUMBER", 2)
+    assert Maker(recipes.scale("quick")).synthetic("digits", "mean_image", "convnet", 3, 0).key != before
+
+
+def test_it_runs_from_the_command_line(registered, digits, tmp_path, capsys):
+    out = tmp_path / "shard.safetensors"
+    words = ["synthesize", "--data", str(digits), "--recipe", "mean_image", "--arch", "none", "--ipc", "2", "--out", str(out)]
+    assert cli.main(words) == 0
+    assert cli.main(["gather", "--shards", str(out), "--data", str(digits), "--out", str(tmp_path / "set" / "synthetic.safetensors")]) == 0
+    tensors, header = read_set(tmp_path / "set" / "synthetic.safetensors")
+    assert header["method"] == "mean_image" and header["steps"] == 0 and header["recipe"]["scale"] == 0.5
+    pairs = tensors["images"].reshape(10, 2, -1)
+    assert (pairs[:, 0] == pairs[:, 1]).all() and abs(pairs - pairs[:1]).max() > 0.1
+    capsys.readouterr()
+    assert cli.main([*words[:-1], str(tmp_path / "other"), "--with", "teacher=x.safetensors"]) == 2
+    assert "unknown name 'teacher'" in capsys.readouterr().err
+
+
+def test_sets_of_engines_that_share_nothing_are_made_alone():
+    plan = Plan("quick")
+    for group in groups(plan):
+        streams = [cell.recipe.stream for cell in group.cells]
+        assert len(streams) == 1 or (None not in streams and all(stream == streams[0] for stream in streams))
+
+
+def _defaults(kind):
+    """The defaults of an engine's settings, those of the settings inside them included."""
+
+    def plain(value):
+        if hasattr(value, "__dataclass_fields__"):
+            return {"of": type(value).__name__} | {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return value
+
+    given = {field.name: field for field in fields(kind) if field.name not in kind.DESCRIBING}
+    values = {name: field.default if field.default_factory is MISSING else field.default_factory() for name, field in given.items()}
+    return {name: plain(value) for name, value in values.items() if value is not MISSING}
+
+
+@pytest.mark.parametrize("name", specs.ENGINES)
+def test_a_default_changes_only_with_the_number_of_its_engine(name):
+    """What has its default is left out of keys: a new default under an old number would make old results pass for new ones.
+
+    After raising a number, store the defaults anew: `python tests/unit/test_engines.py`.
+    """
+    stored = json.loads(DEFAULTS.read_text(encoding="utf-8"))[name]
+    kind = specs.ENGINES[name]
+    if stored["number"] == kind.NUMBER:
+        added = {key: value for key, value in _defaults(kind).items() if key in stored["defaults"]}
+        assert added == stored["defaults"], "a default was changed: put the new value into the recipes, or raise NUMBER"
+
+
+def test_what_has_its_default_stays_out_of_keys():
+    for name in recipes.names_in("methods"):
+        recipe = recipes.recipe(name)
+        assert recipe.computed_part() == {key: value for key, value in not_by_default(recipe).items() if key not in recipe.DESCRIBING}
+        assert {"name", "engine"} <= recipe.computed_part().keys()
+
+
+if __name__ == "__main__":
+    found = {name: {"number": kind.NUMBER, "defaults": _defaults(kind)} for name, kind in specs.ENGINES.items()}
+    DEFAULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
