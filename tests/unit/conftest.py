@@ -85,7 +85,7 @@ def critic(teacher, train):
 
 @pytest.fixture(scope="module")
 def bank_of(digits, tmp_path_factory):
-    """The bank of trained networks that a recipe asks for, or None; one of each protocol and length."""
+    """The bank that a recipe with these networks (None: it has none) asks for, or None; one of each protocol and length."""
     from matching_helpers import ARCH, HERE
 
     from condense import jobs, plan
@@ -93,8 +93,8 @@ def bank_of(digits, tmp_path_factory):
     made, folder = {}, tmp_path_factory.mktemp("banks")
 
     def bank(networks):
-        networks = networks.trained if networks.kind == "subspace" else networks
-        if networks.kind != "trained":
+        networks = networks.parents().get("bank") if networks else None
+        if networks is None or not networks.needed:
             return None
         asked = f"{networks.protocol}-{networks.count}"
         if asked not in made:
