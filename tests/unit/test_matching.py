@@ -161,10 +161,10 @@ def test_history_holds_the_terms_and_their_weighted_sum(train, critic):
 
 
 def test_a_long_history_has_rows_of_means(train, monkeypatch):
-    monkeypatch.setattr("condense.engines.matching._ROWS", 2)
+    monkeypatch.setattr("condense.engines.run._ROWS", 2)
     value = recipe("dm", steps=7)
     coarse = engine(value, train, (0,)).run().history
-    monkeypatch.setattr("condense.engines.matching._ROWS", 200)
+    monkeypatch.setattr("condense.engines.run._ROWS", 200)
     fine = engine(value, train, (0,)).run().history
     assert [row["step"] for row in coarse] == [3, 6, 7]
     assert coarse[0]["loss"] == pytest.approx(sum(row["loss"] for row in fine[:3]) / 3)
@@ -212,7 +212,7 @@ def test_images_that_leave_all_bounds_are_an_error_even_where_the_loss_stays_fin
 
 @pytest.mark.parametrize("averaging", [None, 8])
 def test_a_run_resumed_anywhere_ends_with_the_same_images(train, critic, tmp_path, monkeypatch, averaging):
-    monkeypatch.setattr("condense.engines.matching._ROWS", 4)
+    monkeypatch.setattr("condense.engines.run._ROWS", 4)
     monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
     value = recipe("cpdm", steps=9, snapshots=3, averaging=averaging)
     whole = engine(value, train, (0, 1), critic=critic).run()
