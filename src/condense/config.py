@@ -220,6 +220,9 @@ def _of_that_kind(kinds: tuple, value: object, where: str) -> tuple:
             continue
         if key not in value:
             if all(is_dataclass(kind) and kind.__dataclass_fields__[key].default is MISSING for kind in kinds):
+                known = [name for kind in kinds for name in kind.__dataclass_fields__]
+                for meant in difflib.get_close_matches(key, [str(given) for given in value if given not in known], n=1, cutoff=0.5):
+                    raise unknown("key", meant, set(known), where)
                 raise UserError(f"{where}: the key '{key}' is missing: one of {', '.join(map(str, named))}")
             continue
         if not isinstance(value[key], str) or value[key] not in named:

@@ -112,7 +112,7 @@ def read_settings(relative, folder):
     reader = {"methods": recipes.recipe, "protocols": recipes.protocol, "scales": recipes.scale, "tables": recipes.table}[kind]
     value = reader.__wrapped__(name)
     if kind == "methods":
-        resolved = recipes.resolve(value, "cifar10", "color_crop", 300, [("cell", {"steps": 3})])
+        resolved = recipes.resolve(value, "cifar10", "color_crop", 300, [("cell", {"steps": 3} if value.condenses else {})])
         canonical(resolved.computed_part())
     if kind == "scales":
         for arch in value.architectures:

@@ -2,9 +2,10 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 import torch
@@ -12,10 +13,13 @@ import yaml
 
 from condense import jobs, recipes, specs
 from condense.arguments import parser
+from condense.checkpoints import Checkpoint
 from condense.cli import VERBS
 from condense.config import convert, read
+from condense.costs.work import Shard, Work
 from condense.data.spec import DatasetSpec
 from condense.discrepancy.samples import checked
+from condense.engines.orders import Order, Outcome, Site
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,7 +47,7 @@ def test_the_training_example_runs_on_a_set(digits, tmp_path, monkeypatch):
 
 
 def test_the_term_of_the_readme_is_one():
-    _, term, options = blocks("python")
+    _, term, options, *_ = blocks("python")
     scope = {"torch": torch, "Tensor": torch.Tensor, "checked": checked}
     exec(term, scope)  # noqa: S102
     real, synthetic = torch.tensor([[[1.0], [5.0], [9.0], [0.0]]]), torch.tensor([[[2.0], [3.0], [7.0]]])
@@ -53,6 +57,19 @@ def test_the_term_of_the_readme_is_one():
     scope = {"__name__": specs.terms.__name__, "dataclass": dataclass, "Literal": Literal, "Term": specs.Term}
     exec(options, scope)  # noqa: S102
     assert read(scope["Quantile"], {"name": "quantile", "level": 0.9}, "README").level == 0.9
+
+
+def test_the_engine_of_the_readme_is_one(train):
+    *_, settings, function = blocks("python")
+    scope = {"dataclass": dataclass, "ClassVar": ClassVar, "Literal": Literal, "Recipe": specs.Recipe, "Shard": Shard, "Work": Work}
+    scope |= {"__name__": "condense.specs.recipe", "torch": torch, "Site": Site, "Order": Order, "Outcome": Outcome, "Sequence": Sequence}
+    exec(settings, scope)  # noqa: S102
+    exec(function, scope)  # noqa: S102
+    recipe = scope["MeanRecipe"](name="a", title="b", source=specs.Source("ours"), engine="mean", brightness=2.0)
+    order = Order(recipe, 3, {}, Checkpoint(None, ""))
+    (outcome,) = scope["mean_images"](Site(train, (4, 7), "none", {}, 0, torch.device("cpu")), [order])
+    assert outcome.images.shape == (2, 3, 1, 8, 8)
+    torch.testing.assert_close(outcome.images[1, 2], 2 * train.of_class(7).mean(0))
 
 
 def test_the_dataset_and_the_method_of_the_readme_are_read():
