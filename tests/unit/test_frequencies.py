@@ -11,7 +11,7 @@ from condense.discrepancy.characteristic import characteristic_energy
 from condense.discrepancy.energy import energy_distance
 from condense.engines import characteristic
 from condense.engines.streams import RealStream
-from condense.engines.terms import TERMS
+from condense.engines.terms import objective
 from condense.engines.views import Views
 
 sampled = frequencies.sampled
@@ -51,7 +51,7 @@ def test_the_term_of_length_1_is_that_of_normalised_embeddings(train):
     term, seen = recipes.recipe("cfd_cpdm").terms[0], views_of(recipe("dm", batch_real=32), train)
     rows = [torch.nn.functional.normalize(sample, dim=-1) for sample in (seen.real_embedding, seen.synthetic_embedding)]
     wanted = characteristic_energy(*rows, characteristic._normal(seen, term.frequencies))
-    torch.testing.assert_close(TERMS[term.name].value(seen, term), wanted)
+    torch.testing.assert_close(objective(term.name).value(seen, term), wanted)
 
 
 @pytest.mark.parametrize(("count", "distinct"), [(4096, 256), (40, 3)])
@@ -60,7 +60,7 @@ def test_a_learned_sampler_repeats_each_row_sixteen_times(count, distinct, train
     monkeypatch.setattr(
         frequencies, "sampled", lambda parameters, noise, rows: found.append((noise.shape, rows)) or sampled(parameters, noise, rows)
     )
-    term = specs.kind_of_term("characteristic_function")(name="characteristic_function", frequencies=count, sampler="learned")
+    term = specs.TERMS["characteristic_function"](name="characteristic_function", frequencies=count, sampler="learned")
     characteristic.characteristic_function_term(seen, term)
     assert found == [((distinct, seen.real_embedding.shape[-1]), count)]
     drawn = sampled(seen.memory, torch.randn(found[0][0]), count)
@@ -72,7 +72,7 @@ def test_the_step_of_the_sampler_goes_along_the_whole_loss(train):
     moved = []
     for weight in (0.0, 2.0, 6.0):
         seen = views_of(recipe("dm", batch_real=32), train)
-        kind = specs.kind_of_term("characteristic_function")
+        kind = specs.TERMS["characteristic_function"]
         term = kind(name="characteristic_function", frequencies=64, sampler="learned", weight=weight)
         characteristic.characteristic_function_term(seen, term)
         moved.append(torch.cat([tensor.flatten() for tensor in seen.memory.values()]))
@@ -82,7 +82,7 @@ def test_the_step_of_the_sampler_goes_along_the_whole_loss(train):
 
 
 def test_settings_of_a_learned_sampler_that_cannot_be():
-    kind = specs.kind_of_term("characteristic_function")
+    kind = specs.TERMS["characteristic_function"]
     with pytest.raises(UserError, match="above repeats"):
         kind(name="characteristic_function", frequencies=16, sampler="learned")
     with pytest.raises(UserError, match="a number is needed"):

@@ -11,7 +11,7 @@ from matching_helpers import ARCH, CPU, METHODS, NOWHERE, tiny
 from tape_helpers import TapeRecorder
 from torch.utils._pytree import tree_leaves
 
-from condense import graphs, kernels, models, recipes, runtime, seeds, specs
+from condense import graphs, kernels, models, recipes, runtime, seeds
 from condense.augment import siamese
 from condense.augment.selected import Selected, as_tensors
 from condense.checkpoints import Checkpoint
@@ -112,7 +112,7 @@ def test_sets_that_share_a_recorded_stream_end_as_alone(train, without_kernels, 
 def test_a_killed_recorded_run_ends_the_same(train, tmp_path, without_kernels, one_thread):
     """Steps are recorded anew after the checkpoint, and go on from it."""
     value = tiny("cpdm", steps=7)
-    value = replace(value, terms=[term for term in value.terms if term.name not in specs.TEACHER_TERMS], teacher=None)
+    value = replace(value, terms=[term for term in value.terms if not term.needs_teacher], teacher=None)
     whole = run(value, train, None, None, TapeRecorder())
     stream = RealStream(value, train, train.classes, **ARCH, seed=3, device=CPU, recorder=TapeRecorder())
     first = Matching(value, stream, ipc=2, critic=None, checkpoint=Checkpoint(tmp_path / "x.resume", "key"))

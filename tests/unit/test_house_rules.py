@@ -1,7 +1,9 @@
 """What every term and every recipe owes, whoever adds it: tested by existing."""
 
 from dataclasses import fields
+from itertools import product
 from types import SimpleNamespace
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import torch
@@ -9,11 +11,31 @@ from tape_helpers import Watch, forbid_copies_to_the_host
 
 from condense import kernels, models, plan, recipes, specs
 from condense.augment import siamese
-from condense.engines.terms import TERMS
-from condense.engines.views import RealSide, Views
+from condense.config import UserError
+from condense.engines.terms import objective
+from condense.engines.views import Views, WatchedSide
 
 CLASSES, REAL, SYNTHETIC = 3, 6, 4
-DRAWING = {"characteristic_function", "characteristic_energy", "network_contrast", "network_cosine"}
+NETWORKS = [
+    specs.Networks(),
+    specs.QueueNetworks("queue"),
+    *(specs.TrainedNetworks("trained", "critic", count, mixed) for count in (1, 2) for mixed in (False, True)),
+    specs.SubspaceNetworks("subspace", "critic"),
+]
+
+
+def forms():
+    """Every term in all the forms that its options of a few values give it."""
+    for name, kind in specs.TERMS.items():
+        hints = {field.name: get_type_hints(kind)[field.name] for field in fields(kind) if field.name != "name"}
+        choices = {option: (False, True) for option, hint in hints.items() if hint is bool}
+        choices |= {option: get_args(hint) for option, hint in hints.items() if get_origin(hint) is Literal}
+        for values in product(*choices.values()):
+            options = dict(zip(choices, values, strict=True))
+            yield pytest.param(kind(name=name, **options), id="-".join([name, *map(str, values)]))
+
+
+every_term = pytest.mark.parametrize("term", list(forms()))
 
 
 def network(classes=CLASSES, seed=1):
@@ -22,28 +44,48 @@ def network(classes=CLASSES, seed=1):
         return models.build("convnet", channels=1, size=8, classes=classes, depth=2, width=8).requires_grad_(False).eval().double()
 
 
-def views(real, synthetic, classes=range(CLASSES)):
+class Critic(torch.nn.Module):
+    """A classifier that notes what it is shown: of how many images, and whether they have a gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.network, self.shown = network(seed=3), []
+
+    def forward(self, images):
+        self.shown.append((len(images), images.requires_grad))
+        return self.network(images)
+
+
+def views(real, synthetic, classes=range(CLASSES), *, kept=None, seed=1, second=2, gives=None, critic=None, memory=None):
+    """A step: `real` its real images and `kept` (None: the same) those of the training set, `seed` and `second` those of its networks.
+
+    `gives`: only what networks of this kind give.
+    """
     labels = torch.tensor(list(classes))[:, None].expand(-1, synthetic.shape[1])
     draws = [siamese.Draw("none")] * len(real)
-    of_class = dict(zip(classes, real, strict=True)).get
+    of_class = dict(zip(classes, real if kept is None else kept, strict=True)).get
     as_they_are = SimpleNamespace(normalise=lambda images: images, of_class=of_class)
-    shown = {"accuracy": 50.0, "trained": network(), "draw_second": lambda: network(seed=2)}
-    side = RealSide(as_they_are, real, None, draws, network(), **shown)
-    return Views(side, synthetic, labels, network(), synthetic.dtype)
+    shown = {"accuracy": 50.0} if gives is None or gives.trained_as_it_goes else {}
+    shown |= {"trained": network(seed=seed)} if gives is None or gives.trained_beside else {}
+    shown |= {"draw_second": lambda: network(seed=second)} if gives is None or gives.give_pairs else {}
+    side = WatchedSide(as_they_are, real, None, draws, network(seed=seed), **shown)
+    return Views(side, synthetic, labels, critic, synthetic.dtype, memory={} if memory is None else memory)
 
 
 def value_of(term, seen):
     """The value of a term, after what it asks for has been ordered as the engine does it."""
-    objective = TERMS[term.name]
-    seen.statistics = seen.side.wanted = tuple(objective.statistics(term))
-    return objective.value(seen, term)
+    asked = objective(term.name)
+    seen.statistics = seen.side.wanted = tuple(asked.statistics(term))
+    return asked.value(seen, term)
 
 
-def named(name, **options):
-    """A term with those of the options that it has."""
-    kind = specs.kind_of_term(name)
-    known = {field.name for field in fields(kind)}
-    return kind(name=name, **{option: value for option, value in options.items() if option in known})
+def judged(*arguments, **options):
+    """A step with a critic."""
+    return views(*arguments, critic=Critic(), **options)
+
+
+def same(value, other):
+    return torch.allclose(value, other, rtol=1e-9, atol=1e-12)
 
 
 @pytest.fixture
@@ -54,60 +96,118 @@ def images():
     return real, synthetic.requires_grad_(True)
 
 
-@pytest.mark.parametrize("name", TERMS)
-def test_a_term_gives_one_finite_value_a_class_in_the_precision_of_the_images(name, images):
-    value = value_of(named(name), views(*images))
+@every_term
+def test_a_term_gives_one_finite_value_a_class_in_the_precision_of_the_images(term, images):
+    value = value_of(term, judged(*images))
     assert value.shape == (CLASSES,) and value.dtype == torch.float64 and torch.isfinite(value).all()
 
 
-@pytest.mark.parametrize("name", TERMS)
-@pytest.mark.parametrize("sees", ["plain", "augmented"])
-def test_a_term_moves_the_images_by_a_finite_gradient(name, sees, images):
-    value_of(named(name, sees=sees), views(*images)).sum().backward()
+@every_term
+def test_a_term_moves_the_images_by_a_finite_gradient(term, images):
+    value_of(term, judged(*images)).sum().backward()
     gradient = images[1].grad
     assert torch.isfinite(gradient).all() and (gradient.flatten(1).abs().sum(1) > 0).all()
 
 
-@pytest.mark.parametrize("name", TERMS)
-def test_the_gradient_is_finite_where_synthetic_images_are_copies_of_real_ones(name, images):
+@every_term
+def test_the_gradient_is_finite_where_synthetic_images_are_copies_of_real_ones(term, images):
     copies = images[0][:, :SYNTHETIC].clone().requires_grad_(True)
-    value_of(named(name), views(images[0], copies)).sum().backward()
+    value_of(term, judged(images[0], copies)).sum().backward()
     assert torch.isfinite(copies.grad).all()
 
 
-@pytest.mark.parametrize("name", sorted(set(TERMS) - {"barycentre"}))  # which is solved on the host, once
-def test_a_term_lets_the_host_go_on(name, images, monkeypatch):
+@every_term
+def test_a_term_lets_the_host_go_on(term, images, monkeypatch):
     """On a GPU its work is recorded as a CUDA graph: no `.item()`, no `if` on a value, no mask as an index, no new tensor of numbers.
 
-    The last is left to terms that draw on the host, whose steps are not recorded.
+    The last is left to terms that draw on the host, whose steps are not recorded. Before the first step a term may work on the host.
     """
-    seen = views(*images)
+    first = judged(*images)
+    value_of(term, first)
+    seen = judged(*images, memory=first.memory)
     forbid_copies_to_the_host(monkeypatch)
-    with Watch(from_host=name in DRAWING), kernels.plain():
-        value_of(named(name), seen).sum().backward()
+    with Watch(from_host=term.draws), kernels.plain():
+        value_of(term, seen).sum().backward()
+    assert seen.side.read == term.draws
 
 
-@pytest.mark.parametrize("name", sorted(set(TERMS) - {"prediction_kl", "barycentre"}))  # which pair two samples by their order
-def test_the_order_of_the_samples_does_not_matter(name, images):
+@every_term
+def test_the_order_of_the_samples_matters_only_to_terms_that_say_so(term, images):
     real, synthetic = images
-    turned = value_of(named(name), views(real.flip(1), synthetic.flip(1)))
-    torch.testing.assert_close(turned, value_of(named(name), views(real, synthetic)), rtol=1e-9, atol=1e-12)
+    turned = value_of(term, judged(real.flip(1), synthetic.flip(1)))
+    assert same(turned, value_of(term, judged(real, synthetic))) != term.in_order
 
 
-def alone_and_together(name, images):
-    alone = [value_of(named(name), views(images[0][c : c + 1], images[1][c : c + 1], [c]))[0] for c in range(CLASSES)]
-    return torch.stack(alone), value_of(named(name), views(*images))
+def at_second_step(term, *arguments):
+    first = judged(*arguments)
+    value_of(term, first)
+    return value_of(term, judged(*arguments, memory=first.memory)).detach()
 
 
-@pytest.mark.parametrize("name", sorted(set(TERMS) - set(specs.COUPLING_TERMS)))
-def test_a_class_alone_has_the_value_it_has_among_others(name, images):
-    torch.testing.assert_close(*alone_and_together(name, images), rtol=1e-9, atol=1e-12)
+@every_term
+def test_a_class_alone_has_the_value_it_has_among_others_unless_the_term_couples(term, images):
+    alone = torch.cat([at_second_step(term, images[0][c : c + 1], images[1][c : c + 1], [c]) for c in range(CLASSES)])
+    together = at_second_step(term, *images)
+    if term.couples:
+        assert ((alone - together).abs() > 1e-6).all()
+    else:
+        torch.testing.assert_close(alone, together, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", specs.COUPLING_TERMS)
-def test_terms_are_said_to_couple_classes_only_where_they_do(name, images):
-    alone, together = alone_and_together(name, images)
-    assert ((alone - together).abs() > 1e-6).all()
+@every_term
+def test_a_term_sees_the_real_images_of_the_step_where_it_says_so(term, images):
+    real, synthetic = images
+    value = value_of(term, judged(real, synthetic))
+    assert same(value, value_of(term, judged(real + 1, synthetic, kept=real))) != term.sees_real
+
+
+@every_term
+def test_a_term_sees_the_networks_of_the_step_where_it_says_so(term, images):
+    value = value_of(term, judged(*images))
+    assert same(value, value_of(term, judged(*images, seed=4))) != term.sees_network
+    assert same(value, value_of(term, judged(*images, second=5))) != term.pairs
+
+
+@every_term
+def test_a_term_asks_the_critic_for_what_it_says_and_no_other_does_without_one(term, images):
+    critic, count = Critic(), CLASSES * SYNTHETIC
+    value_of(term, views(*images, critic=critic))
+    assert sorted(critic.shown) == sorted((count, side == "synthetic") for side, _ in term.critic_passes)
+    assert bool(term.critic_passes) == (term.needs_teacher or term.requires is not None)
+    if term.critic_passes:
+        with pytest.raises(TypeError):
+            value_of(term, views(*images))
+    else:
+        value_of(term, views(*images))
+
+
+@every_term
+@pytest.mark.parametrize("size", [SYNTHETIC - 1, SYNTHETIC])
+def test_a_batch_that_a_term_takes_is_large_enough(term, size, images):
+    try:
+        term.check_batch(size, SYNTHETIC)
+    except UserError:
+        with pytest.raises(ValueError):
+            value_of(term, judged(images[0][:, :size], images[1]))
+    else:
+        assert torch.isfinite(value_of(term, judged(images[0][:, :size], images[1]))).all()
+
+
+@every_term
+@pytest.mark.parametrize("networks", NETWORKS, ids=str)
+def test_networks_that_a_term_takes_give_what_it_needs(term, networks, images):
+    try:
+        term.check_networks(networks)
+    except UserError as error:
+        assert str(error).startswith(f"networks: '{term.name}' ")
+    else:
+        assert torch.isfinite(value_of(term, judged(*images, gives=networks))).all()
+
+
+@every_term
+def test_costs_of_a_term_are_none_or_grow_with_the_images(term):
+    assert term.distances(8.0, 2.0) >= 0 and term.distances(8.0, 4.0) >= term.distances(8.0, 2.0)
+    assert (term.distances(8.0, 2.0) == term.distances(4.0, 2.0)) or term.sees_real
 
 
 @pytest.mark.parametrize("name", recipes.names_in("methods"))

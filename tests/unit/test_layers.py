@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -126,8 +127,27 @@ def test_planning_a_whole_scale_loads_nothing_heavy():
 
 def test_lists_of_names_equal_the_registries():
     assert set(specs.TERMS) == set(terms.TERMS)
-    assert set(specs.TEACHER_TERMS) <= set(specs.TERMS)
     assert set(specs.AUGMENTATIONS) == set(siamese.OPERATIONS)
+
+
+def test_a_term_is_one_class_with_one_name():
+    kinds = [kind for kind in vars(specs.terms).values() if isinstance(kind, type) and issubclass(kind, specs.Term)]
+    named = {kind: get_args(get_type_hints(kind)["name"]) for kind in kinds if "name" in get_type_hints(kind)}
+    assert {kind: (name,) for name, kind in specs.TERMS.items()} == named
+
+
+def test_only_the_registries_name_terms():
+    """Whoever else asks a term what it needs: a list of names elsewhere would have to be kept in step by hand."""
+    names = {name for name in specs.TERMS if "_" in name}  # 'mean' and the like are names of other things too
+    registries = {"specs.terms", "engines.terms"}
+    for module, path in modules().items():
+        constants = {node.value for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Constant)}
+        assert module in registries or not names & constants, module
+
+
+def test_a_term_without_a_function_is_told_by_its_name():
+    with pytest.raises(UserError, match="unknown term 'gramm'; did you mean 'gram'"):
+        terms.objective("gramm")
 
 
 def test_the_schedules_a_weight_may_name_exist():

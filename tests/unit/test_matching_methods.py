@@ -156,7 +156,7 @@ def test_a_turn_is_a_step_of_its_own(train, bank):
 
 def of_bank(name, bank, train, **changes):
     value = recipe(name, networks={"count": 3}, optimizer={"lr": 0.01}, **changes)
-    value = replace(value, terms=[term for term in value.terms if term.name not in specs.TEACHER_TERMS], teacher=None)
+    value = replace(value, terms=[term for term in value.terms if not term.needs_teacher], teacher=None)
     return RealStream(value, train, train.classes, **ARCH, seed=0, device=CPU, bank=bank), value
 
 

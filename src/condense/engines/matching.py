@@ -23,7 +23,7 @@ from condense.engines.repeated import RepeatedSteps
 from condense.engines.run import Run, below, run_steps
 from condense.engines.statistics import Statistic
 from condense.engines.streams import RealStream
-from condense.engines.terms import TERMS, weight_at
+from condense.engines.terms import objective, weight_at
 from condense.engines.views import RealSide, Views
 from condense.graphs import recorder_for
 from condense.specs import MatchingRecipe
@@ -40,7 +40,7 @@ class Matching(Run):
             raise ValueError(f"{recipe.name}: its networks, batches or augmentation are not those of the stream")
         super().__init__(recipe, images, recipe.term_labels, checkpoint, len(stream.data.counts))
         self.terms, self.stream, self.critic = recipe.terms, stream, critic
-        self.statistics: tuple[Statistic, ...] = tuple(entry for term in recipe.terms for entry in TERMS[term.name].statistics(term))
+        self.statistics: tuple[Statistic, ...] = tuple(entry for term in recipe.terms for entry in objective(term.name).statistics(term))
         stream.want(self.statistics)
         self.memory: dict[str, dict[str, Tensor]] = {label: {} for label in recipe.term_labels}  # of each term
         self._steps = RepeatedSteps(self, self.move, stream)
@@ -64,7 +64,7 @@ class Matching(Run):
                 # Skip a term whose weight is a plain 0; a weight that is a tensor cannot be tested without waiting for the GPU.
                 if term.turn == turn and (isinstance(weight, Tensor) or weight != 0):
                     views.memory = memory
-                    value = TERMS[term.name].value(views, term).sum()
+                    value = objective(term.name).value(views, term).sum()
                     loss = loss + weight * value
                     values[place] = value.detach()
             self.descend(loss)

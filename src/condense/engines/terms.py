@@ -174,7 +174,7 @@ TERMS: dict[str, Objective] = {
     "historical_mean": Objective(_historical_mean),
     "classifier_critic": Objective(_classifier_critic),
     "prediction_kl": Objective(_prediction_kl),
-    "clip_critic": Objective(_classifier_critic),  # the same objective; the engine is given CLIP as the critic
+    "clip_critic": Objective(_classifier_critic),  # the same function; the engine is given CLIP as the critic
     "cross_entropy": Objective(_cross_entropy),
     "moments": _matched(_moments_of, 0.5),  # ddm, eq. (4): half of it
     "gram": _matched(_gram_of),
@@ -193,6 +193,14 @@ TERMS: dict[str, Objective] = {
     "barycentre": Objective(_barycentre),
     "class_statistics": Objective(_class_statistics, _raw_moments_of),
 }
+
+
+def objective(name: str) -> Objective:
+    """The term `name` as the engine uses it. Raises UserError if it has no function here."""
+    if name not in TERMS:
+        raise unknown("term", name, TERMS)
+    return TERMS[name]
+
 
 SCHEDULES: dict[str, Callable[[int, int], float]] = {"linear_decay": linear_decay}
 

@@ -15,17 +15,15 @@ from condense.specs.recipe import Recipe, TeacherNeed
 from condense.specs.scale import STAGES, Resources, Scale, TableLimits
 from condense.specs.selection import SELECTIONS, Covering, SelectionRecipe
 from condense.specs.tables import FigureSpec, StyleDrift, TableSpec
-from condense.specs.terms import COUPLING_TERMS, PAIR_TERMS, TEACHER_TERMS, TERMS, AnyTerm, Term, Weight, kind_of_term
+from condense.specs.term import Term, Weight
+from condense.specs.terms import TERMS, AnyTerm
 from condense.specs.workflow import WorkflowSettings, workflow_settings
 
 __all__ = [
     "AUGMENTATIONS",
-    "COUPLING_TERMS",
     "ENGINES",
-    "PAIR_TERMS",
     "SELECTIONS",
     "STAGES",
-    "TEACHER_TERMS",
     "TERMS",
     "AnyNetworks",
     "AnyRecipe",
@@ -60,7 +58,6 @@ __all__ = [
     "WorkflowSettings",
     "cut_to",
     "groups_of",
-    "kind_of_term",
     "number_of_epochs",
     "workflow_settings",
 ]

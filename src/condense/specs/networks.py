@@ -18,8 +18,17 @@ if TYPE_CHECKING:
     from condense.plan import Maker
 
 
+class NetworkSource:
+    """What the networks of a recipe give to the terms of a step."""
+
+    give_pairs: ClassVar[bool] = True  # a second network, drawn as the first
+    stay_the_same: ClassVar[bool] = False  # one network at all steps
+    trained_as_it_goes: ClassVar[bool] = False  # whose running training accuracy is known
+    trained_beside: ClassVar[bool] = False  # a trained network beside that of the step
+
+
 @dataclass(frozen=True)
-class Networks:
+class Networks(NetworkSource):
     """Where the embedding networks come from: `random` draws a freshly initialised one for every step."""
 
     kind: Literal["random"] = "random"
@@ -30,7 +39,7 @@ class Networks:
 
 
 @dataclass(frozen=True)
-class QueueNetworks:
+class QueueNetworks(NetworkSource):
     """A queue of networks trained on real images, of which every step uses one. Source: IDM (Zhao et al. 2023), algorithm 1.
 
     The defaults are those of the authors' code. The printed algorithm is `{push_every: 1, trained: sampled}`. A step pushes a new
@@ -43,6 +52,8 @@ class QueueNetworks:
     needed: ClassVar[bool] = False  # without a bank it is trained as it goes
     what: ClassVar[str] = "a queue of networks"
     making: ClassVar[str] = "`condense bank --help` says how"
+    give_pairs: ClassVar[bool] = False
+    trained_as_it_goes: ClassVar[bool] = True
 
     kind: Literal["queue"]
     start: int = 3
@@ -84,7 +95,7 @@ class QueueNetworks:
 
 
 @dataclass(frozen=True)
-class TrainedNetworks:
+class TrainedNetworks(NetworkSource):
     """`count` networks trained on the real images by `protocol`, from a bank; every step uses one of them, drawn anew.
 
     `mixed`: with its parameters on a random place of the line from its first draw to its end, the trained one standing beside it.
@@ -95,6 +106,7 @@ class TrainedNetworks:
     needed: ClassVar[bool] = True
     what: ClassVar[str] = "trained networks"
     making: ClassVar[str] = "`condense bank --help` says how"
+    trained_beside: ClassVar[bool] = True
 
     kind: Literal["trained"]
     protocol: str
@@ -106,6 +118,16 @@ class TrainedNetworks:
         check_name("protocol", self.protocol)
         at_least({"count": self.count}, 1, REPEATS)
         at_least({"epochs": self.epochs}, 1)
+
+    @property
+    def give_pairs(self) -> bool:
+        """Two of the bank."""
+        return self.count > 1
+
+    @property
+    def stay_the_same(self) -> bool:
+        """The only one of the bank, as it was trained."""
+        return self.count == 1 and not self.mixed
 
     def trained_by(self, protocol: Protocol) -> Protocol:
         """`protocol` with the epochs of these networks, if they have their own."""
@@ -121,7 +143,7 @@ class TrainedNetworks:
 
 
 @dataclass(frozen=True)
-class SubspaceNetworks:
+class SubspaceNetworks(NetworkSource):
     """A freshly drawn network for every step, brought towards the span of training trajectories by `threshold`.
 
     The span is that of `count` networks trained by `protocol` and of their first draws. What a draw has off the span is made smaller by

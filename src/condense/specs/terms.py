@@ -1,45 +1,65 @@
-"""The terms of an objective, with the options that each of them has."""
+"""The terms of an objective: their options, what each needs of a step, and what it costs.
+
+A class for every name. `engines/terms.py` gives each its function; attributes that a class leaves out are those of `Term`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args, get_type_hints
+from typing import ClassVar, Literal, get_args, get_type_hints
 
 from condense.config import UserError
 from condense.specs.common import at_least, not_above
-
-Sees = Literal["plain", "augmented"]
-
-
-@dataclass(frozen=True)
-class Weight:
-    """A weight that changes over the steps; `start` is its value at step 0."""
-
-    schedule: Literal["linear_decay"]
-    start: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_weight("start", self.start)
+from condense.specs.networks import AnyNetworks
+from condense.specs.term import Sees, Side, Term, Weight, above_zero
 
 
 @dataclass(frozen=True, kw_only=True)
-class Term:
-    """What all terms have. `turn`: terms of one turn are added up, and the images take a step of their own in every turn."""
+class Mean(Term):
+    """Squared distance of the means of embeddings."""
 
-    weight: float | Weight = 1.0
-    turn: int = 0
-
-    def __post_init__(self) -> None:
-        at_least({"turn": self.turn}, 0, 100)
-        if not isinstance(self.weight, Weight):
-            _check_weight("weight", self.weight)
+    name: Literal["mean"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfEmbedding(Term):
-    """A term of embeddings that has no further options."""
+class Variance(Term):
+    """Squared distance of the variances of embeddings, coordinate by coordinate."""
 
-    name: Literal["mean", "energy_distance", "diversity", "variance", "covariance"]
+    name: Literal["variance"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfTwoSamples(Term):
+    """A term that costs about as much as the distances of synthetic embeddings to the real ones and among each other."""
+
+    def distances(self, real: float, synthetic: float) -> float:
+        return real * synthetic + synthetic**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergyDistance(OfTwoSamples):
+    """Energy distance of embeddings."""
+
+    name: Literal["energy_distance"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Covariance(OfTwoSamples):
+    """Squared distance of the covariances of embeddings."""
+
+    name: Literal["covariance"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diversity(Term):
+    """Minus the mean distance of synthetic embeddings among each other."""
+
+    sees_real: ClassVar[bool] = False
+
+    name: Literal["diversity"]
+
+    def distances(self, real: float, synthetic: float) -> float:
+        return synthetic**2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +79,54 @@ class History(Term):
 class OfCritic(Term):
     """A term of a critic's predictions. `sees`: the synthetic images as they are, or under the siamese augmentation."""
 
-    name: Literal["classifier_critic", "prediction_kl", "clip_critic"]
+    sees_network: ClassVar[bool] = False
+    sees_real: ClassVar[bool] = False
+
     sees: Sees = "augmented"
+
+    @property
+    def critic_passes(self) -> frozenset[tuple[Side, Sees]]:
+        return frozenset({("synthetic", self.sees)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierCritic(OfCritic):
+    """Cross-entropy under a classifier trained on the whole training set."""
+
+    needs_teacher: ClassVar[bool] = True
+
+    name: Literal["classifier_critic"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipCritic(OfCritic):
+    """Cross-entropy under CLIP, which takes the names of the classes for labels."""
+
+    requires: ClassVar[Literal["clip"]] = "clip"
+
+    name: Literal["clip_critic"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionKL(OfCritic):
+    """Divergence of the predictions for a real image and for its synthetic partner, under a classifier trained on all images."""
+
+    sees_real: ClassVar[bool] = True
+    needs_teacher: ClassVar[bool] = True
+    in_order: ClassVar[bool] = True
+
+    name: Literal["prediction_kl"]
+
+    def check_batch(self, real: int, synthetic: int) -> None:
+        if synthetic > real:
+            raise UserError(
+                f"'{self.name}' pairs every synthetic image with a real one, but a class has {synthetic} of them and batch_real is only"
+                f" {real}: raise batch_real to at least {synthetic} in the recipe or the scale"
+            )
+
+    @property
+    def critic_passes(self) -> frozenset[tuple[Side, Sees]]:
+        return super().critic_passes | {("real", self.sees)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +136,19 @@ class CrossEntropy(Term):
     `by_accuracy`: times the network's running training accuracy in percent.
     """
 
+    sees_real: ClassVar[bool] = False
+
     name: Literal["cross_entropy"]
     under: Literal["network", "trained"] = "network"
     sees: Sees = "augmented"
     by_accuracy: bool = False
+
+    def check_networks(self, networks: AnyNetworks) -> None:
+        super().check_networks(networks)
+        if self.by_accuracy and not networks.trained_as_it_goes:
+            raise UserError(f"networks: '{self.name}' by accuracy needs networks that are trained as it goes: {{kind: queue}}")
+        if self.under == "trained" and not networks.trained_beside:
+            raise UserError(f"networks: '{self.name}' under the trained network needs one beside the step's: {{kind: trained}}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +198,8 @@ class IntraClassDiversity(Term):
     `through_neighbours`: the gradient also goes through that mean.
     """
 
+    sees_real: ClassVar[bool] = False
+
     name: Literal["intra_class_diversity"]
     neighbours: float = 0.2
     through_neighbours: bool = True
@@ -132,9 +209,12 @@ class IntraClassDiversity(Term):
         if not 0 <= self.neighbours <= 1:
             raise UserError(f"neighbours: a share of the ipc, from 0 to 1, is needed; found {self.neighbours}")
 
+    def distances(self, real: float, synthetic: float) -> float:
+        return synthetic**2
+
 
 @dataclass(frozen=True, kw_only=True)
-class KernelMMD(Term):
+class KernelMMD(OfTwoSamples):
     """Squared maximum mean discrepancy of embeddings."""
 
     name: Literal["kernel_mmd"]
@@ -148,6 +228,8 @@ class CharacteristicFunction(Term):
     `row_normalised`: of embeddings brought to length 1. `sampler`: normal frequencies, or those of a network that makes them from
     noise, each of them `repeats` times, and is trained at rate `sampler_lr` to tell the samples of all classes apart.
     """
+
+    draws: ClassVar[bool] = True
 
     name: Literal["characteristic_function"]
     frequencies: int = 4096
@@ -170,14 +252,25 @@ class CharacteristicFunction(Term):
         not_above({"amplitude": self.amplitude, "phase": self.phase})
         not_above({"sampler_lr": self.sampler_lr}, 1e6)
 
+    @property
+    def couples(self) -> bool:
+        """A learned sampler serves all classes, and learns from all of them."""
+        return self.sampler == "learned"
+
+    @property
+    def waves(self) -> int:
+        return self.frequencies
+
 
 @dataclass(frozen=True, kw_only=True)
-class EnergyOfCharacteristics(Term):
+class EnergyOfCharacteristics(OfTwoSamples):
     """The energy distance with the distance of characteristic functions of single points in place of the Euclidean one.
 
     `row_normalised`: of embeddings brought to length 1. At normal frequencies the distance is flat beyond about 4, so that points
     farther apart, such as embeddings as they are, do not move each other.
     """
+
+    draws: ClassVar[bool] = True
 
     name: Literal["characteristic_energy"]
     frequencies: int = 1024
@@ -187,9 +280,13 @@ class EnergyOfCharacteristics(Term):
         super().__post_init__()
         at_least({"frequencies": self.frequencies}, 1, 1_000_000)
 
+    @property
+    def waves(self) -> int:
+        return self.frequencies
+
 
 @dataclass(frozen=True, kw_only=True)
-class Representative(Term):
+class Representative(OfTwoSamples):
     """Cosine similarity of each synthetic embedding with the `nearest` real one, as the text has it, or the `farthest`, as printed."""
 
     name: Literal["representative"]
@@ -197,45 +294,102 @@ class Representative(Term):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfPairs(Term):
-    """A term of pairs of embeddings, within a class, across two networks or across classes, that has no further options."""
+class CosineDiversity(Term):
+    """Cosine similarity of synthetic embeddings among each other."""
 
-    name: Literal["cosine_diversity", "network_cosine", "discrimination"]
+    sees_real: ClassVar[bool] = False
+
+    name: Literal["cosine_diversity"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contrast(Term):
-    """A softmax of inner products over `temperature`. `row_normalised`: of embeddings (and class embeddings) brought to length 1.
+class OfTwoNetworks(Term):
+    """A term that compares the synthetic images under the network of the step with themselves under a second one."""
 
-    `intra_class_contrast` has the row of the network's classifier as the class embedding; `network_contrast` compares two networks.
-    """
+    sees_real: ClassVar[bool] = False
+    pairs: ClassVar[bool] = True
+    draws: ClassVar[bool] = True
 
-    name: Literal["intra_class_contrast", "network_contrast"]
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkCosine(OfTwoNetworks):
+    """Cosine similarity of an image's two embeddings."""
+
+    name: Literal["network_cosine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkContrast(OfTwoNetworks):
+    """A softmax of inner products over `temperature`. `row_normalised`: of embeddings brought to length 1."""
+
+    name: Literal["network_contrast"]
     temperature: float = 1.0
     row_normalised: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _above_zero("temperature", self.temperature)
+        above_zero("temperature", self.temperature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntraClassContrast(Term):
+    """A softmax of inner products over `temperature`, with the row of the network's classifier as the class embedding.
+
+    `row_normalised`: of embeddings, and class embeddings, brought to length 1.
+    """
+
+    sees_real: ClassVar[bool] = False
+
+    name: Literal["intra_class_contrast"]
+    temperature: float = 1.0
+    row_normalised: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        above_zero("temperature", self.temperature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Discrimination(Term):
+    """How far the real embeddings of a class are told apart by the means of the synthetic ones of all classes."""
+
+    couples: ClassVar[bool] = True
+
+    name: Literal["discrimination"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class InterClassMargin(Term):
     """What the distances of class means of embeddings lack to `margin`; under random ConvNets these lie about 2 to 6 apart."""
 
+    sees_real: ClassVar[bool] = False
+    couples: ClassVar[bool] = True
+
     name: Literal["inter_class_margin"]
     margin: float = 5.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _above_zero("margin", self.margin)
+        above_zero("margin", self.margin)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Barycentre(Term):
-    """Distance of the embeddings of a class from the atoms of its Wasserstein barycentre, under one trained network."""
+    """Distance of the embeddings of a class from the atoms of its Wasserstein barycentre, under one trained network.
+
+    It takes all real images of the class before the first step, and none of a later one.
+    """
+
+    sees_real: ClassVar[bool] = False
+    in_order: ClassVar[bool] = True
 
     name: Literal["barycentre"]
+
+    def check_networks(self, networks: AnyNetworks) -> None:
+        super().check_networks(networks)
+        if not networks.stay_the_same:
+            needed = "needs one and the same network at all steps: {kind: trained, count: 1, mixed: false}"
+            raise UserError(f"networks: '{self.name}' {needed}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,22 +399,16 @@ class ClassStatistics(OfMaps):
     name: Literal["class_statistics"]
 
 
-def _above_zero(name: str, value: float) -> None:
-    if value <= 0:
-        raise UserError(f"{name}: must be above 0, found {value}")
-    not_above({name: value})
-
-
-def _check_weight(name: str, value: float) -> None:
-    if value < 0:
-        raise UserError(f"{name}: must not be negative, found {value:g}: every term is made smaller")
-    not_above({name: value})
-
-
 AnyTerm = (
-    OfEmbedding
+    Mean
+    | Variance
+    | Covariance
+    | EnergyDistance
+    | Diversity
     | History
-    | OfCritic
+    | ClassifierCritic
+    | ClipCritic
+    | PredictionKL
     | CrossEntropy
     | Moments
     | Gram
@@ -270,25 +418,15 @@ AnyTerm = (
     | CharacteristicFunction
     | EnergyOfCharacteristics
     | Representative
-    | OfPairs
-    | Contrast
+    | CosineDiversity
+    | NetworkCosine
+    | NetworkContrast
+    | IntraClassContrast
+    | Discrimination
     | InterClassMargin
     | Barycentre
     | ClassStatistics
 )
 
-
-def kind_of_term(name: str) -> type:
-    """The class of the term `name`, one of `TERMS`."""
-    return next(kind for kind in get_args(AnyTerm) if name in get_args(get_type_hints(kind)["name"]))
-
-
-TERMS = tuple(name for kind in get_args(AnyTerm) for name in get_args(get_type_hints(kind)["name"]))
-TEACHER_TERMS = ("classifier_critic", "prediction_kl")  # these ask for a classifier pretrained on the whole training set
-COUPLING_TERMS = ("inter_class_margin", "discrimination")  # these make the value of a class depend on the others
-PAIR_TERMS = ("network_contrast", "network_cosine")  # these need a second network at every step
-
-
-def couples(term: Term) -> bool:
-    """Whether the value of a class under `term` depends on the others."""
-    return term.name in COUPLING_TERMS or getattr(term, "sampler", None) == "learned"
+# The class of every term by its name.
+TERMS: dict[str, type[Term]] = {name: kind for kind in get_args(AnyTerm) for name in get_args(get_type_hints(kind)["name"])}

@@ -1,0 +1,87 @@
+"""What every term of an objective has, and what it says about itself: what it needs of a step, and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from condense.config import UserError
+from condense.specs.common import at_least, not_above
+from condense.specs.networks import AnyNetworks
+
+Sees = Literal["plain", "augmented"]
+Side = Literal["real", "synthetic"]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight that changes over the steps; `start` is its value at step 0."""
+
+    schedule: Literal["linear_decay"]
+    start: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_weight("start", self.start)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """What all terms have. `turn`: terms of one turn are added up, and the images take a step of their own in every turn.
+
+    What a term needs is said by attributes of its class, or by properties where it depends on a setting. They are no settings and
+    enter no key. Recipes, the estimate and the tests ask them of every term, so that none of these knows a term by its name.
+    """
+
+    sees_network: ClassVar[bool] = True  # the network of the step or the trained one beside it, which a critic is not
+    sees_real: ClassVar[bool] = True  # the real images of the step
+    needs_teacher: ClassVar[bool] = False  # a classifier pretrained on the whole training set, as its critic
+    requires: ClassVar[Literal["clip"] | None] = None  # a critic that the recipe asks for by `requires`
+    couples: ClassVar[bool] = False  # the value of a class depends on the other classes
+    pairs: ClassVar[bool] = False  # a second network at every step
+    draws: ClassVar[bool] = False  # the host draws numbers, or decides something, at every step: it cannot be recorded
+    in_order: ClassVar[bool] = False  # every synthetic image of a class has a partner, by its place among them
+
+    weight: float | Weight = 1.0
+    turn: int = 0
+
+    def __post_init__(self) -> None:
+        at_least({"turn": self.turn}, 0, 100)
+        if not isinstance(self.weight, Weight):
+            check_weight("weight", self.weight)
+
+    def check_networks(self, networks: AnyNetworks) -> None:
+        """Raises UserError if `networks` do not give what the term needs at a step."""
+        if self.pairs and not networks.give_pairs:
+            told = "compares two networks a step, which a queue does not give, nor a bank of a single network"
+            raise UserError(f"networks: '{self.name}' {told}")
+
+    def check_batch(self, real: int, synthetic: int) -> None:
+        """Raises UserError if a batch of `real` images a class is too small for a set of `synthetic` ones, as they are decoded."""
+
+    def distances(self, real: float, synthetic: float) -> float:
+        """Distances of two embeddings that a class takes at a step, of so many real images and so many synthetic ones."""
+        return 0.0
+
+    @property
+    def waves(self) -> int:
+        """Frequencies at which every embedding of both sides is taken at a step."""
+        return 0
+
+    @property
+    def critic_passes(self) -> frozenset[tuple[Side, Sees]]:
+        """What the critic is shown at a step, of which terms share what is the same: synthetic images, or as many real ones."""
+        return frozenset()
+
+
+def above_zero(name: str, value: float) -> None:
+    """Raises UserError unless `value` is above 0, and finite in float32."""
+    if value <= 0:
+        raise UserError(f"{name}: must be above 0, found {value}")
+    not_above({name: value})
+
+
+def check_weight(name: str, value: float) -> None:
+    """Raises UserError for a negative weight, or one that overflows."""
+    if value < 0:
+        raise UserError(f"{name}: must not be negative, found {value:g}: every term is made smaller")
+    not_above({name: value})
