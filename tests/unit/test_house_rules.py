@@ -1,6 +1,7 @@
 """What every term and every recipe owes, whoever adds it: tested by existing."""
 
 from dataclasses import fields
+from functools import cache
 from itertools import product
 from types import SimpleNamespace
 from typing import Literal, get_args, get_origin, get_type_hints
@@ -38,6 +39,7 @@ def forms():
 every_term = pytest.mark.parametrize("term", list(forms()))
 
 
+@cache
 def network(classes=CLASSES, seed=1):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
