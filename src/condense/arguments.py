@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from condense.specs import DEFAULT_TASK
 from condense.values import home
 
 STORE = "default: $MLFLOW_TRACKING_URI, or sqlite:///mlflow.db"
@@ -107,7 +108,7 @@ def _user_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("--out", type=Path, help="file, or folder for png (default: beside the set)")
     verb.add_argument("--as-stored", action="store_true", help="images as the file has them, where each holds several smaller ones")
     verb = _add(verbs, functions, "list")
-    verb.add_argument("what", choices=("methods", "datasets", "protocols", "tables", "architectures", "scales"))
+    verb.add_argument("what", choices=("methods", "datasets", "protocols", "tasks", "tables", "architectures", "scales"))
     verb = _add(verbs, functions, "estimate")
     verb.add_argument("target", nargs="?", help="a table or figure, as cpdm/table1 or as its file (default: everything)")
     verb.add_argument("--scale", default="quick")
@@ -159,14 +160,13 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     _keep_option(verb, key=True)
     verb = _add(verbs, functions, "evaluate")
     verb.add_argument("--synthetic", type=Path, help="the set to train on (default: the whole training set)")
-    verb.add_argument("--task", choices=("condense", "snapshots", "drift"), default="condense")
+    verb.add_argument("--task", default=DEFAULT_TASK.kind, help="name, YAML file or JSON; see `condense list tasks` (default: %(default)s)")
+    more = "a further set of the task; may be given several times"
+    verb.add_argument("--with", action="append", default=[], dest="sets", metavar="NAME=FILE", help=more)
     verb.add_argument("--data", type=_prepared, required=True, help="folder of the prepared dataset")
     verb.add_argument("--method", required=True)
     verb.add_argument("--protocol", required=True, help="name, YAML file or JSON")
     verb.add_argument("--strategy", default="none", help="augmentation of the dataset")
-    verb.add_argument("--style", type=Path, help="for a drift: the set towards whose style that of --synthetic is drifted in training")
-    verb.add_argument("--ratio", type=float, help="for a drift: how far, from 0 to 1")
-    verb.add_argument("--stage", type=int, help="for a drift: the stage of the network, counted from 1, whose maps drift")
     verb.add_argument("--networks", type=int, required=True)
     verb.add_argument("--part", help="only the network of this number, or a range such as 0-4, to be joined later (default: all)")
     verb.add_argument("--whole", type=Path, help="of a part: its metrics; with --keep, once they are there no part is needed")

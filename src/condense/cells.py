@@ -20,7 +20,7 @@ from condense.costs.profile import Profile
 from condense.data.spec import DatasetSpec
 from condense.numerics import NUMERICS
 from condense.ranges import ranges
-from condense.specs import Protocol, QueueNetworks, Recipe, TrainedNetworks
+from condense.specs import Protocol, QueueNetworks, Recipe, Task, TrainedNetworks
 from condense.specs.common import not_by_default
 
 RESULTS = PurePosixPath("results")
@@ -222,36 +222,44 @@ class SyntheticCell:
 
 
 @dataclass(frozen=True)
-class Drift:
-    """How the style of a set's images is drifted, inside the network that trains on them, towards that of the set `style`."""
-
-    style: SyntheticCell
-    ratio: float
-    stage: int
-
-
-@dataclass(frozen=True)
 class MetricsCell:
-    """Networks trained on one synthetic set (or on the whole set) and tested. `task` is 'condense', 'snapshots' or 'drift'."""
+    """What a task gives of networks trained on one synthetic set (or on the whole set).
 
-    task: str
+    `sets` holds the further sets of the task under the names that it gives them.
+    Raises UserError for sets that are not those of the task.
+    """
+
+    task: Task
     synthetic: SyntheticCell
     eval_arch: str
     options: str
     protocol: Protocol
     n_networks: int
-    drift: Drift | None = None
+    sets: Mapping[str, SyntheticCell] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.task.check_further(list(self.sets))
 
     @cached_property
     def key(self) -> str:
         parts = [self.synthetic.key, self.synthetic.data.spec.strategy, self.eval_arch, self.options, _computed(self.protocol)]
-        parts += [self.drift.style.key, self.drift.ratio, self.drift.stage, NUMERICS["drift"]] if self.drift else []
+        parts += self.task.key_parts({name: cell.key for name, cell in self.sets.items()})
         return digest([*parts, self.n_networks, NUMERICS["evaluate"]])
 
     @property
-    def sets(self) -> list[SyntheticCell]:
-        """The sets that are trained on: first the one that is judged, then, where there is a drift, the one towards which it goes."""
-        return [self.synthetic, self.drift.style] if self.drift else [self.synthetic]
+    def all_sets(self) -> list[SyntheticCell]:
+        """The sets that are read: first the one that is judged, then the further ones of the task."""
+        return [self.synthetic, *self.sets.values()]
+
+    @property
+    def judged(self) -> str:
+        """The file that is judged: of the set, or of its snapshots."""
+        return f"{self.synthetic.folder}/{self.task.reads}.safetensors"
+
+    @cached_property
+    def task_settings(self) -> str:
+        """The task as one line of JSON, for command lines."""
+        return canonical(asdict(self.task))
 
     @cached_property
     def settings(self) -> str:
@@ -261,7 +269,7 @@ class MetricsCell:
     @property
     def place(self) -> str:
         """The part of the paths that the metrics and their parts share."""
-        return f"{self.task}/{self.synthetic.place}/{self.eval_arch}-{self.protocol.name}-{self.key}"
+        return f"{self.task.folder}/{self.synthetic.place}/{self.eval_arch}-{self.protocol.name}-{self.key}"
 
     @property
     def path(self) -> str:

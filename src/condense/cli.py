@@ -114,7 +114,7 @@ def gather(args: argparse.Namespace) -> None:
 
 def evaluate(args: argparse.Namespace) -> None:
     """Trains networks on a set and tests them (rule `evaluate`)."""
-    from condense.jobs import DriftJob, EvaluationJob, evaluate_set, keeps_file, leave_out_part
+    from condense.jobs import EvaluationJob, evaluate_set, keeps_file, leave_out_part
 
     if args.keep and args.whole and keeps_file(args.whole, "metrics", args.key):
         return leave_out_part(args.out)
@@ -122,13 +122,10 @@ def evaluate(args: argparse.Namespace) -> None:
         return
     protocol = settings_of(specs.Protocol, args.protocol, "protocol")
     settings = {"arch": args.arch, "options": options_of(args.options), "strategy": args.strategy, "seed": args.seed, "key": args.key}
-    what = {"task": args.task, "synthetic": args.synthetic, "data": args.data, "method": args.method}
+    task = settings_of(specs.AnyTask, args.task, "task")
+    what = {"task": task, "synthetic": args.synthetic, "data": args.data, "method": args.method, "sets": paths_of(args.sets, "--with")}
     part = range_of(args.part, "--part", "a network")
-    drifting = [args.style, args.ratio, args.stage]
-    if any(value is not None for value in drifting) and None in drifting:
-        raise UserError("--style, --ratio, --stage: a drift needs all three")
-    drift = DriftJob(*drifting) if args.style else None
-    job = EvaluationJob(**what, protocol=protocol, n_networks=args.networks, **settings, part=part, drift=drift)
+    job = EvaluationJob(**what, protocol=protocol, n_networks=args.networks, **settings, part=part)
     evaluate_set(args.out, job, _machine(args))
 
 
@@ -260,7 +257,7 @@ def export(args: argparse.Namespace) -> None:
 
 
 def names(args: argparse.Namespace) -> None:
-    """Lists methods, datasets, protocols, tables, architectures or scales."""
+    """Lists methods, datasets, protocols, tasks, tables, architectures or scales."""
     from condense.show import listing
 
     print(listing(args.what))

@@ -12,7 +12,7 @@ import types
 import typing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -190,7 +190,11 @@ def _plain(kind: type, value: object, where: str) -> Any:
 def _first_that_fits(kinds: tuple, value: object, where: str) -> Any:
     if value is None and type(None) in kinds:
         return None
-    kinds = _of_that_kind(tuple(kind for kind in kinds if kind is not type(None)), value, where)
+    kinds = tuple(kind for kind in kinds if kind is not type(None))
+    # A kind that needs no further settings may be given by its name alone.
+    if isinstance(value, str) and kinds_alone(kinds):
+        value = {"kind": value}
+    kinds = _of_that_kind(kinds, value, where)
     problems = []
     for kind in kinds:
         try:
@@ -212,10 +216,7 @@ def _of_that_kind(kinds: tuple, value: object, where: str) -> tuple:
     Raises UserError for a value that none of them has, and for a mapping without the field where all of them need it.
     """
     for key in ("engine", "kind", "name"):
-        named = {}
-        for kind in kinds:
-            hint = _hints(kind).get(key) if is_dataclass(kind) else None
-            named |= dict.fromkeys(typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else (), kind)
+        named = told_apart(kinds, key)
         if len(set(named.values())) < 2 or not isinstance(value, dict):
             continue
         if key not in value:
@@ -229,6 +230,26 @@ def _of_that_kind(kinds: tuple, value: object, where: str) -> tuple:
             raise unknown("value", value[key], named, f"{where}: {key}")
         return (named[value[key]],)
     return kinds
+
+
+def told_apart(kinds: tuple, key: str) -> dict[str, type]:
+    """By the values that their field `key` can have, those of `kinds` that are dataclasses told apart by it."""
+    named: dict[str, type] = {}
+    for kind in kinds:
+        hint = _hints(kind).get(key) if is_dataclass(kind) else None
+        named |= dict.fromkeys(typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else (), kind)
+    return named
+
+
+def kinds_alone(kinds: tuple) -> list[str]:
+    """Of dataclasses told apart by their field `kind`, the kinds that need no further settings: a text alone may stand for these."""
+    named = told_apart(kinds, "kind")
+    alone = [name for name, kind in named.items() if all(_has_default(entry) for entry in fields(kind) if entry.name != "kind")]
+    return alone if len(set(named.values())) > 1 else []
+
+
+def _has_default(entry: Field) -> bool:
+    return entry.default is not MISSING or entry.default_factory is not MISSING
 
 
 def _shown(value: object) -> str:

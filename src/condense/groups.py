@@ -106,7 +106,7 @@ def _asking(plan: Plan) -> dict[str, list[str]]:
     """Key of a set -> the tables and figures that ask for it."""
     found: dict[str, list[str]] = {}
     for name in [*plan.tables, *plan.figures]:
-        cells = [one for cell in plan.metrics_of(name) for one in cell.sets]
+        cells = [one for cell in plan.metrics_of(name) for one in cell.all_sets]
         if name in plan.figures:
             cells += [curve.synthetic for curve in plan.figures[name].curves if curve.synthetic]
         for key in {cell.key for cell in cells}:

@@ -10,5 +10,4 @@ NUMERICS = {
     "data": 1,  # preparation of a dataset: decoding, resizing, splitting, statistics
     "teachers": 2,  # pretraining of classifiers
     "evaluate": 2,  # training on a synthetic set and testing
-    "drift": 1,  # of style, while it is trained on
 }

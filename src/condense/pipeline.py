@@ -227,7 +227,7 @@ def _evaluated(place: Path, out: Path, cell: MetricsCell, machine: jobs.Machine)
     path, synthetic = place / "metrics.json", cell.synthetic
     if not jobs.is_whole(path, "metrics", cell.key):
         job = jobs.EvaluationJob(
-            task="condense",
+            task=cell.task,
             synthetic=place / "synthetic.safetensors",
             data=out / "data",
             method=synthetic.recipe.name,
@@ -240,7 +240,7 @@ def _evaluated(place: Path, out: Path, cell: MetricsCell, machine: jobs.Machine)
             key=cell.key,
         )
         jobs.evaluate_set(path, job, machine)
-    return read_metrics(path, "condense", cell.key)
+    return read_metrics(path, cell.task.folder, cell.key)
 
 
 def _summary(request: Request, work: Work, results: list[dict]) -> str:

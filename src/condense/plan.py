@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -15,7 +14,6 @@ from condense.cells import (
     RESULTS,
     BankCell,
     DataCell,
-    Drift,
     MetricsCell,
     ParentCell,
     SyntheticCell,
@@ -24,7 +22,7 @@ from condense.cells import (
 )
 from condense.config import UserError, unknown
 from condense.data.spec import load_spec
-from condense.specs import Protocol, QueueNetworks, Recipe, Scale, TrainedNetworks
+from condense.specs import DEFAULT_TASK, Protocol, QueueNetworks, Recipe, Scale, Task, TrainedNetworks
 
 __all__ = [
     "CLIP_MODEL",
@@ -32,7 +30,6 @@ __all__ = [
     "RESULTS",
     "BankCell",
     "DataCell",
-    "Drift",
     "Maker",
     "MetricsCell",
     "ParentCell",
@@ -115,18 +112,18 @@ class Maker:
         room = self.scale.bank_mb
         return BankCell(data, arch, self.options(arch), networks, seed, steps=steps, max_mb=room) if room else None
 
-    def metrics(self, synthetic: SyntheticCell, eval_arch: str, protocol: str, n_networks: int | None = None) -> MetricsCell:
-        """The cell of the evaluation of `synthetic` by `eval_arch`."""
+    def metrics(
+        self,
+        synthetic: SyntheticCell,
+        eval_arch: str,
+        protocol: str,
+        n_networks: int | None = None,
+        task: Task = DEFAULT_TASK,
+        sets: Mapping[str, SyntheticCell] = {},  # noqa: B006
+    ) -> MetricsCell:
+        """The cell of what `task` gives of `synthetic`, and of its further `sets` by name, by networks of `eval_arch`."""
         changes = [(f"{recipes.file_of('methods', synthetic.recipe.name)}: evaluation", synthetic.recipe.evaluation)]
         if not synthetic.recipe.makes_set:
             changes.append((f"{self.where}: whole", self.scale.whole))
         chosen = self.protocol(protocol, *changes)
-        return MetricsCell("condense", synthetic, eval_arch, self.options(eval_arch), chosen, n_networks or self.scale.n_networks)
-
-    def curve(self, synthetic: SyntheticCell, eval_arch: str, protocol: str, n_networks: int | None = None) -> MetricsCell:
-        """The cell of the evaluation of every snapshot of `synthetic`."""
-        return replace(self.metrics(synthetic, eval_arch, protocol, n_networks), task="snapshots")
-
-    def drifted(self, synthetic: SyntheticCell, drift: Drift, eval_arch: str, protocol: str, n_networks: int | None = None) -> MetricsCell:
-        """The cell of the evaluation of `synthetic` with the style of its images drifted."""
-        return replace(self.metrics(synthetic, eval_arch, protocol, n_networks), task="drift", drift=drift)
+        return MetricsCell(task, synthetic, eval_arch, self.options(eval_arch), chosen, n_networks or self.scale.n_networks, dict(sets))

@@ -22,7 +22,7 @@ from condense.plan import CLIP_WEIGHTS
 from condense.tableplan import Plan
 
 _KEY, _NAME, _SET = "[0-9a-f]{12}", "[a-z0-9_-]+", r"ipc(?:[0-9]+|full)/seed[0-9]+-(?P<key>[0-9a-f]{12})"
-_EVALUATION = rf"(?:condense|snapshots|drift)/{_NAME}/{_NAME}/{_NAME}/{_SET.replace('key', 'parent')}/{_NAME}-(?P<key>{_KEY})"
+_EVALUATION = rf"{_NAME}/{_NAME}/{_NAME}/{_NAME}/{_SET.replace('key', 'parent')}/{_NAME}-(?P<key>{_KEY})"
 # The folder, or for metrics the file, that one key owns, relative to the results.
 _OWNED = {
     "data": re.compile(rf"data/{_NAME}/(?P<key>{_KEY})"),

@@ -9,8 +9,9 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from condense import recipes
 from condense.artifacts import canonical, damaged, file_sha256, read_json, whole, write_json
@@ -18,6 +19,7 @@ from condense.config import UserError, read, unknown
 from condense.drafts import whole_folder
 from condense.files import (
     header_as,
+    metrics_in,
     read_artifact,
     read_facts,
     read_history,
@@ -32,7 +34,7 @@ from condense.files.notes import INDEX, Manifest, RatesNote
 from condense.files.records import PART
 from condense.plan import CLIP_WEIGHTS, data_cell
 from condense.report.speed import read_speed
-from condense.specs import Decode
+from condense.specs import AnyTask, Decode
 from condense.tableplan import Plan
 
 if TYPE_CHECKING:
@@ -133,11 +135,16 @@ def _json_facts(value: dict[str, Any]) -> list[tuple[str, str]]:
     protocol = value.get("protocol", {})
     told = [form.format(protocol[name]) for name, form in (("epochs", "{} epochs"), ("batch", "batch {}")) if name in protocol]
     lines += [("protocol", f"{protocol['name']}: {', '.join(told)}" if told else protocol["name"])] if protocol else []
-    means, stds = (entry if isinstance(entry, list) else [entry] for entry in (value["mean"], value["std"]))
-    steps = value.get("steps", [""] * len(means))
-    lines += [(f"accuracy {step}".strip(), f"{mean:.2f} ± {std:.2f} %") for step, mean, std in zip(steps, means, stds, strict=True)]
+    lines += [line for name, found in metrics_in(value).items() for line in _metric(name, found, value.get("steps"))]
     lines += [(name, value[name]) for name in ("synthetic_key", "synthetic_sha256", "data_sha256", "test_sha256") if value.get(name)]
     return lines + _run_facts(value.get("run", {}))
+
+
+def _metric(name: str, found: dict[str, Any], steps: list[int] | None) -> list[tuple[str, str]]:
+    """The mean and the spread of a metric, at every step where there are several."""
+    means, stds = (entry if isinstance(entry, list) else [entry] for entry in (found["mean"], found["std"]))
+    form = "{:.2f} ± {:.2f} %" if found["unit"] == "%" else f"{{:.4g}} ± {{:.2g}} {found['unit']}".rstrip()
+    return [(f"{name} {step}".strip(), form.format(mean, std)) for step, mean, std in zip(steps or [""], means, stds, strict=True)]
 
 
 def _run_facts(run: dict[str, Any]) -> list[tuple[str, str]]:
@@ -287,7 +294,7 @@ _EXPORTS: dict[str, Callable[[Path, Any, Any, dict[str, Any]], None]] = {"png": 
 
 
 def listing(what: str) -> str:
-    """The methods, datasets, protocols, tables, architectures or scales there are, one a line. Raises UserError for another word."""
+    """The methods, datasets, protocols, tasks, tables, architectures or scales there are, one a line. Raises UserError for another word."""
     if what not in _LISTINGS:
         raise unknown("list", what, _LISTINGS)
     rows = [tuple(map(str, row)) for row in _LISTINGS[what]()]
@@ -319,6 +326,14 @@ def _protocols() -> Iterable[tuple[Any, ...]]:
     for name in recipes.names_in("protocols"):
         protocol = recipes.protocol(name)
         yield name, protocol.title, protocol.epochs, protocol.batch, protocol.source.paper
+
+
+def _tasks() -> Iterable[tuple[Any, ...]]:
+    yield "name", "title", "metrics", "settings", "further sets"
+    for task in get_args(AnyTask):
+        settings = ", ".join(entry.name for entry in fields(task) if entry.name != "kind")
+        metrics = ", ".join(about.label for about in task.metrics.values())
+        yield next(entry.default for entry in fields(task) if entry.name == "kind"), task.title, metrics, settings, ", ".join(task.further)
 
 
 def _tables() -> Iterable[tuple[Any, ...]]:
@@ -354,6 +369,7 @@ _LISTINGS: dict[str, Callable[[], Iterable[tuple[Any, ...]]]] = {
     "methods": _methods,
     "datasets": _datasets,
     "protocols": _protocols,
+    "tasks": _tasks,
     "tables": _tables,
     "architectures": _architectures,
     "scales": _scales,

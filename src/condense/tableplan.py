@@ -14,9 +14,9 @@ from typing import Any
 
 from condense import plan, recipes
 from condense.config import UserError, merged, naming, unknown
-from condense.plan import CLIP_WEIGHTS, Drift, MetricsCell, ParentCell, SyntheticCell, TeacherCell
-from condense.published import architectures, method_of, published_rows
-from condense.specs import FigureSpec, Point, TableLimits, TableSpec
+from condense.plan import CLIP_WEIGHTS, MetricsCell, ParentCell, SyntheticCell, TeacherCell
+from condense.published import architectures, method_of, metric_of, published_rows
+from condense.specs import DEFAULT_TASK, Drift, FigureSpec, Point, Snapshots, TableLimits, TableSpec, Task
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Row:
     published: dict[str, str]
     runs: tuple[Run, ...] = ()
     reason: str = ""
+    metric: str = "accuracy"  # what its runs are measured by
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,11 @@ class Plan:
                 rows[name] = [self._row(name, spec, row) for row in self._published(spec)]
         return rows
 
+    @property
+    def accuracy_tables(self) -> list[str]:
+        """The tables whose numbers are plain test accuracies, which the summary is of."""
+        return [name for name in self.tables if self.specs_by_path()[name].task == DEFAULT_TASK]
+
     @cached_property
     def figures(self) -> dict[str, FigurePlan]:
         """'cpdm/figure1' -> its curves."""
@@ -172,6 +178,10 @@ class Plan:
                 f"{spec.paper}/{spec.name}: no row of params/published/results.csv belongs to it; what has no published"
                 " numbers is compared in a figure (draw: accuracy_by_setting)"
             )
+        metrics = {row["metric"] for row in rows}
+        for metric in spec.not_measured:
+            if metric not in metrics:
+                raise unknown("metric", metric, metrics, "not_measured")
         return rows
 
     def _absent(self, method: str) -> str:
@@ -185,8 +195,12 @@ class Plan:
         return ""
 
     def _row(self, name: str, spec: TableSpec, row: dict[str, str]) -> Row:
-        method = method_of(row)
-        reason = self._absent(method)
+        if row["metric"] in spec.not_measured:
+            return Row(row, (), spec.not_measured[row["metric"]])
+        metric, method = metric_of(row, spec.task), method_of(row)
+        reason = next((why for name in (method, *spec.sets.values()) if (why := self._absent(name))), "")
+        if not reason and (spec.task.of_a_set or spec.sets) and not recipes.recipe(method).makes_set:
+            reason = f"the task '{spec.task.kind}' needs a {spec.task.of_a_set or 'synthetic set'}"
         if reason:
             return Row(row, (), reason)
         limits = self.limits(name)
@@ -197,22 +211,29 @@ class Plan:
             return Row(row, (), f"not run at {self.scale.name}")
         runs = [self._run(spec, limits, row, method, dataset) for dataset in self.datasets_of(name).get(row["dataset"], [])]
         runs = [run for run in runs if run is not None]
-        return Row(row, tuple(runs), "" if runs else f"not run at {self.scale.name}")
+        return Row(row, tuple(runs), "" if runs else f"not run at {self.scale.name}", metric)
 
     def _run(self, spec: TableSpec, limits: TableLimits, row: dict[str, str], method: str, dataset: str) -> Run | None:
         if spec.settings and row["setting"] not in spec.settings:
             raise unknown("setting", row["setting"], spec.settings, "settings")
-        change = spec.settings.get(row["setting"], {})
-        change = merged(change, limits.changes) if recipes.recipe(method).condenses else change
+        asked = spec.settings.get(row["setting"], {})
+        names = [method, *spec.sets.values()]
+        changes = {name: merged(asked, limits.changes) if recipes.recipe(name).condenses else asked for name in names}
         data = plan.data_cell(dataset)
         ipc = "full" if row["ipc"] == "full" else int(row["ipc"])
-        if ipc != "full" and not self._enough(method, data, ipc, change):
+        if ipc != "full" and not all(self._enough(name, data, ipc, change) for name, change in changes.items()):
             return None
         sets = 1 if not recipes.recipe(method).makes_set else limits.n_sets or self.scale.n_sets
+        train_arch = row["train_arch"] or "convnet"
+
+        def made(name: str, seed: int) -> SyntheticCell:
+            return self.maker.synthetic(dataset, name, train_arch, ipc, seed, changes[name])
+
         groups = []
         for arch in architectures(row["eval_arch"]):
-            seeds = [self.maker.synthetic(dataset, method, row["train_arch"] or "convnet", ipc, seed, change) for seed in range(sets)]
-            groups.append(tuple(self.maker.metrics(cell, arch, spec.protocol, limits.n_networks) for cell in seeds))
+            settings = (arch, spec.protocol, limits.n_networks, spec.task)
+            further = [{name: made(other, seed) for name, other in spec.sets.items()} for seed in range(sets)]
+            groups.append(tuple(self.maker.metrics(made(method, seed), *settings, further[seed]) for seed in range(sets)))
         return Run(dataset, tuple(groups))
 
     def _enough(self, method: str, data: plan.DataCell, ipc: int, change: dict[str, Any]) -> bool:
@@ -246,11 +267,12 @@ class Plan:
         cells, settings = made(method), (spec.eval_arch, spec.protocol, limits.n_networks)
         if spec.drift:
             pairs = list(zip(cells, made(spec.drift.toward), strict=True))
-            drifts = [(cell, Drift(style, ratio, spec.drift.stage)) for ratio in spec.drift.ratios for cell, style in pairs]
-            return Curve(method, dataset, ipc, tuple(self.maker.drifted(cell, drift, *settings) for cell, drift in drifts))
+            tasks = [Drift(ratio=ratio, stage=spec.drift.stage) for ratio in spec.drift.ratios]
+            drifted = [self.maker.metrics(cell, *settings, task, {"style": style}) for task in tasks for cell, style in pairs]
+            return Curve(method, dataset, ipc, tuple(drifted))
         if spec.draw.startswith("accuracy"):
-            judged = self.maker.curve if spec.draw == "accuracy_by_step" else self.maker.metrics
-            return Curve(method, dataset, ipc, tuple(judged(cell, *settings) for cell in cells), point=point)
+            task: Task = Snapshots() if spec.draw == "accuracy_by_step" else DEFAULT_TASK
+            return Curve(method, dataset, ipc, tuple(self.maker.metrics(cell, *settings, task) for cell in cells), point=point)
         teacher = self.maker.teacher(plan.data_cell(dataset), spec.feature_arch, "selection") if spec.feature_arch else None
         return Curve(method, dataset, ipc, (), cells[0], teacher)
 
@@ -272,7 +294,7 @@ class Plan:
     @cached_property
     def synthetic(self) -> dict[str, SyntheticCell]:
         """Key -> cell, of all synthetic sets of the scale."""
-        cells = [one for cell in self.metrics.values() for one in cell.sets]
+        cells = [one for cell in self.metrics.values() for one in cell.all_sets]
         cells += [curve.synthetic for figure in self.figures.values() for curve in figure.curves if curve.synthetic]
         return {cell.key: cell for cell in cells if cell.recipe.makes_set}
 

@@ -42,12 +42,12 @@ def options_of(text: str) -> dict[str, Any]:
 
 
 def settings_of(kind: Any, text: str, what: str) -> Any:
-    """Settings given as JSON or as a YAML file; a recipe or protocol also by name."""
+    """Settings given as JSON or as a YAML file; a recipe, a protocol, or a task that needs no further settings also by name."""
     if text.lstrip().startswith("{"):
         return convert(kind, _json(text, f"--{what}"), f"--{what}")
     if text.endswith((".yaml", ".yml")):
         return convert(kind, load_yaml(Path(text)), text)
-    named = {"recipe": recipes.recipe, "protocol": recipes.protocol}
+    named = {"recipe": recipes.recipe, "protocol": recipes.protocol, "task": lambda name: convert(kind, name, "--task")}
     if what not in named:
         raise UserError(f"--{what}: JSON or a YAML file is needed, found '{text[:80]}'")
     return named[what](text)

@@ -20,10 +20,10 @@ def made_up_metrics(folder):
     os.chdir(folder)
     for path, cell in Plan("quick").metrics.items():
         accuracies = [60.0 + network for network in range(3)]
-        if cell.drift:
-            accuracies = [60.0 + network - 10 * cell.drift.ratio for network in range(3)]
+        if "ratio" in cell.task.settings:
+            accuracies = [60.0 + network - 10 * cell.task.ratio for network in range(3)]
         results = {0: accuracies}
-        if cell.task == "snapshots":
+        if cell.task.over_steps:
             results = {0: [50.0, 52.0], 40: [60.0, 62.0], 80: [70.0, 72.0]}
         artifacts.write_json(Path(path), metrics_of(cell, results) | {"run": RUN})
     os.chdir(before)
@@ -32,8 +32,8 @@ def made_up_metrics(folder):
 def metrics_of(cell, results):
     """The metrics of a cell with made-up accuracies, by step (0 of a set), as an evaluation writes them, but for its run."""
     networks = len(next(iter(results.values())))
-    about = {"schema": artifacts.SCHEMA, "kind": "metrics", "task": cell.task, "key": cell.key, "n_networks": networks}
-    return metrics_from(about, results)
+    about = {"schema": artifacts.SCHEMA, "kind": "metrics", "task": cell.task.folder, "key": cell.key, "n_networks": networks}
+    return metrics_from(about, {"accuracy": results})
 
 
 def rows_of(path):

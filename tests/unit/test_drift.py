@@ -12,11 +12,9 @@ from condense import jobs, models, recipes
 from condense.artifacts import read_json, read_tensors, write_tensors
 from condense.config import UserError
 from condense.discrepancy.style import moments
-from condense.evaluate.drift import Drifting, StyleDrift
+from condense.evaluate.drift import Drifting
 from condense.groups import groups
-from condense.numerics import NUMERICS
-from condense.plan import Drift
-from condense.specs import Optimizer
+from condense.specs import DEFAULT_TASK, Drift, Optimizer
 from condense.tableplan import Plan
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -36,7 +34,7 @@ def images(seed, n=5):
 @pytest.mark.parametrize("stage", [1, 2])
 def test_a_drifting_network_gives_each_image_the_mixed_style_of_its_pair(stage):
     plain, seen = network(), []
-    model = Drifting(plain, StyleDrift(0.25, stage))
+    model = Drifting(plain, Drift(ratio=0.25, stage=stage))
     after = plain.stages[stage] if stage < 2 else plain.neck
     handle = after.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     model(images(0), images(1))
@@ -47,10 +45,10 @@ def test_a_drifting_network_gives_each_image_the_mixed_style_of_its_pair(stage):
 
 def test_without_partners_or_ratio_it_is_the_plain_network():
     plain = network()
-    model = Drifting(plain, StyleDrift(0.0, 1))
+    model = Drifting(plain, Drift(ratio=0.0, stage=1))
     assert torch.equal(model(images(0)), plain(images(0)))
     torch.testing.assert_close(model(images(0), images(1)), plain(images(0)), rtol=1e-4, atol=1e-5)
-    moved = Drifting(plain, StyleDrift(1.0, 1))
+    moved = Drifting(plain, Drift(ratio=1.0, stage=1))
     assert not torch.allclose(moved(images(0), images(1)), plain(images(0)), atol=1e-2)
     models.reinitialise(plain, 5)
     drawn = [parameter.clone() for parameter in plain.parameters()]
@@ -61,9 +59,9 @@ def test_without_partners_or_ratio_it_is_the_plain_network():
 
 def test_networks_that_cannot_drift_are_refused():
     with pytest.raises(UserError, match="stages 1 to 2"):
-        Drifting(network(), StyleDrift(0.5, 3))
+        Drifting(network(), Drift(ratio=0.5, stage=3))
     with pytest.raises(UserError, match="no stages"):
-        Drifting(models.build("mlp", channels=1, size=8, classes=3), StyleDrift(0.5, 1))
+        Drifting(models.build("mlp", channels=1, size=8, classes=3), Drift(ratio=0.5, stage=1))
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +78,12 @@ def sets(digits, tmp_path_factory):
     return folder
 
 
-def judged(sets, digits, out, ratio=None, stage=1, **changes):
+def judged(folder, digits, out, ratio=None, stage=1, **changes):
     protocol = replace(recipes.protocol("dc"), epochs=3, augment="dataset", optimizer=Optimizer(lr=0.05, momentum=0.9))
-    drift = None if ratio is None else jobs.DriftJob(sets / "style.safetensors", ratio, stage)
-    task = "condense" if drift is None else "drift"
-    settings = {"strategy": "color_crop", "n_networks": 2, "seed": 0, "key": "k", "drift": drift} | changes
-    job = jobs.EvaluationJob(task, sets / "content.safetensors", digits, "random", "convnet", OPTIONS, protocol, **settings)
+    task = DEFAULT_TASK if ratio is None else Drift(ratio=ratio, stage=stage)
+    others = {} if ratio is None else {"style": folder / "style.safetensors"}
+    settings = {"strategy": "color_crop", "n_networks": 2, "seed": 0, "key": "k", "sets": others} | changes
+    job = jobs.EvaluationJob(task, folder / "content.safetensors", digits, "random", "convnet", OPTIONS, protocol, **settings)
     jobs.evaluate_set(out, job, jobs.Machine("cpu", 1))
     return read_json(out)
 
@@ -118,13 +116,16 @@ def test_drifts_that_cannot_work_say_so(sets, digits, tmp_path):
     tensors, header = read_tensors(sets / "style.safetensors", "synthetic")
     write_tensors(tmp_path / "few.safetensors", {name: tensor[::3] for name, tensor in tensors.items()}, header | {"ipc": 1})
     with pytest.raises(UserError, match="needs a partner of its class"):
-        judged(sets, digits, tmp_path / "x.json", 0.5, drift=jobs.DriftJob(tmp_path / "few.safetensors", 0.5, 1))
-    with pytest.raises(UserError, match="exactly for --task drift"):
-        judged(sets, digits, tmp_path / "x.json", 0.5, drift=None)
+        judged(sets, digits, tmp_path / "x.json", 0.5, sets={"style": tmp_path / "few.safetensors"})
+    with pytest.raises(UserError, match="--with NAME=FILE: task drift needs 'style', the set towards whose style"):
+        judged(sets, digits, tmp_path / "x.json", 0.5, sets={})
+    with pytest.raises(UserError, match="--with NAME=FILE: task accuracy: unknown set 'style'"):
+        judged(sets, digits, tmp_path / "x.json", sets={"style": sets / "style.safetensors"})
 
 
 def test_the_command_takes_a_drift_whole_or_in_parts(made, sets, digits, tmp_path):
-    drift = ("--task", "drift", "--style", sets / "style.safetensors", "--ratio", 0.5, "--stage", 1)
+    style = ("--with", f"style={sets / 'style.safetensors'}")
+    drift = ("--task", '{"kind": "drift", "ratio": 0.5, "stage": 1}', *style)
     given = (sets / "content.safetensors", digits)
     assert run(*evaluation(*given, tmp_path / "all.json", "--networks", 2, *drift))[0] == 0
     parts = [tmp_path / f"{part}.json" for part in (0, 1)]
@@ -133,28 +134,34 @@ def test_the_command_takes_a_drift_whole_or_in_parts(made, sets, digits, tmp_pat
     assert run("join", "--parts", *parts, "--out", tmp_path / "joined.json")[0] == 0
     whole, joined = (read_json(tmp_path / f"{name}.json") for name in ("all", "joined"))
     assert {k: v for k, v in whole.items() if k != "run"} == {k: v for k, v in joined.items() if k != "run"}
-    assert "--style, --ratio, --stage: a drift needs all three" in refused(*evaluation(*given, tmp_path / "x.json", "--ratio", 0.5))
-    assert "exactly for --task drift" in refused(*evaluation(*given, tmp_path / "x.json", *drift[2:]))
+    out = tmp_path / "x.json"
+    assert "--task: the key 'ratio' is missing" in refused(*evaluation(*given, out, "--task", "drift", *style))
+    assert "--with NAME=FILE: task drift needs 'style'" in refused(*evaluation(*given, out, *drift[:2]))
+    assert "task accuracy: unknown set 'style' (known: none)" in refused(*evaluation(*given, out, *style))
+    assert "'style' is given twice" in refused(*evaluation(*given, out, *drift, *style))
+    assert "--with: NAME=FILE is needed, found 'style'" in refused(*evaluation(*given, out, "--with", "style"))
 
 
 def test_cells_of_a_drift_have_keys_of_their_own_and_ask_for_both_sets(monkeypatch):
     plan = Plan("quick")
     cells = plan.metrics_of("ddm/figure1c")
-    assert len({cell.key for cell in cells}) == len({cell.drift.ratio for cell in cells}) == len(cells) == 5
+    assert len({cell.key for cell in cells}) == len({cell.task.ratio for cell in cells}) == len(cells) == 5
     assert cells == plan.metrics_of("ddm/figure1d")  # there the same digits stand in for another dataset
     for cell in cells:
         assert cell.path.startswith("results/metrics/drift/digits/herding/") and cell.path in plan.metrics
-        assert [one.recipe.name for one in cell.sets] == ["herding", "dm"]
-        assert all(one.key in plan.synthetic for one in cell.sets) and cell.sets[0].parents["teacher"].key in plan.parents
+        assert [one.recipe.name for one in cell.all_sets] == ["herding", "dm"]
+        assert all(one.key in plan.synthetic for one in cell.all_sets) and cell.synthetic.parents["teacher"].key in plan.parents
     first = cells[0]
-    others = [replace(first.drift, stage=2), replace(first.drift, style=plan.maker.synthetic("digits", "ed", "convnet", 10, 0))]
-    assert len({first.key, *(replace(first, drift=drift).key for drift in others)}) == 3
-    style = first.drift.style
+    other = {"style": plan.maker.synthetic("digits", "ed", "convnet", 10, 0)}
+    others = [replace(first, task=replace(first.task, stage=2)), replace(first, sets=other)]
+    assert len({first.key, *(cell.key for cell in others)}) == 3
+    style = first.sets["style"]
     assert any(style in group.cells for group in groups(plan))
     plain = plan.maker.metrics(first.synthetic, "convnet", "dc", first.n_networks)
-    assert plain.drift is None and plain.key != first.key and plain.sets == [first.synthetic]
-    assert plan.maker.drifted(first.synthetic, Drift(style, 0.0, 1), "convnet", "dc", first.n_networks).key == first.key
-    monkeypatch.setitem(NUMERICS, "drift", NUMERICS["drift"] + 1)
+    assert plain.key != first.key and plain.all_sets == [first.synthetic]
+    drift = Drift(ratio=0.0, stage=1)
+    assert plan.maker.metrics(first.synthetic, "convnet", "dc", first.n_networks, drift, {"style": style}).key == first.key
+    monkeypatch.setattr(Drift, "numerics", Drift.numerics + 1)
     assert replace(first).key != first.key and replace(plain).key == plain.key
 
 

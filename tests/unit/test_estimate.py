@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from condense import estimate, recipes
+from condense import estimate, recipes, specs
 from condense.artifacts import write_json
 from condense.config import UserError
 from condense.costs.networks import profile
@@ -127,7 +127,7 @@ def test_training_costs_three_forward_passes_an_image_and_every_network_is_teste
     whole = maker.metrics(maker.synthetic("cifar10", "whole", "convnet", "full", 0), "convnet", "dc", 5)
     epochs = number_of_epochs(whole.protocol, 50_000)
     assert work_of(whole).flops_training == 5 * epochs * 50_000 * 3 * (CONVOLUTIONS + LINEAR)
-    curve = maker.curve(maker.synthetic("cifar10", "dm", "convnet", 10, 0, {"snapshots": 5000}), "convnet", "dc", 5)
+    curve = maker.metrics(maker.synthetic("cifar10", "dm", "convnet", 10, 0, {"snapshots": 5000}), "convnet", "dc", 5, specs.Snapshots())
     assert work_of(curve).flops_training == 4 * work.flops_training
 
 
@@ -206,7 +206,7 @@ def rows_of(text):
 
 def test_what_is_made_counts_as_done_and_so_does_what_is_no_longer_needed(empty):
     plan = Plan("quick")
-    target = next(path for path, cell in plan.metrics.items() if "teacher" in cell.synthetic.parents and cell.task == "condense")
+    target = next(path for path, cell in plan.metrics.items() if "teacher" in cell.synthetic.parents and cell.task == specs.DEFAULT_TASK)
     cell = plan.metrics[target]
     ones = dict.fromkeys(("data", "teach", "synthesize", "gather", "evaluate"), (1, 0, 1))
     assert rows_of(estimate.estimate_text(target, "quick")) == ones

@@ -13,10 +13,11 @@ from condense.checkpoints import Checkpoint
 from condense.config import UserError, merged, read
 from condense.data.dataset import load
 from condense.evaluate import protocols
-from condense.training import loop, stacked
+from condense.evaluate.trained import TrainedNetworks, measured_accuracy
+from condense.training import loop
 from condense.training.loop import accuracy, number_of_epochs, pixel_set, tensor_set, train
 from condense.training.memory import in_smaller_batches, whole_batch_for
-from condense.training.stacked import Stacked, accuracies_together
+from condense.training.stacked import Stacked
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NOWHERE = Checkpoint(None, "")
@@ -120,13 +121,18 @@ def test_the_loss_of_a_mixture_is_the_mean_of_those_of_its_parts():
     torch.testing.assert_close(parts, mixture.loss(logits, labels))
 
 
+def accuracies(networks, images):
+    return measured_accuracy(images, TrainedNetworks(networks, torch.float32))["accuracy"]
+
+
 def test_testing_takes_fewer_images_at_a_time_where_more_do_not_fit(digits, monkeypatch):
     test, built = pixel_set(load(digits / "test.safetensors"), torch.device("cpu")), network(**SMALL).float()
-    alone, together = accuracy(built, test), accuracies_together(Stacked([built, built]), test)
     pair = Stacked([built, built])
+    alone, together = accuracy(built, test), accuracies(pair, test)
+    assert together == [alone, alone]
     sizes = small_memory(built, 20), small_memory(pair, 5)
-    assert accuracy(built, test) == alone and accuracies_together(pair, test) == together
-    assert [(max(found), found[-2]) for found in sizes] == [(loop.TEST_BATCH["cpu"], 16), (stacked.TEST_BATCH["cpu"] // 2, 4)]
+    assert accuracy(built, test) == alone and accuracies(pair, test) == together
+    assert [(max(found), found[-2]) for found in sizes] == [(loop.TEST_BATCH["cpu"], 16), (loop.TEST_BATCH["cpu"] // 2, 4)]
 
 
 def test_where_not_even_one_fits_the_error_stays():

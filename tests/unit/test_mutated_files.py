@@ -8,7 +8,7 @@ import pytest
 from bad_input_helpers import BRIEF, NET, evaluation, recipe, run, synthesis
 from mutation_helpers import change_tensors, change_text
 
-from condense import prune
+from condense import prune, specs
 from condense.artifacts import canonical, read_header, read_json, read_tensors, write_json, write_tensors
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
@@ -70,7 +70,7 @@ def place(made, digits, tmp_path_factory):
         assert status == 0, told
     request = {"kind": "request", "key": "k", "images": "digits", "method": "dm", "ipc": 1, "scale": "laptop", "seed": 0, "arch": "convnet"}
     write_json(set_.with_name("request.json"), request)
-    cell = SimpleNamespace(path=str(folder / "metrics.json"), task="condense", key="by-hand")
+    cell = SimpleNamespace(path=str(folder / "metrics.json"), task=specs.DEFAULT_TASK, key="by-hand")
     condensed = synthesis(folder / "data", out / "x.safetensors")
     by_queue, by_trained = ((*condensed, "--recipe", recipe(networks=kind)) for kind in (QUEUE, TRAINED))
 

@@ -21,7 +21,7 @@ CONTRACT = (
 
 
 def write_metrics(cell, given, steps=(0,), **more):
-    lists = given if cell.task == "snapshots" else [given]
+    lists = given if cell.task.over_steps else [given]
     artifacts.write_json(Path(cell.path), metrics_of(cell, dict(zip(steps, lists, strict=True))) | {"run": {}} | more)
 
 

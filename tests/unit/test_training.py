@@ -264,22 +264,21 @@ def set_with_snapshots(digits, tmp_path_factory):
     return folder
 
 
-def evaluation(folder, digits, task="condense", **changes):
-    name = "synthetic" if task == "condense" else "snapshots"
+def evaluation(folder, digits, task=specs.DEFAULT_TASK, **changes):
     settings = {"protocol": protocol(epochs=3), "strategy": "color_crop", "n_networks": 2, "seed": 0, "key": "k"} | changes
-    return jobs.EvaluationJob(task, folder / f"{name}.safetensors", digits, "dm", **ARCH, **settings)
+    return jobs.EvaluationJob(task, folder / f"{task.reads}.safetensors", digits, "dm", **ARCH, **settings)
 
 
 def test_metrics_of_a_set_and_of_its_snapshots_agree(set_with_snapshots, digits, tmp_path):
     jobs.evaluate_set(tmp_path / "set.json", evaluation(set_with_snapshots, digits), HERE)
-    jobs.evaluate_set(tmp_path / "curve.json", evaluation(set_with_snapshots, digits, "snapshots"), HERE)
+    jobs.evaluate_set(tmp_path / "curve.json", evaluation(set_with_snapshots, digits, specs.Snapshots()), HERE)
     one, curve = read_json(tmp_path / "set.json"), read_json(tmp_path / "curve.json")
     assert curve["steps"] == [2, 4, 6] and len(curve["accuracies"]) == 3
     assert curve["accuracies"][2] == one["accuracies"] and curve["mean"][2] == one["mean"] and curve["std"][2] == one["std"]
     assert one["mean"] == pytest.approx(np.mean(one["accuracies"])) and one["n_networks"] == len(one["accuracies"]) == 2
 
 
-@pytest.mark.parametrize("task, calls", [("condense", 3 + 3 + 1 + 1), ("snapshots", 3 * (3 + 3 + 1) + 2 + 1)])
+@pytest.mark.parametrize("task, calls", [(specs.DEFAULT_TASK, 3 + 3 + 1 + 1), (specs.Snapshots(), 3 * (3 + 3 + 1) + 2 + 1)])
 def test_metrics_resumed_anywhere_are_the_same_and_leave_nothing_behind(set_with_snapshots, digits, tmp_path, monkeypatch, task, calls):
     """Two networks of four epochs: 3 + 3 saves within and 1 between them; for each of three snapshots, and 2 between those."""
     job = evaluation(set_with_snapshots, digits, task)
@@ -297,5 +296,5 @@ def test_evaluations_that_cannot_work_say_so(set_with_snapshots, digits, tmp_pat
     with pytest.raises(UserError, match="networks: at least 1"):
         jobs.evaluate_set(tmp_path / "x.json", replace(job, n_networks=0), HERE)
     with pytest.raises(UserError, match="holds 'synthetic', but a file with 'snapshots'"):
-        jobs.evaluate_set(tmp_path / "x.json", replace(job, task="snapshots"), HERE)
+        jobs.evaluate_set(tmp_path / "x.json", replace(job, task=specs.Snapshots()), HERE)
     assert not (tmp_path / "x.json").exists()

@@ -17,9 +17,10 @@ from condense.config import UserError, merged, read
 from condense.data.dataset import load
 from condense.evaluate import protocols
 from condense.evaluate.protocols import evaluate
+from condense.evaluate.trained import TrainedNetworks, measured_accuracy
 from condense.training.loop import accuracy, layer_type, number_of_epochs, pixel_set, tensor_set, train
 from condense.training.optimizers import SGD
-from condense.training.stacked import Stacked, accuracies_together, can_be_batched, differs, fitting
+from condense.training.stacked import Stacked, can_be_batched, differs, fitting
 from condense.training.together import CapturedStep, plain_step, train_together
 
 CPU = torch.device("cpu")
@@ -85,7 +86,8 @@ def test_every_network_becomes_what_it_becomes_alone(few, options, dtype):
     assert_same(stacked, alone, **({"rtol": 1e-3, "atol": 2e-5} if dtype == torch.float32 else {"rtol": 1e-9, "atol": 1e-12}))
     if dtype == torch.float32:
         test = pixel_set(few[1], CPU)
-        assert accuracies_together(stacked, test) == pytest.approx([accuracy(network, test) for network in alone], abs=0.6)
+        together = measured_accuracy(test, TrainedNetworks(stacked, torch.float32))["accuracy"]
+        assert together == pytest.approx([accuracy(network, test) for network in alone], abs=0.6)
 
 
 @pytest.mark.parametrize("case", RULES)

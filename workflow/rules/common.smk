@@ -52,7 +52,7 @@ except UserError as error:
 SCALE = SETTINGS.scale
 KEEP = "" if SETTINGS.anew else "--keep"
 ASKED = Asked(PLAN.scale, Limits(SETTINGS.max_runtime, SETTINGS.max_mem_mb, gpus=SETTINGS.device != "cpu"))
-LATER = {(cell.task, cell.key): cell for cell in METRICS.values()}
+LATER = {(cell.task.folder, cell.key): cell for cell in METRICS.values()}
 
 
 wildcard_constraints:
@@ -68,7 +68,7 @@ wildcard_constraints:
     shard="[0-9]+-[0-9]+",
     part="[0-9]+-[0-9]+",
     kind="[a-z]+",
-    task="condense|snapshots|drift",
+    task="[a-z0-9_]+",
     paper="[a-z0-9_]+",
     name="[a-z0-9_]+",
 

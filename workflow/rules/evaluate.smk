@@ -8,19 +8,17 @@ def evaluated(w):
 
 def trained_and_tested_on(w):
     cell = evaluated(w)
-    sets = [one.path for one in cell.sets] if cell.synthetic.recipe.makes_set else []
+    sets = [one.path for one in cell.all_sets] if cell.synthetic.recipe.makes_set else []
     return [*sets, cell.synthetic.data.train, cell.synthetic.data.test]
 
 
 def evaluate_options(w):
-    """Of `condense evaluate` for the networks of a cell: on its set, as it is or drifted, on its snapshots, or on all training images."""
-    cell, train_on = evaluated(w), []
-    synthetic = cell.synthetic
-    if synthetic.recipe.makes_set:
-        train_on = ["--synthetic", synthetic.snapshots if cell.task == "snapshots" else synthetic.path]
-    if cell.drift:
-        train_on += ["--style", cell.drift.style.path, "--ratio", cell.drift.ratio, "--stage", cell.drift.stage]
-    words = [*train_on, "--task", cell.task, "--data", synthetic.data.folder, "--method", synthetic.recipe.name]
+    """Of `condense evaluate` for the networks of a cell: on its set, or its snapshots, with the further sets of its task, or on all
+    training images."""
+    cell, synthetic = evaluated(w), evaluated(w).synthetic
+    words = ["--synthetic", cell.judged] if synthetic.recipe.makes_set else []
+    words += [word for name, other in cell.sets.items() for word in ("--with", f"{name}={other.path}")]
+    words += ["--task", cell.task_settings, "--data", synthetic.data.folder, "--method", synthetic.recipe.name]
     words += ["--arch", cell.eval_arch, "--options", cell.options, "--protocol", cell.settings]
     words += ["--strategy", synthetic.data.spec.strategy, "--networks", cell.n_networks, "--seed", synthetic.seed, "--key", cell.key]
     return options(*words)

@@ -102,7 +102,7 @@ class Asked:
 
     def need(self, stage: str, cell: Any, count: int | None = None) -> Need:
         """What the job that makes `cell`, or so many networks of it, is estimated to take on the device that the scale gives it."""
-        name = (stage, cell.task if isinstance(cell, MetricsCell) else "", cell.key, count)
+        name = (stage, cell.task.folder if isinstance(cell, MetricsCell) else "", cell.key, count)
         return self._once(name, lambda: self._need(stage, work_of(cell, count, self._may_have_gpu(stage))))
 
     def need_of_group(self, cells: Sequence[SyntheticCell], classes: int) -> Need:

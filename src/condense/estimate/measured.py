@@ -154,7 +154,7 @@ def _steps(stage: str, cell: Any, count: int | None) -> int:
         return cell.networks.count * number_of_epochs(cell.protocol, cell.data.spec.train) if cell.protocol else cell.steps
     if stage == "teach":
         return number_of_epochs(cell.protocol, cell.data.spec.train)
-    if stage == "evaluate" and cell.task == "condense":
+    if stage == "evaluate" and cell.task.reads == "synthetic" and cell.task.passes == 1:
         spec, ipc = cell.synthetic.data.spec, cell.synthetic.ipc
         return (count or cell.n_networks) * number_of_epochs(cell.protocol, spec.train if ipc == "full" else spec.classes * ipc)
     return 0

@@ -92,7 +92,7 @@ class _Graph:
     def metrics(self, cell: MetricsCell) -> str:
         """An evaluation, in parts where the scale splits it, with the data and the sets that it waits for."""
         parents = [self.made("data", cell.synthetic.data)]
-        parents += [self.set(one) for one in cell.sets if one.recipe.makes_set]
+        parents += [self.set(one) for one in cell.all_sets if one.recipe.makes_set]
         ranges = self.plan.parts(cell)
         if len(ranges) == 1:
             return self.add(cell.path, "evaluate", cell, parents)

@@ -85,12 +85,12 @@ def join_work(cell: MetricsCell) -> Work:
 
 
 def _metrics_bytes(cell: MetricsCell) -> int:
-    return _METRICS + 20 * _sets(cell) * cell.n_networks
+    return _METRICS + 20 * _sets(cell) * cell.n_networks * len(cell.task.metrics)
 
 
 def _sets(cell: MetricsCell) -> int:
     """How many sets are trained on: one, or every snapshot of it."""
-    return max(1, cell.synthetic.recipe.number_of_snapshots) if cell.task == "snapshots" else 1
+    return max(1, cell.synthetic.recipe.number_of_snapshots) if cell.task.reads == "snapshots" else 1
 
 
 def _pixels(data: DataCell) -> int:
@@ -100,7 +100,7 @@ def _pixels(data: DataCell) -> int:
 def networks_together(cell: MetricsCell, networks: int) -> int:
     """How many of the networks of an evaluation a GPU of `CARD` bytes trains at once."""
     network = cell.synthetic.data.profile(cell.eval_arch, cell.options)
-    if not network.batched or cell.drift or not fitting.can_train_together(cell.protocol):
+    if not network.batched or not cell.task.together or not fitting.can_train_together(cell.protocol):
         return 1
     batch = min(cell.protocol.batch, _images(cell))
     return min(networks, fitting.networks_at_once(network.parameters, network.activations, batch, CARD))
@@ -117,10 +117,9 @@ def _evaluation(cell: MetricsCell, networks: int, on_gpu: bool) -> Work:
     count, together = _images(cell), networks_together(cell, networks) if on_gpu else 1
     network = data.profile(cell.eval_arch, cell.options)
     work = _trained(network, cell.protocol, data, count, _sets(cell) * networks, data.spec.test, together, on_gpu)
-    if cell.drift:  # both images of a pair go through the network, the one only as far as its style is taken: at most twice the work
-        work = replace(work, flops_training=2 * work.flops_training, images=2 * work.images)
+    work = replace(work, flops_training=cell.task.passes * work.flops_training, images=cell.task.passes * work.images)
     # All snapshots are read at once, and one of them normalised; the whole set stays in 8 bits.
-    host = 0 if whole else len(cell.sets) * (1 + _sets(cell)) * count * _pixels(data) * FLOAT
+    host = 0 if whole else len(cell.all_sets) * (1 + _sets(cell)) * count * _pixels(data) * FLOAT
     return replace(work, bytes_out=_metrics_bytes(cell), host_bytes=work.host_bytes + host)
 
 

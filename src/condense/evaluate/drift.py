@@ -8,21 +8,18 @@ towards the i-th image of this class in the other set, under the same augmentati
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 
 from torch import Tensor, nn
 
 from condense.config import UserError
 from condense.discrepancy.style import drifted
+from condense.evaluate.trained import measured_accuracy
+from condense.evaluate.trainer import Results, TaskSets, Trainer
 from condense.models.base import StagedNetwork
-
-
-@dataclass(frozen=True)
-class StyleDrift:
-    """By how much, from 0 to 1, the style drifts, and behind which stage of the network, counted from 1."""
-
-    ratio: float
-    stage: int
+from condense.specs import Drift
+from condense.training.loop import TrainingSet
 
 
 class Drifting(nn.Module):
@@ -31,7 +28,7 @@ class Drifting(nn.Module):
     Its parameters are those of `network`, in the same order. Raises UserError for a network without stages or without this one.
     """
 
-    def __init__(self, network: nn.Module, drift: StyleDrift) -> None:
+    def __init__(self, network: nn.Module, drift: Drift) -> None:
         super().__init__()
         if not isinstance(network, StagedNetwork):
             raise UserError(f"a network of kind {type(network).__name__} has no stages to drift: take 'convnet', say")
@@ -59,3 +56,16 @@ class Drifting(nn.Module):
         for stage in self.network.stages[: self.drift.stage]:
             x = stage(x)
         return x
+
+
+def drift(task: Drift, sets: TaskSets, tested: TrainingSet, trainer: Trainer) -> Results:
+    """Networks are trained on the set with the style of its images drifted towards that of the further set `style`, and tested without.
+
+    Raises UserError if an image has no partner of its class in the other set, and for networks that have no such stage.
+    """
+    style = sets.further["style"]
+    images, others = sets.judged.by_step[0](), style.by_step[0]()
+    if images.labels.tolist() != others.labels.tolist():
+        raise UserError(f"{style.path}: every image of {sets.judged.path} needs a partner of its class there, in the same order")
+    paired = {0: lambda: replace(images, beside=others.fetch)}
+    return trainer.measured(paired, partial(measured_accuracy, tested), lambda network: Drifting(network, task))

@@ -1,4 +1,4 @@
-"""The evaluation of a synthetic set: n networks trained on it from scratch, each tested once, at the end.
+"""The evaluation of a synthetic set: n networks trained on it from scratch, each measured once, at the end.
 
 Source: DC protocol (Zhao et al. 2021), as DM, DSA and DC-Bench use it.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,17 +18,17 @@ from torch import nn
 
 from condense import models, seeds
 from condense.checkpoints import Checkpoint
+from condense.config import UserError
 from condense.data.dataset import Images
-from condense.evaluate.drift import Drifting, StyleDrift
-from condense.files import check_accuracies
+from condense.evaluate.trained import Measure, TrainedNetworks, measured_accuracy
 from condense.fitting import can_train_together
 from condense.graphs import ROUNDING
 from condense.progress import Progress
 from condense.runtime import note
-from condense.specs import Protocol
-from condense.training.loop import TrainingSet, accuracy, layer_type, number_of_epochs, pixel_set, train
+from condense.specs import DEFAULT_TASK, Metric, Protocol
+from condense.training.loop import TrainingSet, layer_type, number_of_epochs, pixel_set, train
 from condense.training.memory import release
-from condense.training.stacked import Stacked, accuracies_together, can_be_batched, differs, fitting
+from condense.training.stacked import Stacked, can_be_batched, differs, fitting
 from condense.training.together import train_together
 
 _log = logging.getLogger(__name__)
@@ -43,16 +44,13 @@ class FewerAtOnce(Exception):
 
 
 @dataclass(frozen=True)
-class Tested:
-    """The accuracies, in percent, of the networks that a checkpoint of an evaluation has seen."""
+class _Seen:
+    """What the checkpoint of an evaluation has seen: by metric the values of its first networks."""
 
-    accuracies: list[float]
-
-    def __post_init__(self) -> None:
-        check_accuracies(self.accuracies)
+    values: dict[str, list[float]]
 
 
-def evaluate(
+def train_and_measure(
     train_on: TrainingSet,
     test: Images,
     protocol: Protocol,
@@ -62,49 +60,93 @@ def evaluate(
     strategy: str,
     networks: Sequence[int],
     seed: int,
+    measure: Measure,
+    metrics: Mapping[str, Metric],
     checkpoint: Checkpoint,
     device: torch.device,
     at_once: int | None = None,
-    drift: StyleDrift | None = None,
-) -> list[float]:
-    """Test accuracies in percent of the `networks`, by their numbers, trained on `train_on` by `protocol`.
+    changed: Callable[[nn.Module], nn.Module] | None = None,
+) -> dict[str, list[float]]:
+    """By metric, of `metrics`, what `measure` gives of the `networks`, by their numbers, trained on `train_on` by `protocol`.
 
-    Network k draws from its own streams, so its accuracy does not depend on which others are trained, but for the order of sums and
+    Network k draws from its own streams, so its values do not depend on which others are trained, but for the order of sums and
     for dropout masks where several are trained at once. How many are (`at_once`) the device decides if it is not given: one on CPUs,
     as many as its memory takes on GPUs. Networks that cannot be batched are trained one after another whatever is given.
-    With a `drift` the images of `train_on` come with partners towards whose style theirs is drifted; such networks are not batched.
+    Networks are built for images and classes like those of `test`; `changed` makes of such a network the one that is trained.
     """
-    judged = pixel_set(test, device)
     network = models.build(arch, channels=test.channels, size=test.size, classes=len(test.counts), **options).to(device)
-    if drift is not None:
-        network = Drifting(network, drift)
+    if changed is not None:
+        network = changed(network)
     at_once = (at_once or _at_once(network, train_on, protocol, device)) if can_be_batched(network) and can_train_together(protocol) else 1
-    found = checkpoint.load(Tested)
-    done: list[float] = list(found[1].accuracies) if found else []
-    if found:
-        checkpoint.check(len(done) < len(networks), f"it holds the accuracies of {len(done)} networks of {len(networks)}")
-        _log.info("resumed from %d of %d networks", len(done), len(networks))
+    values, done = _resumed(checkpoint, metrics, len(networks))
     epochs = number_of_epochs(protocol, len(train_on))
-    bar = Progress(f"{arch} tested on {test.dataset}", len(networks) * epochs, "epoch", start=len(done) * epochs)
-    while len(done) < len(networks):
-        group = networks[len(done) : len(done) + at_once]
-        before, inner = len(done), checkpoint.part("network" + "-".join(map(str, sorted({group[0], group[-1]}))))
+    bar = Progress(f"{arch} tested on {test.dataset}", len(networks) * epochs, "epoch", start=done * epochs)
+    while done < len(networks):
+        group = networks[done : done + at_once]
+        before, inner = done, checkpoint.part("network" + "-".join(map(str, sorted({group[0], group[-1]}))))
         advance = partial(_advance, bar, before * epochs, len(group))
         settings = {"strategy": strategy, "checkpoint": inner, "progress": advance}
         try:
-            done += _train_and_test(network, train_on, judged, protocol, group, seed, **settings)
+            found = _train_and_measure(network, train_on, measure, protocol, group, seed, **settings)
         except FewerAtOnce as error:
             note(f"{len(group)} networks of an evaluation are not trained at once, but {error.networks}: {error}")
-            at_once = error.networks
+            at_once, found = error.networks, None
         inner.remove()
-        if len(done) == before:
+        if found is None:
             release()
             continue
-        bar.update(len(done) * epochs, {"accuracy": done[-1]})
-        if checkpoint.due() and len(done) < len(networks):
-            checkpoint.save({}, {"accuracies": done})
+        _check(found, metrics, len(group))
+        for name in metrics:
+            values[name] += found[name]
+        done += len(group)
+        bar.update(done * epochs, {name: values[name][-1] for name in list(metrics)[:1]})
+        if checkpoint.due() and done < len(networks):
+            checkpoint.save({}, {"values": values})
     bar.close()
-    return done
+    return values
+
+
+def evaluate(train_on: TrainingSet, test: Images, protocol: Protocol, *, device: torch.device, **settings: Any) -> list[float]:
+    """Test accuracies in percent of networks trained on `train_on`; `settings` are those of `train_and_measure`."""
+    measure = partial(measured_accuracy, pixel_set(test, device))
+    asked = {"measure": measure, "metrics": DEFAULT_TASK.metrics, "device": device}
+    return train_and_measure(train_on, test, protocol, **asked, **settings)["accuracy"]
+
+
+def _resumed(checkpoint: Checkpoint, metrics: Mapping[str, Metric], networks: int) -> tuple[dict[str, list[float]], int]:
+    """What the last checkpoint has seen, by metric, and of how many networks. Raises UserError if it is damaged."""
+    found = checkpoint.load(_Seen)
+    if found is None:
+        return {name: [] for name in metrics}, 0
+    values = found[1].values
+    checkpoint.check(set(values) == set(metrics), f"it holds {', '.join(values) or 'nothing'} instead of {', '.join(metrics)}")
+    done = len(next(iter(values.values())))
+    checkpoint.check(0 < done < networks, f"it holds the values of {done} networks of {networks}")
+    for name, metric in metrics.items():
+        check_seen(checkpoint, metric, name, values[name], done)
+    _log.info("resumed from %d of %d networks", done, networks)
+    return {name: list(values[name]) for name in metrics}, done
+
+
+def check_seen(checkpoint: Checkpoint, metric: Metric, name: str, values: Sequence[float], networks: int) -> None:
+    """Raises UserError, naming the checkpoint, unless it holds possible values of the metric `name` of so many networks."""
+    try:
+        metric.check(name, values, networks)
+    except UserError as error:
+        checkpoint.check(False, str(error))
+
+
+def _check(found: Mapping[str, Sequence[float]], metrics: Mapping[str, Metric], networks: int) -> None:
+    """Raises ValueError for a measure that does not give what its task says."""
+    if set(found) != set(metrics):
+        raise ValueError(f"a task says that it gives {', '.join(metrics)}, but {', '.join(found)} was measured")
+    for name, metric in metrics.items():
+        if not all(math.isfinite(value) for value in found[name]):
+            raise UserError(f"{name}: is no finite number for a trained network; a lower learning rate in the protocol may help")
+        try:
+            metric.check(name, found[name], networks)
+        except UserError as error:
+            raise ValueError(str(error)) from None
 
 
 def _at_once(network: nn.Module, train_on: TrainingSet, protocol: Protocol, device: torch.device) -> int:
@@ -118,25 +160,24 @@ def _at_once(network: nn.Module, train_on: TrainingSet, protocol: Protocol, devi
     return fitting(network, train_on.fetch(torch.tensor([0]))[0], min(protocol.batch, len(train_on)), memory)
 
 
-def _train_and_test(
+def _train_and_measure(
     network: nn.Module,
     train_on: TrainingSet,
-    judged: TrainingSet,
+    measure: Measure,
     protocol: Protocol,
     group: Sequence[int],
     seed: int,
     **settings: Any,
-) -> list[float]:
-    """Accuracies of the networks of `group`: drawn anew, trained on `train_on`, at once where there are several, tested on `judged`.
+) -> dict[str, list[float]]:
+    """What `measure` gives of the networks of `group`: drawn anew, trained on `train_on`, at once where there are several.
 
     Raises FewerAtOnce if so many cannot be trained at once: for want of memory, or because they would be other networks than alone.
     """
-    names = [("evaluation", number) for number in group]
-    dtype = layer_type(network, protocol, judged.labels.device)
+    names, device = [("evaluation", number) for number in group], train_on.labels.device
     if len(group) == 1:
         models.reinitialise(network, seeds.stream(seed, *names[0]))
         train(network, train_on, protocol, seed=seed, name=names[0], **settings)
-        return [accuracy(network, judged, dtype)]
+        return measure(TrainedNetworks(network, layer_type(network, protocol, device)))
     try:
         drawn = []
         for name in names:
@@ -147,7 +188,7 @@ def _train_and_test(
         if why:
             raise FewerAtOnce(1, why)
         train_together(stacked, train_on, protocol, seed=seed, names=names, **settings)
-        return accuracies_together(stacked, judged, layer_type(stacked, protocol, judged.labels.device))
+        return measure(TrainedNetworks(stacked, layer_type(stacked, protocol, device)))
     except torch.OutOfMemoryError:
         raise FewerAtOnce(len(group) // 2, "the memory of the device does not suffice") from None
 

@@ -13,6 +13,7 @@ from condense.artifacts import SCHEMA, damaged, read_json, read_lines
 from condense.config import UserError
 from condense.files.headers import header_as
 from condense.specs.common import at_least
+from condense.specs.tasks import ACCURACY, Metric, Task, task_class
 
 PART = "evaluation part"
 _ENTRIES = "its entries"
@@ -65,7 +66,7 @@ class JudgedBy:
 class Judged:
     """What was judged, and how; `n_networks` is the number of all networks of the evaluation."""
 
-    task: Literal["condense", "snapshots", "drift"]
+    task: str  # the folder of the task
     n_networks: int
     key: str
     dataset: str = ""
@@ -80,55 +81,90 @@ class Judged:
     data_sha256: str = ""
     test_sha256: str = ""
     synthetic_sha256: str = ""
-    drift: dict[str, Any] | None = None
     unit: Literal["%"] = "%"
 
+    @property
+    def kind(self) -> type[Task]:
+        """The class of its task. Raises UserError for a task that there is not."""
+        return task_class(self.task)
+
     def __post_init__(self) -> None:
+        task_class(self.task)
         at_least({"n_networks": self.n_networks}, 1)
         at_least({"ipc": self.ipc if isinstance(self.ipc, int) else None}, 1)
         at_least({"seed": self.seed}, 0, 1 << 62)
 
 
 @dataclass(frozen=True)
+class Values:
+    """The values of a metric, one a network, or one list a step; `mean` and `std` are those of each list."""
+
+    values: list[float] | list[list[float]]
+    mean: float | list[float]
+    std: float | list[float]
+    unit: str = "%"
+
+    def check(self, name: str, metric: Metric, networks: int, steps: int | None) -> None:
+        """Raises UserError unless they are possible values of `metric`, one for each network, at every one of so many steps."""
+        nested = steps is not None
+        if not self.values or any(isinstance(entry, list) != nested for entry in self.values):
+            raise UserError(f"{name}: are not those of its task")
+        rows: list[Any] = self.values if nested else [self.values]
+        for row in rows:
+            metric.check(name, row, networks)
+        if nested and len(rows) != steps:
+            raise UserError("steps: are not ascending ones, one for each list of values")
+        for place, (what, given) in enumerate({"mean": self.mean, "std": self.std}.items()):
+            found = given if isinstance(given, list) else [given]
+            wanted = [spread(row)[place] for row in rows]
+            fits = isinstance(given, list) == nested and len(found) == len(wanted)
+            if not fits or not all(math.isclose(*pair, rel_tol=1e-6, abs_tol=1e-6) for pair in zip(found, wanted, strict=True)):
+                raise UserError(f"{what}: is not that of its {name}")
+        if self.unit != metric.unit:
+            raise UserError(f"unit: is not that of its {name}")
+
+
+@dataclass(frozen=True)
 class Metrics(Judged):
-    """Accuracies in percent, one a network; of snapshots one list a step. `mean` and `std` are those of each list."""
+    """What an evaluation gave. Where the task gives nothing but accuracies, in percent, they stand by themselves; else its metrics by name.
+
+    `steps` are of a task that gives curves.
+    """
 
     accuracies: list[float] | list[list[float]] = field(default_factory=list)
     mean: float | list[float] = 0.0
     std: float | list[float] = 0.0
     run: dict[str, Any] = field(default_factory=dict)
     steps: list[int] | None = None
-
-    @property
-    def rows(self) -> list[Any]:
-        """The accuracies as lists, one a step or the only one."""
-        return self.accuracies if self.task == "snapshots" else [self.accuracies]
+    metrics: dict[str, Values] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        nested = self.task == "snapshots"
-        if not self.accuracies or any(isinstance(entry, list) != nested for entry in self.accuracies):
-            raise UserError("accuracies: are not those of its task")
-        for row in self.rows:
-            check_accuracies(row, self.n_networks)
-        if nested and (len(self.steps or ()) != len(self.rows) or not _ascending(self.steps or ())):
-            raise UserError("steps: are not ascending ones, one for each list of accuracies")
-        if not nested and self.steps is not None:
-            raise UserError("steps: are only of snapshots")
-        for place, (name, given) in enumerate({"mean": self.mean, "std": self.std}.items()):
-            values = given if isinstance(given, list) else [given]
-            wanted = [spread(row)[place] for row in self.rows]
-            fits = isinstance(given, list) == nested and len(values) == len(wanted)
-            if not fits or not all(math.isclose(*pair, rel_tol=1e-6, abs_tol=1e-6) for pair in zip(values, wanted, strict=True)):
-                raise UserError(f"{name}: is not that of its accuracies")
+        plain, known = self.kind.is_plain(), self.kind.metrics
+        if plain != bool(self.accuracies) or plain == bool(self.metrics):
+            raise UserError(f"{'metrics' if plain else 'accuracies'}: are not what its task gives")
+        if not plain and set(self.metrics) != set(known):
+            raise UserError(f"metrics: are {', '.join(self.metrics)} instead of {', '.join(known)}")
+        if not self.kind.over_steps and self.steps is not None:
+            raise UserError("steps: are only of a task that gives curves over them")
+        if self.kind.over_steps and not (self.steps and _ascending(self.steps)):
+            raise UserError("steps: are not ascending ones, one for each list of values")
+        given = {"accuracy": Values(self.accuracies, self.mean, self.std)} if plain else self.metrics
+        for name, values in given.items():
+            steps = len(self.steps or ()) if self.kind.over_steps else None
+            values.check("accuracies" if plain else name, known[name], self.n_networks, steps)
 
 
 @dataclass(frozen=True)
 class EvaluationPart(Judged):
-    """Some networks of an evaluation, the first and the last by number, and by step (0 of a set) their accuracies in percent."""
+    """Some networks of an evaluation, the first and the last by number, and (step, values of the networks) by step (0 of a set).
+
+    The values stand by themselves where they are accuracies alone, else by metric, as in `Metrics`.
+    """
 
     networks: list[int] = field(default_factory=list)
     accuracies: list[list[int | list[float]]] = field(default_factory=list)
+    metrics: dict[str, list[list[int | list[float]]]] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -137,35 +173,50 @@ class EvaluationPart(Judged):
         return range(self.networks[0], self.networks[1] + 1)
 
     @property
-    def results(self) -> dict[int, list[float]]:
-        """The accuracies of its networks by step."""
-        return {step: values for step, values in self.accuracies}  # type: ignore[misc]
+    def results(self) -> dict[str, dict[int, list[float]]]:
+        """The values of its networks by metric and step."""
+        return {name: {step: values for step, values in rows} for name, rows in self._rows.items()}  # type: ignore[misc]
+
+    @property
+    def _rows(self) -> dict[str, list[list[int | list[float]]]]:
+        return {"accuracy": self.accuracies} if self.kind.is_plain() else self.metrics
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.networks) != 2 or not 0 <= self.networks[0] <= self.networks[1] < self.n_networks:
             raise UserError(f"networks: are not the first and the last of some of {self.n_networks}, numbered from 0")
-        for entry in self.accuracies:
-            if len(entry) != 2 or not isinstance(entry[0], int) or not isinstance(entry[1], list):
-                raise UserError("accuracies: are not a step and the accuracies at it")
-            check_accuracies(entry[1], len(self.numbers))
-        steps = [entry[0] for entry in self.accuracies]
-        if not steps or not _ascending(steps) or (self.task != "snapshots" and steps != [0]):
-            raise UserError("accuracies: are not of ascending steps, or of one set")
+        known, plain = self.kind.metrics, self.kind.is_plain()
+        if set(self._rows) != set(known) or (self.metrics if plain else self.accuracies):
+            raise UserError(f"metrics: are {', '.join(self.metrics) or 'none'} instead of {', '.join(known)}")
+        for metric, rows in self._rows.items():
+            name = "accuracies" if plain else metric
+            for entry in rows:
+                if len(entry) != 2 or not isinstance(entry[0], int) or not isinstance(entry[1], list):
+                    raise UserError(f"{name}: are not a step and the values at it")
+                known[metric].check(name, entry[1], len(self.numbers))
+            steps = [entry[0] for entry in rows]
+            if not steps or not _ascending(steps) or (not self.kind.over_steps and steps != [0]):
+                raise UserError(f"{name}: are not of ascending steps, or of one set")
+            if steps != [entry[0] for entry in next(iter(self._rows.values()))]:
+                raise UserError(f"{name}: are at other steps than those of the first metric")
 
 
-def spread(accuracies: Sequence[float]) -> tuple[float, float]:
+def metrics_in(value: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Of metrics as `read_metrics` gives them: by name the `values`, `mean`, `std` and `unit` of each metric."""
+    if "metrics" in value:
+        return value["metrics"]
+    return {"accuracy": {"values": value["accuracies"], "mean": value["mean"], "std": value["std"], "unit": ACCURACY.unit}}
+
+
+def spread(values: Sequence[float]) -> tuple[float, float]:
     """Mean and population standard deviation."""
-    mean = math.fsum(accuracies) / len(accuracies)
-    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in accuracies) / len(accuracies))
+    mean = math.fsum(values) / len(values)
+    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
 
 
-def check_accuracies(row: list[float], networks: int | None = None) -> None:
+def check_accuracies(row: Sequence[float], networks: int | None = None) -> None:
     """Raises UserError unless `row` has a percentage for each of the `networks`, or for some where that is None."""
-    if not all(0 <= value <= 100 for value in row):
-        raise UserError("accuracies: are no percentages")
-    if not row or len(row) != (networks or len(row)):
-        raise UserError(f"accuracies: are {len(row)} instead of one for each of {networks} networks")
+    ACCURACY.check("accuracies", row, networks)
 
 
 def _ascending(steps: Any) -> bool:
@@ -189,17 +240,17 @@ def facts_of(run: Any, path: Path) -> Facts:
 
 
 def read_metrics(path: Path, task: str | None = None, key: str | None = None) -> dict[str, Any]:
-    """The metrics of an evaluation, of `task` and under `key` where these are given.
+    """The metrics of an evaluation, of the task of that folder and under `key` where these are given; see `metrics_in`.
 
     Raises UserError if the file is absent, damaged, of another schema, task or key, or if its numbers do not fit.
     """
     value = read_json(path)
-    if not isinstance(value, dict) or value.get("kind") != "metrics" or not value.get("accuracies"):
-        raise damaged(path, "it holds no accuracies")
+    if not isinstance(value, dict) or value.get("kind") != "metrics" or not (value.get("accuracies") or value.get("metrics")):
+        raise damaged(path, "it holds no accuracies, nor other metrics")
     check_schema(path, value)
     if task is not None and value.get("task") != task:
         raise damaged(path, f"it is of task '{value.get('task')}' instead of '{task}'")
-    _need(path, value, ("mean", "std", "run"))
+    _need(path, value, ("mean", "std", "run") if value.get("accuracies") else ("run",))
     known = header_as(Metrics, value, path, _ENTRIES)
     facts_of(known.run, path)
     if known.protocol:

@@ -3,13 +3,12 @@
 from condense.jobs.condensing import ShardJob, condense_shard, condense_shards, run_facts_path
 from condense.jobs.grouping import Member, check_indexed, condense_group
 from condense.jobs.joining import join_parts, leave_out_part
-from condense.jobs.judging import DriftJob, EvaluationJob, evaluate_set
+from condense.jobs.judging import EvaluationJob, evaluate_set
 from condense.jobs.keeping import is_made, is_prepared, is_whole, keeps_data, keeps_file
 from condense.jobs.machine import Machine
 from condense.jobs.making import gather, make_bank, make_parent, make_trained_bank, pretrain_teacher
 
 __all__ = [
-    "DriftJob",
     "EvaluationJob",
     "Machine",
     "Member",

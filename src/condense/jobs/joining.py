@@ -26,13 +26,16 @@ def join_parts(out: Path, parts: Sequence[Path]) -> None:
     first = found[0]
     for part in found:
         differing = [name for name in sorted({*first.about, *part.about}) if first.about.get(name) != part.about.get(name)]
-        if differing or list(part.results) != list(first.results):
+        if differing or _steps(part) != _steps(first):
             what = differing[0] if differing else "steps"
             raise UserError(f"{part.path}: is a part of another evaluation than {first.path}: they differ in '{what}'")
     numbers = [number for part in found for number in part.networks]
     if len(numbers) != first.about["n_networks"] or numbers != list(range(len(numbers))):
         raise UserError(f"{out}: the parts hold the networks {numbers} instead of each of {first.about['n_networks']} once")
-    results = {step: [value for part in found for value in part.results[step]] for step in first.results}
+    results = {
+        name: {step: [value for part in found for value in part.results[name][step]] for step in by_step}
+        for name, by_step in first.results.items()
+    }
     with locks.only_maker(out):
         write_json(out, metrics_from(first.about | {"kind": "metrics"}, results) | {"run": joined_facts([part.run for part in found])})
 
@@ -47,11 +50,15 @@ class _Part:
     path: Path
     networks: range
     about: dict[str, Any]
-    results: dict[int, list[float]]  # accuracies by step
+    results: dict[str, dict[int, list[float]]]  # values by metric and step
     run: dict[str, Any]
+
+
+def _steps(part: _Part) -> list[int]:
+    return list(next(iter(part.results.values())))
 
 
 def _read_part(path: Path) -> _Part:
     known, value = read_part(path)
-    about = {name: entry for name, entry in value.items() if name not in ("networks", "accuracies", "run")}
+    about = {name: entry for name, entry in value.items() if name not in ("networks", "accuracies", "metrics", "run")}
     return _Part(path, known.numbers, about, known.results, cost_facts(known.run, path))

@@ -3,45 +3,31 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from condense.artifacts import (
-    canonical,
-    damaged,
-    digest,
-    write_json,
-)
+from condense.artifacts import canonical, damaged, digest, write_json
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
-from condense.files import check_accuracies, read_dataset_header, read_set, spread
+from condense.files import read_dataset_header, read_set, spread
 from condense.files.records import PART
 from condense.jobs.machine import Machine, at_work
-from condense.specs import Protocol
+from condense.specs import Protocol, Task, task_class
 
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class DriftJob:
-    """Towards which set, by how much, and behind which stage of the network the style of the images is drifted."""
-
-    style: Path
-    ratio: float
-    stage: int
+if TYPE_CHECKING:
+    from condense.evaluate.trainer import Results, TaskSet, TaskSets
 
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """Networks trained on a synthetic set, as it is or drifted, on its snapshots, or (`synthetic` None) on the whole training set."""
+    """What a task gives of networks trained on a synthetic set, or on its snapshots, or (`synthetic` None) on the whole training set."""
 
-    task: str  # condense, snapshots or drift
+    task: Task
     synthetic: Path | None
     data: Path  # the folder of the prepared dataset
     method: str
@@ -53,63 +39,48 @@ class EvaluationJob:
     seed: int
     key: str
     part: range | None = None  # the networks of this job; None: all, and their metrics
-    drift: DriftJob | None = None
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a checkpoint of an evaluation has seen: by step, as text, the accuracies of the networks in percent."""
-
-    results: dict[str, list[float]]
-
-    def __post_init__(self) -> None:
-        for values in self.results.values():
-            check_accuracies(values)
+    sets: Mapping[str, Path] = field(default_factory=dict)  # the further sets of the task, by name
 
 
 def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
-    """Evaluates a set and writes its metrics to `out`, or the accuracies of the networks of `job.part` for `joining.join_parts`.
+    """Evaluates a set and writes its metrics to `out`, or those of the networks of `job.part` for `joining.join_parts`.
 
-    Raises UserError if no network is asked for, or one that is not there, or if the set was made from other images than those tested.
+    Raises UserError if no network is asked for, or one that is not there, if a set of the task is missing, or if one was made from other
+    images than those tested.
     """
     from condense import kernels
     from condense.data.dataset import load
+    from condense.evaluate.tasks import task_function
+    from condense.evaluate.trainer import Trainer
+    from condense.training.loop import pixel_set
 
     if job.n_networks < 1:
         raise UserError(f"--networks: at least 1 is needed, found {job.n_networks}")
     networks = range(job.n_networks) if job.part is None else job.part
     if networks[-1] >= job.n_networks:
         raise UserError(f"--part: network {networks[-1]} is not among the {job.n_networks} of --networks, numbered from 0")
-    _check_task(job)
+    if job.task.of_a_set and job.synthetic is None:
+        raise UserError(f"--task {job.task.kind}: --synthetic must name the {job.task.of_a_set}")
+    job.task.check_further(list(job.sets), "--with NAME=FILE")
+    compute = task_function(job.task.kind)
     with at_work(machine, out) as (device, clock):
-        test = load(job.data / "test.safetensors")
-        header, sets = _training_sets(job, device)
+        test, sets = load(job.data / "test.safetensors"), _task_sets(job, device)
+        header, further = sets.judged.header, {name: _origin(other.header) for name, other in sets.further.items()}
         settings = [asdict(job.protocol), job.arch, job.options, job.strategy, job.seed, header["content_sha256"]]
-        settings.append([networks[0], networks[-1], *_drift_of(job, header).values()])
+        settings.append([networks[0], networks[-1], asdict(job.task), further])
         checkpoint = Checkpoint.beside(out, f"{job.key}-{digest(settings)}", kernels.used_on(device))
-        results = _accuracies(job, networks, sets, test, checkpoint, device)
-        about = _description(job, test, header)
+        given = {name: getattr(job, name) for name in ("protocol", "arch", "options", "strategy", "seed")}
+        trainer = Trainer(test, **given, networks=networks, metrics=job.task.metrics, checkpoint=checkpoint, device=device)
+        results = compute(job.task, sets, pixel_set(test, device), trainer)
+        about = _description(job, test, header, further)
         written = metrics_from(about, results) if job.part is None else _part(about, networks, results)
         write_json(out, written | {"run": clock.facts() | _computed_by(job, test, device)})
         checkpoint.remove()
 
 
-def _check_task(job: EvaluationJob) -> None:
-    if job.task != "condense" and job.synthetic is None:
-        what = "snapshots of a set" if job.task == "snapshots" else "set to drift"
-        raise UserError(f"--task {job.task}: --synthetic must name the {what}")
-    if (job.task == "drift") != (job.drift is not None):
-        raise UserError("--style, --ratio, --stage: to be given exactly for --task drift")
-    if job.drift and not 0 <= job.drift.ratio <= 1:
-        raise UserError(f"--ratio: must lie between 0 and 1, found {job.drift.ratio}")
-
-
-def _drift_of(job: EvaluationJob, header: dict[str, Any]) -> dict[str, Any]:
-    """What the metrics say of a drift; empty where there is none."""
-    if job.drift is None:
-        return {}
-    towards = {"method": header["style"]["method"], "key": header["style"].get("key"), "sha256": header["style"]["content_sha256"]}
-    return {"drift": {"ratio": job.drift.ratio, "stage": job.drift.stage, "towards": towards}}
+def _origin(header: dict[str, Any]) -> dict[str, Any]:
+    """What the metrics say of a further set."""
+    return {"method": header["method"], "key": header.get("key"), "sha256": header["content_sha256"]}
 
 
 def _computed_by(job: EvaluationJob, test: Any, device: Any) -> dict[str, str]:
@@ -124,31 +95,36 @@ def _computed_by(job: EvaluationJob, test: Any, device: Any) -> dict[str, str]:
     return {"precision": str(layer_type(network, job.protocol, device)).removeprefix("torch."), "kernels": kernels.done_by(device)}
 
 
-def _training_sets(job: EvaluationJob, device: Any) -> tuple[dict[str, Any], dict[int, Callable[[], Any]]]:
-    """The header of what is evaluated, and what makes the training sets by step (0 for the set itself)."""
+def _task_sets(job: EvaluationJob, device: Any) -> TaskSets:
+    """The set that is judged, or its snapshots, or the whole training set, and the further sets of the task."""
     from condense.data.dataset import load
+    from condense.evaluate.trainer import TaskSet, TaskSets
+    from condense.training.loop import pixel_set
+
+    further = {name: _task_set(job, path, "synthetic", device) for name, path in job.sets.items()}
+    if job.synthetic is not None:
+        return TaskSets(_task_set(job, job.synthetic, job.task.reads, device), further)
+    train = load(job.data / "train.safetensors")
+    header = {"dataset": train.dataset, "arch": "none", "ipc": "full"}
+    header |= {"data_sha256": train.data_sha256, "content_sha256": train.data_sha256}
+    return TaskSets(TaskSet(None, header, {0: lambda: pixel_set(train, device)}), further)
+
+
+def _task_set(job: EvaluationJob, path: Path, kind: str, device: Any) -> TaskSet:
+    """A set, or the snapshots of one by step, ready for training on the device when it is asked for."""
     from condense.evaluate.synthetic import decoded
-    from condense.training.loop import pixel_set, tensor_set
+    from condense.evaluate.trainer import TaskSet
+    from condense.training.loop import tensor_set
 
-    if job.synthetic is None:
-        train = load(job.data / "train.safetensors")
-        header = {"dataset": train.dataset, "arch": "none", "ipc": "full"}
-        header |= {"data_sha256": train.data_sha256, "content_sha256": train.data_sha256}
-        return header, {0: lambda: pixel_set(train, device)}
-    tensors, header = _read_checked(job, job.synthetic, "snapshots" if job.task == "snapshots" else "synthetic")
+    tensors, header = _read_checked(job, path, kind)
 
-    def ready(pixels: np.ndarray, labels: np.ndarray = tensors["labels"], about: dict[str, Any] = header) -> Any:
-        return tensor_set(*(tensor.to(device) for tensor in decoded(pixels, labels, about)))
+    def ready(pixels: np.ndarray) -> Any:
+        return tensor_set(*(tensor.to(device) for tensor in decoded(pixels, tensors["labels"], header)))
 
-    if job.task == "condense":
-        return header, {0: lambda: ready(tensors["images"])}
-    if job.drift:
-        partners, style = _read_checked(job, job.drift.style, "synthetic")
-        images, others = ready(tensors["images"]), ready(partners["images"], partners["labels"], style)
-        if images.labels.tolist() != others.labels.tolist():
-            raise UserError(f"{job.drift.style}: every image of {job.synthetic} needs a partner of its class there, in the same order")
-        return header | {"style": style}, {0: lambda: replace(images, beside=others.fetch)}
-    return header, {step: partial(ready, pixels) for step, pixels in zip(header["snapshot_steps"], tensors["images"], strict=True)}
+    if kind == "snapshots":
+        images = zip(header["snapshot_steps"], tensors["images"], strict=True)
+        return TaskSet(path, header, {step: partial(ready, pixels) for step, pixels in images})
+    return TaskSet(path, header, {0: partial(ready, tensors["images"])})
 
 
 def _read_checked(job: EvaluationJob, path: Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -161,41 +137,12 @@ def _read_checked(job: EvaluationJob, path: Path, kind: str) -> tuple[dict[str, 
     return tensors, header
 
 
-def _accuracies(
-    job: EvaluationJob,
-    networks: range,
-    sets: dict[int, Callable[[], Any]],
-    test: Any,
-    checkpoint: Checkpoint,
-    device: Any,
-) -> dict[int, list[float]]:
-    """Step -> the accuracies of the networks, from the last checkpoint if there is one."""
-    from condense.evaluate.drift import StyleDrift
-    from condense.evaluate.protocols import evaluate
-
-    settings = {name: getattr(job, name) for name in ("arch", "options", "strategy", "seed")} | {"networks": networks}
-    settings["drift"] = StyleDrift(job.drift.ratio, job.drift.stage) if job.drift else None
-    found = checkpoint.load(Done)
-    results = {step: found[1].results[str(step)] for step in sets if str(step) in found[1].results} if found else {}
-    if found:
-        fits = len(results) == len(found[1].results) and all(len(values) == len(networks) for values in results.values())
-        checkpoint.check(fits, f"its accuracies are not those of {len(networks)} networks at steps of the set")
-        _log.info("resumed from %d of %d sets", len(results), len(sets))
-    for step in [step for step in sets if step not in results]:
-        part = checkpoint.part(step)
-        results[step] = evaluate(sets[step](), test, job.protocol, **settings, checkpoint=part, device=device)
-        part.remove()
-        if checkpoint.due() and len(results) < len(sets):
-            checkpoint.save({}, {"results": results})
-    return results
-
-
-def _description(job: EvaluationJob, test: Any, header: dict[str, Any]) -> dict[str, Any]:
+def _description(job: EvaluationJob, test: Any, header: dict[str, Any], further: dict[str, Any]) -> dict[str, Any]:
     """What was judged and how: the metrics without what came out."""
     return {
         "schema": 1,
         "kind": "metrics",
-        "task": job.task,
+        "task": job.task.folder,
         "dataset": header["dataset"],
         "method": job.method,
         "arch": header["arch"],
@@ -207,23 +154,33 @@ def _description(job: EvaluationJob, test: Any, header: dict[str, Any]) -> dict[
         "options": job.options,
         "protocol": json.loads(canonical(asdict(job.protocol))),
         "n_networks": job.n_networks,
-        "unit": "%",
+        **({"unit": "%"} if job.task.is_plain() else {}),
         "data_sha256": header["data_sha256"],
         "test_sha256": test.data_sha256,
         "synthetic_sha256": header["content_sha256"],
-        **_drift_of(job, header),
+        **job.task.described(further),
     }
 
 
-def metrics_from(about: dict[str, Any], results: dict[int, list[float]]) -> dict[str, Any]:
-    """The metrics of an evaluation: what was judged and how, and the accuracies by step with their means and spreads."""
-    if about["task"] != "snapshots":
-        mean, std = spread(results[0])
-        return about | {"accuracies": results[0], "mean": mean, "std": std}
-    spreads = [spread(values) for values in results.values()]
-    values = {"accuracies": list(results.values()), "mean": [mean for mean, _ in spreads], "std": [std for _, std in spreads]}
-    return about | {"steps": list(results)} | values
+def metrics_from(about: dict[str, Any], results: Results) -> dict[str, Any]:
+    """The metrics of an evaluation: what was judged and how, and by metric the values with their means and spreads, by step where there
+    are several. Accuracies that are all that a task gives stand by themselves."""
+    task = task_class(about["task"])
+    metrics = {name: {**_values(results[name], task), "unit": metric.unit} for name, metric in task.metrics.items()}
+    steps = {"steps": list(next(iter(results.values())))} if task.over_steps else {}
+    if not task.is_plain():
+        return about | steps | {"metrics": metrics}
+    (only,) = metrics.values()
+    return about | steps | {"accuracies": only["values"], "mean": only["mean"], "std": only["std"]}
 
 
-def _part(about: dict[str, Any], networks: range, results: dict[int, list[float]]) -> dict[str, Any]:
-    return about | {"kind": PART, "networks": [networks[0], networks[-1]], "accuracies": list(map(list, results.items()))}
+def _values(by_step: dict[int, list[float]], task: type[Task]) -> dict[str, Any]:
+    spreads = [spread(values) for values in by_step.values()]
+    found = {"values": list(by_step.values()), "mean": [mean for mean, _ in spreads], "std": [std for _, std in spreads]}
+    return found if task.over_steps else {name: rows[0] for name, rows in found.items()}
+
+
+def _part(about: dict[str, Any], networks: range, results: Results) -> dict[str, Any]:
+    rows = {name: list(map(list, by_step.items())) for name, by_step in results.items()}
+    held = {"accuracies": rows["accuracy"]} if task_class(about["task"]).is_plain() else {"metrics": rows}
+    return about | {"kind": PART, "networks": [networks[0], networks[-1]]} | held

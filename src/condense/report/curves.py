@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from condense.config import UserError
-from condense.published import method_of, published_rows
+from condense.published import is_test_accuracy, method_of, published_rows
 from condense.report import names, style
 from condense.report.measured import Measured, measure_cells, measure_steps
 from condense.report.records import Record, records
-from condense.specs import FigureSpec
+from condense.specs import ACCURACY, FigureSpec
 from condense.tableplan import Curve, FigurePlan, Plan
 
 CsvRow = dict[str, str]
@@ -79,12 +79,12 @@ def accuracy_by_ipc(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, lis
 def _printed(spec: FigureSpec, methods: list[str]) -> list[CsvRow]:
     """Numbers of the paper's tables that belong to the curves of `methods`; a number printed differently in two tables stands twice."""
     rows: dict[tuple[str, str, str], CsvRow] = {}
-    wanted = {"paper": spec.paper, "dataset": spec.dataset, "eval_arch": spec.eval_arch, "metric": "test_accuracy"}
+    wanted = {"paper": spec.paper, "dataset": spec.dataset, "eval_arch": spec.eval_arch}
     for row in published_rows():
         method = method_of(row)
         plain = not row["setting"] or row["setting"].startswith("match=")  # other settings are no point of these curves
         inside = method in methods and row["ipc"].isdigit() and int(row["ipc"]) in spec.ipc
-        if plain and inside and row["value"] and all(row[key] == value for key, value in wanted.items()):
+        if plain and inside and is_test_accuracy(row) and row["value"] and all(row[key] == value for key, value in wanted.items()):
             place = {"dataset": spec.dataset, "method": method, "ipc": row["ipc"], "step": "", "mean": row["value"], "std": row["std"]}
             origin = {"n_sets": "", "n_networks": "", "scale": "", "source": f"published, table {row['table']}"}
             rows.setdefault((method, row["ipc"], row["value"]), place | origin)
@@ -115,7 +115,7 @@ def accuracy_by_drift(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, l
     for axis, (dataset, lines) in zip(axes, panels.items(), strict=True):
         for method, curves in lines.items():
             for curve in curves:
-                found = [measure_cells(tuple(cell for cell in curve.cells if cell.drift.ratio == ratio)) for ratio in drift.ratios]
+                found = [measure_cells(tuple(cell for cell in curve.cells if cell.task.ratio == ratio)) for ratio in drift.ratios]
                 band(axis, drift.ratios, found, method)
                 numbers = zip(drift.ratios, found, strict=True)
                 drawn += [
@@ -132,7 +132,7 @@ def finish(axis: Any, title: str, x: str) -> None:
     """Title, labels of both axes (`x`: of the horizontal one) and the legend of a panel."""
     axis.set_title(title)
     axis.set_xlabel(x)
-    axis.set_ylabel("test accuracy (%)")
+    axis.set_ylabel(ACCURACY.label)
     if axis.get_legend_handles_labels()[0]:
         axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
 
@@ -142,7 +142,7 @@ def summary(scale: Plan) -> tuple[bytes, str] | None:
 
     Taken from the table with most measured methods, those with random selection first. None if no table has a measured number.
     """
-    found = {name: _comparable(records(scale, name)) for name in scale.tables}
+    found = {name: _comparable(records(scale, name)) for name in scale.accuracy_tables}
     found = {name: rows for name, rows in found.items() if rows}
     if not found:
         return None
@@ -192,7 +192,7 @@ def _bars(axis: Any, rows: list[Record]) -> None:
     axis.set_ylim(0, 109)
     axis.set_yticks(range(0, 101, 20))
     axis.grid(axis="x", visible=False)
-    axis.set_ylabel("test accuracy (%)")
+    axis.set_ylabel(ACCURACY.label)
     axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 

@@ -84,7 +84,7 @@ def _check_sets(scale: Plan) -> None:
     for cell in scale.metrics.values():
         if Path(cell.path).is_file():
             at = Path(cell.path).stat().st_mtime
-            judged |= {one.path: min(at, judged.get(one.path, at)) for one in cell.sets}
+            judged |= {one.path: min(at, judged.get(one.path, at)) for one in cell.all_sets}
     for path in [Path(cell.path) for cell in scale.synthetic.values()]:
         if path.is_file():
             changed = path.stat().st_mtime > judged.get(str(path), 0.0)

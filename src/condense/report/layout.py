@@ -29,7 +29,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Block:
-    """A part of a table that holds numbers of one dataset, one scale and one origin."""
+    """A part of a table that holds numbers of one kind, of one dataset, one scale and one origin."""
 
     title: str
     caption: str
@@ -47,7 +47,7 @@ def blocks(scale: Plan, found: list[Record]) -> list[Block]:
         if record.origin == "stand_in" and not record.was_measured:
             continue
         device = record.machine.get("device", "")
-        key = (record.origin, record.values["dataset"], record.stands_for, record.values["scale"], device)
+        key = (record.origin, record.values["dataset"], record.stands_for, record.values["scale"], device, record.measure)
         grouped.setdefault(key, []).append(record)
     made = [_block(scale, group, found) for group in grouped.values()]
     return sorted(made, key=lambda block: not block.measured)
@@ -104,7 +104,7 @@ def _words(scale: Plan, group: list[Record]) -> tuple[str, str]:
     """Title and caption of a block: on which dataset and at which scale its numbers were measured."""
     first = group[0]
     dataset, level, paper = names.dataset(first.values["dataset"]), first.values["scale"], names.dataset(first.stands_for)
-    how = "Test accuracy in %. " + _counts(group)
+    how = f"{first.measure}. {_counts(group)}"
     cuts = scale.scale.note or f"Scale {level}: {scale.scale.title}."
     beside = "Beside it, marked 'paper', the published number."
     if first.origin == "stand_in":
@@ -117,7 +117,7 @@ def _words(scale: Plan, group: list[Record]) -> tuple[str, str]:
         return f"{dataset}: measured on another machine (scale {level})", caption
     if any(record.was_measured for record in group):
         return f"{dataset}: measured here (scale {level}) and published", f"{how} {beside} {cuts}"
-    return f"{dataset}: published numbers", f"Test accuracy in %, as the paper prints it. Not measured here on {dataset} (scale {level})."
+    return f"{dataset}: published numbers", f"{first.measure}, as the paper prints it. Not measured here on {dataset} (scale {level})."
 
 
 def _counts(group: list[Record]) -> str:

@@ -21,7 +21,7 @@ ORIGIN_COLUMNS = ["date", "device", "seconds", "peak_memory_bytes", "code_versio
 
 @dataclass(frozen=True)
 class Measured:
-    """Mean and population standard deviation in percent; `std` is None where the mean is one of several architectures."""
+    """Mean and population standard deviation, in the unit of the metric; `std` is None where the mean is one of several architectures."""
 
     mean: float
     std: float | None
@@ -35,41 +35,41 @@ def read_metrics(cell: MetricsCell) -> dict[str, Any]:
     if not path.is_file():
         making = f"`snakemake --cores all {path}`, with `--config scale=NAME` at its end for another scale than quick"
         raise UserError(f"{path}: this evaluation is missing; run it first: {making}")
-    return files.read_metrics(path, cell.task, cell.key)
+    return files.read_metrics(path, cell.task.folder, cell.key)
 
 
-def pooled(accuracies: list[float]) -> tuple[float, float]:
+def pooled(values: list[float]) -> tuple[float, float]:
     """Mean and population standard deviation."""
-    mean = sum(accuracies) / len(accuracies)
-    return mean, (sum((value - mean) ** 2 for value in accuracies) / len(accuracies)) ** 0.5
+    mean = sum(values) / len(values)
+    return mean, (sum((value - mean) ** 2 for value in values) / len(values)) ** 0.5
 
 
-def measure_cells(cells: tuple[MetricsCell, ...]) -> Measured:
-    """All accuracies of all sets, each set weighing by its networks, judged by one architecture."""
-    found = [read_metrics(cell)["accuracies"] for cell in cells]
-    mean, std = pooled([float(value) for accuracies in found for value in accuracies])
-    return Measured(mean, std, len(found), max(len(accuracies) for accuracies in found))
+def measure_cells(cells: tuple[MetricsCell, ...], metric: str = "accuracy") -> Measured:
+    """All values of a metric of all sets, each set weighing by its networks, judged by one architecture."""
+    found = [files.metrics_in(read_metrics(cell))[metric]["values"] for cell in cells]
+    mean, std = pooled([float(value) for values in found for value in values])
+    return Measured(mean, std, len(found), max(len(values) for values in found))
 
 
-def measure(run: Run) -> Measured:
-    """The number of one row: pooled accuracies of one architecture, or the mean of several architectures' means without a spread."""
-    groups = [measure_cells(cells) for cells in run.groups]
+def measure(run: Run, metric: str = "accuracy") -> Measured:
+    """The number of one row: pooled values of one architecture, or the mean of several architectures' means without a spread."""
+    groups = [measure_cells(cells, metric) for cells in run.groups]
     if len(groups) == 1:
         return groups[0]
     return Measured(sum(group.mean for group in groups) / len(groups), None, groups[0].n_sets, groups[0].n_networks)
 
 
-def measure_steps(cells: tuple[MetricsCell, ...]) -> tuple[list[int], list[Measured]]:
-    """Steps of the snapshots and the number at each. Raises UserError if the sets were kept at different steps."""
-    found = [read_metrics(cell) for cell in cells]
-    steps = found[0]["steps"]
-    for cell, values in zip(cells, found, strict=True):
-        if values["steps"] != steps or len(values["accuracies"]) != len(steps):
+def measure_steps(cells: tuple[MetricsCell, ...], metric: str = "accuracy") -> tuple[list[int], list[Measured]]:
+    """Steps and the number at each. Raises UserError if the sets were kept at different steps."""
+    read = [read_metrics(cell) for cell in cells]
+    found, steps = [files.metrics_in(values)[metric]["values"] for values in read], read[0]["steps"]
+    for cell, about, values in zip(cells, read, found, strict=True):
+        if about["steps"] != steps or len(values) != len(steps):
             raise artifacts.damaged(Path(cell.path), f"its steps differ from those of {cells[0].path}")
     numbers = []
     for place in range(len(steps)):
-        pool = [float(value) for values in found for value in values["accuracies"][place]]
-        numbers.append(Measured(*pooled(pool), len(found), len(found[0]["accuracies"][place])))
+        pool = [float(value) for values in found for value in values[place]]
+        numbers.append(Measured(*pooled(pool), len(found), len(found[0][place])))
     return steps, numbers
 
 

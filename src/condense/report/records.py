@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from condense.config import unknown
+from condense.published import metric_named
 from condense.report.measured import COLUMNS, ORIGIN_COLUMNS, Measured, measure, rows_from_elsewhere
-from condense.specs import TableSpec
+from condense.specs import Metric, TableSpec
 from condense.tableplan import Plan, Row, Run
 
 _DESCRIPTION = ("paper", "table", "ipc", "method", "train_arch", "eval_arch", "metric", "setting")
@@ -25,6 +26,7 @@ class Record:
     reason: str = ""  # why nothing was measured
     remark: str = ""  # what the published number needs said about it
     machine: dict[str, str] = field(default_factory=dict)
+    measure: str = ""  # what its numbers are, and in which unit: 'Test accuracy in %'
 
     @property
     def was_measured(self) -> bool:
@@ -50,7 +52,15 @@ def records(scale: Plan, name: str) -> list[Record]:
     first = [_published(scale, row, usual) for row in rows]
     others = [(row, run) for row in rows for run in row.runs if run.dataset != row.published["dataset"]]
     second = [_stand_in(scale, row, run, usual) for row, run in others]
-    return first + second + [_elsewhere(row) for row in rows_from_elsewhere(spec.paper, spec.table)]
+    found = first + second + [_elsewhere(row) for row in rows_from_elsewhere(spec.paper, spec.table)]
+    units = {row.published["metric"]: row.published["unit"] for row in rows}
+    return [replace(record, measure=_measure(record.values["metric"], spec, units)) for record in found]
+
+
+def _measure(name: str, spec: TableSpec, units: dict[str, str]) -> str:
+    """What the numbers of a published `metric` are: a metric of the table's task, or else, under its own name, what is not measured."""
+    metric = None if name in spec.not_measured else metric_named(name, spec.task)
+    return (spec.task.metrics[metric] if metric else Metric(name.replace("_", " "), units.get(name, ""))).sentence
 
 
 def _places(row: Row, usual: int) -> int:
@@ -88,7 +98,7 @@ def _published(scale: Plan, row: Row, usual: int) -> Record:
         reason = row.reason or f"not run at {scale.scale.name}"
         values["note"] = _joined(paper["note"], f"{reason} on {paper['dataset']}, measured on {others} instead" if others else reason)
         return Record(values, "published", reason=reason, remark=paper["note"])
-    values |= _numbers(measure(own), _places(row, usual))
+    values |= _numbers(measure(own, row.metric), _places(row, usual))
     if paper["value"]:
         values["delta"] = f"{float(values['measured']) - float(paper['value']):+.{_places(row, usual)}f}"
     values["note"] = _joined(paper["note"], _cuts(scale))
@@ -96,7 +106,7 @@ def _published(scale: Plan, row: Row, usual: int) -> Record:
 
 
 def _stand_in(scale: Plan, row: Row, run: Run, usual: int) -> Record:
-    values = _blank(row, scale) | {"dataset": run.dataset} | _numbers(measure(run), _places(row, usual))
+    values = _blank(row, scale) | {"dataset": run.dataset} | _numbers(measure(run, row.metric), _places(row, usual))
     values["note"] = _joined(f"{run.dataset} stands in for {row.published['dataset']}", _cuts(scale))
     return Record(values, "stand_in", stands_for=row.published["dataset"])
 

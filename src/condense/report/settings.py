@@ -6,7 +6,7 @@ from textwrap import fill
 from typing import Any
 
 from condense.config import UserError
-from condense.published import method_of, published_rows
+from condense.published import is_test_accuracy, method_of, published_rows
 from condense.report import style
 from condense.report.curves import CsvRow, band, finish, frame, number_row, title_of
 from condense.report.measured import Measured, measure_cells
@@ -92,9 +92,10 @@ def printed_row(spec: FigureSpec, point: Point, ipc: int) -> CsvRow | None:
     if point.published is None:
         return None
     method = point.method or spec.methods[0]
-    wanted = {"paper": spec.paper, "dataset": spec.dataset, "ipc": str(ipc), "eval_arch": spec.eval_arch, "metric": "test_accuracy"}
+    wanted = {"paper": spec.paper, "dataset": spec.dataset, "ipc": str(ipc), "eval_arch": spec.eval_arch}
     wanted |= {"table": point.published.table, "setting": point.published.setting}
-    rows = [row for row in published_rows() if method_of(row) == method and all(row[key] == value for key, value in wanted.items())]
+    rows = [row for row in published_rows() if method_of(row) == method and is_test_accuracy(row)]
+    rows = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
     if len(rows) != 1:
         said = ", ".join(f"{key} '{value}'" for key, value in {"method": method, **wanted}.items())
         raise UserError(f"figure {spec.paper}/{spec.name}: point '{point.name}': published: {len(rows)} rows have {said}; one is needed")

@@ -10,6 +10,7 @@ from typing import Any
 from condense.artifacts import write_json
 from condense.drafts import whole
 from condense.files import number_in, read_rows
+from condense.published import metric_named
 
 SUMMARY = Path("results/summary/accuracy.json")
 KEPT_SUMMARY = Path("kept/accuracy.json")
@@ -49,7 +50,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def accuracy_rows(tables: list[Path]) -> list[dict[str, str]]:
-    """The measured rows of table CSVs without a special setting, each cell once: dataset, ipc, method, train_arch, eval_arch, accuracy.
+    """Measured accuracies of table CSVs without a special setting, each cell once: dataset, ipc, method, train_arch, eval_arch, accuracy.
 
     Raises UserError for a file that is no table of ours.
     """
@@ -57,7 +58,8 @@ def accuracy_rows(tables: list[Path]) -> list[dict[str, str]]:
     found: dict[tuple[str, ...], dict[str, str]] = {}
     for path in tables:
         for row in read_rows(path, (*columns, "measured", "setting", "metric")):
-            if row["measured"] and not row["setting"] and row["metric"] == "test_accuracy":
+            single = not row["eval_arch"].startswith("mean(")  # no mean of several architectures
+            if row["measured"] and not row["setting"] and metric_named(row["metric"]) and single:
                 number_in(path, row, "measured", 0, 100)
                 cell = {name: row[name] for name in columns}
                 found.setdefault(tuple(cell.values()), cell | {"accuracy": row["measured"]})

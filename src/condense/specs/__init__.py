@@ -15,25 +15,32 @@ from condense.specs.recipe import Recipe, TeacherNeed
 from condense.specs.scale import STAGES, Resources, Scale, TableLimits
 from condense.specs.selection import SELECTIONS, Covering, SelectionRecipe
 from condense.specs.tables import FigureSpec, StyleDrift, TableSpec
+from condense.specs.tasks import ACCURACY, DEFAULT_TASK, Accuracy, AnyTask, Drift, Metric, Snapshots, Task, task_class
 from condense.specs.term import Term, Weight
 from condense.specs.terms import TERMS, AnyTerm
 from condense.specs.workflow import WorkflowSettings, workflow_settings
 
 __all__ = [
+    "ACCURACY",
     "AUGMENTATIONS",
+    "DEFAULT_TASK",
     "ENGINES",
     "SELECTIONS",
     "STAGES",
     "TERMS",
+    "Accuracy",
     "AnyNetworks",
     "AnyRecipe",
+    "AnyTask",
     "AnyTerm",
     "Augment",
     "Covering",
     "Decode",
+    "Drift",
     "FigureSpec",
     "ImageRecipe",
     "MatchingRecipe",
+    "Metric",
     "Networks",
     "Optimizer",
     "Plateau",
@@ -46,11 +53,13 @@ __all__ = [
     "Scale",
     "Schedule",
     "SelectionRecipe",
+    "Snapshots",
     "Source",
     "StyleDrift",
     "SubspaceNetworks",
     "TableLimits",
     "TableSpec",
+    "Task",
     "TeacherNeed",
     "Term",
     "TrainedNetworks",
@@ -59,5 +68,6 @@ __all__ = [
     "cut_to",
     "groups_of",
     "number_of_epochs",
+    "task_class",
     "workflow_settings",
 ]

@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from condense.config import kinds_alone
 from condense.specs.common import not_by_default
 
 _PLAIN = {int: "integer", float: "number", str: "string", bool: "boolean", type(None): "null"}
@@ -82,7 +83,9 @@ def _schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     if kind in _PLAIN:
         return {"type": _PLAIN[kind]}
     if origin in (typing.Union, types.UnionType):
-        return {"anyOf": [_schema(part, definitions) for part in arguments]}
+        parts = [_schema(part, definitions) for part in arguments]
+        alone = kinds_alone(arguments)
+        return {"anyOf": [*parts, {"enum": alone}] if alone else parts}
     if origin is typing.Literal:
         return {"enum": list(arguments)}
     if origin in (list, tuple):

@@ -8,11 +8,12 @@ from typing import Any, Literal
 from condense.config import UserError
 from condense.specs.common import at_least, check_name, check_names
 from condense.specs.points import Point, check_points
+from condense.specs.tasks import DEFAULT_TASK, AnyTask
 
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A table of a paper: which published rows it shows and how their settings change a recipe."""
+    """A table of a paper: which published rows it shows, how their settings change a recipe, and which task fills them."""
 
     kind: Literal["table"]
     paper: str
@@ -20,10 +21,16 @@ class TableSpec:
     title: str
     protocol: str = "dc"
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # published `setting` -> change of the recipe
+    task: AnyTask = DEFAULT_TASK
+    sets: dict[str, str] = field(default_factory=dict)  # the further sets of the task by name: the methods that make them
+    not_measured: dict[str, str] = field(default_factory=dict)  # published `metric` -> why its rows stay empty
     note: str = ""
 
     def __post_init__(self) -> None:
-        check_names({"paper": self.paper, "table": self.table, "protocol": self.protocol})
+        check_names({"paper": self.paper, "table": self.table, "protocol": self.protocol, "sets": self.sets.values()})
+        self.task.check_further(list(self.sets))
+        if self.task.over_steps:
+            raise UserError(f"task: '{self.task.kind}' gives curves over steps, for which a row has no place; draw a figure of them")
 
     @property
     def name(self) -> str:

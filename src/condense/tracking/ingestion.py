@@ -65,7 +65,7 @@ def uses_of(scale: str) -> dict[str, Use]:
         tables[table] = None
         if setting:
             settings[setting] = None
-        for synthetic in cell.sets if isinstance(cell, MetricsCell) else ():
+        for synthetic in cell.all_sets if isinstance(cell, MetricsCell) else ():
             note(synthetic, table, setting)
 
     for table, rows in plan.tables.items():

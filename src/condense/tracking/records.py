@@ -13,9 +13,10 @@ from typing import Any
 
 from condense.artifacts import canonical, damaged, digest, file_sha256, read_header
 from condense.config import labels_of
-from condense.files import SetHeader, header_as, read_facts, read_history, read_metrics, read_request
+from condense.files import SetHeader, header_as, metrics_in, read_facts, read_history, read_metrics, read_request
+from condense.specs import task_class
 
-FORM = 2  # of the records; a run of another form is replaced
+FORM = 3  # of the records; a run of another form is replaced
 MOST_POINTS = 1000  # of one curve: a longer history is thinned evenly, and lies whole among the artifacts
 _LONGEST_SETTING = 60  # characters of a name
 _LONGEST_PARAM = 500  # characters; MLflow allows more, its tables do not show them
@@ -167,7 +168,7 @@ def _condensation(path: Path, header: dict[str, Any], tags: dict[str, str]) -> R
     return Record(
         name=f"{_setting(header, tags)} {str(header['key'])[:6]}",
         params={**_cell(header), **flat(recipe, "recipe.")},
-        tags={**tags, **_tags(header, run, "condense", note)},
+        tags={**tags, **_tags(header, run, "synthesize", note), "task": "condense"},
         points=points + _cost(run),
         files=[file for file in beside if file.is_file()],
         start=start_of(run, facts if facts.is_file() else path),
@@ -178,36 +179,41 @@ def _condensation(path: Path, header: dict[str, Any], tags: dict[str, str]) -> R
 
 
 def _evaluation(path: Path, values: dict[str, Any], tags: dict[str, str], results: Path) -> Record:
-    """The run of an evaluation: its protocol, the accuracy (%) of each network or each snapshot, its cost."""
-    run = values["run"]
+    """The run of an evaluation: its protocol, each metric (of the networks, their mean and spread, or of each step), its cost."""
+    run, task = values["run"], task_class(values["task"])
     protocol = {name: value for name, value in values["protocol"].items() if name not in ("title", "source")}
-    if "steps" in values:
-        rows = zip(values["steps"], values["mean"], values["std"], strict=True)
-        points = [point for step, mean, std in rows for point in (("accuracy", mean, step), ("accuracy_std", std, step))]
-    else:
-        points = [("accuracy_of_network", value, network) for network, value in enumerate(values["accuracies"])]
-        points += [("accuracy", values["mean"], 0), ("accuracy_std", values["std"], 0)]
+    points = [point for name, found in metrics_in(values).items() for point in _curve(name, found, values.get("steps"))]
     params = {**_cell(values), "eval_arch": values["eval_arch"], "n_networks": str(values["n_networks"]), **flat(protocol, "protocol.")}
-    params |= flat({"drift": values.get("drift")})
+    settings = flat({task.folder: values.get(task.folder)})
     judged = _setting(values, tags)
     read = [
         Input(judged, str(values.get("synthetic_sha256", "")), path.relative_to(results).as_posix(), "training", {}),
         Input(values["dataset"], str(values.get("test_sha256", "")), f"{values['dataset']}: test", "testing", {}),
     ]
-    drift = f" drift {values['drift']['ratio']}" if values.get("drift") else ""
-    task = "" if values["task"] == "condense" else f" {values['task']}{drift}"
+    told = [f"{name.rpartition('.')[2]} {text}" for name, text in settings.items() if name.count(".") == 1]
+    kind = task.folder if task.remark is None else task.remark
+    remark = "".join(f" {text}" for text in [kind, *told] if text)
     note = f"{values['n_networks']} networks ({values['eval_arch']}) trained on {judged} by the protocol {protocol.get('name')}"
     of_evaluation = {"eval_arch": values["eval_arch"], "protocol": str(protocol.get("name", ""))}
     return Record(
-        name=f"{judged} by {values['eval_arch']} {protocol.get('name', '')}{task} {str(values['key'])[:6]}",
-        params=params,
-        tags={**tags, **_tags(values, run, "evaluate", note), **of_evaluation},
+        name=f"{judged} by {values['eval_arch']} {protocol.get('name', '')}{remark} {str(values['key'])[:6]}",
+        params=params | settings,
+        tags={**tags, **_tags(values, run, "evaluate", note), "task": kind or "evaluate", **of_evaluation},
         points=points + _cost(run),
         files=[path],
         start=start_of(run, path),
         seconds=run.get("seconds") or 0,
         inputs=[images for images in read if images.sha256],
     )
+
+
+def _curve(name: str, found: dict[str, Any], steps: list[int] | None) -> list[tuple[str, float, int]]:
+    """The points of a metric: at each step its mean and spread, or, where there are none, also the value of each network by number."""
+    if steps is not None:
+        rows = zip(steps, found["mean"], found["std"], strict=True)
+        return [point for step, mean, std in rows for point in ((name, mean, step), (f"{name}_std", std, step))]
+    points = [(f"{name}_of_network", value, network) for network, value in enumerate(found["values"])]
+    return [*points, (name, found["mean"], 0), (f"{name}_std", found["std"], 0)]
 
 
 def start_of(run: dict[str, Any], path: Path) -> int:
@@ -241,14 +247,12 @@ def _classes(header: dict[str, Any]) -> dict[str, Any]:
     return {"classes": len(header["class_names"])} if "class_names" in header else {}
 
 
-def _tags(values: dict[str, Any], run: dict[str, Any], task: str, note: str) -> dict[str, str]:
+def _tags(values: dict[str, Any], run: dict[str, Any], verb: str, note: str) -> dict[str, str]:
     names = "key synthetic_key dataset method arch ipc seed data_sha256 synthetic_sha256".split()
-    found = {name: values.get(name) for name in names} | {"task": values.get("task", task)}
-    if task == "evaluate":
-        found["task"] = values["task"] if values["task"] != "condense" else task
+    found = {name: values.get(name) for name in names}
     found |= {name: run.get(name) for name in ("code_version", "device", "threads")}
     # What MLflow's own columns show.
-    found |= {"mlflow.source.name": f"condense {'synthesize' if task == 'condense' else task}", "mlflow.source.type": "LOCAL"}
+    found |= {"mlflow.source.name": f"condense {verb}", "mlflow.source.type": "LOCAL"}
     found |= {"mlflow.user": _user(), "mlflow.note.content": note}
     if re.fullmatch(r"[0-9a-f]{7,40}\+?", str(run.get("code_version"))):
         found["mlflow.source.git.commit"] = str(run["code_version"]).rstrip("+")

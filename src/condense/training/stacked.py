@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +19,6 @@ from condense.models.base import GlobalAverage, Stage, StagedNetwork
 from condense.models.classic import Perceptron
 from condense.models.mobile import InvertedResidual
 from condense.models.resnet import Block, PreactivationBlock
-from condense.precision import computed_in
-from condense.training.loop import TEST_BATCH, TrainingSet
-from condense.training.memory import in_smaller_batches
 
 # Layers that do not look across channels, and modules that only call such layers and add what they give.
 _UNCHANGED = (
@@ -180,23 +176,6 @@ class _LayerNorms(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.layer_norm(x.unflatten(1, (self.count, -1)), self.shape, eps=self.eps).flatten(1, 2)
         return x * self.weight + self.bias
-
-
-def accuracies_together(networks: Stacked, images: TrainingSet, dtype: torch.dtype = torch.float32) -> list[float]:
-    """Percentages of `images` that each network classifies rightly, in eval mode, layers computed in `dtype`; see `loop.accuracy`."""
-    networks.eval()
-    batch = max(1, TEST_BATCH[images.labels.device.type] // networks.count)
-    return [100.0 * count / len(images) for count in in_smaller_batches(partial(_right, networks, images, dtype), batch)]
-
-
-@torch.inference_mode()
-def _right(networks: Stacked, images: TrainingSet, dtype: torch.dtype, batch: int) -> list[int]:
-    device = images.labels.device
-    right = torch.zeros(networks.count, dtype=torch.int64, device=device)
-    with computed_in(dtype, device):
-        for indices in torch.arange(len(images)).split(batch):
-            right += (networks(images.fetch(indices)).argmax(2) == images.labels[indices.to(device)]).sum(1)
-    return right.tolist()
 
 
 @torch.no_grad()

@@ -1,0 +1,102 @@
+"""What a task is given: its sets, and who trains networks on them and hands these to be measured."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from condense.checkpoints import Checkpoint
+from condense.data.dataset import Images
+from condense.evaluate.protocols import check_seen, train_and_measure
+from condense.evaluate.trained import Measure
+from condense.specs import Metric, Protocol
+from condense.training.loop import TrainingSet
+
+_log = logging.getLogger(__name__)
+Results = dict[str, dict[int, list[float]]]  # by metric and step (0 of the set itself) the value of each network
+
+
+@dataclass(frozen=True)
+class TaskSet:
+    """A set that was read: its file (None: all training images), what its header says, and by step what makes its images ready."""
+
+    path: Path | None
+    header: dict[str, Any]
+    by_step: Mapping[int, Callable[[], TrainingSet]]
+
+
+@dataclass(frozen=True)
+class TaskSets:
+    """The set that a task judges and, by the names that the task gives them, its further ones."""
+
+    judged: TaskSet
+    further: Mapping[str, TaskSet] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the checkpoint of a task has seen: by metric and step, as text, the values of the networks."""
+
+    results: dict[str, dict[str, list[float]]]
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains the `networks` of an evaluation, by their numbers, on a set at each of its steps, going on from checkpoints.
+
+    `metrics` are those that have to be measured, `test` the images whose form and classes the networks are built for.
+    """
+
+    test: Images
+    protocol: Protocol
+    arch: str
+    options: dict[str, Any]
+    strategy: str
+    networks: Sequence[int]
+    seed: int
+    metrics: Mapping[str, Metric]
+    checkpoint: Checkpoint
+    device: torch.device
+
+    def measured(
+        self,
+        by_step: Mapping[int, Callable[[], TrainingSet]],
+        measure: Measure,
+        changed: Callable[[nn.Module], nn.Module] | None = None,
+    ) -> Results:
+        """What `measure` gives of the trained networks, on the training set of every step.
+
+        `changed` makes of a new network, before it is drawn, the one that is trained. Raises ValueError for other metrics than the task's.
+        """
+        settings = {name: getattr(self, name) for name in ("arch", "options", "strategy", "networks", "seed", "metrics", "device")}
+        results = self._resumed(list(by_step))
+        for step in [step for step in by_step if step not in results]:
+            part = self.checkpoint.part(step)
+            more = {"measure": measure, "changed": changed, "checkpoint": part}
+            results[step] = train_and_measure(by_step[step](), self.test, self.protocol, **settings, **more)
+            part.remove()
+            if self.checkpoint.due() and len(results) < len(by_step):
+                seen = {name: {str(at): values[name] for at, values in results.items()} for name in self.metrics}
+                self.checkpoint.save({}, {"results": seen})
+        return {name: {step: results[step][name] for step in by_step} for name in self.metrics}
+
+    def _resumed(self, steps: Sequence[int]) -> dict[int, dict[str, list[float]]]:
+        """What the last checkpoint has seen, by step. Raises UserError if it is damaged."""
+        found = self.checkpoint.load(_Seen)
+        if found is None:
+            return {}
+        seen = found[1].results
+        done = [step for step in steps if all(str(step) in rows for rows in seen.values())]
+        fits = set(seen) == set(self.metrics) and all(len(rows) == len(done) for rows in seen.values())
+        self.checkpoint.check(fits, f"it does not hold {', '.join(self.metrics)} at steps of the set")
+        for name, rows in seen.items():
+            for values in rows.values():
+                check_seen(self.checkpoint, self.metrics[name], name, values, len(self.networks))
+        _log.info("resumed from %d of %d sets", len(done), len(steps))
+        return {step: {name: seen[name][str(step)] for name in self.metrics} for step in done}

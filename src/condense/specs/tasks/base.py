@@ -1,0 +1,111 @@
+"""What every task says of itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from condense.config import UserError, unknown
+from condense.specs.common import check_name, not_by_default
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that a task gives for each network. `unit`: '' for a plain number. `least` and `most` bound what it can be.
+
+    `published`: what `params/published/results.csv` calls it in its column `metric`.
+    """
+
+    title: str
+    unit: str = ""
+    better: Literal["higher", "lower"] = "higher"
+    least: float = -math.inf
+    most: float = math.inf
+    published: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Title and unit, as on the axis of a figure."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+    @property
+    def sentence(self) -> str:
+        """Title and unit as a caption begins: 'Test accuracy in %'."""
+        return f"{self.title[:1].upper()}{self.title[1:]}" + (f" in {self.unit}" if self.unit else "")
+
+    def check(self, name: str, values: Sequence[float], networks: int | None = None) -> None:
+        """Raises UserError unless `values` are possible ones of this metric, one for each of the `networks` (None: for some)."""
+        if not all(self.least <= value <= self.most for value in values):
+            raise UserError(f"{name}: are no {'percentages' if self.unit == '%' else 'values of it'}")
+        if not values or len(values) != (networks or len(values)):
+            raise UserError(f"{name}: are {len(values)} instead of one for each of {networks} networks")
+
+
+# What papers call the test accuracy is told here alone; `results.csv` keeps their words.
+ACCURACY = Metric(
+    "test accuracy",
+    unit="%",
+    least=0.0,
+    most=100.0,
+    published=("test_accuracy", "test_accuracy_mean_over_archs", "top1_accuracy"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What all tasks have. The fields of a task's own class, all but `kind`, are its settings."""
+
+    folder: ClassVar[str]  # of its metrics, in paths and in their files
+    title: ClassVar[str]  # what it is, in a line
+    metrics: ClassVar[Mapping[str, Metric]]
+    numerics: ClassVar[int | None] = None  # of its mathematics; None: nothing beside that of training and testing
+    reads: ClassVar[Literal["synthetic", "snapshots"]] = "synthetic"  # the file that networks are trained on
+    over_steps: ClassVar[bool] = False  # its metrics are curves over steps, not one value for each network
+    further: ClassVar[Mapping[str, str]] = {}  # further sets by name: what each of them is
+    told_as: ClassVar[Mapping[str, str]] = {}  # what the metrics call a further set, where that is not its name
+    of_a_set: ClassVar[str] = ""  # what the synthetic set must be, where the whole training set cannot take its place
+    remark: ClassVar[str | None] = None  # what tells its runs in MLflow from the plain evaluation of a set; None: the folder
+    answers: ClassVar[tuple[str, ...] | None] = None  # in `results.csv`, values of the column `task` that it measures; None: all
+    passes: ClassVar[int] = 1  # images that go through a network for each one that it is trained on
+    together: ClassVar[bool] = True  # whether a GPU may train several of its networks side by side
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its settings, those at their default left out."""
+        return {name: value for name, value in not_by_default(self).items() if name != "kind"}
+
+    def key_parts(self, further: Mapping[str, str]) -> list[Any]:
+        """What the key of its metrics holds besides set, network and protocol; `further`: the keys of the further sets by name.
+
+        Nothing for a task that has neither settings nor further sets nor mathematics of its own.
+        """
+        parts = [self.kind, dict(further), self.settings, self.numerics]
+        return [parts] if further or self.settings or self.numerics is not None else []
+
+    def described(self, further: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """What its metrics say of its settings and its further sets; empty where it has neither."""
+        said = {**self.settings, **{self.told_as.get(name, name): dict(about) for name, about in further.items()}}
+        return {self.folder: said} if said else {}
+
+    def check_further(self, names: Sequence[str], option: str = "sets") -> None:
+        """Raises UserError, beginning with `option`, unless `names` are those of its further sets."""
+        for name in names:
+            if name not in self.further:
+                raise unknown("set", name, self.further, f"{option}: task {self.kind}")
+        for name, what in self.further.items():
+            if name not in names:
+                raise UserError(f"{option}: task {self.kind} needs '{name}', {what}")
+
+    @classmethod
+    def is_plain(cls) -> bool:
+        """Whether its only metric is the accuracy, which then stands in the metrics by itself."""
+        return set(cls.metrics) == {"accuracy"}
+
+
+def check_class(task: type[Task]) -> None:
+    """Raises UserError for a task whose folder or names of metrics could not stand in paths and files."""
+    check_name("folder", task.folder)
+    for name in (*task.metrics, *task.further):
+        check_name(task.folder, name)
