@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from condense.artifacts import canonical, digest
 from condense.costs.networks import profile
@@ -88,7 +88,7 @@ class TeacherCell:
 
     @cached_property
     def key(self) -> str:
-        parts = [self.data.key, self.data.spec.strategy, self.arch, self.options, _computed(self.protocol), self.seed]
+        parts = [self.data.key, self.data.spec.strategy, self.arch, self.options, self.protocol.computed_part(), self.seed]
         return digest([*parts, NUMERICS["teachers"]])
 
     @property
@@ -131,7 +131,7 @@ class BankCell:
     @cached_property
     def key(self) -> str:
         parts = [self.data.key, self.arch, self.options, not_by_default(self.networks), self.seed, self.steps]
-        parts += [_computed(self.protocol), self.data.spec.strategy] if self.protocol else [self.max_mb]
+        parts += [self.protocol.computed_part(), self.data.spec.strategy] if self.protocol else [self.max_mb]
         return digest([*parts, NUMERICS["teachers"]])
 
     @property
@@ -242,7 +242,7 @@ class MetricsCell:
 
     @cached_property
     def key(self) -> str:
-        parts = [self.synthetic.key, self.synthetic.data.spec.strategy, self.eval_arch, self.options, _computed(self.protocol)]
+        parts = [self.synthetic.key, self.synthetic.data.spec.strategy, self.eval_arch, self.options, self.protocol.computed_part()]
         parts += self.task.key_parts({name: cell.key for name, cell in self.sets.items()})
         return digest([*parts, self.n_networks, NUMERICS["evaluate"]])
 
@@ -281,7 +281,3 @@ class MetricsCell:
 
     def part_path(self, part: str) -> str:
         return f"{RESULTS}/parts/{self.place}/networks{part}.json"
-
-
-def _computed(protocol: Protocol) -> dict[str, Any]:
-    return {key: value for key, value in asdict(protocol).items() if key not in ("title", "source")}

@@ -265,10 +265,11 @@ def labels_of(names: Sequence[str]) -> list[str]:
 def merged(base: Any, change: Any) -> Any:
     """`base` with `change` laid over it: mappings merge by key; a list of named entries takes a mapping by name; all else is replaced.
 
+    A mapping under a key is replaced too where `change` has another `kind` or `name` for it: what is set for one means nothing to another.
     Of entries with one name the second is called "name 2", and so on; see `labels_of`.
     """
     if isinstance(base, dict) and isinstance(change, dict):
-        return {**base, **{key: merged(base.get(key), value) for key, value in change.items()}}
+        return {**base, **{key: value if _renamed(base.get(key), value) else merged(base.get(key), value) for key, value in change.items()}}
     if isinstance(base, list) and isinstance(change, dict) and base and all(isinstance(entry, dict) and "name" in entry for entry in base):
         names = labels_of([entry["name"] for entry in base])
         for name in change:
@@ -276,3 +277,8 @@ def merged(base: Any, change: Any) -> Any:
                 raise unknown("entry", name, names)
         return [merged(entry, change.get(name, {})) for name, entry in zip(names, base, strict=True)]
     return change
+
+
+def _renamed(base: Any, change: Any) -> bool:
+    both = isinstance(base, dict) and isinstance(change, dict)
+    return both and any(tag in base and change.get(tag, base[tag]) != base[tag] for tag in ("kind", "name"))

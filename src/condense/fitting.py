@@ -29,5 +29,5 @@ def networks_at_once(parameters: int, activations: int, batch: int, memory: floa
 
 
 def can_train_together(protocol: Protocol) -> bool:
-    """Whether several networks can be trained at once by this protocol: each batch under one operation, and without CutMix."""
-    return not protocol.cutmix and protocol.augment != "all"
+    """Whether several networks can be trained at once by this protocol: each batch under one operation, and unmixed."""
+    return protocol.mixed_by is None and protocol.augment != "all"

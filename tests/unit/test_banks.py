@@ -111,7 +111,7 @@ def test_a_replay_that_is_not_exact_is_told_once(train, tmp_path, caplog):
 
 
 def test_a_diverging_queue_is_an_error_that_says_what_to_lower(train, tmp_path):
-    wild = replace(SMALL, optimizer=specs.Optimizer(lr=1e30))
+    wild = replace(SMALL, optimizer=specs.NetworkSGD(lr=1e30))
     with pytest.raises(UserError, match=r"network \d+ of the queue: the loss is .*nan.* lower its learning rate"):
         make(tmp_path / "bank.safetensors", train, settings=wild)
 

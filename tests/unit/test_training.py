@@ -19,9 +19,9 @@ from condense.files import spread
 from condense.select import coreset
 from condense.specs import Optimizer
 from condense.teachers import pretrain as teachers
-from condense.training import loop
 from condense.training.loop import accuracy, number_of_epochs, pixel_set, tensor_set, train
 from condense.training.optimizers import SGD
+from condense.training.schedules import course
 
 ARCH = {"arch": "convnet", "options": {"depth": 2, "width": 8}}
 CPU = torch.device("cpu")
@@ -135,7 +135,7 @@ def test_a_small_set_is_trained_for_the_least_number_of_updates():
     rules = protocol("critic", epochs=4, batch=16, least_updates=25)
     assert [number_of_epochs(rules, images) for images in (16, 40, 400)] == [25, 9, 4]
     assert number_of_epochs(protocol(batch=16, least_updates=25), 40) == 10
-    assert loop.drops_after(rules, 16) == [11] and loop.drops_after(rules, 400) == [1]
+    assert course(rules, 16).drops == [11] and course(rules, 400).drops == [1]
 
 
 def test_a_step_schedule_over_one_epoch_keeps_the_full_rate(few):

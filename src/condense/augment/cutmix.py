@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -38,6 +39,12 @@ class Mixture:
         mixed[..., top:bottom, left:right] = batch[self.other.to(batch.device), :, top:bottom, left:right]
         return mixed
 
+    def vectors(self, batch: Tensor) -> Tensor:
+        """Vectors (b, ...) that belong to the images, such as soft labels, in the shares of both."""
+        if self.other is None:
+            return batch
+        return self.share * batch + (1 - self.share) * batch[self.other.to(batch.device)]
+
     def loss(self, logits: Tensor, labels: Tensor, part: slice = slice(None)) -> Tensor:
         """Mean cross-entropy of both labels in their shares: of a batch with labels (b,), or of the images in `part` of it."""
         own = torch.nn.functional.cross_entropy(logits, labels[part])
@@ -47,12 +54,29 @@ class Mixture:
         return self.share * own + (1 - self.share) * torch.nn.functional.cross_entropy(logits, others)
 
 
-def draw(probability: float, count: int, size: int, generator: Generator) -> Mixture:
-    """A mixture for `count` images of `size` pixels, with this probability; the share is uniform in [0, 1) before the box is clipped."""
-    if probability == 0 or torch.rand((), generator=generator).item() >= probability:
+def happens(probability: float, generator: Generator) -> bool:
+    """Whether a batch is mixed; where that is out of the question, nothing is drawn."""
+    return probability != 0 and torch.rand((), generator=generator).item() < probability
+
+
+def share_from(beta: float, generator: Generator) -> float:
+    """A share from the Beta distribution (beta, beta): for 1 uniform in [0, 1)."""
+    if beta == 1:
+        return torch.rand((), generator=generator).item()
+    return float(np.random.default_rng(torch.randint(1 << 62, (), generator=generator).item()).beta(beta, beta))
+
+
+def others(count: int, generator: Generator) -> Tensor:
+    """For each of `count` images of a batch the one that it is mixed with (count,)."""
+    return torch.randperm(count, generator=generator)
+
+
+def draw(probability: float, count: int, size: int, generator: Generator, beta: float = 1.0) -> Mixture:
+    """A mixture for `count` images of `size` pixels, with this probability; `share_from` draws the share before the box is clipped."""
+    if not happens(probability, generator):
         return Mixture()
-    share = torch.rand((), generator=generator).item()
+    share = share_from(beta, generator)
     row, col = torch.randint(size, (2,), generator=generator).tolist()
     edges = box(size, share, row, col)
     area = (edges[2] - edges[0]) * (edges[3] - edges[1])
-    return Mixture(torch.randperm(count, generator=generator), 1 - area / size**2, edges)
+    return Mixture(others(count, generator), 1 - area / size**2, edges)

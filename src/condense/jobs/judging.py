@@ -152,7 +152,7 @@ def _description(job: EvaluationJob, test: Any, header: dict[str, Any], further:
         "synthetic_key": header.get("key"),
         "eval_arch": job.arch,
         "options": job.options,
-        "protocol": json.loads(canonical(asdict(job.protocol))),
+        "protocol": json.loads(canonical(job.protocol.told())),
         "n_networks": job.n_networks,
         **({"unit": "%"} if job.task.is_plain() else {}),
         "data_sha256": header["data_sha256"],

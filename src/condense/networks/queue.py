@@ -24,7 +24,7 @@ from condense.data.dataset import Images
 from condense.networks.schedule import Turn, turns
 from condense.specs import QueueNetworks
 from condense.training.loop import TrainingSet, pixel_set
-from condense.training.optimizers import SGD
+from condense.training.optimizers import network_optimizer
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Trained:
 
     def __init__(self, network: nn.Module, settings: QueueNetworks, age: int = 0):
         self.network, self.age = network, age
-        self.optimizer = SGD(list(network.parameters()), settings.optimizer)
+        self.optimizer = network_optimizer(list(network.parameters()), settings.optimizer)
 
     def state(self, velocity: bool = True) -> dict[str, Tensor]:
         """Parameters and buffers as `network.*`, the momentum as `velocity.*`: views, not copies."""

@@ -10,7 +10,7 @@ from condense.specs.images import Augment, Decode, ImageRecipe
 from condense.specs.matching import MatchingRecipe
 from condense.specs.networks import AnyNetworks, Networks, QueueNetworks, SubspaceNetworks, TrainedNetworks
 from condense.specs.points import Point, Printed
-from condense.specs.protocol import Protocol, Schedule, number_of_epochs
+from condense.specs.protocol import Protocol, number_of_epochs
 from condense.specs.recipe import Recipe, TeacherNeed
 from condense.specs.scale import STAGES, Resources, Scale, TableLimits
 from condense.specs.selection import SELECTIONS, Covering, SelectionRecipe
@@ -18,6 +18,7 @@ from condense.specs.tables import FigureSpec, StyleDrift, TableSpec
 from condense.specs.tasks import ACCURACY, DEFAULT_TASK, Accuracy, AnyTask, Drift, Metric, Snapshots, Task, task_class
 from condense.specs.term import Term, Weight
 from condense.specs.terms import TERMS, AnyTerm
+from condense.specs.training import AnyLoss, AnyMixing, AnyNetworkOptimizer, AnySchedule, HardLoss, NetworkAdam, NetworkSGD, WeightAverage
 from condense.specs.workflow import WorkflowSettings, workflow_settings
 
 __all__ = [
@@ -29,8 +30,12 @@ __all__ = [
     "STAGES",
     "TERMS",
     "Accuracy",
+    "AnyLoss",
+    "AnyMixing",
+    "AnyNetworkOptimizer",
     "AnyNetworks",
     "AnyRecipe",
+    "AnySchedule",
     "AnyTask",
     "AnyTerm",
     "Augment",
@@ -40,7 +45,10 @@ __all__ = [
     "FigureSpec",
     "ImageRecipe",
     "MatchingRecipe",
+    "HardLoss",
     "Metric",
+    "NetworkAdam",
+    "NetworkSGD",
     "Networks",
     "Optimizer",
     "Plateau",
@@ -64,6 +72,7 @@ __all__ = [
     "Term",
     "TrainedNetworks",
     "Weight",
+    "WeightAverage",
     "WorkflowSettings",
     "cut_to",
     "groups_of",

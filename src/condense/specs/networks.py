@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from condense.config import UserError
 from condense.costs.profile import Profile
 from condense.costs.work import FLOAT, Work, pixels_of
-from condense.specs.common import REPEATS, Optimizer, at_least, check_name, not_above
+from condense.specs.common import REPEATS, at_least, check_name, not_above
 from condense.specs.protocol import Protocol
 from condense.specs.recipe import Parent
+from condense.specs.training import NetworkSGD
 
 if TYPE_CHECKING:
     from condense.cells import DataCell, ParentCell
@@ -62,7 +63,7 @@ class QueueNetworks(NetworkSource):
     trained: int | Literal["sampled"] = 2
     train_steps: int = 10
     batch: int = 256
-    optimizer: Optimizer = Optimizer(lr=0.01, momentum=0.9, weight_decay=5e-4)
+    optimizer: NetworkSGD = NetworkSGD(lr=0.01, momentum=0.9, weight_decay=5e-4)
     accuracy_over: int = 100
 
     def __post_init__(self) -> None:

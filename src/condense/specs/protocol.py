@@ -3,56 +3,61 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 from condense.config import UserError
-from condense.specs.common import Optimizer, Source, at_least, check_groups, check_name, cut_to
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Learning rate over epochs. `dc`: the rate drops by `factor`, and momentum restarts, after epoch N/2 + 1 of 0..N.
-
-    `step`: times `factor` at each fraction of the epochs in `at`. `constant`: unchanged.
-    """
-
-    kind: Literal["dc", "step", "constant"]
-    at: list[float] = field(default_factory=list)
-    factor: float = 0.1
-
-    def __post_init__(self) -> None:
-        if not all(0 <= place <= 1 for place in self.at) or self.at != sorted(self.at):
-            raise UserError(f"schedule: at: ascending fractions of the epochs, from 0 to 1, are needed; found {self.at}")
-        if not 0 < self.factor <= 1:
-            raise UserError(f"schedule: factor: must lie in (0, 1], found {self.factor:g}")
+from condense.specs.common import Source, at_least, check_groups, check_name, cut_to
+from condense.specs.training import AnyLoss, AnyMixing, AnyNetworkOptimizer, AnySchedule, CutMix, HardLoss, WeightAverage, told
 
 
 @dataclass(frozen=True)
 class Protocol:
     """How a network is trained and judged. See `params/protocols/`."""
 
+    LATER: ClassVar[tuple[str, ...]] = ("loss", "mixing", "average")
+
     name: str
     title: str
     source: Source
     epochs: int
     batch: int
-    optimizer: Optimizer
-    schedule: Schedule
+    optimizer: AnyNetworkOptimizer
+    schedule: AnySchedule
     augment: Literal["dataset", "all", "none"] = "dataset"  # one operation of the dataset's a batch, or all in IDC's way
     siamese: str = ""  # of which operations, joined by '_', as far as the dataset has them; empty: of all that it has
-    cutmix: float = 0.0  # probability with which a batch gets boxes of itself in another order, and labels in their shares
+    cutmix: float = 0.0  # probability of CutMix for a batch: short for `mixing: {name: cutmix, probability: ...}`
     precision: Literal["fp32", "mixed"] = "mixed"  # mixed: layers in bfloat16, weights, their steps and the logits in float32
     least_updates: int = 0  # on a small set the epochs are raised until there are so many updates
+    loss: AnyLoss = HardLoss()
+    mixing: AnyMixing | None = None  # of the images of a batch, and of their labels
+    average: WeightAverage | None = None  # of the weights, judged in place of the last ones
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
         if not 0 <= self.cutmix <= 1:
             raise UserError(f"cutmix: a probability is needed, found {self.cutmix}")
+        if self.cutmix and self.mixing:
+            raise UserError("cutmix: is short for a mixing; beside `mixing` write `cutmix: 0.0` or leave it out")
         check_groups(self.siamese, "siamese")
         if self.epochs < 1 or self.batch < 1 or self.least_updates < 0:
             raise UserError("epochs and batch must be at least 1, least_updates not negative")
         at_least({"epochs": self.epochs, "batch": self.batch, "least_updates": self.least_updates}, 0)
+        if self.schedule.warmup > self.epochs:
+            raise UserError(f"schedule: warmup: must be at most the {self.epochs} epochs, found {self.schedule.warmup}")
+
+    @property
+    def mixed_by(self) -> AnyMixing | None:
+        """How the images of a batch are mixed."""
+        return CutMix("cutmix", self.cutmix) if self.cutmix else self.mixing
+
+    def told(self) -> dict[str, Any]:
+        """All settings as plain values, as metrics hold them; see `training.told`."""
+        return told(self)
+
+    def computed_part(self) -> dict[str, Any]:
+        """The settings that decide what a network becomes; they enter keys."""
+        return {name: value for name, value in self.told().items() if name not in ("title", "source")}
 
     def operations_of(self, strategy: str) -> str:
         """The augmentation of a dataset whose own is `strategy`."""
@@ -67,5 +72,4 @@ class Protocol:
 
 def number_of_epochs(protocol: Protocol, images: int) -> int:
     """Epochs that are run on so many images: the DC schedule counts from 0 to `epochs` inclusive."""
-    epochs = protocol.epochs_of_schedule(images)
-    return epochs + 1 if protocol.schedule.kind == "dc" else epochs
+    return protocol.epochs_of_schedule(images) + protocol.schedule.further_epochs

@@ -13,15 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from condense import seeds
-from condense.augment import cutmix, siamese
+from condense.augment import mixing, siamese
+from condense.augment.cutmix import Mixture
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import Images
 from condense.precision import computed_in, reduced
 from condense.runtime import note
 from condense.specs import Protocol, number_of_epochs
+from condense.training.averages import AveragedWeights
+from condense.training.losses import Loss, Targets, loss_of
 from condense.training.memory import in_smaller_batches, release, whole_batch_for
-from condense.training.optimizers import SGD
+from condense.training.optimizers import SGD, network_optimizer
+from condense.training.schedules import course
 
 Fetch = Callable[[Tensor], Tensor]
 TEST_BATCH = {"cpu": 64, "cuda": 2048}  # images; on CPUs what lies between two layers then stays in the cache
@@ -41,41 +45,33 @@ class Watch(Protocol_):
 class TrainingSet:
     """Images by index: `fetch(indices (b,))` gives normalised float32 (b, C, H, W) on the device; `labels` (n,) int64 on it too.
 
-    `beside` gives an image more for each, which is augmented alike; the network that is trained takes both.
+    `beside` gives an image more for each, which is augmented alike; the network that is trained takes both. `targets`: soft labels,
+    on the device, for losses that compare with them. `name`: what messages call the set.
     """
 
     fetch: Fetch
     labels: Tensor
     size: int
     beside: Fetch | None = None
+    targets: Targets | None = None
+    name: str = "the set"
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
-def tensor_set(images: Tensor, labels: Tensor) -> TrainingSet:
+def tensor_set(images: Tensor, labels: Tensor, targets: Targets | None = None, name: str = "the set") -> TrainingSet:
     """A training set over normalised images (n, C, H, W) that fit on the device."""
-    return TrainingSet(lambda indices: images[indices.to(images.device)], labels, images.shape[-1])
+    return TrainingSet(lambda indices: images[indices.to(images.device)], labels, images.shape[-1], targets=targets, name=name)
 
 
 def pixel_set(images: Images, device: torch.device) -> TrainingSet:
     """A training set over prepared 8-bit images, normalised on the fly; on a GPU the pixels are kept there."""
     pixels = images.images.to(device)
-    return TrainingSet(lambda indices: images.normalise(pixels[indices.to(device)]), images.labels.to(device), images.size)
+    def fetch(indices: Tensor) -> Tensor:
+        return images.normalise(pixels[indices.to(device)])
 
-
-def drops_after(protocol: Protocol, images: int) -> list[int]:
-    """Epochs (from 0) after which the learning rate drops."""
-    epochs = protocol.epochs_of_schedule(images)
-    if protocol.schedule.kind == "dc":
-        return [epochs // 2 + 1]
-    # At least one epoch is run at the full rate.
-    return [max(round(part * epochs), 1) - 1 for part in protocol.schedule.at] if protocol.schedule.kind == "step" else []
-
-
-def learning_rate(protocol: Protocol, drops: list[int], epoch: int) -> float:
-    """The rate in `epoch` (from 0) where it falls after the epochs `drops`."""
-    return protocol.optimizer.lr * protocol.schedule.factor ** sum(drop < epoch for drop in drops)
+    return TrainingSet(fetch, images.labels.to(device), images.size, name=f"the {images.dataset} images themselves")
 
 
 def layer_type(network: nn.Module, protocol: Protocol, device: torch.device) -> torch.dtype:
@@ -95,59 +91,75 @@ def train(
     watch: Watch | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Trains `network` in place by `protocol` on `images`, from the last checkpoint if there is one.
+    """Trains `network` in place by `protocol` on `images`, from the last checkpoint if there is one; with the mean of its weights over
+    the steps in the end, where the protocol asks for it.
 
     `strategy` is the augmentation of the dataset, used where the protocol asks for it: one operation a batch, parameters an
     image. `name` addresses the random streams of this training. `watch` sees every batch,
     `progress` the number of epochs done.
-    Raises UserError if the loss stops being a number.
+    Raises UserError if the loss stops being a number, or if it needs soft labels that the set does not have.
     """
-    optimizer = SGD([parameter for parameter in network.parameters() if parameter.requires_grad], protocol.optimizer)
+    loss_function, targets = loss_of(protocol, images)
+    weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer, average = network_optimizer(weights, protocol.optimizer), averaged(weights, protocol)
     device = images.labels.device
-    passes = _Passes(network, optimizer, layer_type(network, protocol, device), device)
-    drops, epochs = drops_after(protocol, len(images)), number_of_epochs(protocol, len(images))
-    first = resumed(network, optimizer, watch, checkpoint, epochs)
+    passes = _Passes(network, optimizer, loss_function, layer_type(network, protocol, device), device)
+    rates, epochs = course(protocol, len(images)), number_of_epochs(protocol, len(images))
+    first = resumed(network, optimizer, watch, checkpoint, epochs, average)
+    mixed_by = protocol.mixed_by
     strategy, mode = protocol.operations_of(strategy), "all" if protocol.augment == "all" else "one"
     network.train()
     for epoch in range(first, epochs):
-        optimizer.lr = learning_rate(protocol, drops, epoch)
+        optimizer.lr = protocol.optimizer.lr * rates.factors[epoch]
         order = torch.randperm(len(images), generator=seeds.generator(seed, *name, "order", epoch))
-        augment, mixing = (seeds.generator(seed, *name, what, epoch) for what in ("augment", "cutmix"))
+        augment, mixes = (seeds.generator(seed, *name, what, epoch) for what in ("augment", mixed_by.name if mixed_by else "unmixed"))
         torch.manual_seed(seeds.stream(seed, *name, "dropout", epoch))  # layers that draw take no generator of their own
         loss = None
         for indices in order.split(protocol.batch):
             batches = [fetch(indices) for fetch in (images.fetch, images.beside) if fetch is not None]
             drawn = siamese.draw_each(strategy, images.size, len(indices), augment, mode)
-            mixture = cutmix.draw(protocol.cutmix, len(indices), images.size, mixing)
+            mixture = mixing.draw(mixed_by, len(indices), images.size, mixes)
             seen = [mixture.images(siamese.apply(batch, drawn)) for batch in batches]
-            loss, logits = passes(seen, images.labels[indices.to(device)], mixture)
+            places = indices.to(device)
+            wanted = None if targets is None else mixture.vectors(targets[places])
+            loss, logits = passes(seen, images.labels[places], wanted, mixture)
             optimizer.step()
+            if average is not None:
+                average.see()
             if watch is not None:
                 watch.see(indices, logits)
-        if epoch in drops and protocol.schedule.kind == "dc":
+        if epoch in rates.restarts:
             optimizer.forget()
         check(loss, epoch, checkpoint.blame)
         if checkpoint.due() and epoch + 1 < epochs:
-            checkpoint.save(*saved_state(network, optimizer, watch, epoch))
+            checkpoint.save(*saved_state(network, optimizer, watch, epoch, average))
         if progress is not None:
             progress(epoch + 1)
+    if average is not None:
+        average.take_over()
+
+
+def averaged(weights: Sequence[Tensor], protocol: Protocol) -> AveragedWeights | None:
+    """The mean of the weights over the steps, if the protocol asks for it."""
+    return AveragedWeights(weights, protocol.average) if protocol.average else None
 
 
 class _Passes:
     """The loss of batches and its gradients; in parts once the memory does not suffice for a batch and parts give the same."""
 
-    def __init__(self, network: nn.Module, optimizer: SGD, dtype: torch.dtype, device: torch.device):
-        self.network, self.optimizer, self.dtype, self.device = network, optimizer, dtype, device
+    def __init__(self, network: nn.Module, optimizer: SGD, loss: Loss, dtype: torch.dtype, device: torch.device):
+        self.network, self.optimizer, self.loss, self.dtype, self.device = network, optimizer, loss, dtype, device
         self.parts = 1
 
-    def __call__(self, images: Sequence[Tensor], labels: Tensor, mixture: cutmix.Mixture) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Sequence[Tensor], labels: Tensor, wanted: Tensor | None, mixture: Mixture) -> tuple[Tensor, Tensor]:
         """The mean loss () over a batch and the logits (b, k), without gradient; the gradients of the loss lie on the tensors.
 
-        `images` are what the network takes, each (b, ...). Raises UserError where neither the batch nor parts of it can be done.
+        `images` are what the network takes, each (b, ...); `wanted` as `Loss.of_batch` takes it. Raises UserError where neither the
+        batch nor parts of it can be done.
         """
         while True:
             try:
-                return self._in_parts(images, labels, mixture)
+                return self._in_parts(images, labels, wanted, mixture)
             except torch.OutOfMemoryError:
                 reason = whole_batch_for(self.network) or ("not even for one image" if self.parts >= len(labels) else "")
             if reason:
@@ -159,7 +171,7 @@ class _Passes:
             release()
             note(f"a batch of {len(labels)} images goes through a network in {self.parts} parts: the memory of the device does not suffice")
 
-    def _in_parts(self, images: Sequence[Tensor], labels: Tensor, mixture: cutmix.Mixture) -> tuple[Tensor, Tensor]:
+    def _in_parts(self, images: Sequence[Tensor], labels: Tensor, wanted: Tensor | None, mixture: Mixture) -> tuple[Tensor, Tensor]:
         self.optimizer.zero_grad()
         losses, found = [], []
         for part in torch.arange(len(labels)).tensor_split(min(self.parts, len(labels))):
@@ -167,7 +179,7 @@ class _Passes:
             with computed_in(self.dtype, self.device):
                 logits = self.network(*(image[chosen] for image in images))
             share = len(part) / len(labels)
-            loss = mixture.loss(logits, labels, chosen)
+            loss = self.loss.of_batch(logits, labels, wanted, mixture, chosen)
             (loss if share == 1 else loss * share).backward()  # sums over parts, as the gradients do
             losses.append(loss.detach() * share)
             found.append(logits.detach())
@@ -180,12 +192,20 @@ def check(loss: Tensor, epoch: int, blame: str = "") -> None:
         raise UserError(f"training: the loss is {loss.item()} after epoch {epoch}; a lower learning rate in the protocol may help{blame}")
 
 
-def saved_state(network: nn.Module, optimizer: SGD, watch: Watch | None, epoch: int) -> tuple[dict[str, Any], dict[str, Any]]:
+Saved = tuple[dict[str, Any], dict[str, Any]]
+
+
+def saved_state(network: nn.Module, optimizer: SGD, watch: Watch | None, epoch: int, average: AveragedWeights | None = None) -> Saved:
     """Tensors and state of a checkpoint after `epoch`; `resumed` takes them up."""
-    tensors = {f"network.{name}": value.detach().cpu().numpy() for name, value in network.state_dict().items()}
-    tensors |= {f"velocity.{place}": value.cpu().numpy() for place, value in enumerate(optimizer.velocity)}
-    tensors |= {f"watch.{name}": value.cpu().numpy() for name, value in (watch.state if watch else {}).items()}
-    return tensors, {"epoch": epoch}
+    kept = _kept(network, optimizer, watch, average)
+    return {name: value.detach().cpu().numpy() for name, value in kept.items()}, {"epoch": epoch}
+
+
+def _kept(network: nn.Module, optimizer: SGD, watch: Watch | None, average: AveragedWeights | None) -> dict[str, Tensor]:
+    """What changes over the steps of a training: views, by the names in its checkpoint."""
+    kept = {f"network.{name}": value for name, value in network.state_dict().items()}
+    kept |= optimizer.state() | (average.state() if average else {})
+    return kept | {f"watch.{name}": value for name, value in (watch.state if watch else {}).items()}
 
 
 @dataclass(frozen=True)
@@ -195,7 +215,14 @@ class Reached:
     epoch: int
 
 
-def resumed(network: nn.Module, optimizer: SGD, watch: Watch | None, checkpoint: Checkpoint, epochs: int) -> int:
+def resumed(
+    network: nn.Module,
+    optimizer: SGD,
+    watch: Watch | None,
+    checkpoint: Checkpoint,
+    epochs: int,
+    average: AveragedWeights | None = None,
+) -> int:
     """Takes up the checkpoint of a training of so many `epochs`, if there is one; returns the epoch to go on with.
 
     Raises UserError if it is damaged, or of another network.
@@ -205,14 +232,13 @@ def resumed(network: nn.Module, optimizer: SGD, watch: Watch | None, checkpoint:
         return 0
     tensors, state = found
     checkpoint.check(0 <= state.epoch < epochs - 1, f"epoch {state.epoch} is not one before the last of {epochs}")
-    wanted = {f"network.{name}": value for name, value in network.state_dict().items()}
-    wanted |= {f"velocity.{place}": value for place, value in enumerate(optimizer.velocity)}
-    checkpoint.check_shapes(tensors, wanted | {f"watch.{name}": value for name, value in (watch.state if watch else {}).items()})
-    network.load_state_dict({name[8:]: torch.from_numpy(tensors[name]) for name in wanted if name.startswith("network.")})
-    for place, velocity in enumerate(optimizer.velocity):
-        velocity.copy_(torch.from_numpy(tensors[f"velocity.{place}"]))
-    for name, value in (watch.state if watch else {}).items():
-        value.copy_(torch.from_numpy(tensors[f"watch.{name}"]))
+    kept = _kept(network, optimizer, watch, average)
+    checkpoint.check_shapes(tensors, kept)
+    sizes = [tensors[name] for name in kept if name.startswith("squares.")]
+    checkpoint.check(all((size >= 0).all() for size in sizes), "squares that its optimiser keeps are negative")
+    with torch.no_grad():
+        for name, value in kept.items():
+            value.copy_(torch.from_numpy(tensors[name]).reshape(value.shape))
     _log.info("resumed from epoch %d", state.epoch + 1)
     return state.epoch + 1
 

@@ -11,7 +11,6 @@ from functools import partial
 from itertools import groupby
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from condense import seeds
@@ -20,13 +19,16 @@ from condense.checkpoints import Checkpoint
 from condense.fitting import can_train_together
 from condense.graphs import Recorded, Recorder, recorder_for
 from condense.precision import computed_in
-from condense.specs import Protocol
-from condense.training.loop import TrainingSet, check, drops_after, layer_type, learning_rate, number_of_epochs, resumed, saved_state
-from condense.training.optimizers import SGD
+from condense.specs import HardLoss, Protocol
+from condense.training.loop import TrainingSet, averaged, check, layer_type, number_of_epochs, resumed, saved_state
+from condense.training.losses import Loss, loss_of
+from condense.training.optimizers import SGD, network_optimizer
+from condense.training.schedules import course
 from condense.training.stacked import Stacked
 from condense.transfer import sent
 
-Step = Callable[[Tensor, Tensor], Tensor]
+Step = Callable[..., Tensor]
+_RATES = 16  # a recorded step has the rate as a number, and is recorded anew for another; where there are more, the device reads it
 _CHECKED = 16  # epochs from one look at the loss to the next, since a look waits for the GPU; a loss that is lost stays so
 
 
@@ -44,34 +46,42 @@ def train_together(
     """Trains K networks in place; the one at place k as `train` would under `names[k]`, but for the order of sums.
 
     It sees the same batches under the same augmentation. Dropout masks are others: the stream of `names[0]` gives those of all.
-    Raises UserError if a loss stops being a number, seen some epochs later.
+    Raises UserError if a loss stops being a number, seen some epochs later, or if it needs soft labels that the set does not have.
     """
     if not can_train_together(protocol):
-        raise ValueError("networks under CutMix or several operations at once are trained one by one")
-    optimizer = SGD([parameter for parameter in networks.parameters() if parameter.requires_grad], protocol.optimizer)
+        raise ValueError("networks under a mixing or several operations at once are trained one by one")
+    loss, targets = loss_of(protocol, images)
+    weights = [parameter for parameter in networks.parameters() if parameter.requires_grad]
+    optimizer, average = network_optimizer(weights, protocol.optimizer), averaged(weights, protocol)
     device = images.labels.device
-    step = plain_step(networks, optimizer, layer_type(networks, protocol, device), device)
+    rates, epochs = course(protocol, len(images)), number_of_epochs(protocol, len(images))
+    step, rate = plain_step(networks, optimizer, layer_type(networks, protocol, device), device, loss), None
     recorder = recorder_for(device)
     if recorder is not None:
-        changing = [*networks.parameters(), *networks.buffers(), *optimizer.velocity]
+        changing = [*networks.parameters(), *networks.buffers(), *optimizer.state().values()]
         step = CapturedStep(step, optimizer, recorder, changing, layer_type(networks, protocol, device))
-    drops, epochs = drops_after(protocol, len(images)), number_of_epochs(protocol, len(images))
-    first = resumed(networks, optimizer, None, checkpoint, epochs)
+        rate = torch.zeros((), dtype=torch.float64, device=device) if len(set(rates.factors)) > _RATES else None
+    first = resumed(networks, optimizer, None, checkpoint, epochs, average)
     networks.train()
     for epoch in range(first, epochs):
-        optimizer.lr = learning_rate(protocol, drops, epoch)
+        number = protocol.optimizer.lr * rates.factors[epoch]
+        optimizer.lr = number if rate is None else rate.fill_(number)
         torch.manual_seed(seeds.stream(seed, *names[0], "dropout", epoch))
         for batch in _batches(images, protocol, strategy, seed, names, epoch):
-            losses = step(*batch.taken(images))
-        if epoch in drops and protocol.schedule.kind == "dc":
+            losses = step(*batch.taken(images, targets))
+            if average is not None:
+                average.see()
+        if epoch in rates.restarts:
             optimizer.forget()
         last, due = epoch + 1 == epochs, checkpoint.due()
         if last or due or epoch % _CHECKED == 0:
             check(losses.sum(), epoch, checkpoint.blame)
         if due and not last:
-            checkpoint.save(*saved_state(networks, optimizer, None, epoch))
+            checkpoint.save(*saved_state(networks, optimizer, None, epoch, average))
         if progress is not None:
             progress(epoch + 1)
+    if average is not None:
+        average.take_over()
 
 
 @dataclass(frozen=True)
@@ -86,13 +96,13 @@ class _Batch:
     places: Tensor
     draws: list[tuple[int, siamese.Draw]]
 
-    def taken(self, images: TrainingSet) -> tuple[Tensor, Tensor]:
-        """Augmented images (K, b, c, h, w) and labels (K, b), network by network."""
+    def taken(self, images: TrainingSet, targets: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Augmented images (K, b, c, h, w), labels (K, b) and, of `targets` (n, k), vectors (K, b, k), network by network."""
         size = len(self.indices) // len(self.places)
         parts = images.fetch(self.indices).split([count * size for count, _ in self.draws])
         augmented = torch.cat([siamese.apply(part, drawn) for part, (_, drawn) in zip(parts, self.draws, strict=True)])
-        labels = images.labels[self.indices]
-        return augmented.unflatten(0, (-1, size))[self.places], labels.unflatten(0, (-1, size))[self.places]
+        of_each = [augmented, images.labels[self.indices]] + ([] if targets is None else [targets[self.indices]])
+        return tuple(values.unflatten(0, (-1, size))[self.places] for values in of_each)
 
 
 def _batches(
@@ -128,13 +138,14 @@ def _tensors(batch: _Batch) -> list[Tensor]:
     return [batch.indices, batch.places, *(value for _, drawn in batch.draws for value in drawn.parameters.values())]
 
 
-def plain_step(networks: Stacked, optimizer: SGD, dtype: torch.dtype, device: torch.device) -> Step:
-    """One step of all networks: images (K, b, c, h, w) and labels (K, b) -> losses (K,) before it."""
+def plain_step(networks: Stacked, optimizer: SGD, dtype: torch.dtype, device: torch.device, loss: Loss | None = None) -> Step:
+    """One step of all networks: images (K, b, c, h, w), labels (K, b) and what else `loss` compares with -> losses (K,) before it."""
+    loss = loss or Loss(HardLoss())
 
-    def step(images: Tensor, labels: Tensor) -> Tensor:
+    def step(images: Tensor, labels: Tensor, wanted: Tensor | None = None) -> Tensor:
         with computed_in(dtype, device):
             logits = networks(images)
-        losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape).mean(1)
+        losses = loss.of_networks(logits, labels, wanted)
         optimizer.zero_grad()
         losses.sum().backward()  # the networks share nothing, so each has the gradient of its own loss
         optimizer.step()
@@ -146,27 +157,28 @@ def plain_step(networks: Stacked, optimizer: SGD, dtype: torch.dtype, device: to
 class CapturedStep:
     """`step` as recorded work over fixed buffers, for each batch size (full and last) at the learning rate it was recorded at.
 
-    The rate is a number in the work, so it is recorded anew where the rate has changed. What it gives is overwritten by the next step.
+    A rate that is a number is one in the work too, which is recorded anew where it has changed; one that is a tensor is read at every
+    step. What a step gives is overwritten by the next one.
     """
 
     def __init__(self, step: Step, optimizer: SGD, recorder: Recorder, changing: Sequence[Tensor], computed_in: torch.dtype):
         """`changing` are the tensors that a step changes, `computed_in` the type of its layers."""
         self.step, self.optimizer, self.recorder = step, optimizer, recorder
         self.settings = {"state": lambda: changing, "computed_in": computed_in, "name": "a step of networks trained at once"}
-        self.recorded: dict[torch.Size, tuple[float, tuple[Tensor, Tensor], Recorded]] = {}
+        self.recorded: dict[torch.Size, tuple[float | None, tuple[Tensor, ...], Recorded]] = {}
 
-    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
-        size, rate = labels.shape, self.optimizer.lr
+    def __call__(self, *given: Tensor) -> Tensor:
+        size, rate = given[1].shape, None if isinstance(self.optimizer.lr, Tensor) else self.optimizer.lr
         self.optimizer.zero_grad()  # gradients are then made inside, where a graph writes them again and again
         if size not in self.recorded or self.recorded[size][0] != rate:
             before = self.recorded.pop(size, None)
             refused, known = before[2].refused if before else "", before is not None
             del before  # its memory is free before the next takes some
-            held = images.clone(), labels.clone()
+            held = tuple(values.clone() for values in given)
             work = Recorded(partial(self.step, *held), self.recorder, known=known, **self.settings)
             work.refused = refused
             self.recorded[size] = rate, held, work
         _, held, work = self.recorded[size]
-        for own, given in zip(held, (images, labels), strict=True):
-            own.copy_(given)
+        for own, values in zip(held, given, strict=True):
+            own.copy_(values)
         return work()

@@ -1,0 +1,32 @@
+"""The mean of the weights over the steps, which a network is judged with where its protocol asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from condense.specs import WeightAverage
+
+
+class AveragedWeights:
+    """mean <- decay mean + (1 - decay) weights, from the weights as they are now. Source: EDC's authors' code, which leaves buffers out."""
+
+    def __init__(self, weights: Sequence[Tensor], settings: WeightAverage):
+        self.weights, self.settings = list(weights), settings
+        self.means = [weight.detach().clone() for weight in self.weights]
+
+    @torch.no_grad()
+    def see(self) -> None:
+        """Takes in the weights after a step."""
+        torch._foreach_lerp_(self.means, self.weights, 1 - self.settings.decay)
+
+    @torch.no_grad()
+    def take_over(self) -> None:
+        """Puts the means in place of the weights."""
+        torch._foreach_copy_(self.weights, self.means)
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint holds: views, not copies."""
+        return {f"average.{place}": mean for place, mean in enumerate(self.means)}

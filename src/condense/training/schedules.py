@@ -1,0 +1,77 @@
+"""Learning rates over the epochs of a training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from condense.config import unknown
+from condense.specs import Protocol, number_of_epochs
+
+
+@dataclass(frozen=True)
+class Course:
+    """What the rate is multiplied by in each epoch, and the epochs, from 0, after which momentum starts anew."""
+
+    factors: list[float]
+    restarts: frozenset[int] = frozenset()
+
+    @property
+    def drops(self) -> list[int]:
+        """The epochs, from 0, after which the rate is lower."""
+        return [epoch for epoch in range(len(self.factors) - 1) if self.factors[epoch + 1] < self.factors[epoch]]
+
+
+def course(protocol: Protocol, images: int) -> Course:
+    """The course of the rate under `protocol` on so many images."""
+    kind = protocol.schedule.kind
+    if kind not in SCHEDULES:
+        raise unknown("schedule", kind, SCHEDULES, protocol.name)
+    planned, epochs = protocol.epochs_of_schedule(images), number_of_epochs(protocol, images)
+    found = SCHEDULES[kind](protocol.schedule, planned, epochs)
+    warmup = protocol.schedule.warmup
+    rising = [found.factors[epoch] * (epoch + 1) / warmup for epoch in range(warmup)]
+    return Course(rising + found.factors[warmup:], found.restarts)
+
+
+def cosine_at(epoch: int, epochs: int, stretch: float = 1.0) -> float:
+    """(1 + cos(pi i / (stretch N))) / 2, as EDC's authors' code and RDED's."""
+    return 0.5 * (1 + math.cos(math.pi * epoch / (stretch * epochs)))
+
+
+def slowed_at(epoch: int, epochs: int, stretch: float) -> float:
+    """EDC's equation 33, as its authors' code: beyond 5/6 of the epochs the cosine of there times 1 - i / N."""
+    if epoch <= epochs * 5 / 6:
+        return cosine_at(epoch, epochs, stretch)
+    return 0.5 * (1 + math.cos(math.pi * 5 / 6 / stretch)) * (1 - epoch / epochs)
+
+
+def _falling(factor: float, drops: list[int], epochs: int) -> list[float]:
+    return [factor ** sum(drop < epoch for drop in drops) for epoch in range(epochs)]
+
+
+def _dc(schedule: Any, planned: int, epochs: int) -> Course:
+    drop = planned // 2 + 1
+    return Course(_falling(schedule.factor, [drop], epochs), frozenset([drop]))
+
+
+def _step(schedule: Any, planned: int, epochs: int) -> Course:
+    # At least one epoch is run at the full rate.
+    return Course(_falling(schedule.factor, [max(round(part * planned), 1) - 1 for part in schedule.at], epochs))
+
+
+def _cosine(schedule: Any, planned: int, epochs: int) -> Course:
+    low = schedule.floor
+    return Course([low + (1 - low) * cosine_at(epoch, planned, schedule.stretch) for epoch in range(epochs)])
+
+
+# Of the epochs of the protocol, and those that are run.
+SCHEDULES: dict[str, Callable[[Any, int, int], Course]] = {
+    "dc": _dc,
+    "step": _step,
+    "constant": lambda schedule, planned, epochs: Course([1.0] * epochs),
+    "cosine": _cosine,
+    "ssrs": lambda schedule, planned, epochs: Course([slowed_at(epoch, planned, schedule.stretch) for epoch in range(epochs)]),
+}
