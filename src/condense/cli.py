@@ -251,7 +251,7 @@ def inspect(args: argparse.Namespace) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """Writes a synthetic set as png, npz or parquet."""
-    from condense.show import export_set
+    from condense.exports import export_set
 
     print(export_set(args.file, args.to, args.out, as_stored=args.as_stored))
 

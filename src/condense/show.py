@@ -1,22 +1,17 @@
-"""What a file of ours says of itself, its digest, its export to formats that other programs read, and what there is by name."""
+"""What a file of ours says of itself, its digest, and what there is by name."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import os
-import re
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from condense import recipes
-from condense.artifacts import canonical, damaged, file_sha256, read_json, whole, write_json
-from condense.config import UserError, read, unknown
-from condense.drafts import whole_folder
+from condense.artifacts import canonical, damaged, file_sha256, read_json
+from condense.config import UserError, unknown
 from condense.files import (
     header_as,
     metrics_in,
@@ -28,13 +23,12 @@ from condense.files import (
     read_part,
     read_prepared,
     read_request,
-    read_set,
 )
 from condense.files.notes import INDEX, Manifest, RatesNote
 from condense.files.records import PART
 from condense.plan import CLIP_WEIGHTS, data_cell
 from condense.report.speed import read_speed
-from condense.specs import AnyTask, Decode
+from condense.specs import AnyTask
 from condense.tableplan import Plan
 
 if TYPE_CHECKING:
@@ -191,106 +185,6 @@ def digest_of(path: Path) -> str:
         return file_sha256(path)
     value = {name: entry for name, entry in _our_json(path).items() if name != "run"}
     return hashlib.sha256(canonical(value).encode()).hexdigest()
-
-
-def export_set(path: Path, to: str, out: Path | None, *, as_stored: bool = False) -> str:
-    """Writes a synthetic set as `to` (png, npz or parquet) to `out`, by default beside the set, and says where.
-
-    Where the set stores formations these are decoded, unless `as_stored`. png: a folder `<number>_<class>/<index>.png` of 8-bit
-    images, clipped, whose class folders sort in the order of the labels, with the names in `classes.json`; npz: `images` float32
-    (N, C, H, W) in pixels, not clipped, `labels` int64 (N,) and `class_names`; parquet: the columns `image` (bytes of a PNG and its
-    path) and `label`, with the class names.
-    Raises UserError if the file is no synthetic set or damaged, and if the target exists.
-    """
-    path = Path(path)
-    if to not in _EXPORTS:
-        raise unknown("format", to, _EXPORTS, "--to")
-    tensors, header = read_set(path)
-    target = Path(out) if out is not None else path.with_name("png" if to == "png" else f"{path.stem}.{to}")
-    if target.exists():
-        raise UserError(f"{target}: exists already; remove it or name another place with --out")
-    images, labels, remark = tensors["images"], tensors["labels"], ""
-    if header.get("decode") is not None:
-        remark = f", each of which holds {read(Decode, header['decode'], f'{path}: decode').factor ** 2} smaller ones,"
-        if not as_stored:
-            remark = f" (decoded from {len(labels)} stored ones; --as-stored writes those)"
-            images, labels = _decoded(path, images, labels, header)
-    _EXPORTS[to](target, images, labels, header)
-    return f"{len(labels)} images{remark} of {header['method']} on {header['dataset']} written to {target}"
-
-
-def _decoded(path: Path, images: np.ndarray, labels: np.ndarray, header: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """The images of a set of formations as they train, class-major: pixels float32 (n, C, H, W) and labels (n,)."""
-    import numpy as np
-    import torch
-
-    from condense.augment import formations
-
-    how = read(Decode, header["decode"], f"{path}: decode")
-    grey = (0.5,) * images.shape[1]
-    found, many = formations.decode(torch.from_numpy(images), how, grey).numpy(), np.tile(labels, how.factor**2)
-    order = np.argsort(many, kind="stable")
-    return found[order], many[order]
-
-
-def _pngs(images: np.ndarray, labels: np.ndarray, names: list[str]) -> Iterable[tuple[str, bytes]]:
-    """For every image its place `<class>/<index>.png`, numbered within the class, and its 8-bit PNG."""
-    import numpy as np
-    from PIL import Image
-
-    folders, seen = _folders(names), Counter()
-    for image, label in zip(images, labels.tolist(), strict=True):
-        pixels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-        buffer = io.BytesIO()
-        Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1)).save(buffer, "PNG")
-        yield f"{folders[label]}/{seen[label]:05}.png", buffer.getvalue()
-        seen[label] += 1
-
-
-def _folders(names: list[str]) -> list[str]:
-    """A folder name for every class, numbered so that they sort in the order of the labels, as other programs number classes."""
-    digits = max(4, len(str(len(names) - 1)))
-    plain = [re.sub(r"[^\w .-]+", "_", name).strip(" .") for name in names]
-    short = [name.encode()[:160].decode(errors="ignore").strip(" .") for name in plain]  # file systems count bytes
-    return [f"{label:0{digits}}_{name}" for label, name in enumerate(short)]
-
-
-def _to_png(target: Path, images: np.ndarray, labels: np.ndarray, header: dict[str, Any]) -> None:
-    from condense.data.folder import CLASSES_FILE
-
-    names, present = header["class_names"], set(labels.tolist())
-    folders = _folders(names)
-    with whole_folder(target) as draft:
-        for place, data in _pngs(images, labels, names):
-            file = draft / place
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(data)
-        listed = [{"folder": folders[label], "name": name} for label, name in enumerate(names) if label in present]
-        write_json(draft / CLASSES_FILE, {"kind": "classes", "dataset": header["dataset"], "classes": listed})
-
-
-def _to_npz(target: Path, images: np.ndarray, labels: np.ndarray, header: dict[str, Any]) -> None:
-    import numpy as np
-
-    with whole(target) as draft, open(draft, "wb") as file:
-        np.savez_compressed(file, images=images, labels=labels, class_names=np.array(header["class_names"], dtype=np.str_))
-
-
-def _to_parquet(target: Path, images: np.ndarray, labels: np.ndarray, header: dict[str, Any]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    rows = [{"bytes": data, "path": place} for place, data in _pngs(images, labels, header["class_names"])]
-    features = {"image": {"_type": "Image"}, "label": {"names": header["class_names"], "_type": "ClassLabel"}}
-    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
-    schema = pa.schema([("image", kind), ("label", pa.int64())], metadata=metadata)
-    table = pa.Table.from_arrays([pa.array(rows, kind), pa.array(labels, pa.int64())], schema=schema)
-    with whole(target) as draft:
-        pq.write_table(table, draft)
-
-
-_EXPORTS: dict[str, Callable[[Path, Any, Any, dict[str, Any]], None]] = {"png": _to_png, "npz": _to_npz, "parquet": _to_parquet}
 
 
 def listing(what: str) -> str:

@@ -29,7 +29,7 @@ FLOORS = {
     **dict.fromkeys(["networks", "select", "teachers"], 2.5),
     "engines": 3.0,
     **dict.fromkeys(["evaluate", "measures"], 4.0),
-    **dict.fromkeys("report tracking pipeline jobs estimate prune show doctor".split(), 5.0),
+    **dict.fromkeys("report tracking pipeline jobs estimate prune show exports doctor".split(), 5.0),
     "arguments": 6.0,
     "values": 5.9,
     "cli": 6.0,

@@ -28,8 +28,8 @@ from condense.data import fetch, formats, parquet, pixels
 from condense.data.own import spec_from_images
 from condense.data.spec import load_spec
 from condense.dvcfiles import Listed, listing, write_pointer
+from condense.exports import export_set
 from condense.files import read_set
-from condense.show import export_set
 
 ROOT = Path(__file__).resolve().parents[2]
 

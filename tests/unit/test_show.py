@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from condense import jobs, recipes, show
+from condense import exports, jobs, recipes, show
 from condense.artifacts import file_sha256, read_tensors, write_json, write_tensors
 from condense.config import UserError
 from condense.data.own import spec_from_images
@@ -58,7 +58,7 @@ def test_a_changed_byte_is_named(zoo, place):
     data = bytearray(path.read_bytes())
     data[place] ^= 1
     path.write_bytes(data)
-    for function in (show.describe, show.digest_of, lambda path: show.export_set(path, "npz", None)):
+    for function in (show.describe, show.digest_of, lambda path: exports.export_set(path, "npz", None)):
         with pytest.raises(UserError, match="damaged"):
             function(path)
     assert not path.with_name("synthetic.npz").exists()
@@ -93,7 +93,7 @@ def test_the_digest_of_a_set_is_that_of_its_bytes(zoo):
 
 def test_npz_holds_the_very_pixels_without_pickle(zoo):
     path, _ = zoo
-    assert str(path.with_name("synthetic.npz")) in show.export_set(path, "npz", None)
+    assert str(path.with_name("synthetic.npz")) in exports.export_set(path, "npz", None)
     tensors, _ = read_tensors(path)
     with np.load(path.with_name("synthetic.npz"), allow_pickle=False) as found:
         np.testing.assert_array_equal(found["images"], tensors["images"])
@@ -105,7 +105,7 @@ def test_npz_holds_the_very_pixels_without_pickle(zoo):
 def test_png_images_are_the_clipped_pixels_in_class_folders(tmp_path, channels):
     path = tmp_path / "synthetic.safetensors"
     levels = write_set(path, channels=channels)
-    show.export_set(path, "png", tmp_path / "new" / "pictures")
+    exports.export_set(path, "png", tmp_path / "new" / "pictures")
     files = sorted(str(file.relative_to(tmp_path / "new")) for file in (tmp_path / "new").rglob("*.png"))
     assert files == [f"pictures/{name}/0000{place}.png" for name in ("0000_cat", "0001_dog_wolf", "0002_emu") for place in (0, 1)]
     for file, image in zip(files, levels, strict=True):
@@ -116,7 +116,7 @@ def test_png_images_are_the_clipped_pixels_in_class_folders(tmp_path, channels):
 @pytest.mark.parametrize("names", [["..", ".", "/"], ["a/b", "a_b", "A_B"]])
 def test_class_names_neither_leave_the_folder_nor_meet_in_one(tmp_path, names):
     write_set(tmp_path / "set" / "synthetic.safetensors", names)
-    show.export_set(tmp_path / "set" / "synthetic.safetensors", "png", None)
+    exports.export_set(tmp_path / "set" / "synthetic.safetensors", "png", None)
     assert len(list((tmp_path / "set" / "png").glob("*/*.png"))) == 6 and len(list(tmp_path.rglob("*.png"))) == 6
 
 
@@ -127,7 +127,7 @@ def test_exported_folders_sort_as_the_labels_and_keep_their_names(tmp_path):
     header |= {"class_names": names, "mean": [0.5] * 3, "std": [0.25] * 3}
     tensors = {"images": (levels / 255).astype(np.float32), "labels": np.repeat(np.arange(12), 2)}
     write_tensors(tmp_path / "synthetic.safetensors", tensors, header)
-    show.export_set(tmp_path / "synthetic.safetensors", "png", tmp_path / "png")
+    exports.export_set(tmp_path / "synthetic.safetensors", "png", tmp_path / "png")
     pytest.importorskip("torchvision")
     from torchvision.datasets import ImageFolder
 
@@ -144,28 +144,28 @@ def test_sets_of_formations_are_exported_as_they_train_or_as_stored(tmp_path):
     levels = write_set(path)
     tensors, header = read_tensors(path)
     write_tensors(path, tensors, {**header, "decode": {"factor": 2, "order": "columns"}})
-    text = show.export_set(path, "npz", tmp_path / "decoded.npz")
+    text = exports.export_set(path, "npz", tmp_path / "decoded.npz")
     assert text.startswith("24 images (decoded from 6 stored ones; --as-stored writes those)")
     trained = load_synthetic(path)
     order = np.argsort(trained.labels.numpy(), kind="stable")
     with np.load(tmp_path / "decoded.npz") as found:
         np.testing.assert_allclose(found["images"], trained.pixels.numpy()[order], atol=1e-6)
         assert found["labels"].tolist() == sorted(trained.labels.tolist()) and len(found["labels"]) == 24
-    assert "each of which holds 4 smaller ones, of ed" in show.export_set(path, "npz", tmp_path / "stored.npz", as_stored=True)
+    assert "each of which holds 4 smaller ones, of ed" in exports.export_set(path, "npz", tmp_path / "stored.npz", as_stored=True)
     with np.load(tmp_path / "stored.npz") as found:
         np.testing.assert_array_equal(found["images"], tensors["images"])
-    show.export_set(path, "png", None, as_stored=True)
+    exports.export_set(path, "png", None, as_stored=True)
     image = np.asarray(Image.open(tmp_path / "png" / "0001_dog_wolf" / "00001.png"))
     np.testing.assert_array_equal(image, np.moveaxis(levels[3], 0, -1))
     write_tensors(path, tensors, {**header, "decode": {"factor": 2, "way": 1}})
     with pytest.raises(UserError, match="synthetic.safetensors: .*decode: unknown key 'way'"):
-        show.export_set(path, "npz", tmp_path / "other.npz")
+        exports.export_set(path, "npz", tmp_path / "other.npz")
 
 
 def test_parquet_is_read_back_as_a_dataset_with_the_same_images_and_names(tmp_path):
     path = tmp_path / "synthetic.safetensors"
     levels = write_set(path)
-    show.export_set(path, "parquet", tmp_path / "zoo.parquet")
+    exports.export_set(path, "parquet", tmp_path / "zoo.parquet")
     spec = spec_from_images(tmp_path / "zoo.parquet", test=shutil.copy(tmp_path / "zoo.parquet", tmp_path / "copy.parquet"))
     assert (spec.class_names, spec.channels, spec.size, spec.train) == (NAMES, 3, 4, 6)
     prepare(spec, tmp_path / "data")
@@ -177,16 +177,16 @@ def test_parquet_is_read_back_as_a_dataset_with_the_same_images_and_names(tmp_pa
 def test_what_cannot_be_exported_is_refused_and_leaves_nothing(zoo, digits, tmp_path):
     path, _ = zoo
     with pytest.raises(UserError, match="'dataset', but a file with 'synthetic'"):
-        show.export_set(digits / "train.safetensors", "png", tmp_path / "out")
+        exports.export_set(digits / "train.safetensors", "png", tmp_path / "out")
     with pytest.raises(UserError, match="parquet"):
-        show.export_set(path, "parket", None)
+        exports.export_set(path, "parket", None)
     (tmp_path / "taken").mkdir()
     for to in ("png", "npz"):
         with pytest.raises(UserError, match="taken: exists already"):
-            show.export_set(path, to, tmp_path / "taken")
+            exports.export_set(path, to, tmp_path / "taken")
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):
-        show.export_set(path, "png", tmp_path / "file" / "png")
+        exports.export_set(path, "png", tmp_path / "file" / "png")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "taken", "zoo"]
 
 

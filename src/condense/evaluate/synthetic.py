@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,27 @@ from torch.utils.data import Dataset
 from condense.augment import formations
 from condense.config import read
 from condense.data.dataset import denormalise, normalise
-from condense.files import read_set
+from condense.files import SOFT_LABELS, carried, read_set
 from condense.specs import Decode
+from condense.training.losses import Targets
 
 
 @dataclass(frozen=True, eq=False)
 class SyntheticSet(Dataset):
     """A synthetic set ready for training: `images` (n, C, H, W) normalised float32, `labels` (n,) int64.
 
-    Where the file stores formations these are decoded.
+    Where the file stores formations these are decoded. `soft_labels` (n, classes) float32, if the set has any: probabilities or
+    logits, as `header["soft_labels"]` says. `further`: what else its method keeps, by name, as the file holds it.
 
     `header` is what the file says of itself: dataset, method, ipc, arch, seed, key, classes, mean, std, recipe and so on.
-    Two sets are equal if their images, labels and headers are, wherever their tensors lie.
+    Two sets are equal if their tensors and headers are, wherever these lie.
     """
 
     images: Tensor
     labels: Tensor
     header: dict[str, Any]
+    soft_labels: Tensor | None = None
+    further: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -41,8 +46,13 @@ class SyntheticSet(Dataset):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SyntheticSet):
             return NotImplemented
-        pairs = (self.images, other.images), (self.labels, other.labels)
-        return self is other or (self.header == other.header and all(torch.equal(one.cpu(), two.cpu()) for one, two in pairs))
+        mine, theirs = self._tensors(), other._tensors()
+        same = mine.keys() == theirs.keys() and all(torch.equal(mine[name].cpu(), theirs[name].cpu()) for name in mine)
+        return self is other or (self.header == other.header and same)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        soft = {} if self.soft_labels is None else {SOFT_LABELS: self.soft_labels}
+        return {**self.further, **soft, "images": self.images, "labels": self.labels}
 
     def __hash__(self) -> int:
         return hash((self.header.get("content_sha256"), len(self.labels)))
@@ -58,19 +68,33 @@ class SyntheticSet(Dataset):
         return denormalise(self.images, self.header["mean"], self.header["std"])
 
 
-def decoded(pixels: np.ndarray, labels: np.ndarray, header: dict[str, Any]) -> tuple[Tensor, Tensor]:
+def decoded(pixels: np.ndarray, labels: np.ndarray, header: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     """Stored pixels (n, C, H, W) and labels (n,) as they train: normalised, and decoded as the header of their set says."""
-    how = header.get("decode")
-    images = normalise(torch.from_numpy(pixels), header["mean"], header["std"])
-    found = torch.from_numpy(labels)
+    images, found = normalise(torch.from_numpy(pixels), header["mean"], header["std"]), torch.from_numpy(labels)
+    how = _decoding(header)
     if how is None:
         return images, found
-    how = read(Decode, how, "decode")
     grey = [(0.5 - mean) / std for mean, std in zip(header["mean"], header["std"], strict=True)]
     return formations.decode(images, how, grey), found.repeat(how.factor**2)
+
+
+def targets(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> Targets | None:
+    """The soft labels (n, classes) of a set's images as they train, repeated as its labels are; None if it has none."""
+    if SOFT_LABELS not in tensors:
+        return None
+    how, values = _decoding(header), torch.from_numpy(tensors[SOFT_LABELS])
+    return Targets(values if how is None else values.repeat(how.factor**2, 1), header[SOFT_LABELS])
+
+
+def _decoding(header: Mapping[str, Any]) -> Decode | None:
+    how = header.get("decode")
+    return None if how is None else read(Decode, how, "decode")
 
 
 def load_synthetic(path: str | Path) -> SyntheticSet:
     """The synthetic set in a file, normalised and checked. Raises UserError if the file is absent, damaged or of another kind."""
     tensors, header = read_set(Path(path))
-    return SyntheticSet(*decoded(tensors["images"], tensors["labels"], header), header)
+    soft = targets(tensors, header)
+    further = {name: torch.from_numpy(values) for name, values in carried(tensors).items() if name != SOFT_LABELS}
+    pictured = decoded(tensors["images"], tensors["labels"], header)
+    return SyntheticSet(*pictured, header, None if soft is None else soft.values, further)

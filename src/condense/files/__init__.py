@@ -3,7 +3,8 @@
 A checksum does not say that: whoever can write a file can write its checksum too.
 """
 
-from condense.files.headers import BankHeader, DatasetHeader, SetHeader, TeacherHeader, header_as
+from condense.files.carried import carried, joined
+from condense.files.headers import SOFT_LABELS, BankHeader, DatasetHeader, SetHeader, TeacherHeader, header_as
 from condense.files.notes import number_in, read_index, read_prepared, read_request, read_rows
 from condense.files.records import (
     check_accuracies,
@@ -21,10 +22,12 @@ from condense.files.states import check_numbers, check_part, check_shapes, check
 from condense.files.tensors import check_dataset, check_prepared, dataset_header, read_artifact, read_dataset_header, read_set, read_shard
 
 __all__ = [
+    "SOFT_LABELS",
     "BankHeader",
     "DatasetHeader",
     "SetHeader",
     "TeacherHeader",
+    "carried",
     "check_accuracies",
     "check_dataset",
     "check_history",
@@ -36,6 +39,7 @@ __all__ = [
     "dataset_header",
     "facts_of",
     "header_as",
+    "joined",
     "metrics_in",
     "number_in",
     "other_key",

@@ -13,6 +13,7 @@ from condense.specs import Decode, QueueNetworks
 from condense.specs.common import MANY, at_least
 
 T = TypeVar("T")
+SOFT_LABELS = "soft_labels"  # the tensor of a set, and the entry of its header that says of which kind they are
 
 
 def header_as(kind: type[T], note: Mapping[str, Any], path: Path, where: str = "its header") -> T:
@@ -38,7 +39,10 @@ def _check_constants(mean: list[float], std: list[float], channels: int | None =
 
 @dataclass(frozen=True)
 class SetHeader:
-    """Of a synthetic set, its snapshots, or a shard of its classes. `ipc` images a class; `stored`: the type of the pixels in the file."""
+    """Of a synthetic set, its snapshots, or a shard of its classes. `ipc` images a class; `stored`: the type of the pixels in the file.
+
+    `carries`: further tensors by name, each with an entry an image or of the set as a whole; `soft_labels`: what kind these are.
+    """
 
     dataset: str
     method: str
@@ -58,6 +62,8 @@ class SetHeader:
     history: list[dict[str, float]] = field(default_factory=list)
     snapshot_steps: list[int] | None = None
     stored: Literal["float32", "float16"] = "float32"
+    carries: dict[str, Literal["image", "set"]] = field(default_factory=dict)
+    soft_labels: Literal["probabilities", "logits"] | None = None
 
     def __post_init__(self) -> None:
         _check_constants(self.mean, self.std)
@@ -65,6 +71,8 @@ class SetHeader:
         at_least({"steps": self.steps, "seed": self.seed}, 0, 1 << 62)
         if self.classes is not None and sorted(set(self.classes) & set(range(len(self.class_names)))) != sorted(self.classes):
             raise UserError(f"'classes' are not numbers of its {len(self.class_names)} class names, each once")
+        if (self.soft_labels is None) != (self.carries.get(SOFT_LABELS) != "image"):
+            raise UserError("'soft_labels' and 'carries' do not both say that its images have soft labels, or that they have none")
         steps = self.snapshot_steps or []
         if steps != sorted(set(steps)) or (steps and steps[0] < 0):
             raise UserError("'snapshot_steps' are not ascending numbers from 0 on")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from condense.artifacts import damaged, read_header, read_tensors
+from condense.files.carried import as_used, check_carried
 from condense.files.headers import DatasetHeader, SetHeader, header_as
 from condense.files.notes import Prepared, read_prepared
 from condense.files.records import check_history
@@ -21,7 +22,8 @@ _FARTHEST = 1e6  # of a pixel in [0, 1], stored unclipped: condensation stops lo
 def read_set(path: Path, kind: str = "synthetic") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The tensors and the header of a synthetic set, or of the snapshots of one, whose parts fit each other.
 
-    `images` are float32, whatever the file stores. Raises UserError as `read_tensors` does, and naming what does not fit.
+    `images` and what belongs to each of them are float32, even where the file stores float16. Raises UserError as `read_tensors` does,
+    and naming what does not fit.
     """
     tensors, header = read_tensors(path, kind)
     names = header.get("class_names")
@@ -40,7 +42,8 @@ def read_set(path: Path, kind: str = "synthetic") -> tuple[dict[str, np.ndarray]
         raise damaged(path, f"it does not hold {known.ipc} images of each of its {len(known.classes)} classes in their order")
     if kind == "snapshots" and len(known.snapshot_steps or ()) != len(tensors["images"]):
         raise damaged(path, "it does not say the step of every snapshot")
-    return tensors | {"images": tensors["images"].astype("float32", copy=False)}, header
+    check_carried(path, tensors, known)
+    return as_used(tensors), header
 
 
 def read_artifact(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -99,6 +102,7 @@ def read_shard(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         _check_images(path, tensors, header, "snapshots", 5)
         if tensors["snapshots"].shape != (len(known.snapshot_steps), *tensors["images"].shape):
             raise damaged(path, "its snapshots are not one at a step of the images that it holds")
+    check_carried(path, tensors, known)
     check_history(path, header["history"])
     if known.steps != (header["history"][-1]["step"] if known.history else 0):
         raise damaged(path, f"its history does not end at step {known.steps}, its last")

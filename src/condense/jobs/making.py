@@ -12,7 +12,8 @@ from condense.artifacts import append_line, whole, write_json, write_tensors
 from condense.cells import ParentCell, TeacherCell
 from condense.config import UserError
 from condense.drafts import require_place
-from condense.files import read_facts, read_shard
+from condense.files import joined, read_facts, read_shard
+from condense.files.carried import ENTRIES, OF_IMAGE
 from condense.jobs.condensing import run_facts_path
 from condense.jobs.facts import cost_facts, joined_facts
 from condense.jobs.machine import Machine, at_work
@@ -104,8 +105,9 @@ def make_parent(out: Path, cell: ParentCell, data: Path, machine: Machine) -> No
 def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -> None:
     """Joins the shards of one set into `out`, with `run.json`, `history.jsonl` and `grid.png` beside it.
 
-    `stored` is the type of the pixels in the file: 'float32' or 'float16', which takes half the room and rounds by 0.05 % at most.
-    Raises UserError if the shards do not belong together or do not hold every class once, or if pixels are too large for the type.
+    `stored` is the type of the pixels in the file, and of what else belongs to each image: 'float32' or 'float16', which takes half
+    the room and rounds by 0.05 % at most. Raises UserError if the shards do not belong together or do not hold every class once, or if
+    values are too large for the type.
     """
     folder = out.parent
     for name in ("run.json", "history.jsonl", "grid.png", "snapshots.safetensors"):
@@ -117,7 +119,7 @@ def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -
     for tensors, header, path in found:
         if header["key"] != first["key"]:
             raise UserError(f"{path}: belongs to the set {header['key']}, not to {first['key']}")
-        same = ("class_names", "mean", "std", "ipc", "data_sha256", "decode", "snapshot_steps")
+        same = ("class_names", "mean", "std", "ipc", "data_sha256", "decode", "snapshot_steps", *ENTRIES)
         differing = [name for name in same if header.get(name) != first.get(name)]
         if differing or tensors["images"].shape[1:] != parts[0][0]["images"].shape[1:] or not _one_history(header, first):
             raise UserError(f"{path}: does not fit {found[0][2]}: they differ in their {(differing or ['images or history'])[0]}")
@@ -129,21 +131,25 @@ def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -
     header |= {"stored": stored} if stored != "float32" else {}
     tensors = {name: np.concatenate([part[0][name] for part in parts]) for name in ("images", "labels")}
     tensors["images"] = _rounded(tensors["images"], stored, out)
+    for name, values in joined(out, [(tensors, header, path) for tensors, header, path in found]).items():
+        rounds = header["carries"][name] == OF_IMAGE and values.dtype == np.float32
+        tensors[name] = _rounded(values, stored, out, f"the values of its '{name}'") if rounds else values
     _write_history(folder / "history.jsonl", [header["history"] for _, header in parts])
     write_json(folder / "run.json", joined_facts([cost_facts(read_facts(found), found) for found in map(run_facts_path, shards)]))
     _draw(folder / "grid.png", tensors | {"images": tensors["images"].astype(np.float32)}, header["class_names"], data)
     if "snapshot_steps" in first:
         snapshots = _rounded(np.concatenate([part[0]["snapshots"] for part in parts], 1), stored, out)
-        joined = {"images": snapshots, "labels": tensors["labels"]}
-        write_tensors(folder / "snapshots.safetensors", joined, {**header, "kind": "snapshots", "snapshot_steps": first["snapshot_steps"]})
+        about = {name: value for name, value in header.items() if name not in ENTRIES}
+        about |= {"kind": "snapshots", "snapshot_steps": first["snapshot_steps"]}
+        write_tensors(folder / "snapshots.safetensors", {"images": snapshots, "labels": tensors["labels"]}, about)
     write_tensors(out, tensors, header)
 
 
-def _rounded(images: np.ndarray, stored: str, out: Path) -> np.ndarray:
+def _rounded(values: np.ndarray, stored: str, out: Path, what: str = "its pixels") -> np.ndarray:
     with np.errstate(over="ignore"):
-        rounded = images.astype(stored)
+        rounded = values.astype(stored)
     if not np.isfinite(rounded).all():
-        raise UserError(f"{out}: its pixels reach {np.abs(images).max():.3g}, too large for {stored}; write `stored: float32` in the scale")
+        raise UserError(f"{out}: {what} reach {np.abs(values).max():.3g}, too large for {stored}; write `stored: float32` in the scale")
     return rounded
 
 
