@@ -32,6 +32,7 @@ from condense.models import count_parameters
 from condense.regularizers.schedules import linear_decay
 from condense.select import coreset
 from condense.specs import Decode
+from condense.training.schedules import cosine_at, slowed_at
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,13 @@ def selection(fixture: Fixture) -> dict[str, Any]:
 
 
 def schedules(fixture: Fixture) -> dict[str, Any]:
-    steps = fixture.params["T"]
-    return {"lambda_cpdm": [linear_decay(step, steps) for step in range(steps)]}
+    steps, epochs = fixture.params["T"], fixture.params["N"]
+    found: dict[str, Any] = {"lambda_cpdm": [linear_decay(step, steps) for step in range(steps)]}
+    found["recover_cosine"] = [cosine_at(step, steps) for step in range(steps)]
+    for zeta in fixture.params["zetas"]:
+        found[f"smoothing_zeta{zeta}"] = [cosine_at(epoch, epochs, zeta) for epoch in range(epochs + 1)]
+        found[f"ssrs_zeta{zeta}"] = [slowed_at(epoch, epochs, zeta) for epoch in range(epochs + 1)]
+    return found
 
 
 def forward_convnet(fixture: Fixture) -> dict[str, Any]:
@@ -336,7 +342,7 @@ FAMILIES = {
     "energy_distance": Family(energy, r"real|syn"),
     "dsa": Family(dsa, r"x|weight|[^:]+:(\w+_u|shift_\w+|offset_\w+|choice)"),
     "selection": Family(selection, r"features|herding_farthest_set"),
-    "schedules": Family(schedules, r"epoch", pending=r"(smoothing|ssrs)_zeta.*|cda_(cosine|linear)|recover_cosine"),
+    "schedules": Family(schedules, r"epoch", pending=r"cda_(cosine|linear)"),
     "style_matching": Family(style_matching, r"(real|syn)_map_.*|syn_embed"),
     "datadam": Family(attention_matching, r"(real|syn)_map_.*|(real|syn)_embed"),
     "m3d": Family(kernel_discrepancy, r"real|syn"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -41,9 +41,9 @@ class Order:
 class Outcome:
     """Normalised images (C, ipc, channels, size, size), the history of the loss terms, and snapshots {step: images}.
 
-    `tensors`: what else belongs to each image, by name, (C, ipc, ...), such as learned labels; `of_set`: what belongs to the set as a
-    whole, such as a learned rate. `decode`: how an image becomes several of full size. `recorded`: whether steps were repeated as
-    recorded, as CUDA graphs; `precision`: in which types it was computed.
+    `tensors`: what else belongs to each image, by name, (C, ipc, ...); of these `soft_labels` (C, ipc, classes) are of the kind
+    `label_kind`. `of_set`: what belongs to the set as a whole, such as a learned rate. `decode`: how an image becomes several of full
+    size. `recorded`: whether steps were repeated as recorded, as CUDA graphs; `precision`: in which types it was computed.
     """
 
     images: Tensor
@@ -51,6 +51,7 @@ class Outcome:
     snapshots: dict[int, Tensor] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     of_set: dict[str, Tensor] = field(default_factory=dict)
+    label_kind: Literal["probabilities", "logits"] = "probabilities"
     decode: Decode | None = None
     recorded: bool = False
     precision: dict[str, str] = field(default_factory=dict)

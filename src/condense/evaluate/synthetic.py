@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from condense.augment import formations
 from condense.config import read
 from condense.data.dataset import denormalise, normalise
 from condense.files import SOFT_LABELS, carried, read_set
-from condense.specs import Decode
+from condense.runtime import note
+from condense.specs import Decode, Protocol
+from condense.training.loop import TrainingSet, tensor_set
 from condense.training.losses import Targets
 
 
@@ -84,6 +86,23 @@ def targets(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> Tar
         return None
     how, values = _decoding(header), torch.from_numpy(tensors[SOFT_LABELS])
     return Targets(values if how is None else values.repeat(how.factor**2, 1), header[SOFT_LABELS])
+
+
+def training_set(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any], device: torch.device, name: str) -> TrainingSet:
+    """A set, as `read_set` gives it, ready for training on the device; `name` is what messages call it."""
+    images, labels = (tensor.to(device) for tensor in decoded(tensors["images"], tensors["labels"], header))
+    soft = targets(tensors, header)
+    return tensor_set(images, labels, soft and replace(soft, values=soft.values.to(device)), name)
+
+
+def labels_used(protocol: Protocol, header: Mapping[str, Any], name: str) -> dict[str, str]:
+    """What the metrics of a set with soft labels say of them: which labels its networks learned from. Says so if not from these."""
+    if SOFT_LABELS not in header:
+        return {}
+    if protocol.loss.labels == "hard":
+        loss = f"its loss '{protocol.loss.name}' compares with the classes alone"
+        note(f"{name} has soft labels, of which the protocol '{protocol.name}' makes no use: {loss}")
+    return {"labels": protocol.loss.labels}
 
 
 def _decoding(header: Mapping[str, Any]) -> Decode | None:

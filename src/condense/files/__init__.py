@@ -3,7 +3,7 @@
 A checksum does not say that: whoever can write a file can write its checksum too.
 """
 
-from condense.files.carried import carried, joined
+from condense.files.carried import carried, carrying, joined
 from condense.files.headers import SOFT_LABELS, BankHeader, DatasetHeader, SetHeader, TeacherHeader, header_as
 from condense.files.notes import number_in, read_index, read_prepared, read_request, read_rows
 from condense.files.records import (
@@ -28,6 +28,7 @@ __all__ = [
     "SetHeader",
     "TeacherHeader",
     "carried",
+    "carrying",
     "check_accuracies",
     "check_dataset",
     "check_history",

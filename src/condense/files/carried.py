@@ -24,6 +24,28 @@ def carried(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: values for name, values in tensors.items() if name not in _ALWAYS}
 
 
+def carrying(
+    tensors: Mapping[str, np.ndarray],
+    header: Mapping[str, Any],
+    of_image: Mapping[str, np.ndarray],
+    of_set: Mapping[str, np.ndarray],
+    label_kind: str = "probabilities",
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The tensors and the header of a shard that carries more: `of_image` (N, ...) by name, `of_set` (...) by name.
+
+    `label_kind` is that of the soft labels, if there are any. Raises ValueError for names that a file or an export has for others.
+    """
+    import numpy as np
+
+    if taken := sorted({*of_image, *of_set} & {*_ALWAYS, "class_names"} | set(of_image) & set(of_set)):
+        raise ValueError(f"a further tensor cannot be called {', '.join(taken)}")
+    if not of_image and not of_set:
+        return dict(tensors), dict(header)
+    about: dict[str, Any] = {"carries": dict.fromkeys(of_image, OF_IMAGE) | dict.fromkeys(of_set, OF_SET)}
+    about |= {SOFT_LABELS: label_kind} if SOFT_LABELS in of_image else {}
+    return {**tensors, **of_image, **{name: np.atleast_1d(values) for name, values in of_set.items()}}, {**header, **about}
+
+
 def check_carried(path: Path, tensors: Mapping[str, np.ndarray], header: SetHeader) -> None:
     """Raises UserError unless the further tensors are those that the header lists, finite, one entry an image where they are of images."""
     import numpy as np

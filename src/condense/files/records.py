@@ -81,6 +81,7 @@ class Judged:
     data_sha256: str = ""
     test_sha256: str = ""
     synthetic_sha256: str = ""
+    labels: Literal["hard", "soft"] = "hard"  # of a set with soft labels: which of them its networks learned from
     unit: Literal["%"] = "%"
 
     @property

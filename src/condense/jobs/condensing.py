@@ -12,6 +12,7 @@ import numpy as np
 from condense.artifacts import digest, write_json, write_tensors
 from condense.checkpoints import Checkpoint
 from condense.config import UserError, unknown
+from condense.files import carrying
 from condense.jobs.machine import Machine, at_work
 from condense.specs import Recipe
 
@@ -138,4 +139,6 @@ def _write_shard(out: Path, job: ShardJob, images: Any, classes: tuple[int, ...]
     if outcome.snapshots:
         header["snapshot_steps"] = sorted(outcome.snapshots)
         tensors["snapshots"] = np.stack([pixels(outcome.snapshots[step]) for step in header["snapshot_steps"]])
-    write_tensors(out, tensors, header)
+    of_image = {name: values.flatten(0, 1).cpu().numpy() for name, values in outcome.tensors.items()}
+    of_set = {name: values.cpu().numpy() for name, values in outcome.of_set.items()}
+    write_tensors(out, *carrying(tensors, header, of_image, of_set, outcome.label_kind))

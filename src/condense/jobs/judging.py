@@ -112,14 +112,13 @@ def _task_sets(job: EvaluationJob, device: Any) -> TaskSets:
 
 def _task_set(job: EvaluationJob, path: Path, kind: str, device: Any) -> TaskSet:
     """A set, or the snapshots of one by step, ready for training on the device when it is asked for."""
-    from condense.evaluate.synthetic import decoded
+    from condense.evaluate.synthetic import training_set
     from condense.evaluate.trainer import TaskSet
-    from condense.training.loop import tensor_set
 
     tensors, header = _read_checked(job, path, kind)
 
     def ready(pixels: np.ndarray) -> Any:
-        return tensor_set(*(tensor.to(device) for tensor in decoded(pixels, tensors["labels"], header)))
+        return training_set({**tensors, "images": pixels}, header, device, str(path))
 
     if kind == "snapshots":
         images = zip(header["snapshot_steps"], tensors["images"], strict=True)
@@ -139,6 +138,8 @@ def _read_checked(job: EvaluationJob, path: Path, kind: str) -> tuple[dict[str, 
 
 def _description(job: EvaluationJob, test: Any, header: dict[str, Any], further: dict[str, Any]) -> dict[str, Any]:
     """What was judged and how: the metrics without what came out."""
+    from condense.evaluate.synthetic import labels_used
+
     return {
         "schema": 1,
         "kind": "metrics",
@@ -159,6 +160,7 @@ def _description(job: EvaluationJob, test: Any, header: dict[str, Any], further:
         "test_sha256": test.data_sha256,
         "synthetic_sha256": header["content_sha256"],
         **job.task.described(further),
+        **labels_used(job.protocol, header, str(job.synthetic)),
     }
 
 

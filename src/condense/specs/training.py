@@ -200,7 +200,7 @@ class DistillationLoss:
     def __post_init__(self) -> None:
         if not 0 < self.temperature <= 1e6:
             raise UserError(f"loss: temperature: must lie above 0, and be at most 1e6, found {self.temperature:g}")
-        _check_weight(self.hard_weight)
+        _check_hard(self)
 
 
 @dataclass(frozen=True)
@@ -214,13 +214,15 @@ class LogitsLoss:
     hard_labels: Literal["mixed", "own"] = "mixed"  # of mixed images: the classes of both in their shares, or each image's own
 
     def __post_init__(self) -> None:
-        _check_weight(self.hard_weight)
+        _check_hard(self)
 
 
-def _check_weight(weight: float) -> None:
-    if weight < 0:
-        raise UserError(f"loss: hard_weight: must not be negative, found {weight:g}")
-    not_above({"loss: hard_weight": weight})
+def _check_hard(loss: DistillationLoss | LogitsLoss) -> None:
+    if loss.hard_weight < 0:
+        raise UserError(f"loss: hard_weight: must not be negative, found {loss.hard_weight:g}")
+    not_above({"loss: hard_weight": loss.hard_weight})
+    if loss.hard_labels == "own" and not loss.hard_weight:
+        raise UserError("loss: hard_labels: say nothing without a hard_weight above 0")
 
 
 AnyLoss = HardLoss | SoftLoss | DistillationLoss | LogitsLoss
