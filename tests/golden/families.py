@@ -32,6 +32,10 @@ from condense.models import count_parameters
 from condense.regularizers.schedules import linear_decay
 from condense.select import coreset
 from condense.specs import Decode
+from condense.specs.training import DistillationLoss as DistillationSettings
+from condense.specs.training import LogitsLoss as LogitsSettings
+from condense.specs.training import SoftLoss as SoftSettings
+from condense.training.losses import LOSSES, Targets
 from condense.training.schedules import cosine_at, slowed_at
 
 
@@ -147,6 +151,22 @@ def schedules(fixture: Fixture) -> dict[str, Any]:
         found[f"smoothing_zeta{zeta}"] = [cosine_at(epoch, epochs, zeta) for epoch in range(epochs + 1)]
         found[f"ssrs_zeta{zeta}"] = [slowed_at(epoch, epochs, zeta) for epoch in range(epochs + 1)]
     return found
+
+
+def soft_label_losses(fixture: Fixture) -> dict[str, Any]:
+    labels, teachers = torch.tensor(fixture.arrays["targets"]), fixture.tensor("teachers")
+    asked = {
+        "mse_gt": (LogitsSettings("mse", hard_weight=fixture.params["ce_weight"]), teachers.mean(0)),
+        f"kl_T{fixture.params['T']}": (DistillationSettings("distillation", float(fixture.params["T"])), teachers.mean(0)),
+        "soft_ce": (SoftSettings("soft"), teachers[0]),
+    }
+    results = {}
+    for name, (settings, logits) in asked.items():
+        student, loss = fixture.tensor("student", grad=True), LOSSES[settings.name](settings)
+        value = loss.of_batch(student, labels, loss.compared(Targets(logits, "logits")), cutmix.Mixture())
+        results[name] = value.reshape(1)
+        (results[f"{name}_grad"],) = torch.autograd.grad(value, student)
+    return {name: value for name, value in results.items() if name in fixture.arrays}
 
 
 def forward_convnet(fixture: Fixture) -> dict[str, Any]:
@@ -343,6 +363,7 @@ FAMILIES = {
     "dsa": Family(dsa, r"x|weight|[^:]+:(\w+_u|shift_\w+|offset_\w+|choice)"),
     "selection": Family(selection, r"features|herding_farthest_set"),
     "schedules": Family(schedules, r"epoch", pending=r"cda_(cosine|linear)"),
+    "soft_label_losses": Family(soft_label_losses, r"student|teachers|targets|ema_logits", pending=r"flatness_kl.*"),
     "style_matching": Family(style_matching, r"(real|syn)_map_.*|syn_embed"),
     "datadam": Family(attention_matching, r"(real|syn)_map_.*|(real|syn)_embed"),
     "m3d": Family(kernel_discrepancy, r"real|syn"),

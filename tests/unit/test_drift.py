@@ -14,7 +14,7 @@ from condense.config import UserError
 from condense.discrepancy.style import moments
 from condense.evaluate.drift import Drifting
 from condense.groups import groups
-from condense.specs import DEFAULT_TASK, Drift, Optimizer
+from condense.specs import DEFAULT_TASK, Drift, NetworkSGD
 from condense.tableplan import Plan
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -79,7 +79,7 @@ def sets(digits, tmp_path_factory):
 
 
 def judged(folder, digits, out, ratio=None, stage=1, **changes):
-    protocol = replace(recipes.protocol("dc"), epochs=3, augment="dataset", optimizer=Optimizer(lr=0.05, momentum=0.9))
+    protocol = replace(recipes.protocol("dc"), epochs=3, augment="dataset", optimizer=NetworkSGD(lr=0.05, momentum=0.9))
     task = DEFAULT_TASK if ratio is None else Drift(ratio=ratio, stage=stage)
     others = {} if ratio is None else {"style": folder / "style.safetensors"}
     settings = {"strategy": "color_crop", "n_networks": 2, "seed": 0, "key": "k", "sets": others} | changes

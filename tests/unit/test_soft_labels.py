@@ -171,7 +171,7 @@ def test_a_set_without_them_is_written_and_read_as_before(digits, tmp_path):
 
 def judge(path, digits, rules, out):
     settings = {"arch": "convnet", "options": {"depth": 1, "width": 4}, "strategy": "none", "n_networks": 2, "seed": 0, "key": "k"}
-    jobs.evaluate_set(out, jobs.EvaluationJob("condense", path, digits, "random", protocol=rules, **settings), HERE)
+    jobs.evaluate_set(out, jobs.EvaluationJob(specs.DEFAULT_TASK, path, digits, "random", protocol=rules, **settings), HERE)
     return read_json(out)
 
 
