@@ -220,4 +220,4 @@ def test_what_clip_needs_is_said_only_where_it_is_absent(monkeypatch, tmp_path):
 def test_an_unknown_list_is_answered_with_the_known_ones():
     with pytest.raises(UserError, match="did you mean 'methods'"):
         show.listing("method")
-    assert json.dumps(sorted(show._LISTINGS)) == json.dumps(sorted("methods datasets protocols tables architectures scales".split()))
+    assert json.dumps(sorted(show._LISTINGS)) == json.dumps(sorted("methods datasets protocols tasks tables architectures scales".split()))
