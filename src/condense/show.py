@@ -126,6 +126,7 @@ def _json_facts(value: dict[str, Any]) -> list[tuple[str, str]]:
         return [(name, _value(entry)) for name, entry in value.items()]
     shown = [name for name in ("kind", "task", *_PLAIN[1:]) if name in value and name not in ("mean", "std", "protocol")]
     lines = [(name, _value(value[name])) for name in shown]
+    lines += [(f"{value['task']}: {name}", _value(entry)) for name, entry in value.get(value["task"], {}).items()]
     protocol = value.get("protocol", {})
     told = [form.format(protocol[name]) for name, form in (("epochs", "{} epochs"), ("batch", "batch {}")) if name in protocol]
     lines += [("protocol", f"{protocol['name']}: {', '.join(told)}" if told else protocol["name"])] if protocol else []

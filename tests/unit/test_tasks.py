@@ -159,6 +159,7 @@ def test_the_command_computes_a_task_with_several_metrics_whole_or_in_parts(regi
     assert metrics["error"]["values"] == [2 * (1 - value / 100) for value in alone["accuracies"]]
     assert "accuracies" not in found and found["errors"].keys() == {"times", "other"} and found["errors"]["times"] == 2.0
     error = metrics["error"]
+    assert re.search(r"^errors: times +2$", describe(whole), re.MULTILINE)
     assert re.search(rf"^error +{error['mean']:.4g} ± {error['std']:.2g}$", describe(whole), re.MULTILINE)
     assert re.search(rf"^accuracy +{alone['mean']:.2f} ± {alone['std']:.2f} %$", describe(whole), re.MULTILINE)
     assert "--with NAME=FILE: task errors needs 'other'" in refused(*evaluation(made.synthetic, made.digits, joined, "--task", "errors"))

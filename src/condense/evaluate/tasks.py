@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from condense.config import unknown
 from condense.evaluate.accuracy import accuracy
+from condense.evaluate.calibration import calibration
 from condense.evaluate.drift import drift
 from condense.evaluate.trainer import Results, TaskSets, Trainer
 from condense.specs import Task
@@ -18,6 +19,7 @@ TASKS: dict[str, TaskFunction] = {
     "accuracy": accuracy,
     "snapshots": accuracy,  # of the set at every step of its condensation that was kept
     "drift": drift,
+    "calibration": calibration,
 }
 
 

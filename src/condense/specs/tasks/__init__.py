@@ -10,10 +10,11 @@ from typing import get_args
 from condense.config import unknown
 from condense.specs.tasks.accuracy import Accuracy
 from condense.specs.tasks.base import ACCURACY, Metric, Task
+from condense.specs.tasks.calibration import Calibration
 from condense.specs.tasks.drift import Drift
 from condense.specs.tasks.snapshots import Snapshots
 
-AnyTask = Accuracy | Snapshots | Drift
+AnyTask = Accuracy | Snapshots | Drift | Calibration
 DEFAULT_TASK = Accuracy()
 
 
