@@ -72,8 +72,9 @@ def test_the_engine_of_the_readme_is_one(train):
     torch.testing.assert_close(outcome.images[1, 2], 2 * train.of_class(7).mean(0))
 
 
-def test_the_dataset_and_the_method_of_the_readme_are_read():
-    dataset, method = blocks("yaml")
+def test_the_dataset_the_method_and_the_protocol_of_the_readme_are_read():
+    dataset, method, protocol = blocks("yaml")
+    assert read(specs.Protocol, yaml.safe_load(protocol), "README").loss.temperature == 20.0
     assert read(DatasetSpec, yaml.safe_load(dataset), "README").source.kind == "image_folder"
     recipe = convert(specs.AnyRecipe, yaml.safe_load(method), "README")
     assert recipes.resolve(recipe, "cifar10", "color_crop", 10, []).terms[1].weight == 10.0
