@@ -86,16 +86,37 @@ def test_an_image_gives_the_same_bits_alone_and_in_a_batch_on_any_number_of_thre
 
 
 @needs_compiler
-def test_the_gradient_can_be_differentiated_in_its_turn():
-    inputs = [tensor.detach().double().float().requires_grad_() for tensor in sample((2, 3, 4, 4))]
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 3, 4, 4, 2)])
+@pytest.mark.parametrize("times", [2, 3])
+def test_gradients_of_gradients_equal_double_precision(shape, times):
+    """Each the gradient of the squares of those before: of maps, weight and bias, by the kernel the second, by torch the third."""
+    *size, pool = shape
+    inputs = sample(tuple(size))
     exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
 
-    def of_gradients(function, tensors):
-        (first, *_) = torch.autograd.grad(function(*tensors, 1e-5, 2).square().sum(), tensors, create_graph=True)
-        return torch.autograd.grad(first.square().sum(), tensors)
+    def gradients(function, tensors):
+        values = [function(*tensors, 1e-5, pool)]
+        for order in range(times):
+            size = sum(value.square().sum() for value in values) / 100
+            values = torch.autograd.grad(size, tensors, create_graph=order + 1 < times)
+        return values
 
-    pairs = zip(of_gradients(kernels.norm_relu_pool, inputs), of_gradients(reference, exact), strict=True)
-    assert all(error(*pair) < 1e-4 for pair in pairs)
+    for found, wanted in zip(gradients(kernels.norm_relu_pool, inputs), gradients(reference, exact), strict=True):
+        assert error(found, wanted) < 1e-4
+
+
+@needs_compiler
+def test_the_second_gradient_of_maps_alone():
+    """As where the windows of convolutions are all that is matched: weight and bias are there, but their gradients are not asked for."""
+    inputs = sample((3, 16, 6, 6))
+    exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    start, along = (torch.randn(3, 16, side, side, generator=torch.Generator().manual_seed(side)) for side in (3, 6))
+    pair = []
+    for function, tensors in ((kernels.norm_relu_pool, inputs), (reference, exact)):
+        given = start.to(tensors[0].dtype).requires_grad_()
+        (first,) = torch.autograd.grad(function(*tensors, 1e-5, 2), tensors[:1], given, create_graph=True)
+        pair.append(torch.autograd.grad((along * first).sum(), [given, *tensors[:2]]))
+    assert all(error(found, wanted) < 1e-5 for found, wanted in zip(*pair, strict=True))
 
 
 @pytest.mark.parametrize("options", [{}, {"pool": "none"}, {"depth": 2, "width": 24}])

@@ -1,9 +1,11 @@
 """Kernels for the first layer of a network, which is given images, against torch's own operations."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from condense import kernels, models
@@ -62,6 +64,8 @@ STAGES = [
 def image_stage(channels, outputs, size, padding, sides):
     rng = torch.Generator().manual_seed(0)
     convolution, norm = nn.Conv2d(channels, outputs, size, padding=padding), nn.GroupNorm(outputs, outputs)
+    for parameter in convolution.parameters():
+        nn.init.uniform_(parameter, -(convolution.weight[0].numel() ** -0.5), convolution.weight[0].numel() ** -0.5, generator=rng)
     for parameter in norm.parameters():
         nn.init.normal_(parameter, generator=rng)
     return convolution, norm, torch.randn(21, channels, *sides, generator=rng)
@@ -118,6 +122,24 @@ def test_a_stage_of_images_has_second_gradients_and_those_that_are_asked_for():
 
 
 @needs_compiler
+@pytest.mark.parametrize("asked", ["images", "weight", "both"])
+def test_a_convolution_of_few_channels_has_second_gradients(asked):
+    rng = torch.Generator().manual_seed(0)
+    values = torch.randn(5, 3, 6, 6, generator=rng), torch.randn(8, 3, 3, 3, generator=rng), torch.randn(8, generator=rng)
+    pair = []
+    for dtype in (torch.float32, torch.float64):
+        images, weight, bias = (value.to(dtype).requires_grad_() for value in values)
+        layer = SimpleNamespace(weight=weight, bias=bias, padding=(1, 1))
+        exact = dtype == torch.float64
+        value = F.conv2d(images, weight, bias, padding=1) if exact else kernels.few_channels.convolve(layer, images)
+        wanted = {"images": [images], "weight": [weight], "both": [images, weight, bias]}[asked]
+        first = torch.autograd.grad(value.sin().sum(), wanted, create_graph=True)
+        pair.append(torch.autograd.grad(sum(one.sin().sum() for one in first), [images, weight, bias]))
+    for found, wanted in zip(*pair, strict=True):
+        assert ((found.double() - wanted.double()).norm() / wanted.norm()).item() < 1e-5
+
+
+@needs_compiler
 def test_a_stage_of_images_is_taken_where_they_have_no_gradient():
     convolution, norm, images = image_stage(3, 16, 3, 1, (8, 8))
     assert kernels.image_stage.serves(convolution, norm, images)
@@ -144,8 +166,10 @@ def test_other_convolutions_are_left_to_torch():
         return nn.Conv2d(*arguments, **named).requires_grad_(False)
 
     assert kernels.few_channels.serves(frozen(3, 4, 3, padding=1), images)
+    assert kernels.few_channels.serves(nn.Conv2d(3, 4, 3, padding=1), images) and kernels.few_channels.serves(
+        nn.Conv2d(3, 4, 3), images.detach()
+    )
     others = [frozen(3, 4, 3, stride=2), frozen(3, 6, 3, groups=3), frozen(3, 4, (3, 1)), frozen(3, 4, 3, dilation=2)]
-    others += [nn.Conv2d(3, 4, 3)]  # both have a gradient
     others += [frozen(3, 4, 3, padding=1, padding_mode="reflect"), frozen(3, 4, 3, padding="same")]
     assert not any(kernels.few_channels.serves(one, images) for one in others)
     assert not kernels.few_channels.serves(frozen(3, 4, 3), images.detach())

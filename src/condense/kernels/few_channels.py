@@ -1,4 +1,4 @@
-"""Convolution of images, which have few channels: a gradient for them alone, or for the weights alone."""
+"""Convolution of images, which have few channels."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def fits(convolution: nn.Conv2d) -> bool:
 
 
 def serves(convolution: nn.Conv2d, images: Tensor) -> bool:
-    """Whether `convolve` is the faster way: the images have few channels, and either they have a gradient or the weights do."""
-    either = convolution.weight.requires_grad != images.requires_grad and torch.is_grad_enabled()
+    """Whether `convolve` is the faster way: the images have few channels, and they or the weights have a gradient."""
+    either = (convolution.weight.requires_grad or images.requires_grad) and torch.is_grad_enabled()
     return fits(convolution) and either and available(images)
 
 
@@ -49,14 +49,34 @@ class _Convolution(torch.autograd.Function):
         """Of the images (n, c, h, w), or of weight (d, c, k, k) and bias (d,), from that of the result (n, d, h', w')."""
         images, weight = ctx.saved_tensors
         of_images, of_weight, of_bias, *_ = ctx.needs_input_grad
-        if of_images:
-            found = _gradient_of_images(given, weight.to(given.dtype), ctx.shape, ctx.padding)
-            return found.to(ctx.dtype), None, None, None, None
+        found = _gradient_of_images(given, weight.to(given.dtype), ctx.shape, ctx.padding).to(ctx.dtype) if of_images else None
         bias = None
         if of_bias:
             bias = weight.new_zeros(len(weight)) if ctx.centred else given.sum((0, 2, 3), dtype=weight.dtype)
-        found = torch.nn.grad.conv2d_weight(images.to(given.dtype), weight.shape, given, padding=ctx.padding) if of_weight else None
-        return None, None if found is None else found.to(weight.dtype), bias, None, None
+        windows = _Windows.apply(given, images.to(given.dtype), ctx.padding, weight.shape).to(weight.dtype) if of_weight else None
+        return found, windows, bias, None, None
+
+
+class _Windows(torch.autograd.Function):
+    """The gradient of the windows, which is bilinear: (n, d, h', w') and images (n, c, h, w) -> (d, c, k, k)."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, given: Tensor, images: Tensor, padding: int, shape: torch.Size) -> Tensor:
+        ctx.save_for_backward(given, images)
+        ctx.padding = padding
+        return torch.nn.grad.conv2d_weight(images, shape, given, padding=padding)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, along: Tensor) -> tuple[Tensor | None, ...]:
+        """Of `given` and of the images, from that of the windows (d, c, k, k)."""
+        given, images = ctx.saved_tensors
+        of_given, of_images, *_ = ctx.needs_input_grad
+        return (
+            F.conv2d(images, along, padding=ctx.padding) if of_given else None,
+            _gradient_of_images(given, along, images.shape, ctx.padding) if of_images else None,
+            None,
+            None,
+        )
 
 
 def _gradient_of_images(given: Tensor, weight: Tensor, shape: torch.Size, padding: int) -> Tensor:

@@ -37,7 +37,27 @@ void backward(const T *given, const T *maps, const float *weight, const float *b
   }
 }
 
+// The gradient of the gradient; see `norm_relu_pool_second`. of_weight (images, channels).
+void second(const float *along, const float *along_weight, const float *along_bias, const float *given, const float *maps, const float *weight,
+            const float *bias, const float *mean, const float *rstd, float *of_given, float *of_maps, float *of_weight, Shape s, int threads) {
+  const int64_t C = s.channels, from = s.height * s.width * C, to = (s.height / s.pool) * (s.width / s.pool) * C;
+#pragma omp parallel num_threads(threads)
+  {
+    std::vector<float> room(10 * C);
+#pragma omp for schedule(static)
+    for (int64_t n = 0; n < s.images; n++)
+      norm_relu_pool_second(along + n * from, along_weight, along_bias, given + n * to, maps + n * from, weight, bias, mean + n * C, rstd + n * C,
+                            of_given + n * to, of_maps + n * from, of_weight + n * C, s, room.data());
+  }
+}
+
 }  // namespace
+
+extern "C" void float32_second(const float *along, const float *along_weight, const float *along_bias, const float *given, const float *maps,
+                               const float *weight, const float *bias, const float *mean, const float *rstd, float *of_given, float *of_maps,
+                               float *of_weight, int64_t n, int64_t h, int64_t w, int64_t c, int64_t pool, int threads) {
+  second(along, along_weight, along_bias, given, maps, weight, bias, mean, rstd, of_given, of_maps, of_weight, Shape{n, h, w, c, pool}, threads);
+}
 
 #define CONDENSE_ENTRIES(T, NAME)                                                                                                     \
   extern "C" void NAME##_forward(const void *maps, const float *weight, const float *bias, void *out, float *mean, float *rstd,       \

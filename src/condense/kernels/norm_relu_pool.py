@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -35,8 +35,8 @@ def norm_relu_pool(maps: Tensor, weight: Tensor, bias: Tensor, eps: float, pool:
     """Average of `pool` x `pool` pixels of relu(weight * instance_norm(maps) + bias).
 
     Shapes: maps (n, C, h, w), weight and bias (C,) float32 -> (n, C, h // pool, w // pool), channels last; `pool` is 1 or 2.
-    Statistics and sums are float32 whatever the type of `maps`, which the result keeps. Differentiable; the gradient's own gradient is
-    taken through torch's operations.
+    Statistics and sums are float32 whatever the type of `maps`, which the result keeps. Twice differentiable in float32; further
+    gradients, and second ones in bfloat16, are taken through torch's operations.
     Raises ValueError where `available` is false.
     """
     if not available(maps):
@@ -68,17 +68,67 @@ class _NormReluPool(torch.autograd.Function):
         """Of maps (n, C, h, w), weight and bias (C,), from that of the result (n, C, h // pool, w // pool)."""
         maps, weight, bias, mean, rstd = ctx.saved_tensors
         eps, pool = ctx.settings
-        if torch.is_grad_enabled():  # the gradient is to be differentiated in its turn
-            wanted = [tensor for tensor, needed in zip((maps, weight, bias), ctx.needs_input_grad, strict=False) if needed]
-            found = iter(torch.autograd.grad(reference(maps, weight, bias, eps, pool), wanted, given, create_graph=True))
-            return *(next(found) if needed else None for needed in ctx.needs_input_grad[:3]), None, None
-        given = given.to(maps.dtype).contiguous(memory_format=torch.channels_last)
-        gradient = torch.empty_like(maps, memory_format=torch.channels_last)
-        sums = torch.empty(len(maps), 2, maps.shape[1])
-        parameters = weight.detach().float(), bias.detach().float()
-        call("backward", maps, given, maps, *parameters, mean, rstd, gradient, sums, *_sizes(maps, pool))
-        of_bias, of_weight = sums.sum(0)
-        return gradient, of_weight.to(weight.dtype), of_bias.to(bias.dtype), None, None
+        if not torch.is_grad_enabled():
+            return *_gradient(given, maps, weight, bias, mean, rstd, pool), None, None
+        # The gradient is to be differentiated in its turn.
+        if maps.dtype == torch.float32:
+            given = given.contiguous(memory_format=torch.channels_last)  # out here, as in `norm_relu_pool`
+            return *_Gradient.apply(given, maps, weight, bias, mean, rstd, eps, pool), None, None
+        return *_by_torch((maps, weight, bias), given, eps, pool, ctx.needs_input_grad), None, None
+
+
+class _Gradient(torch.autograd.Function):
+    """The gradient, as an operation of `given`, maps, weight and bias that has a gradient of its own."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, given: Tensor, maps: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor, eps: float, pool: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Of maps, weight and bias; see `_NormReluPool.backward`."""
+        ctx.save_for_backward(given, maps, weight, bias, mean, rstd)
+        ctx.settings = eps, pool
+        ctx.set_materialize_grads(False)
+        return _gradient(given, maps, weight, bias, mean, rstd, pool)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, along: Tensor | None, *beside: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Of `given`, maps, weight and bias, from those of the three gradients."""
+        given, maps, weight, bias, mean, rstd = ctx.saved_tensors
+        eps, pool = ctx.settings
+        none = None, None, None, None
+        along = torch.zeros_like(maps) if along is None else along.contiguous(memory_format=torch.channels_last)
+        along_weight, along_bias = (torch.zeros_like(weight) if one is None else one for one in beside)
+        if torch.is_grad_enabled():
+            # Under names of their own: `given` was made from the maps, and what it makes of them is not to be counted here.
+            asked = [tensor.view_as(tensor) for tensor in (given, maps, weight, bias)]
+            first = _by_torch(asked[1:], asked[0], eps, pool, (True, True, True))
+            wanted = [tensor for tensor, needed in zip(asked, ctx.needs_input_grad, strict=False) if needed]
+            by_torch = torch.autograd.grad(first, wanted, (along, along_weight, along_bias), create_graph=True, allow_unused=True)
+            found = iter(by_torch)
+            return *(next(found) if needed else None for needed in ctx.needs_input_grad[:4]), *none
+        of_given, of_maps = (torch.empty_like(tensor, memory_format=torch.channels_last) for tensor in (given, maps))
+        of_weight = torch.empty(len(maps), maps.shape[1])
+        parameters = along_weight.float(), along_bias.float(), given, maps, weight.detach().float(), bias.detach().float(), mean, rstd
+        call("second", maps, along, *parameters, of_given, of_maps, of_weight, *_sizes(maps, pool))
+        return of_given, of_maps, of_weight.sum(0).to(weight.dtype), torch.zeros_like(bias), *none
+
+
+def _gradient(given: Tensor, maps: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor, pool: int) -> tuple[Tensor, ...]:
+    """Of maps (n, C, h, w), weight and bias (C,), by the kernel."""
+    given = given.to(maps.dtype).contiguous(memory_format=torch.channels_last)
+    gradient = torch.empty_like(maps, memory_format=torch.channels_last)
+    sums = torch.empty(len(maps), 2, maps.shape[1])
+    parameters = weight.detach().float(), bias.detach().float()
+    call("backward", maps, given, maps, *parameters, mean, rstd, gradient, sums, *_sizes(maps, pool))
+    of_bias, of_weight = sums.sum(0)
+    return gradient, of_weight.to(weight.dtype), of_bias.to(bias.dtype)
+
+
+def _by_torch(inputs: Sequence[Tensor], given: Tensor, eps: float, pool: int, needed: Sequence[bool]) -> tuple[Tensor | None, ...]:
+    """The gradients of those of maps, weight and bias that are `needed`, with a graph of their own."""
+    wanted = [tensor for tensor, asked in zip(inputs, needed, strict=False) if asked]
+    found = iter(torch.autograd.grad(reference(*inputs, eps, pool), wanted, given, create_graph=True))
+    return tuple(next(found) if asked else None for asked in needed[:3])
 
 
 def _sizes(maps: Tensor, pool: int) -> tuple[int, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
@@ -56,23 +55,33 @@ class _Convolution(torch.autograd.Function):
         """Of maps (n, c, h, w), weight (d, c, 3, 3) and bias (d,), from that of the result (n, d, h, w)."""
         maps, weight = ctx.saved_tensors
         of_maps, of_weight, of_bias, _ = ctx.needs_input_grad
-        if torch.is_grad_enabled():  # the gradient is to be differentiated in its turn
-            found = (
-                F.conv_transpose2d(given, weight, padding=1) if of_maps else None,
-                torch.nn.grad.conv2d_weight(maps, weight.shape, given, padding=1) if of_weight else None,
-            )
-        else:
-            given = given.contiguous(memory_format=torch.channels_last)
-            found = (
-                _applied(given, weight.flip(2, 3).transpose(0, 1), None) if of_maps else None,
-                _gradient_of_windows(given, maps, weight) if of_weight else None,
-            )
+        given = given.contiguous(memory_format=torch.channels_last)
+        # As operations of their own where the gradient is to be differentiated in its turn; elsewhere nothing is kept of them.
+        found = (
+            _Convolution.apply(given, weight.flip(2, 3).transpose(0, 1), None, False) if of_maps else None,
+            _Windows.apply(given, maps) if of_weight else None,
+        )
         bias = (given.new_zeros(len(weight)) if ctx.centred else given.sum((0, 2, 3))) if of_bias else None
         return *found, bias, None
 
 
-def _gradient_of_windows(given: Tensor, maps: Tensor, weight: Tensor) -> Tensor:
-    outputs, inputs = weight.shape[:2]
-    found = torch.empty(3, 3, inputs, outputs)
-    call("winograd_windows", given, given, maps, found, len(maps), *maps.shape[2:], inputs, outputs)
-    return found.permute(3, 2, 0, 1)
+class _Windows(torch.autograd.Function):
+    """The gradient of the windows, which is bilinear: (n, d, h, w) and (n, c, h, w) -> (d, c, 3, 3)."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, given: Tensor, maps: Tensor) -> Tensor:
+        ctx.save_for_backward(given, maps)
+        outputs, inputs = given.shape[1], maps.shape[1]
+        found = torch.empty(3, 3, inputs, outputs)
+        call("winograd_windows", given, given, maps, found, len(maps), *maps.shape[2:], inputs, outputs)
+        return found.permute(3, 2, 0, 1)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, along: Tensor) -> tuple[Tensor | None, ...]:
+        """Of `given` and of the maps, from that of the windows (d, c, 3, 3)."""
+        given, maps = ctx.saved_tensors
+        of_given, of_maps = ctx.needs_input_grad
+        return (
+            _Convolution.apply(maps, along, None, False) if of_given else None,
+            _Convolution.apply(given, along.flip(2, 3).transpose(0, 1), None, False) if of_maps else None,
+        )
