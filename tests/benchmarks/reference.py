@@ -11,6 +11,9 @@ import torch.nn.functional as F
 from condense.augment import siamese
 
 STRATEGY = "color_crop_cutout_flip_scale_rotate"
+# By images a class: how often the images of an iteration, which has a network of its own, are stepped, and the epochs of training the
+# network on them between two steps.
+LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 
 
 def matching_step(network, images_all, indices_class, synthetic, optimizer, draws, batch, rng):
@@ -32,11 +35,44 @@ def matching_step(network, images_all, indices_class, synthetic, optimizer, draw
     return loss.item()
 
 
-def training_epoch(network, optimizer, images, labels, batch, generator):
-    """One epoch of training a network on a synthetic set (n, ...) with one operation a batch, parameters an image."""
+def gradient_distance(made, wanted):
+    """Sum over the rows of all tensors but vectors of 1 - cosine: two gradients, one tensor a parameter."""
+    total = torch.tensor(0.0)
+    for one, other in zip(made, wanted, strict=True):
+        if one.dim() == 1:
+            continue
+        one, other = one.reshape(one.shape[0], -1), other.reshape(one.shape[0], -1)
+        product = torch.norm(one, dim=-1) * torch.norm(other, dim=-1) + 1e-6
+        total = total + torch.sum(1 - torch.sum(one * other, dim=-1) / product)
+    return total
+
+
+def gradient_step(network, images_all, indices_class, synthetic, optimizer, draws, batch, rng):
+    """One step of all images towards equal gradients of the network's loss on real and on synthetic images of each class.
+
+    images_all (N, ...) float32, synthetic (C, M, ...) with gradient; a draw of the augmentation for each class, for DC of 'none'.
+    """
+    parameters = list(network.parameters())
+    loss = torch.tensor(0.0)
+    for label, drawn in enumerate(draws):
+        chosen = rng.permutation(indices_class[label])[:batch]
+        real = siamese.apply(images_all[chosen], drawn)
+        made = siamese.apply(synthetic[label], drawn)
+        real_loss = F.cross_entropy(network(real), torch.full((len(real),), label))
+        wanted = [gradient.detach().clone() for gradient in torch.autograd.grad(real_loss, parameters)]
+        made_loss = F.cross_entropy(network(made), torch.full((len(made),), label))
+        loss = loss + gradient_distance(torch.autograd.grad(made_loss, parameters, create_graph=True), wanted)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def training_epoch(network, optimizer, images, labels, batch, generator, strategy=STRATEGY):
+    """One epoch of training a network on a synthetic set (n, ...) with one operation of `strategy` a batch, parameters an image."""
     network.train()
     for chosen in torch.randperm(len(images), generator=generator).split(batch):
-        drawn = siamese.draw_each(STRATEGY, images.shape[-1], len(chosen), generator)
+        drawn = siamese.draw_each(strategy, images.shape[-1], len(chosen), generator)
         logits = network(siamese.apply(images[chosen], drawn))
         loss = F.cross_entropy(logits, labels[chosen])
         np.equal(logits.detach().argmax(1).numpy(), labels[chosen].numpy()).sum()  # the running accuracy that such code keeps

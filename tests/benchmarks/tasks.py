@@ -7,17 +7,19 @@ import numpy as np
 import reference
 import torch
 
-from condense import models, recipes, seeds
+from condense import kernels, models, recipes, seeds
 from condense.augment import siamese
 from condense.checkpoints import Checkpoint
 from condense.config import merged, read
 from condense.data.dataset import Images, load
+from condense.discrepancy.gradients import gradient_distance
 from condense.engines.matching import Matching
 from condense.engines.starts import initial_images
 from condense.engines.streams import RealStream
 from condense.evaluate.protocols import evaluate
 from condense.graphs import recorder_for
 from condense.specs import Optimizer, Protocol, Recipe
+from condense.training.class_gradients import class_gradients, gradient_discrepancy
 from condense.training.loop import accuracy, layer_type, pixel_set, tensor_set, train
 from condense.training.optimizers import SGD
 
@@ -75,6 +77,40 @@ class ReferenceMatching:
         draws = [siamese.draw(reference.STRATEGY, 32, seeds.generator(SEED, "augment", label, self.done)) for label in self.data.classes]
         arguments = (network, self.images, self.indices, self.synthetic, self.optimizer, draws, self.batch, self.rng)
         reference.matching_step(*arguments)
+        self.done += 1
+
+    def result(self):
+        return self.synthetic.detach().cpu()
+
+
+class ReferenceGradients:
+    """Gradient matching, class by class: one step of the images and the epochs of training the network on them that follow it.
+
+    `method` is 'dc', from noise and without augmentation, or 'dsa', from real images. `inner`: epochs, by default those of the loops.
+    """
+
+    def __init__(self, data, ipc=10, method="dsa", batch=256, inner=None):
+        self.images = data.normalise(data.images.to(DEVICE))
+        self.indices = [np.arange(data.class_slice(label).start, data.class_slice(label).stop) for label in data.classes]
+        start, self.strategy = {"dc": ("noise", "none"), "dsa": ("real", reference.STRATEGY)}[method]
+        self.synthetic = initial_images(data, data.classes, ipc, start, SEED).to(DEVICE).requires_grad_(True)
+        self.optimizer = torch.optim.SGD([self.synthetic], lr=0.1, momentum=0.5)
+        self.outer, epochs = reference.LOOPS[ipc]
+        self.inner, self.labels = epochs if inner is None else inner, labels_for(ipc)
+        self.data, self.batch, self.rng, self.done = data, batch, np.random.default_rng(0), 0
+        self.generator = torch.Generator().manual_seed(0)
+
+    def step(self):
+        place = self.done % self.outer
+        if place == 0:
+            self.network = new_network(self.data).train()
+            self.trained = torch.optim.SGD(self.network.parameters(), lr=0.01)
+        draws = [siamese.draw(self.strategy, 32, seeds.generator(SEED, "augment", label, self.done)) for label in self.data.classes]
+        arguments = (self.network, self.images, self.indices, self.synthetic, self.optimizer, draws, self.batch, self.rng)
+        reference.gradient_step(*arguments)
+        for _ in range(self.inner if place + 1 < self.outer else 0):
+            images = self.synthetic.detach().flatten(0, 1)
+            reference.training_epoch(self.network, self.trained, images, self.labels, 256, self.generator, self.strategy)
         self.done += 1
 
     def result(self):
@@ -186,7 +222,8 @@ class OurPass:
         accuracy(self.network, self.images, self.dtype)
 
 
-KINDS = (ReferenceMatching, OurMatching, Separate, ReferenceEpoch, OurEpoch, ReferenceNetworks, OurNetworks, ReferencePass, OurPass)
+KINDS = (ReferenceMatching, ReferenceGradients, OurMatching, Separate)
+KINDS += (ReferenceEpoch, OurEpoch, ReferenceNetworks, OurNetworks, ReferencePass, OurPass)
 TASKS = {task.__name__: task for task in KINDS}
 
 
@@ -202,15 +239,37 @@ def gradient_error(data, ipc, batch, precision):
         ours.advance(side)
     stream.close()
     draws = [siamese.draw(reference.STRATEGY, 32, seeds.generator(SEED, "augment", label, step)) for label in data.classes]
-    from condense.kernels import plain as plainly
-
-    with plainly():
+    with kernels.plain():
         total = 0.0
         for place, drawn in enumerate(draws):
             real = side.network.embed(siamese.apply(data.normalise(side.pixels[place]), drawn)).detach()
             total = total + (real.mean(0) - side.network.embed(siamese.apply(plain[place], drawn)).mean(0)).square().sum()
         total.backward()
-    wanted, found = plain.grad.double().flatten(), ours.values.grad.double().flatten()
+    return compared(ours.values.grad, plain.grad)
+
+
+def class_gradient_error(data, ipc, batch, method):
+    """The same of the images in gradient matching: by the project's class gradients, against the first step of the plain loop."""
+    loop = ReferenceGradients(data, ipc, method, batch)
+    images, strategy = loop.synthetic.detach().clone().requires_grad_(True), loop.strategy
+    with kernels.plain():
+        loop.inner = 0
+        loop.step()
+    network, rng, labels = loop.network, np.random.default_rng(0), torch.tensor(data.classes)[:, None]
+    distance = gradient_distance("layerwise_cosine")
+    parameters = distance.counted(list(network.parameters()))
+    draws = [siamese.draw(strategy, 32, seeds.generator(SEED, "augment", label, 0)) for label in data.classes]
+    real = torch.stack([loop.images[rng.permutation(indices)[:batch]] for indices in loop.indices])
+    seen = siamese.apply_each_class(real, draws)
+    wanted = class_gradients(network, seen, labels.expand(-1, seen.shape[1]), parameters)
+    made = siamese.apply_each_class(images, draws)
+    gradient_discrepancy(network, wanted, made, labels.expand(-1, ipc), parameters, distance).sum().backward()
+    return compared(images.grad, loop.synthetic.grad)
+
+
+def compared(found, wanted):
+    """Relative L2 error and cosine of a gradient."""
+    found, wanted = found.double().flatten(), wanted.double().flatten()
     return {
         "relative": ((found - wanted).norm() / wanted.norm()).item(),
         "cosine": (torch.dot(found, wanted) / found.norm() / wanted.norm()).item(),

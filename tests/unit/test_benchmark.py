@@ -47,6 +47,23 @@ def test_the_gradient_is_that_of_the_plain_loop():
     assert 0 < found["relative"] < 1e-3 and found["cosine"] == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("method", ["dc", "dsa"])
+def test_class_gradients_move_the_images_as_the_plain_loop_of_gradient_matching(method):
+    found = tasks.class_gradient_error(FEW, ipc=1, batch=16, method=method)
+    assert 0 < found["relative"] < 5e-3 and found["cosine"] == pytest.approx(1, abs=1e-4)
+
+
+def test_the_loop_of_gradient_matching_trains_its_network_between_two_steps_of_the_images():
+    task = tasks.ReferenceGradients(FEW, ipc=10, batch=4, inner=1)
+    task.outer, seen = 2, []
+    for _ in range(3):
+        task.step()
+        seen.append((task.network, task.network.classifier.weight.detach().clone(), task.result().clone()))
+    assert seen[0][0] is seen[1][0] is not seen[2][0], "a new network after the last step of an iteration"
+    assert torch.equal(seen[0][1], seen[1][1]), "nothing is trained after the last step"
+    assert all(not torch.equal(one[2], other[2]) for one, other in zip(seen[1:], seen[:-1], strict=True))
+
+
 def test_a_row_below_what_is_asked_says_so():
     measured = {"row": "x", "reference_s": 0.01, "ours_s": 0.002, "ratio": 5.0, "ratio_range": [4, 6], "ratio_settled": 3.0}
     measured |= {"least": 6, "aim": 8, "in_ms": False, "peak_memory_bytes": 1 << 20, "memory_growth_bytes": 0}
