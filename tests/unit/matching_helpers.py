@@ -34,8 +34,9 @@ def tiny(method, **changes):
     if not base.condenses:
         return recipes.resolve(base, "digits", plan.data_cell("digits").spec.strategy, 2, [])
     change = {"steps": 4, "batch_real": 32, "optimizer": {"lr": 1.0 if base.optimised == "normalised" else 0.05}, "precision": "fp32"}
-    fewer = {"trained": {"count": min(2, getattr(base.networks, "count", 0))}, "queue": {"batch": 32}}
-    change |= {"networks": fewer[base.networks.kind]} if base.networks.kind in fewer else {}
+    networks = getattr(base, "networks", specs.Networks())
+    fewer = {"trained": {"count": min(2, getattr(networks, "count", 0))}, "queue": {"batch": 32}}
+    change |= {"networks": fewer[networks.kind]} if networks.kind in fewer else {}
     return recipes.resolve(base, "digits", plan.data_cell("digits").spec.strategy, 2, [("test", change | changes)])
 
 

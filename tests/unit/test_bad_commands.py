@@ -25,7 +25,7 @@ from condense.cli import VERBS
         (("--recipe", "whole"), ["whole"]),
         (("--recipe", "cpdm"), ["--with teacher="]),
         (("--recipe", "{"), ["not JSON"]),
-        (("--recipe", "{}"), ["--recipe", "'engine' is missing: one of matching, select, whole"]),
+        (("--recipe", "{}"), ["--recipe", "'engine' is missing: one of matching, gradient, select, whole"]),
         (("--recipe", '{"engine": "matching"}'), ["--recipe", "'name'"]),
         (("--recipe", '{"engine": "selekt"}'), ["--recipe", "'selekt'", "did you mean 'select'?"]),
         (("--recipe", '{"engine": "whole", "name": "a", "title": "b"}'), ["'source'", "a mapping with the keys paper, [equation], [note]"]),

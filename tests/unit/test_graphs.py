@@ -11,7 +11,7 @@ from matching_helpers import ARCH, CPU, METHODS, NOWHERE, tiny
 from tape_helpers import TapeRecorder
 from torch.utils._pytree import tree_leaves
 
-from condense import graphs, kernels, models, recipes, runtime, seeds
+from condense import graphs, kernels, models, recipes, runtime, seeds, specs
 from condense.augment import siamese
 from condense.augment.selected import Selected, as_tensors
 from condense.checkpoints import Checkpoint
@@ -49,7 +49,7 @@ def run(value, train, teacher, bank, recorder=None, ipc=2, device=CPU):
 
 # Of these the real side alone is recorded: the host draws for a term or counts steps, or a term keeps something from step to step.
 PLAIN = {"cfd_cpdm", "dm_regularised", "dsdm", "ncfm", "ncfm_cpdm", "ncfm_sampler", "wmdd"}
-MATCHING = [name for name in METHODS if recipes.recipe(name).condenses]
+MATCHING = [name for name in METHODS if isinstance(recipes.recipe(name), specs.MatchingRecipe)]
 
 
 @pytest.mark.parametrize("method", MATCHING)

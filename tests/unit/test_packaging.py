@@ -100,8 +100,8 @@ def test_it_condenses_in_an_empty_folder(installed, tmp_path):
 
 def test_a_folder_of_ones_own_comes_before_the_recipes_of_the_project(tmp_path, monkeypatch):
     (tmp_path / "methods").mkdir()
-    (tmp_path / "methods" / "cpdm.yaml").write_text("name: cpdm\nbroken: true\n")
-    (tmp_path / "methods" / "mine.yaml").write_text("name: mine\nbroken: true\n")
+    (tmp_path / "methods" / "cpdm.yaml").write_text("name: cpdm\nengine: matching\nbroken: true\n")
+    (tmp_path / "methods" / "mine.yaml").write_text("name: mine\nengine: matching\nbroken: true\n")
     monkeypatch.setenv(recipes.OWN_PARAMS, str(tmp_path))
     assert {"mine", "cpdm", "dm"} <= set(recipes.names_in("methods")) and "digits" in recipes.names_in("datasets")
     for name in ("cpdm", "mine"):

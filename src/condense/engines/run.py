@@ -47,7 +47,8 @@ class Run:
         self.outcome = Outcome(images.kept, decode=recipe.decode)
         self.window: list[Tensor] = []  # the losses of the steps since the last row of the history
         self.done = 0
-        self._every = max(1, min(100, recipe.steps // _ROWS))
+        self.steps = recipe.number_of_steps
+        self._every = max(1, min(100, self.steps // _ROWS))
 
     def step(self, shared: Any) -> Tensor:
         """One step of the images, with what all sets of the job share at it; the loss and its parts before it, (columns,)."""
@@ -66,7 +67,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return self.done >= self.recipe.steps
+        return self.done >= self.steps
 
     @property
     def values(self) -> Tensor:
@@ -143,12 +144,12 @@ class Run:
             self.plateau.load(below(tensors, "plateau."))
         self.take_up(tensors)
         self.done, self.outcome.history, self.window = state.done, state.history, list(tensors.get("window", ()))
-        _log.info("resumed from step %d of %d", self.done, self.recipe.steps)
+        _log.info("resumed from step %d of %d", self.done, self.steps)
         self.outcome.snapshots = {int(step): tensor for step, tensor in below(tensors, "snapshot.").items()}
 
     def _check(self, tensors: dict[str, Tensor], state: Progressed) -> None:
         """Raises UserError for a checkpoint that is not of this set, or whose steps, history and snapshots do not fit each other."""
-        check, steps, every = self.checkpoint.check, self.recipe.steps, self.recipe.snapshots
+        check, steps, every = self.checkpoint.check, self.steps, self.recipe.snapshots
         check_shapes = self.checkpoint.check_shapes
         check_shapes(tensors, self._state())
         check(0 < state.done <= steps, f"step {state.done} is none of {steps}")
@@ -181,7 +182,7 @@ def run_steps(runs: Sequence[Run], what: str, shared_at: Callable[[int], Any]) -
     """
     for run in runs:
         run.resume()
-    first, steps = min(run.done for run in runs), max(run.recipe.steps for run in runs)
+    first, steps = min(run.done for run in runs), max(run.steps for run in runs)
     names = ", ".join(dict.fromkeys(run.recipe.name for run in runs))
     bar = Progress(f"{names} on {what}", steps, start=first)
     try:

@@ -6,6 +6,7 @@ refused before any job starts; a test compares these lists with the registries o
 
 from condense.specs.common import AUGMENTATIONS, Optimizer, Plateau, Source, cut_to, groups_of
 from condense.specs.engines import ENGINES, AnyRecipe
+from condense.specs.gradient import GradientRecipe
 from condense.specs.images import Augment, Decode, ImageRecipe
 from condense.specs.matching import MatchingRecipe
 from condense.specs.networks import AnyNetworks, Networks, QueueNetworks, SubspaceNetworks, TrainedNetworks
@@ -43,6 +44,7 @@ __all__ = [
     "Decode",
     "Drift",
     "FigureSpec",
+    "GradientRecipe",
     "ImageRecipe",
     "MatchingRecipe",
     "HardLoss",

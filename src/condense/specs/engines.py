@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import get_args, get_type_hints
 
+from condense.specs.gradient import GradientRecipe
 from condense.specs.matching import MatchingRecipe
 from condense.specs.recipe import Recipe
 from condense.specs.selection import SelectionRecipe
 from condense.specs.whole import WholeRecipe
 
-AnyRecipe = MatchingRecipe | SelectionRecipe | WholeRecipe
+AnyRecipe = MatchingRecipe | GradientRecipe | SelectionRecipe | WholeRecipe
 
 
 def engine_of(kind: type[Recipe]) -> str:

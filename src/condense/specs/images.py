@@ -79,7 +79,7 @@ class ImageRecipe(Recipe):
 
     @property
     def number_of_snapshots(self) -> int:
-        return self.steps // self.snapshots if self.snapshots else 0
+        return self.number_of_steps // self.snapshots if self.snapshots else 0
 
     def images_needed(self, ipc: int) -> int:
         return ipc * (self.images_a_stored if self.starts_as_mosaic else 1)

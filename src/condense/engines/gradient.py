@@ -1,0 +1,124 @@
+"""Gradient matching: images follow the distance between the gradients that real and synthetic images of a class give a network.
+
+A network is drawn anew for every `loop` of image steps; between these it is trained on the synthetic images of all classes. What is
+drawn for a class depends on the run seed, the class and the number of the image step only; networks and their training on the seed and
+their number.
+Source: DC (Zhao et al. 2021), algorithm 1; DSA (Zhao and Bilen 2021), algorithm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from condense import models, seeds
+from condense.augment import siamese
+from condense.augment.selected import apply_each_class
+from condense.checkpoints import Checkpoint
+from condense.discrepancy.gradients import gradient_distance
+from condense.engines.moving import MovingImages
+from condense.engines.orders import Order, Outcome, Site
+from condense.engines.run import Run, below, run_steps
+from condense.engines.streams import RealBatches
+from condense.precision import reduced
+from condense.specs import GradientRecipe, Protocol
+from condense.specs.gradient import STATISTICS
+from condense.specs.training import ConstantSchedule
+from condense.training.class_gradients import class_gradients, freeze_statistics, gradient_discrepancy
+from condense.training.loop import tensor_set, train
+
+
+class GradientMatching(Run):
+    """One set."""
+
+    def __init__(self, recipe: GradientRecipe, site: Site, *, ipc: int, checkpoint: Checkpoint):
+        data, device = site.data, site.device
+        images = MovingImages(recipe, data, site.classes, ipc=ipc, seed=site.seed, device=device)
+        super().__init__(recipe, images, [], checkpoint, len(data.counts))
+        self.settings, self.site = recipe, site
+        with torch.random.fork_rng(devices=[]):  # what is drawn here is replaced at every loop
+            network = models.build(site.arch, channels=data.channels, size=data.size, classes=len(data.counts), **site.options)
+        self.network = network.to(device)
+        self.distance = gradient_distance(recipe.distance)
+        self.parameters = self.distance.counted(list(self.network.parameters()))
+        self.batches = RealBatches(data, site.classes, recipe.batch_real, site.seed, device)
+        self.real_type = reduced(self.network, device) if recipe.precision == "mixed" else torch.float32
+        self.real_labels = torch.tensor(site.classes, device=device)[:, None].expand(-1, max(self.batches.sizes))
+        self._drawing = models.Drawing(self.network)
+
+    def step(self, shared: None) -> Tensor:
+        number, place = divmod(self.done, self.settings.loop.outer)
+        if place == 0:
+            models.take(self.network, self._drawing(seeds.stream(self.site.seed, "network", number)))
+        self.network.train()
+        self.moving.clip()
+        pixels = self.batches.taken(self.batches.chosen(self.done).to(self.device))
+        freeze_statistics(self.network, self.site.data.normalise(pixels[:, :STATISTICS]).flatten(0, 1))
+        draws = self._draws()
+        real = class_gradients(
+            self.network, self._augmented(pixels, draws), self.real_labels, self.parameters, self.batches.mask, self.real_type
+        )
+        seen = apply_each_class(self.moving.shown(), draws)
+        loss = gradient_discrepancy(self.network, real, seen, self.moving.labels, self.parameters, self.distance).sum()
+        self.descend(loss)
+        if self.plateau is not None:
+            self.plateau.see(loss.detach())
+        if place + 1 < self.settings.loop.outer:
+            self._train_network()
+        return loss.detach()[None]
+
+    def _draws(self) -> list[siamese.Draw]:
+        """The augmentation of each class at this step, for its real and its synthetic images alike."""
+        augment, data = self.settings.augment, self.site.data
+        generators = [seeds.generator(self.site.seed, "augment", label, self.done) for label in self.site.classes]
+        return [siamese.draw(augment.siamese, data.size, generator, augment.mode) for generator in generators]
+
+    def _augmented(self, pixels: Tensor, draws: Sequence[siamese.Draw]) -> Iterator[Tensor]:
+        """The normalised real images (n, ...) of one class after the other, under its draw: never those of all at once."""
+        for images, draw in zip(pixels, draws, strict=True):
+            yield siamese.apply(self.site.data.normalise(images), draw)
+
+    def _train_network(self) -> None:
+        """The epochs of the network on the synthetic images between two of their steps."""
+        recipe = self.settings
+        protocol = Protocol(
+            name="inner",
+            title="between two steps of the images",
+            source=recipe.source,
+            epochs=recipe.loop.inner,
+            batch=recipe.batch_network,
+            optimizer=recipe.network_optimizer,
+            schedule=ConstantSchedule("constant"),
+            augment=("all" if recipe.augment.mode == "all" else "dataset") if recipe.augment_network else "none",
+            precision=recipe.precision,
+        )
+        images = tensor_set(self.moving.shown().detach().flatten(0, 1), self.moving.labels.flatten())
+        name = ("gradient", self.done)
+        nowhere = Checkpoint(None, "")
+        train(self.network, images, protocol, strategy=recipe.augment.siamese, seed=self.site.seed, name=name, checkpoint=nowhere)
+
+    def kept(self) -> dict[str, Tensor]:
+        return {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+
+    def take_up(self, tensors: dict[str, Tensor]) -> None:
+        self.network.load_state_dict(below(tensors, "network."))
+
+    def finish(self) -> Outcome:
+        self.outcome.precision = {"real": str(self.real_type).removeprefix("torch."), "synthetic": "float32"}
+        return super().finish()
+
+
+def match_gradients(site: Site, orders: Sequence[Order]) -> list[Outcome]:
+    """The engine `gradient`: every set by itself, since networks are trained on its own images.
+
+    Raises UserError if the loss or the images diverge.
+    """
+    outcomes = []
+    for order in orders:
+        assert isinstance(order.recipe, GradientRecipe)
+        run = GradientMatching(order.recipe, site, ipc=order.ipc, checkpoint=order.checkpoint)
+        classes = f"classes {site.classes[0]}-{site.classes[-1]}"
+        outcomes += run_steps([run], f"{site.data.dataset}, {classes}", lambda step: None)
+    return outcomes

@@ -1,0 +1,89 @@
+"""The engine `gradient`: images whose gradient of the class loss follows that of real ones, along the training of networks on them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from condense import fitting
+from condense.costs.work import FLOAT, Shard, Work, pixels_of
+from condense.specs.common import at_least
+from condense.specs.images import ImageRecipe
+from condense.specs.training import NetworkSGD
+
+DISTANCES = (
+    "layerwise_cosine",
+    "squared_difference",
+    "whole_cosine",
+    "squared_difference_of_convolutions",
+    "absolute_difference_of_convolutions",
+)
+STATISTICS = 16  # real images a class, of which batch norms take their statistics
+
+
+@dataclass(frozen=True)
+class Loop:
+    """How long a network serves: `outer` steps of the images, and between two of them `inner` epochs of training on these."""
+
+    outer: int = 1
+    inner: int = 1
+
+    def __post_init__(self) -> None:
+        at_least({"loop: outer": self.outer, "loop: inner": self.inner}, 1, 100_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientRecipe(ImageRecipe):
+    """Matching of class gradients. `steps` counts networks, each of which serves for a `loop` of image steps.
+
+    The networks are trained by `network_optimizer` on batches of `batch_network` synthetic images, under the operations of `augment`
+    with parameters of its own for each image where `augment_network` says so.
+    Source: DC (Zhao et al. 2021), algorithm 1; DSA (Zhao and Bilen 2021), algorithm 1.
+    """
+
+    NUMBER: ClassVar[int] = 1
+
+    engine: Literal["gradient"]
+    distance: Literal[DISTANCES] = "layerwise_cosine"  # type: ignore[valid-type]
+    loop: Loop = Loop()
+    network_optimizer: NetworkSGD = NetworkSGD(lr=0.01, momentum=0.0)
+    batch_network: int = 256
+    augment_network: bool = True
+    precision: Literal["fp32", "mixed"] = "mixed"  # mixed: real gradients and the training of networks with layers in bfloat16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least({"batch_network": self.batch_network}, 1)
+
+    @property
+    def number_of_steps(self) -> int:
+        return self.steps * self.loop.outer
+
+    def splits_by_class(self, ties_batch: bool) -> bool:
+        # Networks that are trained on the images of all classes tie them together; one that serves for a single step is not.
+        return self.loop.outer == 1 and not ties_batch
+
+    def work(self, shard: Shard) -> Work:
+        """A gradient costs three forward passes, that of its distance as much once more and a backward pass through both."""
+        data, network = shard.data, shard.network
+        assert network is not None
+        real = shard.classes * min(self.batch_real, data.train // data.classes)
+        synthetic = shard.classes * shard.ipc * self.images_a_stored
+        trained = self.steps * (self.loop.outer - 1) * self.loop.inner  # epochs on the synthetic images
+        chunk = min(real // shard.classes, max(1, fitting.CHUNK["cuda" if shard.on_gpu else "cpu"] // data.size**2))
+        calls = self.number_of_steps * shard.classes * (math.ceil(real / shard.classes / chunk) + 2)
+        batches = trained * math.ceil(synthetic / self.batch_network)
+        held = 3 * chunk * network.kept + 9 * synthetic / shard.classes * network.kept
+        held += (shard.classes + fitting.COPIES) * network.parameters + (3 * real + 6 * synthetic) * pixels_of(data)
+        augments = self.augment.siamese != "none"
+        images = self.number_of_steps * (real + synthetic) + trained * synthetic * self.augment_network
+        return Work(
+            flops_training=3 * network.forward * (self.number_of_steps * (real + 3 * synthetic) + trained * synthetic),
+            calls_training=(calls + batches) * network.layers,
+            parameters_drawn=self.steps * network.parameters,
+            draws=(self.number_of_steps * shard.classes + batches * self.augment_network) * augments,
+            images=images * augments,
+            peak_bytes=2 * data.train * pixels_of(data) + math.ceil(held) * FLOAT * (1 + (self.number_of_snapshots > 0)),
+            host_bytes=2 * data.train * pixels_of(data),
+        )
