@@ -19,13 +19,18 @@ COPIES = 5  # of the parameters: themselves, gradients, velocity, the step's own
 _PASSES = 2  # times that activations are held: for the backward pass, and as its gradients or in another type
 
 
-def networks_at_once(parameters: int, activations: int, batch: int, memory: float) -> int:
+def copies(protocol: Protocol) -> int:
+    """How often training by this protocol holds the parameters."""
+    return COPIES + protocol.optimizer.further_copies + (protocol.average is not None)
+
+
+def networks_at_once(parameters: int, activations: int, batch: int, memory: float, held: int = COPIES) -> int:
     """How many networks train at once on batches of so many images in `memory` bytes; at least 1.
 
     The rule: `parameters` and `activations` in float32, the latter counted as the outputs of all layers for one image, each as often
-    as training holds them, in half of the memory. Layers in bfloat16 need less.
+    as training holds them (`held` times the parameters), in half of the memory. Layers in bfloat16 need less.
     """
-    return max(1, int(_SHARE * memory / (4 * (COPIES * parameters + _PASSES * batch * activations))))
+    return max(1, int(_SHARE * memory / (4 * (held * parameters + _PASSES * batch * activations))))
 
 
 def can_train_together(protocol: Protocol) -> bool:

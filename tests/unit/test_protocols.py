@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from interruption_helpers import Stopping, until_done
 from tape_helpers import TapeRecorder
 
-from condense import kernels, models, recipes, runtime, seeds, specs
+from condense import fitting, kernels, models, recipes, runtime, seeds, specs
 from condense.augment import mixing
 from condense.augment.cutmix import Mixture
 from condense.checkpoints import Checkpoint
@@ -298,6 +298,12 @@ def test_keys_hold_what_they_held_before_there_were_such_settings():
     told = [replace(dc, loss=protocol(loss=SOFT).loss), replace(dc, average=specs.WeightAverage(0.9)), protocol(mixing={"name": "mixup"})]
     told += [replace(dc, optimizer=replace(dc.optimizer, nesterov=True)), protocol(epochs=1000, schedule={"kind": "cosine"})]
     assert len({str(one.computed_part()) for one in [dc, *told]}) == 6
+
+
+def test_memory_is_reckoned_with_for_what_an_optimiser_and_an_average_keep():
+    asked = [{}, {"optimizer": ADAMW}, {"average": {"decay": 0.9}}, {"optimizer": ADAM, "average": {"decay": 0.9}}]
+    assert [fitting.copies(protocol(**changes)) for changes in asked] == [5, 6, 6, 7]
+    assert [fitting.networks_at_once(100, 0, 1, 8 * 4200, held) for held in (5, 6, 7)] == [8, 7, 6]
 
 
 def test_every_name_that_a_protocol_may_use_is_registered():

@@ -103,7 +103,7 @@ def networks_together(cell: MetricsCell, networks: int) -> int:
     if not network.batched or not cell.task.together or not fitting.can_train_together(cell.protocol):
         return 1
     batch = min(cell.protocol.batch, _images(cell))
-    return min(networks, fitting.networks_at_once(network.parameters, network.activations, batch, CARD))
+    return min(networks, fitting.networks_at_once(network.parameters, network.activations, batch, CARD, fitting.copies(cell.protocol)))
 
 
 def _images(cell: MetricsCell) -> int:
@@ -141,7 +141,7 @@ def _trained(
     augmented = protocol.operations_of(data.spec.strategy) != "none"
     held = (data.spec.train + data.spec.test) * _pixels(data) + count * _pixels(data) * FLOAT
     kept = network.kept * (_BOTH_TYPES if on_gpu and protocol.precision == "mixed" else 1)
-    training = together * (min(protocol.batch, count) * (kept + 3 * network.largest) + fitting.COPIES * network.parameters)
+    training = together * (min(protocol.batch, count) * (kept + 3 * network.largest) + fitting.copies(protocol) * network.parameters)
     testing = 3 * min(_TEST_BATCH, judged) * network.largest
     return Work(
         flops_forward=networks * judged * network.forward,

@@ -21,7 +21,7 @@ from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import Images
 from condense.evaluate.trained import Measure, TrainedNetworks, measured_accuracy
-from condense.fitting import can_train_together
+from condense.fitting import can_train_together, copies
 from condense.graphs import ROUNDING
 from condense.progress import Progress
 from condense.runtime import note
@@ -157,7 +157,7 @@ def _at_once(network: nn.Module, train_on: TrainingSet, protocol: Protocol, devi
     if device.type != "cuda":
         return 1
     memory = torch.cuda.get_device_properties(device).total_memory
-    return fitting(network, train_on.fetch(torch.tensor([0]))[0], min(protocol.batch, len(train_on)), memory)
+    return fitting(network, train_on.fetch(torch.tensor([0]))[0], min(protocol.batch, len(train_on)), memory, copies(protocol))
 
 
 def _train_and_measure(

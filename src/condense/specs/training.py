@@ -35,6 +35,7 @@ class NetworkSGD:
 
     LATER: ClassVar[tuple[str, ...]] = ("nesterov",)
     HELD: ClassVar[dict[str, Any]] = {"beta1": 0.9, "beta2": 0.999, "class_turns": False, "plateau": None}
+    further_copies: ClassVar[int] = 0  # of the weights, that it keeps beside the momentum
 
     lr: float
     name: Literal["sgd"] = "sgd"
@@ -53,6 +54,8 @@ class NetworkSGD:
 @dataclass(frozen=True)
 class NetworkAdam:
     """As torch.optim.Adam, whose `weight_decay` is an L2 penalty, or torch.optim.AdamW, whose values shrink by it at every step."""
+
+    further_copies: ClassVar[int] = 1
 
     name: Literal["adam", "adamw"]
     lr: float

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condense import kernels
-from condense.fitting import networks_at_once
+from condense.fitting import COPIES, networks_at_once
 from condense.models.base import GlobalAverage, Stage, StagedNetwork
 from condense.models.classic import Perceptron
 from condense.models.mobile import InvertedResidual
@@ -179,10 +179,10 @@ class _LayerNorms(nn.Module):
 
 
 @torch.no_grad()
-def fitting(network: nn.Module, image: Tensor, batch: int, memory: float) -> int:
+def fitting(network: nn.Module, image: Tensor, batch: int, memory: float, held: int = COPIES) -> int:
     """How many networks like `network` train at once on batches of so many images like `image` (c, h, w) in `memory` bytes; at least 1.
 
-    The rule is `networks_at_once` of `fitting`.
+    The rule is `networks_at_once` of `fitting`; `held` times the parameters are in memory.
     """
     counted = 0
 
@@ -199,4 +199,4 @@ def fitting(network: nn.Module, image: Tensor, batch: int, memory: float) -> int
     for handle in handles:
         handle.remove()
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return networks_at_once(parameters, counted, batch, memory)
+    return networks_at_once(parameters, counted, batch, memory, held)
