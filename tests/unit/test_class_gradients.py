@@ -124,6 +124,15 @@ def test_kernels_give_what_torch_gives_in_double_precision():
         assert ((found - wanted).norm() / wanted.norm()).item() < 1e-3
 
 
+def test_the_real_side_can_be_computed_in_less():
+    network, real = network_of("convnet", torch.float32), images(40, dtype=torch.float32)
+    parameters = gradient_distance("layerwise_cosine").counted(list(network.parameters()))
+    whole, less = (ours.class_gradients(network, real, labels(40), parameters, dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
+    for found, wanted in zip(less, whole, strict=True):
+        assert found.dtype == torch.float32
+        assert 1e-4 < ((found - wanted).norm() / wanted.norm()).item() < 0.15, "of noise, whose gradients nearly cancel"
+
+
 def test_copies_of_the_real_images_and_dead_filters_give_finite_gradients():
     network, real = network_of("convnet"), images(SYNTHETIC)
     with torch.no_grad():
@@ -163,8 +172,9 @@ def test_batch_norm_has_to_be_frozen_and_then_keeps_its_statistics():
 
 def test_what_does_not_fit_is_refused():
     network, real = network_of("convnet"), images(REAL)
-    with pytest.raises(ValueError, match="labels of 3 classes for images of 2"):
-        ours.class_gradients(network, real[:2], labels(REAL), list(network.parameters()))
+    for classes in (real[:2], [], torch.cat([real, real])):
+        with pytest.raises(ValueError, match="shorter|longer"):
+            ours.class_gradients(network, classes, labels(REAL), list(network.parameters()))
     network.requires_grad_(False)
     with pytest.raises(ValueError, match="gradients"):
         ours.class_gradients(network, real, labels(REAL), list(network.parameters()))
