@@ -213,14 +213,15 @@ def _hints(kind: type) -> dict[str, Any]:
 def _of_that_kind(kinds: tuple, value: object, where: str) -> tuple:
     """Of dataclasses that differ in the values of their field `engine`, `kind` or `name`, the one that the mapping `value` names; else all.
 
-    Raises UserError for a value that none of them has, and for a mapping without the field where all of them need it.
+    Raises UserError for a value that none of them has, and for a mapping without the field unless it has a default in just one.
     """
     for key in ("engine", "kind", "name"):
         named = told_apart(kinds, key)
         if len(set(named.values())) < 2 or not isinstance(value, dict):
             continue
         if key not in value:
-            if all(is_dataclass(kind) and kind.__dataclass_fields__[key].default is MISSING for kind in kinds):
+            # Where just one of them has its name by default, a mapping without a name is of that one.
+            if all(map(is_dataclass, kinds)) and sum(_has_default(kind.__dataclass_fields__[key]) for kind in kinds) != 1:
                 known = [name for kind in kinds for name in kind.__dataclass_fields__]
                 for meant in difflib.get_close_matches(key, [str(given) for given in value if given not in known], n=1, cutoff=0.5):
                     raise unknown("key", meant, set(known), where)

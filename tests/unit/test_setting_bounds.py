@@ -52,7 +52,7 @@ def change(params, file, *way_and_value):
 def used(scale="quick"):
     """Reads all that a scale asks for."""
     made = Plan(scale)
-    return made.metrics, made.banks, made.teachers
+    return made.metrics, made.parents
 
 
 def message(*files):
