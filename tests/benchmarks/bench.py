@@ -71,6 +71,13 @@ def sharing(title, sets, least, aim):
     )
 
 
+def gradients(ipc, least, aim, **settings):
+    epochs = settings.get("inner", "its")
+    title = f"DSA step, ipc {ipc}" + (f", with {epochs} epochs of its network" if ipc > 1 else "")
+    settings = {"ipc": ipc, "method": "dsa", **settings}
+    return Row(title, ("ReferenceGradients", settings), ("OurGradients", settings), least, aim)
+
+
 NETWORKS = {"ipc": 10, "networks": 20, "epochs": 100}
 GPU_ROWS = [
     dm(10, "mixed", 2.6, 1.3, steps=100, in_ms=True),
@@ -88,6 +95,8 @@ CPU_ROWS = [
     dm(10, "mixed", 14, 20, batch=64),
     sharing("ipc 1+10+50", [["dm", 1], ["dm", 10], ["dm", 50]], 2, 2.5),
     sharing("dm+ed+cpdm+ddm at ipc 10", [["dm", 10], ["ed", 10], ["cpdm", 10], ["ddm", 10]], 2, 2.5),
+    gradients(1, 3, 3.5),
+    gradients(10, 3, 3.5, inner=10),  # a fifth of its epochs, which take most of the time
     Row("training epoch, ipc 10", ("ReferenceEpoch", {"ipc": 10}), ("OurEpoch", {"ipc": 10}), 2.5, 3, steps=5),
     Row("training epoch, ipc 50", ("ReferenceEpoch", {"ipc": 50}), ("OurEpoch", {"ipc": 50}), 4, 5),
     Row("test pass, 10,000 images", ("ReferencePass", {}), ("OurPass", {}), 5, 6, split="test"),

@@ -13,7 +13,9 @@ from condense.checkpoints import Checkpoint
 from condense.config import merged, read
 from condense.data.dataset import Images, load
 from condense.discrepancy.gradients import gradient_distance
+from condense.engines.gradient import GradientMatching
 from condense.engines.matching import Matching
+from condense.engines.orders import Site
 from condense.engines.starts import initial_images
 from condense.engines.streams import RealStream
 from condense.evaluate.protocols import evaluate
@@ -137,6 +139,24 @@ class OurMatching:
         return self.sets[0].images.detach().cpu()
 
 
+class OurGradients:
+    """The same as `ReferenceGradients` by the project's engine."""
+
+    def __init__(self, data, ipc=10, method="dsa", batch=256, inner=None):
+        loop = {"outer": reference.LOOPS[ipc][0], "inner": reference.LOOPS[ipc][1] if inner is None else inner}
+        recipe = recipes.recipe(method)
+        change = {"steps": 10**4, "batch_real": batch, "loop": loop}
+        recipe = recipes.resolve(recipe, "cifar10", reference.STRATEGY, ipc, [("benchmark", change)])
+        site = Site(data, tuple(data.classes), ARCH["arch"], ARCH["options"], SEED, DEVICE)
+        self.run = GradientMatching(recipe, site, ipc=ipc, checkpoint=Checkpoint(None, ""))
+
+    def step(self):
+        self.run.advance(None)
+
+    def result(self):
+        return self.run.images.detach().cpu()
+
+
 class Separate:
     """The same sets, each in a pass of its own."""
 
@@ -222,7 +242,7 @@ class OurPass:
         accuracy(self.network, self.images, self.dtype)
 
 
-KINDS = (ReferenceMatching, ReferenceGradients, OurMatching, Separate)
+KINDS = (ReferenceMatching, ReferenceGradients, OurMatching, OurGradients, Separate)
 KINDS += (ReferenceEpoch, OurEpoch, ReferenceNetworks, OurNetworks, ReferencePass, OurPass)
 TASKS = {task.__name__: task for task in KINDS}
 

@@ -24,6 +24,8 @@ def test_every_row_can_be_measured(row, side):
     brief = {key: BRIEF.get(key, value) for key, value in settings.items()}
     if "sets" in brief:
         brief |= {"sets": [[method, min(ipc, 5)] for method, ipc in brief["sets"]], "batch": 16}
+    elif "method" in brief:
+        brief |= {"batch": 16, **({"inner": 1} if "inner" in brief else {})}
     elif "ipc" in brief:
         brief["ipc"] = min(brief["ipc"], 5)
     task = tasks.TASKS[name](FEW, **brief)

@@ -50,7 +50,7 @@ class GradientRecipe(ImageRecipe):
     network_optimizer: NetworkSGD = NetworkSGD(lr=0.01, momentum=0.0)
     batch_network: int = 256
     augment_network: bool = True
-    precision: Literal["fp32", "mixed"] = "mixed"  # mixed: real gradients and the training of networks with layers in bfloat16
+    precision: Literal["fp32", "mixed"] = "fp32"  # mixed: real gradients and the training of networks with layers in bfloat16
 
     def __post_init__(self) -> None:
         super().__post_init__()
