@@ -15,7 +15,7 @@ from condense.artifacts import canonical, read_header, read_json, read_tensors
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import load
-from condense.engines.matching import Progressed
+from condense.engines.run import Progressed
 from condense.evaluate.synthetic import load_synthetic
 from condense.teachers.pretrain import load_teacher
 
