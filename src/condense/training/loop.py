@@ -68,6 +68,7 @@ def tensor_set(images: Tensor, labels: Tensor, targets: Targets | None = None, n
 def pixel_set(images: Images, device: torch.device) -> TrainingSet:
     """A training set over prepared 8-bit images, normalised on the fly; on a GPU the pixels are kept there."""
     pixels = images.images.to(device)
+
     def fetch(indices: Tensor) -> Tensor:
         return images.normalise(pixels[indices.to(device)])
 
