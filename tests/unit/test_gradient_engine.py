@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from matching_helpers import ARCH, CPU, NOWHERE, recipe
 from pytest import approx
 
-from condense import engines, models, plan, recipes, seeds
+from condense import engines, models, plan, recipes, seeds, specs
 from condense.augment import siamese
 from condense.checkpoints import Checkpoint
 from condense.config import UserError
@@ -138,6 +138,7 @@ def test_a_class_alone_is_as_among_others_where_no_network_is_trained(train):
     together, alone = run(value, train).images, run(value, train, [4]).images
     torch.testing.assert_close(alone[0], together[4], rtol=1e-4, atol=1e-5)
     assert not recipe("dsa", **SMALL).splits_by_class(False)
+    assert not replace(value, optimizer=replace(value.optimizer, plateau=specs.Plateau())).splits_by_class(False)
 
 
 def test_batch_norms_use_statistics_of_real_images_of_all_classes(train):

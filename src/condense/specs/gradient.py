@@ -61,8 +61,8 @@ class GradientRecipe(ImageRecipe):
         return self.steps * self.loop.outer
 
     def splits_by_class(self, ties_batch: bool) -> bool:
-        # Networks that are trained on the images of all classes tie them together; one that serves for a single step is not.
-        return self.loop.outer == 1 and not ties_batch
+        # Networks that are trained on the images of all classes tie them together, as a plateau of the loss of all does.
+        return self.loop.outer == 1 and self.optimizer.plateau is None and not ties_batch
 
     def work(self, shard: Shard) -> Work:
         """A gradient costs three forward passes, that of its distance as much once more and a backward pass through both."""
