@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from condense.checkpoints import Checkpoint
+from condense.config import UserError
 from condense.data.dataset import Images
 from condense.specs import Decode, Recipe
 
@@ -55,3 +57,26 @@ class Outcome:
     decode: Decode | None = None
     recorded: bool = False
     precision: dict[str, str] = field(default_factory=dict)
+
+    def check(self, site: Site, order: Order) -> None:
+        """To be called before an outcome is written: raises ValueError, naming engine and tensor, for one that was not ordered so.
+
+        A value that is no number raises UserError: settings may be at fault.
+        """
+        data, engine = site.data, f"engine '{order.recipe.engine}'"
+        each = (len(site.classes), order.ipc)
+        shape = (*each, data.channels, data.size, data.size)
+        pictures = {"images": self.images, **{f"snapshot {step}": images for step, images in self.snapshots.items()}}
+        for name, images in pictures.items():
+            if tuple(images.shape) != shape:
+                raise ValueError(f"{engine}: '{name}' are {tuple(images.shape)}, not {shape}: classes, ipc, channels, height, width")
+        for name, values in self.tensors.items():
+            if tuple(values.shape[:2]) != each:
+                raise ValueError(f"{engine}: '{name}' are {tuple(values.shape)}, not {each} and what each image has")
+        for name, values in {**pictures, **self.tensors, **self.of_set}.items():
+            if not re.fullmatch(r"snapshot \d+|[a-z0-9_]{1,80}", name):
+                raise ValueError(f"{engine}: a tensor needs a name of lower-case letters, digits and '_', not {name!r}")
+            if values.requires_grad:
+                raise ValueError(f"{engine}: '{name}' still has a gradient")
+            if not torch.isfinite(values).all():
+                raise UserError(f"{order.recipe.name}: some values of '{name}' are no numbers")

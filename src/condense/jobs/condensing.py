@@ -65,7 +65,12 @@ def condense_shards(shards: Mapping[Path, ShardJob], machine: Machine) -> None:
         checkpoints = {out: _checkpoint(out, job, classes, images.data_sha256, device) for out, job in shards.items()}
         site = Site(images, classes, first.arch, first.options, first.seed, device)
         orders = [Order(job.recipe, job.ipc, job.parents, checkpoints[out]) for out, job in shards.items()]
-        outcomes = dict(zip(shards, engine(first.recipe.engine)(site, orders), strict=True))
+        made = engine(first.recipe.engine)(site, orders)
+        if len(made) != len(orders):
+            raise ValueError(f"engine '{first.recipe.engine}': {len(made)} outcomes of {len(orders)} orders")
+        for outcome, order in zip(made, orders, strict=True):
+            outcome.check(site, order)
+        outcomes = dict(zip(shards, made, strict=True))
         facts = clock.facts(shared_by=len(shards)) | {"kernels": kernels.done_by(device)}
         for out, job in shards.items():
             # Before the shard: whoever finds a shard finds what it cost.
