@@ -319,10 +319,9 @@ class NetworkCosine(OfTwoNetworks):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkContrast(OfTwoNetworks):
-    """A softmax of inner products over `temperature`. `row_normalised`: of embeddings brought to length 1."""
+class OfSoftmax(Term):
+    """A term with a softmax of inner products over `temperature`. `row_normalised`: of embeddings brought to length 1."""
 
-    name: Literal["network_contrast"]
     temperature: float = 1.0
     row_normalised: bool = False
 
@@ -332,21 +331,19 @@ class NetworkContrast(OfTwoNetworks):
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntraClassContrast(Term):
-    """A softmax of inner products over `temperature`, with the row of the network's classifier as the class embedding.
+class NetworkContrast(OfTwoNetworks, OfSoftmax):
+    """Each image's two embeddings against those of the others."""
 
-    `row_normalised`: of embeddings, and class embeddings, brought to length 1.
-    """
+    name: Literal["network_contrast"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntraClassContrast(OfSoftmax):
+    """The images of a class against its embedding, the row of the network's classifier, which `row_normalised` brings to length 1, too."""
 
     sees_real: ClassVar[bool] = False
 
     name: Literal["intra_class_contrast"]
-    temperature: float = 1.0
-    row_normalised: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        above_zero("temperature", self.temperature)
 
 
 @dataclass(frozen=True, kw_only=True)
