@@ -16,7 +16,7 @@ from condense import plan, recipes
 from condense.config import UserError, merged, naming, unknown
 from condense.plan import CLIP_WEIGHTS, MetricsCell, ParentCell, SyntheticCell, TeacherCell
 from condense.published import architectures, method_of, metric_of, published_rows
-from condense.specs import DEFAULT_TASK, Drift, FigureSpec, Point, Snapshots, TableLimits, TableSpec, Task
+from condense.specs import DEFAULT_TASK, ENGINES, Drift, FigureSpec, Point, Snapshots, TableLimits, TableSpec, Task
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class Plan:
             raise unknown("setting", row["setting"], spec.settings, "settings")
         asked = spec.settings.get(row["setting"], {})
         names = [method, *spec.sets.values()]
-        changes = {name: merged(asked, limits.changes) if recipes.recipe(name).condenses else asked for name in names}
+        changes = {name: merged(asked, _cut(name, limits)) for name in names}
         data = plan.data_cell(dataset)
         ipc = "full" if row["ipc"] == "full" else int(row["ipc"])
         if ipc != "full" and not all(self._enough(name, data, ipc, change) for name, change in changes.items()):
@@ -255,9 +255,9 @@ class Plan:
 
     def _curve(self, spec: FigureSpec, limits: TableLimits, dataset: str, method: str, point: Point | None, ipc: int) -> Curve | None:
         sets = (limits.n_sets or self.scale.n_sets) if spec.draw.startswith("accuracy") else 1
-        asked = merged(merged(spec.changes, point.change if point else {}), limits.changes)
+        asked = merged(spec.changes, point.change if point else {})
         names = [method, *([spec.drift.toward] if spec.drift else [])]
-        changes = {name: asked if recipes.recipe(name).condenses else {} for name in names}
+        changes = {name: merged(asked if recipes.recipe(name).condenses else {}, _cut(name, limits)) for name in names}
         if not all(self._enough(name, plan.data_cell(dataset), ipc, change) for name, change in changes.items()):
             return None
 
@@ -324,3 +324,12 @@ class Plan:
         """The ranges of networks that `cell` is evaluated in at this scale; a single one is no part but the whole evaluation."""
         given, arch = self.scale.networks_per_job, cell.eval_arch
         return cell.parts(given.get(f"{arch}/{cell.synthetic.data.name}", given.get(arch)))
+
+
+def _cut(method: str, limits: TableLimits) -> dict[str, Any]:
+    """What the limits of a table or figure change in the recipe of `method`: nothing where its engine has no such settings.
+
+    A setting that no engine has stays, so that it is refused by name.
+    """
+    engine, known = type(recipes.recipe(method)), any(kind.takes(limits.changes) for kind in ENGINES.values())
+    return limits.changes if engine.takes(limits.changes) or (engine.condenses and not known) else {}

@@ -31,7 +31,7 @@ def recipe(name, **changes):
 def tiny(method, **changes):
     """Any recipe as the digits get it at ipc 2, so short that a run takes a moment."""
     base = recipes.recipe(method)
-    if not base.condenses:
+    if not isinstance(base, (specs.MatchingRecipe, specs.GradientRecipe)):  # of others nothing is known
         return recipes.resolve(base, "digits", plan.data_cell("digits").spec.strategy, 2, [])
     change = {"steps": 4, "batch_real": 32, "optimizer": {"lr": 1.0 if base.optimised == "normalised" else 0.05}, "precision": "fp32"}
     networks = getattr(base, "networks", specs.Networks())

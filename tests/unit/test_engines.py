@@ -9,10 +9,11 @@ from typing import ClassVar, Literal
 import pytest
 import torch
 
-from condense import cli, engines, recipes, specs
+from condense import cli, engines, recipes, specs, tableplan
+from condense.checkpoints import Checkpoint
 from condense.config import UserError, convert
 from condense.costs.work import Shard, Work
-from condense.engines.orders import Outcome
+from condense.engines.orders import Order, Outcome, Site
 from condense.files import read_set
 from condense.groups import groups
 from condense.plan import Maker
@@ -83,8 +84,8 @@ def test_an_engine_of_another_name_is_refused():
         convert(specs.AnyRecipe, {"name": "a", "title": "b", "source": {"paper": "ours"}, "engine": "matchin"}, "a.yaml")
     with pytest.raises(UserError, match=f"a.yaml: the key 'engine' is missing: one of {', '.join(specs.ENGINES)}"):
         convert(specs.AnyRecipe, {"name": "a", "title": "b", "source": {"paper": "ours"}}, "a.yaml")
-    with pytest.raises(UserError, match="unknown engine 'mean'"):
-        engines.engine("mean")
+    with pytest.raises(UserError, match="unknown engine 'no_engine'"):
+        engines.engine("no_engine")
 
 
 def test_a_setting_of_another_engine_is_refused():
@@ -125,6 +126,54 @@ def test_it_runs_from_the_command_line(registered, digits, tmp_path, capsys):
     capsys.readouterr()
     assert cli.main([*words[:-1], str(tmp_path / "other"), "--with", "teacher=x.safetensors"]) == 2
     assert "unknown name 'teacher'" in capsys.readouterr().err
+
+
+def outcome(**changes):
+    images = torch.zeros(2, 3, 1, 8, 8)
+    return Outcome(**{"images": images, "tensors": {"soft_labels": torch.full((2, 3, 10), 0.1)}} | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"images": torch.zeros(2, 3, 1, 4, 4)}, r"engine 'select': 'images' are \(2, 3, 1, 4, 4\), not \(2, 3, 1, 8, 8\)"),
+        ({"images": torch.zeros(2, 4, 1, 8, 8)}, "'images' are"),
+        ({"images": torch.zeros(1, 3, 1, 8, 8)}, "'images' are"),
+        ({"images": torch.zeros(2, 3, 1, 8, 8, requires_grad=True)}, "'images' still has a gradient"),
+        ({"snapshots": {5: torch.zeros(2, 3, 3, 8, 8)}}, "'snapshot 5' are"),
+        ({"tensors": {"soft_labels": torch.zeros(2, 4, 10)}}, "'soft_labels' are"),
+        ({"tensors": {"rate": torch.zeros(3)}}, "'rate' are"),
+        ({"tensors": {"My Latents/x": torch.zeros(2, 3)}}, "a tensor needs a name"),
+    ],
+)
+def test_an_outcome_that_was_not_ordered_is_told_before_it_is_written(changes, said, train):
+    site = Site(train, (4, 7), "none", {}, 0, torch.device("cpu"))
+    order = Order(recipes.recipe("random"), 3, {}, Checkpoint(None, ""))
+    outcome().check(site, order)
+    with pytest.raises(ValueError, match=said):
+        outcome(**changes).check(site, order)
+
+
+@pytest.mark.parametrize("name", ["images", "tensors", "of_set"])
+def test_a_value_that_is_no_number_is_told_by_the_tensor(name, train):
+    site = Site(train, (4, 7), "none", {}, 0, torch.device("cpu"))
+    order = Order(recipes.recipe("random"), 3, {}, Checkpoint(None, ""))
+    wrong = torch.full((2, 3, 1, 8, 8), torch.nan)
+    with pytest.raises(UserError, match="random: some values of '(images|rate)' are no numbers"):
+        outcome(**{name: wrong if name == "images" else {"rate": wrong}}).check(site, order)
+
+
+def test_what_an_engine_cannot_use_is_not_to_be_required():
+    with pytest.raises(UserError, match="requires: the engine 'gradient' has no use for 'clip'"):
+        convert(specs.AnyRecipe, asdict(recipes.recipe("dsa")) | {"requires": "clip"}, "a.yaml")
+
+
+def test_a_cut_of_a_scale_is_laid_over_recipes_that_have_the_setting(registered, monkeypatch):
+    plan = Plan("quick")
+    limits = specs.TableLimits(changes={"steps": 5})
+    assert [tableplan._cut(name, limits) for name in ("dm", "dsa", "random", "mean_image")] == [{"steps": 5}] * 2 + [{}] * 2
+    assert tableplan._cut("dm", specs.TableLimits(changes={"stpes": 5})) == {"stpes": 5}, "which is then refused by name"
+    assert plan.metrics
 
 
 def test_sets_of_engines_that_share_nothing_are_made_alone():

@@ -122,5 +122,9 @@ class Optimizer:
         not_above({"optimizer: lr": self.lr, "optimizer: weight_decay": self.weight_decay}, 1e30)
         if not all(0 <= beta < 1 for beta in (self.beta1, self.beta2)):
             raise UserError("optimizer: beta1 and beta2 must lie in [0, 1)")
+        unused = ("momentum",) if self.name == "adamw" else ("beta1", "beta2")
+        for entry in fields(self):
+            if entry.name in unused and getattr(self, entry.name) != entry.default:
+                raise UserError(f"optimizer: {entry.name}: {self.name} does not use it; leave it out")
         if self.class_turns and self.name == "sgd" and self.weight_decay:
             raise UserError("optimizer: class_turns: not with a weight_decay of sgd")

@@ -21,6 +21,7 @@ class MatchingRecipe(ImageRecipe):
     """A recipe of terms over networks that are drawn or trained without the synthetic images."""
 
     NUMBER: ClassVar[int] = 2
+    can_require: ClassVar[tuple[str, ...]] = ("clip",)
     DESCRIBING: ClassVar[tuple[str, ...]] = (*ImageRecipe.DESCRIBING, "couples")
 
     engine: Literal["matching"]

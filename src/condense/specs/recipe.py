@@ -6,7 +6,7 @@ Each engine has a class of its own, in a file of its own, with its own settings 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from condense.config import UserError
@@ -62,6 +62,7 @@ class Recipe:
 
     NUMBER: ClassVar[int]  # of the engine's mathematics and defaults: raised by hand when a change alters results
     DESCRIBING: ClassVar[tuple[str, ...]] = ("title", "source", "discrepancy", "space", "tricks", "overrides", "requires", "evaluation")
+    can_require: ClassVar[tuple[str, ...]] = ()  # what `requires` may name: what the engine makes use of
     makes_set: ClassVar[bool] = True  # False: stands for the whole training set
     condenses: ClassVar[bool] = True  # images are computed, so that changes of tables and figures are laid over the recipe
 
@@ -79,11 +80,18 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
+        if self.requires is not None and self.requires not in self.can_require:
+            raise UserError(f"requires: the engine '{self.engine}' has no use for '{self.requires}'")
         at_least({"revision": self.revision}, 0, REPEATS)
 
     def computed_part(self) -> dict[str, Any]:
         """The settings that decide the result, without those that have their default; it enters the key."""
         return {key: value for key, value in not_by_default(self).items() if key not in self.DESCRIBING}
+
+    @classmethod
+    def takes(cls, change: Mapping[str, Any]) -> bool:
+        """Whether the recipes of this engine have all settings that a table, a figure or a scale changes for several methods."""
+        return cls.condenses and change.keys() <= {entry.name for entry in fields(cls)}
 
     def parents(self) -> dict[str, Parent]:
         """What has to be made before a set, by name; `condense synthesize --with NAME=PATH` takes it by the same names."""
