@@ -71,7 +71,7 @@ def plan_request(request: Request) -> Work:
     if not recipe.makes_set:
         raise UserError(f"--method {recipe.name}: it keeps every image, so nothing is condensed; choose another of `condense list methods`")
     if request.steps and not recipe.number_of_steps:
-        raise UserError(f"--steps: '{recipe.name}' takes no steps, it chooses images; leave the option out")
+        raise UserError(f"--steps: '{recipe.name}' takes no steps; leave the option out")
     for name, least in (("ipc", 1), ("steps", 1), ("epochs", 1), ("resize", 4), ("seed", 0)):
         value = getattr(request, name)
         if value is not None and value < least:

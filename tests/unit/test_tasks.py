@@ -37,6 +37,7 @@ def test_every_task_is_computed_and_all_that_is_computed_is_a_task():
     assert len({task.folder for task in kinds().values()}) == len(kinds())
     for task in kinds().values():
         check_class(task)
+        assert "numerics" in vars(task), "its mathematics has a number of its own, or it says that it has none"
         assert task.__doc__ and task.title and task_class(task.folder) is task
 
 
@@ -74,6 +75,7 @@ class Errors(Task):
     """Test error, so many times as large: a task that these tests alone know."""
 
     folder: ClassVar[str] = "errors"
+    numerics: ClassVar[int | None] = None
     title: ClassVar[str] = "what is wrong"
     metrics: ClassVar[Mapping[str, Metric]] = {
         "accuracy": ACCURACY,

@@ -22,6 +22,7 @@ _COLUMNS = ["arch", "options", "channels", "size", "classes"]
 
 @cache
 def counted_networks() -> dict[Network, Profile]:
+    """The networks of the table with what an image costs in each."""
     with open(TABLE, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     numbers = [field.name for field in fields(Profile)]

@@ -60,7 +60,7 @@ class Task:
     folder: ClassVar[str]  # of its metrics, in paths and in their files
     title: ClassVar[str]  # what it is, in a line
     metrics: ClassVar[Mapping[str, Metric]]
-    numerics: ClassVar[int | None] = None  # of its mathematics; None: nothing beside that of training and testing
+    numerics: ClassVar[int | None]  # of its mathematics, to be said by each; None: nothing beside that of training and testing
     reads: ClassVar[Literal["synthetic", "snapshots"]] = "synthetic"  # the file that networks are trained on
     over_steps: ClassVar[bool] = False  # its metrics are curves over steps, not one value for each network
     further: ClassVar[Mapping[str, str]] = {}  # further sets by name: what each of them is

@@ -16,6 +16,7 @@ class Snapshots(Task):
     folder: ClassVar[str] = "snapshots"
     title: ClassVar[str] = "test accuracy over the steps of the condensation"
     metrics: ClassVar[Mapping[str, Metric]] = {"accuracy": ACCURACY}
+    numerics: ClassVar[int | None] = None
     reads: ClassVar[Literal["synthetic", "snapshots"]] = "snapshots"
     over_steps: ClassVar[bool] = True
     of_a_set: ClassVar[str] = "snapshots of a set"
