@@ -77,7 +77,9 @@ def only_maker(output: Path, poll: float = 0.1) -> Iterator[None]:
             if not told and _same(handle, path) and (holder or time.monotonic() - began > _NAMELESS):
                 _log.info("%s: is being made by another job (%s); going on from where it stops", output, _told(holder))
                 told = True
-                _ask(holder, os.fstat(handle).st_uid)
+                with _asking(path):
+                    if _holder(handle) == holder:  # else it has just left, and may be at other work
+                        _ask(holder, os.fstat(handle).st_uid)
             time.sleep(poll)
             again = open_plain(path, os.O_RDWR | os.O_CREAT)
             os.close(handle)
@@ -86,7 +88,34 @@ def only_maker(output: Path, poll: float = 0.1) -> Iterator[None]:
         yield
     finally:
         if _same(handle, path) and (_holder(handle) or ("",))[0] == str(os.getpid()):
-            path.unlink(missing_ok=True)
+            os.ftruncate(handle, 0)  # nobody asks any more,
+            with _asking(path):  # and who was about to ask has done so, while this process still listens
+                path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+@contextmanager
+def _asking(path: Path) -> Iterator[None]:
+    """Inside, nobody else asks the holder of the lock `path` to stop, nor does the holder leave.
+
+    Best effort: after a second, or where no file can be made, it is not waited for; at worst a process that just left is asked.
+    """
+    asking, until = path.with_suffix(".ask"), time.monotonic() + 1.0
+    try:
+        handle = open_plain(asking, os.O_RDWR | os.O_CREAT)
+        while not (mine := locked(handle) and _same(handle, asking)) and time.monotonic() < until:
+            time.sleep(0.002)
+            again = open_plain(asking, os.O_RDWR | os.O_CREAT)
+            os.close(handle)
+            handle = again
+    except (OSError, UserError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        if mine:
+            asking.unlink(missing_ok=True)
         os.close(handle)
 
 

@@ -85,7 +85,7 @@ signal.signal(signal.SIGTERM, lambda *_: None)
 with locks.only_maker(Path(sys.argv[1]) / "x", poll=0.002):
     inside = Path(sys.argv[1]) / "inside"
     inside.touch(exist_ok=False)
-    time.sleep(0.02)
+    time.sleep(0.001)  # out again while others are about to ask it to stop
     inside.unlink()
 """
     crowd = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) for _ in range(8)]
