@@ -25,6 +25,13 @@ def aliases() -> dict[tuple[str, str, str], str]:
         return {(row["paper"], row["table"], row["name"]): row["alias_of"] for row in csv.DictReader(file)}
 
 
+@cache
+def method_names() -> dict[str, str]:
+    """What methods of the papers are called that have no recipe here."""
+    with open(recipes.params_folder() / "published" / "names.csv", encoding="utf-8", newline="") as file:
+        return {row["method"]: row["label"] for row in csv.DictReader(file)}
+
+
 def method_of(row: dict[str, str]) -> str:
     """Our name of the method of a published row."""
     return aliases().get((row["paper"], row["table"], row["method"]), row["method"])

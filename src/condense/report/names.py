@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from condense import plan, recipes
+from condense.published import method_names
 
 PAPERS = {
     "cpdm": "Diverse Condensed Data Generation via Class Preserving Distribution Matching",
@@ -13,40 +14,6 @@ PAPERS = {
     "edc": "Elucidating the Design Space of Dataset Condensation",
     "ddm": "Decomposed Distribution Matching in Dataset Condensation",
     "idm": "Improved Distribution Matching for Dataset Condensation",
-}
-METHODS = {
-    "random": "Random",
-    "herding": "Herding",
-    "k_center": "K-Center",
-    "forgetting": "Forgetting",
-    "whole": "Whole training set",
-    "cafe_dsa": "CAFE + DSA",
-    "datadam": "DataDAM",
-    "dm_kl": "DM + KL",
-    "dm_clip": "DM + CLIP",
-    "dm_classifier": "DM + classifier",
-    "dm_ms": "DM + model sampling",
-    "dm_ms_reg": "DM + model sampling + regularisation",
-    "dm_icd": "DM + diversity term",
-    "dm_cm": "DM + CM",
-    "dm_mm": "DM + MM",
-    "dm_moments": "DM + higher moments",
-    "dm_regularised": "DM + regularisers",
-    "dm_subspace": "DM + expert subspace",
-    "dm_trained": "DM, trained networks",
-    "diversity": "Diversity term alone",
-    "diversity_classifier": "Diversity term + classifier",
-    "ed": "ED",
-    "ed_kl": "ED + KL",
-    "ed_clip": "ED + CLIP",
-    "ed_classifier": "ED + classifier (CPDM)",
-    "ed_label": "ED + label",
-    "dsdm": "DSDM",
-    "minimum_covering": "Minimum covering",
-    "ncfm_sampler": "NCFM, learned frequencies",
-    "frepo": "FRePo",
-    "sre2l": "SRe2L",
-    "g_vbsm": "G-VBSM",
 }
 DATASETS = {  # those without a file in params/datasets, or whose title there needs its context
     "digits": "handwritten digits",
@@ -70,13 +37,9 @@ ARCHITECTURES = {
 
 
 def method(name: str) -> str:
-    """'m3d_cpdm' -> 'M3D + CPDM'; names not listed are acronyms."""
-    if name in METHODS:
-        return METHODS[name]
-    for suffix in ("cpdm", "sm"):
-        if name.endswith(f"_{suffix}"):
-            return f"{method(name.removesuffix(f'_{suffix}'))} + {suffix.upper()}"
-    return name.replace("_", " ").upper()
+    """What a method is called: by its recipe, else in `params/published/names.csv`, else its name in capitals."""
+    label = recipes.recipe(name).label if name in recipes.names_in("methods") else method_names().get(name, "")
+    return label or name.replace("_", " ").upper()
 
 
 def dataset(name: str) -> str:

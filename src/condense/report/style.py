@@ -9,36 +9,22 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from condense import artifacts
+from condense import artifacts, recipes
+from condense.specs.recipe import Look
 
 INK, FAINT, REAL, SYNTHETIC = "#22262e", "#6b7280", "#0072b2", "#d6301d"
 # Okabe and Ito's colours, which stay apart for colour-blind readers; the yellow is left out, for it is faint on white.
 _PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _MARKERS = "osD^vPX<>"
 HATCHES = ("", "///", "...", "xxx", "+++", "ooo", "**", "---", "|||")  # tell apart bars of one colour
-_METHODS = {
-    "random": ("#8a8f98", "o"),
-    "whole": (INK, "_"),
-    "herding": ("#56b4e9", "p"),
-    "k_center": ("#e69f00", "v"),
-    "forgetting": ("#cc79a7", "<"),
-    "dm": ("#0072b2", "s"),
-    "ed": ("#009e73", "^"),
-    "cpdm": ("#d55e00", "D"),
-    "dc": ("#56b4e9", "X"),
-    "dsa": ("#cc79a7", ">"),
-    "idm": ("#009e73", "X"),
-    "dm_ms": ("#e69f00", "v"),
-    "dm_ms_reg": ("#009e73", "X"),  # which is idm without the images stored small
-    "ddm": ("#cc79a7", "P"),
-}
 
 
 def look(method: str) -> dict[str, str]:
-    """`color` and `marker` of a method, the same in every figure."""
+    """`color` and `marker` of a method, the same in every figure: those of its recipe, else some that follow from its name."""
+    given = recipes.recipe(method).look if method in recipes.names_in("methods") else None
     number = crc32(method.encode())
-    color, marker = _METHODS.get(method, (_PALETTE[number % len(_PALETTE)], _MARKERS[number % len(_MARKERS)]))
-    return {"color": color, "marker": marker}
+    chosen = given or Look(_PALETTE[number % len(_PALETTE)], _MARKERS[number % len(_MARKERS)])
+    return {"color": chosen.color, "marker": chosen.marker}
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import ast
 import inspect
 import io
 import json
+import re
 import textwrap
 import tokenize
 import types
@@ -19,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from condense import recipes
 from condense.config import kinds_alone
 from condense.specs.common import not_by_default
 
@@ -195,10 +197,46 @@ def kinds_of_files() -> dict[str, Any]:
     }
 
 
+def methods_table() -> str:
+    """The methods as a table: name, what it is, and where it comes from."""
+    lines = ["| method | what it is | source |", "|---|---|---|"]
+    for name in recipes.names_in("methods"):
+        recipe = recipes.recipe(name)
+        source = recipe.source
+        where = f"eq. {source.equation}" if source.equation.startswith("(") else source.equation
+        origin = ": ".join(filter(None, [", ".join(filter(None, [source.paper, where])), source.note]))
+        cells = [f"`{name}`", recipe.title, origin]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def notes_index(notes: str) -> str:
+    """Where the notes tell of each method, by their headings."""
+    links: dict[str, str] = {}
+    for heading in re.findall(r"^## (.*)$", notes, re.MULTILINE):
+        anchor = re.sub(r"[^a-z0-9_ -]", "", heading.lower()).replace(" ", "-")
+        links |= {name: f"[{name}](#{anchor})" for name in re.findall(r"`([a-z0-9_]+)`", heading) if name in recipes.names_in("methods")}
+    return textwrap.fill(", ".join(links[name] for name in sorted(links)), 128, break_long_words=False, break_on_hyphens=False)
+
+
+def between(text: str, what: str, content: str) -> str:
+    """`text` with `content` between its marks `<!-- {what} -->` and `<!-- end of {what} -->`."""
+    first, last = f"<!-- {what} -->", f"<!-- end of {what} -->"
+    before, _, rest = text.partition(first)
+    _, end, after = rest.partition(last)
+    if not end:
+        raise ValueError(f"the text has no marks {first} and {last}")
+    return f"{before}{first}\n{content}\n{last}{after}"
+
+
 def documents() -> dict[Path, str]:
-    """The files that are made from the classes, with their content."""
+    """The files that are made from the classes and recipes, or in part, with their content."""
     kinds = kinds_of_files()
     made = {Path("docs/settings.md"): page(kinds)}
+    readme, notes = Path("README.md"), Path("docs/reproduction-notes.md")
+    made[readme] = between(readme.read_text(encoding="utf-8"), "methods", methods_table())
+    text = notes.read_text(encoding="utf-8")
+    made[notes] = between(text, "index", notes_index(text))
     for folder, kind in kinds.items():
         text = json.dumps(schema_of(kind), indent=1, ensure_ascii=False) + "\n"
         made[Path("params/schemas") / f"{Path(folder).name}.json"] = text

@@ -5,17 +5,21 @@ Each engine has a class of its own, in a file of its own, with its own settings 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from condense.config import UserError
+from condense.config import UserError, unknown
 from condense.costs.work import Shard, Work
 from condense.specs.common import REPEATS, Source, at_least, check_name, check_names, not_by_default
 
 if TYPE_CHECKING:
     from condense.cells import DataCell, ParentCell
     from condense.plan import Maker
+
+
+MARKERS = "os^vD<>pPX*hd_|+x"
 
 
 class Parent(Protocol):
@@ -51,6 +55,20 @@ class TeacherNeed:
         return maker.teacher(data, self.arch or arch, self.protocol)
 
 
+@dataclass(frozen=True)
+class Look:
+    """How a method looks in figures: its colour as #rrggbb, told apart by colour-blind readers, and its marker as matplotlib has it."""
+
+    color: str
+    marker: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"#[0-9a-f]{6}", self.color):
+            raise UserError(f"color: #rrggbb in hexadecimal digits is needed, found {self.color!r}")
+        if self.marker not in MARKERS:
+            raise unknown("marker", self.marker, MARKERS, "look")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How to condense. See `params/methods/`; `recipes.resolve` lays overrides, scale and cell over it.
@@ -61,13 +79,18 @@ class Recipe:
     """
 
     NUMBER: ClassVar[int]  # of the engine's mathematics and defaults: raised by hand when a change alters results
-    DESCRIBING: ClassVar[tuple[str, ...]] = ("title", "source", "discrepancy", "space", "tricks", "overrides", "requires", "evaluation")
+    DESCRIBING: ClassVar[tuple[str, ...]] = (
+        *("title", "label", "look", "source", "discrepancy", "space", "tricks"),
+        *("requires", "evaluation", "overrides"),
+    )
     can_require: ClassVar[tuple[str, ...]] = ()  # what `requires` may name: what the engine makes use of
     makes_set: ClassVar[bool] = True  # False: stands for the whole training set
     condenses: ClassVar[bool] = True  # images are computed, so that changes of tables and figures are laid over the recipe
 
     name: str
     title: str
+    label: str = ""  # what tables and figures call the method; by default the name in capitals
+    look: Look | None = None  # in figures; by default one that follows from the name
     source: Source
     engine: str
     revision: int = 1
