@@ -23,7 +23,7 @@ from typing import Any
 from failures import FailedJobs, event
 from queues import followed_queue
 
-from condense import locks
+from condense.machine import locks
 
 _LOCK_FILE = Path(".snakemake/condense.lock")
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from condense import slurm
+from condense.machine import slurm
 
 
 @contextmanager

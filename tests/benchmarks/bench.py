@@ -24,10 +24,10 @@ import limits
 import torch
 from equal_time import compared_accuracies
 
-from condense.artifacts import write_json
+from condense.files.artifacts import write_json
 from condense.kernels import state
-from condense.precision import processor_has_bfloat16
-from condense.runtime import code_version, cpu_name
+from condense.kernels.precision import processor_has_bfloat16
+from condense.machine.runtime import code_version, cpu_name
 
 HERE = Path(__file__).parent
 DEVICE = os.environ.get("BENCH_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -7,9 +7,8 @@ import numpy as np
 import reference
 import torch
 
-from condense import kernels, models, recipes, seeds
+from condense import kernels, models
 from condense.augment import siamese
-from condense.checkpoints import Checkpoint
 from condense.config import merged, read
 from condense.data.dataset import Images, load
 from condense.discrepancy.gradients import gradient_distance
@@ -19,8 +18,10 @@ from condense.engines.orders import Site
 from condense.engines.starts import initial_images
 from condense.engines.streams import RealStream
 from condense.evaluate.protocols import evaluate
-from condense.graphs import recorder_for
-from condense.specs import Optimizer, Protocol, Recipe
+from condense.files.checkpoints import Checkpoint
+from condense.machine import seeds
+from condense.machine.graphs import recorder_for
+from condense.specs import Optimizer, Protocol, Recipe, catalogue
 from condense.training.class_gradients import class_gradients, gradient_discrepancy
 from condense.training.loop import accuracy, layer_type, pixel_set, tensor_set, train
 from condense.training.optimizers import SGD
@@ -57,7 +58,7 @@ def noise(split: str, count: int) -> Images:
 
 def recipe_for(name, **changes) -> Recipe:
     changes = {"steps": 10**6, "optimizer": {"lr": 1.0}} | changes
-    return recipes.resolve(recipes.recipe(name), "cifar10", reference.STRATEGY, 10, [("benchmark", changes)])
+    return catalogue.resolve(catalogue.recipe(name), "cifar10", reference.STRATEGY, 10, [("benchmark", changes)])
 
 
 def new_network(data: Images):
@@ -144,9 +145,9 @@ class OurGradients:
 
     def __init__(self, data, ipc=10, method="dsa", batch=256, inner=None):
         loop = {"outer": reference.LOOPS[ipc][0], "inner": reference.LOOPS[ipc][1] if inner is None else inner}
-        recipe = recipes.recipe(method)
+        recipe = catalogue.recipe(method)
         change = {"steps": 10**4, "batch_real": batch, "loop": loop}
-        recipe = recipes.resolve(recipe, "cifar10", reference.STRATEGY, ipc, [("benchmark", change)])
+        recipe = catalogue.resolve(recipe, "cifar10", reference.STRATEGY, ipc, [("benchmark", change)])
         site = Site(data, tuple(data.classes), ARCH["arch"], ARCH["options"], SEED, DEVICE)
         self.run = GradientMatching(recipe, site, ipc=ipc, checkpoint=Checkpoint(None, ""))
 
@@ -169,7 +170,7 @@ class Separate:
 
 
 def protocol_of(**changes) -> Protocol:
-    return read(Protocol, merged(asdict(recipes.protocol("dc")), changes), "benchmark")
+    return read(Protocol, merged(asdict(catalogue.protocol("dc")), changes), "benchmark")
 
 
 def labels_for(ipc):

@@ -10,7 +10,7 @@ import torch
 from limits import waited
 from safetensors.torch import load_file, save_file
 
-from condense.runtime import keep_freed_memory, set_threads
+from condense.machine.runtime import keep_freed_memory, set_threads
 
 answers, sys.stdout = sys.stdout, sys.stderr
 

@@ -28,8 +28,8 @@ from condense.discrepancy.energy import diversity, energy_distance
 from condense.discrepancy.gradients import EPS, gradient_distance
 from condense.discrepancy.kernels import MULTIPLIERS, bandwidth, kernel_mmd
 from condense.discrepancy.mean import mean_discrepancy
+from condense.discrepancy.schedules import linear_decay
 from condense.models import count_parameters
-from condense.regularizers.schedules import linear_decay
 from condense.select import coreset
 from condense.specs import Decode
 from condense.specs.training import DistillationLoss as DistillationSettings

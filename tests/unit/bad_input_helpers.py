@@ -6,8 +6,8 @@ import re
 
 from hypothesis import HealthCheck, settings
 
-from condense.artifacts import canonical
-from condense.cli import main
+from condense.command.cli import main
+from condense.files.artifacts import canonical
 
 fixed = settings(derandomize=True, deadline=None, database=None, max_examples=50, suppress_health_check=list(HealthCheck))
 NET = ("--arch", "convnet", "--options", '{"depth": 1, "width": 4}', "--device", "cpu", "--threads", "1")

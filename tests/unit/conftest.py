@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 from bad_input_helpers import BRIEF, NET, evaluation, recipe, run
 
-from condense.artifacts import read_tensors
-from condense.checkpoints import Checkpoint
+from condense.files.artifacts import read_tensors
+from condense.files.checkpoints import Checkpoint
 
 
 @pytest.fixture(scope="session")

@@ -119,7 +119,7 @@ def _blocks(content: str) -> list[str]:
 
 def unquoted() -> list[str]:
     """Places where a message names a command outside quotes, so that nothing can try it."""
-    from condense.cli import VERBS
+    from condense.command.cli import VERBS
 
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
     calls = rf"condense (?:{'|'.join(VERBS)})\b|make (?:{'|'.join(targets)})\b"

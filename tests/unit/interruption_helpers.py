@@ -1,6 +1,6 @@
 """Work that is interrupted after every save, and begun again until it is done."""
 
-from condense.checkpoints import Checkpoint
+from condense.files.checkpoints import Checkpoint
 
 
 class Stopping(Checkpoint):

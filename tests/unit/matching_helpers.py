@@ -5,45 +5,47 @@ from dataclasses import asdict
 import torch
 import torch.nn.functional as F
 
-from condense import jobs, models, plan, recipes, seeds, specs
-from condense.artifacts import read_tensors
+from condense import jobs, models, plan, specs
 from condense.augment import siamese
-from condense.checkpoints import Checkpoint
 from condense.config import merged, read
 from condense.engines.matching import Matching
 from condense.engines.starts import initial_images
 from condense.engines.streams import RealStream
+from condense.files.artifacts import read_tensors
+from condense.files.checkpoints import Checkpoint
+from condense.machine import seeds
+from condense.specs import catalogue
 
 ARCH = {"arch": "convnet", "options": {"depth": 2, "width": 8}}
 CPU = torch.device("cpu")
 NOWHERE = Checkpoint(None, "")
-METHODS = [name for name in recipes.names_in("methods") if recipes.recipe(name).makes_set and not recipes.recipe(name).requires]
+METHODS = [name for name in catalogue.names_in("methods") if catalogue.recipe(name).makes_set and not catalogue.recipe(name).requires]
 HERE = jobs.Machine("cpu", 1)
 
 
 def recipe(name, **changes):
     """A recipe as the digits get it, made tiny."""
-    base = recipes.recipe(name)
+    base = catalogue.recipe(name)
     small = {"steps": 4, "batch_real": 16, "optimizer": {"lr": 1.0}, "precision": "fp32"} if base.condenses else {}
-    return recipes.resolve(base, "digits", plan.data_cell("digits").spec.strategy, 1, [("test", small | changes)])
+    return catalogue.resolve(base, "digits", plan.data_cell("digits").spec.strategy, 1, [("test", small | changes)])
 
 
 def tiny(method, **changes):
     """Any recipe as the digits get it at ipc 2, so short that a run takes a moment."""
-    base = recipes.recipe(method)
+    base = catalogue.recipe(method)
     if not isinstance(base, (specs.MatchingRecipe, specs.GradientRecipe)):  # of others nothing is known
-        return recipes.resolve(base, "digits", plan.data_cell("digits").spec.strategy, 2, [])
+        return catalogue.resolve(base, "digits", plan.data_cell("digits").spec.strategy, 2, [])
     change = {"steps": 4, "batch_real": 32, "optimizer": {"lr": 1.0 if base.optimised == "normalised" else 0.05}, "precision": "fp32"}
     networks = getattr(base, "networks", specs.Networks())
     fewer = {"trained": {"count": min(2, getattr(networks, "count", 0))}, "queue": {"batch": 32}}
     change |= {"networks": fewer[networks.kind]} if networks.kind in fewer else {}
     if isinstance(base, specs.GradientRecipe):  # long trainings at a high rate turn the rounding of float32 into other images
         change |= {"loop": {"outer": 2, "inner": 2}, "optimizer": {"lr": 0.1}}
-    return recipes.resolve(base, "digits", plan.data_cell("digits").spec.strategy, 2, [("test", change | changes)])
+    return catalogue.resolve(base, "digits", plan.data_cell("digits").spec.strategy, 2, [("test", change | changes)])
 
 
 def protocol(**changes):
-    return read(specs.Protocol, merged(asdict(recipes.protocol("critic")), {"epochs": 2} | changes), "test")
+    return read(specs.Protocol, merged(asdict(catalogue.protocol("critic")), {"epochs": 2} | changes), "test")
 
 
 def engine(value, data, classes=None, *, ipc=2, seed=0, critic=None, checkpoint=NOWHERE):

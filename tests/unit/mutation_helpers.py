@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from condense.artifacts import canonical, read_tensors, write_tensors
+from condense.files.artifacts import canonical, read_tensors, write_tensors
 
 JUNK = [None, -1, 0, 10**6, 10**30, 0.5, -0.5, 1e30, float("nan"), float("inf"), True]
 JUNK += ["x", "../x", "", [], {}, [1], [None], [[]], {"a": 1}]

@@ -4,9 +4,9 @@ import csv
 import os
 from pathlib import Path
 
-from condense import artifacts
+from condense.files import artifacts
 from condense.jobs.judging import metrics_from
-from condense.tableplan import Plan
+from condense.plan.tables import Plan
 
 RUN = {
     "seconds": 2.5, "device": "cpu <&>", "threads": 1, "peak_memory_bytes": 3 << 20, "code_version": "abc", "versions": {"torch": "9.9"},

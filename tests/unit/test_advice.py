@@ -10,8 +10,8 @@ from condense.estimate.advice import Shares, advice, over_limits
 from condense.estimate.measured import Pace
 from condense.estimate.schedule import graph
 from condense.plan import Maker
+from condense.plan.tables import Plan
 from condense.specs import Resources, TableLimits
-from condense.tableplan import Plan
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 
-from condense.artifacts import canonical
 from condense.costs.networks import TABLE, counted_networks, profile
 from condense.estimate import counting
 from condense.estimate.asked import LEAST_MINUTES, MEMORY_MARGIN, TIME_MARGIN, Asked, Limits
@@ -16,10 +15,11 @@ from condense.estimate.measured import Pace
 from condense.estimate.rates import REFERENCE, cost
 from condense.estimate.schedule import graph
 from condense.estimate.work import CARD, networks_together, work_of
-from condense.groups import groups
-from condense.ranges import number_in
+from condense.files.artifacts import canonical
+from condense.plan.groups import groups
+from condense.plan.ranges import number_in
+from condense.plan.tables import Plan
 from condense.specs import Resources
-from condense.tableplan import Plan
 
 
 @pytest.fixture(scope="module")
@@ -141,9 +141,9 @@ def test_what_a_pass_keeps_is_what_its_gradient_needs():
 CODE = """
 import sys, time
 from condense.estimate.asked import Asked, Limits
-from condense.groups import groups
-from condense.ranges import number_in
-from condense.tableplan import Plan
+from condense.plan.groups import groups
+from condense.plan.ranges import number_in
+from condense.plan.tables import Plan
 plan = Plan("paper")
 jobs, metrics = groups(plan), list(plan.metrics.values())
 asked, began = Asked(plan.scale, Limits()), time.process_time()

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage, stats
 
-from condense import seeds
 from condense.augment import siamese
 from condense.augment.siamese import Draw, apply, apply_each_class, draw, draw_each
 from condense.config import UserError
+from condense.machine import seeds
 
 STRATEGY = "color_crop_cutout_flip_scale_rotate"
 every_operation = pytest.mark.parametrize("operation", siamese.OPERATIONS)

@@ -11,12 +11,12 @@ from bad_input_helpers import evaluation, fixed, refused, run, synthesis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from condense.artifacts import canonical, read_header, read_json, read_tensors
-from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import load
 from condense.engines.run import Progressed
 from condense.evaluate.synthetic import load_synthetic
+from condense.files.artifacts import canonical, read_header, read_json, read_tensors
+from condense.files.checkpoints import Checkpoint
 from condense.teachers.pretrain import load_teacher
 
 

@@ -3,8 +3,8 @@
 import pytest
 from bad_input_helpers import BRIEF, NET, evaluation, recipe, refused, synthesis
 
-from condense.arguments import parser
-from condense.cli import VERBS
+from condense.command.arguments import parser
+from condense.command.cli import VERBS
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from bad_input_helpers import refused, run
 from data_helpers import png, random_pixels
 
+from condense.command.pipeline import Request, plan_request
 from condense.config import UserError
-from condense.pipeline import Request, plan_request
 from condense.plan import data_cell
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,7 +114,7 @@ def test_run_with_senseless_wishes(more, parts, tmp_path, monkeypatch, no_estima
 def test_run_does_not_mix_two_requests_in_a_folder(tmp_path, monkeypatch, no_estimate):
     images = pictures(tmp_path / "images", cat=6, dog=6)
     argv = ("run", images, "--out", tmp_path / "out", "--method", "random", *QUICK)
-    monkeypatch.setattr("condense.pipeline._prepare", lambda out, work: pytest.fail("came this far"))
+    monkeypatch.setattr("condense.command.pipeline._prepare", lambda out, work: pytest.fail("came this far"))
     with pytest.raises(pytest.fail.Exception):
         run(*argv, "--ipc", 1)
     assert "holds another run" in refused(*argv, "--ipc", 2)

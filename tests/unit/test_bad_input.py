@@ -13,13 +13,13 @@ from bad_input_helpers import fixed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from condense import recipes
-from condense.artifacts import canonical
 from condense.config import UserError, load_yaml
 from condense.data.spec import load_spec
+from condense.files.artifacts import canonical
 from condense.plan import Maker
+from condense.specs import catalogue
 
-PARAMS = recipes.params_folder().resolve()
+PARAMS = catalogue.params_folder().resolve()
 FILES = sorted(path.relative_to(PARAMS).as_posix() for path in PARAMS.glob("*/*.yaml"))
 
 junk = st.one_of(
@@ -109,10 +109,10 @@ def read_settings(relative, folder):
         spec = load_spec(folder / relative)
         canonical(spec.identity())
         return spec
-    reader = {"methods": recipes.recipe, "protocols": recipes.protocol, "scales": recipes.scale, "tables": recipes.table}[kind]
+    reader = {"methods": catalogue.recipe, "protocols": catalogue.protocol, "scales": catalogue.scale, "tables": catalogue.table}[kind]
     value = reader.__wrapped__(name)
     if kind == "methods":
-        resolved = recipes.resolve(value, "cifar10", "color_crop", 300, [("cell", {"steps": 3} if value.condenses else {})])
+        resolved = catalogue.resolve(value, "cifar10", "color_crop", 300, [("cell", {"steps": 3} if value.condenses else {})])
         canonical(resolved.computed_part())
     if kind == "scales":
         for arch in value.architectures:
@@ -122,7 +122,7 @@ def read_settings(relative, folder):
 
 @pytest.mark.parametrize("kind", ["datasets", "methods", "protocols", "scales", "tables"])
 def test_spoilt_settings_are_refused_by_name_or_read(kind, params, monkeypatch):
-    monkeypatch.setattr(recipes, "params_folder", lambda: params)
+    monkeypatch.setattr(catalogue, "params_folder", lambda: params)
     files = [name for name in FILES if name.startswith(kind)]
     counts = {"refused": 0, "read": 0}
 
@@ -149,7 +149,7 @@ def test_spoilt_settings_are_refused_by_name_or_read(kind, params, monkeypatch):
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_misspelt_key_is_answered_with_the_right_one(name, params, monkeypatch):
-    monkeypatch.setattr(recipes, "params_folder", lambda: params)
+    monkeypatch.setattr(catalogue, "params_folder", lambda: params)
     original = (PARAMS / name).read_text()
     values = yaml.safe_load(original)
     assert read_settings(name, params)
@@ -208,11 +208,11 @@ def test_no_yaml_of_ours(text, part, tmp_path, monkeypatch):
     ],
 )
 def test_a_scale_with_a_name_or_number_that_means_nothing(changes, part, params, monkeypatch):
-    monkeypatch.setattr(recipes, "params_folder", lambda: params)
+    monkeypatch.setattr(catalogue, "params_folder", lambda: params)
     path = params / "scales" / "quick.yaml"
     original = path.read_text()
     path.write_text(yaml.safe_dump(yaml.safe_load(original) | changes))
     with pytest.raises(UserError) as caught:
-        recipes.scale.__wrapped__("quick")
+        catalogue.scale.__wrapped__("quick")
     path.write_text(original)
     assert str(path) in str(caught.value) and part in str(caught.value)

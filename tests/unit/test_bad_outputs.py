@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from bad_input_helpers import BRIEF, NET, evaluation, recipe, refused, run, synthesis
 
-from condense import drafts
-from condense.artifacts import write_json
-from condense.checkpoints import Checkpoint
 from condense.config import UserError
+from condense.files.artifacts import write_json
+from condense.files.checkpoints import Checkpoint
+from condense.machine import drafts
 from condense.networks.trained import Finished
 
 

@@ -10,8 +10,8 @@ from queue_helpers import ARCH, SMALL, STEPS, make, opened
 from safetensors.numpy import save_file
 
 from condense import models, specs
-from condense.artifacts import canonical, file_sha256, read_header, read_tensors
 from condense.config import UserError
+from condense.files.artifacts import canonical, file_sha256, read_header, read_tensors
 from condense.networks import bank as banks
 from condense.networks import parts
 from condense.networks.parts import part_path

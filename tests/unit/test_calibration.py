@@ -10,12 +10,12 @@ from sklearn.metrics import log_loss
 from torch import nn
 
 from condense import models
-from condense.artifacts import read_json
+from condense.command.show import describe
 from condense.config import UserError
 from condense.evaluate.calibration import calibration_error, calibration_sums, measured_calibration
 from condense.evaluate.trained import TrainedNetworks, measured_accuracy
 from condense.files import metrics_in, read_metrics
-from condense.show import describe
+from condense.files.artifacts import read_json
 from condense.specs.tasks.calibration import Calibration
 from condense.training.loop import tensor_set
 from condense.training.stacked import Stacked

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 
-from condense import recipes
-from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import Images, load
 from condense.engines.matching import Matching
 from condense.engines.starts import initial_images
 from condense.engines.streams import RealStream
-from condense.recipes import resolve
+from condense.files.checkpoints import Checkpoint
+from condense.specs import catalogue
+from condense.specs.catalogue import resolve
 from condense.teachers import clip
 
 open_clip = pytest.importorskip("open_clip")
@@ -137,7 +137,7 @@ def test_matching_with_clip(chosen, digits):
     data = load(digits / "train.safetensors")
     critic = clip.clip_critic(data, CPU)
     change = {"steps": 6, "batch_real": 16, "optimizer": {"lr": 100.0}, "terms": {"mean": {"weight": 0.0}, "clip_critic": {"weight": 1.0}}}
-    recipe = resolve(recipes.recipe("dm_clip"), "digits", "color_crop_cutout_scale_rotate", 2, [("test", change)])
+    recipe = resolve(catalogue.recipe("dm_clip"), "digits", "color_crop_cutout_scale_rotate", 2, [("test", change)])
     assert recipe.requires == "clip"
     stream = RealStream(recipe, data, (0, 7), arch="convnet", options={"depth": 2, "width": 8}, seed=0, device=CPU)
     outcome = Matching(recipe, stream, ipc=2, critic=critic, checkpoint=Checkpoint(None, "")).run()

@@ -10,11 +10,12 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from condense import artifacts, config
+from condense import config
 from condense.config import UserError
 from condense.data import dataset
 from condense.data.prepare import prepare, statistics
 from condense.data.spec import DatasetSpec, data_folder, held_out_count, held_out_places, load_spec
+from condense.files import artifacts
 
 FOLDER = Path(__file__).parents[2] / "params" / "datasets"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))

@@ -12,11 +12,12 @@ import safetensors.numpy
 from data_helpers import describe, file, isolated, loaded, png, put, random_pixels, tar
 from PIL import Image
 
-from condense import artifacts, models, plan
+from condense import models, plan
 from condense.config import UserError
 from condense.data import dataset, filling
 from condense.data.prepare import prepare, statistics
 from condense.data.spec import load_spec
+from condense.files import artifacts
 
 PARAMS = Path(__file__).parents[2] / "params"
 FOLDER = {"kind": "image_folder", "train": "toy/train", "test": "toy/val"}

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from data_helpers import describe, file, isolated, loaded, png, put, random_pixels, tar
 
-from condense import artifacts
 from condense.config import UserError
 from condense.data.prepare import prepare
+from condense.files import artifacts
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from condense import gpus, runtime
 from condense.config import UserError
+from condense.machine import gpus, runtime
 
 FORK = multiprocessing.get_context("fork")  # torch is there already, which saves seconds a process
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from condense.discrepancy.critic import classifier_critic, prediction_kl
 from condense.discrepancy.distances import distances
 from condense.discrepancy.energy import diversity, energy_distance
 from condense.discrepancy.mean import mean_discrepancy
-from condense.regularizers.critic import classifier_critic, prediction_kl
-from condense.regularizers.schedules import linear_decay
+from condense.discrepancy.schedules import linear_decay
 
 DISCREPANCIES = {
     "mean": mean_discrepancy,

@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from condense import cli, doctor, gpus
-from condense.doctor import GOOD, NOTE, PROBLEM, Finding
+from condense.command import cli, doctor
+from condense.command.doctor import GOOD, NOTE, PROBLEM, Finding
+from condense.machine import gpus
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 import yaml
 
-from condense.specs import documented
+from condense.command import documented
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMAS = {Path(folder).name: documented.schema_of(kind) for folder, kind in documented.kinds_of_files().items()}
@@ -20,7 +20,7 @@ def read(path):
 def test_what_is_written_is_what_the_classes_say():
     for path, content in documented.documents().items():
         written = (ROOT / path).read_text(encoding="utf-8")
-        assert written == content, f"{path}: run `python -m condense.specs.documented`"
+        assert written == content, f"{path}: run `python -m condense.command.documented`"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save
 
-from condense import drafts
-from condense.artifacts import canonical, content_sha256, layout, read_tensors, sealed, write_json, write_tensors
-from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.mapped import map_tensors
+from condense.files.artifacts import canonical, content_sha256, layout, read_tensors, sealed, write_json, write_tensors
+from condense.files.checkpoints import Checkpoint
+from condense.machine import drafts
 from condense.networks.trained import Finished
 
 WRITER = """

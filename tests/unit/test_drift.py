@@ -8,14 +8,14 @@ import torch
 from bad_input_helpers import evaluation, refused, run
 from interruption_helpers import Stopping, until_done
 
-from condense import jobs, models, recipes
-from condense.artifacts import read_json, read_tensors, write_tensors
+from condense import jobs, models
 from condense.config import UserError
 from condense.discrepancy.style import moments
 from condense.evaluate.drift import Drifting
-from condense.groups import groups
-from condense.specs import DEFAULT_TASK, Drift, NetworkSGD
-from condense.tableplan import Plan
+from condense.files.artifacts import read_json, read_tensors, write_tensors
+from condense.plan.groups import groups
+from condense.plan.tables import Plan
+from condense.specs import DEFAULT_TASK, Drift, NetworkSGD, catalogue
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 OPTIONS = {"depth": 2, "width": 8}
@@ -68,7 +68,7 @@ def test_networks_that_cannot_drift_are_refused():
 def sets(digits, tmp_path_factory):
     """Two sets of digits: real images chosen at random, and others made paler."""
     folder = tmp_path_factory.mktemp("drift")
-    recipe = recipes.recipe("random")
+    recipe = catalogue.recipe("random")
     job = jobs.ShardJob(recipe, digits / "train.safetensors", arch="none", options={}, ipc=3, seed=0, key="k")
     jobs.condense_shard(folder / "shard.safetensors", job, jobs.Machine("cpu", 1))
     jobs.gather(folder / "content.safetensors", [folder / "shard.safetensors"], digits / "train.safetensors")
@@ -79,7 +79,7 @@ def sets(digits, tmp_path_factory):
 
 
 def judged(folder, digits, out, ratio=None, stage=1, **changes):
-    protocol = replace(recipes.protocol("dc"), epochs=3, augment="dataset", optimizer=NetworkSGD(lr=0.05, momentum=0.9))
+    protocol = replace(catalogue.protocol("dc"), epochs=3, augment="dataset", optimizer=NetworkSGD(lr=0.05, momentum=0.9))
     task = DEFAULT_TASK if ratio is None else Drift(ratio=ratio, stage=stage)
     others = {} if ratio is None else {"style": folder / "style.safetensors"}
     settings = {"strategy": "color_crop", "n_networks": 2, "seed": 0, "key": "k", "sets": others} | changes

@@ -9,16 +9,18 @@ from typing import ClassVar, Literal
 import pytest
 import torch
 
-from condense import cli, engines, recipes, specs, tableplan
-from condense.checkpoints import Checkpoint
+from condense import engines, specs
+from condense.command import cli
 from condense.config import UserError, convert
 from condense.costs.work import Shard, Work
 from condense.engines.orders import Order, Outcome, Site
 from condense.files import read_set
-from condense.groups import groups
-from condense.plan import Maker
+from condense.files.checkpoints import Checkpoint
+from condense.plan import Maker, tables
+from condense.plan.groups import groups
+from condense.plan.tables import Plan
+from condense.specs import catalogue
 from condense.specs.common import not_by_default
-from condense.tableplan import Plan
 
 DEFAULTS = Path(__file__).with_name("engine_defaults.json")
 
@@ -63,11 +65,11 @@ def registered(monkeypatch, tmp_path):
     monkeypatch.setitem(engines.ENGINES, "mean", mean_of_classes)
     (tmp_path / "own" / "methods").mkdir(parents=True)
     (tmp_path / "own" / "methods" / "mean_image.yaml").write_text(YAML, encoding="utf-8")
-    monkeypatch.setenv(recipes.OWN_PARAMS, str(tmp_path / "own"))
-    for read in (recipes.recipe, recipes.scale):
+    monkeypatch.setenv(catalogue.OWN_PARAMS, str(tmp_path / "own"))
+    for read in (catalogue.recipe, catalogue.scale):
         read.cache_clear()
     yield
-    for read in (recipes.recipe, recipes.scale):
+    for read in (catalogue.recipe, catalogue.scale):
         read.cache_clear()
 
 
@@ -75,7 +77,7 @@ def test_every_engine_that_makes_sets_has_recipes_a_function_and_a_cost():
     making = {name for name, kind in specs.ENGINES.items() if kind.makes_set}
     assert making == set(engines.ENGINES)
     assert all(specs.ENGINES[name].work is not specs.Recipe.work for name in making)
-    used = {recipes.recipe(name).engine for name in recipes.names_in("methods")}
+    used = {catalogue.recipe(name).engine for name in catalogue.names_in("methods")}
     assert used == set(specs.ENGINES)
 
 
@@ -90,13 +92,13 @@ def test_an_engine_of_another_name_is_refused():
 
 def test_a_setting_of_another_engine_is_refused():
     with pytest.raises(UserError, match="unknown key 'terms'"):
-        convert(specs.AnyRecipe, asdict(recipes.recipe("random")) | {"terms": []}, "a.yaml")
+        convert(specs.AnyRecipe, asdict(catalogue.recipe("random")) | {"terms": []}, "a.yaml")
     with pytest.raises(UserError, match="unknown key 'selection'"):
-        convert(specs.AnyRecipe, asdict(recipes.recipe("dm")) | {"selection": "random"}, "a.yaml")
+        convert(specs.AnyRecipe, asdict(catalogue.recipe("dm")) | {"selection": "random"}, "a.yaml")
 
 
 def test_an_engine_added_here_is_planned_under_a_key_that_every_setting_enters(registered):
-    maker = Maker(recipes.scale("quick"))
+    maker = Maker(catalogue.scale("quick"))
     cell = maker.synthetic("digits", "mean_image", "convnet", 3, 0)
     other = {"name": "other", "revision": 2, "scale": 2.0, "light": 0.25, "rounds": 5}
     changed = {name: replace(cell, recipe=replace(cell.recipe, **{name: value})) for name, value in other.items()}
@@ -109,9 +111,9 @@ def test_an_engine_added_here_is_planned_under_a_key_that_every_setting_enters(r
 
 
 def test_its_number_enters_the_key_too(registered, monkeypatch):
-    before = Maker(recipes.scale("quick")).synthetic("digits", "mean_image", "convnet", 3, 0).key
+    before = Maker(catalogue.scale("quick")).synthetic("digits", "mean_image", "convnet", 3, 0).key
     monkeypatch.setattr(MeanRecipe, "NUMBER", 2)
-    assert Maker(recipes.scale("quick")).synthetic("digits", "mean_image", "convnet", 3, 0).key != before
+    assert Maker(catalogue.scale("quick")).synthetic("digits", "mean_image", "convnet", 3, 0).key != before
 
 
 def test_it_runs_from_the_command_line(registered, digits, tmp_path, capsys):
@@ -148,7 +150,7 @@ def outcome(**changes):
 )
 def test_an_outcome_that_was_not_ordered_is_told_before_it_is_written(changes, said, train):
     site = Site(train, (4, 7), "none", {}, 0, torch.device("cpu"))
-    order = Order(recipes.recipe("random"), 3, {}, Checkpoint(None, ""))
+    order = Order(catalogue.recipe("random"), 3, {}, Checkpoint(None, ""))
     outcome().check(site, order)
     with pytest.raises(ValueError, match=said):
         outcome(**changes).check(site, order)
@@ -157,7 +159,7 @@ def test_an_outcome_that_was_not_ordered_is_told_before_it_is_written(changes, s
 @pytest.mark.parametrize("name", ["images", "tensors", "of_set"])
 def test_a_value_that_is_no_number_is_told_by_the_tensor(name, train):
     site = Site(train, (4, 7), "none", {}, 0, torch.device("cpu"))
-    order = Order(recipes.recipe("random"), 3, {}, Checkpoint(None, ""))
+    order = Order(catalogue.recipe("random"), 3, {}, Checkpoint(None, ""))
     wrong = torch.full((2, 3, 1, 8, 8), torch.nan)
     with pytest.raises(UserError, match="random: some values of '(images|rate)' are no numbers"):
         outcome(**{name: wrong if name == "images" else {"rate": wrong}}).check(site, order)
@@ -165,14 +167,14 @@ def test_a_value_that_is_no_number_is_told_by_the_tensor(name, train):
 
 def test_what_an_engine_cannot_use_is_not_to_be_required():
     with pytest.raises(UserError, match="requires: the engine 'gradient' has no use for 'clip'"):
-        convert(specs.AnyRecipe, asdict(recipes.recipe("dsa")) | {"requires": "clip"}, "a.yaml")
+        convert(specs.AnyRecipe, asdict(catalogue.recipe("dsa")) | {"requires": "clip"}, "a.yaml")
 
 
 def test_a_cut_of_a_scale_is_laid_over_recipes_that_have_the_setting(registered, monkeypatch):
     plan = Plan("quick")
     limits = specs.TableLimits(changes={"steps": 5})
-    assert [tableplan._cut(name, limits) for name in ("dm", "dsa", "random", "mean_image")] == [{"steps": 5}] * 2 + [{}] * 2
-    assert tableplan._cut("dm", specs.TableLimits(changes={"stpes": 5})) == {"stpes": 5}, "which is then refused by name"
+    assert [tables._cut(name, limits) for name in ("dm", "dsa", "random", "mean_image")] == [{"steps": 5}] * 2 + [{}] * 2
+    assert tables._cut("dm", specs.TableLimits(changes={"stpes": 5})) == {"stpes": 5}, "which is then refused by name"
     assert plan.metrics
 
 
@@ -210,8 +212,8 @@ def test_a_default_changes_only_with_the_number_of_its_engine(name):
 
 
 def test_what_has_its_default_stays_out_of_keys():
-    for name in recipes.names_in("methods"):
-        recipe = recipes.recipe(name)
+    for name in catalogue.names_in("methods"):
+        recipe = catalogue.recipe(name)
         assert recipe.computed_part() == {key: value for key, value in not_by_default(recipe).items() if key not in recipe.DESCRIBING}
         assert {"name", "engine"} <= recipe.computed_part().keys()
 

@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from condense import estimate, recipes, specs
-from condense.artifacts import write_json
+from condense import estimate, specs
 from condense.config import UserError
 from condense.costs.networks import profile
 from condense.estimate import measuring
 from condense.estimate.rates import Rates, cost
 from condense.estimate.work import Work, group_work, work_of
-from condense.groups import groups
-from condense.manifests import manifest
+from condense.files.artifacts import write_json
 from condense.plan import Maker, data_cell
-from condense.tableplan import Plan
+from condense.plan.groups import groups
+from condense.plan.manifests import manifest
+from condense.plan.tables import Plan
+from condense.specs import catalogue
 from condense.training.loop import number_of_epochs
 
 # ConvNet of depth 3 and width 128 at 3 x 32 x 32: a product and a sum for each of 9 weights, channel in, channel out and pixel.
@@ -38,7 +39,7 @@ def empty(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def maker():
-    return Maker(recipes.scale("paper"))
+    return Maker(catalogue.scale("paper"))
 
 
 def test_flops_of_the_convnet_are_those_worked_out_by_hand():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from matching_helpers import ARCH, CPU, engine, recipe, tiny
 
-from condense import models, plan, recipes, specs
+from condense import models, plan, specs
 from condense.config import UserError
 from condense.discrepancy import frequencies
 from condense.discrepancy.characteristic import characteristic_energy
@@ -13,6 +13,7 @@ from condense.engines import characteristic
 from condense.engines.streams import RealStream
 from condense.engines.terms import objective
 from condense.engines.views import Views
+from condense.specs import catalogue
 
 sampled = frequencies.sampled
 
@@ -30,7 +31,7 @@ def cosine(a, b):
 
 def test_characteristic_functions_tell_only_near_points_apart():
     """Why `cfd_cpdm` brings embeddings to length 1: farther apart than about 4, normal frequencies see noise."""
-    assert recipes.recipe("cfd_cpdm").terms[0].row_normalised
+    assert catalogue.recipe("cfd_cpdm").terms[0].row_normalised
     rng = torch.Generator().manual_seed(0)
     real, synthetic = (torch.randn(count, 512, generator=rng) + 0.2 for count in (64, 10))  # some 32 apart
     found = {}
@@ -48,7 +49,7 @@ def test_characteristic_functions_tell_only_near_points_apart():
 
 
 def test_the_term_of_length_1_is_that_of_normalised_embeddings(train):
-    term, seen = recipes.recipe("cfd_cpdm").terms[0], views_of(recipe("dm", batch_real=32), train)
+    term, seen = catalogue.recipe("cfd_cpdm").terms[0], views_of(recipe("dm", batch_real=32), train)
     rows = [torch.nn.functional.normalize(sample, dim=-1) for sample in (seen.real_embedding, seen.synthetic_embedding)]
     wanted = characteristic_energy(*rows, characteristic._normal(seen, term.frequencies))
     torch.testing.assert_close(objective(term.name).value(seen, term), wanted)
@@ -90,16 +91,19 @@ def test_settings_of_a_learned_sampler_that_cannot_be():
 
 
 def test_a_protocol_may_name_its_operations():
-    networks = recipes.protocol("ncfm_networks")
+    networks = catalogue.protocol("ncfm_networks")
     assert networks.operations_of("color_crop_cutout_flip_scale_rotate") == "color_crop"  # cutout is out beside CutMix
     assert networks.operations_of("crop_scale") == "crop" and networks.operations_of("none") == "none"
-    assert recipes.protocol("dc").operations_of("crop_scale") == "crop_scale" and recipes.protocol("critic").operations_of("crop") == "none"
+    assert (
+        catalogue.protocol("dc").operations_of("crop_scale") == "crop_scale"
+        and catalogue.protocol("critic").operations_of("crop") == "none"
+    )
     with pytest.raises(UserError, match="did you mean 'crop'"):
         plan.changed_protocol("ncfm_networks", ("test", {"siamese": "crp"}))
 
 
 def test_pairs_of_more_images_than_a_batch_are_refused_while_planning(train):
-    maker = plan.Maker(recipes.scale("paper"))
+    maker = plan.Maker(catalogue.scale("paper"))
     cell = maker.synthetic("cifar10", "dm_kl", "convnet", 300, 0)
     assert cell.recipe.batch_real >= 300
     with pytest.raises(UserError, match="raise batch_real to at least 300"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from condense import gpus
+from condense.machine import gpus
 
 OLD = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.161.08  Sat Feb 17 22:55:48 UTC 2024\nGCC version: 12\n"
 ROWS = "NVIDIA H100 80GB HBM3, GPU-aaaa-1, 81559, 81000\nNVIDIA T4, GPU-bbbb-2, 15360, [N/A]\n"

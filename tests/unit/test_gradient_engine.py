@@ -8,13 +8,15 @@ import torch.nn.functional as F
 from matching_helpers import ARCH, CPU, NOWHERE, recipe
 from pytest import approx
 
-from condense import engines, models, plan, recipes, seeds, specs
+from condense import engines, models, plan, specs
 from condense.augment import siamese
-from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.engines.gradient import GradientMatching
 from condense.engines.orders import Order, Site
 from condense.engines.starts import initial_images
+from condense.files.checkpoints import Checkpoint
+from condense.machine import seeds
+from condense.specs import catalogue
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = {"steps": 2, "batch_real": 7, "loop": {"outer": 3, "inner": 2}, "batch_network": 8}
@@ -153,7 +155,7 @@ def test_batch_norms_use_statistics_of_real_images_of_all_classes(train):
 @pytest.mark.parametrize("name", ["dc", "dsa"])
 @pytest.mark.parametrize(("ipc", "outer", "inner"), [(1, 1, 1), (10, 10, 50), (20, 20, 25), (30, 30, 20), (40, 40, 15), (50, 50, 10)])
 def test_the_loops_are_those_of_the_authors(name, ipc, outer, inner):
-    value = recipes.resolve(recipes.recipe(name), "cifar10", plan.data_cell("cifar10").spec.strategy, ipc, [])
+    value = catalogue.resolve(catalogue.recipe(name), "cifar10", plan.data_cell("cifar10").spec.strategy, ipc, [])
     assert (value.loop.outer, value.loop.inner) == (outer, inner) and value.number_of_steps == 1000 * outer
 
 

@@ -11,17 +11,19 @@ from matching_helpers import ARCH, CPU, METHODS, NOWHERE, tiny
 from tape_helpers import TapeRecorder
 from torch.utils._pytree import tree_leaves
 
-from condense import graphs, kernels, models, recipes, runtime, seeds, specs
+from condense import kernels, models, specs
 from condense.augment import siamese
 from condense.augment.selected import Selected, as_tensors
-from condense.checkpoints import Checkpoint
 from condense.data import dataset
 from condense.engines.matching import Matching, run_together
 from condense.engines.streams import RealStream
-from condense.graphs import CannotRecord, CudaRecorder, Recorded
+from condense.files.checkpoints import Checkpoint
+from condense.machine import graphs, runtime, seeds
+from condense.machine.graphs import CannotRecord, CudaRecorder, Recorded
+from condense.machine.transfer import Ahead, Slots
 from condense.networks.sources import RandomNetworks
+from condense.specs import catalogue
 from condense.teachers.pretrain import load_teacher
-from condense.transfer import Ahead, Slots
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def run(value, train, teacher, bank, recorder=None, ipc=2, device=CPU):
 
 # Of these the real side alone is recorded: the host draws for a term or counts steps, or a term keeps something from step to step.
 PLAIN = {"cfd_cpdm", "dm_regularised", "dsdm", "ncfm", "ncfm_cpdm", "ncfm_sampler", "wmdd"}
-MATCHING = [name for name in METHODS if isinstance(recipes.recipe(name), specs.MatchingRecipe)]
+MATCHING = [name for name in METHODS if isinstance(catalogue.recipe(name), specs.MatchingRecipe)]
 
 
 @pytest.mark.parametrize("method", MATCHING)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from condense.groups import groups
-from condense.store import kept_path
-from condense.tableplan import Plan
+from condense.files.store import kept_path
+from condense.plan.groups import groups
+from condense.plan.tables import Plan
 
 
 def planned(scale, number):

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from condense import slurm
 from condense.config import UserError
+from condense.machine import slurm
 from condense.specs import workflow_settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow"))

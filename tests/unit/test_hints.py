@@ -8,8 +8,10 @@ from dataclasses import fields
 import pytest
 from hint_helpers import ROOT, SOMETHING, Hint, documented, messages, unquoted
 
-from condense import cli, recipes, specs
-from condense.arguments import parser
+from condense import specs
+from condense.command import cli
+from condense.command.arguments import parser
+from condense.specs import catalogue
 
 MENDING = "put the command there so that it works as it stands (in backticks, with every argument it needs)"
 HINTS = sorted({*messages(), *documented()}, key=lambda hint: (hint.where, hint.text))
@@ -74,7 +76,7 @@ def test_condense_understands_its_hints(hint):
     if "{" not in hint.text:
         for kind, name in {"scales": "scale", "methods": "method", "datasets": "dataset"}.items():
             value = getattr(args, name, None)
-            known = [*recipes.names_in(kind), *OF_THE_README, SOMETHING, None]
+            known = [*catalogue.names_in(kind), *OF_THE_README, SOMETHING, None]
             assert value in known, f"{hint.where} shows `{hint.text}`: there is no {name} '{value}'"
 
 
@@ -89,12 +91,12 @@ def test_snakemake_understands_its_hints(hint, monkeypatch):
         assert "=" in entry, f"{hint.where} shows `{hint.text}`: --config takes '{entry}' for a setting; put files before it"
         key, value = entry.split("=", 1)
         assert key in SETTINGS or key.isupper(), f"{hint.where} shows `{hint.text}`: there is no setting '{key}'"
-        known = key != "scale" or value in [*recipes.names_in("scales"), SOMETHING]
+        known = key != "scale" or value in [*catalogue.names_in("scales"), SOMETHING]
         assert known, f"{hint.where} shows `{hint.text}`: there is no scale '{value}'"
     for file in args.targets:
         assert SOMETHING in file or "/" in file or file in _rules(), f"{hint.where} shows `{hint.text}`: no file and no rule '{file}'"
         table = re.fullmatch(r"results/(?:tables|figures)/(\w+)/(\w+)\.\w+", file)
-        assert not table or "_".join(table.groups()) in recipes.names_in("tables"), f"{hint.where}: there is no {file}"
+        assert not table or "_".join(table.groups()) in catalogue.names_in("tables"), f"{hint.where}: there is no {file}"
     for profile in args.profile or []:
         assert (ROOT / profile / "config.yaml").is_file(), f"{hint.where}: there is no profile '{profile}'"
     somewhere = args.cores or args.profile or args.executor or args.dryrun or args.touch or args.unlock

@@ -10,11 +10,12 @@ import pytest
 import torch
 from tape_helpers import Watch, forbid_copies_to_the_host
 
-from condense import kernels, models, plan, recipes, specs
+from condense import kernels, models, plan, specs
 from condense.augment import siamese
 from condense.config import UserError
 from condense.engines.terms import objective
 from condense.engines.views import Views, WatchedSide
+from condense.specs import catalogue
 
 CLASSES, REAL, SYNTHETIC = 3, 6, 4
 NETWORKS = [
@@ -212,10 +213,10 @@ def test_costs_of_a_term_are_none_or_grow_with_the_images(term):
     assert (term.distances(8.0, 2.0) == term.distances(4.0, 2.0)) or term.sees_real
 
 
-@pytest.mark.parametrize("name", recipes.names_in("methods"))
-@pytest.mark.parametrize("scale", recipes.names_in("scales"))
+@pytest.mark.parametrize("name", catalogue.names_in("methods"))
+@pytest.mark.parametrize("scale", catalogue.names_in("scales"))
 def test_every_recipe_resolves_at_every_scale(name, scale):
-    maker = plan.Maker(recipes.scale(scale))
+    maker = plan.Maker(catalogue.scale(scale))
     for dataset in sorted({entry for entries in maker.scale.datasets.values() for entry in entries}):
         cell = maker.synthetic(dataset, name, "convnet", 1, 0)
         assert len(cell.key) == 12 and cell.key == maker.synthetic(dataset, name, "convnet", 1, 0).key
@@ -225,16 +226,16 @@ def test_every_recipe_resolves_at_every_scale(name, scale):
 def published(name):
     import csv
 
-    with open(recipes.params_folder() / "published" / "hyperparameters.csv", encoding="utf-8", newline="") as file:
+    with open(catalogue.params_folder() / "published" / "hyperparameters.csv", encoding="utf-8", newline="") as file:
         return [row for row in csv.DictReader(file) if row["paper"] == "cpdm" and row["name"] == name and row["value"]]
 
 
 @pytest.mark.parametrize("row", published("image_learning_rate"), ids=lambda row: f"{row['dataset']}-{row['ipc']}")
 def test_learning_rates_are_those_of_table_10(row):
-    if row["dataset"] not in recipes.names_in("datasets") or not row["ipc"].isdigit():
+    if row["dataset"] not in catalogue.names_in("datasets") or not row["ipc"].isdigit():
         pytest.skip(f"{row['dataset']}: no such dataset here")
     spec = plan.data_cell(row["dataset"]).spec
-    resolved = recipes.resolve(recipes.recipe("cpdm"), row["dataset"], spec.strategy, int(row["ipc"]), [])
+    resolved = catalogue.resolve(catalogue.recipe("cpdm"), row["dataset"], spec.strategy, int(row["ipc"]), [])
     assert resolved.optimizer.lr == float(row["value"])
 
 
@@ -245,5 +246,5 @@ def test_learning_rates_are_those_of_table_10(row):
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["idm", "idm_sm", "dm_ms_reg"])
 def test_what_a_recipe_says_of_a_dataset_goes_before_what_it_says_of_any(name, dataset, ipc, weight):
-    resolved = recipes.resolve(recipes.recipe(name), dataset, plan.data_cell(dataset).spec.strategy, ipc, [])
+    resolved = catalogue.resolve(catalogue.recipe(name), dataset, plan.data_cell(dataset).spec.strategy, ipc, [])
     assert next(term.weight for term in resolved.terms if term.name == "cross_entropy") == weight

@@ -8,11 +8,11 @@ from bad_input_helpers import recipe, refused, run, synthesis
 from interruption_helpers import stopped_after
 
 from condense import kernels
-from condense.show import digest_of
+from condense.command.show import digest_of
 
 # The children of a server that has imported everything, but started no thread of torch's.
 SERVER = multiprocessing.get_context("forkserver")
-IMPORTED = ["condense.cli", "condense.pipeline", "condense.engines.matching", "condense.evaluate.protocols"]
+IMPORTED = ["condense.command.cli", "condense.command.pipeline", "condense.engines.matching", "condense.evaluate.protocols"]
 IMPORTED += ["condense.report.grids", "torch._dynamo", "sklearn.datasets"]
 COMMAND = (
     "run",

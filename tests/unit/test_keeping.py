@@ -5,7 +5,7 @@ import shutil
 import pytest
 from bad_input_helpers import refused, run
 
-from condense.artifacts import read_header, read_json, write_json
+from condense.files.artifacts import read_header, read_json, write_json
 from condense.jobs import is_made, is_prepared, keeps_data, keeps_file
 
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from condense import kernels, models
 from condense.kernels.norm_relu_pool import reference
+from condense.kernels.precision import rounded
 from condense.models.base import Stage
-from condense.precision import rounded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 needs_compiler = pytest.mark.skipif(kernels.state() != "compiled", reason=f"kernels: {kernels.state()}")

@@ -209,7 +209,7 @@ def test_a_compiler_ends_with_the_process_that_wants_it(tmp_path):
     compiler = tmp_path / "c++"
     compiler.write_text(SLOW.format(tmp_path))
     compiler.chmod(0o755)
-    code = "from condense.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
+    code = "from condense.command.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "CXX": str(compiler)}
     argv = ["run", "digits", "--scale", "quick", "--ipc", "1", "--steps", "2", "--epochs", "1", "--device", "cpu"]
     argv += ["--out", str(tmp_path / "out")]

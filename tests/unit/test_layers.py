@@ -16,23 +16,21 @@ from condense.engines import terms
 
 PACKAGE = Path(condense.__file__).parent
 GROUND = (
-    "config costs seeds drafts artifacts files numerics specs recipes ranges cells plan published tableplan groups manifests checkpoints"
-    " locks progress fitting runtime gpus slurm checkout store kept dvcfiles terminal data.spec"
+    "config costs files specs plan data.spec machine machine.checkout machine.drafts machine.fitting machine.gpus machine.locks"
+    " machine.progress machine.runtime machine.seeds machine.slurm machine.terminal"
 ).split()
 # Lower number = lower floor; the longest prefix of a module's name decides. A room may import from itself.
 FLOORS = {
     **dict.fromkeys(GROUND, 0.0),
     "kernels": 0.5,
-    **dict.fromkeys(["graphs", "precision", "transfer"], 0.6),
+    **dict.fromkeys(["machine.graphs", "machine.transfer", "kernels.precision"], 0.6),
     **dict.fromkeys(["data", "models", "augment"], 1.0),
-    **dict.fromkeys(["discrepancy", "regularizers", "training"], 2.0),
+    **dict.fromkeys(["discrepancy", "training"], 2.0),
     **dict.fromkeys(["networks", "select", "teachers"], 2.5),
     "engines": 3.0,
     **dict.fromkeys(["evaluate", "measures"], 4.0),
-    **dict.fromkeys("report tracking pipeline jobs estimate prune show exports doctor".split(), 5.0),
-    "arguments": 6.0,
-    "values": 5.9,
-    "cli": 6.0,
+    **dict.fromkeys("report tracking jobs estimate".split(), 5.0),
+    "command": 6.0,
 }
 # The package hands out `load_synthetic` on demand, from the floor where it lives.
 # What a network costs is read from a table; one that is not in it is counted, with torch.
@@ -78,7 +76,7 @@ def test_every_module_stands_on_a_floor():
 @pytest.mark.parametrize("name", sorted(modules()))
 def test_a_module_imports_only_from_floors_below(name):
     found = imported(modules()[name]) - LAZY.get(name, set())
-    if name == "cli":
+    if name == "command.cli":
         return  # the roof imports what each verb needs, when it needs it
     own, floor = prefix(name), FLOORS.get(prefix(name), -1.0)
     if floor == 5.0:
@@ -112,7 +110,7 @@ def test_no_module_imports_itself_through_others_at_import_time():
 HEAVY = "torch numpy pandas snakemake dvc mlflow sklearn scipy matplotlib torchvision PIL".split()
 
 
-@pytest.mark.parametrize("name", ["condense", "condense.cli", *(f"condense.{module}" for module in GROUND)])
+@pytest.mark.parametrize("name", ["condense", "condense.command.cli", *(f"condense.{module}" for module in GROUND)])
 def test_the_ground_floor_loads_nothing_heavy(name):
     code = f"import sys, {name}; print(*[heavy for heavy in {HEAVY} if heavy in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -120,7 +118,7 @@ def test_the_ground_floor_loads_nothing_heavy(name):
 
 
 def test_planning_a_whole_scale_loads_nothing_heavy():
-    code = f"import sys; from condense.tableplan import Plan; Plan('quick').metrics; print(*[h for h in {HEAVY} if h in sys.modules])"
+    code = f"import sys; from condense.plan.tables import Plan; Plan('quick').metrics; print(*[h for h in {HEAVY} if h in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parents[1])
     assert done.stdout.split() == []
 

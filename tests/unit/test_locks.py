@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from condense import locks, runtime
 from condense.config import UserError
+from condense.machine import locks, runtime
 
 HOLD = """
 import sys, time

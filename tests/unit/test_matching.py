@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from matching_helpers import ARCH, CPU, NOWHERE, engine, equals_the_plain_loop, recipe, reference
 
-from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.engines.matching import Matching, run_together
 from condense.engines.starts import initial_images
 from condense.engines.streams import RealBatches, RealStream
+from condense.files.checkpoints import Checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -35,7 +35,7 @@ def test_a_class_is_the_same_alone_in_a_shard_and_with_all(name, train, critic):
 @pytest.fixture
 def in_bfloat16(monkeypatch):
     """Computes in bfloat16 what may be, also on a processor that float32 is faster on."""
-    monkeypatch.setattr("condense.precision.processor_has_bfloat16", lambda: True)
+    monkeypatch.setattr("condense.kernels.precision.processor_has_bfloat16", lambda: True)
 
 
 @pytest.mark.parametrize("precision", ["mixed", "bf16"])

@@ -8,17 +8,19 @@ import torch.nn.functional as F
 from interruption_helpers import stopped_after, until_done
 from matching_helpers import ARCH, CPU, HERE, NOWHERE, engine, recipe
 
-from condense import jobs, models, plan, recipes, seeds, specs
-from condense.artifacts import file_sha256
+from condense import jobs, models, plan, specs
 from condense.augment import formations, siamese
-from condense.checkpoints import Checkpoint
 from condense.config import UserError, convert, merged
 from condense.engines.matching import Matching, run_together
 from condense.engines.starts import initial_images
 from condense.engines.streams import RealStream
 from condense.evaluate.synthetic import load_synthetic
+from condense.files.artifacts import file_sha256
+from condense.files.checkpoints import Checkpoint
+from condense.machine import seeds
 from condense.networks.bank import NetworkBank
 from condense.networks.sources import network_source
+from condense.specs import catalogue
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -272,7 +274,7 @@ def test_a_term_that_stands_twice_keeps_two_memories_and_two_names(train, tmp_pa
 
 def test_a_mosaic_needs_an_image_a_cell():
     """Known before anything is made: four real images go into each of IDM's, and the smallest class of the digits has 139."""
-    maker = plan.Maker(recipes.scale("quick"))
+    maker = plan.Maker(catalogue.scale("quick"))
     assert maker.synthetic("digits", "idm", "convnet", 34, 0).ipc == 34
     with pytest.raises(UserError, match="ipc 35 asked for, which starts from 140 real images a class, but its smallest class has 139"):
         maker.synthetic("digits", "idm", "convnet", 35, 0)

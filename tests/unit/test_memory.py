@@ -7,13 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from condense import models, recipes, runtime, seeds, specs
+from condense import models, specs
 from condense.augment import cutmix
-from condense.checkpoints import Checkpoint
 from condense.config import UserError, merged, read
 from condense.data.dataset import load
 from condense.evaluate import protocols
 from condense.evaluate.trained import TrainedNetworks, measured_accuracy
+from condense.files.checkpoints import Checkpoint
+from condense.machine import runtime, seeds
+from condense.specs import catalogue
 from condense.training import loop
 from condense.training.loop import accuracy, number_of_epochs, pixel_set, tensor_set, train
 from condense.training.memory import in_smaller_batches, whole_batch_for
@@ -52,7 +54,7 @@ def small_memory(built, most):
 
 def protocol(**changes):
     values = {"epochs": 3, "batch": 16, "precision": "fp32", "optimizer": {"lr": 0.05}}
-    return read(specs.Protocol, merged(asdict(recipes.protocol("dc")), values | changes), "test")
+    return read(specs.Protocol, merged(asdict(catalogue.protocol("dc")), values | changes), "test")
 
 
 @pytest.fixture(scope="module")

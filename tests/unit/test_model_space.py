@@ -9,16 +9,18 @@ import torch.nn.functional as F
 from matching_helpers import ARCH, CPU
 from torch.nn.utils import parameters_to_vector
 
-from condense import models, plan, recipes, seeds, specs
+from condense import models, plan, specs
 from condense.augment import siamese
-from condense.checkpoints import Checkpoint
 from condense.config import UserError, convert
 from condense.discrepancy.barycentre import wasserstein_barycentre
 from condense.engines.matching import Matching
 from condense.engines.starts import initial_images
 from condense.engines.streams import RealStream
+from condense.files.checkpoints import Checkpoint
+from condense.machine import seeds
 from condense.networks import bank as banks
 from condense.networks import subspace
+from condense.specs import catalogue
 
 COUNT = 3
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -45,7 +47,7 @@ def bank(train, finished, tmp_path_factory):
 
 def recipe(name, **changes):
     changes = {"steps": 4, "batch_real": 16, "precision": "fp32"} | changes
-    return recipes.resolve(recipes.recipe(name), "digits", plan.data_cell("digits").spec.strategy, 1, [("test", changes)])
+    return catalogue.resolve(catalogue.recipe(name), "digits", plan.data_cell("digits").spec.strategy, 1, [("test", changes)])
 
 
 def stream_of(value, train, bank=None, classes=None, seed=5):
@@ -112,9 +114,9 @@ def test_every_step_has_a_fresh_draw_brought_towards_the_trajectories(train, ban
 
 
 def test_subspace_networks_take_the_bank_of_trained_ones(train, bank):
-    cell = plan.Maker(recipes.scale("quick")).synthetic("digits", "dm_subspace", "convnet", 1, 0)
+    cell = plan.Maker(catalogue.scale("quick")).synthetic("digits", "dm_subspace", "convnet", 1, 0)
     assert cell.parents["bank"].networks == specs.TrainedNetworks("trained", "critic", 5) and cell.parents["bank"].protocol.name == "critic"
-    other = plan.Maker(recipes.scale("quick")).synthetic("digits", "dm_subspace", "convnet", 1, 0, {"networks": {"threshold": 0.5}})
+    other = plan.Maker(catalogue.scale("quick")).synthetic("digits", "dm_subspace", "convnet", 1, 0, {"networks": {"threshold": 0.5}})
     assert other.parents == cell.parents and other.key != cell.key
     with pytest.raises(UserError, match="has 3 networks, but the recipe asks for 5"):
         stream_of(recipe("dm_subspace"), train, bank)
@@ -165,7 +167,7 @@ def test_two_networks_are_not_asked_of_who_gives_one(networks):
 def test_terms_that_couple_classes_are_told_in_the_recipe():
     with pytest.raises(UserError, match="couples"):
         recipe("dm_regularised", couples=[])
-    cell = plan.Maker(recipes.scale("quick")).synthetic("digits", "dm_regularised", "convnet", 1, 0)
+    cell = plan.Maker(catalogue.scale("quick")).synthetic("digits", "dm_regularised", "convnet", 1, 0)
     assert cell.shards(2) == ["0-9"]
 
 
@@ -246,7 +248,7 @@ def test_atoms_are_computed_once_and_enter_checkpoints(train, bank, tmp_path, mo
 
 
 def test_settings_without_the_new_networks_keep_their_keys():
-    assert convert(specs.AnyRecipe, asdict(recipes.recipe("dm")), "test") == recipes.recipe("dm")
-    assert "covering" not in recipes.recipe("k_center").computed_part()
-    other = replace(recipes.recipe("minimum_covering"), covering=specs.Covering(50))
-    assert other.computed_part() != recipes.recipe("minimum_covering").computed_part()
+    assert convert(specs.AnyRecipe, asdict(catalogue.recipe("dm")), "test") == catalogue.recipe("dm")
+    assert "covering" not in catalogue.recipe("k_center").computed_part()
+    other = replace(catalogue.recipe("minimum_covering"), covering=specs.Covering(50))
+    assert other.computed_part() != catalogue.recipe("minimum_covering").computed_part()

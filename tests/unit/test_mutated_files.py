@@ -8,10 +8,11 @@ import pytest
 from bad_input_helpers import BRIEF, NET, evaluation, recipe, run, synthesis
 from mutation_helpers import change_tensors, change_text
 
-from condense import prune, specs
-from condense.artifacts import canonical, read_header, read_json, read_tensors, write_json, write_tensors
-from condense.checkpoints import Checkpoint
+from condense import specs
+from condense.command import prune
 from condense.config import UserError
+from condense.files.artifacts import canonical, read_header, read_json, read_tensors, write_json, write_tensors
+from condense.files.checkpoints import Checkpoint
 from condense.jobs import keeping
 from condense.report import measured
 from condense.tracking.records import metrics_source, set_source, sources

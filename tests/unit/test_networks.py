@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from bad_input_helpers import recipe
 from queue_helpers import ARCH, CPU, SMALL, STEPS, make, opened
 
-from condense import models, seeds, specs
-from condense.artifacts import file_sha256, read_header
-from condense.checkpoints import Checkpoint
+from condense import models, specs
 from condense.config import convert
 from condense.engines.matching import Matching
 from condense.engines.streams import RealStream
+from condense.files.artifacts import file_sha256, read_header
+from condense.files.checkpoints import Checkpoint
+from condense.machine import seeds
 from condense.networks import bank as banks
 from condense.networks import schedule as plans
 from condense.networks.parts import part_path

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from condense import plan, recipes
+from condense import plan
+from condense.specs import catalogue
 
 ROOT = Path(__file__).parents[2]
 NOTES = (ROOT / "docs" / "reproduction-notes.md").read_text(encoding="utf-8")
@@ -19,10 +20,10 @@ PROTOCOLS = [change for name, change in ENTRIES if name == "protocols"]
 @pytest.mark.parametrize("switch", SWITCHES, ids=str)
 def test_a_switch_changes_what_is_computed(switch):
     method, change = switch
-    base = recipes.recipe(method)
+    base = catalogue.recipe(method)
     strategy = plan.data_cell("cifar10").spec.strategy
     for ipc in (1, 10, 100):
-        keys = [recipes.resolve(base, "cifar10", strategy, ipc, layers).computed_part() for layers in ([], [("notes", change)])]
+        keys = [catalogue.resolve(base, "cifar10", strategy, ipc, layers).computed_part() for layers in ([], [("notes", change)])]
         if keys[0] != keys[1]:  # recipes differ over the ipc: one of these has to feel the change
             return
     pytest.fail("nothing changes")
@@ -31,7 +32,7 @@ def test_a_switch_changes_what_is_computed(switch):
 @pytest.mark.parametrize("change", PROTOCOLS, ids=str)
 def test_a_change_of_a_protocol_changes_it(change):
     for name, value in change.items():
-        assert plan.changed_protocol(name, ("notes", value)) != recipes.protocol(name)
+        assert plan.changed_protocol(name, ("notes", value)) != catalogue.protocol(name)
 
 
 def test_there_are_switches_and_every_method_is_told_of():
@@ -39,7 +40,7 @@ def test_there_are_switches_and_every_method_is_told_of():
     headings = " ".join(line for line in NOTES.splitlines() if line.startswith("## "))
     ablations = {"dm_classifier", "dm_kl", "dm_clip", "ed_kl", "ed_clip", "diversity", "diversity_classifier"}
     told = set(re.findall(r"`([a-z0-9_]+)`", headings)) | ablations
-    assert not [name for name in recipes.names_in("methods") if name not in told]
+    assert not [name for name in catalogue.names_in("methods") if name not in told]
 
 
 @pytest.mark.parametrize("path", ["README.md", "docs/architecture.md"])

@@ -14,8 +14,9 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from condense import checkout, recipes
 from condense.config import UserError
+from condense.machine import checkout
+from condense.specs import catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -60,7 +61,7 @@ def test_the_package_carries_recipes_kernels_licence_and_marker(installed):
 
 
 def test_it_knows_that_it_is_no_checkout(installed, tmp_path):
-    code = "from condense import checkout, recipes, runtime; print(checkout.checkout(), recipes.params_folder(), runtime.code_version())"
+    code = "from condense import checkout, recipes, runtime; print(checkout.checkout(), catalogue.params_folder(), runtime.code_version())"
     place, folder, version = in_an_empty_folder(installed, tmp_path, "-c", code).split()
     assert place == "None" and Path(folder) == installed / "condense" / "params" and version == PROJECT["version"]
 
@@ -75,8 +76,8 @@ def test_a_repository_around_it_is_not_taken_for_the_checkout(installed, tmp_pat
 
 
 def test_it_lists_and_estimates_in_an_empty_folder(installed, tmp_path):
-    assert "cpdm" in in_an_empty_folder(installed, tmp_path, "-m", "condense.cli", "list", "methods")
-    assert "cpdm/table1" in in_an_empty_folder(installed, tmp_path, "-m", "condense.cli", "list", "tables")
+    assert "cpdm" in in_an_empty_folder(installed, tmp_path, "-m", "condense.command.cli", "list", "methods")
+    assert "cpdm/table1" in in_an_empty_folder(installed, tmp_path, "-m", "condense.command.cli", "list", "tables")
     code = "from condense.estimate.cluster import cluster; print(cluster().attempts)"
     assert int(in_an_empty_folder(installed, tmp_path, "-c", code)) >= 1
     before = {path for path in installed.rglob("*") if "__pycache__" not in path.parts}
@@ -93,7 +94,7 @@ def test_it_condenses_in_an_empty_folder(installed, tmp_path):
     text = (ROOT / "params" / "methods" / "dm.yaml").read_text(encoding="utf-8")
     (own / "mine.yaml").write_text(re.sub(r"^name: dm$", "name: mine", text, flags=re.MULTILINE), encoding="utf-8")
     settings = ["--method", "mine", "--ipc", "1", "--steps", "2", "--epochs", "1", "--device", "cpu", "--threads", "1"]
-    command = ["-m", "condense.cli", "run", "digits", *settings, "--out", "tried"]
+    command = ["-m", "condense.command.cli", "run", "digits", *settings, "--out", "tried"]
     said = in_an_empty_folder(installed, tmp_path, *command, CONDENSE_PARAMS=str(own.parent))
     assert "synthetic.safetensors" in said and (tmp_path / "elsewhere" / "tried" / "synthetic.safetensors").is_file()
 
@@ -102,20 +103,20 @@ def test_a_folder_of_ones_own_comes_before_the_recipes_of_the_project(tmp_path, 
     (tmp_path / "methods").mkdir()
     (tmp_path / "methods" / "cpdm.yaml").write_text("name: cpdm\nengine: matching\nbroken: true\n")
     (tmp_path / "methods" / "mine.yaml").write_text("name: mine\nengine: matching\nbroken: true\n")
-    monkeypatch.setenv(recipes.OWN_PARAMS, str(tmp_path))
-    assert {"mine", "cpdm", "dm"} <= set(recipes.names_in("methods")) and "digits" in recipes.names_in("datasets")
+    monkeypatch.setenv(catalogue.OWN_PARAMS, str(tmp_path))
+    assert {"mine", "cpdm", "dm"} <= set(catalogue.names_in("methods")) and "digits" in catalogue.names_in("datasets")
     for name in ("cpdm", "mine"):
         with pytest.raises(UserError, match=f"^{re.escape(str(tmp_path))}.methods.{name}.yaml: unknown key 'broken'"):
-            recipes.recipe.__wrapped__(name)
-    assert recipes.recipe.__wrapped__("dm").name == "dm"
+            catalogue.recipe.__wrapped__(name)
+    assert catalogue.recipe.__wrapped__("dm").name == "dm"
 
 
 @pytest.mark.parametrize("text", ["nowhere", "."])
 def test_a_folder_of_ones_own_without_recipes_is_named(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(recipes.OWN_PARAMS, text)
+    monkeypatch.setenv(catalogue.OWN_PARAMS, text)
     with pytest.raises(UserError, match=f"CONDENSE_PARAMS: '{text}' holds no folder named methods"):
-        recipes.names_in("methods")
+        catalogue.names_in("methods")
 
 
 def pinned():

@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 from bad_input_helpers import BRIEF, NET, evaluation, refused, run
 
-from condense import jobs, recipes
-from condense.artifacts import read_json
+from condense import jobs
 from condense.config import UserError
+from condense.files.artifacts import read_json
 from condense.jobs.facts import joined_facts
-from condense.manifests import manifest
-from condense.tableplan import Plan
+from condense.plan.manifests import manifest
+from condense.plan.tables import Plan
+from condense.specs import catalogue
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 WHOLE = ("evaluate", "--method", "whole", "--protocol", BRIEF, "--networks", 1, *NET)
@@ -65,7 +66,7 @@ def test_costs_add_up_and_memory_does_not():
 def test_snapshots_and_the_whole_set_are_split_alike(what, digits, tmp_path):
     if what == "snapshots":
         changes = [("test", {"steps": 4, "batch_real": 8, "snapshots": 2})]
-        recipe = recipes.resolve(recipes.recipe("dm"), "digits", "none", 1, changes)
+        recipe = catalogue.resolve(catalogue.recipe("dm"), "digits", "none", 1, changes)
         network = {"arch": "convnet", "options": {"depth": 1, "width": 4}}
         shard = jobs.ShardJob(recipe, digits / "train.safetensors", **network, ipc=1, seed=0, key="k")
         jobs.condense_shard(tmp_path / "shard.safetensors", shard, jobs.Machine("cpu", 1))
@@ -161,8 +162,8 @@ def test_a_scale_splits_by_architecture_and_more_narrowly_by_dataset():
     ],
 )
 def test_a_split_of_what_is_not_evaluated_is_refused(name, said, monkeypatch):
-    scale = replace(recipes.scale("quick"), networks_per_job={name: 1})
-    monkeypatch.setattr(recipes, "scale", lambda wanted: scale)
+    scale = replace(catalogue.scale("quick"), networks_per_job={name: 1})
+    monkeypatch.setattr(catalogue, "scale", lambda wanted: scale)
     with pytest.raises(UserError, match=f"quick.yaml: networks_per_job: {said}"):
         Plan("quick")
 
@@ -170,6 +171,6 @@ def test_a_split_of_what_is_not_evaluated_is_refused(name, said, monkeypatch):
 def test_the_split_enters_no_key_and_no_manifest(monkeypatch):
     plain = Plan("quick")
     scale = replace(plain.scale, networks_per_job={"convnet": 1})
-    monkeypatch.setattr(recipes, "scale", lambda wanted: scale)
+    monkeypatch.setattr(catalogue, "scale", lambda wanted: scale)
     assert list(Plan("quick").metrics) == list(plain.metrics)
     assert manifest(Plan("quick"), "cpdm/table1") == manifest(plain, "cpdm/table1")

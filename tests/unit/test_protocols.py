@@ -11,12 +11,14 @@ import torch.nn.functional as F
 from interruption_helpers import Stopping, until_done
 from tape_helpers import TapeRecorder
 
-from condense import fitting, kernels, models, recipes, runtime, seeds, specs
+from condense import kernels, models, specs
 from condense.augment import mixing
 from condense.augment.cutmix import Mixture
-from condense.checkpoints import Checkpoint
 from condense.config import UserError, merged, read
 from condense.data.dataset import load
+from condense.files.checkpoints import Checkpoint
+from condense.machine import fitting, runtime, seeds
+from condense.specs import catalogue
 from condense.training import together
 from condense.training.loop import number_of_epochs, tensor_set, train
 from condense.training.losses import LOSSES, Targets
@@ -42,7 +44,7 @@ def torch_optimizer(tensors, settings):
 
 def protocol(name="dc", **changes):
     base = {"epochs": 4, "batch": 16, "precision": "fp32"}
-    return read(specs.Protocol, merged(asdict(recipes.protocol(name)), base | changes), "test")
+    return read(specs.Protocol, merged(asdict(catalogue.protocol(name)), base | changes), "test")
 
 
 @pytest.fixture(scope="module")
@@ -278,12 +280,14 @@ def test_a_loss_that_needs_soft_labels_says_where_they_are_missing(few):
 
 
 def test_another_kind_laid_over_a_protocol_replaces_the_settings_of_the_former():
-    changed = recipes.laid_over(recipes.protocol("dc"), {"optimizer": {"name": "adamw", "lr": 0.001}, "schedule": {"kind": "cosine"}}, "x")
+    changed = catalogue.laid_over(
+        catalogue.protocol("dc"), {"optimizer": {"name": "adamw", "lr": 0.001}, "schedule": {"kind": "cosine"}}, "x"
+    )
     assert changed.optimizer == specs.NetworkAdam("adamw", 0.001) and changed.schedule.kind == "cosine"
-    kept = recipes.laid_over(recipes.protocol("dc"), {"optimizer": {"lr": 0.5}}, "x").optimizer
+    kept = catalogue.laid_over(catalogue.protocol("dc"), {"optimizer": {"lr": 0.5}}, "x").optimizer
     assert (kept.lr, kept.momentum, kept.weight_decay) == (0.5, 0.9, 5e-4)
     with pytest.raises(UserError, match="x: optimizer: the key 'lr' is missing"):
-        recipes.laid_over(recipes.protocol("dc"), {"optimizer": {"name": "adamw"}}, "x")
+        catalogue.laid_over(catalogue.protocol("dc"), {"optimizer": {"name": "adamw"}}, "x")
 
 
 def test_keys_hold_what_they_held_before_there_were_such_settings():
@@ -292,9 +296,9 @@ def test_keys_hold_what_they_held_before_there_were_such_settings():
     wanted |= {"least_updates": 0, "schedule": {"kind": "dc", "at": [], "factor": 0.1}}
     wanted["optimizer"] = {"lr": 0.01, "name": "sgd", "momentum": 0.9, "weight_decay": 5e-4, "beta1": 0.9, "beta2": 0.999}
     wanted["optimizer"] |= {"class_turns": False, "plateau": None}
-    dc = recipes.protocol("dc")
+    dc = catalogue.protocol("dc")
     assert dc.computed_part() == wanted
-    assert recipes.protocol("idm_networks").computed_part()["schedule"] == {"kind": "constant", "at": [], "factor": 0.1}
+    assert catalogue.protocol("idm_networks").computed_part()["schedule"] == {"kind": "constant", "at": [], "factor": 0.1}
     told = [replace(dc, loss=protocol(loss=SOFT).loss), replace(dc, average=specs.WeightAverage(0.9)), protocol(mixing={"name": "mixup"})]
     told += [replace(dc, optimizer=replace(dc.optimizer, nesterov=True)), protocol(epochs=1000, schedule={"kind": "cosine"})]
     assert len({str(one.computed_part()) for one in [dc, *told]}) == 6

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from condense import prune
+from condense.command import prune
 from condense.config import UserError
 from condense.plan import Maker
-from condense.recipes import scale
-from condense.tableplan import Plan
+from condense.plan.tables import Plan
+from condense.specs.catalogue import scale
 
 STALE = "0123456789ab"
 _asked = functools.cache(lambda weights, asked=prune._asked: asked())  # all scales are planned once and not in every test

@@ -11,15 +11,16 @@ import pytest
 import torch
 import yaml
 
-from condense import jobs, recipes, specs
-from condense.arguments import parser
-from condense.checkpoints import Checkpoint
-from condense.cli import VERBS
+from condense import jobs, specs
+from condense.command.arguments import parser
+from condense.command.cli import VERBS
 from condense.config import convert, read
 from condense.costs.work import Shard, Work
 from condense.data.spec import DatasetSpec
 from condense.discrepancy.samples import checked
 from condense.engines.orders import Order, Outcome, Site
+from condense.files.checkpoints import Checkpoint
+from condense.specs import catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,7 +36,7 @@ def commands():
 
 
 def test_the_training_example_runs_on_a_set(digits, tmp_path, monkeypatch):
-    recipe = recipes.recipe("random")
+    recipe = catalogue.recipe("random")
     job = jobs.ShardJob(recipe, digits / "train.safetensors", arch="none", options={}, ipc=5, seed=0, key="k")
     jobs.condense_shard(tmp_path / "shard.safetensors", job, jobs.Machine("cpu", 1))
     jobs.gather(tmp_path / "condensed" / "synthetic.safetensors", [tmp_path / "shard.safetensors"], digits / "train.safetensors")
@@ -77,7 +78,7 @@ def test_the_dataset_the_method_and_the_protocol_of_the_readme_are_read():
     assert read(specs.Protocol, yaml.safe_load(protocol), "README").loss.temperature == 20.0
     assert read(DatasetSpec, yaml.safe_load(dataset), "README").source.kind == "image_folder"
     recipe = convert(specs.AnyRecipe, yaml.safe_load(method), "README")
-    assert recipes.resolve(recipe, "cifar10", "color_crop", 10, []).terms[1].weight == 10.0
+    assert catalogue.resolve(recipe, "cifar10", "color_crop", 10, []).terms[1].weight == 10.0
 
 
 @pytest.mark.parametrize("command", [line for line in commands() if line.startswith("condense ")])
@@ -92,7 +93,7 @@ def test_make_targets_of_the_readme_exist(command):
 
 def test_every_method_is_in_the_readme():
     table = README[README.index("## Methods") :]
-    assert [name for name in recipes.names_in("methods") if f"`{name}`" not in table] == []
+    assert [name for name in catalogue.names_in("methods") if f"`{name}`" not in table] == []
 
 
 def test_pictures_of_the_readme_are_there():

@@ -8,10 +8,12 @@ import pytest
 from PIL import Image
 from report_helpers import made_up_metrics, rows_of
 
-from condense import artifacts, manifests, specs
+from condense import specs
 from condense.config import UserError
+from condense.files import artifacts
+from condense.plan import manifests
+from condense.plan.tables import Plan
 from condense.report import curves, figures, measured, provenance, settings, style
-from condense.tableplan import Plan
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from report_helpers import RUN, made_up_metrics
 
-from condense import artifacts
 from condense.config import UserError
+from condense.files import artifacts
+from condense.plan.tables import Plan
 from condense.report import figures, grids, html, provenance
-from condense.tableplan import Plan
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,11 @@ import torch
 from PIL import Image, ImageFont
 from report_helpers import rows_of
 
-from condense import artifacts, jobs
+from condense import jobs
 from condense.config import UserError
+from condense.files import artifacts
+from condense.plan.tables import Plan
 from condense.report import figures, grids, lettering, pictures, samples
-from condense.tableplan import Plan
 
 
 @pytest.fixture(scope="module")

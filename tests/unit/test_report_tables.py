@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from report_helpers import metrics_of
 
-from condense import artifacts, manifests, tableplan
 from condense.config import UserError
+from condense.files import artifacts
+from condense.plan import manifests
+from condense.plan.tables import Plan, Run
 from condense.report import layout, measured, names, records, tables
-from condense.tableplan import Plan, Run
+from condense.specs import catalogue
 
 CONTRACT = (
     "paper,table,dataset,ipc,method,train_arch,eval_arch,metric,setting,measured,measured_std,"
@@ -131,7 +133,7 @@ def test_delta_is_measured_minus_published_on_the_very_dataset(here):
 
 
 def test_rows_of_other_machines_keep_their_scale_and_come_last(here, tmp_path, monkeypatch):
-    source = Path(tableplan.recipes.__file__).resolve().parents[2] / "params"
+    source = Path(catalogue.__file__).resolve().parents[2] / "params"
     shutil.copytree(source, tmp_path / "params")
     row = dict.fromkeys([*CONTRACT, *measured.ORIGIN_COLUMNS], "") | {
         "paper": "cpdm", "table": "1", "dataset": "cifar10", "ipc": "10", "method": "dm", "train_arch": "convnet", "eval_arch": "convnet",

@@ -21,15 +21,14 @@ from bad_input_helpers import evaluation, refused
 from data_helpers import png, random_pixels
 from PIL import Image
 
-from condense import store
-from condense.artifacts import SCHEMA, canonical, digest, read_header, read_tensors, write_tensors
+from condense.command.exports import export_set
 from condense.config import UserError, load_yaml
 from condense.data import fetch, formats, parquet, pixels
 from condense.data.own import spec_from_images
 from condense.data.spec import load_spec
-from condense.dvcfiles import Listed, listing, write_pointer
-from condense.exports import export_set
-from condense.files import read_set
+from condense.files import read_set, store
+from condense.files.artifacts import SCHEMA, canonical, digest, read_header, read_tensors, write_tensors
+from condense.files.dvcfiles import Listed, listing, write_pointer
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from condense import cli, estimate
+from condense import estimate
+from condense.command import cli
 from condense.config import UserError
 from condense.estimate.cluster import PROFILE, Cluster, cluster
 from condense.estimate.measured import COLUMNS, Measured, Pace, measured_rows
@@ -15,9 +16,9 @@ from condense.estimate.page import scale_page
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, cost
 from condense.estimate.schedule import Node, graph, remaining, wall_seconds
 from condense.estimate.work import work_of
-from condense.groups import groups
 from condense.plan import Maker
-from condense.tableplan import Plan
+from condense.plan.groups import groups
+from condense.plan.tables import Plan
 from condense.training.loop import number_of_epochs
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
@@ -159,7 +160,7 @@ def test_every_job_of_the_papers_ends_in_its_first_attempt_with_the_memory_that_
 def test_rate_and_attempts_are_those_of_the_profile(monkeypatch, tmp_path):
     profile = yaml.safe_load((PAGE.parents[1] / PROFILE).read_text(encoding="utf-8"))
     assert profile["max-jobs-per-timespan"] == f"{cluster().per_minute:g}/1m" and cluster().attempts == profile["retries"] + 1
-    monkeypatch.setattr("condense.estimate.cluster.recipes.params_folder", lambda: tmp_path / "params")
+    monkeypatch.setattr("condense.estimate.cluster.catalogue.params_folder", lambda: tmp_path / "params")
     (tmp_path / PROFILE).parent.mkdir(parents=True)
     for text, said in (("retries: 2", "'None'"), ("max-jobs-per-timespan: 60", "'60'"), ("max-jobs-per-timespan: 9/3s", "retries")):
         (tmp_path / PROFILE).write_text(text)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from bad_input_helpers import evaluation, refused, run, synthesis
 
-from condense.artifacts import read_tensors, write_tensors
+from condense.files.artifacts import read_tensors, write_tensors
 
 JUNK = [None, -1, 0, 10**6, 0.5, float(10**30), "x", "../x", [], {}, [1], ["a"], {"a": 1}, True]
 

@@ -5,11 +5,10 @@ import pytest
 import torch
 from sklearn.metrics import pairwise_distances
 
-from condense import recipes
 from condense.config import UserError
 from condense.discrepancy.hausdorff import hausdorff_distance
 from condense.select import coreset, covering
-from condense.specs import Covering
+from condense.specs import Covering, catalogue
 
 
 def points(n, d, seed=0):
@@ -174,4 +173,4 @@ def test_a_covering_that_cannot_be_searched_for_is_refused():
     with pytest.raises(UserError, match="nodes"):
         covering.minimum_covering(points(300, 20), 10, 0, Covering(nodes=1))
     with pytest.raises(UserError, match="covering"):
-        recipes.resolve(recipes.recipe("k_center"), "digits", "none", 1, [("test", {"covering": {}})])
+        catalogue.resolve(catalogue.recipe("k_center"), "digits", "none", 1, [("test", {"covering": {}})])

@@ -8,13 +8,13 @@ import pytest
 import yaml
 from bad_input_helpers import NET, refused, run
 
-from condense import plan, recipes
+from condense import plan
 from condense.config import UserError
 from condense.estimate import estimate_text
-from condense.specs import Protocol
-from condense.tableplan import Plan
+from condense.plan.tables import Plan
+from condense.specs import Protocol, catalogue
 
-PARAMS = recipes.params_folder().resolve()
+PARAMS = catalogue.params_folder().resolve()
 CLIMBING = "x/../../../pwned"
 A_FILE = {"name": "a.tar", "url": "https://a.org/a.tar", "md5": "0" * 32}
 EXTREMES = [1e308, -1e308, 1e12, -1, -1.0, 0.5, 10**18, -(10**18), float("nan"), float("inf")]
@@ -25,14 +25,14 @@ def params(tmp_path, monkeypatch):
     """A copy of all settings that may be changed; nothing is taken from caches."""
     folder = tmp_path / "params"
     shutil.copytree(PARAMS, folder)
-    monkeypatch.setattr(recipes, "params_folder", lambda: folder)
+    monkeypatch.setattr(catalogue, "params_folder", lambda: folder)
     forget()
     yield folder
     forget()
 
 
 def forget():
-    cached = recipes.recipe, recipes.protocol, recipes.scale, recipes.table, plan.data_cell, Plan.specs_by_path, Plan._stems
+    cached = catalogue.recipe, catalogue.protocol, catalogue.scale, catalogue.table, plan.data_cell, Plan.specs_by_path, Plan._stems
     for function in cached:
         function.cache_clear()
 
@@ -215,9 +215,9 @@ def test_json_on_the_command_line_is_named_by_its_option(option, value, said, ma
 
 
 def test_the_project_s_own_settings_lie_within_the_bounds():
-    for scale in recipes.names_in("scales"):
+    for scale in catalogue.names_in("scales"):
         assert used(scale)[0]
-    for name in recipes.names_in("datasets"):
+    for name in catalogue.names_in("datasets"):
         plan.data_cell(name)
-    for name in recipes.names_in("protocols"):
-        assert isinstance(recipes.protocol(name), Protocol)
+    for name in catalogue.names_in("protocols"):
+        assert isinstance(catalogue.protocol(name), Protocol)

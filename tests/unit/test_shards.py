@@ -8,14 +8,16 @@ import torch
 from interruption_helpers import stopped_after, until_done
 from matching_helpers import ARCH, CPU, HERE, recipe, shard
 
-from condense import jobs, load_synthetic, recipes, seeds, specs
-from condense.artifacts import file_sha256, read_tensors, write_tensors
-from condense.checkpoints import Checkpoint
+from condense import jobs, load_synthetic, specs
+from condense.command.show import describe
 from condense.config import UserError
 from condense.engines.selection import choose
 from condense.files import read_set
+from condense.files.artifacts import file_sha256, read_tensors, write_tensors
+from condense.files.checkpoints import Checkpoint
+from condense.machine import seeds
 from condense.select import coreset, covering
-from condense.show import describe
+from condense.specs import catalogue
 from condense.teachers.pretrain import load_teacher
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -57,7 +59,7 @@ def test_jobs_that_cannot_share_say_why(digits, tmp_path):
     dm = jobs.ShardJob(recipe("dm"), seed=0, **settings)
     refused(dm, jobs.ShardJob(recipe("ed"), seed=1, **settings), "ed: sets condensed in one pass agree in .*; seed differs")
     refused(dm, jobs.ShardJob(recipe("ed", batch_real=8), seed=0, **settings), "ed: its networks, batches, .* are not those of dm")
-    refused(dm, jobs.ShardJob(recipes.recipe("random"), seed=0, **settings), "random: shares no real side")
+    refused(dm, jobs.ShardJob(catalogue.recipe("random"), seed=0, **settings), "random: shares no real side")
 
 
 def test_the_same_job_gives_the_same_bytes(digits, teacher, tmp_path):

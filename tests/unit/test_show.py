@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from condense import exports, jobs, recipes, show
-from condense.artifacts import file_sha256, read_tensors, write_json, write_tensors
+from condense import jobs
+from condense.command import exports, show
 from condense.config import UserError
 from condense.data.own import spec_from_images
 from condense.data.prepare import prepare
 from condense.evaluate.synthetic import load_synthetic
+from condense.files.artifacts import file_sha256, read_tensors, write_json, write_tensors
+from condense.specs import catalogue
 
 NAMES = ["cat", "dog/wolf", "emu"]
 
@@ -191,7 +193,7 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(zoo, digits, tmp_
 
 
 def test_a_shard_made_by_a_job_is_described_with_its_cost(digits, tmp_path):
-    recipe = recipes.recipe("random")
+    recipe = catalogue.recipe("random")
     job = jobs.ShardJob(recipe, digits / "train.safetensors", arch="none", options={}, ipc=2, seed=0, key="by-hand", classes=(1, 2))
     jobs.condense_shard(tmp_path / "classes1-2.safetensors", job, jobs.Machine("cpu", 1))
     text = show.describe(tmp_path / "classes1-2.safetensors")
@@ -204,7 +206,7 @@ def test_lists_name_everything_in_aligned_columns(what):
     names = [line.split()[0] for line in lines[1:]]
     assert lines[0].startswith("name") and len(names) == len(set(names))
     if what in ("methods", "datasets", "protocols", "scales"):
-        assert names == recipes.names_in(what)
+        assert names == catalogue.names_in(what)
     title = lines[0].index(lines[0].split()[1])
     assert all(line[title - 1] == " " != line[title] for line in lines[1:])
 

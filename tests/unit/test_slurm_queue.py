@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from condense import slurm
-from condense.slurm import Job
+from condense.machine import slurm
+from condense.machine.slurm import Job
 
 ONE, TWO = "0f0a1b2c-1111-4222-8333-444455556666", "ffffffff-1111-4222-8333-444455556666"
 FOLDER = Path("/home/me/project")

@@ -9,16 +9,19 @@ import pytest
 import torch
 from torch import nn
 
-from condense import exports, jobs, load_synthetic, recipes, runtime, show, specs
-from condense.artifacts import read_json, read_tensors, write_json, write_tensors
+from condense import jobs, load_synthetic, specs
 from condense.augment.cutmix import Mixture
-from condense.checkpoints import Checkpoint
+from condense.command import exports, show
 from condense.config import UserError, merged, read
 from condense.data.dataset import load
 from condense.engines.orders import Outcome
 from condense.evaluate.synthetic import training_set
 from condense.files import carrying, read_set, read_shard
+from condense.files.artifacts import read_json, read_tensors, write_json, write_tensors
+from condense.files.checkpoints import Checkpoint
 from condense.jobs.condensing import _write_shard, run_facts_path
+from condense.machine import runtime
+from condense.specs import catalogue
 from condense.training.loop import tensor_set, train
 from condense.training.losses import Targets, loss_of
 
@@ -30,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def protocol(**changes):
     base = {"epochs": 3, "batch": 64, "precision": "fp32", "augment": "none", "schedule": {"kind": "constant"}}
     base |= {"optimizer": {"lr": 0.5, "momentum": 0.0, "weight_decay": 0.0}}
-    return read(specs.Protocol, merged(asdict(recipes.protocol("dc")), base | changes), "test")
+    return read(specs.Protocol, merged(asdict(catalogue.protocol("dc")), base | changes), "test")
 
 
 SOFT, DISTILLATION = {"name": "soft"}, {"name": "distillation", "temperature": 4.0}
@@ -49,7 +52,7 @@ def shards(folder, digits, kind="probabilities", decode=None, rates=(0.02, 0.02)
         soft = soft_labels(torch.tensor(classes).repeat_interleave(IPC), kind).unflatten(0, (len(classes), IPC))
         further = {"soft_labels": soft, "age": torch.arange(5 * IPC).view(5, IPC) + 100 * place}
         outcome = Outcome(images, tensors=further, of_set={"rate": torch.tensor(rate)}, label_kind=kind, decode=decode)
-        job = jobs.ShardJob(recipes.recipe("random"), digits / "train.safetensors", "none", {}, IPC, 0, "by-hand", classes)
+        job = jobs.ShardJob(catalogue.recipe("random"), digits / "train.safetensors", "none", {}, IPC, 0, "by-hand", classes)
         path = folder / f"classes{classes[0]}-{classes[-1]}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_shard(path, job, data, classes, outcome)
@@ -159,7 +162,7 @@ def test_shards_that_differ_in_what_the_whole_set_has_one_of_are_refused(digits,
 
 
 def test_a_set_without_them_is_written_and_read_as_before(digits, tmp_path):
-    job = jobs.ShardJob(recipes.recipe("random"), digits / "train.safetensors", "none", {}, IPC, 0, "by-hand")
+    job = jobs.ShardJob(catalogue.recipe("random"), digits / "train.safetensors", "none", {}, IPC, 0, "by-hand")
     jobs.condense_shard(tmp_path / "all.safetensors", job, HERE)
     jobs.gather(tmp_path / "synthetic.safetensors", [tmp_path / "all.safetensors"], digits / "train.safetensors")
     _, header = read_set(tmp_path / "synthetic.safetensors")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from condense.artifacts import write_json
 from condense.config import UserError
+from condense.files.artifacts import write_json
 from condense.report.speed import speeds
 
 ROW = {

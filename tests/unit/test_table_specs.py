@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from condense import cli, plan, recipes, specs
+from condense import plan, specs
+from condense.command import cli
 from condense.config import UserError, merged, read
-from condense.groups import groups
-from condense.manifests import manifest
 from condense.plan import Maker
-from condense.published import published_rows
+from condense.plan.groups import groups
+from condense.plan.manifests import manifest
+from condense.plan.published import published_rows
+from condense.plan.tables import Plan
 from condense.report.settings import printed_row
-from condense.specs import FigureSpec, TableLimits, TableSpec
+from condense.specs import FigureSpec, TableLimits, TableSpec, catalogue
 from condense.specs.common import check_name
-from condense.tableplan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 SPECS = Plan.specs_by_path()
@@ -136,7 +137,7 @@ def test_epochs_of_trained_networks_win_over_their_protocol_and_change_the_bank(
     banks = {c.point.x: c.cells[0].synthetic.parents["bank"] for c in paper.figures["idm/figure3"].curves if c.method == "dm_trained"}
     assert {x: (bank.protocol.epochs, bank.networks.count) for x, bank in banks.items()} == {x: (x, 100) for x in range(10, 61, 10)}
     assert len({bank.key for bank in banks.values()}) == 6
-    usual = recipes.protocol("idm_networks")
+    usual = catalogue.protocol("idm_networks")
     assert banks[20].protocol == replace(usual, epochs=20)
     networks = read(specs.TrainedNetworks, {"kind": "trained", "protocol": "idm_networks"}, "x")
     assert networks.trained_by(usual) is usual
@@ -210,9 +211,9 @@ def test_stand_ins_and_changes_of_one_table_stay_there():
     ],
 )
 def test_a_scale_that_names_what_is_not_there_is_refused(change, message, tmp_path, monkeypatch):
-    folder = recipes.params_folder()
+    folder = catalogue.params_folder()
     values = merged(yaml.safe_load((folder / "scales" / "quick.yaml").read_text()), {"name": "odd", "tables": change})
-    recipes.scale.cache_clear()
+    catalogue.scale.cache_clear()
     (tmp_path / "params").mkdir()
     for path in folder.iterdir():
         if path.name != "scales":
@@ -227,7 +228,7 @@ def test_a_scale_that_names_what_is_not_there_is_refused(change, message, tmp_pa
 def test_quick_measures_something_of_every_figure_and_of_every_method_that_is_built():
     scale = Plan("quick")
     assert all(figure.curves for figure in scale.figures.values())
-    built = set(recipes.names_in("methods"))
+    built = set(catalogue.names_in("methods"))
     for name, rows in scale.tables.items():
         told = {row.published["method"] for row in rows if row.reason == "method not built yet"}
         assert not told & built, name

@@ -10,20 +10,20 @@ import pytest
 import torch
 from bad_input_helpers import evaluation, refused, run
 
-from condense import recipes, specs
-from condense.artifacts import read_json, write_json
+from condense import specs
+from condense.command.show import describe
 from condense.config import UserError, convert
 from condense.estimate.work import work_of
 from condense.evaluate import tasks
 from condense.evaluate.trained import measured_accuracy
 from condense.files import metrics_in, read_metrics
+from condense.files.artifacts import read_json, write_json
 from condense.plan import Maker, MetricsCell
-from condense.published import metric_named, metric_of, published_rows
+from condense.plan.published import metric_named, metric_of, published_rows
+from condense.plan.tables import Plan
 from condense.report import measured, records
-from condense.show import describe
-from condense.specs import ACCURACY, DEFAULT_TASK, AnyTask, Drift, Metric, TableSpec, Task, task_class
+from condense.specs import ACCURACY, DEFAULT_TASK, AnyTask, Drift, Metric, TableSpec, Task, catalogue, task_class
 from condense.specs.tasks.base import check_class
-from condense.tableplan import Plan
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -107,7 +107,7 @@ def registered(monkeypatch):
 
 @pytest.fixture(scope="module")
 def maker():
-    return Maker(recipes.scale("quick"))
+    return Maker(catalogue.scale("quick"))
 
 
 def test_settings_of_a_task_enter_the_key_and_the_folder_the_path(maker):
@@ -136,7 +136,7 @@ def test_further_sets_are_those_that_the_task_names(maker):
         (DEFAULT_TASK, {"style": synthetic}, "task accuracy: unknown set 'style'"),
     ):
         with pytest.raises(UserError, match=said):
-            MetricsCell(task, synthetic, "convnet", "{}", recipes.protocol("dc"), 1, names)
+            MetricsCell(task, synthetic, "convnet", "{}", catalogue.protocol("dc"), 1, names)
 
 
 def without_run(path):
@@ -211,7 +211,7 @@ def seventh_table(monkeypatch, **changes):
     spec = TableSpec("table", "cpdm", "7", "Search", **changes)
     known = Plan.specs_by_path()
     monkeypatch.setattr(Plan, "specs_by_path", staticmethod(lambda: known | {"cpdm/table7": spec}))
-    monkeypatch.setattr(Plan, "file_of", classmethod(lambda cls, name: recipes.file_of("tables", name.replace("/", "_"))))
+    monkeypatch.setattr(Plan, "file_of", classmethod(lambda cls, name: catalogue.file_of("tables", name.replace("/", "_"))))
     plan = Plan("quick")
     return plan, plan.tables["cpdm/table7"]
 
@@ -235,9 +235,9 @@ def test_a_row_is_never_filled_from_another_metric_than_its_own(monkeypatch):
 def test_rows_of_one_table_are_filled_each_from_its_metric(registered, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(records, "rows_from_elsewhere", lambda paper, table: [])
-    quick = recipes.scale("quick")
+    quick = catalogue.scale("quick")
     scale = replace(quick, tables=quick.tables | {"cpdm/table7": specs.TableLimits(ipc=[50], n_networks=1)})
-    monkeypatch.setattr(recipes, "scale", lambda name: scale)
+    monkeypatch.setattr(catalogue, "scale", lambda name: scale)
     plan, rows = seventh_table(monkeypatch, task=Errors(), sets={"other": "random"})
     by_metric = {row.metric: row for row in rows if row.runs}
     assert set(by_metric) == {"accuracy", "error"}, "the scale runs a row of each"

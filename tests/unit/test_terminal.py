@@ -7,11 +7,11 @@ import sys
 import pytest
 import torch
 
-from condense import runtime
 from condense.config import UserError
-from condense.terminal import speaking_to
+from condense.machine import runtime
+from condense.machine.terminal import speaking_to
 
-SAY = "from condense.progress import *; from condense.terminal import *; replace_unprintable(); import sys, logging; "
+SAY = "from condense.machine.progress import *; from condense.machine.terminal import *; replace_unprintable(); import sys, logging; "
 SAY += "logging.basicConfig(stream=sys.stderr); "
 
 
@@ -45,7 +45,7 @@ def test_progress_of_classes_with_any_name():
 def test_the_whole_command_on_such_a_terminal(tmp_path):
     environment = os.environ | {"PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "0"}
     for argv in (["list", "tables"], ["list", "methods"], ["inspect", "caf\u00e9\u732b.json"]):
-        command = [sys.executable, "-m", "condense.cli", *argv]
+        command = [sys.executable, "-m", "condense.command.cli", *argv]
         done = subprocess.run(command, env=environment, capture_output=True, cwd=tmp_path, check=False)
         assert b"Traceback" not in done.stderr and done.returncode == (2 if argv[0] == "inspect" else 0), done.stderr
     assert rb"no such file" in done.stderr

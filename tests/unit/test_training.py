@@ -8,16 +8,17 @@ import torch
 import torch.nn.functional as F
 from interruption_helpers import Stopping, until_done
 
-from condense import jobs, models, recipes, seeds, specs
-from condense.artifacts import file_sha256, read_json, read_tensors
+from condense import jobs, models, specs
 from condense.augment import siamese
-from condense.checkpoints import Checkpoint
 from condense.config import UserError, merged, read
 from condense.data.dataset import load
 from condense.evaluate.protocols import evaluate
 from condense.files import spread
+from condense.files.artifacts import file_sha256, read_json, read_tensors
+from condense.files.checkpoints import Checkpoint
+from condense.machine import seeds
 from condense.select import coreset
-from condense.specs import Optimizer
+from condense.specs import Optimizer, catalogue
 from condense.teachers import pretrain as teachers
 from condense.training.loop import accuracy, number_of_epochs, pixel_set, tensor_set, train
 from condense.training.optimizers import SGD
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def protocol(name="dc", **changes):
-    return read(specs.Protocol, merged(asdict(recipes.protocol(name)), {"epochs": 4} | changes), "test")
+    return read(specs.Protocol, merged(asdict(catalogue.protocol(name)), {"epochs": 4} | changes), "test")
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +258,7 @@ def test_spread_is_the_population_value():
 def set_with_snapshots(digits, tmp_path_factory):
     folder = tmp_path_factory.mktemp("set")
     changes = [("test", {"steps": 6, "batch_real": 16, "snapshots": 2})]
-    value = recipes.resolve(recipes.recipe("dm"), "digits", "color_crop", 1, changes)
+    value = catalogue.resolve(catalogue.recipe("dm"), "digits", "color_crop", 1, changes)
     job = jobs.ShardJob(value, digits / "train.safetensors", **ARCH, ipc=1, seed=0, key="k")
     jobs.condense_shard(folder / "shard.safetensors", job, HERE)
     jobs.gather(folder / "synthetic.safetensors", [folder / "shard.safetensors"], digits / "train.safetensors")

@@ -11,13 +11,15 @@ from interruption_helpers import Stopping, until_done
 from tape_helpers import TapeRecorder
 from torch import nn
 
-from condense import kernels, models, recipes, runtime, seeds, specs
-from condense.checkpoints import Checkpoint
+from condense import kernels, models, specs
 from condense.config import UserError, merged, read
 from condense.data.dataset import load
 from condense.evaluate import protocols
 from condense.evaluate.protocols import evaluate
 from condense.evaluate.trained import TrainedNetworks, measured_accuracy
+from condense.files.checkpoints import Checkpoint
+from condense.machine import runtime, seeds
+from condense.specs import catalogue
 from condense.training.loop import accuracy, layer_type, number_of_epochs, pixel_set, tensor_set, train
 from condense.training.optimizers import SGD
 from condense.training.stacked import Stacked, can_be_batched, differs, fitting
@@ -32,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def protocol(name="dc", **changes):
-    return read(specs.Protocol, merged(asdict(recipes.protocol(name)), {"epochs": 4, "batch": 16, "precision": "fp32"} | changes), "test")
+    return read(specs.Protocol, merged(asdict(catalogue.protocol(name)), {"epochs": 4, "batch": 16, "precision": "fp32"} | changes), "test")
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from condense import store
-from condense.artifacts import content_sha256, digest, write_json, write_tensors
+from condense.files import store
+from condense.files.artifacts import content_sha256, digest, write_json, write_tensors
 
 PROJECT = Path(__file__).resolve().parents[2]
 DM = "results/synthetic/digits/dm/convnet/ipc1/seed0-0123456789ab/synthetic.safetensors"

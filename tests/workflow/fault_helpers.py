@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from condense.artifacts import file_sha256, read_json
+from condense.files.artifacts import file_sha256, read_json
 
 TABLE = "results/tables/cpdm/table1.csv"
 SEED = int(os.environ.get("CONDENSE_FAULT_SEED", "0"))

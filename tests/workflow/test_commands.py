@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from project_helpers import PROJECT, copy_project, snakemake, write_scale
 
-from condense.artifacts import file_sha256, read_json
-from condense.tableplan import Plan
+from condense.files.artifacts import file_sha256, read_json
+from condense.plan.tables import Plan
 
 sys.path.insert(0, str(PROJECT / "workflow"))
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from dvc_helpers import CPDM, DATA, DM, METRICS, PROJECT, clone, dvc, make_set, make_summary, publish, repository, sh
 
-from condense import store
-from condense.artifacts import read_tensors
 from condense.config import UserError
-from condense.dvcfiles import listing, stored
+from condense.files import store
+from condense.files.artifacts import read_tensors
+from condense.files.dvcfiles import listing, stored
 
 pytestmark = pytest.mark.workflow
 CLEAN = "Data and pipelines are up to date."

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from condense import cli, recipes
-from condense.artifacts import file_sha256, read_json, read_tensors, write_tensors
+from condense.command import cli
 from condense.config import merged
 from condense.engines.matching import Matching
+from condense.files.artifacts import file_sha256, read_json, read_tensors, write_tensors
+from condense.specs import catalogue
 
 pytestmark = pytest.mark.workflow
 ARCH = ["--arch", "convnet", "--options", '{"depth": 2, "width": 8}', "--device", "cpu", "--threads", "1"]
@@ -27,25 +28,25 @@ def settings(value, **changes):
 
 
 def synthesize(digits, out, steps=400, **changes):
-    recipe = settings(recipes.recipe("dm"), steps=steps, batch_real=16, snapshots=steps // 2, **changes)
+    recipe = settings(catalogue.recipe("dm"), steps=steps, batch_real=16, snapshots=steps // 2, **changes)
     data = ["--data", str(digits / "train.safetensors"), "--classes", "0-3", "--ipc", "2"]
     return ["synthesize", *data, "--recipe", recipe, *ARCH, "--out", str(out)]
 
 
 def teach(digits, out):
-    protocol = settings(recipes.protocol("selection"), epochs=24)
+    protocol = settings(catalogue.protocol("selection"), epochs=24)
     strategy = ["--strategy", "color_crop_cutout"]
     return ["teach", "--data", str(digits / "train.safetensors"), "--protocol", protocol, *strategy, *ARCH, "--out", str(out)]
 
 
 def evaluate(digits, out, synthetic):
-    protocol = settings(recipes.protocol("dc"), epochs=60)
+    protocol = settings(catalogue.protocol("dc"), epochs=60)
     what = ["--synthetic", str(synthetic), "--data", str(digits), "--method", "dm", "--networks", "4"]
     return ["evaluate", *what, "--protocol", protocol, "--strategy", "color_crop_cutout", *ARCH, "--out", str(out)]
 
 
 def start(arguments):
-    command = [sys.executable, "-m", "condense.cli", *arguments]
+    command = [sys.executable, "-m", "condense.command.cli", *arguments]
     return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from dvc_helpers import CPDM, DATA, DM, METRICS, PROJECT, clone, dvc, make_set, publish, repository, sh
 
-from condense import store
+from condense.files import store
 
 pytestmark = pytest.mark.workflow
 KEPT = [DM, CPDM, METRICS, DATA]

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from project_helpers import PROJECT, TINY, copy_project, snakemake, write_scale
 
-from condense import runtime
-from condense.artifacts import read_json, read_tensors
-from condense.groups import groups
+from condense.files.artifacts import read_json, read_tensors
+from condense.machine import runtime
+from condense.plan.groups import groups
+from condense.plan.tables import Plan
 from condense.report.measured import COLUMNS
-from condense.tableplan import Plan
 
 pytestmark = pytest.mark.workflow
 TABLE = "results/tables/cpdm/table1.csv"
@@ -215,8 +215,8 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from condense import runtime
-from condense.artifacts import read_json, read_tensors
-from condense.groups import groups
+from condense.files.artifacts import read_json, read_tensors
+from condense.plan.groups import groups
 with runtime.claim(["gpu-a", "gpu-b"], Path(sys.argv[1]), poll=0.05) as place:
     print(place, flush=True)
     time.sleep(60)

@@ -9,11 +9,11 @@ import pytest
 import yaml
 from dvc_helpers import CPDM, DATA, DM, METRICS, clone, dvc, make_data, make_metrics, make_set, make_summary, publish, repository, sh
 
-from condense import store
-from condense.artifacts import read_tensors, write_json
 from condense.config import UserError
-from condense.dvcfiles import listing, notes, pointer
-from condense.kept import unit_of
+from condense.files import store
+from condense.files.artifacts import read_tensors, write_json
+from condense.files.dvcfiles import listing, notes, pointer
+from condense.files.kept import unit_of
 from condense.report.summary import keep_summary
 
 pytestmark = pytest.mark.workflow

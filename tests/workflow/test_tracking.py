@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from condense import tracking
-from condense.artifacts import append_line, write_json, write_tensors
 from condense.config import UserError
+from condense.files.artifacts import append_line, write_json, write_tensors
 from condense.report import summary
 from condense.tracking.stores import named_store
 

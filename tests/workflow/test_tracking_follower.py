@@ -11,7 +11,7 @@ import pytest
 from project_helpers import copy_project, snakemake, write_scale
 from test_tracking import METRICS, SET, make_metrics, make_set, runs
 
-from condense import cli
+from condense.command import cli
 from condense.config import UserError
 from condense.tracking.follower import Follower
 from condense.tracking.ingestion import Ingestion

@@ -16,7 +16,7 @@ import pytest
 from project_helpers import copy_project, snakemake, write_scale
 from test_tracking import make_metrics, make_set
 
-from condense.artifacts import read_json
+from condense.files.artifacts import read_json
 
 pytestmark = pytest.mark.workflow
 FILES = 6
@@ -90,7 +90,7 @@ def results(tmp_path, request):
 
 def track(results, store, place="here", wait=True):
     """`condense track` as the workflow calls it, from a machine called `place`."""
-    command = [sys.executable, "-m", "condense.cli", "track", "--results", str(results), "--store", store]
+    command = [sys.executable, "-m", "condense.command.cli", "track", "--results", str(results), "--store", store]
     command += ["--artifacts", str(results.parent / place), "--out", str(results.parent / f"{place}.json")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if not wait:

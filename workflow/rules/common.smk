@@ -25,16 +25,16 @@ if shutil.which("condense") is None:
     )
 
 from condense import specs
-from condense.artifacts import canonical
+from condense.files.artifacts import canonical
 from condense.config import UserError
-from condense.drafts import require_folders
+from condense.machine.drafts import require_folders
 from condense.estimate.asked import Asked, Limits
-from condense.groups import groups
-from condense.manifests import manifest, manifest_digest, report_files
-from condense.ranges import number_in
-from condense.store import kept_path, offered
-from condense.tableplan import Plan
-from condense.terminal import replace_unprintable
+from condense.plan.groups import groups
+from condense.plan.manifests import manifest, manifest_digest, report_files
+from condense.plan.ranges import number_in
+from condense.files.store import kept_path, offered
+from condense.plan.tables import Plan
+from condense.machine.terminal import replace_unprintable
 
 replace_unprintable()
 

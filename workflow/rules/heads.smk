@@ -2,8 +2,9 @@
 import shutil
 
 import interventions
-from condense import gpus, prune
-from condense.artifacts import read_json
+from condense.machine import gpus
+from condense.command import prune
+from condense.files.artifacts import read_json
 
 LEAST_FREE = 16 << 20  # bytes; with less, a failed job is taken to have failed for want of space
 

@@ -1,7 +1,7 @@
 # MLflow is told by one process beside the workflow, the follower, which reads finished files; jobs know nothing of it. It starts with
 # the head and ends with it, however that ends, and one failed job stops nothing. The rule `track` looks once more when all is made.
 # Setting: --config mlflow=http://HOST:PORT, or mlflow=off (default: $MLFLOW_TRACKING_URI, or sqlite:///mlflow.db)
-from condense.artifacts import digest
+from condense.files.artifacts import digest
 from condense.tracking import follower, stores
 
 try:

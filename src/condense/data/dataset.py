@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from condense.artifacts import damaged
 from condense.config import UserError
 from condense.data.mapped import map_tensors
 from condense.files import check_dataset, dataset_header
+from condense.files.artifacts import damaged
 
 
 def normalise(pixels: Tensor, mean: Iterable[float], std: Iterable[float]) -> Tensor:

@@ -17,9 +17,9 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from condense.artifacts import whole
 from condense.config import UserError
 from condense.data.spec import DatasetSpec, File, data_folder
+from condense.files.artifacts import whole
 
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 60  # seconds without a byte

@@ -11,9 +11,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from condense.artifacts import Shapes, described, layout, sealed
 from condense.data.fetch import progress
-from condense.drafts import whole
+from condense.files.artifacts import Shapes, described, layout, sealed
+from condense.machine.drafts import whole
 
 _PIECE = 4 << 20  # bytes read or moved at once
 UNKNOWN_SHA256 = "0" * 64  # stands for a checksum in the header that `filling` is given

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from condense.artifacts import canonical, file_sha256
 from condense.config import UserError
 from condense.data.classes import alike, brief, of_names
+from condense.files.artifacts import canonical, file_sha256
 
 TRAIN, TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation", "dev")  # folders that are no classes
 

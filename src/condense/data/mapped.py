@@ -8,7 +8,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from condense.artifacts import content_sha256, damaged, openable, read_header
+from condense.files.artifacts import content_sha256, damaged, openable, read_header
 
 
 def map_tensors(path: Path, kind: str, *, verify: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:

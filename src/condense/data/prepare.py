@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from condense.artifacts import write_json
 from condense.config import UserError
 from condense.data.classes import alike
 from condense.data.fetch import progress
 from condense.data.filling import UNKNOWN_NUMBER, UNKNOWN_SHA256, Filling, filling
 from condense.data.sources import Opened, Split, open_source
 from condense.data.spec import DatasetSpec, held_out_places
-from condense.drafts import require_place
+from condense.files.artifacts import write_json
+from condense.machine.drafts import require_place
 
 
 def prepare(spec: DatasetSpec, out_dir: str | Path) -> None:

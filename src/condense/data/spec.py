@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from condense import config, seeds
+from condense import config
 from condense.config import UserError
+from condense.machine import seeds
 from condense.specs.common import MANY, check_groups
 
 SPEC_FOLDER = Path("params/datasets")

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condense import seeds
 from condense.discrepancy import frequencies
 from condense.discrepancy.characteristic import characteristic_energy, characteristic_function
 from condense.engines.views import Views
-from condense.transfer import sent
+from condense.machine import seeds
+from condense.machine.transfer import sent
 
 
 def characteristic_function_term(views: Views, term: Any) -> Tensor:

@@ -13,16 +13,17 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from condense import models, seeds
+from condense import models
 from condense.augment import siamese
 from condense.augment.selected import apply_each_class
-from condense.checkpoints import Checkpoint
 from condense.discrepancy.gradients import gradient_distance
 from condense.engines.moving import MovingImages
 from condense.engines.orders import Order, Outcome, Site
 from condense.engines.run import Run, below, run_steps
 from condense.engines.streams import RealBatches
-from condense.precision import reduced
+from condense.files.checkpoints import Checkpoint
+from condense.kernels.precision import reduced
+from condense.machine import seeds
 from condense.specs import GradientRecipe, Protocol
 from condense.specs.gradient import STATISTICS
 from condense.specs.training import ConstantSchedule

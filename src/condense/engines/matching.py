@@ -14,18 +14,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import Images
+from condense.engines.map_statistics import Statistic
 from condense.engines.moving import MovingImages
 from condense.engines.orders import Order, Outcome, Site
 from condense.engines.repeated import RepeatedSteps
 from condense.engines.run import Run, below, run_steps
-from condense.engines.statistics import Statistic
 from condense.engines.streams import RealStream
 from condense.engines.terms import objective, weight_at
 from condense.engines.views import RealSide, Views
-from condense.graphs import recorder_for
+from condense.files.checkpoints import Checkpoint
+from condense.machine.graphs import recorder_for
 from condense.specs import MatchingRecipe
 from condense.teachers.clip import clip_critic
 from condense.teachers.pretrain import load_teacher

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import Images
+from condense.files.checkpoints import Checkpoint
 from condense.specs import Decode, Recipe
 
 

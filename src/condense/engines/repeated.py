@@ -11,9 +11,9 @@ from torch import Tensor
 
 from condense.engines.streams import RealStream
 from condense.engines.views import RealSide, WatchedSide
-from condense.graphs import Recorded
+from condense.machine.graphs import Recorded
+from condense.machine.transfer import Slots
 from condense.specs import Weight
-from condense.transfer import Slots
 
 if TYPE_CHECKING:
     from condense.engines.matching import Matching

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condense.checkpoints import Checkpoint, stop_if_asked
 from condense.config import UserError
 from condense.engines.moving import MovingImages
 from condense.engines.orders import Outcome
-from condense.progress import Progress
+from condense.files.checkpoints import Checkpoint, stop_if_asked
+from condense.machine.progress import Progress
 from condense.specs import ImageRecipe
 from condense.training.optimizers import Stalling, optimizer_of
 

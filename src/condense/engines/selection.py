@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from condense import seeds
 from condense.config import UserError, unknown
 from condense.data.dataset import Images
 from condense.engines.orders import Order, Outcome, Site
+from condense.machine import seeds
 from condense.select import coreset, covering
 from condense.specs import SelectionRecipe
 from condense.teachers.pretrain import load_teacher

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from condense import seeds
 from condense.augment import formations
 from condense.config import UserError
 from condense.data.dataset import Images
+from condense.machine import seeds
 from condense.specs import Decode, ImageRecipe
 
 MOSAICS = {"mosaic": "bilinear", "mosaic_nearest": "nearest"}  # how real images are made small

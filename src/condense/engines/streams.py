@@ -15,17 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from condense import models, seeds
+from condense import models
 from condense.augment import siamese
 from condense.augment.selected import Selected, as_tensors
 from condense.data.dataset import Images
-from condense.engines.statistics import Statistic
+from condense.engines.map_statistics import Statistic
 from condense.engines.views import RealSide, WatchedSide
-from condense.graphs import Recorded, Recorder
+from condense.kernels.precision import reduced, rounded
+from condense.machine import seeds
+from condense.machine.graphs import Recorded, Recorder
+from condense.machine.transfer import AHEAD, Ahead, Slots, sent
 from condense.networks.sources import network_source
-from condense.precision import reduced, rounded
 from condense.specs import MatchingRecipe
-from condense.transfer import AHEAD, Ahead, Slots, sent
 
 
 class RealBatches:
@@ -80,7 +81,7 @@ class RealStream:
     ):
         """`bank` holds the networks of a queue; without one a queue is trained as it goes, on all images of `data`.
 
-        With a `recorder`, steps are recorded once and repeated; see `condense.graphs`.
+        With a `recorder`, steps are recorded once and repeated; see `condense.machine.graphs`.
         """
         self.settings = recipe.stream
         self.data, self.classes, self.seed, self.device = data, classes, seed, device

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from condense import seeds
 from condense.config import unknown
 from condense.discrepancy import contrast, mean, similarity, style
 from condense.discrepancy.barycentre import distance_to_atoms, wasserstein_barycentre
+from condense.discrepancy.critic import classifier_critic, prediction_kl
 from condense.discrepancy.diversity import intra_class_diversity
 from condense.discrepancy.energy import diversity, energy_distance
 from condense.discrepancy.kernels import kernel_mmd
 from condense.discrepancy.samples import real_weights
+from condense.discrepancy.schedules import linear_decay
 from condense.engines.characteristic import characteristic_energy_term, characteristic_function_term
-from condense.engines.statistics import Statistic
+from condense.engines.map_statistics import Statistic
 from condense.engines.views import Views
-from condense.regularizers.critic import classifier_critic, prediction_kl
-from condense.regularizers.schedules import linear_decay
+from condense.machine import seeds
 from condense.specs import Term, Weight
 
 Statistics = Callable[[Any], list[Statistic]]

@@ -13,9 +13,9 @@ from condense.augment.selected import Selected, apply_each_class
 from condense.augment.siamese import Draw
 from condense.data.dataset import Images
 from condense.discrepancy.samples import real_weights
-from condense.engines.statistics import ClassMeans, Statistic, with_statistics
-from condense.fitting import CHUNK
-from condense.precision import computed_in
+from condense.engines.map_statistics import ClassMeans, Statistic, with_statistics
+from condense.kernels.precision import computed_in
+from condense.machine.fitting import CHUNK
 
 
 @dataclass

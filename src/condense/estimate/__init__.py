@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from condense import recipes, runtime, specs
+from condense import specs
 from condense.estimate.advice import advice
 from condense.estimate.jobs import Job, data_of, jobs_behind, named, why_nothing_runs
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
 from condense.estimate.work import gather_work, work_of
+from condense.machine import runtime
 from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
-from condense.tableplan import Plan
+from condense.plan.tables import Plan
+from condense.specs import catalogue
 
 STAGES = ("data", "teach", "synthesize", "gather", "evaluate", "join", "tables/figures")
 
@@ -200,7 +202,7 @@ def _all_rates(jobs: Sequence[Job], threads: int, on_gpu: bool) -> tuple[dict[st
 
 def _rates_file() -> Path | None:
     """Where rates are kept: among the results of the checkout, else in the user's cache; None where neither may be written."""
-    project = recipes.params_folder().absolute().parent
+    project = catalogue.params_folder().absolute().parent
     folders = [project / "results" / "benchmarks"] if (project / "Snakefile").is_file() else []
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     if os.path.isabs(cache):  # not where there is no home

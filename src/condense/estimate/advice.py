@@ -11,10 +11,10 @@ from condense.estimate.measured import Pace, measured_rows
 from condense.estimate.rates import REFERENCE, REFERENCE_CPU, REFERENCE_CPU_NAME, REFERENCE_NAME
 from condense.estimate.schedule import Node, graph
 from condense.estimate.work import CARD
-from condense.groups import groups
 from condense.plan import BankCell
-from condense.ranges import number_in
-from condense.tableplan import Plan
+from condense.plan.groups import groups
+from condense.plan.ranges import number_in
+from condense.plan.tables import Plan
 
 _SHOWN = 5
 _WORTH = 0.3  # share of the hours; so many of the dearest are left out together that it is saved

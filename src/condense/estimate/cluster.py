@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from condense import recipes
-from condense.checkout import PROFILE, project_file
 from condense.config import UserError, load_yaml
+from condense.machine.checkout import PROFILE, project_file
+from condense.specs import catalogue
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -24,7 +24,7 @@ class Cluster:
 @cache
 def cluster() -> Cluster:
     """What the profile of this checkout says. Raises UserError if it does not say it, or not in this form."""
-    beside = recipes.params_folder().parent / PROFILE
+    beside = catalogue.params_folder().parent / PROFILE
     path = beside if beside.is_file() else project_file(PROFILE)
     profile = load_yaml(path)
     rate, retries = str(profile.get("max-jobs-per-timespan")), profile.get("retries")

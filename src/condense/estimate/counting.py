@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from condense import kernels, models, recipes
+from condense import kernels, models
 from condense.costs.networks import Network, write_table
 from condense.costs.profile import Profile
-from condense.tableplan import Plan
+from condense.plan.tables import Plan
+from condense.specs import catalogue
 from condense.training.stacked import can_be_batched
 
 
@@ -64,7 +65,7 @@ def _kept(network: nn.Module, image: Tensor) -> int:
 def networks_of_scales() -> set[Network]:
     """All networks that the jobs of the scales in `params/` use."""
     found: set[Network] = set()
-    for name in recipes.names_in("scales"):
+    for name in catalogue.names_in("scales"):
         plan = Plan(name)
         cells = [*plan.synthetic.values(), *plan.parents.values()]
         pairs = {(cell.arch, cell.options, cell.data.key): cell.data for cell in cells if cell.arch != "none"}

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from condense import recipes
-from condense.artifacts import read_json
 from condense.config import UserError, unknown
 from condense.costs.work import Work
 from condense.estimate.work import gather_work, group_work, join_work, work_of
-from condense.groups import groups
-from condense.manifests import manifest
+from condense.files.artifacts import read_json
 from condense.plan import DataCell, MetricsCell, SyntheticCell
-from condense.ranges import number_in
-from condense.tableplan import Curve, Plan
+from condense.plan.groups import groups
+from condense.plan.manifests import manifest
+from condense.plan.ranges import number_in
+from condense.plan.tables import Curve, Plan
+from condense.specs import catalogue
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def named(plan: Plan, target: str | None) -> tuple[list[str], list[MetricsCell]]
     name = path.removeprefix("results/tables/").removeprefix("results/figures/")
     name = name.rsplit(".", 1)[0]
     if name in plan.specs_by_path() and name not in [*plan.tables, *plan.figures]:
-        others = ", ".join(recipes.names_in("scales"))
+        others = ", ".join(catalogue.names_in("scales"))
         raise UserError(f"{name}: is not made at scale {plan.scale.name}; choose another with --scale ({others})")
     if name not in plan.specs_by_path():
         raise unknown("target", target, plan.specs_by_path(), f"scale {plan.scale.name}")
@@ -63,7 +63,7 @@ def why_nothing_runs(plan: Plan, names: list[str]) -> str:
             if not plan.datasets_of(name).get(figure.spec.dataset):
                 reasons.add(f"no dataset stands in for {figure.spec.dataset}")
     why = "; ".join(sorted(reasons)) or "no dataset of the scale has the images that it asks for"
-    others = ", ".join(name for name in recipes.names_in("scales") if name != plan.scale.name)
+    others = ", ".join(name for name in catalogue.names_in("scales") if name != plan.scale.name)
     return f"nothing of it runs at this scale: {why}; choose another with --scale ({others}), or change {plan.maker.where}"
 
 

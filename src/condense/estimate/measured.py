@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from condense import recipes
 from condense.config import UserError
 from condense.costs.work import Work
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
 from condense.estimate.work import gather_work, group_work, join_work, work_of
 from condense.plan import BankCell, Maker, MetricsCell, SyntheticCell, TeacherCell, data_cell
-from condense.specs import number_of_epochs
+from condense.specs import catalogue, number_of_epochs
 
 # `stage` is synthesize (seconds a step), teach or evaluate (seconds an epoch of one network); `method` of a teacher is its protocol.
 COLUMNS = ["device", "stage", "dataset", "method", "arch", "ipc", "classes", "seconds", "date", "note"]
@@ -44,7 +43,7 @@ class Measured:
 def measured_rows(folder: Path | None = None) -> list[Measured]:
     """The rows of all files, of the reference device alone. Raises UserError naming file and line of a row that cannot be used."""
     rows = []
-    for path in sorted((folder or recipes.params_folder() / "measured" / "rates").glob("*.csv")):
+    for path in sorted((folder or catalogue.params_folder() / "measured" / "rates").glob("*.csv")):
         with open(path, encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
             if reader.fieldnames != COLUMNS:

@@ -15,13 +15,14 @@ from typing import Any
 
 import torch
 
-from condense import models, runtime, seeds
-from condense.artifacts import read_json, write_json
+from condense import models
 from condense.augment import siamese
 from condense.config import UserError, read
 from condense.costs.networks import profile
 from condense.data.spec import DatasetSpec
 from condense.estimate.rates import Rates
+from condense.files.artifacts import read_json, write_json
+from condense.machine import runtime, seeds
 from condense.plan import DataCell
 
 _LARGEST_SIDE = 256  # of the images that are timed; larger ones would fill a memory, and their rates differ little

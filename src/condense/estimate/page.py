@@ -12,7 +12,7 @@ from condense.estimate.cluster import cluster
 from condense.estimate.measured import Measured, Pace, measured_rows
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME
 from condense.estimate.schedule import GPU_STAGES, Node, graph, remaining, wall_seconds
-from condense.tableplan import Plan
+from condense.plan.tables import Plan
 
 GPUS = (1, 10, 100)
 CLASSES = (1, 10, None)

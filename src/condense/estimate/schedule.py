@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from condense.estimate.measured import JobCost, Pace
-from condense.groups import groups
 from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
-from condense.ranges import number_in
-from condense.tableplan import Plan
+from condense.plan.groups import groups
+from condense.plan.ranges import number_in
+from condense.plan.tables import Plan
 
 GPU_STAGES = ("teach", "synthesize", "evaluate")
 

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
-from condense import fitting, specs
+from condense import specs
 from condense.costs.profile import Profile
 from condense.costs.work import FLOAT, Shard, Work, pixels_of
+from condense.machine import fitting
 from condense.plan import BankCell, DataCell, MetricsCell, SyntheticCell, TeacherCell
 from condense.specs import number_of_epochs
 

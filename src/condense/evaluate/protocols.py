@@ -16,15 +16,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from condense import models, seeds
-from condense.checkpoints import Checkpoint
+from condense import models
 from condense.config import UserError
 from condense.data.dataset import Images
 from condense.evaluate.trained import Measure, TrainedNetworks, measured_accuracy
-from condense.fitting import can_train_together, copies
-from condense.graphs import ROUNDING
-from condense.progress import Progress
-from condense.runtime import note
+from condense.files.checkpoints import Checkpoint
+from condense.machine import seeds
+from condense.machine.fitting import can_train_together, copies
+from condense.machine.graphs import ROUNDING
+from condense.machine.progress import Progress
+from condense.machine.runtime import note
 from condense.specs import DEFAULT_TASK, Metric, Protocol
 from condense.training.loop import TrainingSet, layer_type, number_of_epochs, pixel_set, train
 from condense.training.memory import release

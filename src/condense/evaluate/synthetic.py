@@ -16,7 +16,7 @@ from condense.augment import formations
 from condense.config import read
 from condense.data.dataset import denormalise, normalise
 from condense.files import SOFT_LABELS, carried, read_set
-from condense.runtime import note
+from condense.machine.runtime import note
 from condense.specs import Decode, Protocol
 from condense.training.loop import TrainingSet, tensor_set
 from condense.training.losses import Targets

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from condense.precision import computed_in
+from condense.kernels.precision import computed_in
 from condense.training.loop import TEST_BATCH, TrainingSet
 from condense.training.memory import in_smaller_batches
 from condense.training.stacked import Stacked

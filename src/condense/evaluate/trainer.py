@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from condense.checkpoints import Checkpoint
 from condense.data.dataset import Images
 from condense.evaluate.protocols import check_seen, train_and_measure
 from condense.evaluate.trained import Measure
+from condense.files.checkpoints import Checkpoint
 from condense.specs import Metric, Protocol
 from condense.training.loop import TrainingSet
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condense.artifacts import damaged
 from condense.config import UserError
+from condense.files.artifacts import damaged
 from condense.files.headers import SOFT_LABELS, SetHeader
 
 if TYPE_CHECKING:

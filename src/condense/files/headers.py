@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from condense.artifacts import damaged
 from condense.config import UserError, read
+from condense.files.artifacts import damaged
 from condense.specs import Decode, QueueNetworks
 from condense.specs.common import MANY, at_least
 

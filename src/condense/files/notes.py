@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from condense.artifacts import damaged, read_json
 from condense.config import UserError
+from condense.files.artifacts import damaged, read_json
 from condense.files.headers import header_as
 from condense.files.records import check_schema
 from condense.specs.common import at_least

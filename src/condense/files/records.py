@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from condense.artifacts import SCHEMA, damaged, read_json, read_lines
 from condense.config import UserError
+from condense.files.artifacts import SCHEMA, damaged, read_json, read_lines
 from condense.files.headers import header_as
 from condense.specs.common import at_least
 from condense.specs.tasks import ACCURACY, Metric, Task, task_class

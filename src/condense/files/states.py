@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condense.artifacts import damaged, read_tensors
+from condense.files.artifacts import damaged, read_tensors
 from condense.files.headers import BankHeader, CheckpointHeader, FinishedNetworks, PartHeader, TeacherHeader, header_as
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condense.artifacts import damaged, read_header, read_tensors
+from condense.files.artifacts import damaged, read_header, read_tensors
 from condense.files.carried import as_used, check_carried
 from condense.files.headers import DatasetHeader, SetHeader, header_as
 from condense.files.notes import Prepared, read_prepared

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from condense.artifacts import digest, write_json, write_tensors
-from condense.checkpoints import Checkpoint
 from condense.config import UserError, unknown
 from condense.files import carrying
+from condense.files.artifacts import digest, write_json, write_tensors
+from condense.files.checkpoints import Checkpoint
 from condense.jobs.machine import Machine, at_work
 from condense.specs import Recipe
 

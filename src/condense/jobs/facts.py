@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from condense.artifacts import damaged
 from condense.files import facts_of
+from condense.files.artifacts import damaged
 
 
 def cost_facts(facts: Any, path: Path) -> dict[str, Any]:

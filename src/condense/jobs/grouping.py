@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from condense.artifacts import SCHEMA, damaged, write_json
-from condense.drafts import require_place
 from condense.files import read_facts, read_index, read_shard
+from condense.files.artifacts import SCHEMA, damaged, write_json
 from condense.files.notes import INDEX
 from condense.jobs.condensing import ShardJob, condense_shards, run_facts_path
 from condense.jobs.keeping import is_made, say_kept
 from condense.jobs.machine import Machine
+from condense.machine.drafts import require_place
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from condense import locks
-from condense.artifacts import write_json
 from condense.config import UserError
-from condense.drafts import require_place
 from condense.files import read_part
+from condense.files.artifacts import write_json
 from condense.jobs.facts import cost_facts, joined_facts
 from condense.jobs.judging import metrics_from
+from condense.machine import locks
+from condense.machine.drafts import require_place
 
 
 def join_parts(out: Path, parts: Sequence[Path]) -> None:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from condense.artifacts import canonical, damaged, digest, write_json
-from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.files import read_dataset_header, read_set, spread
+from condense.files.artifacts import canonical, damaged, digest, write_json
+from condense.files.checkpoints import Checkpoint
 from condense.files.records import PART
 from condense.jobs.machine import Machine, at_work
 from condense.specs import Protocol, Task, task_class

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from condense.config import UserError
 from condense.files import check_part, check_prepared, other_key, read_artifact, read_facts, read_history, read_metrics, read_set
-from condense.store import offered
-from condense.terminal import tell
+from condense.files.store import offered
+from condense.machine.terminal import tell
 
 
 def keeps_file(out: Path, kind: str, key: str) -> bool:

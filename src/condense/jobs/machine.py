@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from condense import locks, runtime
-from condense.checkpoints import checkpoint_path
-from condense.drafts import require_place
+from condense.files.checkpoints import checkpoint_path
+from condense.machine import locks, runtime
+from condense.machine.drafts import require_place
 
 
 @dataclass(frozen=True)

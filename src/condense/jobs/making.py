@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from condense.artifacts import append_line, whole, write_json, write_tensors
-from condense.cells import ParentCell, TeacherCell
 from condense.config import UserError
-from condense.drafts import require_place
 from condense.files import joined, read_facts, read_shard
+from condense.files.artifacts import append_line, whole, write_json, write_tensors
 from condense.files.carried import ENTRIES, OF_IMAGE
 from condense.jobs.condensing import run_facts_path
 from condense.jobs.facts import cost_facts, joined_facts
 from condense.jobs.machine import Machine, at_work
+from condense.machine.drafts import require_place
+from condense.plan.cells import ParentCell, TeacherCell
 from condense.specs import Protocol, QueueNetworks, TrainedNetworks
 
 

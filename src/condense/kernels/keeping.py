@@ -14,8 +14,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from condense.drafts import whole
-from condense.locks import owner_of
+from condense.machine.drafts import whole
+from condense.machine.locks import owner_of
 
 _MARK = b"condense kernels "  # stands behind the library, before its checksum; loaders do not look at what stands there
 _CACHED = "kernels"

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import torch
 
-from condense.checkpoints import stop_if_asked
 from condense.config import UserError
-from condense.drafts import scratch
+from condense.files.checkpoints import stop_if_asked
 from condense.kernels import keeping
+from condense.machine.drafts import scratch
 
 _SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 _HEADERS = sorted(Path(__file__).parent.glob("*.h"))

@@ -10,7 +10,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from condense.transfer import sent
+from condense.machine.transfer import sent
 
 
 def reinitialise(model: nn.Module, seed: int) -> None:

@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 
 from condense import kernels, models
-from condense.artifacts import canonical, damaged, digest, write_tensors
-from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import Images
 from condense.files import BankHeader, read_bank
+from condense.files.artifacts import canonical, damaged, digest, write_tensors
+from condense.files.checkpoints import Checkpoint
+from condense.machine.progress import Progress
 from condense.networks.parts import Parts, PartWriter, State, size_of, states_a_part
 from condense.networks.queue import QueueStream, Trained, queue_stream
 from condense.networks.schedule import Kept, Turn, kept_states, schedule
-from condense.progress import Progress
 from condense.specs import QueueNetworks
 
 _log = logging.getLogger(__name__)

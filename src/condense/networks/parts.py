@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from condense.artifacts import damaged, read_header, write_tensors
 from condense.config import UserError
 from condense.data.mapped import map_tensors
 from condense.files import check_part, check_shapes
+from condense.files.artifacts import damaged, read_header, write_tensors
 
 PART_BYTES = 64 << 20
 HEADER_BYTES = 4 << 20  # of a part: small states are limited by what their names take

@@ -18,9 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from condense import models, seeds
+from condense import models
 from condense.config import UserError
 from condense.data.dataset import Images
+from condense.machine import seeds
 from condense.networks.schedule import Turn, turns
 from condense.specs import QueueNetworks
 from condense.training.loop import TrainingSet, pixel_set

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from condense.seeds import stream
+from condense.machine.seeds import stream
 from condense.specs import QueueNetworks
 
 

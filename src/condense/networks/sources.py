@@ -11,14 +11,15 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from condense import models, seeds, specs
+from condense import models, specs
 from condense.config import UserError
 from condense.data.dataset import Images
+from condense.machine import seeds
+from condense.machine.transfer import AHEAD, Ahead
 from condense.networks import subspace
 from condense.networks.bank import NetworkBank, open_queue_bank
 from condense.networks.queue import QueueStream, queue_stream
 from condense.specs import AnyNetworks, Networks, TrainedNetworks
-from condense.transfer import AHEAD, Ahead
 
 
 class Source(Protocol):

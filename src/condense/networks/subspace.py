@@ -10,7 +10,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from condense import models, seeds
+from condense import models
+from condense.machine import seeds
 from condense.networks.bank import NetworkBank
 
 _LEAST = 1e-6  # of the greatest singular value: less is rounding, and no direction of its own

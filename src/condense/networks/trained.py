@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
-from condense import kernels, models, seeds
-from condense.artifacts import digest
-from condense.checkpoints import Checkpoint
+from condense import kernels, models
 from condense.data.dataset import Images
+from condense.files.artifacts import digest
+from condense.files.checkpoints import Checkpoint
+from condense.machine import seeds
+from condense.machine.progress import Progress
 from condense.networks.bank import network_like, origin, write_networks
-from condense.progress import Progress
 from condense.specs import Protocol, TrainedNetworks
 from condense.training.loop import number_of_epochs, pixel_set, train
 

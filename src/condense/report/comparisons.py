@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from condense.plan.tables import Curve, FigurePlan, Plan
 from condense.report import names, style
 from condense.report.curves import CsvRow, title_of
 from condense.report.lettering import for_figures
 from condense.report.samples import of_a_class
-from condense.tableplan import Curve, FigurePlan, Plan
 
 _PANEL = (6.4, 4.4)  # inches
 

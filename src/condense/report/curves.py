@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from condense.config import UserError
-from condense.published import is_test_accuracy, method_of, published_rows
+from condense.plan.published import is_test_accuracy, method_of, published_rows
+from condense.plan.tables import Curve, FigurePlan, Plan
 from condense.report import names, style
 from condense.report.measured import Measured, measure_cells, measure_steps
 from condense.report.records import Record, records
 from condense.specs import ACCURACY, FigureSpec
-from condense.tableplan import Curve, FigurePlan, Plan
 
 CsvRow = dict[str, str]
 

@@ -6,10 +6,11 @@ import csv
 from pathlib import Path
 from textwrap import fill
 
-from condense import artifacts, manifests
 from condense.config import UserError, unknown
+from condense.files import artifacts
+from condense.plan import manifests
+from condense.plan.tables import Plan
 from condense.report import comparisons, curves, names, pictures, settings, style
-from condense.tableplan import Plan
 
 DRAW = {
     "accuracy_by_ipc": curves.accuracy_by_ipc,

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from condense import artifacts
 from condense.config import UserError
+from condense.files import artifacts
 from condense.report.lettering import titled
 
 TILE = 32  # the least a displayed image measures, in pixels

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from condense import artifacts, files, manifests, plan
+from condense import files, plan
 from condense.config import UserError
+from condense.files import artifacts
+from condense.plan import manifests
+from condense.plan.tables import Plan
 from condense.report import curves, figures, grids, names, provenance
 from condense.report.layout import Block, blocks
 from condense.report.records import records
 from condense.report.samples import first_of_each_class
 from condense.report.speed import speeds
-from condense.tableplan import Plan
 
 GRID_BUDGET = 3 << 20  # bytes of grids shown; the others are named only
 _USUAL_IPC = 10

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from condense.plan.tables import Plan
 from condense.report import names
 from condense.report.records import Record
-from condense.tableplan import Plan
 
 
 @dataclass(frozen=True)

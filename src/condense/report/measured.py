@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from condense import artifacts, files, recipes
+from condense import files
 from condense.config import UserError
+from condense.files import artifacts
 from condense.plan import MetricsCell
-from condense.tableplan import Run
+from condense.plan.tables import Run
+from condense.specs import catalogue
 
 COLUMNS = (
     "paper,table,dataset,ipc,method,train_arch,eval_arch,metric,setting,"
@@ -76,7 +78,7 @@ def measure_steps(cells: tuple[MetricsCell, ...], metric: str = "accuracy") -> t
 def rows_from_elsewhere(paper: str, table: str) -> list[dict[str, str]]:
     """The rows of `params/measured/*.csv` that belong to a table, as text. Raises UserError for a file without the needed columns."""
     rows = []
-    for path in sorted((recipes.params_folder() / "measured").glob("*.csv")):
+    for path in sorted((catalogue.params_folder() / "measured").glob("*.csv")):
         with open(path, encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
             missing = [column for column in [*COLUMNS, *ORIGIN_COLUMNS] if column not in (reader.fieldnames or [])]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from condense import plan, recipes
-from condense.published import method_names
+from condense import plan
+from condense.plan.published import method_names
+from condense.specs import catalogue
 
 PAPERS = {
     "cpdm": "Diverse Condensed Data Generation via Class Preserving Distribution Matching",
@@ -38,13 +39,13 @@ ARCHITECTURES = {
 
 def method(name: str) -> str:
     """What a method is called: by its recipe, else in `params/published/names.csv`, else its name in capitals."""
-    label = recipes.recipe(name).label if name in recipes.names_in("methods") else method_names().get(name, "")
+    label = catalogue.recipe(name).label if name in catalogue.names_in("methods") else method_names().get(name, "")
     return label or name.replace("_", " ").upper()
 
 
 def dataset(name: str) -> str:
     """The title of a dataset in running text."""
-    if name not in DATASETS and name in recipes.names_in("datasets"):
+    if name not in DATASETS and name in catalogue.names_in("datasets"):
         return plan.data_cell(name).spec.title
     return DATASETS.get(name, name)
 

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from condense import artifacts, files
+from condense import files
+from condense.files import artifacts
+from condense.plan.tables import Curve, FigurePlan, Plan
 from condense.report import names, style
 from condense.report.curves import CsvRow, title_of
 from condense.report.grids import MOST_CLASSES, to_bytes
 from condense.report.lettering import for_figures
 from condense.report.samples import first_of_each_class, of_a_class
 from condense.specs import FigureSpec
-from condense.tableplan import Curve, FigurePlan, Plan
 
 _MOST_REAL_SHOWN = 25
 _MOST_ACROSS = 25  # synthetic images in one line; more are continued below

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from condense.config import unknown
-from condense.published import metric_named
+from condense.plan.published import metric_named
+from condense.plan.tables import Plan, Row, Run
 from condense.report.measured import COLUMNS, ORIGIN_COLUMNS, Measured, measure, rows_from_elsewhere
 from condense.specs import Metric, TableSpec
-from condense.tableplan import Plan, Row, Run
 
 _DESCRIPTION = ("paper", "table", "ipc", "method", "train_arch", "eval_arch", "metric", "setting")
 

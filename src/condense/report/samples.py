@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from condense import seeds
-from condense.artifacts import damaged
 from condense.files import check_dataset, read_dataset_header
+from condense.files.artifacts import damaged
+from condense.machine import seeds
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,12 +6,12 @@ from textwrap import fill
 from typing import Any
 
 from condense.config import UserError
-from condense.published import is_test_accuracy, method_of, published_rows
+from condense.plan.published import is_test_accuracy, method_of, published_rows
+from condense.plan.tables import Curve, FigurePlan, Plan
 from condense.report import style
 from condense.report.curves import CsvRow, band, finish, frame, number_row, title_of
 from condense.report.measured import Measured, measure_cells
 from condense.specs import FigureSpec, Point
-from condense.tableplan import Curve, FigurePlan, Plan
 
 Found = list[tuple[Curve, Measured]]
 _NARROW = 10  # letters in a line below a bar: the lines of neighbours do not meet

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from condense import artifacts
 from condense.config import UserError
-from condense.files import check_accuracies, header_as
+from condense.files import artifacts, check_accuracies, header_as
 
 _UNITS = {"_gflops": ", GFLOP/s", "_gb_s": ", GB/s"}
 

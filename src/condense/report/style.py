@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from condense import artifacts, recipes
+from condense.files import artifacts
+from condense.specs import catalogue
 from condense.specs.recipe import Look
 
 INK, FAINT, REAL, SYNTHETIC = "#22262e", "#6b7280", "#0072b2", "#d6301d"
@@ -21,7 +22,7 @@ HATCHES = ("", "///", "...", "xxx", "+++", "ooo", "**", "---", "|||")  # tell ap
 
 def look(method: str) -> dict[str, str]:
     """`color` and `marker` of a method, the same in every figure: those of its recipe, else some that follow from its name."""
-    given = recipes.recipe(method).look if method in recipes.names_in("methods") else None
+    given = catalogue.recipe(method).look if method in catalogue.names_in("methods") else None
     number = crc32(method.encode())
     chosen = given or Look(_PALETTE[number % len(_PALETTE)], _MARKERS[number % len(_MARKERS)])
     return {"color": chosen.color, "marker": chosen.marker}

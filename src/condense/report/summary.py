@@ -7,10 +7,10 @@ import io
 from pathlib import Path
 from typing import Any
 
-from condense.artifacts import write_json
-from condense.drafts import whole
 from condense.files import number_in, read_rows
-from condense.published import metric_named
+from condense.files.artifacts import write_json
+from condense.machine.drafts import whole
+from condense.plan.published import metric_named
 
 SUMMARY = Path("results/summary/accuracy.json")
 KEPT_SUMMARY = Path("kept/accuracy.json")

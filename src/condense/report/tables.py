@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from condense import artifacts, manifests
 from condense.config import UserError
+from condense.files import artifacts
+from condense.plan import manifests
+from condense.plan.tables import Plan
 from condense.report import names
 from condense.report.layout import Block, Cell, Line, blocks
 from condense.report.measured import COLUMNS
 from condense.report.records import records
-from condense.tableplan import Plan
 
 _LATEX = {
     "\\": r"\textbackslash{}",

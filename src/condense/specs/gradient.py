@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from condense import fitting
 from condense.costs.work import FLOAT, Shard, Work, pixels_of
+from condense.machine import fitting
 from condense.specs.common import at_least
 from condense.specs.images import ImageRecipe
 from condense.specs.training import NetworkSGD

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from condense import fitting
 from condense.config import UserError, labels_of, naming
 from condense.costs.profile import CLIP
 from condense.costs.work import FLOAT, Shard, Work, both, pixels_of
+from condense.machine import fitting
 from condense.specs.images import ImageRecipe
 from condense.specs.networks import AnyNetworks, Networks, QueueNetworks
 from condense.specs.recipe import Parent, TeacherNeed

@@ -14,9 +14,9 @@ from condense.specs.recipe import Parent
 from condense.specs.training import NetworkSGD
 
 if TYPE_CHECKING:
-    from condense.cells import DataCell, ParentCell
     from condense.data.spec import DatasetSpec
     from condense.plan import Maker
+    from condense.plan.cells import DataCell, ParentCell
 
 
 class NetworkSource:

@@ -15,8 +15,8 @@ from condense.costs.work import Shard, Work
 from condense.specs.common import REPEATS, Source, at_least, check_name, check_names, not_by_default
 
 if TYPE_CHECKING:
-    from condense.cells import DataCell, ParentCell
     from condense.plan import Maker
+    from condense.plan.cells import DataCell, ParentCell
 
 
 MARKERS = "os^vD<>pPX*hd_|+x"

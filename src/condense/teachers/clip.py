@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from condense.artifacts import read_json
 from condense.config import UserError, unknown
 from condense.data.dataset import Images, denormalise, normalise
+from condense.files.artifacts import read_json
 from condense.plan import CLIP_MODEL as MODEL
 from condense.plan import CLIP_WEIGHTS
 

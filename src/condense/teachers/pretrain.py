@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from condense import kernels, models, seeds
-from condense.artifacts import damaged, digest, write_tensors
-from condense.checkpoints import Checkpoint
+from condense import kernels, models
 from condense.config import UserError
 from condense.data.dataset import Images
 from condense.files import read_teacher
-from condense.progress import Progress
+from condense.files.artifacts import damaged, digest, write_tensors
+from condense.files.checkpoints import Checkpoint
+from condense.machine import seeds
+from condense.machine.progress import Progress
 from condense.specs import Protocol
 from condense.training.loop import accuracy, number_of_epochs, pixel_set, train
 

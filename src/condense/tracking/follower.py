@@ -129,7 +129,7 @@ class Follower:
     def __init__(self, store: str, results: Path, log: Path, scale: str | None = None):
         self.log, self.process = Path(log), None
         scales = ["--scale", scale] if scale else []
-        self.command = [sys.executable, "-m", "condense.cli", "track", "--follow", str(os.getpid()), "--store", store]
+        self.command = [sys.executable, "-m", "condense.command.cli", "track", "--follow", str(os.getpid()), "--store", store]
         self.command += ["--results", str(results), *scales]
 
     def start(self) -> None:

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from condense import locks
 from condense.config import UserError
+from condense.machine import locks
 from condense.tracking import stores
 from condense.tracking.records import Source, Use, is_run_folder, sources
 from condense.tracking.stores import DIGEST, GROUP, PARENT, SOURCE
@@ -54,8 +54,8 @@ def ingest(results: Path, store: str, artifacts_folder: Path | None = None, scal
 
 def uses_of(scale: str) -> dict[str, Use]:
     """Source -> the tables and figures of a scale that it is for, with the settings they ask for."""
-    from condense.cells import RESULTS, MetricsCell
-    from condense.tableplan import Plan
+    from condense.plan.cells import RESULTS, MetricsCell
+    from condense.plan.tables import Plan
 
     plan, found = Plan(scale), {}
 

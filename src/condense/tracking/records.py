@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from condense.artifacts import canonical, damaged, digest, file_sha256, read_header
 from condense.config import labels_of
 from condense.files import SetHeader, header_as, metrics_in, read_facts, read_history, read_metrics, read_request
+from condense.files.artifacts import canonical, damaged, digest, file_sha256, read_header
 from condense.specs import task_class
 
 FORM = 3  # of the records; a run of another form is replaced

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from condense.artifacts import canonical, whole
 from condense.config import UserError
+from condense.files.artifacts import canonical, whole
 from condense.tracking.records import Record
 
 DEFAULT_STORE = "sqlite:///mlflow.db"

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from condense.fitting import CHUNK
-from condense.precision import computed_in
+from condense.kernels.precision import computed_in
+from condense.machine.fitting import CHUNK
 
 Distance = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 

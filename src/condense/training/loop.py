@@ -12,14 +12,14 @@ from typing import Protocol as Protocol_
 import torch
 from torch import Tensor, nn
 
-from condense import seeds
 from condense.augment import mixing, siamese
 from condense.augment.cutmix import Mixture
-from condense.checkpoints import Checkpoint
 from condense.config import UserError
 from condense.data.dataset import Images
-from condense.precision import computed_in, reduced
-from condense.runtime import note
+from condense.files.checkpoints import Checkpoint
+from condense.kernels.precision import computed_in, reduced
+from condense.machine import seeds
+from condense.machine.runtime import note
 from condense.specs import Protocol, number_of_epochs
 from condense.training.averages import AveragedWeights
 from condense.training.losses import Loss, Targets, loss_of

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condense import kernels
-from condense.fitting import COPIES, networks_at_once
+from condense.machine.fitting import COPIES, networks_at_once
 from condense.models.base import GlobalAverage, Stage, StagedNetwork
 from condense.models.classic import Perceptron
 from condense.models.mobile import InvertedResidual

@@ -13,19 +13,19 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from condense import seeds
 from condense.augment import siamese
-from condense.checkpoints import Checkpoint
-from condense.fitting import can_train_together
-from condense.graphs import Recorded, Recorder, recorder_for
-from condense.precision import computed_in
+from condense.files.checkpoints import Checkpoint
+from condense.kernels.precision import computed_in
+from condense.machine import seeds
+from condense.machine.fitting import can_train_together
+from condense.machine.graphs import Recorded, Recorder, recorder_for
+from condense.machine.transfer import sent
 from condense.specs import HardLoss, Protocol
 from condense.training.loop import TrainingSet, averaged, check, layer_type, number_of_epochs, resumed, saved_state
 from condense.training.losses import Loss, loss_of
 from condense.training.optimizers import SGD, network_optimizer
 from condense.training.schedules import course
 from condense.training.stacked import Stacked
-from condense.transfer import sent
 
 Step = Callable[..., Tensor]
 _RATES = 16  # a recorded step has the rate as a number, and is recorded anew for another; where there are more, the device reads it

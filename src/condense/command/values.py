@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from condense import recipes
-from condense.artifacts import canonical
 from condense.config import UserError, convert, load_yaml
+from condense.files.artifacts import canonical
+from condense.specs import catalogue
 from condense.specs.scale import FROM_DATA
 
 
@@ -47,7 +47,7 @@ def settings_of(kind: Any, text: str, what: str) -> Any:
         return convert(kind, _json(text, f"--{what}"), f"--{what}")
     if text.endswith((".yaml", ".yml")):
         return convert(kind, load_yaml(Path(text)), text)
-    named = {"recipe": recipes.recipe, "protocol": recipes.protocol, "task": lambda name: convert(kind, name, "--task")}
+    named = {"recipe": catalogue.recipe, "protocol": catalogue.protocol, "task": lambda name: convert(kind, name, "--task")}
     if what not in named:
         raise UserError(f"--{what}: JSON or a YAML file is needed, found '{text[:80]}'")
     return named[what](text)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from condense.command.values import home
 from condense.specs import DEFAULT_TASK
-from condense.values import home
 
 STORE = "default: $MLFLOW_TRACKING_URI, or sqlite:///mlflow.db"
 Verbs = Mapping[str, Callable[[argparse.Namespace], int | None]]

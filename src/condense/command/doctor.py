@@ -18,9 +18,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from condense import gpus, runtime
-from condense.checkout import checkout
 from condense.data.spec import data_folder
+from condense.machine import gpus, runtime
+from condense.machine.checkout import checkout
 
 LIMIT = 8.0  # seconds for all probes, which run side by side
 ANSWER = 5.0  # seconds for one program or address

@@ -24,9 +24,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from condense import gpus, locks
-from condense.checkout import checkout
 from condense.config import UserError
+from condense.machine import gpus, locks
+from condense.machine.checkout import checkout
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of mallopt(3) in glibc
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes

@@ -9,8 +9,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from condense import recipes
-from condense.artifacts import canonical, damaged, file_sha256, read_json
 from condense.config import UserError, unknown
 from condense.files import (
     header_as,
@@ -24,12 +22,13 @@ from condense.files import (
     read_prepared,
     read_request,
 )
+from condense.files.artifacts import canonical, damaged, file_sha256, read_json
 from condense.files.notes import INDEX, Manifest, RatesNote
 from condense.files.records import PART
 from condense.plan import CLIP_WEIGHTS, data_cell
+from condense.plan.tables import Plan
 from condense.report.speed import read_speed
-from condense.specs import AnyTask
-from condense.tableplan import Plan
+from condense.specs import AnyTask, catalogue
 
 if TYPE_CHECKING:
     import numpy as np
@@ -199,8 +198,8 @@ def listing(what: str) -> str:
 
 def _methods() -> Iterable[tuple[Any, ...]]:
     yield "name", "title", "source", "needs"
-    for name in recipes.names_in("methods"):
-        recipe = recipes.recipe(name)
+    for name in catalogue.names_in("methods"):
+        recipe = catalogue.recipe(name)
         needs = [parent.what for parent in recipe.parents().values() if parent.needed]
         if recipe.requires == "clip":
             there = os.path.isfile(os.environ.get(CLIP_WEIGHTS, ""))
@@ -210,7 +209,7 @@ def _methods() -> Iterable[tuple[Any, ...]]:
 
 def _datasets() -> Iterable[tuple[Any, ...]]:
     yield "name", "title", "size", "classes", "train", "test"
-    for name in recipes.names_in("datasets"):
+    for name in catalogue.names_in("datasets"):
         spec = data_cell(name).spec
         train = f"{'>= ' if spec.counts == 'at_least' else ''}{spec.train}"
         yield name, spec.title, f"{spec.channels}x{spec.size}x{spec.size}", spec.classes, train, spec.test
@@ -218,8 +217,8 @@ def _datasets() -> Iterable[tuple[Any, ...]]:
 
 def _protocols() -> Iterable[tuple[Any, ...]]:
     yield "name", "title", "epochs", "batch", "source"
-    for name in recipes.names_in("protocols"):
-        protocol = recipes.protocol(name)
+    for name in catalogue.names_in("protocols"):
+        protocol = catalogue.protocol(name)
         yield name, protocol.title, protocol.epochs, protocol.batch, protocol.source.paper
 
 
@@ -233,7 +232,7 @@ def _tasks() -> Iterable[tuple[Any, ...]]:
 
 def _tables() -> Iterable[tuple[Any, ...]]:
     yield "name", "title", "scales"
-    made = {scale: [*(plan := Plan(scale)).tables, *plan.figures] for scale in recipes.names_in("scales")}
+    made = {scale: [*(plan := Plan(scale)).tables, *plan.figures] for scale in catalogue.names_in("scales")}
     for name, spec in Plan.specs_by_path().items():
         yield name, spec.title, ", ".join(scale for scale, names in made.items() if name in names)
 
@@ -255,7 +254,7 @@ def _architectures() -> Iterable[tuple[Any, ...]]:
 
 def _scales() -> Iterable[tuple[Any, ...]]:
     yield "name", "title", "sets", "networks", "tables and figures"
-    for name in recipes.names_in("scales"):
+    for name in catalogue.names_in("scales"):
         plan = Plan(name)
         yield name, plan.scale.title, plan.scale.n_sets, plan.scale.n_networks, len(plan.tables) + len(plan.figures)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from condense.runtime import note
+from condense.machine.runtime import note
 
 T = TypeVar("T")
 # How far plain and recorded work may be apart, as a share of what they give: sums on a GPU come in any order, and in TF32.

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from condense.artifacts import canonical, read_header
 from condense.config import UserError
-from condense.dvcfiles import Listed, file_md5
 from condense.files import check_prepared, read_artifact, read_facts, read_history, read_metrics, read_prepared
+from condense.files.artifacts import canonical, read_header
+from condense.files.dvcfiles import Listed, file_md5
 
 KEPT = PurePosixPath("kept")
 SETS, DATA = KEPT / "sets", KEPT / "data"

@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from condense.checkout import project_file
 from condense.config import UserError, convert, load_yaml, merged, read, unknown
+from condense.machine.checkout import project_file
 from condense.specs import STAGES, FigureSpec, Protocol, Recipe, Scale, TableSpec, engines
 
 OWN_PARAMS = "CONDENSE_PARAMS"  # environment variable: a folder of one's own, laid out as `params/`

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from condense.artifacts import damaged, read_tensors, write_tensors
 from condense.config import UserError
+from condense.files.artifacts import damaged, read_tensors, write_tensors
 from condense.files.headers import header_as
 from condense.files.states import check_checkpoint, check_numbers, check_shapes, shapes_of
 

@@ -1,6 +1,6 @@
 """What may stand in the YAML files, told by the dataclasses that read them: a page for people and JSON schemas for editors.
 
-`python -m condense.specs.documented` writes `docs/settings.md` and `params/schemas/`; a test compares them with the code.
+`python -m condense.command.documented` writes `docs/settings.md` and `params/schemas/`; a test compares them with the code.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from condense import recipes
 from condense.config import kinds_alone
+from condense.specs import catalogue
 from condense.specs.common import not_by_default
 
 _PLAIN = {int: "integer", float: "number", str: "string", bool: "boolean", type(None): "null"}
@@ -158,7 +158,7 @@ def classes_in(kind: Any) -> Iterator[type]:
 def page(kinds: dict[str, Any]) -> str:
     """`docs/settings.md`: for each kind of file the keys of its classes. `kinds`: the folder of the files -> what they are read as."""
     lines = ["# What may stand in the YAML files", ""]
-    lines += ["Made from the classes that read them (`src/condense/specs/`) by `python -m condense.specs.documented`; editors that know"]
+    lines += ["Made from the classes that read them (`src/condense/specs/`) by `python -m condense.command.documented`; editors that know"]
     lines += ["JSON schemas find them in `params/schemas/`. A key without a default has to be given.", ""]
     told: set[type] = set()
     for folder, kind in kinds.items():
@@ -200,8 +200,8 @@ def kinds_of_files() -> dict[str, Any]:
 def methods_table() -> str:
     """The methods as a table: name, what it is, and where it comes from."""
     lines = ["| method | what it is | source |", "|---|---|---|"]
-    for name in recipes.names_in("methods"):
-        recipe = recipes.recipe(name)
+    for name in catalogue.names_in("methods"):
+        recipe = catalogue.recipe(name)
         source = recipe.source
         where = f"eq. {source.equation}" if source.equation.startswith("(") else source.equation
         origin = ": ".join(filter(None, [", ".join(filter(None, [source.paper, where])), source.note]))
@@ -215,7 +215,7 @@ def notes_index(notes: str) -> str:
     links: dict[str, str] = {}
     for heading in re.findall(r"^## (.*)$", notes, re.MULTILINE):
         anchor = re.sub(r"[^a-z0-9_ -]", "", heading.lower()).replace(" ", "-")
-        links |= {name: f"[{name}](#{anchor})" for name in re.findall(r"`([a-z0-9_]+)`", heading) if name in recipes.names_in("methods")}
+        links |= {name: f"[{name}](#{anchor})" for name in re.findall(r"`([a-z0-9_]+)`", heading) if name in catalogue.names_in("methods")}
     return textwrap.fill(", ".join(links[name] for name in sorted(links)), 128, break_long_words=False, break_on_hyphens=False)
 
 

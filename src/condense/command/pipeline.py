@@ -9,13 +9,15 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from condense import jobs, recipes, runtime
-from condense.artifacts import digest, write_json
+from condense import jobs
+from condense.command.prune import sweep
 from condense.config import UserError
-from condense.drafts import draft_of, remove_dead_below
 from condense.files import check_prepared, read_metrics, read_request
+from condense.files.artifacts import digest, write_json
+from condense.machine import runtime
+from condense.machine.drafts import draft_of, remove_dead_below
 from condense.plan import DataCell, Maker, MetricsCell, ParentCell, SyntheticCell, data_cell
-from condense.prune import sweep
+from condense.specs import catalogue
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def suiting_convnet(size: int) -> str:
 
 def plan_request(request: Request) -> Work:
     """The cells of a request. Raises UserError for images, methods, architectures and numbers that do not fit together."""
-    recipe = recipes.recipe(request.method)
+    recipe = catalogue.recipe(request.method)
     if not recipe.makes_set:
         raise UserError(f"--method {recipe.name}: it keeps every image, so nothing is condensed; choose another of `condense list methods`")
     if request.steps and not recipe.number_of_steps:
@@ -76,7 +78,7 @@ def plan_request(request: Request) -> Work:
         value = getattr(request, name)
         if value is not None and value < least:
             raise UserError(f"--{name}: at least {least} is needed, found {value}")
-    data, maker = _data_of(request), Maker(recipes.scale(request.scale))
+    data, maker = _data_of(request), Maker(catalogue.scale(request.scale))
     spec = data.spec
     if request.ipc > spec.smallest_class:
         raise UserError(f"--ipc {request.ipc}: the smallest class has {spec.smallest_class} training images; choose an ipc up to that")
@@ -96,7 +98,7 @@ def _data_of(request: Request) -> DataCell:
     """The user's own images; or a dataset of `params/datasets`, named where no file or folder of that name lies."""
     from condense.data.own import require_outside, spec_from_images
 
-    known = recipes.names_in("datasets")
+    known = catalogue.names_in("datasets")
     if request.images.exists() or str(request.images) not in known:
         require_outside(request.out, request.images, "IMAGES")
         if request.test is not None:

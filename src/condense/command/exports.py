@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condense.artifacts import write_json
 from condense.config import UserError, read, unknown
-from condense.drafts import whole, whole_folder
 from condense.files import SOFT_LABELS, carried, read_set
+from condense.files.artifacts import write_json
+from condense.machine.drafts import whole, whole_folder
 from condense.specs import Decode
 
 if TYPE_CHECKING:

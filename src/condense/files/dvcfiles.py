@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from condense.config import UserError, load_yaml
-from condense.drafts import whole
+from condense.machine.drafts import whole
 
 # DVC's cache and the default remote in one (.dvc/config), and part of git: what lies there needs no fetching.
 STORE = PurePosixPath("dvcstore")

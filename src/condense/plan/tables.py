@@ -12,11 +12,11 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from condense import plan, recipes
+from condense import plan
 from condense.config import UserError, merged, naming, unknown
 from condense.plan import CLIP_WEIGHTS, MetricsCell, ParentCell, SyntheticCell, TeacherCell
-from condense.published import architectures, method_of, metric_of, published_rows
-from condense.specs import DEFAULT_TASK, ENGINES, Drift, FigureSpec, Point, Snapshots, TableLimits, TableSpec, Task
+from condense.plan.published import architectures, method_of, metric_of, published_rows
+from condense.specs import DEFAULT_TASK, ENGINES, Drift, FigureSpec, Point, Snapshots, TableLimits, TableSpec, Task, catalogue
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Plan:
     """Everything that one scale asks for."""
 
     def __init__(self, scale: str):
-        self.scale = recipes.scale(scale)
+        self.scale = catalogue.scale(scale)
         self.maker = plan.Maker(self.scale)
         for name in self.scale.tables:
             if name not in self.specs_by_path():
@@ -107,25 +107,25 @@ class Plan:
     @cache
     def specs_by_path() -> dict[str, TableSpec | FigureSpec]:
         """'cpdm/table1' -> its spec, for all tables and figures there are."""
-        return {name: recipes.table(stem) for name, stem in Plan._stems().items()}
+        return {name: catalogue.table(stem) for name, stem in Plan._stems().items()}
 
     @staticmethod
     @cache
     def _stems() -> dict[str, str]:
         """'cpdm/table1' -> the name of its file. Raises UserError if two files are of the same table or figure."""
         stems: dict[str, str] = {}
-        for stem in recipes.names_in("tables"):
-            name = f"{(spec := recipes.table(stem)).paper}/{spec.name}"
+        for stem in catalogue.names_in("tables"):
+            name = f"{(spec := catalogue.table(stem)).paper}/{spec.name}"
             if name in stems:
-                other = recipes.file_of("tables", stems[name])
-                raise UserError(f"{recipes.file_of('tables', stem)}: is of {name}, as {other} is; leave one of them out")
+                other = catalogue.file_of("tables", stems[name])
+                raise UserError(f"{catalogue.file_of('tables', stem)}: is of {name}, as {other} is; leave one of them out")
             stems[name] = stem
         return stems
 
     @classmethod
     def file_of(cls, name: str) -> Path:
         """The file that says what a table or figure shows."""
-        return recipes.file_of("tables", cls._stems()[name])
+        return catalogue.file_of("tables", cls._stems()[name])
 
     def limits(self, name: str) -> TableLimits:
         return self.scale.tables.get(name, TableLimits(run=not self.scale.only_tables))
@@ -186,11 +186,11 @@ class Plan:
 
     def _absent(self, method: str) -> str:
         """Why `method` is not run here; '' if it is."""
-        if method not in recipes.names_in("methods"):
+        if method not in catalogue.names_in("methods"):
             return "method not built yet"
         if self.scale.methods is not None and method not in self.scale.methods:
             return f"not run at {self.scale.name}"
-        if recipes.recipe(method).requires == "clip" and not os.path.isfile(os.environ.get(CLIP_WEIGHTS, "")):
+        if catalogue.recipe(method).requires == "clip" and not os.path.isfile(os.environ.get(CLIP_WEIGHTS, "")):
             return "needs the weights of a CLIP model (see README)"
         return ""
 
@@ -199,7 +199,7 @@ class Plan:
             return Row(row, (), spec.not_measured[row["metric"]])
         metric, method = metric_of(row, spec.task), method_of(row)
         reason = next((why for name in (method, *spec.sets.values()) if (why := self._absent(name))), "")
-        if not reason and (spec.task.of_a_set or spec.sets) and not recipes.recipe(method).makes_set:
+        if not reason and (spec.task.of_a_set or spec.sets) and not catalogue.recipe(method).makes_set:
             reason = f"the task '{spec.task.kind}' needs a {spec.task.of_a_set or 'synthetic set'}"
         if reason:
             return Row(row, (), reason)
@@ -223,7 +223,7 @@ class Plan:
         ipc = "full" if row["ipc"] == "full" else int(row["ipc"])
         if ipc != "full" and not all(self._enough(name, data, ipc, change) for name, change in changes.items()):
             return None
-        sets = 1 if not recipes.recipe(method).makes_set else limits.n_sets or self.scale.n_sets
+        sets = 1 if not catalogue.recipe(method).makes_set else limits.n_sets or self.scale.n_sets
         train_arch = row["train_arch"] or "convnet"
 
         def made(name: str, seed: int) -> SyntheticCell:
@@ -257,7 +257,7 @@ class Plan:
         sets = (limits.n_sets or self.scale.n_sets) if spec.draw.startswith("accuracy") else 1
         asked = merged(spec.changes, point.change if point else {})
         names = [method, *([spec.drift.toward] if spec.drift else [])]
-        changes = {name: merged(asked if recipes.recipe(name).condenses else {}, _cut(name, limits)) for name in names}
+        changes = {name: merged(asked if catalogue.recipe(name).condenses else {}, _cut(name, limits)) for name in names}
         if not all(self._enough(name, plan.data_cell(dataset), ipc, change) for name, change in changes.items()):
             return None
 
@@ -331,5 +331,5 @@ def _cut(method: str, limits: TableLimits) -> dict[str, Any]:
 
     A setting that no engine has stays, so that it is refused by name.
     """
-    engine, known = type(recipes.recipe(method)), any(kind.takes(limits.changes) for kind in ENGINES.values())
+    engine, known = type(catalogue.recipe(method)), any(kind.takes(limits.changes) for kind in ENGINES.values())
     return limits.changes if engine.takes(limits.changes) or (engine.condenses and not known) else {}

@@ -12,14 +12,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from condense import recipes
-from condense.cells import PARENT_ROOMS
 from condense.config import UserError
-from condense.drafts import draft_of, is_dead
 from condense.files import read_index
-from condense.groups import groups
+from condense.machine.drafts import draft_of, is_dead
 from condense.plan import CLIP_WEIGHTS
-from condense.tableplan import Plan
+from condense.plan.cells import PARENT_ROOMS
+from condense.plan.groups import groups
+from condense.plan.tables import Plan
+from condense.specs import catalogue
 
 _KEY, _NAME, _SET = "[0-9a-f]{12}", "[a-z0-9_-]+", r"ipc(?:[0-9]+|full)/seed[0-9]+-(?P<key>[0-9a-f]{12})"
 _EVALUATION = rf"{_NAME}/{_NAME}/{_NAME}/{_NAME}/{_SET.replace('key', 'parent')}/{_NAME}-(?P<key>{_KEY})"
@@ -99,7 +99,7 @@ def _shards_left(index: Path, results: Path) -> bool:
 def _asked() -> dict[str, set[str]]:
     """The keys that all scales together ask for, by folder of the results."""
     asked: dict[str, set[str]] = {kind: set() for kind in _OWNED}
-    for name in recipes.names_in("scales"):
+    for name in catalogue.names_in("scales"):
         plan = Plan(name)
         asked["data"] |= set(plan.data)
         for cell in plan.parents.values():
@@ -159,7 +159,7 @@ def _unplanned(path: Path, results: Path) -> bool:
     """Whether a path belongs to a method that no plan can name here, since the weights of CLIP are not at hand."""
     if os.path.isfile(os.environ.get(CLIP_WEIGHTS, "")):
         return False
-    needing = {name for name in recipes.names_in("methods") if recipes.recipe(name).requires == "clip"}
+    needing = {name for name in catalogue.names_in("methods") if catalogue.recipe(name).requires == "clip"}
     return bool(needing & set(path.relative_to(results).parts))
 
 

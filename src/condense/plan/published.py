@@ -6,29 +6,28 @@ import csv
 import re
 from functools import cache
 
-from condense import recipes
 from condense.config import UserError
-from condense.specs import DEFAULT_TASK, Task
+from condense.specs import DEFAULT_TASK, Task, catalogue
 
 
 @cache
 def published_rows() -> list[dict[str, str]]:
     """The rows of `params/published/results.csv`."""
-    with open(recipes.params_folder() / "published" / "results.csv", encoding="utf-8", newline="") as file:
+    with open(catalogue.params_folder() / "published" / "results.csv", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
 @cache
 def aliases() -> dict[tuple[str, str, str], str]:
     """(paper, table, method as the paper calls it) -> our method."""
-    with open(recipes.params_folder() / "published" / "aliases.csv", encoding="utf-8", newline="") as file:
+    with open(catalogue.params_folder() / "published" / "aliases.csv", encoding="utf-8", newline="") as file:
         return {(row["paper"], row["table"], row["name"]): row["alias_of"] for row in csv.DictReader(file)}
 
 
 @cache
 def method_names() -> dict[str, str]:
     """What methods of the papers are called that have no recipe here."""
-    with open(recipes.params_folder() / "published" / "names.csv", encoding="utf-8", newline="") as file:
+    with open(catalogue.params_folder() / "published" / "names.csv", encoding="utf-8", newline="") as file:
         return {row["method"]: row["label"] for row in csv.DictReader(file)}
 
 

@@ -6,55 +6,33 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from condense import recipes
-from condense.artifacts import canonical, digest
-from condense.cells import (
-    CLIP_MODEL,
-    CLIP_WEIGHTS,
-    RESULTS,
+from condense.config import UserError, unknown
+from condense.data.spec import load_spec
+from condense.files.artifacts import canonical, digest
+from condense.plan.cells import (
     BankCell,
     DataCell,
     MetricsCell,
-    ParentCell,
     SyntheticCell,
     TeacherCell,
-    clip_identity,
 )
-from condense.config import UserError, unknown
-from condense.data.spec import load_spec
-from condense.specs import DEFAULT_TASK, Protocol, QueueNetworks, Recipe, Scale, Task, TrainedNetworks
-
-__all__ = [
-    "CLIP_MODEL",
-    "CLIP_WEIGHTS",
-    "RESULTS",
-    "BankCell",
-    "DataCell",
-    "Maker",
-    "MetricsCell",
-    "ParentCell",
-    "SyntheticCell",
-    "TeacherCell",
-    "changed_protocol",
-    "clip_identity",
-    "data_cell",
-]
+from condense.specs import DEFAULT_TASK, Protocol, QueueNetworks, Recipe, Scale, Task, TrainedNetworks, catalogue
 
 
 @cache
 def data_cell(dataset: str) -> DataCell:
     """The cell of the dataset `params/datasets/{dataset}.yaml`."""
-    if dataset not in recipes.names_in("datasets"):
-        raise unknown("dataset", dataset, recipes.names_in("datasets"))
-    return DataCell(load_spec(recipes.file_of("datasets", dataset)))
+    if dataset not in catalogue.names_in("datasets"):
+        raise unknown("dataset", dataset, catalogue.names_in("datasets"))
+    return DataCell(load_spec(catalogue.file_of("datasets", dataset)))
 
 
 def changed_protocol(name: str, *changes: tuple[str, Mapping[str, Any]]) -> Protocol:
     """The protocol `name` with each of `changes` (where, change) laid over it."""
-    value = recipes.protocol(name)
+    value = catalogue.protocol(name)
     for where, change in changes:
         if change:
-            value = recipes.laid_over(value, change, where)
+            value = catalogue.laid_over(value, change, where)
     return value
 
 
@@ -63,7 +41,7 @@ class Maker:
 
     def __init__(self, scale: Scale):
         self.scale = scale
-        self.where = recipes.file_of("scales", scale.name)
+        self.where = catalogue.file_of("scales", scale.name)
         self._recipes: dict[str, Recipe] = {}
 
     def options(self, arch: str) -> str:
@@ -77,12 +55,12 @@ class Maker:
         """The resolved recipe: defaults < recipe < its overrides < scale < cell."""
         marker = digest([method, data.name, ipc, dict(change)], 32)
         if marker not in self._recipes:
-            base = recipes.recipe(method)
+            base = catalogue.recipe(method)
             names = [base.engine, method]
             layers = [(f"{self.where}: recipes: {name}", self.scale.recipes.get(name, {})) for name in names]
             number = data.spec.smallest_class if ipc == "full" else int(ipc)
             layers = [layer for layer in [*layers, (f"cell of {method}", dict(change))] if layer[1]]
-            self._recipes[marker] = recipes.resolve(base, data.name, data.spec.strategy, number, layers)
+            self._recipes[marker] = catalogue.resolve(base, data.name, data.spec.strategy, number, layers)
         return self._recipes[marker]
 
     def teacher(self, data: DataCell, arch: str, protocol: str, seed: int = 0) -> TeacherCell:
@@ -122,7 +100,7 @@ class Maker:
         sets: Mapping[str, SyntheticCell] = {},  # noqa: B006
     ) -> MetricsCell:
         """The cell of what `task` gives of `synthetic`, and of its further `sets` by name, by networks of `eval_arch`."""
-        changes = [(f"{recipes.file_of('methods', synthetic.recipe.name)}: evaluation", synthetic.recipe.evaluation)]
+        changes = [(f"{catalogue.file_of('methods', synthetic.recipe.name)}: evaluation", synthetic.recipe.evaluation)]
         if not synthetic.recipe.makes_set:
             changes.append((f"{self.where}: whole", self.scale.whole))
         chosen = self.protocol(protocol, *changes)

@@ -10,16 +10,17 @@ import sys
 from collections import Counter
 from typing import Any
 
-from condense import recipes, specs
-from condense.arguments import parser, with_homes
+from condense import specs
+from condense.command.arguments import parser, with_homes
+from condense.command.values import options_of, paths_of, range_of, settings_of
 from condense.config import UserError, unknown
-from condense.terminal import replace_unprintable, speaking_to
-from condense.values import options_of, paths_of, range_of, settings_of
+from condense.machine.terminal import replace_unprintable, speaking_to
+from condense.specs import catalogue
 
 
 def _machine(args: argparse.Namespace) -> Any:
-    from condense import runtime
     from condense.jobs import Machine
+    from condense.machine import runtime
 
     runtime.keep_freed_memory()
     return Machine(args.device, args.threads)
@@ -140,32 +141,32 @@ def join(args: argparse.Namespace) -> None:
 
 def table(args: argparse.Namespace) -> None:
     """Makes a table of a paper from metrics (rule `table`)."""
+    from condense.plan.tables import Plan
     from condense.report.tables import make_table
-    from condense.tableplan import Plan
 
     make_table(Plan(args.scale), args.name, args.out)
 
 
 def figure(args: argparse.Namespace) -> None:
     """Makes a figure of a paper (rule `figure`)."""
+    from condense.plan.tables import Plan
     from condense.report.figures import make_figure
-    from condense.tableplan import Plan
 
     make_figure(Plan(args.scale), args.name, args.out)
 
 
 def report(args: argparse.Namespace) -> None:
     """Makes the page with all tables and figures (rule `report`)."""
+    from condense.plan.tables import Plan
     from condense.report.html import make_report
-    from condense.tableplan import Plan
 
     make_report(Plan(args.scale), args.out)
 
 
 def track(args: argparse.Namespace) -> None:
     """Brings MLflow up to date with the results (rule `track`)."""
-    from condense.artifacts import write_json
-    from condense.drafts import require_place
+    from condense.files.artifacts import write_json
+    from condense.machine.drafts import require_place
     from condense.tracking.follower import follow
     from condense.tracking.ingestion import Ingestion
     from condense.tracking.records import is_run_folder
@@ -198,8 +199,8 @@ def summary(args: argparse.Namespace) -> None:
 
 def take(args: argparse.Namespace) -> None:
     """Takes results from kept/ (see `dvc pull`) that a scale asks for, or one of them."""
-    from condense import store
-    from condense.tableplan import Plan
+    from condense.files import store
+    from condense.plan.tables import Plan
 
     if args.path:
         store.restore(args.path)
@@ -209,13 +210,13 @@ def take(args: argparse.Namespace) -> None:
 
 def keep(args: argparse.Namespace) -> None:
     """Copies finished results into kept/, which git and DVC track, and removes from there what no scale asks for."""
-    from condense import store
-    from condense.drafts import whole
-    from condense.kept import unit_of
+    from condense.files import store
+    from condense.files.kept import unit_of
+    from condense.machine.drafts import whole
+    from condense.plan.tables import Plan
     from condense.report.summary import keep_summary
-    from condense.tableplan import Plan
 
-    scales = {name: Plan(name) for name in recipes.names_in("scales")}
+    scales = {name: Plan(name) for name in catalogue.names_in("scales")}
     chosen = scales[args.scale]
     datasets = sorted({cell.name for cell in chosen.data.values()})
     unknown = sorted(set(args.bytes) - set(datasets))
@@ -235,8 +236,8 @@ def keep(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Condenses your own images, end to end."""
-    from condense import runtime
-    from condense.pipeline import Request, run_images
+    from condense.command.pipeline import Request, run_images
+    from condense.machine import runtime
 
     runtime.keep_freed_memory()
     run_images(Request(**{name: getattr(args, name) for name in Request.__dataclass_fields__}))
@@ -244,31 +245,31 @@ def run(args: argparse.Namespace) -> None:
 
 def inspect(args: argparse.Namespace) -> None:
     """Says what a file is, after checking it."""
-    from condense.show import describe, digest_of
+    from condense.command.show import describe, digest_of
 
     print(digest_of(args.file) if args.digest else describe(args.file))
 
 
 def export(args: argparse.Namespace) -> None:
     """Writes a synthetic set as png, npz or parquet."""
-    from condense.exports import export_set
+    from condense.command.exports import export_set
 
     print(export_set(args.file, args.to, args.out, as_stored=args.as_stored))
 
 
 def names(args: argparse.Namespace) -> None:
     """Lists methods, datasets, protocols, tasks, tables, architectures or scales."""
-    from condense.show import listing
+    from condense.command.show import listing
 
     print(listing(args.what))
 
 
 def estimate(args: argparse.Namespace) -> None:
     """Says what a scale or a target costs, before anything starts."""
-    from condense import runtime
-    from condense.drafts import require_place, whole
     from condense.estimate import estimate_text
     from condense.estimate.page import scale_page
+    from condense.machine import runtime
+    from condense.machine.drafts import require_place, whole
 
     runtime.keep_freed_memory()
     if args.write is None:
@@ -283,14 +284,14 @@ def estimate(args: argparse.Namespace) -> None:
 
 def prune(args: argparse.Namespace) -> None:
     """Removes files under keys that no scale asks for any more."""
-    from condense.prune import prune_results
+    from condense.command.prune import prune_results
 
     print(prune_results(args.results, dry=args.dry_run))
 
 
 def doctor(args: argparse.Namespace) -> int:
     """Says what is here and what is amiss, with what to do; ends with status 1 if anything is a problem."""
-    from condense.doctor import PROBLEM, examine
+    from condense.command.doctor import PROBLEM, examine
 
     found = examine()
     for finding in found:
@@ -339,7 +340,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _status_of(args: argparse.Namespace) -> int:
     """Does what `args` say; the exit status, after a sentence on what went wrong."""
-    from condense.checkpoints import graceful_stop
+    from condense.files.checkpoints import graceful_stop
 
     try:
         with graceful_stop():

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from condense.config import UserError
-from condense.drafts import whole
+from condense.machine.drafts import whole
 
 if TYPE_CHECKING:
     import numpy as np

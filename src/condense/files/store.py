@@ -16,9 +16,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from condense.config import UserError
-from condense.drafts import whole
-from condense.dvcfiles import Listed, drop, file_md5, listing, notes, pointer, put, stored, stored_of, write_pointer
-from condense.kept import KEPT, Unit, described, kept_name, kept_path, largest_of, same, unit_of, verify
+from condense.files.dvcfiles import Listed, drop, file_md5, listing, notes, pointer, put, stored, stored_of, write_pointer
+from condense.files.kept import KEPT, Unit, described, kept_name, kept_path, largest_of, same, unit_of, verify
+from condense.machine.drafts import whole
 
 __all__ = ["Kept", "drop_others", "keep", "kept_path", "offered", "restore", "restore_all", "reusable", "tracked"]
 

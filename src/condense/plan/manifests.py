@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from condense import recipes
-from condense.artifacts import digest, file_sha256
-from condense.tableplan import Plan
+from condense.files.artifacts import digest, file_sha256
+from condense.plan.tables import Plan
+from condense.specs import catalogue
 
 
 def manifest(scale: Plan, name: str) -> dict[str, object]:
@@ -26,7 +26,7 @@ def _shown(scale: Plan, name: str) -> str:
     words = [asdict(scale.specs_by_path()[name]), scale.scale.title, scale.scale.note]
     if name in scale.figures:
         return digest([words, scale.figures[name].missing])
-    elsewhere = [file_sha256(path) for path in sorted((recipes.params_folder() / "measured").glob("*.csv"))]
+    elsewhere = [file_sha256(path) for path in sorted((catalogue.params_folder() / "measured").glob("*.csv"))]
     return digest([words, [[row.published, row.reason] for row in scale.tables[name]], elsewhere])
 
 

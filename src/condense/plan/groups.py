@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from condense.artifacts import digest
+from condense.files.artifacts import digest
+from condense.files.store import offered
 from condense.plan import RESULTS, ParentCell, SyntheticCell
-from condense.store import offered
-from condense.tableplan import Plan
+from condense.plan.tables import Plan
 
 
 @dataclass(frozen=True)

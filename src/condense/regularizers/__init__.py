@@ -1,1 +1,0 @@
-"""Terms that accompany a discrepancy, and the schedules of their weights: pure functions."""
