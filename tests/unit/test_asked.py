@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from condense.costs.networks import TABLE, counted_networks, profile
+from condense.costs.networks import TABLE, counted_networks
 from condense.estimate import counting
 from condense.estimate.asked import LEAST_MINUTES, MEMORY_MARGIN, TIME_MARGIN, Asked, Limits
 from condense.estimate.measured import Pace
@@ -17,9 +17,11 @@ from condense.estimate.schedule import graph
 from condense.estimate.work import CARD, networks_together, work_of
 from condense.files.artifacts import canonical
 from condense.plan.groups import groups
+from condense.plan.profiles import profile
 from condense.plan.ranges import number_in
 from condense.plan.tables import Plan
 from condense.specs import Resources
+from condense.training.counting import count
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +120,7 @@ def test_the_kept_counts_are_of_all_networks_of_the_scales_and_agree_with_a_coun
     kept = counted_networks()
     assert set(kept) == counting.networks_of_scales(), "write them again: python -m condense.estimate.counting"
     for network, counted in kept.items():
-        assert counting.count(*network) == counted, f"{network}: write them again: python -m condense.estimate.counting"
+        assert count(*network) == counted, f"{network}: write them again: python -m condense.estimate.counting"
     with open(TABLE, encoding="utf-8", newline="") as file:
         assert len(list(csv.reader(file))) == len(kept) + 1
 
@@ -131,9 +133,9 @@ def test_a_network_of_ones_own_is_counted_when_it_is_asked_for():
 
 def test_what_a_pass_keeps_is_what_its_gradient_needs():
     """A perceptron keeps what goes into its linear layers, as ReLUs keep what they give; a convolution its input too."""
-    counted = counting.count("mlp", "{}", 1, 8, 10)
+    counted = count("mlp", "{}", 1, 8, 10)
     assert 64 <= counted.kept < counted.activations + 64
-    convnet = counting.count("convnet", "{}", 3, 32, 10)
+    convnet = count("convnet", "{}", 3, 32, 10)
     maps = 128 * (32**2 + 16**2 + 8**2)
     assert 2 * maps < convnet.kept < 3 * maps + math.prod((4, 32, 32)), "of convolution, norm and ReLU two are kept"
 

@@ -9,7 +9,6 @@ import torch
 
 from condense import estimate, specs
 from condense.config import UserError
-from condense.costs.networks import profile
 from condense.estimate import measuring
 from condense.estimate.rates import Rates, cost
 from condense.estimate.work import Work, group_work, work_of
@@ -17,6 +16,7 @@ from condense.files.artifacts import write_json
 from condense.plan import Maker, data_cell
 from condense.plan.groups import groups
 from condense.plan.manifests import manifest
+from condense.plan.profiles import profile
 from condense.plan.tables import Plan
 from condense.specs import catalogue
 from condense.training.loop import number_of_epochs

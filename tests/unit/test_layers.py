@@ -34,7 +34,7 @@ FLOORS = {
 }
 # The package hands out `load_synthetic` on demand, from the floor where it lives.
 # What a network costs is read from a table; one that is not in it is counted, with torch.
-LAZY = {"__init__": {"evaluate.synthetic"}, "costs.networks": {"estimate.counting"}}
+LAZY = {"__init__": {"evaluate.synthetic"}, "plan.profiles": {"training.counting"}}
 
 
 def modules():

@@ -133,7 +133,7 @@ def test_delta_is_measured_minus_published_on_the_very_dataset(here):
 
 
 def test_rows_of_other_machines_keep_their_scale_and_come_last(here, tmp_path, monkeypatch):
-    source = Path(catalogue.__file__).resolve().parents[2] / "params"
+    source = catalogue.params_folder().resolve()
     shutil.copytree(source, tmp_path / "params")
     row = dict.fromkeys([*CONTRACT, *measured.ORIGIN_COLUMNS], "") | {
         "paper": "cpdm", "table": "1", "dataset": "cifar10", "ipc": "10", "method": "dm", "train_arch": "convnet", "eval_arch": "convnet",

@@ -1,7 +1,6 @@
-"""What one image costs in a network. No torch here: the Snakefile asks in every job of a cluster.
+"""What one image costs in the networks of the scales: counted before, in `networks.csv`, by `python -m condense.estimate.counting`.
 
-The networks of the scales were counted before and stand in `networks.csv`, which `python -m condense.estimate.counting` writes;
-others are counted when they are asked for.
+No torch here: the Snakefile asks in every job of a cluster.
 """
 
 from __future__ import annotations
@@ -32,17 +31,6 @@ def counted_networks() -> dict[Network, Profile]:
         )
         for row in rows
     }
-
-
-@cache
-def profile(arch: str, options: str, channels: int, size: int, classes: int) -> Profile:
-    """The profile of a network for images of `size` pixels a side. Raises UserError as `models.build` does."""
-    counted = counted_networks().get((arch, options, channels, size, classes))
-    if counted is None:
-        from condense.estimate.counting import count  # with torch
-
-        counted = count(arch, options, channels, size, classes)
-    return counted
 
 
 def write_table(counted: dict[Network, Profile], path: Path = TABLE) -> None:

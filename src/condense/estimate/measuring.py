@@ -18,12 +18,12 @@ import torch
 from condense import models
 from condense.augment import siamese
 from condense.config import UserError, read
-from condense.costs.networks import profile
 from condense.data.spec import DatasetSpec
 from condense.estimate.rates import Rates
 from condense.files.artifacts import read_json, write_json
 from condense.machine import runtime, seeds
 from condense.plan import DataCell
+from condense.plan.profiles import profile
 
 _LARGEST_SIDE = 256  # of the images that are timed; larger ones would fill a memory, and their rates differ little
 _DRAWS = 12  # augmentations that are timed together, always the same

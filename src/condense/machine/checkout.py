@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 PROFILE = Path("workflow/profiles/slurm/config.yaml")  # how jobs are sent to a cluster; in the checkout and in the package
 
 

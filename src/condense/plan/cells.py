@@ -14,11 +14,11 @@ from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from condense.costs.networks import profile
 from condense.costs.profile import Profile
 from condense.data.spec import DatasetSpec
 from condense.files.artifacts import canonical, digest
 from condense.plan.numerics import NUMERICS
+from condense.plan.profiles import profile
 from condense.plan.ranges import ranges
 from condense.specs import Protocol, QueueNetworks, Recipe, Task, TrainedNetworks
 from condense.specs.common import not_by_default
