@@ -20,7 +20,7 @@ from condense.networks.trained import Finished
 WRITER = """
 import sys, time
 from pathlib import Path
-from condense import drafts
+from condense.machine import drafts
 with getattr(drafts, sys.argv[1])(Path(sys.argv[2])) as draft:
     print(draft, flush=True)
     time.sleep(60)

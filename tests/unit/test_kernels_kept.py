@@ -185,7 +185,7 @@ def test_it_is_loaded_from_memory_and_not_from_a_path(cache):
 def test_where_the_cache_is_full_they_are_kept_elsewhere(tmp_path):
     """As in a home whose quota is used up: nothing can be written there but names."""
     folder = tmp_path / "cache" / "condense" / "kernels"
-    code = "from condense import drafts; begun = drafts._begun\n"
+    code = "from condense.machine import drafts; begun = drafts._begun\n"
     code += (
         "def full(path):\n    if str(path).startswith(sys.argv[1]): raise OSError(28, 'No space left on device')\n    return begun(path)\n"
     )

@@ -15,7 +15,7 @@ from condense.machine import locks, runtime
 HOLD = """
 import sys, time
 from pathlib import Path
-from condense import locks
+from condense.machine import locks
 with getattr(locks, sys.argv[1])(Path(sys.argv[2])):
     print("held", flush=True)
     time.sleep(60)
@@ -80,7 +80,7 @@ def test_of_many_makers_one_at_a_time_is_in(tmp_path):
     script = """
 import sys, signal, time
 from pathlib import Path
-from condense import locks
+from condense.machine import locks
 signal.signal(signal.SIGTERM, lambda *_: None)
 with locks.only_maker(Path(sys.argv[1]) / "x", poll=0.002):
     inside = Path(sys.argv[1]) / "inside"

@@ -61,7 +61,7 @@ def test_the_package_carries_recipes_kernels_licence_and_marker(installed):
 
 
 def test_it_knows_that_it_is_no_checkout(installed, tmp_path):
-    code = "from condense import checkout, recipes, runtime; print(checkout.checkout(), catalogue.params_folder(), runtime.code_version())"
+    code = "from condense.machine import checkout, runtime; from condense.specs import catalogue; print(checkout.checkout(), catalogue.params_folder(), runtime.code_version())"
     place, folder, version = in_an_empty_folder(installed, tmp_path, "-c", code).split()
     assert place == "None" and Path(folder) == installed / "condense" / "params" and version == PROJECT["version"]
 
@@ -71,7 +71,7 @@ def test_a_repository_around_it_is_not_taken_for_the_checkout(installed, tmp_pat
     shutil.copytree(installed, around / "src")
     (around / ".git").mkdir()
     (around / "Snakefile").touch()
-    code = "from condense import checkout, runtime; print(checkout.checkout(), runtime.code_version())"
+    code = "from condense.machine import checkout, runtime; print(checkout.checkout(), runtime.code_version())"
     assert in_an_empty_folder(around / "src", tmp_path, "-c", code).split() == ["None", PROJECT["version"]]
 
 

@@ -214,7 +214,7 @@ def test_the_papers_scale_is_planned_within_a_minute(project):
 HOLD = """
 import sys, time
 from pathlib import Path
-from condense import runtime
+from condense.machine import runtime
 from condense.files.artifacts import read_json, read_tensors
 from condense.plan.groups import groups
 with runtime.claim(["gpu-a", "gpu-b"], Path(sys.argv[1]), poll=0.05) as place:
