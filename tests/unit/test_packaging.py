@@ -61,7 +61,8 @@ def test_the_package_carries_recipes_kernels_licence_and_marker(installed):
 
 
 def test_it_knows_that_it_is_no_checkout(installed, tmp_path):
-    code = "from condense.machine import checkout, runtime; from condense.specs import catalogue; print(checkout.checkout(), catalogue.params_folder(), runtime.code_version())"
+    code = "from condense.machine import checkout, runtime; from condense.specs import catalogue; "
+    code += "print(checkout.checkout(), catalogue.params_folder(), runtime.code_version())"
     place, folder, version = in_an_empty_folder(installed, tmp_path, "-c", code).split()
     assert place == "None" and Path(folder) == installed / "condense" / "params" and version == PROJECT["version"]
 
