@@ -56,6 +56,11 @@ class Work:
         """What is to be made before the sets, each once."""
         return list({cell.key: cell for synthetic in self.sets for cell in synthetic.parents.values()}.values())
 
+    def folder_of(self, parent: ParentCell) -> str:
+        """The folder that `parent` lies in: called after it, with its key where another parent is called alike."""
+        alike = [other for other in self.parents if other.nickname == parent.nickname]
+        return parent.nickname if len(alike) == 1 else f"{parent.nickname}-{parent.key}"
+
     @property
     def key(self) -> str:
         return digest([cell.key for cell in self.metrics])
@@ -152,7 +157,7 @@ def _made(request: Request, work: Work) -> list[dict]:
     """Makes whatever is not there yet; returns the metrics."""
     machine = jobs.Machine(request.device, request.threads)
     _prepare(request.out, work)
-    parents = {cell.key: _parent(request.out, cell, machine) for cell in work.parents}
+    parents = {cell.key: _parent(request.out, work, cell, machine) for cell in work.parents}
     for cell in work.sets:
         _synthetic(_place(request.out, work, cell), request.out, cell, parents, machine)
     return [_evaluated(_place(request.out, work, cell.synthetic), request.out, cell, machine) for cell in work.metrics]
@@ -197,8 +202,8 @@ def _prepare(out: Path, work: Work) -> None:
         prepare(work.data.spec, out / "data")
 
 
-def _parent(out: Path, cell: ParentCell, machine: jobs.Machine) -> Path:
-    path = out / cell.nickname / Path(cell.path).name
+def _parent(out: Path, work: Work, cell: ParentCell, machine: jobs.Machine) -> Path:
+    path = out / work.folder_of(cell) / Path(cell.path).name
     if not jobs.is_whole(path, cell.kind, cell.key):
         jobs.make_parent(path, cell, out / "data" / "train.safetensors", machine)
     return path

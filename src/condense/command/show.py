@@ -200,7 +200,7 @@ def _methods() -> Iterable[tuple[Any, ...]]:
     yield "name", "title", "source", "needs"
     for name in catalogue.names_in("methods"):
         recipe = catalogue.recipe(name)
-        needs = [parent.what for parent in recipe.parents().values() if parent.needed]
+        needs = [f"{name}: {parent.what}" for name, parent in recipe.parents().items() if parent.needed]
         if recipe.requires == "clip":
             there = os.path.isfile(os.environ.get(CLIP_WEIGHTS, ""))
             needs.append("CLIP" if there else f"CLIP: absent here, set {CLIP_WEIGHTS} to the file with its weights")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from condense.costs.profile import Profile
 from condense.data.spec import DatasetSpec
@@ -182,10 +182,20 @@ class SyntheticCell:
     @cached_property
     def key(self) -> str:
         """Digest of the recipe, the network, ipc, the seed and the keys of what the set is made with."""
-        made_with = [self.data.key] + [parent.key for parent in self.parents.values() if parent.decides]
+        made_with = [self.data.key, *self._made_with()]
         made_with += [clip_identity()] if self.recipe.requires == "clip" else []
         made_with += [self.stored] if self.stored != "float32" else []
         return digest([self.recipe.computed_part(), self.recipe.NUMBER, self.arch, self.options, self.ipc, self.seed, made_with])
+
+    def _made_with(self) -> list[Any]:
+        """The keys of the parents that decide the set; with the names of those that are not called after their kind.
+
+        So two teachers that change places give another key, and a set with one teacher keeps the key that it had before names mattered.
+        """
+        deciding = {name: parent for name, parent in self.parents.items() if parent.decides}
+        plain = [parent.key for name, parent in deciding.items() if name == parent.kind]
+        named = {name: parent.key for name, parent in deciding.items() if name != parent.kind}
+        return [*plain, named] if named else plain
 
     @cached_property
     def settings(self) -> str:
