@@ -90,7 +90,7 @@ def test_jobs_without_a_gpu_are_reckoned_for_a_cpu_and_its_threads():
 def test_no_job_of_the_papers_takes_more_than_a_card_of_80_gb_or_more_than_it_asks_for(plan, asked):
     for node in graph(plan, [*plan.tables, *plan.figures], plan.scale.classes_per_job, Pace(plan.maker)):
         assert node.gpu_bytes < CARD, node.output
-    needs = [(asked.need_of_group(group.cells, number_in(group.shard)), "synthesize") for group in groups(plan)]
+    needs = [(asked.need_of_group(group.cells, group.shard), "synthesize") for group in groups(plan)]
     needs += [(asked.need("evaluate", cell, number_in(part)), "evaluate") for cell in plan.metrics.values() for part in plan.parts(cell)]
     for need, stage in needs:
         most = asked.most(stage)
@@ -151,7 +151,7 @@ jobs, metrics = groups(plan), list(plan.metrics.values())
 asked, began = Asked(plan.scale, Limits()), time.process_time()
 for attempt in range(1, 4):
     for group in jobs:
-        asked.synthesize(group.cells, number_in(group.shard), attempt)
+        asked.synthesize(group.cells, group.shard, attempt)
     for cell in plan.synthetic.values():
         asked.gather(cell, attempt)
     for cell in plan.parents.values():
@@ -172,4 +172,4 @@ def test_the_paper_scale_is_asked_for_in_seconds_and_without_torch():
 def test_fewer_sets_and_classes_a_job_need_less_time(plan):
     group = max(groups(plan), key=lambda group: len(group.cells))
     asked = Asked(plan.scale)
-    assert asked.need_of_group(group.cells[:1], 1).seconds < asked.need_of_group(group.cells, number_in(group.shard)).seconds
+    assert asked.need_of_group(group.cells[:1], 1).seconds < asked.need_of_group(group.cells, group.shard).seconds

@@ -17,6 +17,7 @@ from condense.plan import Maker, data_cell
 from condense.plan.groups import groups
 from condense.plan.manifests import manifest
 from condense.plan.profiles import profile
+from condense.plan.ranges import Share
 from condense.plan.tables import Plan
 from condense.specs import catalogue
 from condense.training.loop import number_of_epochs
@@ -213,7 +214,7 @@ def test_what_is_made_counts_as_done_and_so_does_what_is_no_longer_needed(empty)
     assert rows_of(estimate.estimate_text(target, "quick")) == ones
     make(cell.synthetic.parents["teacher"].path)
     assert rows_of(estimate.estimate_text(target, "quick")) == ones | {"teach": (1, 1, 0)}
-    make(cell.synthetic.shard_path("0-9"))
+    make(cell.synthetic.shard_path(Share("classes", "0-9")))
     Path(cell.synthetic.parents["teacher"].path).unlink()  # nothing needs it any more
     made = ones | {"teach": (1, 1, 0), "synthesize": (1, 1, 0)}
     assert rows_of(estimate.estimate_text(target, "quick")) == made

@@ -136,11 +136,11 @@ def test_a_run_resumed_anywhere_ends_with_the_same_images(after, train, tmp_path
 
 def test_a_class_alone_is_as_among_others_where_no_network_is_trained(train):
     value = recipe("dsa", **{**SMALL, "loop": {"outer": 1}, "steps": 4})
-    assert value.splits_by_class(False) and not value.splits_by_class(True)
+    assert value.splits_by(False) == "classes" and value.splits_by(True) is None
     together, alone = run(value, train).images, run(value, train, [4]).images
     torch.testing.assert_close(alone[0], together[4], rtol=1e-4, atol=1e-5)
-    assert not recipe("dsa", **SMALL).splits_by_class(False)
-    assert not replace(value, optimizer=replace(value.optimizer, plateau=specs.Plateau())).splits_by_class(False)
+    assert recipe("dsa", **SMALL).splits_by(False) is None
+    assert replace(value, optimizer=replace(value.optimizer, plateau=specs.Plateau())).splits_by(False) is None
 
 
 def test_batch_norms_use_statistics_of_real_images_of_all_classes(train):

@@ -9,6 +9,7 @@ import pytest
 from condense.command import prune
 from condense.config import UserError
 from condense.plan import Maker
+from condense.plan.ranges import Share
 from condense.plan.tables import Plan
 from condense.specs.catalogue import scale
 
@@ -39,7 +40,7 @@ def tree(tmp_path, monkeypatch):
     asked = [synthetic.data.train, synthetic.data.test, synthetic.parents["teacher"].path, synthetic.path, metrics.path]
     kept = {make(tmp_path / path) for path in asked}
     stale = {make(tmp_path / path.replace(key, STALE)) for path, key in zip(
-        [*asked, synthetic.shard_path("0-9")],
+        [*asked, synthetic.shard_path(Share("classes", "0-9"))],
         [synthetic.data.key, synthetic.data.key, synthetic.parents["teacher"].key, synthetic.key, metrics.key, synthetic.key],
         strict=True,
     )}  # fmt: skip
@@ -88,10 +89,10 @@ def test_files_that_are_not_at_a_path_of_the_workflow_are_never_touched(tree):
 
 def test_shards_go_once_their_set_is_whole(tree):
     results, synthetic, _, kept, _ = tree
-    for shard in ("0-4", "5-9"):
-        make(results.parent / synthetic.shard_path(shard))
+    for classes in ("0-4", "5-9"):
+        make(results.parent / synthetic.shard_path(Share("classes", classes)))
     waiting = next(cell for cell in Plan("quick").synthetic.values() if cell.key != synthetic.key)
-    lone = make(results.parent / waiting.shard_path("0-4"))
+    lone = make(results.parent / waiting.shard_path(Share("classes", "0-4")))
     said = prune.prune_results(results, dry=False)
     assert files(results) == kept | {lone} and "its set is whole, 2 files" in said
 
@@ -111,12 +112,12 @@ def test_parts_go_once_their_metrics_are_whole(tree):
 def test_leftovers_of_jobs_go_after_a_day_unless_the_job_is_to_be_finished(tree):
     results, synthetic, metrics, kept, _ = tree
     waiting = next(cell for cell in Plan("quick").synthetic.values() if cell.key != synthetic.key)
-    to_finish = make(results.parent / f"{waiting.shard_path('0-9')}.resume", age_days=9)
+    to_finish = make(results.parent / f"{waiting.shard_path(Share('classes', '0-9'))}.resume", age_days=9)
     draft = f".synthetic.safetensors.{'0' * 32}.part"
     fresh = make((results.parent / synthetic.path).with_name(draft.replace("0000", "1111")), age_days=0.5)
     gone = [make(results.parent / f"{metrics.path}.resume{part}", age_days=2) for part in ("", ".network3", ".40.network0")]
     gone.append(make((results.parent / synthetic.path).with_name(draft), age_days=2))
-    gone.append(make((results.parent / waiting.shard_path("0-9")).with_name(draft), age_days=2))
+    gone.append(make((results.parent / waiting.shard_path(Share("classes", "0-9"))).with_name(draft), age_days=2))
     gone.append(make(results.parent / f"{metrics.path.replace(metrics.key, STALE)}.resume.network1", age_days=2))
     prune.prune_results(results, dry=False)
     assert files(results) == kept | {to_finish, fresh}
@@ -157,8 +158,8 @@ def test_a_sweep_takes_what_lies_beside_finished_files_and_nothing_else(tree):
     gone |= {make(done.with_name(f".{done.name}.resume{draft}")), make(done.with_name(f".{done.name}.lock"))}
     stay = {make(unfinished.with_name(unfinished.name + end)) for end in left} | {make(results / ".gitignore")}
     stay |= {make(unfinished.with_name(f".{unfinished.name}.lock")), make(done.with_name(f"{done.name}.mine"))}
-    make(results.parent / synthetic.shard_path("0-9"))
-    make((results.parent / synthetic.shard_path("0-9")).with_name(".classes0-9.safetensors.lock"))
+    make(results.parent / synthetic.shard_path(Share("classes", "0-9")))
+    make((results.parent / synthetic.shard_path(Share("classes", "0-9"))).with_name(".classes0-9.safetensors.lock"))
     prune.sweep(results)
     assert not [path for path in gone if path.exists()] and all(path.exists() for path in stay | kept)
     assert not (results / "shards" / synthetic.place).exists()

@@ -65,7 +65,7 @@ wildcard_constraints:
     protocol="[a-z0-9_]+",
     ipc="[0-9]+|full",
     seed="[0-9]+",
-    shard="[0-9]+-[0-9]+",
+    shard="(classes|images)[0-9]+-[0-9]+",
     part="[0-9]+-[0-9]+",
     kind="[a-z]+",
     task="[a-z0-9_]+",

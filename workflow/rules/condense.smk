@@ -1,6 +1,6 @@
 # Sets that see the same networks and real batches are condensed in one job (`sets_per_job` of the scale): a group. Its key is that of
 # all its sets, made or not, and its only output is an index of the shards, which lie under the keys of the sets.
-GROUPS = {(group.key, group.shard): group for group in groups(PLAN)}
+GROUPS = {(group.key, str(group.shard)): group for group in groups(PLAN)}
 GROUPS_OF = {}
 for group in GROUPS.values():
     for cell in group.cells:
@@ -9,7 +9,7 @@ for group in GROUPS.values():
 
 def group_of(w):
     if (w.key, w.shard) not in GROUPS:
-        raise WorkflowError(f"no group of scale '{SCALE}' has the key {w.key} and the classes {w.shard}; ask for the set itself")
+        raise WorkflowError(f"no group of scale '{SCALE}' has the key {w.key} and the share {w.shard}; ask for the set itself")
     return GROUPS[w.key, w.shard]
 
 
@@ -22,7 +22,8 @@ def group_inputs(w):
 def group_options(w):
     group = group_of(w)
     first, cells = group.cells[0], group.cells
-    words = ["--data", first.data.train, "--arch", first.arch, "--options", first.options, "--seed", first.seed, "--classes", group.shard]
+    words = ["--data", first.data.train, "--arch", first.arch, "--options", first.options, "--seed", first.seed]
+    words += [f"--{group.shard.of}", group.shard.range]
     words += ["--recipe", *(cell.settings for cell in cells), "--ipc", *(cell.ipc for cell in cells), "--key", *(cell.key for cell in cells)]
     words += [word for name, parent in group.parents.items() for word in ("--with", f"{name}={parent.path}")]
     return options(*words, "--out", *group.outputs, "--whole", *(cell.path for cell in cells))
@@ -30,16 +31,16 @@ def group_options(w):
 
 def group_needs(w, attempt):
     group = group_of(w)
-    return ASKED.synthesize(group.cells, number_in(group.shard), attempt)
+    return ASKED.synthesize(group.cells, group.shard, attempt)
 
 
 rule synthesize:
-    """The shards of one range of classes of a group of sets; those of sets that are whole are left out."""
+    """The shards of one share of a group of sets; those of sets that are whole are left out."""
     input:
         group_inputs,
     output:
         # Not temporary: shards of sets that nobody has asked for yet stay, and the others go when the head ends (prune.sweep).
-        "results/groups/{dataset}/{arch}/{key}/classes{shard}.json",
+        "results/groups/{dataset}/{arch}/{key}/{shard}.json",
     params:
         keep=KEEP,
         options=group_options,

@@ -145,6 +145,7 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("--recipe", nargs="+", required=True, help=f"resolved recipe: name, YAML file or JSON{several}")
     verb.add_argument("--ipc", type=int, nargs="+", required=True)
     verb.add_argument("--classes", help="a class or a range such as 0-4 (default: all)")
+    verb.add_argument("--images", help="of each class: a number from 0 on or a range such as 0-4 (default: all), for methods that split so")
     beforehand = "what a recipe needs beforehand, by the name it gives it, such as teacher or bank; may be given for several names"
     verb.add_argument("--with", dest="given", action="append", default=[], metavar="NAME=FILE", help=beforehand)
     verb.add_argument("--index", type=Path, help="a file that is written last and says that every --out is there")

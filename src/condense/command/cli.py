@@ -84,6 +84,7 @@ def synthesize(args: argparse.Namespace) -> None:
         raise UserError("--out: every set needs a file of its own")
     shared = {"arch": args.arch, "options": options_of(args.options), "seed": args.seed}
     shared["classes"] = range_of(args.classes, "--classes", "a class")
+    shared["images"] = range_of(args.images, "--images", "a number")
     given = paths_of(args.given, "--with")
     shards = {}
     for text, ipc, key, out in zip(args.recipe, args.ipc, keys, args.out, strict=True):

@@ -31,12 +31,17 @@ class Site:
 
 @dataclass(frozen=True)
 class Order:
-    """One set of a job. `parents`: the files of what was made beforehand, by the names that the recipe gives them."""
+    """One set of a job, or of each of its classes the images from number `first` on, `ipc` of them.
+
+    `parents`: the files of what was made beforehand, by the names that the recipe gives them. What is drawn for an image depends on its
+    number, not on how many are made with it. A recipe that does not say `splits_by` "images" is always asked for all, from 0 on.
+    """
 
     recipe: Recipe
     ipc: int
     parents: Mapping[str, Path]
     checkpoint: Checkpoint
+    first: int = 0
 
 
 @dataclass

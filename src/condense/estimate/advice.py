@@ -130,11 +130,11 @@ def _is_queue(bank: BankCell | None) -> bool:
 def over_limits(plan: Plan) -> list[str]:
     """Jobs that are estimated to need more than the scale lets them ask for, or than a GPU has, and what makes them smaller."""
     asked = Asked(plan.scale)
-    jobs = [("synthesize", asked.need_of_group(group.cells, number_in(group.shard))) for group in groups(plan)]
+    jobs = [("synthesize", asked.need_of_group(group.cells, group.shard)) for group in groups(plan)]
     jobs += [("teach", asked.need("teach", cell)) for cell in plan.parents.values()]
     jobs += [("evaluate", asked.need("evaluate", cell, number_in(part))) for cell in plan.metrics.values() for part in plan.parts(cell)]
     remedies = {
-        "synthesize": "lower classes_per_job or sets_per_job",
+        "synthesize": "lower classes_per_job, images_per_job or sets_per_job",
         "evaluate": f"lower networks_per_job, such as networks_per_job: {json.dumps(_longest_evaluation(plan, asked))}",
         "teach": "raise",
     }

@@ -14,6 +14,7 @@ from condense.costs.work import Work
 from condense.estimate.rates import REFERENCE, REFERENCE_CPU, Rates, cost
 from condense.estimate.work import gather_work, group_work, join_work, work_of
 from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
+from condense.plan.ranges import Share
 from condense.specs import Resources, Scale
 
 TIME_MARGIN = 3.0  # over the estimated time: other GPUs and shared file systems are slower than the reference
@@ -76,9 +77,9 @@ class Asked:
         """A classifier, or networks, are trained before the sets that need them."""
         return self._asked("teach", self.need("teach", cell), attempt)
 
-    def synthesize(self, cells: Sequence[SyntheticCell], classes: int, attempt: int = 1) -> Resources:
-        """So many classes of a group of sets are condensed or selected; a GPU only where a network computes something."""
-        return self._asked("synthesize", self.need_of_group(cells, classes), attempt)
+    def synthesize(self, cells: Sequence[SyntheticCell], share: Share | int, attempt: int = 1) -> Resources:
+        """A share of each set of a group is condensed or selected; a GPU only where a network computes something."""
+        return self._asked("synthesize", self.need_of_group(cells, share), attempt)
 
     def gather(self, cell: SyntheticCell, attempt: int = 1) -> Resources:
         """A set is put together from its shards."""
@@ -105,10 +106,10 @@ class Asked:
         name = (stage, cell.task.folder if isinstance(cell, MetricsCell) else "", cell.key, count)
         return self._once(name, lambda: self._need(stage, work_of(cell, count, self._may_have_gpu(stage))))
 
-    def need_of_group(self, cells: Sequence[SyntheticCell], classes: int) -> Need:
-        """What the job that condenses so many classes of sets which share the real side is estimated to take."""
-        name = ("synthesize", classes, *(cell.key for cell in cells))
-        return self._once(name, lambda: self._need("synthesize", group_work(cells, classes, self._may_have_gpu("synthesize"))))
+    def need_of_group(self, cells: Sequence[SyntheticCell], share: Share | int | None) -> Need:
+        """What the job that condenses a share (None: all) of sets which have the real side in common is estimated to take."""
+        name = ("synthesize", str(share), *(cell.key for cell in cells))
+        return self._once(name, lambda: self._need("synthesize", group_work(cells, share, self._may_have_gpu("synthesize"))))
 
     def most(self, stage: str) -> Resources:
         """The threads and GPUs of a stage, and the most that one of its jobs may ask for."""

@@ -99,7 +99,7 @@ def jobs_behind(plan: Plan, names: list[str], metrics: list[MetricsCell], whole:
             unmade |= {} if done else distinct(left.parents.values())
             own = {parent.key for cell in asked for parent in cell.parents.values()}  # a group has those of its other sets, too
             parents |= distinct(parent for parent in left.parents.values() if not done or parent.of_stream or parent.key in own)
-            yield Job("synthesize", left.cells[0], group_work(left.cells, number_in(group.shard), on_gpu), done)
+            yield Job("synthesize", left.cells[0], group_work(left.cells, group.shard, on_gpu), done)
     unmade = {key: cell for key, cell in unmade.items() if not Path(cell.path).exists()}
     for key, cell in parents.items():
         yield Job("teach", cell, work_of(cell), key not in unmade)

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from condense.config import UserError
 from condense.costs.work import Work
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
-from condense.estimate.work import gather_work, group_work, join_work, work_of
+from condense.estimate.work import gather_work, group_work, join_work, networks_in, work_of
 from condense.plan import BankCell, Maker, MetricsCell, SyntheticCell, TeacherCell, data_cell
+from condense.plan.ranges import Share
 from condense.specs import catalogue, number_of_epochs
 
 # `stage` is synthesize (seconds a step), teach or evaluate (seconds an epoch of one network); `method` of a teacher is its protocol.
@@ -91,8 +92,8 @@ class Pace:
             ratios.setdefault(row.stage, []).append(row.seconds / self._reckoned(maker, row))
         self.factors = {stage: math.exp(math.fsum(map(math.log, values)) / len(values)) for stage, values in ratios.items()}
 
-    def job(self, stage: str, cell: Any, count: int | None = None) -> JobCost:
-        """What the job takes that makes `cell`, or the shard of so many classes or the part of so many networks of it."""
+    def job(self, stage: str, cell: Any, count: int | Share | None = None) -> JobCost:
+        """What the job takes that makes `cell`, or that share or the part of so many networks of it."""
         name = (stage, cell and (cell.path if isinstance(cell, MetricsCell) else cell.key), count)
         if name not in self._jobs:
             work = _work(stage, cell, count)
@@ -104,19 +105,19 @@ class Pace:
             self._jobs[name] = cost
         return self._jobs[name]
 
-    def group(self, cells: Sequence[SyntheticCell], classes: int) -> JobCost:
-        """What the job takes that condenses so many classes of sets which share the real side.
+    def group(self, cells: Sequence[SyntheticCell], share: Share | int) -> JobCost:
+        """What the job takes that condenses a share of sets which have the real side in common.
 
         Seconds are reckoned, and corrected as those of the sets alone are on average.
         """
-        alone, work = [self.job("synthesize", cell, classes) for cell in cells], group_work(cells, classes, on_gpu=True)
-        reckoned = [cost(work_of(cell, classes, on_gpu=True), self.rates) for cell in cells]
+        alone, work = [self.job("synthesize", cell, share) for cell in cells], group_work(cells, share, on_gpu=True)
+        reckoned = [cost(work_of(cell, share, on_gpu=True), self.rates) for cell in cells]
         start = self.rates.start
         factor = sum(one.seconds - start for one in alone) / sum(seconds - start for seconds in reckoned)
         seconds = start + (cost(work, self.rates) - start) * factor
         return JobCost(seconds, 0, work.peak_bytes, work.host_bytes + self.rates.memory)
 
-    def _seconds(self, stage: str, cell: Any, work: Work, count: int | None) -> float:
+    def _seconds(self, stage: str, cell: Any, work: Work, count: int | Share | None) -> float:
         start = self.rates.light_start if work.light else self.rates.start
         steps = _steps(stage, cell, count)
         found = self.rows.get(_place(stage, cell, count)) if steps else None
@@ -131,21 +132,21 @@ class Pace:
             cell = maker.synthetic(data, row.method, row.arch if row.stage == "synthesize" else "convnet", ipc, 0)
         if row.stage == "evaluate":
             cell = maker.metrics(cell, row.arch, "dc")
-        work = _work(row.stage, cell, int(row.classes) if row.stage == "synthesize" else None)
+        work = _work(row.stage, cell, Share("classes", f"0-{int(row.classes) - 1}") if row.stage == "synthesize" else None)
         steps = _steps(row.stage, cell, None)
         if not steps:
             raise UserError(f"rates: {row.method} is condensed in no steps; only methods of the matching engine have a pace")
         return (cost(work, self.rates) - self.rates.start) / steps
 
 
-def _work(stage: str, cell: Any, count: int | None) -> Work:
+def _work(stage: str, cell: Any, count: int | Share | None) -> Work:
     if cell is None:
         return Work(light=True)  # only reads results
     joining = {"gather": gather_work, "join": join_work}.get(stage)
     return joining(cell) if joining else work_of(cell, count, on_gpu=True)
 
 
-def _steps(stage: str, cell: Any, count: int | None) -> int:
+def _steps(stage: str, cell: Any, count: int | Share | None) -> int:
     """Steps of a set or a queue, epochs of a teacher, epochs of all networks of a bank, an evaluation or a part; 0 for what has none."""
     if stage == "synthesize":
         return cell.recipe.number_of_steps
@@ -155,11 +156,11 @@ def _steps(stage: str, cell: Any, count: int | None) -> int:
         return number_of_epochs(cell.protocol, cell.data.spec.train)
     if stage == "evaluate" and cell.task.reads == "synthetic" and cell.task.passes == 1:
         spec, ipc = cell.synthetic.data.spec, cell.synthetic.ipc
-        return (count or cell.n_networks) * number_of_epochs(cell.protocol, spec.train if ipc == "full" else spec.classes * ipc)
+        return networks_in(cell, count) * number_of_epochs(cell.protocol, spec.train if ipc == "full" else spec.classes * ipc)
     return 0
 
 
-def _place(stage: str, cell: Any, classes: int | None) -> tuple[str, ...]:
+def _place(stage: str, cell: Any, count: int | Share | None) -> tuple[str, ...]:
     if isinstance(cell, BankCell):
         return stage, cell.data.name, cell.networks.kind, cell.arch, "", ""
     if isinstance(cell, TeacherCell):
@@ -167,4 +168,5 @@ def _place(stage: str, cell: Any, classes: int | None) -> tuple[str, ...]:
     if isinstance(cell, MetricsCell):
         synthetic = cell.synthetic
         return stage, synthetic.data.name, synthetic.recipe.name, cell.eval_arch, str(synthetic.ipc), ""
-    return stage, cell.data.name, cell.recipe.name, cell.arch, str(cell.ipc), str(classes)
+    classes, ipc = cell.size_of(count)
+    return stage, cell.data.name, cell.recipe.name, cell.arch, str(ipc), str(classes)

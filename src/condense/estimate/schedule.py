@@ -10,7 +10,7 @@ from typing import Any
 from condense.estimate.measured import JobCost, Pace
 from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
 from condense.plan.groups import groups
-from condense.plan.ranges import number_in
+from condense.plan.ranges import Share, number_in
 from condense.plan.tables import Plan
 
 GPU_STAGES = ("teach", "synthesize", "evaluate")
@@ -36,7 +36,7 @@ class Node:
 def graph(plan: Plan, names: Sequence[str], classes_per_job: int | None, pace: Pace) -> list[Node]:
     """The jobs behind the tables and figures `names`, parents first, with sets condensed in jobs of so many classes (None: all).
 
-    Sets share jobs and evaluations are split as the scale says.
+    Sets share jobs, and evaluations and images of a class are split, as the scale says.
     """
     found = _Graph(plan, classes_per_job, pace)
     for name in names:
@@ -53,11 +53,12 @@ class _Graph:
 
     def __init__(self, plan: Plan, classes_per_job: int | None, pace: Pace):
         self.nodes: dict[str, Node] = {}
-        self.plan, self.classes_per_job, self.pace = plan, classes_per_job, pace
-        found = groups(plan, lambda cell: cell.shards(classes_per_job))
+        self.plan, self.pace = plan, pace
+        self.shards = lambda cell: cell.shards(classes_per_job, plan.scale.images_per_job)
+        found = groups(plan, self.shards)
         self.groups = {output: group for group in found for output in group.outputs}
 
-    def add(self, output: str, stage: str, cell: Any, parents: Sequence[str] = (), count: int | None = None) -> str:
+    def add(self, output: str, stage: str, cell: Any, parents: Sequence[str] = (), count: int | Share | None = None) -> str:
         if output not in self.nodes:
             self._put(output, stage, self.pace.job(stage, cell, count), parents)
         return output
@@ -76,17 +77,17 @@ class _Graph:
         """A synthetic set with its shards, and the data and the parents they need."""
         if cell.path in self.nodes:
             return cell.path
-        return self.add(cell.path, "gather", cell, [self.shard(cell, shard) for shard in cell.shards(self.classes_per_job)])
+        return self.add(cell.path, "gather", cell, [self.shard(cell, shard) for shard in self.shards(cell)])
 
-    def shard(self, cell: SyntheticCell, shard: str) -> str:
-        """The job that condenses or selects these classes of `cell`, and of the sets of its group."""
+    def shard(self, cell: SyntheticCell, shard: Share) -> str:
+        """The job that condenses or selects this share of `cell`, and of the sets of its group."""
         group, path = self.groups.get(cell.shard_path(shard)), cell.shard_path(shard)
         cells, made_with = (group.cells if group else (cell,)), (group or cell).parents
         before = [self.made("data", cell.data), *(self.made("teach", parent) for parent in made_with.values())]
         if len(cells) == 1:
-            return self.add(path, "synthesize", cell, before, number_in(shard))
+            return self.add(path, "synthesize", cell, before, shard)
         if group.name not in self.nodes:
-            self._put(group.name, "synthesize", self.pace.group(cells, number_in(shard)), before)
+            self._put(group.name, "synthesize", self.pace.group(cells, shard), before)
         return group.name
 
     def metrics(self, cell: MetricsCell) -> str:

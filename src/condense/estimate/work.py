@@ -11,6 +11,7 @@ from condense.costs.profile import Profile
 from condense.costs.work import FLOAT, Shard, Work, pixels_of
 from condense.machine import fitting
 from condense.plan import BankCell, DataCell, MetricsCell, SyntheticCell, TeacherCell
+from condense.plan.ranges import Share
 from condense.specs import number_of_epochs
 
 _GRID = 100_000  # bytes, about: grid, history and provenance beside a set
@@ -22,9 +23,12 @@ CARD = 80e9  # bytes of the GPU that jobs are reckoned for
 
 
 def work_of(
-    cell: DataCell | TeacherCell | BankCell | SyntheticCell | MetricsCell, count: int | None = None, on_gpu: bool = False, real: bool = True
+    cell: DataCell | TeacherCell | BankCell | SyntheticCell | MetricsCell,
+    count: int | Share | None = None,
+    on_gpu: bool = False,
+    real: bool = True,
 ) -> Work:
-    """The work of the job that makes `cell`; of a set a shard of so many classes, of metrics a part of so many networks (None: all).
+    """The work of the job that makes `cell`; of a set a share or so many classes, of metrics so many networks (None: all).
 
     `real`: with the real side of every step, if `cell` is a set that is matched to one.
     """
@@ -41,42 +45,49 @@ def work_of(
     if isinstance(cell, BankCell):
         return _bank(cell)
     if isinstance(cell, MetricsCell):
-        return _evaluation(cell, count or cell.n_networks, on_gpu)
-    shard = _shard(cell, count or cell.data.spec.classes, on_gpu, real)
-    work, bytes_out = cell.recipe.work(shard), _set_bytes(cell, shard.classes)
+        return _evaluation(cell, networks_in(cell, count), on_gpu)
+    work, bytes_out = cell.recipe.work(_shard(cell, count, on_gpu, real)), _set_bytes(cell, count)
     # The machine holds a set twice while it is written: as tensors, and as the bytes of the file.
     return replace(work, bytes_out=bytes_out, host_bytes=work.host_bytes + 2 * bytes_out)
 
 
-def _shard(cell: SyntheticCell, classes: int, on_gpu: bool, shared: bool) -> Shard:
+def networks_in(cell: MetricsCell, count: int | Share | None) -> int:
+    """How many networks a job of an evaluation trains (None: all). Raises TypeError for a share, which only a set has."""
+    if isinstance(count, Share):
+        raise TypeError(f"{count}: an evaluation is split by its networks")
+    return count or cell.n_networks
+
+
+def _shard(cell: SyntheticCell, share: Share | int | None, on_gpu: bool, shared: bool) -> Shard:
     """What the recipe of a set is asked about."""
     network = None if cell.arch == "none" else cell.data.profile(cell.arch, cell.options)
     parents = {name: cell.data.profile(parent.arch, parent.options) for name, parent in cell.parents.items()}
-    return Shard(cell.data.spec, classes, int(cell.ipc), network, parents, on_gpu, shared)
+    return Shard(cell.data.spec, *cell.size_of(share), network, parents, on_gpu, shared)
 
 
-def _set_bytes(cell: SyntheticCell, classes: int) -> int:
-    """Of so many classes of a set, with its snapshots."""
-    return classes * int(cell.ipc) * (_pixels(cell.data) * FLOAT + 8) * (1 + cell.recipe.number_of_snapshots)
+def _set_bytes(cell: SyntheticCell, share: Share | int | None = None) -> int:
+    """Of a set or a share of it, with its snapshots."""
+    return math.prod(cell.size_of(share)) * (_pixels(cell.data) * FLOAT + 8) * (1 + cell.recipe.number_of_snapshots)
 
 
-def group_work(cells: Sequence[SyntheticCell], count: int, on_gpu: bool = False) -> Work:
-    """The work of the job that condenses so many classes of sets which share the real side: that once, and the rest of each."""
+def group_work(cells: Sequence[SyntheticCell], share: Share | int | None, on_gpu: bool = False) -> Work:
+    """The work of the job that condenses a share (None: all) of sets with one real side: that once, and the rest of each."""
     if len(cells) == 1:
-        return work_of(cells[0], count, on_gpu)
-    alone, own = ([work_of(cell, count, on_gpu, real) for cell in cells] for real in (True, False))
+        return work_of(cells[0], share, on_gpu)
+    alone, own = ([work_of(cell, share, on_gpu, real) for cell in cells] for real in (True, False))
     names = [field.name for field in fields(Work) if field.name not in ("peak_bytes", "light")]
     shared = {name: max(getattr(one, name) - getattr(rest, name) for one, rest in zip(alone, own, strict=True)) for name in names}
     summed = {name: shared[name] + sum(getattr(rest, name) for rest in own) for name in names}
     # One set after the other goes through a step; of those that wait stay the images, their momentum and their snapshots.
-    waiting = [3 * count * cell.ipc * _pixels(cell.data) * FLOAT + rest.bytes_out for cell, rest in zip(cells, own, strict=True)]
+    held = [3 * math.prod(cell.size_of(share)) * _pixels(cell.data) * FLOAT for cell in cells]
+    waiting = [bytes_held + rest.bytes_out for bytes_held, rest in zip(held, own, strict=True)]
     peak = max(one.peak_bytes - held for one, held in zip(alone, waiting, strict=True)) + sum(waiting)
     return Work(**summed, peak_bytes=peak)
 
 
 def gather_work(cell: SyntheticCell) -> Work:
     """The work of joining the shards of `cell`."""
-    bytes_out = _set_bytes(cell, cell.data.spec.classes)
+    bytes_out = _set_bytes(cell)
     return Work(bytes_out=bytes_out + _GRID, peak_bytes=3 * bytes_out, light=True)
 
 

@@ -39,8 +39,9 @@ def _check_constants(mean: list[float], std: list[float], channels: int | None =
 
 @dataclass(frozen=True)
 class SetHeader:
-    """Of a synthetic set, its snapshots, or a shard of its classes. `ipc` images a class; `stored`: the type of the pixels in the file.
+    """Of a synthetic set, its snapshots, or a shard of it. `ipc` images a class; `stored`: the type of the pixels in the file.
 
+    `images`: of a shard that has only some images of each of its classes, the numbers of the first and the last.
     `carries`: further tensors by name, each with an entry an image or of the set as a whole; `soft_labels`: what kind these are.
     """
 
@@ -55,6 +56,7 @@ class SetHeader:
     seed: int | None = None
     key: str | None = None
     classes: list[int] | None = None
+    images: list[int] | None = None
     options: dict[str, Any] = field(default_factory=dict)
     decode: Decode | None = None
     steps: int = 0
@@ -71,11 +73,18 @@ class SetHeader:
         at_least({"steps": self.steps, "seed": self.seed}, 0, 1 << 62)
         if self.classes is not None and sorted(set(self.classes) & set(range(len(self.class_names)))) != sorted(self.classes):
             raise UserError(f"'classes' are not numbers of its {len(self.class_names)} class names, each once")
+        if self.images is not None and not (len(self.images) == 2 and 0 <= self.images[0] <= self.images[1] < (self.ipc or 0)):
+            raise UserError(f"'images' are not the first and the last of its {self.ipc} images a class")
         if (self.soft_labels is None) != (self.carries.get(SOFT_LABELS) != "image"):
             raise UserError("'soft_labels' and 'carries' do not both say that its images have soft labels, or that they have none")
         steps = self.snapshot_steps or []
         if steps != sorted(set(steps)) or (steps and steps[0] < 0):
             raise UserError("'snapshot_steps' are not ascending numbers from 0 on")
+
+    @property
+    def numbers(self) -> range:
+        """Which images of each class it holds."""
+        return range(self.images[0], self.images[1] + 1) if self.images else range(self.ipc or 0)
 
 
 @dataclass(frozen=True)

@@ -78,11 +78,11 @@ def read_split(path: Path) -> tuple[dict[str, np.ndarray], DatasetHeader]:
 def _is_class_major(labels: np.ndarray, header: SetHeader) -> bool:
     import numpy as np
 
-    return labels.tolist() == np.repeat(header.classes or [], header.ipc or 0).tolist()
+    return labels.tolist() == np.repeat(header.classes or [], len(header.numbers)).tolist()
 
 
 def read_shard(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The tensors and the header of a shard: `ipc` images of each of its classes, one class after the other.
+    """The tensors and the header of a shard: `ipc` images, or some of them, of each of its classes, one class after the other.
 
     Raises UserError as `read_tensors` does, and naming what does not fit.
     """
@@ -95,7 +95,7 @@ def read_shard(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     if len(known.mean) != tensors["images"].shape[-3] or len(known.std) != len(known.mean):
         raise damaged(path, "its 'mean' or 'std' is no list of a number a channel")
     if not _is_class_major(tensors["labels"], known):
-        raise damaged(path, f"it does not hold {known.ipc} images of each of its {len(known.classes)} classes in their order")
+        raise damaged(path, f"it does not hold {len(known.numbers)} images of each of its {len(known.classes)} classes in their order")
     if ("snapshots" in tensors) != (known.snapshot_steps is not None):
         raise damaged(path, "it has snapshots without their steps, or steps without snapshots")
     if known.snapshot_steps is not None:

@@ -19,7 +19,7 @@ from condense.specs import Recipe
 
 @dataclass(frozen=True)
 class ShardJob:
-    """Some classes of one synthetic set. `recipe` is resolved; `key` is that of the set."""
+    """Some classes, or some images of each class, of one synthetic set. `recipe` is resolved; `key` is that of the set."""
 
     recipe: Recipe
     data: Path
@@ -29,11 +29,17 @@ class ShardJob:
     seed: int
     key: str
     classes: Sequence[int] | None = None  # None: all
+    images: range | None = None  # of the `ipc` of each class; None: all
     parents: Mapping[str, Path] = field(default_factory=dict)  # what was made beforehand, by the names that the recipe gives it
+
+    @property
+    def made(self) -> range:
+        """Which of the images of each class are made."""
+        return range(self.ipc) if self.images is None else self.images
 
     def where(self) -> dict[str, Any]:
         """What sets have to agree in to be condensed in one pass, beside what their recipes say of the real side."""
-        return {name: getattr(self, name) for name in ("data", "arch", "options", "seed", "classes")}
+        return {name: getattr(self, name) for name in ("data", "arch", "options", "seed", "classes", "images")}
 
 
 def condense_shard(out: Path, job: ShardJob, machine: Machine) -> None:
@@ -52,19 +58,21 @@ def condense_shards(shards: Mapping[Path, ShardJob], machine: Machine) -> None:
     from condense import kernels
     from condense.data.dataset import load
     from condense.engines import engine
-    from condense.engines.orders import Order, Site
+    from condense.engines.orders import Site
 
     first = next(iter(shards.values()))
     for job in shards.values():
         _check(job, first)
     with at_work(machine, *shards, beside=run_facts_path) as (device, clock):
         images = load(first.data)
+        for job in shards.values():
+            _check_images(job, images)
         for label in first.classes or ():
             images.class_slice(label)  # raises for a class that is not there
         classes = tuple(first.classes or images.classes)
         checkpoints = {out: _checkpoint(out, job, classes, images.data_sha256, device) for out, job in shards.items()}
         site = Site(images, classes, first.arch, first.options, first.seed, device)
-        orders = [Order(job.recipe, job.ipc, job.parents, checkpoints[out]) for out, job in shards.items()]
+        orders = [_order(job, checkpoints[out]) for out, job in shards.items()]
         made = engine(first.recipe.engine)(site, orders)
         if len(made) != len(orders):
             raise ValueError(f"engine '{first.recipe.engine}': {len(made)} outcomes of {len(orders)} orders")
@@ -103,11 +111,35 @@ def _check(job: ShardJob, first: ShardJob) -> None:
         raise UserError(f"{recipe.name}: sets condensed in one pass agree in {agreeing}; {differing[0]} differs")
 
 
+def _check_images(job: ShardJob, data: Any) -> None:
+    """Raises UserError if only some images of each class are asked for, and the recipe makes all together or fewer."""
+    from condense import models
+    from condense.training.counting import ties_batch
+
+    if job.images is None:
+        return
+    shape = {"channels": data.channels, "size": data.size, "classes": len(data.class_names)}
+    tied = job.arch != "none" and ties_batch(models.build(job.arch, **shape, **job.options))
+    if job.recipe.splits_by(tied) != "images":
+        raise UserError(f"{job.recipe.name}: the images of a class are made together; leave --images out")
+    if job.images.stop > job.ipc:
+        raise UserError(f"{job.recipe.name}: --images: at ipc {job.ipc} they go from 0 to {job.ipc - 1}, found {job.images.stop - 1}")
+
+
+def _order(job: ShardJob, checkpoint: Checkpoint) -> Any:
+    from condense.engines.orders import Order
+
+    # An ipc that makes no sense goes to the engine as it is, which refuses it.
+    ipc, first = (job.ipc, 0) if job.images is None else (len(job.images), job.images.start)
+    return Order(job.recipe, ipc, job.parents, checkpoint, first)
+
+
 def _checkpoint(out: Path, job: ShardJob, classes: tuple[int, ...], data_sha256: str, device: Any) -> Checkpoint:
     from condense import kernels
 
     # Not the key alone: jobs that are called by hand may all have the same.
     settings = [asdict(job.recipe), job.arch, job.options, job.ipc, job.seed, classes, data_sha256]
+    settings += [list(job.images)] if job.images else []
     return Checkpoint.beside(out, f"{job.key}-{digest(settings)}", kernels.used_on(device))
 
 
@@ -120,7 +152,7 @@ def _write_shard(out: Path, job: ShardJob, images: Any, classes: tuple[int, ...]
     def pixels(values: Any) -> np.ndarray:
         return images.denormalise(values).flatten(0, 1).float().cpu().numpy()
 
-    labels = np.repeat(np.asarray(classes, dtype=np.int64), job.ipc)
+    labels = np.repeat(np.asarray(classes, dtype=np.int64), len(job.made))
     tensors = {"images": pixels(outcome.images), "labels": labels}
     header = {
         "kind": "shard",
@@ -132,6 +164,7 @@ def _write_shard(out: Path, job: ShardJob, images: Any, classes: tuple[int, ...]
         "seed": job.seed,
         "key": job.key,
         "classes": list(classes),
+        **({"images": [job.made.start, job.made.stop - 1]} if job.images is not None else {}),
         "class_names": list(images.class_names),
         "mean": list(images.mean),
         "std": list(images.std),

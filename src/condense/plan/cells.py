@@ -19,7 +19,7 @@ from condense.data.spec import DatasetSpec
 from condense.files.artifacts import canonical, digest
 from condense.plan.numerics import NUMERICS
 from condense.plan.profiles import profile
-from condense.plan.ranges import ranges
+from condense.plan.ranges import Share, ranges, shares
 from condense.specs import Protocol, QueueNetworks, Recipe, Task, TrainedNetworks
 from condense.specs.common import not_by_default
 
@@ -219,16 +219,24 @@ class SyntheticCell:
     def snapshots(self) -> str:
         return f"{self.folder}/snapshots.safetensors"
 
-    def shards(self, classes_per_job: int | None) -> list[str]:
-        """Class ranges 'first-last' that are condensed as separate jobs; one for recipes that do not split them."""
-        total = self.data.spec.classes
-        if classes_per_job is None:
-            return ranges(total, total)
+    def shards(self, classes_per_job: int | None, images_per_job: int | None = None) -> list[Share]:
+        """What separate jobs make of it, by so many classes or images a class; all of it where its recipe does not split so."""
+        classes = self.data.spec.classes
+        if classes_per_job is None and images_per_job is None:
+            return shares("classes", classes, classes)
         ties_batch = self.arch != "none" and bool(self.data.profile(self.arch, self.options).ties_batch)
-        return ranges(total, classes_per_job if self.recipe.splits_by_class(ties_batch) else total)
+        splits = self.recipe.splits_by(ties_batch)
+        if splits == "images" and images_per_job is not None:
+            return shares("images", int(self.ipc), images_per_job)
+        return shares("classes", classes, classes_per_job if splits == "classes" and classes_per_job else classes)
 
-    def shard_path(self, shard: str) -> str:
-        return f"{RESULTS}/shards/{self.place}/classes{shard}.safetensors"
+    def size_of(self, share: Share | int | None) -> tuple[int, int]:
+        """Classes and images a class of a share of it, of so many of its classes, or (None) of all."""
+        classes, ipc = self.data.spec.classes, int(self.ipc)
+        return share.size(classes, ipc) if isinstance(share, Share) else (share or classes, ipc)
+
+    def shard_path(self, share: Share) -> str:
+        return f"{RESULTS}/shards/{self.place}/{share}.safetensors"
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,16 @@ from pathlib import Path
 from condense.files.artifacts import digest
 from condense.files.store import offered
 from condense.plan import RESULTS, ParentCell, SyntheticCell
+from condense.plan.ranges import Share
 from condense.plan.tables import Plan
 
 
 @dataclass(frozen=True)
 class Group:
-    """Sets whose classes `shard` ('first-last') are condensed in one job. `key` is that of all sets that belong to it."""
+    """Sets of which one job makes the share `shard`. `key` is that of all sets that belong to it."""
 
     key: str
-    shard: str
+    shard: Share
     cells: tuple[SyntheticCell, ...]
 
     @property
@@ -34,7 +35,7 @@ class Group:
     def path(self) -> str:
         """The index that the job writes last, when all `outputs` are there."""
         first = self.cells[0]
-        return f"{RESULTS}/groups/{first.data.name}/{first.arch}/{self.key}/classes{self.shard}.json"
+        return f"{RESULTS}/groups/{first.data.name}/{first.arch}/{self.key}/{self.shard}.json"
 
     @cached_property
     def outputs(self) -> list[str]:
@@ -63,10 +64,10 @@ class Group:
         return not all(path.exists() for shard in shards for path in (shard, shard.with_name(f"{shard.stem}.run.json")))
 
 
-def groups(plan: Plan, shards: Callable[[SyntheticCell], list[str]] | None = None) -> list[Group]:
-    """The groups of all sets of `plan`, each set once for every class range in `shards` of it (None: those of the scale).
+def groups(plan: Plan, shards: Callable[[SyntheticCell], list[Share]] | None = None) -> list[Group]:
+    """The groups of all sets of `plan`, each set once for every share in `shards` of it (None: those of the scale).
 
-    Sets go together if they agree in data, network, seed, classes and `Recipe.stream`, and differ in no parent that two of them have.
+    Sets go together if they agree in data, network, seed, share and `Recipe.stream`, and differ in no parent that two of them have.
     Sets that the same tables and figures ask for stand beside each other, so that one table alone seldom makes sets of others; then
     come method and ipc. A set that shares with nobody is a group of its own.
     """
@@ -78,7 +79,7 @@ def groups(plan: Plan, shards: Callable[[SyntheticCell], list[str]] | None = Non
         if cell.key in streams:
             first.setdefault(streams[cell.key], {}).update(_parents(cell) | first.get(streams[cell.key], {}))
     together: dict[tuple, list[SyntheticCell]] = {}
-    alone: list[tuple[str, list[SyntheticCell]]] = []
+    alone: list[tuple[Share, list[SyntheticCell]]] = []
     for cell in cells:
         for shard in shards(cell):
             if cell.key in streams:

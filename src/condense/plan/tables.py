@@ -16,6 +16,7 @@ from condense import plan
 from condense.config import UserError, merged, naming, unknown
 from condense.plan import CLIP_WEIGHTS, MetricsCell, ParentCell, SyntheticCell, TeacherCell
 from condense.plan.published import architectures, method_of, metric_of, published_rows
+from condense.plan.ranges import Share
 from condense.specs import DEFAULT_TASK, ENGINES, Drift, FigureSpec, Point, Snapshots, TableLimits, TableSpec, Task, catalogue
 
 
@@ -316,9 +317,9 @@ class Plan:
         sets = [cell for cell in self.synthetic.values() if not few or (cell.seed == 0 and cell.ipc in (1, 10))]
         return [*self.metrics, *(cell.path for cell in sets), *(cell.train for cell in self.data.values())]
 
-    def shards(self, cell: SyntheticCell) -> list[str]:
-        """The class ranges that `cell` is condensed in at this scale."""
-        return cell.shards(self.scale.classes_per_job_of.get(cell.recipe.name, self.scale.classes_per_job))
+    def shards(self, cell: SyntheticCell) -> list[Share]:
+        """What separate jobs make of `cell` at this scale."""
+        return cell.shards(self.scale.classes_per_job_of.get(cell.recipe.name, self.scale.classes_per_job), self.scale.images_per_job)
 
     def parts(self, cell: MetricsCell) -> list[str]:
         """The ranges of networks that `cell` is evaluated in at this scale; a single one is no part but the whole evaluation."""

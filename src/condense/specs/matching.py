@@ -61,8 +61,8 @@ class MatchingRecipe(ImageRecipe):
     def parents(self) -> dict[str, Parent]:
         return {**({"teacher": self.teacher} if self.teacher else {}), **self.networks.parents()}
 
-    def splits_by_class(self, ties_batch: bool) -> bool:
-        return not ties_batch and "classes" not in self.couples
+    def splits_by(self, ties_batch: bool) -> Literal["classes", "images"] | None:
+        return None if ties_batch or "classes" in self.couples else "classes"
 
     @property
     def term_labels(self) -> list[str]:

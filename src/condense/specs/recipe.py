@@ -124,9 +124,12 @@ class Recipe:
         """The architecture in the path of a set that is asked for with `arch`; 'none' for one that no network condenses."""
         return arch
 
-    def splits_by_class(self, ties_batch: bool) -> bool:
-        """Whether classes may be condensed by jobs of their own; `ties_batch`: batch norm in the set's network ties images together."""
-        return False
+    def splits_by(self, ties_batch: bool) -> Literal["classes", "images"] | None:
+        """What jobs of their own may make: some classes, some of the images of each class, or (None) only the whole set.
+
+        `ties_batch`: batch norm in the set's network ties the images of a batch together.
+        """
+        return None
 
     @property
     def stream(self) -> dict[str, Any] | None:

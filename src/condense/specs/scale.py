@@ -74,6 +74,7 @@ class Scale:
     methods: list[str] | None = None
     classes_per_job: int | None = None
     classes_per_job_of: dict[str, int] = field(default_factory=dict)  # by method, where it differs
+    images_per_job: int | None = None  # of each class, for methods whose images do not depend on each other
     networks_per_job: dict[str, int] = field(default_factory=dict)  # of an evaluation, by "architecture" or "architecture/dataset"
     sets_per_job: int = 1  # at most; sets that share the real side of every step are condensed together
     stored: Literal["float32", "float16"] = "float32"  # the type of the pixels in the files of sets; what is rounded is judged so
@@ -89,7 +90,7 @@ class Scale:
             at_least({"ipc": ipc}, 1)
         self._check_options()
         at_least({"bank_mb": self.bank_mb}, 0)
-        at_least({"classes_per_job": self.classes_per_job, "sets_per_job": self.sets_per_job}, 1)
+        at_least({name: getattr(self, name) for name in ("classes_per_job", "images_per_job", "sets_per_job")}, 1)
         at_least({f"classes_per_job_of: {name}": number for name, number in self.classes_per_job_of.items()}, 1)
         at_least({f"networks_per_job: {name}": number for name, number in self.networks_per_job.items()}, 1)
 
