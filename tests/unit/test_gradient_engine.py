@@ -146,7 +146,7 @@ def test_a_class_alone_is_as_among_others_where_no_network_is_trained(train):
 def test_batch_norms_use_statistics_of_real_images_of_all_classes(train):
     value, arch = recipe("dsa", **SMALL), {"arch": "convnet_bn", "options": ARCH["options"]}
     made = GradientMatching(value, site(train, arch=arch), ipc=2, checkpoint=NOWHERE)
-    made.step(None)
+    made.advance(None)
     norms = [module for module in made.network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     assert norms and all(norm.num_batches_tracked > 0 for norm in norms)
     assert torch.isfinite(run(value, train, arch=arch).images).all()

@@ -19,10 +19,10 @@ from condense.augment.selected import apply_each_class
 from condense.discrepancy.gradients import gradient_distance
 from condense.engines.moving import MovingImages
 from condense.engines.orders import Order, Outcome, Site
-from condense.engines.run import Run, below, run_steps
+from condense.engines.run import Loss, Run, below, run_steps
 from condense.engines.streams import RealBatches
 from condense.files.checkpoints import Checkpoint
-from condense.kernels.precision import reduced
+from condense.kernels.precision import Types
 from condense.machine import seeds
 from condense.specs import GradientRecipe, Protocol
 from condense.specs.gradient import STATISTICS
@@ -37,24 +37,24 @@ class GradientMatching(Run):
     def __init__(self, recipe: GradientRecipe, site: Site, *, ipc: int, checkpoint: Checkpoint):
         data, device = site.data, site.device
         images = MovingImages(recipe, data, site.classes, ipc=ipc, seed=site.seed, device=device)
-        super().__init__(recipe, images, [], checkpoint, len(data.counts))
-        self.settings, self.site = recipe, site
         with torch.random.fork_rng(devices=[]):  # what is drawn here is replaced at every loop
             network = models.build(site.arch, channels=data.channels, size=data.size, classes=len(data.counts), **site.options)
         self.network = network.to(device)
+        types = Types(recipe.precision, self.network, device)
+        super().__init__(recipe, images, [], checkpoint, len(data.counts), types)
+        self.settings, self.site = recipe, site
         self.distance = gradient_distance(recipe.distance)
         self.parameters = self.distance.counted(list(self.network.parameters()))
         self.batches = RealBatches(data, site.classes, recipe.batch_real, site.seed, device)
-        self.real_type = reduced(self.network, device) if recipe.precision == "mixed" else torch.float32
+        self.real_type = types.of("real")
         self.real_labels = torch.tensor(site.classes, device=device)[:, None].expand(-1, max(self.batches.sizes))
         self._drawing = models.Drawing(self.network)
 
-    def step(self, shared: None) -> Tensor:
+    def step(self, shared: None) -> Iterator[Loss]:
         number, place = divmod(self.done, self.settings.loop.outer)
         if place == 0:
             models.take(self.network, self._drawing(seeds.stream(self.site.seed, "network", number)))
         self.network.train()
-        self.moving.clip()
         pixels = self.batches.taken(self.batches.chosen(self.done).to(self.device))
         freeze_statistics(self.network, self.site.data.normalise(pixels[:, :STATISTICS]).flatten(0, 1))
         draws = self._draws()
@@ -63,12 +63,9 @@ class GradientMatching(Run):
         )
         seen = apply_each_class(self.moving.shown(), draws)
         loss = gradient_discrepancy(self.network, real, seen, self.moving.labels, self.parameters, self.distance).sum()
-        self.descend(loss)
-        if self.plateau is not None:
-            self.plateau.see(loss.detach())
+        yield loss, {}
         if place + 1 < self.settings.loop.outer:
             self._train_network()
-        return loss.detach()[None]
 
     def _draws(self) -> list[siamese.Draw]:
         """The augmentation of each class at this step, for its real and its synthetic images alike."""
@@ -105,10 +102,6 @@ class GradientMatching(Run):
 
     def take_up(self, tensors: dict[str, Tensor]) -> None:
         self.network.load_state_dict(below(tensors, "network."))
-
-    def finish(self) -> Outcome:
-        self.outcome.precision = {"real": str(self.real_type).removeprefix("torch."), "synthetic": "float32"}
-        return super().finish()
 
 
 def match_gradients(site: Site, orders: Sequence[Order]) -> list[Outcome]:

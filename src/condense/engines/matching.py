@@ -8,7 +8,7 @@ Source: DM (Zhao and Bilen 2023), algorithm 1; cpdm, algorithm 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from condense.engines.map_statistics import Statistic
 from condense.engines.moving import MovingImages
 from condense.engines.orders import Order, Outcome, Site
 from condense.engines.repeated import RepeatedSteps
-from condense.engines.run import Run, below, run_steps
+from condense.engines.run import Loss, Run, below, run_steps
 from condense.engines.streams import RealStream
 from condense.engines.terms import objective, weight_at
 from condense.engines.views import RealSide, Views
@@ -38,40 +38,34 @@ class Matching(Run):
         images = MovingImages(recipe, stream.data, stream.classes, ipc=ipc, seed=stream.seed, device=stream.device)
         if not stream.serves(recipe):
             raise ValueError(f"{recipe.name}: its networks, batches or augmentation are not those of the stream")
-        super().__init__(recipe, images, recipe.term_labels, checkpoint, len(stream.data.counts))
+        super().__init__(recipe, images, recipe.term_labels, checkpoint, len(stream.data.counts), stream.types)
         self.terms, self.stream, self.critic = recipe.terms, stream, critic
         self.statistics: tuple[Statistic, ...] = tuple(entry for term in recipe.terms for entry in objective(term.name).statistics(term))
         stream.want(self.statistics)
         self.memory: dict[str, dict[str, Tensor]] = {label: {} for label in recipe.term_labels}  # of each term
-        self._steps = RepeatedSteps(self, self.move, stream)
+        self._steps = RepeatedSteps(self, super().move, stream)
 
     def run(self) -> Outcome:
         """All steps, from the last checkpoint if there is one. Raises UserError if the loss or the images diverge."""
         return run_together([self])[0]
 
-    def step(self, shared: RealSide) -> Tensor:
+    def move(self, shared: RealSide) -> Tensor:
         return self._steps(shared, [weight_at(term.weight, self.done, self.recipe.steps) for term in self.terms])
 
-    def move(self, side: RealSide, weights: Sequence[float | Tensor]) -> Tensor:
-        """A step of the optimiser for every turn of the terms: the loss and each term before it, (1 + terms,)."""
-        self.moving.clip()
-        values = [torch.zeros((), device=self.device)] * len(self.terms)
-        total = torch.zeros((), device=self.device)
+    def step(self, shared: tuple[RealSide, Sequence[float | Tensor]]) -> Iterator[Loss]:
+        """The weighted sum of the terms of every turn, against the real side and under the weights of the step."""
+        side, weights = shared
         for turn in sorted({term.turn for term in self.terms}):
             views = Views(side, self.moving.shown(), self.moving.labels, self.critic, self.stream.synthetic_type, self.statistics)
-            loss = torch.zeros((), device=self.device)
-            for place, (term, memory, weight) in enumerate(zip(self.terms, self.memory.values(), weights, strict=True)):
+            loss, parts = torch.zeros((), device=self.device), {}
+            for term, (label, memory), weight in zip(self.terms, self.memory.items(), weights, strict=True):
                 # Skip a term whose weight is a plain 0; a weight that is a tensor cannot be tested without waiting for the GPU.
                 if term.turn == turn and (isinstance(weight, Tensor) or weight != 0):
                     views.memory = memory
                     value = objective(term.name).value(views, term).sum()
                     loss = loss + weight * value
-                    values[place] = value.detach()
-            self.descend(loss)
-            total = total + loss.detach()
-        if self.plateau is not None:
-            self.plateau.see(total)
-        return torch.stack([total, *values])
+                    parts[label] = value.detach()
+            yield loss, parts
 
     @property
     def remembers(self) -> bool:
@@ -85,7 +79,7 @@ class Matching(Run):
         self.memory = {label: below(tensors, f"memory.{label}.") for label in self.memory}
 
     def finish(self) -> Outcome:
-        self.outcome.recorded, self.outcome.precision = self._steps.replays, self.stream.precision
+        self.outcome.recorded = self._steps.replays
         return super().finish()
 
 

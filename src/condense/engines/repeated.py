@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from condense.engines.matching import Matching
 
 _log = logging.getLogger(__name__)
-Move = Callable[[RealSide, Sequence[float | Tensor]], Tensor]
+Move = Callable[[tuple[RealSide, Sequence[float | Tensor]]], Tensor]
 
 
 class RepeatedSteps:
@@ -66,7 +66,7 @@ class RepeatedSteps:
 
     def _move(self) -> Tensor:
         assert self._side is not None
-        return self.move(self._side, self._weights)
+        return self.move((self._side, self._weights))
 
     def _changing(self) -> list[Tensor]:
         """The tensors that a step changes."""

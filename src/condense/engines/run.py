@@ -1,9 +1,9 @@
-"""The run of one set through its steps, whatever the engine: history, divergence, snapshots, checkpoints, progress."""
+"""The run of one set through its steps, whatever the engine: steps of the optimiser, history, divergence, snapshots, checkpoints."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from condense.config import UserError
 from condense.engines.moving import MovingImages
 from condense.engines.orders import Outcome
 from condense.files.checkpoints import Checkpoint, stop_if_asked
+from condense.kernels.precision import Types
 from condense.machine.progress import Progress
 from condense.specs import ImageRecipe
 from condense.training.optimizers import Stalling, optimizer_of
@@ -21,6 +22,7 @@ from condense.training.optimizers import Stalling, optimizer_of
 _log = logging.getLogger(__name__)
 _DIVERGED = 1e4  # normalised pixels beyond this are no images any more
 _ROWS = 200  # rows of the history of a run, about
+Loss = tuple[Tensor, Mapping[str, Tensor]]  # (), with gradient, and its parts by the names of their columns, without
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,27 @@ class Progressed:
 class Run:
     """One set on its way through the steps of its recipe.
 
-    An engine's subclass writes `step`, which moves the images, and says in `kept` and `take_up` what else it keeps from step to step.
-    `columns` name the parts of the loss, which stand beside it in the history.
+    An engine's subclass writes `step`, which gives the loss, and says in `kept` and `take_up` what else it keeps from step to step.
+    Everything that the settings of `ImageRecipe` ask for is done here: pixels are brought back into their bounds, the optimiser steps,
+    a plateau lowers its rate, images are averaged and kept.
     """
 
-    def __init__(self, recipe: ImageRecipe, images: MovingImages, columns: Sequence[str], checkpoint: Checkpoint, classes: int):
-        """`classes`: of the whole dataset, through which the turns of an optimiser go."""
+    def __init__(
+        self,
+        recipe: ImageRecipe,
+        images: MovingImages,
+        columns: Sequence[str],
+        checkpoint: Checkpoint,
+        classes: int,
+        types: Types | None = None,
+    ):
+        """`columns` name the parts of the loss, which stand beside it in the history; `classes`: how many the whole dataset has.
+
+        `types`: in which the engine computes, where recipes have the setting `precision`. Raises ValueError if they are not those of it.
+        """
+        if getattr(recipe, "precision", None) != (types.precision if types else None):
+            raise ValueError(f"engine '{recipe.engine}': its recipes have a 'precision', of which Run gets no `types`, or those of another")
+        self.types = types
         self.recipe, self.moving, self.columns, self.checkpoint = recipe, images, ["loss", *columns], checkpoint
         self.device = images.values.device
         self.optimizer = optimizer_of([images.values], recipe.optimizer, classes)
@@ -50,9 +67,23 @@ class Run:
         self.steps = recipe.number_of_steps
         self._every = max(1, min(100, self.steps // _ROWS))
 
-    def step(self, shared: Any) -> Tensor:
-        """One step of the images, with what all sets of the job share at it; the loss and its parts before it, (columns,)."""
+    def step(self, shared: Any) -> Iterator[Loss]:
+        """Gives the loss of a step, or one after the other those of its turns, with what all sets of the job share at it.
+
+        The images move along the gradient of a loss before the next is asked for. What an engine does after they moved, such as training
+        a network on them, stands behind its last `yield`.
+        """
         raise NotImplementedError
+
+    def move(self, shared: Any) -> Tensor:
+        """Moves the images by the losses of a step; their sum and their parts before they moved, (columns,)."""
+        total = torch.zeros((), device=self.device)
+        parts = dict.fromkeys(self.columns[1:], total)
+        for loss, told in self.step(shared):
+            self._descend(loss)
+            total = total + loss.detach()
+            parts |= {name: part.detach() for name, part in told.items()}
+        return torch.stack([total, *parts.values()])
 
     def kept(self) -> dict[str, Tensor]:
         """What the engine keeps from step to step beside the images and the optimiser, by name; always the same names and shapes."""
@@ -80,8 +111,17 @@ class Run:
         return self.moving.kept
 
     def advance(self, shared: Any) -> None:
-        """One step and its bookkeeping."""
-        self.window.append(self.step(shared))
+        """One step and its bookkeeping. Raises ValueError for an engine that leaves a setting of its recipe unused."""
+        self.moving.clip()
+        row = self.move(shared)
+        if len(row) != len(self.columns):
+            raise ValueError(f"engine '{self.recipe.engine}': a step tells of {len(row) - 1} parts of the loss, not of {self.columns[1:]}")
+        if self.types is not None and self.types.forgotten():
+            sides = ", ".join(sorted(self.types.forgotten()))
+            raise ValueError(f"engine '{self.recipe.engine}': 'precision' is not used: a step asks `types` for no type of: {sides}")
+        if self.plateau is not None:
+            self.plateau.see(row[0])
+        self.window.append(row)
         self.done += 1
         self.moving.average(self.done)
         if self.done % self._every == 0 or self.finished:
@@ -89,7 +129,7 @@ class Run:
         if self.recipe.snapshots and self.done % self.recipe.snapshots == 0:
             self.outcome.snapshots[self.done] = self.images.clone()
 
-    def descend(self, loss: Tensor) -> None:
+    def _descend(self, loss: Tensor) -> None:
         """A step of the optimiser along the gradient of `loss`; none where nothing in it depends on the images."""
         self.optimizer.zero_grad()
         if loss.requires_grad:
@@ -115,6 +155,7 @@ class Run:
     def finish(self) -> Outcome:
         """The outcome, after the last step."""
         self.outcome.images = self.images
+        self.outcome.precision = self.types.told() if self.types is not None else {}
         return self.outcome
 
     def save(self) -> None:

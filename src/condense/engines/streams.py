@@ -21,7 +21,7 @@ from condense.augment.selected import Selected, as_tensors
 from condense.data.dataset import Images
 from condense.engines.map_statistics import Statistic
 from condense.engines.views import RealSide, WatchedSide
-from condense.kernels.precision import reduced, rounded
+from condense.kernels.precision import Types, rounded
 from condense.machine import seeds
 from condense.machine.graphs import Recorded, Recorder
 from condense.machine.transfer import AHEAD, Ahead, Slots, sent
@@ -90,9 +90,8 @@ class RealStream:
         self.network.to(device).requires_grad_(False)
         # Batch statistics belong to the whole batch, so it cannot go through the network in parts.
         self.chunked = not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.network.modules())
-        half = reduced(self.network, device)
-        self.real_type = torch.float32 if recipe.precision == "fp32" else half
-        self.synthetic_type = half if recipe.precision == "bf16" else torch.float32
+        self.types = Types(recipe.precision, self.network, device)
+        self.real_type, self.synthetic_type = self.types.of("real"), self.types.of("synthetic")
         # The real side's own copy of the parameters, so that they are converted once a step and not once a chunk.
         self.real_network = self.network if self.real_type == torch.float32 else copy.deepcopy(self.network).to(self.real_type)
         self.batches = RealBatches(data, classes, recipe.batch_real, seed, device)
@@ -103,11 +102,6 @@ class RealStream:
         self._as_tensors = recorder is not None or device.type != "cpu"  # the draws
         self._slots: Slots | None = None
         self._recorded: Recorded | None = None
-
-    @property
-    def precision(self) -> dict[str, str]:
-        """In which type embeddings are computed, as provenance."""
-        return {"real": str(self.real_type).removeprefix("torch."), "synthetic": str(self.synthetic_type).removeprefix("torch.")}
 
     def serves(self, recipe: MatchingRecipe) -> bool:
         """Whether a set with this recipe can be matched to this stream."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from condense import kernels
+from condense.config import unknown
 
 # Units that multiply matrices of bfloat16, on x86 and on Arm. Instructions for vectors of it alone (avx512_bf16) reach from half to twice
 # the rate of float32, which has the way with a quarter of the products (`kernels.winograd`): bfloat16 is too coarse for that.
@@ -36,6 +37,36 @@ def reduced(network: nn.Module, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     fast = processor_has_bfloat16() and kernels.state() == "compiled" and getattr(network, "fused", False)
     return torch.bfloat16 if fast else torch.float32
+
+
+# What a recipe's `precision` computes in less than float32: the real side, which has no gradient, or both.
+SIDES: dict[str, frozenset[str]] = {"fp32": frozenset(), "mixed": frozenset({"real"}), "bf16": frozenset({"real", "synthetic"})}
+
+
+class Types:
+    """The types in which `network` computes the sides of a step on `device`, as `precision` says. Raises UserError for another name.
+
+    `used` holds the sides whose type was asked for: what nobody asks for is computed in float32.
+    """
+
+    def __init__(self, precision: str, network: nn.Module, device: torch.device):
+        if precision not in SIDES:
+            raise unknown("precision", precision, SIDES)
+        self.precision, self._reduced = precision, reduced(network, device)
+        self.used: dict[str, torch.dtype] = {}
+
+    def of(self, side: str) -> torch.dtype:
+        """The type of a side, "real" or "synthetic"."""
+        self.used[side] = self._reduced if side in SIDES[self.precision] else torch.float32
+        return self.used[side]
+
+    def forgotten(self) -> set[str]:
+        """The sides that `precision` speaks of and nobody asked for."""
+        return set(SIDES[self.precision] - self.used.keys())
+
+    def told(self) -> dict[str, str]:
+        """The type of each side by name, as provenance."""
+        return {side: str(self.used.get(side, torch.float32)).removeprefix("torch.") for side in ("real", "synthetic")}
 
 
 def computed_in(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[None]:
