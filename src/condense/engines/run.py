@@ -82,6 +82,9 @@ class Run:
         for loss, told in self.step(shared):
             self._descend(loss)
             total = total + loss.detach()
+            if not told.keys() <= parts.keys():
+                names = [name for name in told if name not in parts]
+                raise ValueError(f"engine '{self.recipe.engine}': a step tells of {names}, which are none of its columns")
             parts |= {name: part.detach() for name, part in told.items()}
         return torch.stack([total, *parts.values()])
 
@@ -114,8 +117,6 @@ class Run:
         """One step and its bookkeeping. Raises ValueError for an engine that leaves a setting of its recipe unused."""
         self.moving.clip()
         row = self.move(shared)
-        if len(row) != len(self.columns):
-            raise ValueError(f"engine '{self.recipe.engine}': a step tells of {len(row) - 1} parts of the loss, not of {self.columns[1:]}")
         if self.types is not None and self.types.forgotten():
             sides = ", ".join(sorted(self.types.forgotten()))
             raise ValueError(f"engine '{self.recipe.engine}': 'precision' is not used: a step asks `types` for no type of: {sides}")

@@ -60,9 +60,9 @@ class GradientRecipe(ImageRecipe):
     def number_of_steps(self) -> int:
         return self.steps * self.loop.outer
 
-    def splits_by(self, ties_batch: bool) -> Literal["classes", "images"] | None:
-        # Networks that are trained on the images of all classes tie them together, as a plateau of the loss of all does.
-        return "classes" if self.loop.outer == 1 and self.optimizer.plateau is None and not ties_batch else None
+    @property
+    def classes_apart(self) -> bool:
+        return self.loop.outer == 1  # else networks are trained on the images of all classes
 
     def work(self, shard: Shard) -> Work:
         """A gradient costs three forward passes, that of its distance as much once more and a backward pass through both."""

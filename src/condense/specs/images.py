@@ -74,6 +74,15 @@ class ImageRecipe(Recipe):
         return self.decode.factor**2 if self.decode else 1
 
     @property
+    def classes_apart(self) -> bool:
+        """Whether the images of a class become what they would without the other classes, a plateau and batch norm aside."""
+        return False
+
+    def splits_by(self, ties_batch: bool) -> Literal["classes", "images"] | None:
+        # A plateau looks at the loss of all classes.
+        return "classes" if self.classes_apart and self.optimizer.plateau is None and not ties_batch else None
+
+    @property
     def number_of_steps(self) -> int:
         return self.steps
 

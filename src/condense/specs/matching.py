@@ -61,8 +61,9 @@ class MatchingRecipe(ImageRecipe):
     def parents(self) -> dict[str, Parent]:
         return {**({"teacher": self.teacher} if self.teacher else {}), **self.networks.parents()}
 
-    def splits_by(self, ties_batch: bool) -> Literal["classes", "images"] | None:
-        return None if ties_batch or "classes" in self.couples else "classes"
+    @property
+    def classes_apart(self) -> bool:
+        return "classes" not in self.couples
 
     @property
     def term_labels(self) -> list[str]:
