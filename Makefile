@@ -3,6 +3,7 @@
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 SCALE ?= quick
+WORKERS ?= auto
 BIN := .venv/bin
 # `make env CUDA=cu126` takes torch built for that CUDA, for drivers older than that of the lock; `make env CUDA=lock` goes back to it.
 # What was taken stays so when a new lock makes the environment anew.
@@ -15,11 +16,12 @@ tables: env
 	CONDENSE_KEPT=off $(BIN)/snakemake --cores all --config scale=$(SCALE)
 	@echo "Look at results/report.html"
 
+# Side by side in WORKERS processes, each with one thread; WORKERS=0 runs them one after another.
 test: env
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 test-quick: env
-	$(BIN)/python -m pytest -m "not workflow and not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not workflow and not slow"
 
 # The whole quick scale through a SLURM of one node on this machine (packages slurm-wlm and munge), in a folder of its own.
 test-slurm: env

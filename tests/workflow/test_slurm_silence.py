@@ -21,7 +21,7 @@ SCALE = {
 }
 TAIL = ("--groups", "gather=pages", "evaluate=pages", "table=pages")
 SOON = """
-from condense import slurm as _slurm
+from condense.machine import slurm as _slurm
 _slurm.FORGOTTEN, _slurm.POLL, _slurm.PATIENCE = 4.0, 0.5, 15
 """
 

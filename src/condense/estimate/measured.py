@@ -110,6 +110,12 @@ class Pace:
 
         Seconds are reckoned, and corrected as those of the sets alone are on average.
         """
+        name = ("group", *(cell.key for cell in cells), share)
+        if name not in self._jobs:
+            self._jobs[name] = self._group(cells, share)
+        return self._jobs[name]
+
+    def _group(self, cells: Sequence[SyntheticCell], share: int | Share) -> JobCost:
         alone, work = [self.job("synthesize", cell, share) for cell in cells], group_work(cells, share, on_gpu=True)
         reckoned = [cost(work_of(cell, share, on_gpu=True), self.rates) for cell in cells]
         start = self.rates.start

@@ -11,7 +11,7 @@ from condense.config import UserError
 from condense.estimate.cluster import cluster
 from condense.estimate.measured import Measured, Pace, measured_rows
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME
-from condense.estimate.schedule import GPU_STAGES, Node, graph, remaining, wall_seconds
+from condense.estimate.schedule import GPU_STAGES, Node, graph, remaining, sharing, wall_seconds
 from condense.plan.tables import Plan
 
 GPUS = (1, 10, 100)
@@ -52,7 +52,8 @@ def scale_page(name: str, rows: Sequence[Measured] | None = None) -> str:
     pace = Pace(plan.maker, rows)
     names, split = [*plan.tables, *plan.figures], plan.scale.classes_per_job
     graphs = {classes: graph(plan, names, classes, pace) for classes in dict.fromkeys([*CLASSES, split])}
-    alone = {target: graph(plan, [target], split, pace) for target in names}
+    shared = sharing(plan, split)
+    alone = {target: graph(plan, [target], split, pace, shared) for target in names}
     walls = {(classes, gpus): wall_seconds(graphs[classes], gpus, cluster().per_minute) for classes in CLASSES for gpus in GPUS}
     parts = [_head(name, rows), _tables(alone, Sums(graphs[split]), split, plan.scale.sets_per_job), _walls(plan, graphs, walls)]
     parts.append(_needs(plan, split, graphs[split]))

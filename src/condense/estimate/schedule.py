@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from condense.estimate.measured import JobCost, Pace
 from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
-from condense.plan.groups import groups
+from condense.plan.groups import Group, groups
 from condense.plan.ranges import Share, number_in
 from condense.plan.tables import Plan
 
@@ -33,12 +33,24 @@ class Node:
         return self.stage in GPU_STAGES
 
 
-def graph(plan: Plan, names: Sequence[str], classes_per_job: int | None, pace: Pace) -> list[Node]:
+def sharing(plan: Plan, classes_per_job: int | None) -> dict[str, Group]:
+    """Path of a shard -> the group of sets that are condensed with it, in jobs of so many classes (None: all)."""
+
+    def split(cell: SyntheticCell) -> list[str]:
+        return cell.shards(classes_per_job, plan.scale.images_per_job)
+
+    return {output: group for group in groups(plan, split) for output in group.outputs}
+
+
+def graph(
+    plan: Plan, names: Sequence[str], classes_per_job: int | None, pace: Pace, shared: Mapping[str, Group] | None = None
+) -> list[Node]:
     """The jobs behind the tables and figures `names`, parents first, with sets condensed in jobs of so many classes (None: all).
 
-    Sets share jobs, and evaluations and images of a class are split, as the scale says.
+    Sets share jobs, and evaluations and images of a class are split, as the scale says; `shared`: what `sharing` gives, where several
+    graphs need it.
     """
-    found = _Graph(plan, classes_per_job, pace)
+    found = _Graph(plan, classes_per_job, pace, sharing(plan, classes_per_job) if shared is None else shared)
     for name in names:
         curves = plan.figures[name].curves if name in plan.figures else ()
         parents = [found.metrics(cell) for cell in plan.metrics_of(name)]
@@ -51,12 +63,10 @@ def graph(plan: Plan, names: Sequence[str], classes_per_job: int | None, pace: P
 class _Graph:
     """Jobs by what they make; each is added once, after those that it waits for."""
 
-    def __init__(self, plan: Plan, classes_per_job: int | None, pace: Pace):
+    def __init__(self, plan: Plan, classes_per_job: int | None, pace: Pace, shared: Mapping[str, Group]):
         self.nodes: dict[str, Node] = {}
-        self.plan, self.pace = plan, pace
+        self.plan, self.pace, self.groups = plan, pace, shared
         self.shards = lambda cell: cell.shards(classes_per_job, plan.scale.images_per_job)
-        found = groups(plan, self.shards)
-        self.groups = {output: group for group in found for output in group.outputs}
 
     def add(self, output: str, stage: str, cell: Any, parents: Sequence[str] = (), count: int | Share | None = None) -> str:
         if output not in self.nodes:

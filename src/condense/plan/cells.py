@@ -202,7 +202,7 @@ class SyntheticCell:
         """The resolved recipe as one line of JSON, for command lines; Snakemake asks for it several times."""
         return canonical(asdict(self.recipe))
 
-    @property
+    @cached_property
     def place(self) -> str:
         """The part of the paths that shards, sets and metrics of this cell share."""
         return f"{self.data.name}/{self.recipe.name}/{self.arch}/ipc{self.ipc}/seed{self.seed}-{self.key}"
@@ -211,7 +211,7 @@ class SyntheticCell:
     def folder(self) -> str:
         return f"{RESULTS}/synthetic/{self.place}"
 
-    @property
+    @cached_property
     def path(self) -> str:
         return f"{self.folder}/synthetic.safetensors"
 
@@ -284,12 +284,12 @@ class MetricsCell:
         """The protocol as one line of JSON, for command lines."""
         return canonical(asdict(self.protocol))
 
-    @property
+    @cached_property
     def place(self) -> str:
         """The part of the paths that the metrics and their parts share."""
         return f"{self.task.folder}/{self.synthetic.place}/{self.eval_arch}-{self.protocol.name}-{self.key}"
 
-    @property
+    @cached_property
     def path(self) -> str:
         return f"{RESULTS}/metrics/{self.place}.json"
 

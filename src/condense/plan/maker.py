@@ -100,7 +100,9 @@ class Maker:
         sets: Mapping[str, SyntheticCell] = {},  # noqa: B006
     ) -> MetricsCell:
         """The cell of what `task` gives of `synthetic`, and of its further `sets` by name, by networks of `eval_arch`."""
-        changes = [(f"{catalogue.file_of('methods', synthetic.recipe.name)}: evaluation", synthetic.recipe.evaluation)]
+        changes = []
+        if synthetic.recipe.evaluation:
+            changes.append((f"{catalogue.file_of('methods', synthetic.recipe.name)}: evaluation", synthetic.recipe.evaluation))
         if not synthetic.recipe.makes_set:
             changes.append((f"{self.where}: whole", self.scale.whole))
         chosen = self.protocol(protocol, *changes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 from condense.config import UserError
@@ -57,6 +58,11 @@ class Protocol:
 
     def computed_part(self) -> dict[str, Any]:
         """The settings that decide what a network becomes; they enter keys."""
+        return dict(self._computed)
+
+    @cached_property
+    def _computed(self) -> dict[str, Any]:
+        """Reckoned once: every evaluation by the protocol asks for it, for its key."""
         return {name: value for name, value in self.told().items() if name not in ("title", "source")}
 
     def operations_of(self, strategy: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from condense.config import UserError, unknown
@@ -109,6 +110,11 @@ class Recipe:
 
     def computed_part(self) -> dict[str, Any]:
         """The settings that decide the result, without those that have their default; it enters the key."""
+        return dict(self._computed)
+
+    @cached_property
+    def _computed(self) -> dict[str, Any]:
+        """Reckoned once: all seeds and numbers of images of a method ask for it, each for its key."""
         return {key: value for key, value in not_by_default(self).items() if key not in self.DESCRIBING}
 
     @classmethod
