@@ -35,11 +35,8 @@ class Node:
 
 def sharing(plan: Plan, classes_per_job: int | None) -> dict[str, Group]:
     """Path of a shard -> the group of sets that are condensed with it, in jobs of so many classes (None: all)."""
-
-    def split(cell: SyntheticCell) -> list[str]:
-        return cell.shards(classes_per_job, plan.scale.images_per_job)
-
-    return {output: group for group in groups(plan, split) for output in group.outputs}
+    found = groups(plan, lambda cell: cell.shards(classes_per_job, plan.scale.images_per_job))
+    return {output: group for group in found for output in group.outputs}
 
 
 def graph(
