@@ -26,15 +26,16 @@ HERE = jobs.Machine("cpu", 1)
 def recipe(name, **changes):
     """A recipe as the digits get it, made tiny."""
     base = catalogue.recipe(name)
-    small = {"steps": 4, "batch_real": 16, "optimizer": {"lr": 1.0}, "precision": "fp32"} if base.condenses else {}
+    small = {"steps": 4, "batch_real": 16, "optimizer": {"lr": 1.0}, "precision": "fp32"}
+    small = {key: change for key, change in small.items() if hasattr(base, key)}
     return catalogue.resolve(base, "digits", plan.data_cell("digits").spec.strategy, 1, [("test", small | changes)])
 
 
 def tiny(method, **changes):
     """Any recipe as the digits get it at ipc 2, so short that a run takes a moment."""
     base = catalogue.recipe(method)
-    if not isinstance(base, (specs.MatchingRecipe, specs.GradientRecipe)):  # of others nothing is known
-        return catalogue.resolve(base, "digits", plan.data_cell("digits").spec.strategy, 2, [])
+    if not isinstance(base, (specs.MatchingRecipe, specs.GradientRecipe)):  # of others their class knows how to make them short
+        return catalogue.resolve(base, "digits", plan.data_cell("digits").spec.strategy, 2, [("test", dict(base.trials[0]) | changes)])
     change = {"steps": 4, "batch_real": 32, "optimizer": {"lr": 1.0 if base.optimised == "normalised" else 0.05}, "precision": "fp32"}
     networks = getattr(base, "networks", specs.Networks())
     fewer = {"trained": {"count": min(2, getattr(networks, "count", 0))}, "queue": {"batch": 32}}

@@ -2,15 +2,17 @@
 
 import json
 from collections import Counter
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import pytest
 import torch
+from contract_helpers import Workshop, check_cost, check_key, check_resumed, check_set, check_shares, tried
 
 from condense import engines, specs
 from condense.command import cli
+from condense.command.documented import classes_in
 from condense.config import UserError, convert
 from condense.costs.work import Shard, Work
 from condense.engines.orders import Order, Outcome, Site
@@ -18,6 +20,7 @@ from condense.files import read_set
 from condense.files.checkpoints import Checkpoint
 from condense.plan import Maker, tables
 from condense.plan.groups import groups
+from condense.plan.numerics import NUMERICS
 from condense.plan.tables import Plan
 from condense.specs import catalogue
 from condense.specs.common import not_by_default
@@ -31,7 +34,7 @@ class MeanRecipe(specs.Recipe):
 
     NUMBER: ClassVar[int] = 1
 
-    engine: Literal["mean"]
+    engine: Literal["mean_of_tests"]
     scale: float = 1.0
     light: float = 0.0
     rounds: int = 1
@@ -52,7 +55,7 @@ YAML = """
 name: mean_image
 title: Mean images
 source: {paper: ours}
-engine: mean
+engine: mean_of_tests
 scale: 0.5
 """
 
@@ -61,8 +64,8 @@ scale: 0.5
 def registered(monkeypatch, tmp_path):
     """The engine in both registries, and a recipe of it in a folder of the user's own."""
     monkeypatch.setattr(specs.engines, "AnyRecipe", specs.engines.AnyRecipe | MeanRecipe)
-    monkeypatch.setitem(specs.engines.ENGINES, "mean", MeanRecipe)
-    monkeypatch.setitem(engines.ENGINES, "mean", mean_of_classes)
+    monkeypatch.setitem(specs.engines.ENGINES, "mean_of_tests", MeanRecipe)
+    monkeypatch.setitem(engines.ENGINES, "mean_of_tests", mean_of_classes)
     (tmp_path / "own" / "methods").mkdir(parents=True)
     (tmp_path / "own" / "methods" / "mean_image.yaml").write_text(YAML, encoding="utf-8")
     monkeypatch.setenv(catalogue.OWN_PARAMS, str(tmp_path / "own"))
@@ -130,6 +133,35 @@ def test_it_runs_from_the_command_line(registered, digits, tmp_path, capsys):
     assert "unknown name 'teacher'" in capsys.readouterr().err
 
 
+def test_it_keeps_the_contract_of_engines(registered, digits, tmp_path, monkeypatch):
+    workshop, recipe = Workshop(digits, tmp_path, lambda recipe: {}), tried("mean_image")
+    check_set(workshop, recipe)
+    check_resumed(workshop, recipe, monkeypatch)
+    check_cost(recipe)
+    assert check_key(recipe) >= {"scale", "light", "rounds", "revision", "name"} and check_shares(workshop, recipe) is None
+    monkeypatch.setattr(MeanRecipe, "splits_by", lambda self, ties_batch: "classes")
+    assert check_shares(workshop, recipe) == "classes"
+
+
+def test_an_engine_that_breaks_the_contract_is_found(registered, digits, tmp_path, monkeypatch):
+    workshop, recipe = Workshop(digits, tmp_path, lambda recipe: {}), tried("mean_image")
+    with monkeypatch.context() as patch:
+        patch.setattr(MeanRecipe, "computed_part", lambda self: {"name": self.name, "scale": self.scale})
+        with pytest.raises(AssertionError, match="mean_of_tests: revision does not enter the key"):
+            check_key(recipe)
+    monkeypatch.setattr(MeanRecipe, "splits_by", lambda self, ties_batch: "classes")
+
+    def darker(site, orders):
+        return [Outcome(made.images / len(site.classes)) for made in mean_of_classes(site, orders)]
+
+    monkeypatch.setitem(engines.ENGINES, "mean_of_tests", darker)
+    with pytest.raises(AssertionError, match="mean_image: images, made in shares of classes"):
+        check_shares(workshop, recipe)
+    monkeypatch.setattr(MeanRecipe, "number_of_steps", 3)
+    with pytest.raises(AssertionError, match="a step keeps no checkpoint"):
+        check_resumed(workshop, recipe, monkeypatch)
+
+
 def outcome(**changes):
     images = torch.zeros(2, 3, 1, 8, 8)
     return Outcome(**{"images": images, "tensors": {"soft_labels": torch.full((2, 3, 10), 0.1)}} | changes)
@@ -185,30 +217,80 @@ def test_sets_of_engines_that_share_nothing_are_made_alone():
         assert len(streams) == 1 or (None not in streams and all(stream == streams[0] for stream in streams))
 
 
+def _plain(value):
+    """A default as JSON has it; of settings, their class beside their fields."""
+    if is_dataclass(value):
+        return {"of": type(value).__name__} | {entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)}
+    return value
+
+
 def _defaults(kind):
-    """The defaults of an engine's settings, those of the settings inside them included."""
+    """By class and setting the defaults of all settings that a mapping read as `kind` can hold, but for what only describes."""
+    stored = {}
+    for part in classes_in(kind):
+        given = {}
+        for entry in fields(part):
+            default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+            if default is not MISSING and entry.name not in getattr(part, "DESCRIBING", ()):
+                given[entry.name] = _plain(default)
+        stored[part.__name__] = given
+    return stored
 
-    def plain(value):
-        if hasattr(value, "__dataclass_fields__"):
-            return {"of": type(value).__name__} | {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-        return value
 
-    given = {field.name: field for field in fields(kind) if field.name not in kind.DESCRIBING}
-    values = {name: field.default if field.default_factory is MISSING else field.default_factory() for name, field in given.items()}
-    return {name: plain(value) for name, value in values.items() if value is not MISSING}
+# What leaves its defaults out of keys: the name in the file of stored defaults -> the number that stands for them, and the class.
+NUMBERED = {f"engine {name}": (kind.NUMBER, kind) for name, kind in specs.ENGINES.items()}
+NUMBERED |= {f"task {task.folder}": (task.numerics, task) for task in get_args(specs.AnyTask)}
+NUMBERED |= {"protocol": (NUMERICS["evaluate"], specs.Protocol)}
 
 
-@pytest.mark.parametrize("name", specs.ENGINES)
-def test_a_default_changes_only_with_the_number_of_its_engine(name):
-    """What has its default is left out of keys: a new default under an old number would make old results pass for new ones.
+def moved_defaults(name, stored):
+    """What is wrong with the stored defaults of a name of `NUMBERED`, in words; '' if nothing is."""
+    number, kind = NUMBERED[name]
+    write = "`python tests/unit/test_engines.py` writes them"
+    if name not in stored:
+        return f"{name}: no defaults are stored: {write}"
+    if stored[name]["number"] != number:
+        return f"{name}: the stored defaults are those of the number {stored[name]['number']}, not {number}: {write}"
+    now = _defaults(kind)
+    for part, defaults in stored[name]["defaults"].items():
+        for setting, value in defaults.items():
+            if now.get(part, {}).get(setting, MISSING) != value:
+                return (
+                    f"{name}: {part}.{setting} is no longer {value!r} by default: write the new value into the recipes, or raise the number"
+                )
+    missing = [f"{part}.{setting}" for part in now for setting in now[part] if setting not in stored[name]["defaults"].get(part, {})]
+    return f"{name}: the default of {missing[0]} is not stored: {write}" if missing else ""
 
-    After raising a number, store the defaults anew: `python tests/unit/test_engines.py`.
-    """
-    stored = json.loads(DEFAULTS.read_text(encoding="utf-8"))[name]
-    kind = specs.ENGINES[name]
-    if stored["number"] == kind.NUMBER:
-        added = {key: value for key, value in _defaults(kind).items() if key in stored["defaults"]}
-        assert added == stored["defaults"], "a default was changed: put the new value into the recipes, or raise NUMBER"
+
+@pytest.mark.parametrize("name", NUMBERED)
+def test_a_default_changes_only_with_its_number(name):
+    """What has its default is left out of keys: a new default under an old number would make old results pass for new ones."""
+    wrong = moved_defaults(name, json.loads(DEFAULTS.read_text(encoding="utf-8")))
+    assert not wrong, wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "setting"),
+    [
+        ("engine matching", "Plateau", "patience"),
+        ("engine matching", "InterClassMargin", "margin"),
+        ("engine select", "Covering", "nodes"),
+        ("engine gradient", "NetworkSGD", "weight_decay"),
+        ("task calibration", "Calibration", "bins"),
+        ("protocol", "DistillationLoss", "hard_weight"),
+    ],
+)
+def test_a_default_that_moved_is_told_however_deep_it_lies(name, part, setting):
+    stored = json.loads(DEFAULTS.read_text(encoding="utf-8"))
+    kept = stored[name]["defaults"][part][setting]
+    stored[name]["defaults"][part][setting] = kept + 1
+    assert f"{part}.{setting} is no longer {kept + 1!r} by default" in moved_defaults(name, stored)
+    del stored[name]["defaults"][part][setting]
+    assert f"the default of {part}.{setting} is not stored" in moved_defaults(name, stored)
+    stored[name]["number"] = 99
+    assert "of the number 99, not" in moved_defaults(name, stored)
+    del stored[name]
+    assert moved_defaults(name, stored) == f"{name}: no defaults are stored: `python tests/unit/test_engines.py` writes them"
 
 
 def test_what_has_its_default_stays_out_of_keys():
@@ -219,5 +301,5 @@ def test_what_has_its_default_stays_out_of_keys():
 
 
 if __name__ == "__main__":
-    found = {name: {"number": kind.NUMBER, "defaults": _defaults(kind)} for name, kind in specs.ENGINES.items()}
-    DEFAULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    numbered = {name: {"number": number, "defaults": _defaults(kind)} for name, (number, kind) in NUMBERED.items()}
+    DEFAULTS.write_text(json.dumps(numbered, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from condense.costs.work import FLOAT, Shard, Work, pixels_of
 from condense.machine import fitting
@@ -43,6 +44,10 @@ class GradientRecipe(ImageRecipe):
     """
 
     NUMBER: ClassVar[int] = 1
+    trials: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"steps": 4, "batch_real": 16, "loop": {"outer": 1, "inner": 1}},
+        {"steps": 2, "batch_real": 16, "loop": {"outer": 2, "inner": 2}},
+    )
 
     engine: Literal["gradient"]
     distance: Literal[DISTANCES] = "layerwise_cosine"  # type: ignore[valid-type]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from condense.config import UserError
 from condense.specs.common import Optimizer, at_least, check_groups, cut_to
@@ -43,6 +44,8 @@ class Augment:
 @dataclass(frozen=True, kw_only=True)
 class ImageRecipe(Recipe):
     """A recipe whose engine takes steps along gradients of the images."""
+
+    trials: ClassVar[tuple[Mapping[str, Any], ...]] = ({"steps": 4, "batch_real": 16},)
 
     init: Literal["real", "noise", "mosaic", "mosaic_nearest"] = "real"
     decode: Decode | None = None

@@ -86,6 +86,8 @@ class Recipe:
     )
     can_require: ClassVar[tuple[str, ...]] = ()  # what `requires` may name: what the engine makes use of
     makes_set: ClassVar[bool] = True  # False: stands for the whole training set
+    # Changes that make any recipe so short that tests of the engine take a moment; several, where it has several ways to work.
+    trials: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
     condenses: ClassVar[bool] = True  # images are computed, so that changes of tables and figures are laid over the recipe
 
     name: str

@@ -1,0 +1,192 @@
+"""What every engine owes, as checks of one tiny recipe: of the engines of the project, and of those that tests make up."""
+
+from dataclasses import fields, is_dataclass
+from typing import get_args, get_type_hints
+
+import numpy as np
+import pytest
+from interruption_helpers import stopped_after, until_done
+from matching_helpers import ARCH, HERE
+
+from condense import jobs, plan, specs
+from condense.config import UserError
+from condense.files import read_set
+from condense.files.artifacts import canonical, file_sha256, read_tensors
+from condense.specs import catalogue
+
+OTHER = "another value"  # of any setting: what enters a key is not checked for its type there
+IPC = 2
+PLATEAU = {"optimizer": {"plateau": {"patience": 0}}}  # which lowers the rate as soon as a loss is no less
+
+
+def recipes_of(engine):
+    """Of the project's recipes of an engine the first with each set of things that have to be made beforehand, by their names."""
+    chosen = {}
+    for name in catalogue.names_in("methods"):
+        recipe = catalogue.recipe(name)
+        if recipe.engine == engine and recipe.requires is None:
+            chosen.setdefault(tuple(sorted(key for key, parent in recipe.parents().items() if parent.needed)), name)
+    return sorted(chosen.values())
+
+
+def tried(name, trial=0, *changes):
+    """A recipe as the digits get it, with what its class says makes it short."""
+    base = catalogue.recipe(name)
+    layers = [("test", dict(base.trials[trial])), *(("test", change) for change in changes)]
+    return catalogue.resolve(base, "digits", plan.data_cell("digits").spec.strategy, IPC, layers)
+
+
+def variants(name):
+    """A recipe in all the ways that it is tried, each also with a plateau where its class has one and does not refuse it by name."""
+    for trial in range(len(catalogue.recipe(name).trials)):
+        yield tried(name, trial)
+        try:
+            yield tried(name, trial, PLATEAU)
+        except UserError as error:
+            assert "optimizer" in str(error) or "plateau" in str(error), error
+
+
+class Workshop:
+    """Makes sets of one recipe from the digits, in one job or in several."""
+
+    def __init__(self, digits, folder, parents):
+        self.data, self.folder, self.parents_of = digits / "train.safetensors", folder, parents
+
+    def shard(self, recipe, name, **share):
+        out = self.folder / recipe.name / f"{name}.safetensors"
+        out.parent.mkdir(parents=True, exist_ok=True)
+        settings = {**ARCH, "ipc": IPC, "seed": 0, "key": "k", "parents": self.parents_of(recipe)}
+        jobs.condense_shard(out, jobs.ShardJob(recipe, self.data, **settings | share), HERE)
+        return out
+
+    def joined(self, recipe, name, *shards):
+        out = self.folder / recipe.name / name / "synthetic.safetensors"
+        out.parent.mkdir(parents=True, exist_ok=True)
+        jobs.gather(out, list(shards), self.data)
+        return read_set(out)
+
+
+def check_set(workshop, recipe):
+    """Every image of every class is there once, in the shape of the data, float32 and finite."""
+    tensors, header = workshop.joined(recipe, "whole", workshop.shard(recipe, "all"))
+    real, _ = read_tensors(workshop.data)
+    assert tensors["images"].shape == (10 * IPC, *real["images"].shape[1:]) and tensors["images"].dtype == np.float32
+    assert tensors["labels"].tolist() == [label for label in range(10) for _ in range(IPC)] and tensors["labels"].dtype == np.int64
+    assert all(np.isfinite(values).all() for values in tensors.values() if values.dtype.kind == "f")
+    assert header["method"] == recipe.name and header["steps"] == recipe.number_of_steps
+    assert header["recipe"]["engine"] == recipe.engine
+
+
+def check_shares(workshop, recipe):
+    """A set that its recipe lets be made in jobs of its own is the one that a single job makes. Gives what it splits by."""
+    split = recipe.splits_by(False)
+    if split is None:
+        return None
+    total = 10 if split == "classes" else IPC
+    cuts = [(0, total // 2), (total // 2, total)]
+    shards = [workshop.shard(recipe, f"{split}{first}", **{split: range(first, last)}) for first, last in cuts]
+    (tensors, header), (whole, other) = (
+        workshop.joined(recipe, "joined", *shards),
+        workshop.joined(recipe, "one", workshop.shard(recipe, "all")),
+    )
+    assert tensors.keys() == whole.keys()
+    for name, values in whole.items():
+        np.testing.assert_allclose(tensors[name], values, rtol=1e-6, atol=1e-6, err_msg=f"{recipe.name}: {name}, made in shares of {split}")
+    assert {**header, "content_sha256": ""} == {**other, "content_sha256": ""}
+    return split
+
+
+def check_resumed(workshop, recipe, monkeypatch):
+    """Stopped at every checkpoint that there is and called again, the job ends with the same bytes."""
+    monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
+    whole = workshop.shard(recipe, "unbroken")
+    with monkeypatch.context() as patched:
+        written = stopped_after(patched, 1)
+        calls, stopped = until_done(lambda: workshop.shard(recipe, "stopped"))
+    assert file_sha256(stopped) == file_sha256(whole)
+    assert calls == len(written) + 1 and len(written) >= recipe.number_of_steps - 1, "a step keeps no checkpoint"
+    assert sorted(path.name for path in stopped.parent.glob("stopped*")) == ["stopped.run.json", "stopped.safetensors"]
+
+
+def _blank(kind):
+    """Settings of a class with their defaults, and those that have none at some value; nothing is checked."""
+    value = object.__new__(kind)
+    for field in fields(kind):
+        factory = field.default_factory
+        default = field.default if not callable(factory) else factory()
+        options = get_args(get_type_hints(kind)[field.name])
+        tag = field.name in ("kind", "name", "engine") and len(options) == 1
+        object.__setattr__(value, field.name, options[0] if tag else default if _given(default) else "a value")
+    return value
+
+
+def _given(default):
+    return type(default).__name__ != "_MISSING_TYPE"
+
+
+def _with(value, name, other):
+    changed = object.__new__(type(value))  # not a copy, which would keep what was reckoned from the old value
+    for field in fields(value):
+        object.__setattr__(changed, field.name, other if field.name == name else getattr(value, field.name))
+    return changed
+
+
+def changes(value, where=""):
+    """(where, `value` with another value of one setting), for all settings of it and of whatever its settings can hold."""
+    hints = get_type_hints(type(value))
+    for field in fields(value):
+        now, path = getattr(value, field.name), f"{where}{field.name}"
+        if len(get_args(hints[field.name])) == 1 and field.name in ("kind", "name", "engine"):
+            continue
+        yield path, _with(value, field.name, OTHER)
+        many = isinstance(now, list)
+        for kind in _held(hints[field.name]):
+            inner = now if type(now) is kind else _blank(kind)
+            if inner is not now:
+                yield f"{path}={kind.__name__}", _with(value, field.name, [inner] if many else inner)
+            for name, changed in changes(inner, f"{path}={kind.__name__}."):
+                yield name, _with(value, field.name, [changed] if many else changed)
+
+
+def _held(hint):
+    """The classes of settings that a value of a type can be, or be a list of."""
+    if is_dataclass(hint):
+        return [hint]
+    return [kind for part in get_args(hint) for kind in _held(part)]
+
+
+def check_key(recipe):
+    """No two recipes that differ in one setting have the same key, but for what only describes."""
+    seen = {canonical(recipe.computed_part()): "the recipe itself"}
+    for where, changed in changes(recipe):
+        part = canonical(changed.computed_part())
+        if where.split(".")[0].split("=")[0] in recipe.DESCRIBING:
+            assert part in seen, f"{recipe.engine}: {where} only describes, and changes the key"
+        else:
+            assert part not in seen, f"{recipe.engine}: {where} does not enter the key: the same as {seen.get(part)}"
+            seen[part] = where
+    return set(seen.values())
+
+
+def check_cost(recipe):
+    """The plan has a key for it, and the estimate a time that does not fall with the number of images."""
+    from condense.estimate.rates import REFERENCE, cost
+    from condense.estimate.work import work_of
+    from condense.plan import Maker
+
+    maker = Maker(catalogue.scale("quick"))
+    cells = [maker.synthetic("digits", recipe.name, "convnet", ipc, 0) for ipc in (1, 10)]
+    assert cells[0].key != cells[1].key
+    few, many = (cost(work_of(cell), REFERENCE) for cell in cells)
+    assert 0 < few <= many < 1e9
+    assert isinstance(cells[0].recipe, specs.ENGINES[recipe.engine])
+    assert work_of(cells[1]).bytes_out > work_of(cells[0]).bytes_out > 0
+
+
+def needed_parents(recipe, teacher, bank_of):
+    """The files of what a recipe needs beforehand. Fails for a name that the fixtures of tests do not make."""
+    made = {"teacher": teacher, "bank": bank_of(getattr(recipe, "networks", None))}
+    for name, parent in recipe.parents().items():
+        if parent.needed and made.get(name) is None:
+            pytest.fail(f"{recipe.name}: the tests make no '{name}' beforehand; make it in `needed_parents` of {__file__}")
+    return {name: made[name] for name in recipe.parents() if made.get(name) is not None}
