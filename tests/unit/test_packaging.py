@@ -172,7 +172,7 @@ def test_conda_takes_the_lock_and_says_how_the_package_gets_in():
     packages = yaml.safe_load(text)["dependencies"]
     command = "python -m pip install --no-deps --no-build-isolation -e ."
     assert {"pip": ["--requirement requirements.lock"]} in packages
-    assert command in text and command in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert command in text and command in (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
 
 
 def test_what_runs_before_a_commit_is_make_lint():

@@ -1,4 +1,4 @@
-"""What the README shows works."""
+"""What the README and the documents show works, and one screen of the README leads a newcomer to all of it."""
 
 import re
 import shlex
@@ -24,14 +24,15 @@ from condense.specs import catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DETAILS = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))]
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+def blocks(language, text=README):
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def commands():
-    lines = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    lines = [line.split("#")[0].strip() for text in [README, *DETAILS] for block in blocks("sh", text) for line in block.splitlines()]
     return [line.removeprefix(".venv/bin/") for line in lines if line]
 
 
@@ -94,6 +95,22 @@ def test_make_targets_of_the_readme_exist(command):
 def test_every_method_is_in_the_readme():
     table = README[README.index("## Methods") :]
     assert [name for name in catalogue.names_in("methods") if f"`{name}`" not in table] == []
+
+
+def anchors(text):
+    """The names by which headings are linked, as GitHub and GitLab make them."""
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_a_newcomer_needs_one_screen_whose_links_lead_somewhere():
+    screen = README[: README.index("\n## ")]
+    assert screen.count("\n") <= 48 and {"make tables", "condense run"} <= set(re.findall("make tables|condense run", screen))
+    links = re.findall(r"(?<!!)\[[^\]]*\]\(([^)#]*)#?([^)]*)\)", screen)
+    assert {file for file, _ in links} >= {f"docs/{name}.md" for name in ("data", "running", "cluster", "settings", "architecture")}
+    for file, anchor in links:
+        text = (ROOT / (file or "README.md")).read_text(encoding="utf-8")
+        assert not anchor or anchor in anchors(text), f"{file}#{anchor}"
 
 
 def test_pictures_of_the_readme_are_there():
