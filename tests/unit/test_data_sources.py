@@ -201,6 +201,7 @@ def test_idx_files_compressed_anew_are_accepted_for_their_contents(data, tmp_pat
         (b"\x1f\x8b no gzip", "not a whole gzip file"),
         (gzip.compress(bytes(1000))[:-9], "not a whole gzip file"),
     ],
+    ids=["short", "other axes", "no gzip", "cut"],
 )
 def test_a_damaged_idx_file_is_named(data, tmp_path, idx_arrays, content, message):
     name = "train-images-idx3-ubyte.gz"
