@@ -62,7 +62,7 @@ def test_banks_of_queues_are_named_where_they_take_the_disk():
     lines = "\n".join(advice(Plan("quick")))
     assert "bank_mb" not in lines and "disk of the whole scale" in lines
     plan = plan_of("quick", bank_mb=4000)
-    assert any(cell.kind == "bank" for cell in plan.parents.values()) and any("bank_mb: 1000 saves" in line for line in advice(plan))
+    assert any(cell.file == "bank" for cell in plan.parents.values()) and any("bank_mb: 1000 saves" in line for line in advice(plan))
 
 
 def test_jobs_beyond_the_limits_are_named_with_the_way_out():

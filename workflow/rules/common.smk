@@ -29,6 +29,7 @@ from condense.files.artifacts import canonical
 from condense.config import UserError
 from condense.machine.drafts import require_folders
 from condense.estimate.asked import Asked, Limits
+from condense.plan import parent_rooms
 from condense.plan.groups import groups
 from condense.plan.manifests import manifest, manifest_digest, report_files
 from condense.plan.ranges import number_in
@@ -67,7 +68,8 @@ wildcard_constraints:
     seed="[0-9]+",
     shard="(classes|images)[0-9]+-[0-9]+",
     part="[0-9]+-[0-9]+",
-    kind="[a-z]+",
+    made_by="[a-z0-9_]+",
+    file="[a-z0-9_]+",
     task="[a-z0-9_]+",
     paper="[a-z0-9_]+",
     name="[a-z0-9_]+",

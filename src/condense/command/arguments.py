@@ -10,6 +10,7 @@ from typing import Any
 from condense.command.values import home
 from condense.specs import DEFAULT_TASK
 
+MAX_MB = 20000  # of the bank of a queue, where nobody says otherwise
 STORE = "default: $MLFLOW_TRACKING_URI, or sqlite:///mlflow.db"
 Verbs = Mapping[str, Callable[[argparse.Namespace], int | None]]
 
@@ -123,10 +124,16 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("--dataset", required=True)
     verb.add_argument("--out", type=Path, required=True, help="folder for train.safetensors and test.safetensors")
     _keep_option(verb)
+    verb = _add(verbs, functions, "parent")
+    verb.add_argument("kind", help="what is made, such as teacher; `condense teach` and `condense bank` take options instead of JSON")
+    verb.add_argument("--data", type=_training_images, required=True, help="prepared training images")
+    verb.add_argument("--settings", required=True, help="all settings of the kind, as JSON")
+    _cell_options(verb, "file for what is made")
+    _keep_option(verb)
     verb = _add(verbs, functions, "teach")
     verb.add_argument("--data", type=_training_images, required=True, help="prepared training images")
     verb.add_argument("--protocol", required=True, help="name, YAML file or JSON")
-    verb.add_argument("--strategy", default="none", help="augmentation of the dataset")
+    verb.add_argument("--strategy", help="augmentation of the dataset (default: none)")
     _cell_options(verb, "file for the teacher")
     _keep_option(verb)
     verb = _add(verbs, functions, "bank")
@@ -134,9 +141,9 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("--networks", default='{"kind": "queue"}', help="the networks of a recipe: YAML file or JSON")
     verb.add_argument("--steps", type=int, help="of a queue: steps of the longest condensation that will use it")
     verb.add_argument("--protocol", help="of finished networks: how they are trained (default: what --networks says)")
-    verb.add_argument("--strategy", default="none", help="augmentation of the dataset, for finished networks")
-    size = "size of the bank; what does not fit into it is trained again when asked for (default: 20000)"
-    verb.add_argument("--max-mb", type=int, default=20000, help=size)
+    verb.add_argument("--strategy", help="of finished networks: augmentation of the dataset (default: none)")
+    size = f"of a queue: size of the bank; what does not fit into it is trained again when asked for (default: {MAX_MB})"
+    verb.add_argument("--max-mb", type=int, help=size)
     _cell_options(verb, "file for the bank, beside which a folder with its parts is made")
     _keep_option(verb)
     verb = _add(verbs, functions, "synthesize")

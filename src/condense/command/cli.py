@@ -8,11 +8,12 @@ import logging
 import os
 import sys
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from condense import specs
-from condense.command.arguments import parser, with_homes
-from condense.command.values import options_of, paths_of, range_of, settings_of
+from condense.command.arguments import MAX_MB, parser, with_homes
+from condense.command.values import json_of, options_of, paths_of, range_of, settings_of
 from condense.config import UserError, unknown
 from condense.machine.terminal import replace_unprintable, speaking_to
 from condense.specs import catalogue
@@ -38,38 +39,63 @@ def data(args: argparse.Namespace) -> None:
     prepare(data_cell(args.dataset).spec, args.out)
 
 
-def teach(args: argparse.Namespace) -> None:
-    """Pretrains a classifier on the whole training set (rule `teach`)."""
-    from condense.jobs import keeps_file, pretrain_teacher
+def parent(args: argparse.Namespace) -> None:
+    """Makes what sets need beforehand, of any kind that a recipe asks for (rule `teach`)."""
+    from condense.plan import PARENTS
 
-    if args.keep and keeps_file(args.out, "teacher", args.key):
-        return
-    protocol = settings_of(specs.Protocol, args.protocol, "protocol")
-    settings = {"arch": args.arch, "options": options_of(args.options), "strategy": args.strategy, "seed": args.seed, "key": args.key}
-    pretrain_teacher(args.out, args.data, protocol, **settings, machine=_machine(args))
+    if args.kind not in PARENTS:
+        raise unknown("kind", args.kind, PARENTS)
+    _make_parent(args, args.kind, lambda: PARENTS[args.kind].values_from(json_of(args.settings, "--settings"), "--settings"))
+
+
+def teach(args: argparse.Namespace) -> None:
+    """Pretrains a classifier on the whole training set."""
+    _make_parent(
+        args, "teacher", lambda: {"protocol": settings_of(specs.Protocol, args.protocol, "protocol"), "strategy": args.strategy or "none"}
+    )
 
 
 def bank(args: argparse.Namespace) -> None:
     """Trains networks on the training set before a condensation: a queue, of which it keeps what its steps need, or finished ones."""
-    from condense.jobs import keeps_file, make_bank, make_trained_bank
-
-    if args.keep and keeps_file(args.out, "bank", args.key):
-        return
     networks = settings_of(specs.AnyNetworks, args.networks, "networks")
-    settings = {"arch": args.arch, "options": options_of(args.options), "seed": args.seed, "key": args.key}
-    if networks.kind == "random":
-        raise UserError("--networks: random ones are drawn as they are needed; a bank holds a queue or trained ones")
-    networks = networks.trained if networks.kind == "subspace" else networks
-    if networks.kind == "trained":
-        protocol = networks.trained_by(settings_of(specs.Protocol, args.protocol or networks.protocol, "protocol"))
-        make_trained_bank(args.out, args.data, networks, protocol, **settings, strategy=args.strategy, machine=_machine(args))
+    asked = networks.parents().get("bank")
+    if asked is None:
+        raise UserError(f"--networks: {networks.kind} ones are drawn as they are needed; a bank holds a queue or trained ones")
+    _make_parent(args, asked.made_as, lambda: _bank_settings(args, asked))
+
+
+def _bank_settings(args: argparse.Namespace, networks: Any) -> dict[str, Any]:
+    """The settings of a bank from the options that are of its kind. Raises UserError for one that is of another kind, or missing."""
+    from condense.plan import PARENTS
+
+    values: dict[str, Any] = {"networks": networks}
+    takes = PARENTS[networks.made_as].setting_names()
+    given = {"protocol": args.protocol, "strategy": args.strategy, "steps": args.steps, "max_mb": args.max_mb}
+    for name, value in given.items():
+        if value is not None and name not in takes:
+            raise UserError(f"--{name.replace('_', '-')}: {networks.what} take none; leave the option out")
+    if "protocol" in takes:
+        values["protocol"] = networks.trained_by(settings_of(specs.Protocol, args.protocol or networks.protocol, "protocol"))
+        values["strategy"] = args.strategy or "none"
+    if "steps" in takes:
+        if args.steps is None:
+            raise UserError("--steps: is needed for a queue: those of the longest condensation that will use it")
+        values |= {"steps": args.steps, "max_mb": MAX_MB if args.max_mb is None else args.max_mb}
+        for name, value, least in (("--steps", values["steps"], 1), ("--max-mb", values["max_mb"], 0)):
+            if value < least:
+                raise UserError(f"{name}: must be at least {least}, found {value}")
+    return values
+
+
+def _make_parent(args: argparse.Namespace, kind: str, settings: Callable[[], dict[str, Any]]) -> None:
+    """Makes a parent at the options that all kinds have, unless it is there and to be kept."""
+    from condense.jobs import keeps_file, maker_of
+    from condense.plan import PARENTS
+
+    if args.keep and keeps_file(args.out, PARENTS[kind].file, args.key):
         return
-    if args.steps is None:
-        raise UserError("--steps: is needed for a queue: those of the longest condensation that will use it")
-    for name, value, least in (("--steps", args.steps, 1), ("--max-mb", args.max_mb, 0)):
-        if value < least:
-            raise UserError(f"{name}: must be at least {least}, found {value}")
-    make_bank(args.out, args.data, networks, **settings, steps=args.steps, max_bytes=args.max_mb * 10**6, machine=_machine(args))
+    shared = {"arch": args.arch, "options": options_of(args.options), "seed": args.seed, "key": args.key}
+    maker_of(kind)(args.out, args.data, **settings(), **shared, machine=_machine(args))
 
 
 def synthesize(args: argparse.Namespace) -> None:
@@ -309,6 +335,7 @@ VERBS = {
     "estimate": estimate,
     "prune": prune,
     "data": data,
+    "parent": parent,
     "teach": teach,
     "bank": bank,
     "synthesize": synthesize,

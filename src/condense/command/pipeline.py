@@ -204,7 +204,7 @@ def _prepare(out: Path, work: Work) -> None:
 
 def _parent(out: Path, work: Work, cell: ParentCell, machine: jobs.Machine) -> Path:
     path = out / work.folder_of(cell) / Path(cell.path).name
-    if not jobs.is_whole(path, cell.kind, cell.key):
+    if not jobs.is_whole(path, cell.file, cell.key):
         jobs.make_parent(path, cell, out / "data" / "train.safetensors", machine)
     return path
 

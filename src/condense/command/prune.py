@@ -15,28 +15,30 @@ from pathlib import Path
 from condense.config import UserError
 from condense.files import read_index
 from condense.machine.drafts import draft_of, is_dead
-from condense.plan import CLIP_WEIGHTS
-from condense.plan.cells import PARENT_ROOMS
+from condense.plan import CLIP_WEIGHTS, parent_rooms
 from condense.plan.groups import groups
 from condense.plan.tables import Plan
 from condense.specs import catalogue
 
 _KEY, _NAME, _SET = "[0-9a-f]{12}", "[a-z0-9_-]+", r"ipc(?:[0-9]+|full)/seed[0-9]+-(?P<key>[0-9a-f]{12})"
 _EVALUATION = rf"{_NAME}/{_NAME}/{_NAME}/{_NAME}/{_SET.replace('key', 'parent')}/{_NAME}-(?P<key>{_KEY})"
-# The folder, or for metrics the file, that one key owns, relative to the results.
-_OWNED = {
-    "data": re.compile(rf"data/{_NAME}/(?P<key>{_KEY})"),
-    **{room: re.compile(rf"{room}/{_NAME}/{_NAME}/{_NAME}/seed[0-9]+-(?P<key>{_KEY})") for room in PARENT_ROOMS},
-    "groups": re.compile(rf"groups/{_NAME}/{_NAME}/(?P<key>{_KEY})"),
-    "shards": re.compile(rf"shards/{_NAME}/{_NAME}/{_NAME}/{_SET}"),
-    "synthetic": re.compile(rf"synthetic/{_NAME}/{_NAME}/{_NAME}/{_SET}"),
-    "parts": re.compile(rf"parts/{_EVALUATION}"),
-    "metrics": re.compile(rf"metrics/{_EVALUATION}\.json"),
-}
 _CHECKPOINT = re.compile(r"(?P<output>.+?)\.resume(\.[a-z0-9]+)*")
 _DRAFT = re.compile(r"\.(?P<output>.+)\.(?:[0-9a-f]{32}\.part|lock)")  # or the lock of a maker
 _WHOLE = {"shards": "its set is whole", "parts": "its metrics are whole"}
 _DAY = 86400.0  # seconds; a job may still be writing what is younger
+
+
+def _owned() -> dict[str, str]:
+    """By folder of the results, a pattern of the folder, or for metrics the file, that one key owns, relative to the results."""
+    return {
+        "data": rf"data/{_NAME}/(?P<key>{_KEY})",
+        **{room: rf"{room}/{_NAME}/{_NAME}/{_NAME}/seed[0-9]+-(?P<key>{_KEY})" for room in parent_rooms()},
+        "groups": rf"groups/{_NAME}/{_NAME}/(?P<key>{_KEY})",
+        "shards": rf"shards/{_NAME}/{_NAME}/{_NAME}/{_SET}",
+        "synthetic": rf"synthetic/{_NAME}/{_NAME}/{_NAME}/{_SET}",
+        "parts": rf"parts/{_EVALUATION}",
+        "metrics": rf"metrics/{_EVALUATION}\.json",
+    }
 
 
 def prune_results(results: Path, dry: bool) -> str:
@@ -50,7 +52,7 @@ def prune_results(results: Path, dry: bool) -> str:
     if not results.is_dir():
         raise UserError(f"{results}: no such folder; give the folder of the results with --results")
     asked, lines, count, total = _asked(), [], 0, 0
-    found = [entry for kind in _OWNED if (results / kind).is_dir() for entry in _removable(results / kind, results, asked)]
+    found = [entry for kind in _owned() if (results / kind).is_dir() for entry in _removable(results / kind, results, asked)]
     for path, why in found:
         files = [path] if path.is_file() else [entry for entry in path.rglob("*") if entry.is_file()]
         size = sum(file.stat().st_size for file in files)
@@ -98,7 +100,7 @@ def _shards_left(index: Path, results: Path) -> bool:
 
 def _asked() -> dict[str, set[str]]:
     """The keys that all scales together ask for, by folder of the results."""
-    asked: dict[str, set[str]] = {kind: set() for kind in _OWNED}
+    asked: dict[str, set[str]] = {kind: set() for kind in _owned()}
     for name in catalogue.names_in("scales"):
         plan = Plan(name)
         asked["data"] |= set(plan.data)
@@ -151,7 +153,7 @@ def _owner(path: Path, results: Path) -> tuple[str, str]:
     """The folder of the results that a path lies in, and the key that owns it; '' if none does."""
     place = path.relative_to(results).as_posix()
     kind = place.partition("/")[0]
-    owned = _OWNED[kind].fullmatch(place)
+    owned = re.fullmatch(_owned()[kind], place)
     return kind, owned["key"] if owned else ""
 
 

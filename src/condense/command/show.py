@@ -25,7 +25,7 @@ from condense.files import (
 from condense.files.artifacts import canonical, damaged, file_sha256, read_json
 from condense.files.notes import INDEX, Manifest, RatesNote
 from condense.files.records import PART
-from condense.plan import CLIP_WEIGHTS, data_cell
+from condense.plan import CLIP_WEIGHTS, data_cell, parent_files
 from condense.plan.tables import Plan
 from condense.report.speed import read_speed
 from condense.specs import AnyTask, catalogue
@@ -47,7 +47,7 @@ def describe(path: Path) -> str:
         return _aligned([("file", str(path)), ("kind", "history"), *_last_loss(read_history(path))])
     if _is_json(path):
         return _aligned([("file", str(path)), *_json_facts(_our_json(path))])
-    tensors, header = read_artifact(path)
+    tensors, header = read_artifact(path, also=parent_files())
     lines = [("file", f"{path} ({path.stat().st_size:,} bytes)"), *_header_facts(header)]
     lines += [(name, _tensor(tensor)) for name, tensor in sorted(tensors.items())[:20]]
     if len(tensors) > 20:
@@ -181,7 +181,7 @@ def digest_of(path: Path) -> str:
     """
     path = Path(path)
     if not _is_json(path):
-        read_artifact(path)
+        read_artifact(path, also=parent_files())
         return file_sha256(path)
     value = {name: entry for name, entry in _our_json(path).items() if name != "run"}
     return hashlib.sha256(canonical(value).encode()).hexdigest()

@@ -13,7 +13,8 @@ from condense.specs import catalogue
 from condense.specs.scale import FROM_DATA
 
 
-def _json(text: str, option: str) -> dict[str, Any]:
+def json_of(text: str, option: str) -> dict[str, Any]:
+    """The object that `text` is as JSON. Raises UserError, beginning with `option`, for what is none."""
     try:
         value = json.loads(text, object_pairs_hook=_without_repeats)
         canonical(value)  # raises for NaN and infinity, which Python reads but JSON does not know
@@ -34,7 +35,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def options_of(text: str) -> dict[str, Any]:
     """The options of an architecture; the shape of the images and the number of classes come from the data."""
-    options = convert(dict[str, Any], _json(text, "--options"), "--options")
+    options = convert(dict[str, Any], json_of(text, "--options"), "--options")
     for name in FROM_DATA:
         if name in options:
             raise UserError(f"--options: '{name}' is no option of an architecture: it follows from the data and --arch")
@@ -44,7 +45,7 @@ def options_of(text: str) -> dict[str, Any]:
 def settings_of(kind: Any, text: str, what: str) -> Any:
     """Settings given as JSON or as a YAML file; a recipe, a protocol, or a task that needs no further settings also by name."""
     if text.lstrip().startswith("{"):
-        return convert(kind, _json(text, f"--{what}"), f"--{what}")
+        return convert(kind, json_of(text, f"--{what}"), f"--{what}")
     if text.endswith((".yaml", ".yml")):
         return convert(kind, load_yaml(Path(text)), text)
     named = {"recipe": catalogue.recipe, "protocol": catalogue.protocol, "task": lambda name: convert(kind, name, "--task")}

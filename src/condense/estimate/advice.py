@@ -11,7 +11,7 @@ from condense.estimate.measured import Pace, measured_rows
 from condense.estimate.rates import REFERENCE, REFERENCE_CPU, REFERENCE_CPU_NAME, REFERENCE_NAME
 from condense.estimate.schedule import Node, graph
 from condense.estimate.work import CARD
-from condense.plan import BankCell
+from condense.plan import parent_files
 from condense.plan.groups import groups
 from condense.plan.ranges import number_in
 from condense.plan.tables import Plan
@@ -103,28 +103,24 @@ def _setting(shares: Shares, kind: str, names: Sequence[str]) -> str:
 
 
 def _disk(plan: Plan, nodes: Sequence[Node]) -> list[str]:
-    bank_paths = {cell.path: cell for cell in plan.parents.values() if isinstance(cell, BankCell)}
-    sizes = {"banks of networks": 0, "sets": 0, "data": 0, "teachers": 0, "metrics": 0}
+    parents = {cell.path: cell for cell in plan.parents.values()}
+    sizes = dict.fromkeys([*parent_files().values(), "sets", "data", "metrics"], 0)
     for node in nodes:
-        kind = {"gather": "sets", "data": "data", "teach": "teachers"}.get(node.stage, "metrics")
-        sizes["banks of networks" if node.output in bank_paths else kind] += node.bytes_out
+        kind = {"gather": "sets", "data": "data"}.get(node.stage, "metrics")
+        sizes[parents[node.output].title if node.output in parents else kind] += node.bytes_out
     whole = sum(sizes.values())
     shown = ", ".join(f"{name} {size / 1e9:,.1f} GB" for name, size in sizes.items() if size >= 5e7)
     lines = [f"disk of the whole scale: {whole / 1e9:,.1f} GB" + (f" ({shown})" if shown else "")]
-    queues = [(node.bytes_out, bank_paths[node.output]) for node in nodes if _is_queue(bank_paths.get(node.output))]
-    if sum(size for size, _ in queues) > whole / 4 and plan.scale.bank_mb:
+    queues = [node.bytes_out for node in nodes if node.output in parents and parents[node.output].fills_room]
+    if sum(queues) > whole / 4 and plan.scale.bank_mb:
         room = plan.scale.bank_mb // 4
-        less = sum(size - min(size, room * 10**6) for size, _ in queues)
+        less = sum(size - min(size, room * 10**6) for size in queues)
         lines.append(
             f"  {len(queues)} banks of queues take up to {plan.scale.bank_mb / 1e3:,.0f} GB each; bank_mb: {room} saves"
             f" {less / 1e9:,.0f} GB of disk, and what does not fit is trained again when it is read; bank_mb: 0 makes none, and every"
             " job trains its queue as it goes"
         )
     return lines
-
-
-def _is_queue(bank: BankCell | None) -> bool:
-    return bank is not None and bank.protocol is None
 
 
 def over_limits(plan: Plan) -> list[str]:

@@ -89,7 +89,7 @@ def jobs_behind(plan: Plan, names: list[str], metrics: list[MetricsCell], whole:
     needing: list[Any] = [*missing.values(), *_sets_of([*unmeasured, *drawn])]
     for key, cell in sets.items():
         yield Job("gather", cell, gather_work(cell), key not in missing)
-    parents, unmade = distinct(curve.teacher for curve in curves), distinct(curve.teacher for curve in drawn)
+    parents, unmade = (distinct(cell for curve in some for cell in curve.parents.values()) for some in (curves, drawn))
     for group in groups(plan):
         asked = [cell for cell in group.cells if cell.key in sets]
         if asked:

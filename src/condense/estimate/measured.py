@@ -13,7 +13,7 @@ from condense.config import UserError
 from condense.costs.work import Work
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
 from condense.estimate.work import gather_work, group_work, join_work, networks_in, work_of
-from condense.plan import BankCell, Maker, MetricsCell, SyntheticCell, TeacherCell, data_cell
+from condense.plan import Maker, MetricsCell, ParentCell, SyntheticCell, data_cell
 from condense.plan.ranges import Share
 from condense.specs import catalogue, number_of_epochs
 
@@ -153,13 +153,11 @@ def _work(stage: str, cell: Any, count: int | Share | None) -> Work:
 
 
 def _steps(stage: str, cell: Any, count: int | Share | None) -> int:
-    """Steps of a set or a queue, epochs of a teacher, epochs of all networks of a bank, an evaluation or a part; 0 for what has none."""
+    """Steps of a set, epochs of all networks of an evaluation or a part, what a parent says of itself; 0 for what has none."""
     if stage == "synthesize":
         return cell.recipe.number_of_steps
-    if isinstance(cell, BankCell):
-        return cell.networks.count * number_of_epochs(cell.protocol, cell.data.spec.train) if cell.protocol else cell.steps
-    if stage == "teach":
-        return number_of_epochs(cell.protocol, cell.data.spec.train)
+    if isinstance(cell, ParentCell):
+        return cell.pace
     if stage == "evaluate" and cell.task.reads == "synthetic" and cell.task.passes == 1:
         spec, ipc = cell.synthetic.data.spec, cell.synthetic.ipc
         return networks_in(cell, count) * number_of_epochs(cell.protocol, spec.train if ipc == "full" else spec.classes * ipc)
@@ -167,10 +165,8 @@ def _steps(stage: str, cell: Any, count: int | Share | None) -> int:
 
 
 def _place(stage: str, cell: Any, count: int | Share | None) -> tuple[str, ...]:
-    if isinstance(cell, BankCell):
-        return stage, cell.data.name, cell.networks.kind, cell.arch, "", ""
-    if isinstance(cell, TeacherCell):
-        return stage, cell.data.name, cell.protocol.name, cell.arch, "", ""
+    if isinstance(cell, ParentCell):
+        return stage, cell.data.name, cell.made_by, cell.arch, "", ""
     if isinstance(cell, MetricsCell):
         synthetic = cell.synthetic
         return stage, synthetic.data.name, synthetic.recipe.name, cell.eval_arch, str(synthetic.ipc), ""

@@ -52,7 +52,7 @@ def graph(
         curves = plan.figures[name].curves if name in plan.figures else ()
         parents = [found.metrics(cell) for cell in plan.metrics_of(name)]
         parents += [found.set(curve.synthetic) for curve in curves if curve.synthetic]
-        parents += [found.made("teach", curve.teacher) for curve in curves if curve.teacher]
+        parents += [found.made("teach", parent) for curve in curves for parent in curve.parents.values()]
         found.add(name, "tables/figures", None, parents)
     return list(found.nodes.values())
 

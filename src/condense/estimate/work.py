@@ -6,24 +6,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
-from condense import specs
-from condense.costs.profile import Profile
 from condense.costs.work import FLOAT, Shard, Work, pixels_of
 from condense.machine import fitting
-from condense.plan import BankCell, DataCell, MetricsCell, SyntheticCell, TeacherCell
+from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
 from condense.plan.ranges import Share
-from condense.specs import number_of_epochs
 
 _GRID = 100_000  # bytes, about: grid, history and provenance beside a set
 _PIECES, _NAME = 30_000_000, 130  # bytes, about: of images and their histogram at once; of the name and label of an image
 _METRICS = 3_000  # bytes, about: one metrics file
-_TEST_BATCH = 512  # images of a test pass
-_BOTH_TYPES = 1.25  # a convolution in bfloat16 keeps its input in that type beside the norm's in float32
 CARD = 80e9  # bytes of the GPU that jobs are reckoned for
 
 
 def work_of(
-    cell: DataCell | TeacherCell | BankCell | SyntheticCell | MetricsCell,
+    cell: DataCell | ParentCell | SyntheticCell | MetricsCell,
     count: int | Share | None = None,
     on_gpu: bool = False,
     real: bool = True,
@@ -38,12 +33,8 @@ def work_of(
         # Sources that are arrays are read whole; of encoded images only the names and labels are held.
         held = 2 * bytes_out if cell.spec.source.kind in ("torchvision", "sklearn_digits") else _PIECES + images * _NAME
         return Work(bytes_out=bytes_out, peak_bytes=held, light=True)
-    if isinstance(cell, TeacherCell):
-        network, images = cell.data.profile(cell.arch, cell.options), cell.data.spec.train
-        work = _trained(network, cell.protocol, cell.data, images, 1, images, on_gpu=on_gpu)
-        return replace(work, bytes_out=network.parameters * FLOAT + 8 * images)
-    if isinstance(cell, BankCell):
-        return _bank(cell)
+    if isinstance(cell, ParentCell):
+        return cell.work(on_gpu)
     if isinstance(cell, MetricsCell):
         return _evaluation(cell, networks_in(cell, count), on_gpu)
     work, bytes_out = cell.recipe.work(_shard(cell, count, on_gpu, real)), _set_bytes(cell, count)
@@ -61,7 +52,7 @@ def networks_in(cell: MetricsCell, count: int | Share | None) -> int:
 def _shard(cell: SyntheticCell, share: Share | int | None, on_gpu: bool, shared: bool) -> Shard:
     """What the recipe of a set is asked about."""
     network = None if cell.arch == "none" else cell.data.profile(cell.arch, cell.options)
-    parents = {name: cell.data.profile(parent.arch, parent.options) for name, parent in cell.parents.items()}
+    parents = {name: cell.data.profile(parent.arch, parent.options) for name, parent in cell.parents.items() if parent.arch != "none"}
     return Shard(cell.data.spec, *cell.size_of(share), network, parents, on_gpu, shared)
 
 
@@ -128,50 +119,8 @@ def _evaluation(cell: MetricsCell, networks: int, on_gpu: bool) -> Work:
     data, whole = cell.synthetic.data, not cell.synthetic.recipe.makes_set
     count, together = _images(cell), networks_together(cell, networks) if on_gpu else 1
     network = data.profile(cell.eval_arch, cell.options)
-    work = _trained(network, cell.protocol, data, count, _sets(cell) * networks, data.spec.test, together, on_gpu)
+    work = cell.protocol.training_work(network, data.spec, count, _sets(cell) * networks, data.spec.test, together, on_gpu)
     work = replace(work, flops_training=cell.task.passes * work.flops_training, images=cell.task.passes * work.images)
     # All snapshots are read at once, and one of them normalised; the whole set stays in 8 bits.
     host = 0 if whole else len(cell.all_sets) * (1 + _sets(cell)) * count * _pixels(data) * FLOAT
     return replace(work, bytes_out=_metrics_bytes(cell), host_bytes=work.host_bytes + host)
-
-
-def _trained(
-    network: Profile,
-    protocol: specs.Protocol,
-    data: DataCell,
-    count: int,
-    networks: int,
-    judged: int,
-    together: int = 1,
-    on_gpu: bool = False,
-) -> Work:
-    """`networks` networks trained on `count` images, so many `together`, and tested on `judged`.
-
-    A backward pass costs twice a forward one. Layers in bfloat16 keep what goes in in both types.
-    """
-    epochs, batches = number_of_epochs(protocol, count), math.ceil(count / protocol.batch)
-    augmented = protocol.operations_of(data.spec.strategy) != "none"
-    held = (data.spec.train + data.spec.test) * _pixels(data) + count * _pixels(data) * FLOAT
-    kept = network.kept * (_BOTH_TYPES if on_gpu and protocol.precision == "mixed" else 1)
-    training = together * (min(protocol.batch, count) * (kept + 3 * network.largest) + fitting.copies(protocol) * network.parameters)
-    testing = 3 * min(_TEST_BATCH, judged) * network.largest
-    return Work(
-        flops_forward=networks * judged * network.forward,
-        flops_training=networks * epochs * count * 3 * network.forward,
-        calls_forward=networks * math.ceil(judged / _TEST_BATCH) * network.layers,
-        calls_training=networks * epochs * batches * network.layers,
-        parameters_drawn=networks * network.parameters,
-        draws=networks * epochs * batches if augmented else 0,
-        images=networks * epochs * count if augmented else 0,
-        peak_bytes=held + math.ceil(max(training, testing)) * FLOAT,
-        host_bytes=(data.spec.train + data.spec.test) * _pixels(data),
-    )
-
-
-def _bank(cell: BankCell) -> Work:
-    network, spec = cell.data.profile(cell.arch, cell.options), cell.data.spec
-    if cell.protocol:
-        work = _trained(network, cell.protocol, cell.data, spec.train, cell.networks.count, 0)
-        return replace(work, bytes_out=cell.networks.count * network.parameters * FLOAT)
-    work = cell.networks.training_work(network, spec, cell.steps)
-    return replace(work, bytes_out=min(cell.max_mb * 10**6, cell.steps * network.parameters * FLOAT))

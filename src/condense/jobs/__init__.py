@@ -6,7 +6,8 @@ from condense.jobs.joining import join_parts, leave_out_part
 from condense.jobs.judging import EvaluationJob, evaluate_set
 from condense.jobs.keeping import is_made, is_prepared, is_whole, keeps_data, keeps_file
 from condense.jobs.machine import Machine
-from condense.jobs.making import gather, make_bank, make_parent, make_trained_bank, pretrain_teacher
+from condense.jobs.making import gather
+from condense.jobs.parents import make_bank, make_parent, make_trained_bank, maker_of, pretrain_teacher
 
 __all__ = [
     "EvaluationJob",
@@ -29,6 +30,7 @@ __all__ = [
     "make_bank",
     "make_parent",
     "make_trained_bank",
+    "maker_of",
     "pretrain_teacher",
     "run_facts_path",
 ]

@@ -5,12 +5,14 @@ Their paths hold their keys, so that making them again would give the same; a fi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from condense.config import UserError
 from condense.files import check_part, check_prepared, other_key, read_artifact, read_facts, read_history, read_metrics, read_set
 from condense.files.store import offered
 from condense.machine.terminal import tell
+from condense.plan import parent_files
 
 
 def keeps_file(out: Path, kind: str, key: str) -> bool:
@@ -28,20 +30,18 @@ def is_whole(out: Path, kind: str, key: str) -> bool:
     """
     if not out.exists():
         return False
-    header = read_metrics(out) if kind == "metrics" else read_artifact(out)[1]
+    header = read_metrics(out) if kind == "metrics" else read_artifact(out, also=parent_files())[1]
     if header.get("kind") != kind:
         needed = f"a file with '{kind}' is needed; delete it and run the same command again"
         raise UserError(f"{out}: holds '{header.get('kind')}', but {needed}")
-    if kind == "bank":
-        _check_parts(out, header)
     if header.get("key") != key:
         raise other_key(out, header.get("key"), key)
-    if kind == "synthetic":
-        _check_beside(out)
+    if kind in _BESIDE:
+        _BESIDE[kind](out, header)
     return True
 
 
-def _check_beside(path: Path) -> None:
+def _check_beside(path: Path, header: dict) -> None:
     """Raises UserError if the record, the history or the snapshots that lie beside a set are damaged."""
     record, history, snapshots = (path.with_name(name) for name in ("run.json", "history.jsonl", "snapshots.safetensors"))
     if record.exists():
@@ -80,6 +80,10 @@ def _check_parts(bank: Path, header: dict) -> None:
         path = part_path(bank, number)
         tensors, said = map_tensors(path, "bank part")
         check_part(path, {name: tensor.numpy() for name, tensor in tensors.items()}, said)
+
+
+# What lies beside a file and belongs to it, by the kind of the file.
+_BESIDE: dict[str, Callable[[Path, dict], None]] = {"synthetic": _check_beside, "bank": _check_parts}
 
 
 def is_made(path: Path, key: str) -> bool:

@@ -1,8 +1,7 @@
-"""Jobs that make a teacher or a bank of networks, and a synthetic set from its shards."""
+"""The job that makes a synthetic set of its shards."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,92 +13,7 @@ from condense.files.artifacts import append_line, whole, write_json, write_tenso
 from condense.files.carried import ENTRIES, OF_IMAGE
 from condense.jobs.condensing import run_facts_path
 from condense.jobs.facts import cost_facts, joined_facts
-from condense.jobs.machine import Machine, at_work
 from condense.machine.drafts import require_place
-from condense.plan.cells import ParentCell, TeacherCell
-from condense.specs import Protocol, QueueNetworks, TrainedNetworks
-
-
-def pretrain_teacher(
-    out: Path,
-    data: Path,
-    protocol: Protocol,
-    *,
-    arch: str,
-    options: dict[str, Any],
-    strategy: str,
-    seed: int,
-    key: str,
-    machine: Machine,
-) -> None:
-    """One teacher: trained on the training images in `data`, written to `out`."""
-    from condense.data.dataset import load
-    from condense.teachers.pretrain import pretrain
-
-    with at_work(machine, out, beside=_facts_beside) as (device, clock):
-        settings = {"arch": arch, "options": options, "strategy": strategy, "seed": seed, "key": key, "device": device}
-        pretrain(out, load(data), protocol, **settings, trained=lambda: write_json(_facts_beside(out), clock.facts()))
-
-
-def _facts_beside(out: Path) -> Path:
-    return out.with_name("run.json")
-
-
-def make_bank(
-    out: Path,
-    data: Path,
-    networks: QueueNetworks,
-    *,
-    arch: str,
-    options: dict[str, Any],
-    steps: int,
-    seed: int,
-    key: str,
-    max_bytes: int,
-    machine: Machine,
-) -> None:
-    """The bank of a queue of networks, trained on the images in `data`, in at most about `max_bytes`, written to `out`."""
-    from condense.data.dataset import load
-    from condense.networks.bank import make_queue_bank
-
-    with at_work(machine, out, beside=run_facts_path) as (device, clock):
-        settings = {"arch": arch, "options": options, "steps": steps, "seed": seed, "key": key, "max_bytes": max_bytes, "device": device}
-        make_queue_bank(out, load(data), networks, **settings, made=lambda: write_json(run_facts_path(out), clock.facts()))
-
-
-def make_trained_bank(
-    out: Path,
-    data: Path,
-    networks: TrainedNetworks,
-    protocol: Protocol,
-    *,
-    arch: str,
-    options: dict[str, Any],
-    strategy: str,
-    seed: int,
-    key: str,
-    machine: Machine,
-) -> None:
-    """The bank of finished networks, trained by `protocol` on the images in `data`, written to `out`."""
-    from condense.data.dataset import load
-    from condense.networks import trained
-
-    with at_work(machine, out, beside=run_facts_path) as (device, clock):
-        settings = {"arch": arch, "options": options, "strategy": strategy, "seed": seed, "key": key, "device": device}
-        written = {"made": lambda: write_json(run_facts_path(out), clock.facts())}
-        trained.make_trained_bank(out, load(data), networks, protocol, **settings, **written)
-
-
-def make_parent(out: Path, cell: ParentCell, data: Path, machine: Machine) -> None:
-    """What sets need beforehand, made from the training images in `data` as its cell says."""
-    names = {"arch": cell.arch, "options": json.loads(cell.options), "seed": cell.seed, "key": cell.key, "machine": machine}
-    strategy = cell.data.spec.strategy
-    if isinstance(cell, TeacherCell):
-        pretrain_teacher(out, data, cell.protocol, **names, strategy=strategy)
-    elif isinstance(cell.networks, QueueNetworks):
-        make_bank(out, data, cell.networks, **names, steps=cell.steps, max_bytes=cell.max_mb * 10**6)
-    else:
-        make_trained_bank(out, data, cell.networks, cell.protocol, **names, strategy=strategy)
 
 
 def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -> None:

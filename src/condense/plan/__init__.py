@@ -4,28 +4,27 @@ from condense.plan.cells import (
     CLIP_MODEL,
     CLIP_WEIGHTS,
     RESULTS,
-    BankCell,
     DataCell,
     MetricsCell,
-    ParentCell,
     SyntheticCell,
-    TeacherCell,
     clip_identity,
 )
 from condense.plan.maker import Maker, changed_protocol, data_cell
+from condense.plan.parents import PARENTS, ParentCell, parent_files, parent_rooms
 
 __all__ = [
     "CLIP_MODEL",
     "CLIP_WEIGHTS",
+    "PARENTS",
     "RESULTS",
-    "BankCell",
     "DataCell",
     "Maker",
     "MetricsCell",
     "ParentCell",
     "SyntheticCell",
-    "TeacherCell",
     "changed_protocol",
     "clip_identity",
     "data_cell",
+    "parent_files",
+    "parent_rooms",
 ]

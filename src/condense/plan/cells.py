@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from condense.costs.profile import Profile
 from condense.data.spec import DatasetSpec
@@ -20,8 +20,10 @@ from condense.files.artifacts import canonical, digest
 from condense.plan.numerics import NUMERICS
 from condense.plan.profiles import profile
 from condense.plan.ranges import Share, ranges, shares
-from condense.specs import Protocol, QueueNetworks, Recipe, Task, TrainedNetworks
-from condense.specs.common import not_by_default
+from condense.specs import Protocol, Recipe, Task
+
+if TYPE_CHECKING:
+    from condense.plan.parents import ParentCell
 
 RESULTS = PurePosixPath("results")
 CLIP_WEIGHTS = "CONDENSE_CLIP"  # environment variable: the safetensors file with the weights of the CLIP critic
@@ -72,98 +74,6 @@ class DataCell:
 
 
 @dataclass(frozen=True)
-class TeacherCell:
-    """A classifier pretrained on the whole training set."""
-
-    kind: ClassVar[str] = "teacher"  # of the file
-    room: ClassVar[str] = "teachers"  # the folder of the results in which such cells lie
-    decides: ClassVar[bool] = True  # whether its key enters those of sets
-    of_stream: ClassVar[bool] = False  # whether it belongs to what sets share that are condensed together
-
-    data: DataCell
-    arch: str
-    options: str  # canonical JSON of the architecture's options
-    protocol: Protocol
-    seed: int = 0
-
-    @cached_property
-    def key(self) -> str:
-        parts = [self.data.key, self.data.spec.strategy, self.arch, self.options, self.protocol.computed_part(), self.seed]
-        return digest([*parts, NUMERICS["teachers"]])
-
-    @property
-    def nickname(self) -> str:
-        """What tells it from the other parents of one set."""
-        return f"{self.kind}-{self.protocol.name}"
-
-    @property
-    def reach(self) -> int:
-        """For how many steps of a set it serves; 0: for any."""
-        return 0
-
-    def for_all(self) -> str:
-        """What tells it from others whatever their reach."""
-        return self.key
-
-    @property
-    def path(self) -> str:
-        folder = f"{RESULTS}/{self.room}/{self.data.name}/{self.arch}/{self.protocol.name}"
-        return f"{folder}/seed{self.seed}-{self.key}/teacher.safetensors"
-
-
-@dataclass(frozen=True)
-class BankCell:
-    """Networks trained on the real images before the condensation: finished ones by `protocol`, or a queue for `steps` steps."""
-
-    kind: ClassVar[str] = "bank"
-    room: ClassVar[str] = "banks"
-    of_stream: ClassVar[bool] = True
-
-    data: DataCell
-    arch: str
-    options: str
-    networks: QueueNetworks | TrainedNetworks
-    seed: int
-    steps: int = 0
-    protocol: Protocol | None = None
-    max_mb: int = 20000  # of a queue; what does not fit is trained again
-
-    @cached_property
-    def key(self) -> str:
-        parts = [self.data.key, self.arch, self.options, not_by_default(self.networks), self.seed, self.steps]
-        parts += [self.protocol.computed_part(), self.data.spec.strategy] if self.protocol else [self.max_mb]
-        return digest([*parts, NUMERICS["teachers"]])
-
-    @property
-    def decides(self) -> bool:
-        """Whether its key enters those of sets: a queue is the same with a bank and without."""
-        return self.protocol is not None
-
-    @property
-    def nickname(self) -> str:
-        """What tells it from the other parents of one set."""
-        return f"{self.kind}-{self.networks.kind}"
-
-    @property
-    def reach(self) -> int:
-        """For how many steps of a set it serves; 0: for any."""
-        return self.steps
-
-    def for_all(self) -> str:
-        """What tells it from others whatever their reach."""
-        return replace(self, steps=0).key
-
-    @property
-    def path(self) -> str:
-        folder = f"{RESULTS}/{self.room}/{self.data.name}/{self.arch}/{self.networks.kind}"
-        return f"{folder}/seed{self.seed}-{self.key}/bank.safetensors"
-
-
-ParentCell = TeacherCell | BankCell
-PARENT_ROOMS = (TeacherCell.room, BankCell.room)
-
-
-@dataclass(frozen=True)
 class SyntheticCell:
     """One synthetic set. `arch` is 'none' for methods without a network, `ipc` 'full' for the whole set.
 
@@ -188,13 +98,13 @@ class SyntheticCell:
         return digest([self.recipe.computed_part(), self.recipe.NUMBER, self.arch, self.options, self.ipc, self.seed, made_with])
 
     def _made_with(self) -> list[Any]:
-        """The keys of the parents that decide the set; with the names of those that are not called after their kind.
+        """The keys of the parents that decide the set; with the names of those that are not called after their files.
 
         So two teachers that change places give another key, and a set with one teacher keeps the key that it had before names mattered.
         """
         deciding = {name: parent for name, parent in self.parents.items() if parent.decides}
-        plain = [parent.key for name, parent in deciding.items() if name == parent.kind]
-        named = {name: parent.key for name, parent in deciding.items() if name != parent.kind}
+        plain = [parent.key for name, parent in deciding.items() if name == parent.file]
+        named = {name: parent.key for name, parent in deciding.items() if name != parent.file}
         return [*plain, named] if named else plain
 
     @cached_property

@@ -9,14 +9,9 @@ from typing import Any
 from condense.config import UserError, unknown
 from condense.data.spec import load_spec
 from condense.files.artifacts import canonical, digest
-from condense.plan.cells import (
-    BankCell,
-    DataCell,
-    MetricsCell,
-    SyntheticCell,
-    TeacherCell,
-)
-from condense.specs import DEFAULT_TASK, Protocol, QueueNetworks, Recipe, Scale, Task, TrainedNetworks, catalogue
+from condense.plan.cells import DataCell, MetricsCell, SyntheticCell
+from condense.plan.parents import PARENTS, ParentCell
+from condense.specs import DEFAULT_TASK, Protocol, Recipe, Scale, Task, catalogue
 
 
 @cache
@@ -63,8 +58,15 @@ class Maker:
             self._recipes[marker] = catalogue.resolve(base, data.name, data.spec.strategy, number, layers)
         return self._recipes[marker]
 
-    def teacher(self, data: DataCell, arch: str, protocol: str, seed: int = 0) -> TeacherCell:
-        return TeacherCell(data, arch, self.options(arch), self.protocol(protocol), seed)
+    def parent(self, kind: str, data: DataCell, arch: str, seed: int = 0, **settings: Any) -> ParentCell:
+        """The cell of what sets of `data` need beforehand, of a kind of `PARENTS`, with that kind's own settings."""
+        if kind not in PARENTS:
+            raise unknown("parent", kind, PARENTS)
+        return PARENTS[kind](data, arch, self.options(arch), seed, **settings)
+
+    def teacher(self, data: DataCell, arch: str, protocol: str) -> ParentCell:
+        """The classifier pretrained by `protocol`; one serves the sets of all seeds."""
+        return self.parent("teacher", data, arch, protocol=self.protocol(protocol), strategy=data.spec.strategy)
 
     def synthetic(self, dataset: str | DataCell, method: str, arch: str, ipc: int | str, seed: int, change: Mapping = {}) -> SyntheticCell:  # noqa: B006
         """The cell of one synthetic set. Raises UserError if the smallest class has too few images for ipc."""
@@ -79,16 +81,6 @@ class Maker:
         parents = {name: cell for name, cell in asked.items() if cell}
         arch = recipe.arch_with(arch, parents)
         return SyntheticCell(data, recipe, arch, self.options(arch), int(ipc), seed, parents, self.scale.stored)
-
-    def trained_bank(self, data: DataCell, arch: str, networks: TrainedNetworks) -> BankCell:
-        """The bank of finished networks."""
-        protocol = networks.trained_by(self.protocol(networks.protocol))
-        return BankCell(data, arch, self.options(arch), networks, 0, protocol=protocol)
-
-    def queue_bank(self, data: DataCell, arch: str, networks: QueueNetworks, seed: int, steps: int) -> BankCell | None:
-        """The bank of a queue for so many steps; None where the scale has no room for one."""
-        room = self.scale.bank_mb
-        return BankCell(data, arch, self.options(arch), networks, seed, steps=steps, max_mb=room) if room else None
 
     def metrics(
         self,

@@ -7,6 +7,7 @@ its dataset is run at the scale, under its own name or by a stand-in that the ta
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from condense import plan
 from condense.config import UserError, merged, naming, unknown
-from condense.plan import CLIP_WEIGHTS, MetricsCell, ParentCell, SyntheticCell, TeacherCell
+from condense.plan import CLIP_WEIGHTS, MetricsCell, ParentCell, SyntheticCell
 from condense.plan.published import architectures, method_of, metric_of, published_rows
 from condense.plan.ranges import Share
 from condense.specs import DEFAULT_TASK, ENGINES, Drift, FigureSpec, Point, Snapshots, TableLimits, TableSpec, Task, catalogue
@@ -51,7 +52,7 @@ class Curve:
     ipc: int
     cells: tuple[MetricsCell, ...] = ()
     synthetic: SyntheticCell | None = None
-    teacher: TeacherCell | None = None
+    parents: Mapping[str, ParentCell] = field(default_factory=dict)  # what it is drawn with, beside what its sets are made with
     point: Point | None = None
 
 
@@ -274,8 +275,8 @@ class Plan:
         if spec.draw.startswith("accuracy"):
             task: Task = Snapshots() if spec.draw == "accuracy_by_step" else DEFAULT_TASK
             return Curve(method, dataset, ipc, tuple(self.maker.metrics(cell, *settings, task) for cell in cells), point=point)
-        teacher = self.maker.teacher(plan.data_cell(dataset), spec.feature_arch, "selection") if spec.feature_arch else None
-        return Curve(method, dataset, ipc, (), cells[0], teacher)
+        parents = {"teacher": self.maker.teacher(plan.data_cell(dataset), spec.feature_arch, "selection")} if spec.feature_arch else {}
+        return Curve(method, dataset, ipc, (), cells[0], parents)
 
     def metrics_of(self, name: str) -> list[MetricsCell]:
         """The metrics a table or figure reads, each once, in a fixed order."""
@@ -303,7 +304,7 @@ class Plan:
     def parents(self) -> dict[str, ParentCell]:
         """Key -> cell, of all that has to be made before the sets and figures of the scale, such as teachers and banks of networks."""
         cells: list[ParentCell] = [parent for cell in self.synthetic.values() for parent in cell.parents.values()]
-        cells += [curve.teacher for figure in self.figures.values() for curve in figure.curves if curve.teacher]
+        cells += [parent for figure in self.figures.values() for curve in figure.curves for parent in curve.parents.values()]
         return {cell.key: cell for cell in cells}
 
     @cached_property

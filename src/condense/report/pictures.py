@@ -133,7 +133,7 @@ def _features(curve: Curve, spec: FigureSpec) -> Features:
 
     made = load_synthetic(curve.synthetic.path)
     prepared = dataset.load(curve.synthetic.data.train)
-    network, _ = load_teacher(Path(curve.teacher.path), prepared, torch.device("cpu"))
+    network, _ = load_teacher(Path(curve.parents["teacher"].path), prepared, torch.device("cpu"))
     real, synthetic = {}, {}
     for label in spec.classes:
         real[label] = _embed(network, of_a_class(prepared, label), spec.features)

@@ -16,7 +16,8 @@ from condense.specs.training import NetworkSGD
 if TYPE_CHECKING:
     from condense.data.spec import DatasetSpec
     from condense.plan import Maker
-    from condense.plan.cells import DataCell, ParentCell
+    from condense.plan.cells import DataCell
+    from condense.plan.parents import ParentCell
 
 
 class NetworkSource:
@@ -50,6 +51,7 @@ class QueueNetworks(NetworkSource):
     every `accuracy_over` steps (0: never), as in that code at every evaluation.
     """
 
+    made_as: ClassVar[str] = "queue_bank"
     needed: ClassVar[bool] = False  # without a bank it is trained as it goes
     what: ClassVar[str] = "a queue of networks"
     making: ClassVar[str] = "`condense bank --help` says how"
@@ -80,7 +82,8 @@ class QueueNetworks(NetworkSource):
 
     def cell(self, maker: Maker, data: DataCell, arch: str, seed: int, steps: int) -> ParentCell | None:
         """The bank of the queue for so many steps, if the scale has room for one; without it the queue is trained by every job."""
-        return maker.queue_bank(data, arch, self, seed, steps)
+        room = maker.scale.bank_mb
+        return maker.parent(self.made_as, data, arch, seed, networks=self, steps=steps, max_mb=room) if room else None
 
     def training_work(self, network: Profile, data: DatasetSpec, steps: int) -> Work:
         """The trainings of the queue for `steps` steps; no more than this, since networks that are never sampled are not trained."""
@@ -104,6 +107,7 @@ class TrainedNetworks(NetworkSource):
     Source: NCFM (Wang et al. 2025), as its authors' code does it; not mixed, figure 3 of IDM (Zhao et al. 2023).
     """
 
+    made_as: ClassVar[str] = "trained_bank"
     needed: ClassVar[bool] = True
     what: ClassVar[str] = "trained networks"
     making: ClassVar[str] = "`condense bank --help` says how"
@@ -140,7 +144,8 @@ class TrainedNetworks(NetworkSource):
 
     def cell(self, maker: Maker, data: DataCell, arch: str, seed: int, steps: int) -> ParentCell | None:
         """The bank of the networks; one serves the sets of all seeds."""
-        return maker.trained_bank(data, arch, self)
+        protocol = self.trained_by(maker.protocol(self.protocol))
+        return maker.parent(self.made_as, data, arch, networks=self, protocol=protocol, strategy=data.spec.strategy)
 
 
 @dataclass(frozen=True)

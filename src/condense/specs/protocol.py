@@ -5,11 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from condense.config import UserError
+from condense.costs.profile import Profile
+from condense.costs.work import FLOAT, Work, pixels_of
+from condense.machine import fitting
 from condense.specs.common import Source, at_least, check_groups, check_name, cut_to
 from condense.specs.training import AnyLoss, AnyMixing, AnyNetworkOptimizer, AnySchedule, CutMix, HardLoss, WeightAverage, told
+
+if TYPE_CHECKING:
+    from condense.data.spec import DatasetSpec
+
+_TEST_BATCH = 512  # images of a test pass
+_BOTH_TYPES = 1.25  # a convolution in bfloat16 keeps its input in that type beside the norm's in float32
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,31 @@ class Protocol:
     def epochs_of_schedule(self, images: int) -> int:
         """The epochs, or more where a set of so many images would give fewer updates than `least_updates`."""
         return max(self.epochs, math.ceil(self.least_updates / math.ceil(images / self.batch)))
+
+    def training_work(
+        self, network: Profile, data: DatasetSpec, count: int, networks: int, judged: int, together: int = 1, on_gpu: bool = False
+    ) -> Work:
+        """The work of training `networks` networks on `count` images, so many `together`, and of testing them on `judged`.
+
+        A backward pass costs twice a forward one. Layers in bfloat16 keep what goes in in both types.
+        """
+        epochs, batches = number_of_epochs(self, count), math.ceil(count / self.batch)
+        augmented = self.operations_of(data.strategy) != "none"
+        held = (data.train + data.test) * pixels_of(data) + count * pixels_of(data) * FLOAT
+        kept = network.kept * (_BOTH_TYPES if on_gpu and self.precision == "mixed" else 1)
+        training = together * (min(self.batch, count) * (kept + 3 * network.largest) + fitting.copies(self) * network.parameters)
+        testing = 3 * min(_TEST_BATCH, judged) * network.largest
+        return Work(
+            flops_forward=networks * judged * network.forward,
+            flops_training=networks * epochs * count * 3 * network.forward,
+            calls_forward=networks * math.ceil(judged / _TEST_BATCH) * network.layers,
+            calls_training=networks * epochs * batches * network.layers,
+            parameters_drawn=networks * network.parameters,
+            draws=networks * epochs * batches if augmented else 0,
+            images=networks * epochs * count if augmented else 0,
+            peak_bytes=held + math.ceil(max(training, testing)) * FLOAT,
+            host_bytes=(data.train + data.test) * pixels_of(data),
+        )
 
 
 def number_of_epochs(protocol: Protocol, images: int) -> int:

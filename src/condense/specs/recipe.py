@@ -17,7 +17,8 @@ from condense.specs.common import REPEATS, Source, at_least, check_name, check_n
 
 if TYPE_CHECKING:
     from condense.plan import Maker
-    from condense.plan.cells import DataCell, ParentCell
+    from condense.plan.cells import DataCell
+    from condense.plan.parents import ParentCell
 
 
 MARKERS = "os^vD<>pPX*hd_|+x"
@@ -26,9 +27,10 @@ MARKERS = "os^vD<>pPX*hd_|+x"
 class Parent(Protocol):
     """Something that a recipe needs to have been made before its sets, as it asks for it: `what`, and `making`, how to make it by hand.
 
-    `needed`: a set cannot be made without it; else it only saves time.
+    `made_as`: the kind of its cell in `plan.PARENTS`. `needed`: a set cannot be made without it; else it only saves time.
     """
 
+    made_as: ClassVar[str]
     needed: ClassVar[bool]
     what: ClassVar[str]
     making: ClassVar[str]
@@ -41,6 +43,7 @@ class Parent(Protocol):
 class TeacherNeed:
     """The pretrained classifier a recipe uses: its training protocol, and its architecture if not the condensing one."""
 
+    made_as: ClassVar[str] = "teacher"
     needed: ClassVar[bool] = True
     what: ClassVar[str] = "a pretrained classifier"
     making: ClassVar[str] = "`condense teach --help` says how"

@@ -13,7 +13,7 @@ from condense.specs.common import at_least
 from condense.specs.recipe import Parent, Recipe, TeacherNeed
 
 if TYPE_CHECKING:
-    from condense.plan.cells import ParentCell
+    from condense.plan.parents import ParentCell
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,229 @@
+"""Parents: what has to be made before the sets that use it, such as a classifier or a bank of networks.
+
+Floor 0. A kind of parents is one class here, named in `PARENTS`, whose fields are its settings; a function that makes it, named under the
+same kind in `jobs.parents.MAKERS`; and what a recipe asks for it by (`specs.recipe.Parent`). Plan, groups, rules, estimate, `condense run`
+and prune ask the cell what they have to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, make_dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, get_type_hints
+
+from condense.config import read
+from condense.costs.work import FLOAT, Work
+from condense.files.artifacts import canonical, digest
+from condense.plan.cells import RESULTS, DataCell
+from condense.plan.numerics import NUMERICS
+from condense.specs import Protocol, QueueNetworks, TrainedNetworks, number_of_epochs
+from condense.specs.common import at_least, not_by_default
+
+
+@dataclass(frozen=True)
+class ParentCell:
+    """What all parents have. The fields of a kind's own class are its settings; `arch` is 'none' for what has no network."""
+
+    kind: ClassVar[str]  # by which `PARENTS` and the function that makes it are found
+    file: ClassVar[str]  # the kind of its file, after which this is called
+    room: ClassVar[str]  # the folder of the results in which such cells lie
+    title: ClassVar[str]  # of all of them, where their sizes are summed up
+    of_stream: ClassVar[bool] = False  # whether it belongs to what sets share that are condensed together
+    decides: ClassVar[bool] = True  # whether its key enters those of sets: they are others without it
+    fills_room: ClassVar[bool] = False  # whether it takes no more than `bank_mb` of the scale
+
+    data: DataCell
+    arch: str
+    options: str  # canonical JSON of the architecture's options
+    seed: int
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of all that decides its bytes."""
+        raise NotImplementedError(f"the parent '{self.kind}' does not say what its key is made of")
+
+    @property
+    def made_by(self) -> str:
+        """What its path names of its settings."""
+        raise NotImplementedError(f"the parent '{self.kind}' does not say what its path names")
+
+    def work(self, on_gpu: bool = False) -> Work:
+        """What it costs to make it."""
+        raise NotImplementedError(f"the parent '{self.kind}' does not say what it costs")
+
+    @property
+    def pace(self) -> int:
+        """Its epochs or steps, which measured seconds are of (`params/measured/rates`); 0 for what has none."""
+        return 0
+
+    @property
+    def reach(self) -> int:
+        """For how many steps of a set it serves; 0: for any."""
+        return 0
+
+    def for_all(self) -> str:
+        """What tells it from others whatever their reach."""
+        return self.key
+
+    @property
+    def nickname(self) -> str:
+        """What it is called among the parents of one set; two of one kind and settings, but of other networks, are called alike."""
+        return f"{self.file}-{self.made_by}"
+
+    @property
+    def path(self) -> str:
+        folder = f"{RESULTS}/{self.room}/{self.data.name}/{self.arch}/{self.made_by}"
+        return f"{folder}/seed{self.seed}-{self.key}/{self.file}.safetensors"
+
+    @classmethod
+    def setting_names(cls) -> list[str]:
+        """The names of its own settings."""
+        shared = {entry.name for entry in fields(ParentCell)}
+        return [entry.name for entry in fields(cls) if entry.name not in shared]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Its own settings by name, as the function that makes it takes them."""
+        return {name: getattr(self, name) for name in self.setting_names()}
+
+    @cached_property
+    def settings(self) -> str:
+        """Its own settings as one line of JSON, for command lines."""
+        given = asdict(self)
+        return canonical({name: given[name] for name in self.setting_names()})
+
+    @classmethod
+    def values_from(cls, settings: object, where: str) -> dict[str, Any]:
+        """The settings of a command line as `values` has them. Raises UserError for what is no such setting, or missing."""
+        hints = get_type_hints(cls)
+        shape = make_dataclass(cls.__name__, [(name, hints[name]) for name in cls.setting_names()])
+        return dict(vars(read(shape, settings, where)))
+
+
+@dataclass(frozen=True)
+class TeacherCell(ParentCell):
+    """A classifier pretrained on the whole training set."""
+
+    kind: ClassVar[str] = "teacher"
+    file: ClassVar[str] = "teacher"
+    room: ClassVar[str] = "teachers"
+    title: ClassVar[str] = "teachers"
+
+    protocol: Protocol
+    strategy: str  # the augmentation of the data
+
+    @cached_property
+    def key(self) -> str:
+        parts = [self.data.key, self.strategy, self.arch, self.options, self.protocol.computed_part(), self.seed]
+        return digest([*parts, NUMERICS["teachers"]])
+
+    @property
+    def made_by(self) -> str:
+        return self.protocol.name
+
+    def work(self, on_gpu: bool = False) -> Work:
+        network, data = self.data.profile(self.arch, self.options), self.data.spec
+        work = self.protocol.training_work(network, data, data.train, 1, data.train, on_gpu=on_gpu)
+        return replace(work, bytes_out=network.parameters * FLOAT + 8 * data.train)
+
+    @property
+    def pace(self) -> int:
+        return number_of_epochs(self.protocol, self.data.spec.train)
+
+
+@dataclass(frozen=True)
+class BankCell(ParentCell):
+    """Networks trained on the real images before the condensation."""
+
+    file: ClassVar[str] = "bank"
+    room: ClassVar[str] = "banks"
+    title: ClassVar[str] = "banks of networks"
+    of_stream: ClassVar[bool] = True
+
+    networks: QueueNetworks | TrainedNetworks
+
+    @property
+    def made_by(self) -> str:
+        return self.networks.kind
+
+    def _digest(self, *more: Any) -> str:
+        parts = [self.data.key, self.arch, self.options, not_by_default(self.networks), self.seed]
+        return digest([*parts, *more, NUMERICS["teachers"]])
+
+
+@dataclass(frozen=True)
+class TrainedBankCell(BankCell):
+    """Finished networks, trained by `protocol`."""
+
+    kind: ClassVar[str] = "trained_bank"
+
+    networks: TrainedNetworks
+    protocol: Protocol
+    strategy: str
+
+    @cached_property
+    def key(self) -> str:
+        return self._digest(0, self.protocol.computed_part(), self.strategy)
+
+    def work(self, on_gpu: bool = False) -> Work:
+        network, data, count = self.data.profile(self.arch, self.options), self.data.spec, self.networks.count
+        work = self.protocol.training_work(network, data, data.train, count, 0, on_gpu=on_gpu)
+        return replace(work, bytes_out=count * network.parameters * FLOAT)
+
+    @property
+    def pace(self) -> int:
+        return self.networks.count * number_of_epochs(self.protocol, self.data.spec.train)
+
+
+@dataclass(frozen=True)
+class QueueBankCell(BankCell):
+    """The networks of a queue for `steps` steps. A queue is the same with a bank and without."""
+
+    kind: ClassVar[str] = "queue_bank"
+    decides: ClassVar[bool] = False
+    fills_room: ClassVar[bool] = True
+
+    networks: QueueNetworks
+    steps: int
+    max_mb: int  # what does not fit is trained again
+
+    @cached_property
+    def key(self) -> str:
+        return self._digest(self.steps, self.max_mb)
+
+    def work(self, on_gpu: bool = False) -> Work:
+        network = self.data.profile(self.arch, self.options)
+        work = self.networks.training_work(network, self.data.spec, self.steps)
+        return replace(work, bytes_out=min(self.max_mb * 10**6, self.steps * network.parameters * FLOAT))
+
+    @property
+    def pace(self) -> int:
+        return self.steps
+
+    @property
+    def reach(self) -> int:
+        return self.steps
+
+    def for_all(self) -> str:
+        return replace(self, steps=0).key
+
+    @classmethod
+    def values_from(cls, settings: object, where: str) -> dict[str, Any]:
+        values = super().values_from(settings, where)
+        at_least({f"{where}: steps": values["steps"]}, 1)
+        at_least({f"{where}: max_mb": values["max_mb"]}, 0)
+        return values
+
+
+PARENTS: dict[str, type[ParentCell]] = {cell.kind: cell for cell in (TeacherCell, TrainedBankCell, QueueBankCell)}
+
+
+def parent_rooms() -> list[str]:
+    """The folders of the results in which parents lie."""
+    return sorted({cell.room for cell in PARENTS.values()})
+
+
+def parent_files() -> Mapping[str, str]:
+    """The kinds of the files of parents, with what all of a kind are called."""
+    return {cell.file: cell.title for cell in PARENTS.values()}
