@@ -125,6 +125,11 @@ def read(kind: type, values: object, where: str) -> Any:
         raise UserError(f"{where}: {error}") from None
 
 
+def is_record(kind: object) -> typing.TypeGuard[type]:
+    """Whether `kind` is a class of settings: a dataclass, not a value of one."""
+    return isinstance(kind, type) and is_dataclass(kind)
+
+
 def _form(kind: Any) -> str:
     """How a missing value is to be written, where that is not plain from its name."""
     if is_dataclass(kind):
@@ -144,7 +149,7 @@ def convert(kind: Any, value: object, where: str) -> Any:
         if value not in arguments or isinstance(value, bool) != isinstance(arguments[0], bool):
             raise unknown("value", value, arguments, where)
         return value
-    if is_dataclass(kind):
+    if is_record(kind):
         return value if isinstance(value, kind) else read(kind, value, where)
     if origin in (list, tuple):
         if not isinstance(value, (list, tuple)):
@@ -237,7 +242,7 @@ def told_apart(kinds: tuple, key: str) -> dict[str, type]:
     """By the values that their field `key` can have, those of `kinds` that are dataclasses told apart by it."""
     named: dict[str, type] = {}
     for kind in kinds:
-        hint = _hints(kind).get(key) if is_dataclass(kind) else None
+        hint = _hints(kind).get(key) if is_record(kind) else None
         named |= dict.fromkeys(typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else (), kind)
     return named
 

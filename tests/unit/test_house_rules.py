@@ -178,7 +178,7 @@ def test_a_term_asks_the_critic_for_what_it_says_and_no_other_does_without_one(t
     assert sorted(critic.shown) == sorted((count, side == "synthetic") for side, _ in term.critic_passes)
     assert bool(term.critic_passes) == (term.needs_teacher or term.requires is not None)
     if term.critic_passes:
-        with pytest.raises(TypeError):
+        with pytest.raises(ValueError, match="a network that the step does not have: critic"):
             value_of(term, views(*images))
     else:
         value_of(term, views(*images))

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 from PIL import Image
@@ -142,7 +143,7 @@ def test_the_drift_curve_has_its_number_at_every_ratio(here, tmp_path):
 
 
 def test_every_kind_of_figure_is_drawn_and_needs_its_settings():
-    assert set(figures.DRAW) == set(specs.tables.DRAWN)
+    assert set(figures.DRAW) == set(get_args(specs.tables.Drawing))
     wanted = {"kind": "figure", "paper": "p", "figure": "1", "title": "t", "dataset": "cifar10", "methods": ["dm"], "ipc": [1]}
     for draw, more in (("texture", {}), ("images", {"classes": [0]}), ("consistency", {"neighbours": [1]})):
         with pytest.raises(UserError, match="to be given exactly for"):

@@ -18,8 +18,11 @@ def box(size: int, share: float, row: int, col: int) -> tuple[int, int, int, int
     Before that it covers 1 - `share` of the image.
     """
     side = int(size * (1 - share) ** 0.5)
-    edges = (row - side // 2, col - side // 2, row + side // 2, col + side // 2)
-    return tuple(min(max(edge, 0), size) for edge in edges)
+
+    def inside(edge: int) -> int:
+        return min(max(edge, 0), size)
+
+    return inside(row - side // 2), inside(col - side // 2), inside(row + side // 2), inside(col + side // 2)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def share_from(beta: float, generator: Generator) -> float:
     """A share from the Beta distribution (beta, beta): for 1 uniform in [0, 1)."""
     if beta == 1:
         return torch.rand((), generator=generator).item()
-    return float(np.random.default_rng(torch.randint(1 << 62, (), generator=generator).item()).beta(beta, beta))
+    return float(np.random.default_rng(int(torch.randint(1 << 62, (), generator=generator))).beta(beta, beta))
 
 
 def others(count: int, generator: Generator) -> Tensor:

@@ -55,7 +55,7 @@ def _padded(images: Tensor, factor: int, fill: Sequence[float] | Tensor) -> Tens
 def decode_all(images: Tensor, labels: Tensor, factor: int) -> tuple[Tensor, Tensor]:
     """IDC's 'multi': images (n, c, h, w) in [0, 1] decoded by every factor from 1 to `factor`, one after the other, with their labels."""
     found = [_decoded(images, labels, one) for one in range(1, factor + 1)]
-    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+    return torch.cat([images for images, _ in found]), torch.cat([labels for _, labels in found])
 
 
 def decode_within(images: Tensor, labels: Tensor, factor: int, bound: int) -> tuple[Tensor, Tensor]:
@@ -71,7 +71,7 @@ def decode_within(images: Tensor, labels: Tensor, factor: int, bound: int) -> tu
             found.append(_decoded(images[place : place + count], labels[place : place + count], one))
         left -= count
         room = bound - sum(len(part) for part, _ in found) - left
-    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+    return torch.cat([images for images, _ in found]), torch.cat([labels for _, labels in found])
 
 
 def _decoded(images: Tensor, labels: Tensor, factor: int) -> tuple[Tensor, Tensor]:

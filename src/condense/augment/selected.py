@@ -14,8 +14,9 @@ from condense.augment.siamese import OPERATIONS, Draw, apply, stages
 
 def as_tensors(draws: Sequence[Draw], strategy: str, mode: str = "one") -> list[Tensor]:
     """One draw a class: for every stage which of its operations, and the parameters of all of them; each (C,)."""
-    found, left = [], list(draws)
-    for names in stages(strategy, mode):
+    found = []
+    # As many stages as the strategy has; without operations the draws have one, which does nothing.
+    for names, left in zip(stages(strategy, mode), zip(*map(_in_order, draws), strict=True), strict=False):
         found.append(torch.tensor([names.index(drawn.operation) for drawn in left]))
         for name in names:
             for parameter in _parameters(name):
@@ -24,8 +25,12 @@ def as_tensors(draws: Sequence[Draw], strategy: str, mode: str = "one") -> list[
                 found.append(
                     torch.cat([drawn.parameters[parameter] if drawn.operation == name else torch.zeros(1, dtype=kind) for drawn in left])
                 )
-        left = [drawn.then for drawn in left]
     return found
+
+
+def _in_order(draw: Draw) -> list[Draw]:
+    """A draw and all that come after it."""
+    return [draw, *(_in_order(draw.then) if draw.then else [])]
 
 
 def _parameters(name: str) -> list[str]:

@@ -71,7 +71,7 @@ def parser(functions: Verbs) -> argparse.ArgumentParser:
 
 def _add(verbs: Any, functions: Verbs, name: str) -> argparse.ArgumentParser:
     function = functions[name]
-    text = function.__doc__.splitlines()[0]
+    text = next(iter((function.__doc__ or "").splitlines()), "")  # `python -OO` leaves documentation away
     verb = verbs.add_parser(name, help=text, description=text)
     verb.set_defaults(function=function)
     return verb

@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from condense.config import kinds_alone
+from condense.config import is_record, kinds_alone
 from condense.specs import catalogue
 from condense.specs.common import not_by_default
 
@@ -49,7 +49,7 @@ def _comments(kind: type) -> dict[str, str]:
     ends = {node.end_lineno: node.target.id for node in body.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     remarks = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
-    return {name: remarks[line].partition("type: ignore")[0].strip() for line, name in ends.items() if line in remarks}
+    return {name: remarks[line].strip() for line, name in ends.items() if line in remarks}
 
 
 def settings_of(kind: type) -> list[Setting]:
@@ -94,7 +94,7 @@ def _schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         return {"type": "array", "items": _schema(arguments[0], definitions)}
     if origin is dict:
         return {"type": "object", "additionalProperties": _schema(arguments[1], definitions)}
-    if not is_dataclass(kind):
+    if not is_record(kind):
         raise TypeError(f"{kind} is no type of a setting")
     if kind.__name__ not in definitions:
         definitions[kind.__name__] = {}  # a class that holds itself ends here
@@ -142,10 +142,10 @@ def classes_in(kind: Any) -> Iterator[type]:
     seen: dict[type, None] = {}
 
     def visit(part: Any) -> None:
-        if is_dataclass(part):
+        if is_record(part):
             if part not in seen:
-                seen[typing.cast(type, part)] = None
-                for setting in settings_of(typing.cast(type, part)):
+                seen[part] = None
+                for setting in settings_of(part):
                     visit(setting.type)
         else:
             for argument in typing.get_args(part):

@@ -75,7 +75,8 @@ def _pngs(images: np.ndarray, labels: np.ndarray, names: list[str]) -> Iterable[
     import numpy as np
     from PIL import Image
 
-    folders, seen = _folders(names), Counter()
+    folders = _folders(names)
+    seen: Counter[int] = Counter()
     for image, label in zip(images, labels.tolist(), strict=True):
         pixels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
         buffer = io.BytesIO()

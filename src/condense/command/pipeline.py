@@ -219,7 +219,7 @@ def _synthetic(place: Path, out: Path, cell: SyntheticCell, parents: dict[str, P
         data,
         arch=cell.arch,
         options=json.loads(cell.options),
-        ipc=cell.ipc,
+        ipc=cell.images_a_class,
         seed=cell.seed,
         key=cell.key,
         parents={name: parents[parent.key] for name, parent in cell.parents.items()},

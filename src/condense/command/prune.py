@@ -75,9 +75,10 @@ def sweep(results: Path) -> list[Path]:
     for path in sorted(path for path in results.rglob("*") if path.name.startswith(".") or ".resume" in path.name):
         draft = _DRAFT.fullmatch(path.name)
         checkpoint = _CHECKPOINT.fullmatch(draft["output"] if draft else path.name)
-        if not (draft or checkpoint) or not path.is_file():
+        left = checkpoint or draft
+        if left is None or not path.is_file():
             continue
-        if path.with_name((checkpoint or draft)["output"]).exists() or (draft_of(path.name) and is_dead(path)):
+        if path.with_name(left["output"]).exists() or (draft_of(path.name) and is_dead(path)):
             gone.append(path)
     pieces = [*sorted(results.glob("shards/*/*/*/*/*")), *sorted(results.glob("parts/*/*/*/*/*/*/*"))]
     gone += [folder for folder in pieces if _whole_of(folder, results).is_file()]
@@ -133,9 +134,10 @@ def _why(path: Path, results: Path, asked: dict[str, set[str]]) -> str:
         return _WHOLE[kind] if _whole_of(path, results).is_file() else ""
     draft = _DRAFT.fullmatch(path.name)
     checkpoint = _CHECKPOINT.fullmatch(draft["output"] if draft else path.name)
-    if key or not (draft or checkpoint) or not path.is_file() or time.time() - path.stat().st_mtime < _DAY:
+    left = checkpoint or draft
+    if key or left is None or not path.is_file() or time.time() - path.stat().st_mtime < _DAY:
         return ""
-    output = path.with_name((checkpoint or draft)["output"])
+    output = path.with_name(left["output"])
     key = _owner(output, results)[1] or _owner(output.parent, results)[1]
     unasked = key not in asked[kind] and not _unplanned(path, results)
     return "left behind by a job" if key and (draft or unasked or output.exists()) else ""

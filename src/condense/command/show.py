@@ -138,7 +138,10 @@ def _metric(name: str, found: dict[str, Any], steps: list[int] | None) -> list[t
     """The mean and the spread of a metric, at every step where there are several."""
     means, stds = (entry if isinstance(entry, list) else [entry] for entry in (found["mean"], found["std"]))
     form = "{:.2f} ± {:.2f} %" if found["unit"] == "%" else f"{{:.4g}} ± {{:.2g}} {found['unit']}".rstrip()
-    return [(f"{name} {step}".strip(), form.format(mean, std)) for step, mean, std in zip(steps or [""], means, stds, strict=True)]
+    return [
+        (f"{name} {step}".strip(), form.format(mean, std))
+        for step, mean, std in zip(map(str, steps) if steps else [""], means, stds, strict=True)
+    ]
 
 
 def _run_facts(run: dict[str, Any]) -> list[tuple[str, str]]:

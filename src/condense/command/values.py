@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,11 @@ def settings_of(kind: Any, text: str, what: str) -> Any:
         return convert(kind, json_of(text, f"--{what}"), f"--{what}")
     if text.endswith((".yaml", ".yml")):
         return convert(kind, load_yaml(Path(text)), text)
-    named = {"recipe": catalogue.recipe, "protocol": catalogue.protocol, "task": lambda name: convert(kind, name, "--task")}
+    named: dict[str, Callable[[str], Any]] = {
+        "recipe": catalogue.recipe,
+        "protocol": catalogue.protocol,
+        "task": lambda name: convert(kind, name, "--task"),
+    }
     if what not in named:
         raise UserError(f"--{what}: JSON or a YAML file is needed, found '{text[:80]}'")
     return named[what](text)

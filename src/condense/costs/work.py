@@ -46,14 +46,21 @@ def pixels_of(data: DatasetSpec) -> int:
 class Shard:
     """So many classes of a synthetic set, whose cost a recipe is asked for.
 
-    `network`: what an image costs in the network of the set (None: it has none); `parents`: the same by name for the networks of those
-    parents that are made beforehand. `shared`: with the work that a group of sets does once.
+    `condensed_with`: what an image costs in the network of the set (None: it has none); `parents`: the same by name for the networks of
+    those parents that are made beforehand. `shared`: with the work that a group of sets does once.
     """
 
     data: DatasetSpec
     classes: int
     ipc: int
-    network: Profile | None
+    condensed_with: Profile | None
     parents: Mapping[str, Profile]
     on_gpu: bool = False
     shared: bool = True
+
+    @property
+    def network(self) -> Profile:
+        """What an image costs in the network of the set. Raises ValueError for a set without one."""
+        if self.condensed_with is None:
+            raise ValueError("a set without a network was asked for the cost of one")
+        return self.condensed_with

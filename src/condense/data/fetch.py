@@ -146,7 +146,8 @@ def tar_walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[tarfil
                 content = None
                 if member.isfile() and wanted(member.name):
                     _refuse_bomb(path, member.name, member.size)
-                    content = archive.extractfile(member).read()
+                    file = archive.extractfile(member)
+                    content = file.read() if file else None
                 yield member, content
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: not a whole tar.gz archive ({error})") from None

@@ -61,7 +61,7 @@ class Filling:
             for name in sorted(self._shapes):
                 total.update(described(name, *self._shapes[name]))
                 for piece in self.pieces(name):
-                    total.update(piece)
+                    total.update(piece.data)
                     bar.update(piece.nbytes)
         return total.hexdigest()
 

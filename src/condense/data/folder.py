@@ -84,7 +84,8 @@ def list_images(root: Path, only: Iterable[str] = ()) -> Listing:
 
 def _images_in(root: Path, folder: str) -> tuple[list[str], list[str]]:
     """The names of the images and of the other files in a class folder."""
-    images, notes = [], []
+    images: list[str] = []
+    notes: list[str] = []
     for name, is_folder in visible(root / folder):
         if is_folder:
             raise UserError(
@@ -118,9 +119,11 @@ def _class_folders(root: Path, entries: list[tuple[str, bool]]) -> list[tuple[st
     if not isinstance(listed, dict) or listed.get("kind") != "classes":
         return [(name, name) for name in folders]  # another program's
     classes = listed.get("classes")
-    entries_of = classes if isinstance(classes, list) else []
-    pairs = [(entry.get("folder"), entry.get("name")) if isinstance(entry, dict) else (None, None) for entry in entries_of]
-    if not pairs or not all(isinstance(text, str) for pair in pairs for text in pair):
+    pairs: list[tuple[str, str]] = []
+    for entry in classes if isinstance(classes, list) else []:
+        if isinstance(entry, dict) and isinstance(entry.get("folder"), str) and isinstance(entry.get("name"), str):
+            pairs.append((entry["folder"], entry["name"]))
+    if not pairs or not isinstance(classes, list) or len(pairs) < len(classes):
         raise UserError(f"{path}: damaged: every class needs its 'folder' and its 'name'; mend or remove it")
     known = {alike(name): name for name in folders}
     if len(known) < len(folders):

@@ -83,8 +83,8 @@ class Table:
         else:
             values = column.to_numpy()
         if pa.types.is_boolean(kind) and names is None:
-            names, places = np.unique(values, return_inverse=True)
-            return classes.of_names([str(name) for name in names.tolist()], places, where)
+            kinds, places = np.unique(values, return_inverse=True)
+            return classes.of_names([str(name) for name in kinds.tolist()], places, where)
         if pa.types.is_floating(kind):
             values = self._whole(values)
         if names is None:

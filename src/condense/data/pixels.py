@@ -9,7 +9,7 @@ import zlib
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from condense.config import UserError
 from condense.data import foreign
@@ -86,7 +86,7 @@ def shown(data: bytes, where: str, channels: int, ground: str = WHITE) -> Shown:
         raise _unreadable(data, where, error) from None
 
 
-def _opened(data: bytes, where: str) -> Image.Image:
+def _opened(data: bytes, where: str) -> ImageFile.ImageFile:
     Image.init()  # else the formats that are not known yet are no keys
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -102,13 +102,13 @@ def _opened(data: bytes, where: str) -> Image.Image:
     return image
 
 
-def _bits(image: Image.Image, data: bytes) -> int:
+def _bits(image: ImageFile.ImageFile, data: bytes) -> int:
     """Bits a channel as the file has them: Pillow cuts some deep images to their high bytes without a word."""
     if image.format == "PNG":
         return data[24]
     if image.format == "ICO":  # it may hold PNGs
         return max((data[place + 24] for place in _all_places(data, b"\x89PNG\r\n\x1a\n") if len(data) > place + 24), default=8)
-    if image.format == "TIFF":
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
         return max(image.tag_v2.get(_TIFF_BITS, (1,)))
     if image.format == "PPM" and image.mode == "RGB" and isinstance(image.tile[0].args, tuple):
         return 16 if image.tile[0].args[-1] > 255 else 8
@@ -132,8 +132,8 @@ def _has_alpha(image: Image.Image, data: bytes) -> bool:
     return image.has_transparency_data
 
 
-def _left_out(image: Image.Image) -> str:
-    if image.format == "TIFF" and image.tag_v2.get(_TIFF_SAMPLES, 1) > len(image.getbands()):
+def _left_out(image: ImageFile.ImageFile) -> str:
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_TIFF_SAMPLES, 1) > len(image.getbands()):
         return "channels beside those of colour"
     # The further pictures of a MPO are those that cameras add for themselves, such as previews.
     return "frames or pages after the first" if getattr(image, "is_animated", False) and image.format != "MPO" else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,8 @@ def statistics(images: Iterable[np.ndarray]) -> tuple[list[float], list[float]]:
     Raises UserError if a channel is constant, which nothing can normalise.
     """
     # bincount makes an int64 copy of what it counts: `images` in small pieces keep that small.
-    counts = sum(np.stack([np.bincount(part.reshape(-1), minlength=256) for part in np.moveaxis(piece, -3, 0)]) for piece in images)
+    counted = (np.stack([np.bincount(part.reshape(-1), minlength=256) for part in np.moveaxis(piece, -3, 0)]) for piece in images)
+    counts: np.ndarray = reduce(np.add, counted)
     levels = np.arange(256) / 255
     mean, std = [], []
     for channel, found in enumerate(counts):  # (channels, 256)
@@ -126,6 +128,8 @@ def _source(opened: Opened, part: str) -> Split:
 def _rows(spec: DatasetSpec, opened: Opened, classes: int) -> dict[str, np.ndarray]:
     """The rows of the source that make up each part, in class-major order; their counts agree with `spec`."""
     if spec.holdout is None:
+        if opened.test is None:
+            raise UserError(f"{spec.name}: its source has no images for testing; give the fraction that is held out (`holdout`)")
         rows = {"train": _sorted_rows(opened.train), "test": _sorted_rows(opened.test)}
     else:
         held = _held_out(opened.train.labels, spec.holdout)

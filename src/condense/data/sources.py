@@ -88,7 +88,7 @@ def local_path(spec: DatasetSpec, name: str) -> Path:
     for place in places:
         if place.exists() or ("*" in place.name and any(place.parent.glob(place.name))):
             return place
-    what = spec.source.kind
+    what: str = spec.source.kind
     if spec.source.kind == "image_folder":
         what = f"folder of {spec.classes} class folders of images"
     raise UserError(
@@ -151,7 +151,8 @@ def _as_described(spec: DatasetSpec, sets: Sequence[Labels]) -> tuple[list[Label
     numbers = [str(number) for number in range(spec.classes)]
     if all(labels.numbered and set(labels.names) <= set(numbers) for labels in sets):
         return [classes.in_order_of(labels, numbers, spec.name) for labels in sets], None
-    train, unused = sets[0], []
+    train = sets[0]
+    unused: list[str] = []
     if len(train.names) != spec.classes:
         train, unused = classes.without_unused(train)
     if len(train.names) != spec.classes:
@@ -211,4 +212,4 @@ def _open_tiny_imagenet(spec: DatasetSpec, files: dict[str, Path], checksums: di
         )
         for members in (train, test)
     ]
-    return Opened(*splits, [f"{wnid} {words.get(wnid, '')}".strip() for wnid in wnids], checksums)
+    return Opened(splits[0], splits[1], [f"{wnid} {words.get(wnid, '')}".strip() for wnid in wnids], checksums)

@@ -119,7 +119,7 @@ class Source:
     @property
     def layout(self) -> str:
         """The name of the reader for this source."""
-        return TORCHVISION[self.dataset] if self.kind == "torchvision" else self.format or self.kind
+        return TORCHVISION[self.dataset] if self.kind == "torchvision" and self.dataset else self.format or self.kind
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,8 @@ class DatasetSpec:
 def ground_levels(ground: str) -> tuple[int, int, int]:
     """The red, green and blue (0..255) of a ground: white, grey, black or #rrggbb. Raises UserError for anything else."""
     if re.fullmatch("#[0-9a-fA-F]{6}", ground):
-        return tuple(bytes.fromhex(ground[1:]))
+        red, green, blue = bytes.fromhex(ground[1:])
+        return red, green, blue
     if ground not in _GROUNDS:
         raise config.unknown("ground", ground, [*_GROUNDS, "#rrggbb"])
     return _GROUNDS[ground]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -37,10 +39,11 @@ def _mean_of(sample: Tensor, frequencies: Tensor, weights: Tensor) -> tuple[Tens
     """Real and imaginary part of the characteristic function: (..., n, d), (f, d), (..., n) -> two (..., f)."""
     if sample.requires_grad:
         angles = sample @ frequencies.mT
-        return tuple((part(angles) * weights.unsqueeze(-1)).sum(-2) for part in (torch.cos, torch.sin))
+        along = weights.unsqueeze(-1)
+        return (angles.cos() * along).sum(-2), (angles.sin() * along).sum(-2)
     size = max(1, _BLOCK // max(1, sample.numel() // sample.shape[-1]))
     parts = [_mean_of_block(sample, some, weights) for some in frequencies.split(size)]
-    return tuple(torch.cat(part, -1) for part in zip(*parts, strict=True))
+    return torch.cat([real for real, _ in parts], -1), torch.cat([imaginary for _, imaginary in parts], -1)
 
 
 def _mean_of_block(sample: Tensor, frequencies: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,4 +82,5 @@ def _mean_apart(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
 
     size = max(1, _BLOCK // max(1, a.shape[:-1].numel() * b.shape[-2]))
     blocks = zip(a.split(size, -1), b.split(size, -1), strict=True)
-    return sum(checkpoint(of_block, *block, use_reentrant=False) for block in blocks) / a.shape[-1]
+    total: Tensor = reduce(torch.add, (checkpoint(of_block, *block, use_reentrant=False) for block in blocks))
+    return total / a.shape[-1]

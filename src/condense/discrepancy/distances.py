@@ -34,10 +34,8 @@ class _Distances(torch.autograd.Function):
         # after the sum: at a distance of a rounding error w is huge and single precision would leave nothing but noise.
         a, b, result = ctx.saved_tensors
         weight = torch.where(result > 0, gradient / result, 0).double()
-        return tuple(
-            _weighted_differences(w, x, y) if needed else None
-            for needed, w, x, y in zip(ctx.needs_input_grad, (weight, weight.mT), (a, b), (b, a), strict=True)
-        )
+        of_a, of_b = ctx.needs_input_grad
+        return _weighted_differences(weight, a, b) if of_a else None, _weighted_differences(weight.mT, b, a) if of_b else None
 
 
 def _weighted_differences(weight: Tensor, x: Tensor, y: Tensor) -> Tensor:

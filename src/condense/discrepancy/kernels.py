@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Literal
 
 import torch
@@ -52,6 +53,6 @@ def _values(both: Tensor, held: Tensor, kernel: Kernel) -> Tensor:
         return products if kernel == "linear" else (products + 1).square()
     apart = distances(both, both).square()
     if kernel == "laplace":
-        return sum((-gamma * apart).exp() for gamma in GAMMAS)
+        return reduce(torch.add, ((-gamma * apart).exp() for gamma in GAMMAS))
     width = bandwidth(apart.detach(), held)
-    return sum((-apart / (width * multiple)).exp() for multiple in MULTIPLIERS)
+    return reduce(torch.add, ((-apart / (width * multiple)).exp() for multiple in MULTIPLIERS))

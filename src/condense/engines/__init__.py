@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from condense.config import unknown
 from condense.engines.gradient import match_gradients
 from condense.engines.matching import match
 from condense.engines.orders import Order, Outcome, Site
 from condense.engines.selection import select
+from condense.specs import GradientRecipe, MatchingRecipe, Recipe, SelectionRecipe
 
-Engine = Callable[[Site, Sequence[Order]], list[Outcome]]
+Engine = Callable[[Site, Sequence[Order[Recipe]]], list[Outcome]]
+Kind = TypeVar("Kind", bound=Recipe)
+
+
+def of_recipes(kind: type[Kind], make: Callable[[Site, Sequence[Order[Kind]]], list[Outcome]]) -> Engine:
+    """An engine that takes orders of any recipes, made from one that takes those of the class `kind`; others are a TypeError."""
+
+    def run(site: Site, orders: Sequence[Order[Recipe]]) -> list[Outcome]:
+        return make(site, [order.of(kind) for order in orders])
+
+    return run
+
 
 # Each makes the sets that it is ordered together, all at one site. Their recipes are of the class that `specs.ENGINES` has by this name.
-ENGINES: dict[str, Engine] = {"matching": match, "gradient": match_gradients, "select": select}
+ENGINES: dict[str, Engine] = {
+    "matching": of_recipes(MatchingRecipe, match),
+    "gradient": of_recipes(GradientRecipe, match_gradients),
+    "select": of_recipes(SelectionRecipe, select),
+}
 
 
 def engine(name: str) -> Engine:

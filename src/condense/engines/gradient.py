@@ -104,14 +104,13 @@ class GradientMatching(Run):
         self.network.load_state_dict(below(tensors, "network."))
 
 
-def match_gradients(site: Site, orders: Sequence[Order]) -> list[Outcome]:
+def match_gradients(site: Site, orders: Sequence[Order[GradientRecipe]]) -> list[Outcome]:
     """The engine `gradient`: every set by itself, since networks are trained on its own images.
 
     Raises UserError if the loss or the images diverge.
     """
     outcomes = []
     for order in orders:
-        assert isinstance(order.recipe, GradientRecipe)
         run = GradientMatching(order.recipe, site, ipc=order.ipc, checkpoint=order.checkpoint)
         classes = f"classes {site.classes[0]}-{site.classes[-1]}"
         outcomes += run_steps([run], f"{site.data.dataset}, {classes}", lambda step: None)

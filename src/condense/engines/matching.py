@@ -97,14 +97,23 @@ def run_together(sets: Sequence[Matching]) -> list[Outcome]:
         stream.close()
 
 
-def match(site: Site, orders: Sequence[Order]) -> list[Outcome]:
+def match(site: Site, orders: Sequence[Order[MatchingRecipe]]) -> list[Outcome]:
     """The engine `matching`: all sets against one real side, computed once.
 
     Raises UserError if they cannot share it: other networks, batches, augmentation or precision.
     """
     first = orders[0]
-    names = {"arch": site.arch, "options": site.options, "seed": site.seed, "bank": first.parents.get("bank")}
-    stream = RealStream(first.recipe, site.data, site.classes, **names, device=site.device, recorder=recorder_for(site.device))
+    stream = RealStream(
+        first.recipe,
+        site.data,
+        site.classes,
+        arch=site.arch,
+        options=site.options,
+        seed=site.seed,
+        device=site.device,
+        bank=first.parents.get("bank"),
+        recorder=recorder_for(site.device),
+    )
     sets: list[Matching] = []
     critics: dict[tuple[Path | None, str | None], nn.Module | None] = {}
     for order in orders:

@@ -51,9 +51,9 @@ class MovingImages:
 
     def average(self, done: int) -> None:
         """Takes the images after so many steps into their mean, where the recipe asks for one."""
-        if self.averaged is not None:
+        eta = self.recipe.averaging
+        if self.averaged is not None and eta is not None:
             # Polynomial-decay averaging (Shamir and Zhang 2013, section 4): a constant share of the run, whatever its length.
-            eta = self.recipe.averaging
             self.averaged.lerp_(self.values.detach(), (eta + 1) / (eta + done))
 
     def state(self) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from condense.config import UserError
 from condense.data.dataset import Images
 from condense.files.checkpoints import Checkpoint
 from condense.specs import Decode, Recipe
+
+R = TypeVar("R", bound=Recipe, covariant=True)
+Kind = TypeVar("Kind", bound=Recipe)
 
 
 @dataclass(frozen=True)
@@ -30,18 +33,26 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Order:
+class Order(Generic[R]):
     """One set of a job, or of each of its classes the images from number `first` on, `ipc` of them.
 
     `parents`: the files of what was made beforehand, by the names that the recipe gives them. What is drawn for an image depends on its
     number, not on how many are made with it. A recipe that does not say `splits_by` "images" is always asked for all, from 0 on.
     """
 
-    recipe: Recipe
+    recipe: R
     ipc: int
     parents: Mapping[str, Path]
     checkpoint: Checkpoint
     first: int = 0
+
+    def of(self, kind: type[Kind]) -> Order[Kind]:
+        """The order, known to be of a recipe of the class `kind`. Raises TypeError if it is of another."""
+        if not isinstance(self.recipe, kind):
+            raise TypeError(
+                f"{self.recipe.name}: its recipe is a {type(self.recipe).__name__}, and its engine makes those of {kind.__name__}"
+            )
+        return cast("Order[Kind]", self)
 
 
 @dataclass

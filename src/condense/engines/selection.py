@@ -7,21 +7,22 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from condense.config import UserError, unknown
 from condense.data.dataset import Images
 from condense.engines.orders import Order, Outcome, Site
 from condense.machine import seeds
+from condense.models import Network
 from condense.select import coreset, covering
 from condense.specs import SelectionRecipe
 from condense.teachers.pretrain import load_teacher
 
-Teacher = tuple[nn.Module, Tensor]  # the trained classifier with the forgetting events of its training
+Teacher = tuple[Network, Tensor]  # the trained classifier with the forgetting events of its training
 
 
 @torch.inference_mode()
-def class_features(network: nn.Module, images: Tensor, device: torch.device, batch: int = 256) -> Tensor:
+def class_features(network: Network, images: Tensor, device: torch.device, batch: int = 256) -> Tensor:
     """Embeddings (n, d) of normalised images (n, ...), on the CPU."""
     return torch.cat([network.embed(part.to(device)).cpu() for part in images.split(batch)])
 
@@ -80,6 +81,8 @@ def _forgetting(candidates: Candidates, recipe: SelectionRecipe) -> np.ndarray:
 
 
 def _minimum_covering(candidates: Candidates, recipe: SelectionRecipe) -> np.ndarray:
+    if recipe.covering is None:
+        raise ValueError(f"{recipe.name}: 'minimum_covering' without its settings")
     return covering.minimum_covering(candidates.features, candidates.ipc, candidates.first, recipe.covering)
 
 
@@ -118,12 +121,11 @@ def choose(
     return Outcome(torch.stack(chosen))
 
 
-def select(site: Site, orders: Sequence[Order]) -> list[Outcome]:
+def select(site: Site, orders: Sequence[Order[SelectionRecipe]]) -> list[Outcome]:
     """The engine `select`: every set by itself."""
     outcomes = []
     for order in orders:
-        assert isinstance(order.recipe, SelectionRecipe)
         teacher = load_teacher(order.parents["teacher"], site.data, site.device) if "teacher" in order.parents else None
-        settings = {"ipc": order.ipc, "seed": site.seed, "teacher": teacher, "device": site.device}
-        outcomes.append(choose(order.recipe, site.data, site.classes, **settings))
+        made = choose(order.recipe, site.data, site.classes, ipc=order.ipc, seed=site.seed, teacher=teacher, device=site.device)
+        outcomes.append(made)
     return outcomes

@@ -34,8 +34,11 @@ def initial_images(data: Images, classes: tuple[int, ...], ipc: int, kind: str, 
         count = data.counts[data.classes.index(label)]
         if kind == "noise":
             starts.append(torch.randn(ipc, data.channels, data.size, data.size, generator=generator))
+        elif kind in MOSAICS:
+            if decode is None:
+                raise ValueError(f"{kind}: formations to lay the images into are not given")
+            chosen = data.of_class(label, torch.randperm(count, generator=generator)[: ipc * decode.factor**2])
+            starts.append(formations.mosaic(chosen, decode, MOSAICS[kind]))
         else:
-            laid = kind.startswith("mosaic")
-            chosen = data.of_class(label, torch.randperm(count, generator=generator)[: ipc * (decode.factor**2 if laid else 1)])
-            starts.append(formations.mosaic(chosen, decode, MOSAICS[kind]) if laid else chosen)
+            starts.append(data.of_class(label, torch.randperm(count, generator=generator)[:ipc]))
     return torch.stack(starts)

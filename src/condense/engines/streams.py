@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
@@ -20,7 +21,7 @@ from condense.augment import siamese
 from condense.augment.selected import Selected, as_tensors
 from condense.data.dataset import Images
 from condense.engines.map_statistics import Statistic
-from condense.engines.views import RealSide, WatchedSide
+from condense.engines.views import Computed, RealSide, WatchedSide
 from condense.kernels.precision import Types, rounded
 from condense.machine import seeds
 from condense.machine.graphs import Recorded, Recorder
@@ -61,6 +62,15 @@ class RealBatches:
     def taken(self, chosen: Tensor) -> Tensor:
         """The uint8 images (C, B, ...) at places (C, B), which are on the device."""
         return self.pixels.index_select(0, chosen.flatten()).unflatten(0, chosen.shape)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What is drawn for a step: places (C, B) of real images, a draw for each class, and the draws as tensors, where these are used."""
+
+    chosen: Tensor
+    draws: list[siamese.Draw]
+    tensors: list[Tensor]
 
 
 class RealStream:
@@ -120,30 +130,34 @@ class RealStream:
     def at(self, step: int) -> RealSide:
         """The real side of a step. It is to be used before the next is asked for, which replaces the network."""
         self.source.at(step)
-        chosen, draws = self._drawn.at(step)
-        shown = {"accuracy": self.source.accuracy, "trained": self.source.trained, "seed": (self.seed, step)}
-        shown |= {"draw_second": partial(self.source.second, step)}
-        if not self._as_tensors:
-            self._bring_parameters()
-            return self._side(self.batches.taken(chosen), draws, **shown)
-        known = torch.tensor(0.0 if self.source.accuracy is None else self.source.accuracy)
+        drawn, accuracy = self._drawn.at(step), self.source.accuracy
         if self.recorder is not None:
-            return self._recorded_side([chosen, known, *draws], shown)
-        places, *draws = sent([chosen, *draws], self.device)
-        self._bring_parameters()
-        return self._side(self.batches.taken(places), self._selected(draws), **shown)
+            known = torch.tensor(0.0 if accuracy is None else accuracy)
+            side, lying = self._recorded_side(self.recorder, [drawn.chosen, known, *drawn.tensors])
+            side.accuracy = None if accuracy is None else lying
+        else:
+            places = drawn.chosen
+            draws: list[siamese.Draw] | Selected = drawn.draws
+            if self._as_tensors:
+                places, *tensors = sent([drawn.chosen, *drawn.tensors], self.device)
+                draws = self._selected(tensors)
+            self._bring_parameters()
+            side = self._side(self.batches.taken(places), draws)
+            side.accuracy = accuracy
+        side.trained, side.seed, side.draw_second = self.source.trained, (self.seed, step), partial(self.source.second, step)
+        return side
 
     def close(self) -> None:
         """Ends what is done ahead of the steps."""
         self._drawn.close()
         self.source.close()
 
-    def _draw(self, step: int) -> tuple[Tensor, list[siamese.Draw] | list[Tensor]]:
-        """Which real images, and the augmentation of each class, in the form that the device takes; on the CPU."""
+    def _draw(self, step: int) -> _Drawn:
+        """Which real images, and the augmentation of each class; on the CPU."""
         augment = self.settings["augment"]
         generators = [seeds.generator(self.seed, "augment", label, step) for label in self.classes]
         draws = [siamese.draw(augment.siamese, self.data.size, generator, augment.mode) for generator in generators]
-        return self.batches.chosen(step), as_tensors(draws, augment.siamese, augment.mode) if self._as_tensors else draws
+        return _Drawn(self.batches.chosen(step), draws, as_tensors(draws, augment.siamese, augment.mode) if self._as_tensors else [])
 
     def _bring_parameters(self) -> None:
         """Gives the real side's own network the parameters of the step, in its type."""
@@ -154,26 +168,40 @@ class RealStream:
             if self.synthetic_type == self.real_type:
                 drawn.copy_(own)  # both sides under the very same network
 
-    def _side(self, pixels: Tensor, draws: list[siamese.Draw] | Selected, kind: type[RealSide] = RealSide, **shown: Any) -> RealSide:
+    def _side(
+        self, pixels: Tensor, draws: list[siamese.Draw] | Selected, kind: type[RealSide] = RealSide, computed: Computed | None = None
+    ) -> RealSide:
         """The real side of these images under the networks as they are."""
-        shown |= {"real_network": self.real_network, "chunked": self.chunked, "dtype": self.real_type, "wanted": self.wanted}
-        return kind(self.data, pixels, self.batches.mask, draws, self.network, **shown)
+        return kind(
+            self.data,
+            pixels,
+            self.batches.mask,
+            draws,
+            self.network,
+            real_network=self.real_network,
+            chunked=self.chunked,
+            dtype=self.real_type,
+            wanted=self.wanted,
+            computed=computed,
+        )
 
-    def _recorded_side(self, tensors: list[Tensor], shown: dict[str, Any]) -> RealSide:
-        """By recorded work: `tensors`, places of the real images, the network's accuracy and draws, go where those of all steps lie."""
-        if self._recorded is None:
+    def _recorded_side(self, recorder: Recorder, tensors: list[Tensor]) -> tuple[RealSide, Tensor]:
+        """By recorded work: `tensors`, places of the real images, the network's accuracy and draws, go where those of all steps lie.
+
+        Gives the side, and the accuracy () where it lies.
+        """
+        if self._recorded is None or self._slots is None:
             self._slots = Slots(tensors, self.device)
-            names = {"computed_in": self.real_type, "name": "the real side of a step"}
-            self._recorded = Recorded(self._seen_by_slots, self.recorder, state=self._changing, **names)
+            work = partial(self._seen_by, self._slots)
+            self._recorded = Recorded(work, recorder, state=self._changing, computed_in=self.real_type, name="the real side of a step")
         self._slots.fill(tensors)
         pixels, computed = self._recorded()
         _, accuracy, *draws = self._slots.tensors
-        shown["accuracy"] = None if shown["accuracy"] is None else accuracy
-        return self._side(pixels, self._selected(draws), WatchedSide, computed=computed, **shown)
+        return self._side(pixels, self._selected(draws), WatchedSide, computed), accuracy
 
-    def _seen_by_slots(self) -> tuple[Tensor, Any]:
+    def _seen_by(self, slots: Slots) -> tuple[Tensor, Computed]:
         """The real images of the step, and what is computed of them."""
-        places, _, *draws = self._slots.tensors
+        places, _, *draws = slots.tensors
         self._bring_parameters()
         side = self._side(self.batches.taken(places), self._selected(draws))
         return side.pixels, side.seen

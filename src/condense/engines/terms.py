@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -66,7 +67,11 @@ def _prediction_kl(views: Views, term: Any) -> Tensor:
 def _cross_entropy(views: Views, term: Any) -> Tensor:
     logits = views.network_logits(term.sees) if term.under == "network" else views.trained_logits(term.sees)
     value = classifier_critic(logits, views.labels)
-    return value * views.side.accuracy if term.by_accuracy else value
+    if not term.by_accuracy:
+        return value
+    if views.side.accuracy is None:
+        raise ValueError("a loss that is weighted by the training accuracy was given networks that are not trained")
+    return value * views.side.accuracy
 
 
 def _intra_class_diversity(views: Views, term: Any) -> Tensor:
@@ -159,7 +164,8 @@ def _matched(of: Statistics, factor: float = 1.0) -> Objective:
     """The squared distance of the class means of statistics."""
 
     def value(views: Views, term: Any) -> Tensor:
-        return factor * sum(style.squared_distance(views.side.mean_of(one), views.mean_of(one)) for one in of(term))
+        distances = (style.squared_distance(views.side.mean_of(one), views.mean_of(one)) for one in of(term))
+        return factor * reduce(torch.add, distances)
 
     return Objective(value, of)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,6 +16,9 @@ from condense.discrepancy.samples import real_weights
 from condense.engines.map_statistics import ClassMeans, Statistic, with_statistics
 from condense.kernels.precision import computed_in
 from condense.machine.fitting import CHUNK
+from condense.models.base import Network
+
+Computed = tuple[Tensor, dict[Statistic, Tensor]]  # embeddings of real images, and class means of statistics
 
 
 @dataclass
@@ -35,16 +38,16 @@ class RealSide:
     pixels: Tensor
     mask: Tensor | None
     draws: list[Draw] | Selected
-    network: nn.Module
-    real_network: nn.Module | None = None  # the same with its parameters in `dtype`, None if they are
+    network: Network
+    real_network: Network | None = None  # the same with its parameters in `dtype`, None if they are
     chunked: bool = True
     dtype: torch.dtype = torch.float32
     accuracy: float | Tensor | None = None  # where steps are recorded, a tensor that stays where it is
-    trained: nn.Module | None = None
+    trained: Network | None = None
     wanted: tuple[Statistic, ...] = ()
     seed: tuple[int, int] = (0, 0)  # of the run, and the step
-    draw_second: Callable[[], nn.Module] | None = None
-    computed: tuple[Tensor, dict[Statistic, Tensor]] | None = None
+    draw_second: Callable[[], Network] | None = None
+    computed: Computed | None = None
 
     def images(self, count: int | None = None) -> Tensor:
         """The first `count` images (None: all) of every class, normalised: (C, count, ...)."""
@@ -64,12 +67,14 @@ class RealSide:
         return self.seen[1][statistic]
 
     @cached_property
-    def second_network(self) -> nn.Module:
-        """The second network of the step, drawn when first asked for."""
+    def second_network(self) -> Network:
+        """The second network of the step, drawn when first asked for. Raises ValueError where there is none."""
+        if self.draw_second is None:
+            raise ValueError("the step has no second network")
         return self.draw_second()
 
     @cached_property
-    def seen(self) -> tuple[Tensor, dict[Statistic, Tensor]]:
+    def seen(self) -> Computed:
         """The embeddings and the class means of the wanted statistics, from one pass over the real images."""
         if self.computed is not None:
             return self.computed
@@ -86,7 +91,7 @@ class RealSide:
         embedding = self.without_gradient(seen, *self._blocks())
         return embedding, {statistic: mean.clone() for statistic, mean in means.found.items()}
 
-    def without_gradient(self, function, *blocks: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    def without_gradient(self, function: Callable[[Tensor], Tensor], *blocks: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """`function` of images in blocks (c, n, ...) of classes, computed in `dtype` (None: that of the embeddings): (C, n, d) float32."""
         device, found = self.pixels.device, []
         with torch.inference_mode(), computed_in(dtype or self.dtype, device):
@@ -98,7 +103,7 @@ class RealSide:
         # At least single precision, and out here: autograd keeps no tensors of the inference mode.
         return together.to(torch.promote_types(together.dtype, torch.float32), copy=True)
 
-    def _blocks(self):
+    def _blocks(self) -> Iterable[Tensor]:
         """The augmented batch, so many classes at a time as one pass takes: what is large never lies in memory whole."""
         if not self.chunked:
             return [self.augmented()]
@@ -188,7 +193,8 @@ class Views:
     def _logits_of(self) -> dict[tuple[str, str], Tensor]:
         return {}
 
-    def _logits(self, who: str, network: nn.Module, sees: str) -> Tensor:
+    def _logits(self, who: str, network: nn.Module | None, sees: str) -> Tensor:
+        network = _given(who, network)
         if (who, sees) not in self._logits_of:
             images = self.synthetic if sees == "plain" else self.augmented_synthetic
             self._logits_of[who, sees] = _by_class(network, images)
@@ -206,8 +212,14 @@ class Views:
         """The critic's logits (C, M, k) of the first M real images of the batch, without gradient."""
         count = self.synthetic.shape[1]
         images = self.side.images(count) if sees == "plain" else self.side.augmented(count)
-        return self.side.without_gradient(self.critic, images, dtype=torch.float32)
+        return self.side.without_gradient(_given("critic", self.critic), images, dtype=torch.float32)
 
 
-def _by_class(function, images: Tensor) -> Tensor:
+def _given(who: str, network: nn.Module | None) -> nn.Module:
+    if network is None:
+        raise ValueError(f"a term asks for a network that the step does not have: {who}")
+    return network
+
+
+def _by_class(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     return function(images.flatten(0, 1)).unflatten(0, images.shape[:2])

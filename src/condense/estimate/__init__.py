@@ -173,11 +173,19 @@ def _estimate(jobs: Sequence[Job], threads: int | None, gpu: bool) -> Estimate:
         taken = [(job.work, rates[data_of(job.cell).key] if job.cell else next(iter(rates.values()))) for job in left]
         seconds = [cost(work, rate) for work, rate in taken]
         peaks = [work.peak_bytes + (0 if gpu else rate.light_memory if work.light else rate.memory) for work, rate in taken]
-        totals = {"seconds": sum(seconds), "longest": max(seconds, default=0.0), "memory_bytes": max(peaks, default=0)}
         elsewhere = [cost(work, REFERENCE) for work, _ in taken]
-        totals |= {"reference_seconds": sum(elsewhere), "reference_longest": max(elsewhere, default=0.0)}
-        totals["disk_bytes"] = sum(work.bytes_out for work, _ in taken)
-        stages.append(Stage(name, len(own), len(own) - len(left), **totals))
+        stage = Stage(
+            name,
+            len(own),
+            len(own) - len(left),
+            seconds=sum(seconds),
+            longest=max(seconds, default=0.0),
+            memory_bytes=max(peaks, default=0),
+            reference_seconds=sum(elsewhere),
+            reference_longest=max(elsewhere, default=0.0),
+            disk_bytes=sum(work.bytes_out for work, _ in taken),
+        )
+        stages.append(stage)
     return Estimate(tuple(stages), threads, gpu, on_gpu, source)
 
 
@@ -191,7 +199,8 @@ def _all_rates(jobs: Sequence[Job], threads: int, on_gpu: bool) -> tuple[dict[st
             if not isinstance(job.cell, DataCell) and _network_of(job.cell)[0] != "none":
                 found[_network_of(job.cell)] += 1
     datasets = {data_of(job.cell).key: data_of(job.cell) for job in jobs if job.cell}
-    rates, sources = {}, Counter()
+    rates: dict[str, Rates] = {}
+    sources: Counter[str] = Counter()
     with runtime.device("cuda" if on_gpu else "cpu") as device:
         for key, found in networks.items():
             arch, options = found.most_common(1)[0][0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from condense.costs.networks import Network, write_table
+from condense.plan import ParentCell, SyntheticCell
 from condense.plan.tables import Plan
 from condense.specs import catalogue
 from condense.training.counting import count
@@ -13,7 +14,7 @@ def networks_of_scales() -> set[Network]:
     found: set[Network] = set()
     for name in catalogue.names_in("scales"):
         plan = Plan(name)
-        cells = [*plan.synthetic.values(), *plan.parents.values()]
+        cells: list[SyntheticCell | ParentCell] = [*plan.synthetic.values(), *plan.parents.values()]
         pairs = {(cell.arch, cell.options, cell.data.key): cell.data for cell in cells if cell.arch != "none"}
         pairs |= {(cell.eval_arch, cell.options, cell.synthetic.data.key): cell.synthetic.data for cell in plan.metrics.values()}
         found |= {(arch, options, data.spec.channels, data.spec.size, data.spec.classes) for (arch, options, _), data in pairs.items()}

@@ -16,6 +16,7 @@ from condense.estimate.work import gather_work, group_work, join_work, networks_
 from condense.plan import Maker, MetricsCell, ParentCell, SyntheticCell, data_cell
 from condense.plan.ranges import Share
 from condense.specs import catalogue, number_of_epochs
+from condense.specs.common import Ipc
 
 # `stage` is synthesize (seconds a step), teach or evaluate (seconds an epoch of one network); `method` of a teacher is its protocol.
 COLUMNS = ["device", "stage", "dataset", "method", "arch", "ipc", "classes", "seconds", "date", "note"]
@@ -132,7 +133,8 @@ class Pace:
         return start + (cost(work, self.rates) - start) * self.factors.get(stage, 1.0)
 
     def _reckoned(self, maker: Maker, row: Measured) -> float:
-        data, ipc = data_cell(row.dataset), row.ipc if row.ipc == "full" else int(row.ipc or 1)
+        data = data_cell(row.dataset)
+        ipc: Ipc = "full" if row.ipc == "full" else int(row.ipc or 1)
         cell: Any = maker.teacher(data, row.arch, row.method) if row.stage == "teach" else None
         if row.stage != "teach":
             cell = maker.synthetic(data, row.method, row.arch if row.stage == "synthesize" else "convnet", ipc, 0)

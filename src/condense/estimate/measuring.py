@@ -40,7 +40,7 @@ def rates_for(data: DataCell, arch: str, options: str, threads: int, device: tor
     facts = {"device": device_name, "threads": threads, "torch": str(torch.__version__)}
     kept, remark = _kept_rates(cache_file)
     found = kept.get(name)
-    if found and {key: found.get(key) for key in facts} == facts:
+    if cache_file is not None and found and {key: found.get(key) for key in facts} == facts:
         source = f"measured on {found.get('date')} on this {device_name} (delete {cache_file.name} to measure again)"
         return read(Rates, found["rates"], f"{cache_file}: {name}"), source
     measured = _measured(data, arch, options, device)
@@ -159,5 +159,5 @@ show()
 def _start() -> tuple[tuple[float, float], tuple[int, int]]:
     """What it takes to start a job, in seconds, and what its libraries take, in bytes: of a job without torch, and with it."""
     done = subprocess.run([sys.executable, "-c", _START], capture_output=True, text=True, check=True)
-    seconds, taken = zip(*(line.split() for line in done.stdout.splitlines()), strict=True)
-    return tuple(map(float, seconds)), tuple(map(int, taken))
+    (light, light_bytes), (heavy, heavy_bytes) = (line.split() for line in done.stdout.splitlines())
+    return (float(light), float(heavy)), (int(light_bytes), int(heavy_bytes))

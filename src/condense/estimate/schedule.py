@@ -91,7 +91,7 @@ class _Graph:
         group, path = self.groups.get(cell.shard_path(shard)), cell.shard_path(shard)
         cells, made_with = (group.cells if group else (cell,)), (group or cell).parents
         before = [self.made("data", cell.data), *(self.made("teach", parent) for parent in made_with.values())]
-        if len(cells) == 1:
+        if group is None or len(cells) == 1:
             return self.add(path, "synthesize", cell, before, shard)
         if group.name not in self.nodes:
             self._put(group.name, "synthesize", self.pace.group(cells, shard), before)

@@ -112,7 +112,7 @@ def networks_together(cell: MetricsCell, networks: int) -> int:
 def _images(cell: MetricsCell) -> int:
     """How many images the networks of an evaluation are trained on."""
     data, whole = cell.synthetic.data, not cell.synthetic.recipe.makes_set
-    return data.spec.train if whole else data.spec.classes * cell.synthetic.ipc
+    return data.spec.train if whole else data.spec.classes * cell.synthetic.images_a_class
 
 
 def _evaluation(cell: MetricsCell, networks: int, on_gpu: bool) -> Work:

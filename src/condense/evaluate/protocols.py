@@ -75,9 +75,8 @@ def train_and_measure(
     as many as its memory takes on GPUs. Networks that cannot be batched are trained one after another whatever is given.
     Networks are built for images and classes like those of `test`; `changed` makes of such a network the one that is trained.
     """
-    network = models.build(arch, channels=test.channels, size=test.size, classes=len(test.counts), **options).to(device)
-    if changed is not None:
-        network = changed(network)
+    built = models.build(arch, channels=test.channels, size=test.size, classes=len(test.counts), **options).to(device)
+    network: nn.Module = built if changed is None else changed(built)
     at_once = (at_once or _at_once(network, train_on, protocol, device)) if can_be_batched(network) and can_train_together(protocol) else 1
     values, done = _resumed(checkpoint, metrics, len(networks))
     epochs = number_of_epochs(protocol, len(train_on))
@@ -110,8 +109,8 @@ def train_and_measure(
 def evaluate(train_on: TrainingSet, test: Images, protocol: Protocol, *, device: torch.device, **settings: Any) -> list[float]:
     """Test accuracies in percent of networks trained on `train_on`; `settings` are those of `train_and_measure`."""
     measure = partial(measured_accuracy, pixel_set(test, device))
-    asked = {"measure": measure, "metrics": DEFAULT_TASK.metrics, "device": device}
-    return train_and_measure(train_on, test, protocol, **asked, **settings)["accuracy"]
+    metrics = DEFAULT_TASK.metrics
+    return train_and_measure(train_on, test, protocol, measure=measure, metrics=metrics, device=device, **settings)["accuracy"]
 
 
 def _resumed(checkpoint: Checkpoint, metrics: Mapping[str, Metric], networks: int) -> tuple[dict[str, list[float]], int]:

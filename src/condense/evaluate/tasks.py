@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from condense.config import unknown
 from condense.evaluate.accuracy import accuracy
 from condense.evaluate.calibration import calibration
 from condense.evaluate.drift import drift
 from condense.evaluate.trainer import Results, TaskSets, Trainer
-from condense.specs import Task
+from condense.specs import Drift, Task
+from condense.specs.tasks.calibration import Calibration
 from condense.training.loop import TrainingSet
 
 # The task, its sets, the test images, and who trains networks on the sets -> what is measured of each network.
 TaskFunction = Callable[[Task, TaskSets, TrainingSet, Trainer], Results]
 
+Kind = TypeVar("Kind", bound=Task)
+
+
+def of_tasks(kind: type[Kind], measured: Callable[[Kind, TaskSets, TrainingSet, Trainer], Results]) -> TaskFunction:
+    """A function of any task, made from one of those of the class `kind`; others are a TypeError."""
+
+    def run(task: Task, sets: TaskSets, test: TrainingSet, trainer: Trainer) -> Results:
+        if not isinstance(task, kind):
+            raise TypeError(f"a task of the class {kind.__name__} is needed, found one of {type(task).__name__}")
+        return measured(task, sets, test, trainer)
+
+    return run
+
+
 TASKS: dict[str, TaskFunction] = {
     "accuracy": accuracy,
     "snapshots": accuracy,  # of the set at every step of its condensation that was kept
-    "drift": drift,
-    "calibration": calibration,
+    "drift": of_tasks(Drift, drift),
+    "calibration": of_tasks(Calibration, calibration),
 }
 
 

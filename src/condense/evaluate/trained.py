@@ -52,6 +52,8 @@ class TrainedNetworks:
         for indices in torch.arange(len(images)).split(batch):
             found = statistic(self.logits(images.fetch(indices)), images.labels[indices.to(images.labels.device)])
             total = found if total is None else total + found
+        if total is None:
+            raise ValueError("there are no images to measure networks on")
         return total.cpu()
 
 

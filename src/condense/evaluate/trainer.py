@@ -74,12 +74,24 @@ class Trainer:
 
         `changed` makes of a new network, before it is drawn, the one that is trained. Raises ValueError for other metrics than the task's.
         """
-        settings = {name: getattr(self, name) for name in ("arch", "options", "strategy", "networks", "seed", "metrics", "device")}
         results = self._resumed(list(by_step))
         for step in [step for step in by_step if step not in results]:
             part = self.checkpoint.part(step)
-            more = {"measure": measure, "changed": changed, "checkpoint": part}
-            results[step] = train_and_measure(by_step[step](), self.test, self.protocol, **settings, **more)
+            results[step] = train_and_measure(
+                by_step[step](),
+                self.test,
+                self.protocol,
+                arch=self.arch,
+                options=self.options,
+                strategy=self.strategy,
+                networks=self.networks,
+                seed=self.seed,
+                measure=measure,
+                metrics=self.metrics,
+                checkpoint=part,
+                device=self.device,
+                changed=changed,
+            )
             part.remove()
             if self.checkpoint.due() and len(results) < len(by_step):
                 seen = {name: {str(at): values[name] for at, values in results.items()} for name in self.metrics}

@@ -83,7 +83,7 @@ def damaged(path: Path, why: str) -> UserError:
 def _tensor_bytes(tensor: np.ndarray) -> memoryview:
     import numpy as np
 
-    return memoryview(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8))
+    return np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data
 
 
 def described(name: str, kind: str, shape: Sequence[int]) -> bytes:

@@ -18,8 +18,9 @@ from condense.files.states import check_checkpoint, check_numbers, check_shapes,
 
 if TYPE_CHECKING:
     import numpy as np
+    from _typeshed import DataclassInstance
 
-State = TypeVar("State")
+State = TypeVar("State", bound="DataclassInstance")
 _log = logging.getLogger(__name__)
 INTERVAL = "CONDENSE_CHECKPOINT_SECONDS"  # environment variable
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from condense.config import UserError, read
 from condense.files.artifacts import damaged
 from condense.specs import Decode, QueueNetworks
 from condense.specs.common import MANY, at_least
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 SOFT_LABELS = "soft_labels"  # the tensor of a set, and the entry of its header that says of which kind they are
 
 
@@ -21,7 +24,7 @@ def header_as(kind: type[T], note: Mapping[str, Any], path: Path, where: str = "
 
     Raises UserError naming the file and the entry for one that is missing or of the wrong type.
     """
-    known = {entry.name for entry in fields(kind)}  # type: ignore[arg-type]
+    known = {entry.name for entry in fields(kind)}
     try:
         return read(kind, {name: value for name, value in note.items() if name in known}, where)
     except UserError as error:

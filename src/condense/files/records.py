@@ -176,7 +176,10 @@ class EvaluationPart(Judged):
     @property
     def results(self) -> dict[str, dict[int, list[float]]]:
         """The values of its networks by metric and step."""
-        return {name: {step: values for step, values in rows} for name, rows in self._rows.items()}  # type: ignore[misc]
+        return {
+            name: {step: values for step, values in rows if isinstance(step, int) and isinstance(values, list)}  # all, as checked below
+            for name, rows in self._rows.items()
+        }
 
     @property
     def _rows(self) -> dict[str, list[list[int | list[float]]]]:

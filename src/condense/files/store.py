@@ -109,12 +109,13 @@ def keep(paths: Iterable[str], root: Path = Path(), with_bytes: Collection[str] 
     other large data the `.dvc` file tells source and checksums.
     Raises UserError for a damaged file, finished or kept, one that lies under another key than its own, or kept files that are not here.
     """
-    summary, groups = Kept(), {}
+    summary = Kept()
+    groups: dict[PurePosixPath, _Group] = {}
     for path, unit in {unit_of(path).home: (path, unit_of(path)) for path in paths}.values():
         if not (root / unit.home / unit.last).is_file():
             summary.absent.append(path)
             continue
-        group = groups.setdefault(unit.group, None) or _Group.read(unit.group, root)
+        group = groups.get(unit.group) or _Group.read(unit.group, root)
         groups[unit.group] = group
         if unit.kind == "data":
             group.meta.setdefault(_NOTES, {})[unit.home.name] = described(unit, root)
@@ -138,7 +139,8 @@ def drop_others(paths: Iterable[str], root: Path = Path()) -> list[str]:
     """Removes what is kept and belongs to none of `paths`, from the store too; returns the removed files."""
     units, removed = [unit_of(path) for path in paths], []
     for path in _groups(root):
-        group, wanted = _Group.read(path, root), set()
+        group = _Group.read(path, root)
+        wanted: set[str] = set()
         mine = [unit for unit in units if unit.group == path]
         for unit in mine:
             wanted |= unit.entries(group.files).keys()

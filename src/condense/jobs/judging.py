@@ -178,8 +178,10 @@ def metrics_from(about: dict[str, Any], results: Results) -> dict[str, Any]:
 
 def _values(by_step: dict[int, list[float]], task: type[Task]) -> dict[str, Any]:
     spreads = [spread(values) for values in by_step.values()]
-    found = {"values": list(by_step.values()), "mean": [mean for mean, _ in spreads], "std": [std for _, std in spreads]}
-    return found if task.over_steps else {name: rows[0] for name, rows in found.items()}
+    values, means, stds = list(by_step.values()), [mean for mean, _ in spreads], [std for _, std in spreads]
+    if task.over_steps:
+        return {"values": values, "mean": means, "std": stds}
+    return {"values": values[0], "mean": means[0], "std": stds[0]}
 
 
 def _part(about: dict[str, Any], networks: range, results: Results) -> dict[str, Any]:

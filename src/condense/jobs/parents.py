@@ -84,9 +84,19 @@ def make_trained_bank(
     from condense.networks import trained
 
     with at_work(machine, out, beside=run_facts_path) as (device, clock):
-        settings = {"arch": arch, "options": options, "strategy": strategy, "seed": seed, "key": key, "device": device}
-        written = {"made": lambda: write_json(run_facts_path(out), clock.facts())}
-        trained.make_trained_bank(out, load(data), networks, protocol, **settings, **written)
+        trained.make_trained_bank(
+            out,
+            load(data),
+            networks,
+            protocol,
+            arch=arch,
+            options=options,
+            strategy=strategy,
+            seed=seed,
+            key=key,
+            device=device,
+            made=lambda: write_json(run_facts_path(out), clock.facts()),
+        )
 
 
 # By the kind of the cell in `plan.PARENTS`: what makes a file of the kind, given its path, the training images, the kind's own settings by

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
+from torch.nn.grad import conv2d_weight
 
+from condense.kernels.context import Context
 from condense.kernels.library import call
 from condense.kernels.norm_relu_pool import available
 
@@ -19,6 +22,11 @@ def fits(convolution: nn.Conv2d) -> bool:
     plain = convolution.stride == (1, 1) and convolution.dilation == (1, 1) and convolution.groups == 1
     square = convolution.kernel_size[0] == convolution.kernel_size[1] and convolution.padding in ((0, 0), (1, 1), (2, 2), (3, 3))
     return plain and square and convolution.padding_mode == "zeros" and convolution.in_channels <= _MOST_CHANNELS
+
+
+def padding_of(convolution: nn.Conv2d) -> int:
+    """Pixels that a convolution which `fits` adds on every side."""
+    return convolution.padding[0] if isinstance(convolution.padding, tuple) else 0
 
 
 def serves(convolution: nn.Conv2d, images: Tensor) -> bool:
@@ -34,18 +42,28 @@ def convolve(convolution: nn.Conv2d, images: Tensor, centred: bool = False) -> T
     long. `centred`: what follows takes the mean of every channel away, so that the gradient of the bias is 0; to sum it up would take
     torch as long as the gradient of the weights.
     """
-    return _Convolution.apply(images, convolution.weight, convolution.bias, convolution.padding[0], centred)
+    return _Convolution.apply(images, convolution.weight, convolution.bias, padding_of(convolution), centred)
+
+
+class _Padded(Context, Protocol):
+    padding: int
+
+
+class _OfConvolution(_Padded, Protocol):
+    shape: torch.Size
+    dtype: torch.dtype
+    centred: bool
 
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, images: Tensor, weight: Tensor, bias: Tensor | None, padding: int, centred: bool) -> Tensor:
+    def forward(ctx: _OfConvolution, images: Tensor, weight: Tensor, bias: Tensor | None, padding: int, centred: bool) -> Tensor:
         ctx.save_for_backward(images if weight.requires_grad else None, weight)
         ctx.shape, ctx.dtype, ctx.padding, ctx.centred = images.shape, images.dtype, padding, centred
         return F.conv2d(images, weight, bias, padding=padding)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, given: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _OfConvolution, given: Tensor) -> tuple[Tensor | None, ...]:
         """Of the images (n, c, h, w), or of weight (d, c, k, k) and bias (d,), from that of the result (n, d, h', w')."""
         images, weight = ctx.saved_tensors
         of_images, of_weight, of_bias, *_ = ctx.needs_input_grad
@@ -61,13 +79,13 @@ class _Windows(torch.autograd.Function):
     """The gradient of the windows, which is bilinear: (n, d, h', w') and images (n, c, h, w) -> (d, c, k, k)."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, given: Tensor, images: Tensor, padding: int, shape: torch.Size) -> Tensor:
+    def forward(ctx: _Padded, given: Tensor, images: Tensor, padding: int, shape: torch.Size) -> Tensor:
         ctx.save_for_backward(given, images)
         ctx.padding = padding
-        return torch.nn.grad.conv2d_weight(images, shape, given, padding=padding)
+        return conv2d_weight(images, shape, given, padding=padding)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, along: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Padded, along: Tensor) -> tuple[Tensor | None, ...]:
         """Of `given` and of the images, from that of the windows (d, c, k, k)."""
         given, images = ctx.saved_tensors
         of_given, of_images, *_ = ctx.needs_input_grad

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 
-from condense.kernels.few_channels import fits
+from condense.kernels.context import Context
+from condense.kernels.few_channels import fits, padding_of
 from condense.kernels.library import LANES, call, panel
 from condense.kernels.norm_relu_pool import available, reference
 
@@ -20,7 +20,7 @@ def serves(convolution: nn.Conv2d, norm: nn.GroupNorm, images: Tensor) -> bool:
     if not fits(convolution) or convolution.out_channels % LANES or any(one.dtype != torch.float32 for one in tensors):
         return False
     without = not (torch.is_grad_enabled() and images.requires_grad)
-    large = min(images.shape[2:]) + 2 * convolution.padding[0] >= convolution.kernel_size[0]
+    large = min(images.shape[2:]) + 2 * padding_of(convolution) >= convolution.kernel_size[0]
     return without and large and available(images) and not torch.is_autocast_enabled("cpu")
 
 
@@ -31,7 +31,8 @@ def compute(convolution: nn.Conv2d, norm: nn.GroupNorm, images: Tensor, pool: in
     convolution's bias is 0, as the norm takes away what it adds.
     """
     images = images.contiguous(memory_format=torch.channels_last)
-    return _Stage.apply(images, convolution.weight, convolution.bias, norm.weight, norm.bias, convolution.padding[0], norm.eps, pool)
+    padding = padding_of(convolution)
+    return _Stage.apply(images, convolution.weight, convolution.bias, norm.weight, norm.bias, padding, norm.eps, pool)
 
 
 def _windows(weight: Tensor) -> Tensor:
@@ -40,9 +41,14 @@ def _windows(weight: Tensor) -> Tensor:
     return weight.detach().permute(2, 3, 1, 0).reshape(-1, outputs // width, width).transpose(0, 1).contiguous()
 
 
+class _OfStage(Context, Protocol):
+    sizes: tuple[int, ...]
+    eps: float
+
+
 class _Stage(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, images: Tensor, *given: Any) -> Tensor:
+    def forward(ctx: _OfStage, images: Tensor, *given: Any) -> Tensor:
         """See `compute`; keeps the mean and the inverse deviation of every channel of every image for the gradient."""
         window, shift, weight, bias, padding, eps, pool = given
         (outputs, channels, size, _), (count, _, *sides) = window.shape, images.shape
@@ -55,7 +61,7 @@ class _Stage(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: FunctionCtx, given: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _OfStage, given: Tensor) -> tuple[Tensor | None, ...]:
         """Of window (d, c, k, k), shift, weight and bias (d,), from that of the result."""
         images, window, shift, weight, bias, mean, rstd = ctx.saved_tensors
         *_, channels, outputs, size, padding, pool = ctx.sizes

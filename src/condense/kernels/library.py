@@ -46,16 +46,23 @@ def call(what: str, like: torch.Tensor, *arguments: torch.Tensor | int | float) 
 
     Raises ValueError for a type that there is no kernel for, or without kernels.
     """
-    if like.dtype not in TYPES or library() is None:
+    kernels = library()
+    if like.dtype not in TYPES or kernels is None:
         raise ValueError(f"no kernel '{what}' for {like.dtype}: {state()}")
     given = [_argument(argument) for argument in arguments]
-    getattr(library(), f"{TYPES[like.dtype]}_{what}")(*given, ctypes.c_int(torch.get_num_threads()))
+    getattr(kernels, f"{TYPES[like.dtype]}_{what}")(*given, ctypes.c_int(torch.get_num_threads()))
 
 
 def panel(channels: int) -> int:
-    """How many of `channels` columns a product of the kernels takes at once: matrices are given to them in panels of so many."""
-    library().panel.restype = ctypes.c_int64
-    return library().panel(ctypes.c_int64(channels))
+    """How many of `channels` columns a product of the kernels takes at once: matrices are given to them in panels of so many.
+
+    Raises ValueError without kernels.
+    """
+    kernels = library()
+    if kernels is None:
+        raise ValueError(f"no kernel 'panel': {state()}")
+    kernels.panel.restype = ctypes.c_int64
+    return kernels.panel(ctypes.c_int64(channels))
 
 
 def _argument(value: torch.Tensor | int | float) -> ctypes._SimpleCData:
@@ -129,7 +136,9 @@ class _NoKernels(Exception):
 
 def _content(compiler: str) -> tuple[bytes, Path]:
     """The bytes of the library, those that are kept or compiled now and kept, and a folder that is this user's alone."""
-    name, reasons, folders = f"{_name(compiler)}.so", [], []
+    name = f"{_name(compiler)}.so"
+    reasons: list[str] = []
+    folders: list[Path] = []
     for folder in keeping.private_folders(reasons):
         content, amiss = keeping.kept(folder / name)
         if amiss:

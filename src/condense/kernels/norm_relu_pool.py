@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
+from condense.kernels.context import Context
 from condense.kernels.library import TYPES, call, library
 
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
@@ -51,9 +52,13 @@ def reference(maps: Tensor, weight: Tensor, bias: Tensor, eps: float, pool: int)
     return F.avg_pool2d(value, pool) if pool > 1 else value
 
 
+class _WithSettings(Context, Protocol):
+    settings: tuple[float, int]  # eps and pool
+
+
 class _NormReluPool(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, maps: Tensor, weight: Tensor, bias: Tensor, eps: float, pool: int) -> Tensor:
+    def forward(ctx: _WithSettings, maps: Tensor, weight: Tensor, bias: Tensor, eps: float, pool: int) -> Tensor:
         """See `norm_relu_pool`; keeps the mean and the inverse deviation of every channel of every image for the gradient."""
         count, channels, height, width = maps.shape
         out = torch.empty((count, channels, height // pool, width // pool), dtype=maps.dtype, memory_format=torch.channels_last)
@@ -64,7 +69,7 @@ class _NormReluPool(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: FunctionCtx, given: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _WithSettings, given: Tensor) -> tuple[Tensor | None, ...]:
         """Of maps (n, C, h, w), weight and bias (C,), from that of the result (n, C, h // pool, w // pool)."""
         maps, weight, bias, mean, rstd = ctx.saved_tensors
         eps, pool = ctx.settings
@@ -82,7 +87,7 @@ class _Gradient(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, given: Tensor, maps: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor, eps: float, pool: int
+        ctx: _WithSettings, given: Tensor, maps: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor, eps: float, pool: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Of maps, weight and bias; see `_NormReluPool.backward`."""
         ctx.save_for_backward(given, maps, weight, bias, mean, rstd)
@@ -91,7 +96,7 @@ class _Gradient(torch.autograd.Function):
         return _gradient(given, maps, weight, bias, mean, rstd, pool)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, along: Tensor | None, *beside: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _WithSettings, along: Tensor | None, *beside: Tensor | None) -> tuple[Tensor | None, ...]:
         """Of `given`, maps, weight and bias, from those of the three gradients."""
         given, maps, weight, bias, mean, rstd = ctx.saved_tensors
         eps, pool = ctx.settings
@@ -101,7 +106,8 @@ class _Gradient(torch.autograd.Function):
         if torch.is_grad_enabled():
             # Under names of their own: `given` was made from the maps, and what it makes of them is not to be counted here.
             asked = [tensor.view_as(tensor) for tensor in (given, maps, weight, bias)]
-            first = _by_torch(asked[1:], asked[0], eps, pool, (True, True, True))
+            own_given, *inputs = asked
+            first = _gradients_by_torch(inputs, own_given, eps, pool, inputs)
             wanted = [tensor for tensor, needed in zip(asked, ctx.needs_input_grad, strict=False) if needed]
             by_torch = torch.autograd.grad(first, wanted, (along, along_weight, along_bias), create_graph=True, allow_unused=True)
             found = iter(by_torch)
@@ -113,7 +119,9 @@ class _Gradient(torch.autograd.Function):
         return of_given, of_maps, of_weight.sum(0).to(weight.dtype), torch.zeros_like(bias), *none
 
 
-def _gradient(given: Tensor, maps: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor, pool: int) -> tuple[Tensor, ...]:
+def _gradient(
+    given: Tensor, maps: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor, pool: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Of maps (n, C, h, w), weight and bias (C,), by the kernel."""
     given = given.to(maps.dtype).contiguous(memory_format=torch.channels_last)
     gradient = torch.empty_like(maps, memory_format=torch.channels_last)
@@ -127,8 +135,13 @@ def _gradient(given: Tensor, maps: Tensor, weight: Tensor, bias: Tensor, mean: T
 def _by_torch(inputs: Sequence[Tensor], given: Tensor, eps: float, pool: int, needed: Sequence[bool]) -> tuple[Tensor | None, ...]:
     """The gradients of those of maps, weight and bias that are `needed`, with a graph of their own."""
     wanted = [tensor for tensor, asked in zip(inputs, needed, strict=False) if asked]
-    found = iter(torch.autograd.grad(reference(*inputs, eps, pool), wanted, given, create_graph=True))
+    found = iter(_gradients_by_torch(inputs, given, eps, pool, wanted))
     return tuple(next(found) if asked else None for asked in needed[:3])
+
+
+def _gradients_by_torch(inputs: Sequence[Tensor], given: Tensor, eps: float, pool: int, wanted: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    maps, weight, bias = inputs
+    return torch.autograd.grad(reference(maps, weight, bias, eps, pool), wanted, given, create_graph=True)
 
 
 def _sizes(maps: Tensor, pool: int) -> tuple[int, ...]:

@@ -85,7 +85,8 @@ def rounded(weight: Tensor, dtype: torch.dtype) -> Tensor:
     """
     if weight.ndim != 4:
         return weight.to(dtype)
-    windows, error = weight.flatten(2), 0.0
+    windows = weight.flatten(2)
+    error = torch.zeros_like(windows[..., 0])
     found = torch.empty_like(windows, dtype=dtype)
     height, width = weight.shape[2:]
     for row in range(height):

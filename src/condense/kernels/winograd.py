@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 
+from condense.kernels.context import Context
 from condense.kernels.library import LANES, call, panel
 from condense.kernels.norm_relu_pool import available
 
@@ -43,15 +45,19 @@ def _applied(maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return out
 
 
+class _OfConvolution(Context, Protocol):
+    centred: bool
+
+
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, maps: Tensor, weight: Tensor, bias: Tensor | None, centred: bool) -> Tensor:
+    def forward(ctx: _OfConvolution, maps: Tensor, weight: Tensor, bias: Tensor | None, centred: bool) -> Tensor:
         ctx.save_for_backward(maps, weight)
         ctx.centred = centred
         return _applied(maps, weight.detach(), None if bias is None else bias.detach())
 
     @staticmethod
-    def backward(ctx: FunctionCtx, given: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _OfConvolution, given: Tensor) -> tuple[Tensor | None, ...]:
         """Of maps (n, c, h, w), weight (d, c, 3, 3) and bias (d,), from that of the result (n, d, h, w)."""
         maps, weight = ctx.saved_tensors
         of_maps, of_weight, of_bias, _ = ctx.needs_input_grad
@@ -69,7 +75,7 @@ class _Windows(torch.autograd.Function):
     """The gradient of the windows, which is bilinear: (n, d, h, w) and (n, c, h, w) -> (d, c, 3, 3)."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, given: Tensor, maps: Tensor) -> Tensor:
+    def forward(ctx: Context, given: Tensor, maps: Tensor) -> Tensor:
         ctx.save_for_backward(given, maps)
         outputs, inputs = given.shape[1], maps.shape[1]
         found = torch.empty(3, 3, inputs, outputs)
@@ -77,7 +83,7 @@ class _Windows(torch.autograd.Function):
         return found.permute(3, 2, 0, 1)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, along: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Context, along: Tensor) -> tuple[Tensor | None, ...]:
         """Of `given` and of the maps, from that of the windows (d, c, 3, 3)."""
         given, maps = ctx.saved_tensors
         of_given, of_maps = ctx.needs_input_grad

@@ -23,8 +23,10 @@ from condense.config import UserError
 _DRAFT = re.compile(r"\.(?P<output>.+)\.[0-9a-f]{32}\.part")
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
 _DAY = 86400.0  # seconds; where the file system knows no locks, an older draft is taken to be nobody's
-_REFUSED = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.EFBIG)
-_REFUSED += (errno.ELOOP, errno.ENOENT)
+_REFUSED = (
+    *(errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST),
+    *(errno.EISDIR, errno.ENAMETOOLONG, errno.EFBIG, errno.ELOOP, errno.ENOENT),
+)
 
 
 @contextmanager

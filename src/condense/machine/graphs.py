@@ -123,7 +123,8 @@ class Recorded:
         self.rounding = ROUNDING[computed_in]
         self.refused = ""
         self._warm = self._compared = known
-        self._graph, self._results = None, None
+        self._graph: Graph | None = None
+        self._results: Any = None
 
     def __call__(self) -> Any:
         if not self._warm:

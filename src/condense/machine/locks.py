@@ -129,21 +129,19 @@ def open_plain(path: Path, flags: int) -> int:
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM, errno.EISDIR):
             raise
-        raise _foreign(path, os.lstat(path) if os.path.lexists(path) else None, error) from None
+        raise _foreign(path, os.lstat(path) if os.path.lexists(path) else None, error.strerror or str(error)) from None
     about = os.fstat(handle)
     if not stat.S_ISREG(about.st_mode):
         os.close(handle)
-        raise _foreign(path, about, None)
+        raise _foreign(path, about, "no plain file")
     return handle
 
 
-def _foreign(path: Path, about: os.stat_result | None, error: OSError | None) -> UserError:
+def _foreign(path: Path, about: os.stat_result | None, why: str) -> UserError:
     if about is None:
-        return UserError(f"{path}: cannot be made, so nothing can be locked: {error.strerror}")
+        return UserError(f"{path}: cannot be made, so nothing can be locked: {why}")
     if stat.S_ISREG(about.st_mode):
-        return UserError(
-            f"{path}: this lock of {owner_of(about)} cannot be opened ({error.strerror}); if nothing of theirs is at work, remove it"
-        )
+        return UserError(f"{path}: this lock of {owner_of(about)} cannot be opened ({why}); if nothing of theirs is at work, remove it")
     kind = "link" if stat.S_ISLNK(about.st_mode) else "folder" if stat.S_ISDIR(about.st_mode) else "pipe or device"
     return UserError(f"{path}: a lock is a plain file, but this is a {kind} of {owner_of(about)}; remove it, or let its owner do so")
 

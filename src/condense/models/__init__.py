@@ -9,38 +9,39 @@ from torch import nn
 from condense.config import UserError, read, unknown
 from condense.models import classic, convnet, mobile, resnet, tv, vit
 from condense.models.base import Builder, Network, Options, count_parameters
+from condense.models.convnet import ConvNetOptions
 from condense.models.initialise import Drawing, reinitialise, take
 
 __all__ = ["ARCHITECTURES", "Builder", "Drawing", "Network", "architecture_names", "build", "count_parameters", "reinitialise", "take"]
 
-CONVNETS: dict[str, dict[str, int | str]] = {
-    "convnet": {},
-    "convnetd1": {"depth": 1},
-    "convnetd2": {"depth": 2},
-    "convnetd3": {"depth": 3},
-    "convnetd4": {"depth": 4},
-    "convnetd5": {"depth": 5},
-    "convnetd6": {"depth": 6},
-    "convnetw32": {"width": 32},
-    "convnetw64": {"width": 64},
-    "convnetw128": {"width": 128},
-    "convnetw256": {"width": 256},
-    "convnet_nonorm": {"norm": "none"},
-    "convnet_bn": {"norm": "batch"},
-    "convnet_ln": {"norm": "layer"},
-    "convnet_in": {"norm": "instance"},
-    "convnet_gn": {"norm": "group"},
-    "convnet_nopool": {"pool": "none"},
-    "convnet_max": {"pool": "max"},
-    "convnet_avg": {"pool": "average"},
-    "convnet_sigmoid": {"act": "sigmoid"},
-    "convnet_relu": {"act": "relu"},
-    "convnet_leaky": {"act": "leaky_relu"},
-    "convnet_swish": {"act": "swish"},
+CONVNETS: dict[str, ConvNetOptions] = {
+    "convnet": ConvNetOptions(),
+    "convnetd1": ConvNetOptions(depth=1),
+    "convnetd2": ConvNetOptions(depth=2),
+    "convnetd3": ConvNetOptions(depth=3),
+    "convnetd4": ConvNetOptions(depth=4),
+    "convnetd5": ConvNetOptions(depth=5),
+    "convnetd6": ConvNetOptions(depth=6),
+    "convnetw32": ConvNetOptions(width=32),
+    "convnetw64": ConvNetOptions(width=64),
+    "convnetw128": ConvNetOptions(width=128),
+    "convnetw256": ConvNetOptions(width=256),
+    "convnet_nonorm": ConvNetOptions(norm="none"),
+    "convnet_bn": ConvNetOptions(norm="batch"),
+    "convnet_ln": ConvNetOptions(norm="layer"),
+    "convnet_in": ConvNetOptions(norm="instance"),
+    "convnet_gn": ConvNetOptions(norm="group"),
+    "convnet_nopool": ConvNetOptions(pool="none"),
+    "convnet_max": ConvNetOptions(pool="max"),
+    "convnet_avg": ConvNetOptions(pool="average"),
+    "convnet_sigmoid": ConvNetOptions(act="sigmoid"),
+    "convnet_relu": ConvNetOptions(act="relu"),
+    "convnet_leaky": ConvNetOptions(act="leaky_relu"),
+    "convnet_swish": ConvNetOptions(act="swish"),
 }
 
 ARCHITECTURES: dict[str, Builder] = {
-    **{name: convnet.builder(**options) for name, options in CONVNETS.items()},
+    **{name: convnet.builder(options) for name, options in CONVNETS.items()},
     "mlp": classic.mlp(),
     "lenet": classic.lenet(),
     "alexnet": classic.alexnet(),

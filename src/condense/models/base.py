@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,16 +30,26 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WidthNorm(Options):
+class Width(Options):
     """Options of convolutional networks: `width` is the number of channels of the first layer, from which the others follow."""
 
     width: int
+
+    def check_norm(self, norm: str) -> None:
+        """Raises UserError for a width that the norm cannot be of."""
+        if norm == "group" and self.width % GROUPS:
+            raise UserError(f"width: norm 'group' makes {GROUPS} groups, so a multiple of {GROUPS} is needed, found {self.width}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WidthNorm(Width):
+    """A width and one of the norms that most convolutional networks may have."""
+
     norm: Norm = "instance"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.norm == "group" and self.width % GROUPS:
-            raise UserError(f"width: norm 'group' makes {GROUPS} groups, so a multiple of {GROUPS} is needed, found {self.width}")
+        self.check_norm(self.norm)
 
 
 @dataclass(frozen=True)
@@ -124,22 +134,31 @@ class Stage(nn.Module):
         return norm.num_groups == norm.num_channels and (averages or type(pooling) is nn.Identity)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (self.fused and kernels.available(x)):
+        block = self._for_kernel(x)
+        if block is None:
             return self.pool(self.body(x))
-        return self._by_kernel(x, 2 if type(self.pool) is nn.AvgPool2d else 1)
+        return _by_kernel(*block, x, 2 if type(self.pool) is nn.AvgPool2d else 1)
 
     def before_pooling(self, x: Tensor) -> Tensor:
         """The map that the pooling is given."""
-        return self._by_kernel(x, 1) if self.fused and kernels.available(x) else self.body(x)
+        block = self._for_kernel(x)
+        return self.body(x) if block is None else _by_kernel(*block, x, 1)
 
-    def _by_kernel(self, x: Tensor, pool: int) -> Tensor:
+    def _for_kernel(self, x: Tensor) -> tuple[nn.Conv2d, nn.GroupNorm] | None:
+        """The convolution and the norm, where a kernel computes them for `x`."""
+        if not (self.fused and kernels.available(x)):
+            return None
         convolution, norm, _ = self.body
-        if kernels.image_stage.serves(convolution, norm, x):
-            return kernels.image_stage.compute(convolution, norm, x, pool)
-        x = x.contiguous(memory_format=torch.channels_last)
-        faster = next((way for way in (kernels.few_channels, kernels.winograd) if way.serves(convolution, x)), None)
-        maps = faster.convolve(convolution, x, centred=True) if faster else convolution(x)
-        return kernels.norm_relu_pool(maps, norm.weight, norm.bias, norm.eps, pool)
+        return (convolution, norm) if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.GroupNorm) else None
+
+
+def _by_kernel(convolution: nn.Conv2d, norm: nn.GroupNorm, x: Tensor, pool: int) -> Tensor:
+    if kernels.image_stage.serves(convolution, norm, x):
+        return kernels.image_stage.compute(convolution, norm, x, pool)
+    x = x.contiguous(memory_format=torch.channels_last)
+    faster = next((way for way in (kernels.few_channels, kernels.winograd) if way.serves(convolution, x)), None)
+    maps = faster.convolve(convolution, x, centred=True) if faster else convolution(x)
+    return kernels.norm_relu_pool(maps, norm.weight, norm.bias, norm.eps, pool)
 
 
 class StagedNetwork(Network):
@@ -153,7 +172,10 @@ class StagedNetwork(Network):
 
     @property
     def fused(self) -> bool:
-        return all(stage.fused for stage in self.stages)
+        return all(stage.fused for stage in self._in_order())
+
+    def _in_order(self) -> Iterator[Stage]:
+        return cast(Iterator[Stage], iter(self.stages))  # torch's list does not say of which class its modules are
 
     def _embed(self, x: Tensor) -> Tensor:
         for stage in self.stages:
@@ -163,7 +185,7 @@ class StagedNetwork(Network):
     def embed_with_maps(self, x: Tensor, before: bool = False) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """From images (n, c, h, w): the embedding (n, d) and, stage by stage, the maps (n, channels, h', w'); see `Network`."""
         behind, unpooled, x = [], [], self.enlarge(x)
-        for stage in self.stages:
+        for stage in self._in_order():
             if before:
                 unpooled.append(stage.before_pooling(x))
             x = stage.pool(unpooled[-1]) if before else stage(x)

@@ -127,9 +127,10 @@ def vgg(depth: int, norm: Norm = "instance") -> Builder:
 
 
 def _make_vgg(repeats: tuple[int, ...], options: VGGOptions, channels: int, size: int, classes: int) -> Network:
-    stages, inputs = [], channels
+    stages: list[Stage] = []
+    inputs = channels
     for factor, repeat in zip((1, 2, 4, 8, 8), repeats, strict=True):
-        layers = []
+        layers: list[nn.Module] = []
         for _ in range(repeat):
             padding = 0 if stages or layers else entry_padding(channels, size)
             layers += _convolution(inputs, factor * options.width, 3, options.norm, padding)

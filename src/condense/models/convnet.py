@@ -7,14 +7,14 @@ from typing import Literal
 
 from torch import nn
 
-from condense.models.base import Builder, Stage, StagedNetwork, WidthNorm, entry_padding, entry_size, norm_layer
+from condense.models.base import Builder, Stage, StagedNetwork, Width, entry_padding, entry_size, norm_layer
 
 ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "sigmoid": nn.Sigmoid, "swish": nn.SiLU}
 POOLINGS = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvNetOptions(WidthNorm):
+class ConvNetOptions(Width):
     """`depth` blocks of `width` channels: convolution, `norm`, `act`, `pool` (2 x 2)."""
 
     depth: int = 3
@@ -23,10 +23,14 @@ class ConvNetOptions(WidthNorm):
     pool: Literal["average", "max", "none"] = "average"
     act: Literal["relu", "leaky_relu", "sigmoid", "swish"] = "relu"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_norm(self.norm)
 
-def builder(**defaults: object) -> Builder:
-    """The ConvNet with `defaults` in place of depth 3, width 128, instance norm, average pooling and ReLU."""
-    return Builder(ConvNetOptions(**defaults), _fits, _make)
+
+def builder(defaults: ConvNetOptions) -> Builder:
+    """The ConvNet with these options where none are given."""
+    return Builder(defaults, _fits, _make)
 
 
 def _fits(options: ConvNetOptions, channels: int, size: int) -> bool:

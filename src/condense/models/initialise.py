@@ -64,8 +64,9 @@ def _unset(tensor: Tensor) -> Tensor:
 
 def _reset(module: nn.Module) -> None:
     """Resets modules in the order in which they were built; one with `reset_parameters` answers for all it holds."""
-    if hasattr(module, "reset_parameters"):
-        module.reset_parameters()
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        reset()
         return
     if list(module.parameters(recurse=False)):
         raise TypeError(f"{type(module).__name__} has parameters of its own, but no reset_parameters")

@@ -36,8 +36,7 @@ class TorchvisionNetwork(Network):
 
 def _split(network: nn.Module) -> tuple[nn.Module, nn.Linear]:
     """The network without its last linear layer, and that layer."""
-    name = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
-    last = network.get_submodule(name)
+    name, last = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
     parent, _, child = name.rpartition(".")
     setattr(network.get_submodule(parent), child, nn.Identity())
     return network, last
@@ -85,9 +84,13 @@ def resnet(name: str) -> Builder:
 
 
 def _small_stem(name: str, classes: int) -> nn.Module:
+    from torchvision.models import ResNet
+
     network = _named(name, classes)
+    if not isinstance(network, ResNet):
+        raise TypeError(f"'{name}' is no ResNet: it has no stem to be replaced")
     network.conv1 = nn.Conv2d(3, network.conv1.out_channels, 3, padding=1, bias=False)
-    network.maxpool = nn.Identity()
+    network.add_module("maxpool", nn.Identity())
     return network
 
 

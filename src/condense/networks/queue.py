@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -131,7 +131,7 @@ class QueueStream:
     seed: int
     device: torch.device
     store: Store | None = None
-    plan: Sequence[Turn] = field(default_factory=list)
+    plan: list[Turn] = field(default_factory=list)
     right: dict[int, list[int]] = field(default_factory=dict)
     trainings: int = 0  # done so far
 
@@ -173,7 +173,7 @@ class QueueStream:
 
     def _known(self, number: int, age: int | None) -> Trained:
         """Network `number` as the store keeps it after `age` trainings, or as it is first drawn."""
-        if age is not None:
+        if age is not None and self.store is not None:
             return self.hold(number, age, self.store.state(number, age))
         network = copy.deepcopy(self.template)
         models.reinitialise(network, seeds.stream(self.seed, "queue", "network", number))

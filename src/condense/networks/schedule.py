@@ -30,8 +30,9 @@ class Turn:
 
 def turns(settings: QueueNetworks, seed: int) -> Iterator[Turn]:
     """The steps of the queue, without end."""
-    queue, ages, before = range(settings.start), {}, {}
-    step = 0
+    queue, step = range(settings.start), 0
+    ages: dict[int, int] = {}
+    before: dict[int, int] = {}
     while True:
         if settings.accuracy_over and step % settings.accuracy_over == 0:
             before = dict(ages)
@@ -82,12 +83,13 @@ def kept_states(plan: Sequence[Turn], spacing: int) -> list[Kept]:
             met.append(turn.age)
     kept: dict[tuple[int, int], bool] = {}
     for number, met in ages.items():
-        base, previous = 0, None
+        base = 0
+        previous: tuple[int, int] | None = None
         for age in met:
             if age - base >= spacing:
                 base = age
                 kept[number, age] = False
-            elif previous in kept:
+            elif previous is not None and previous in kept:
                 kept[previous] = True  # what follows it is not kept, and so replayed
             previous = (number, age)
     order = dict.fromkeys((turn.sampled, turn.age) for turn in plan)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
 
 from condense import models, specs
 from condense.config import UserError
 from condense.data.dataset import Images
 from condense.machine import seeds
 from condense.machine.transfer import AHEAD, Ahead
+from condense.models import Network
 from condense.networks import subspace
 from condense.networks.bank import NetworkBank, open_queue_bank
 from condense.networks.queue import QueueStream, queue_stream
@@ -28,13 +28,16 @@ class Source(Protocol):
     `trained`: a finished network that stands beside the one put in last, in eval mode; None where there is none.
     """
 
-    accuracy: float | None
-    trained: nn.Module | None
+    @property
+    def accuracy(self) -> float | None: ...
+
+    @property
+    def trained(self) -> Network | None: ...
 
     def at(self, step: int) -> None:
         """Puts in the network of a step."""
 
-    def second(self, step: int) -> nn.Module:
+    def second(self, step: int) -> Network:
         """Another network for a step, from a stream of its own; it is to be used before the next one is asked for."""
 
     def close(self) -> None:
@@ -46,7 +49,7 @@ class RandomNetworks:
 
     accuracy = trained = None
 
-    def __init__(self, network: nn.Module, seed: int):
+    def __init__(self, network: Network, seed: int):
         self.network, self.seed = network, seed
         self._drawing = models.Drawing(network)
         self._drawn = Ahead(lambda step: self._drawing(seeds.stream(seed, "network", step)), AHEAD[next(network.parameters()).device.type])
@@ -55,19 +58,19 @@ class RandomNetworks:
         models.take(self.network, self._drawn.at(step))
         self.finish(self.network)
 
-    def second(self, step: int) -> nn.Module:
+    def second(self, step: int) -> Network:
         models.take(self._other, self._drawing(seeds.stream(self.seed, "second network", step)))
         self.finish(self._other)
         return self._other
 
-    def finish(self, network: nn.Module) -> None:
+    def finish(self, network: Network) -> None:
         """Makes of freshly drawn parameters those that are used."""
 
     def close(self) -> None:
         self._drawn.close()
 
     @cached_property
-    def _other(self) -> nn.Module:
+    def _other(self) -> Network:
         return copy.deepcopy(self.network)
 
 
@@ -77,13 +80,13 @@ class SubspaceNetworks(RandomNetworks):
     Source: discrepancy, section 5.2.2 (Ma et al. 2023).
     """
 
-    def __init__(self, network: nn.Module, bank: NetworkBank, settings: specs.SubspaceNetworks, seed: int):
+    def __init__(self, network: Network, bank: NetworkBank, settings: specs.SubspaceNetworks, seed: int):
         _require(bank, settings.count)
         super().__init__(network, seed)
         self.threshold = settings.threshold
         self.basis = subspace.span(subspace.trajectories(network, bank, settings.count))
 
-    def finish(self, network: nn.Module) -> None:
+    def finish(self, network: Network) -> None:
         """Moves it towards the span."""
         subspace.put(network, subspace.towards_span(subspace.flat(network), self.basis, self.threshold))
 
@@ -93,7 +96,7 @@ class QueuedNetworks:
 
     trained = None
 
-    def __init__(self, network: nn.Module, stream: QueueStream):
+    def __init__(self, network: Network, stream: QueueStream):
         self.network, self.stream, self.accuracy = network.eval(), stream, 0.0
 
     def at(self, step: int) -> None:
@@ -101,7 +104,7 @@ class QueuedNetworks:
         self.network.load_state_dict(sampled.network.state_dict())
         self.accuracy = sampled.accuracy
 
-    def second(self, step: int) -> nn.Module:
+    def second(self, step: int) -> Network:
         raise ValueError("a queue gives one network a step")
 
     def close(self) -> None:
@@ -116,7 +119,7 @@ class FinishedNetworks:
 
     accuracy = None
 
-    def __init__(self, network: nn.Module, bank: NetworkBank, settings: TrainedNetworks, seed: int):
+    def __init__(self, network: Network, bank: NetworkBank, settings: TrainedNetworks, seed: int):
         _require(bank, settings.count)
         self.network, self.bank, self.settings, self.seed = network.eval(), bank, settings, seed
         self.trained = copy.deepcopy(network).requires_grad_(False)
@@ -126,7 +129,7 @@ class FinishedNetworks:
         number = seeds.stream(self.seed, "network", step) % self.settings.count
         self._put(self.network, self.trained, number, "network", step)
 
-    def second(self, step: int) -> nn.Module:
+    def second(self, step: int) -> Network:
         """Any other of the bank."""
         first = seeds.stream(self.seed, "network", step) % self.settings.count
         number = seeds.stream(self.seed, "second network", step) % (self.settings.count - 1)
@@ -134,10 +137,10 @@ class FinishedNetworks:
         return self._others[0]
 
     @cached_property
-    def _others(self) -> tuple[nn.Module, nn.Module]:
+    def _others(self) -> tuple[Network, Network]:
         return copy.deepcopy(self.network), copy.deepcopy(self.trained)
 
-    def _put(self, network: nn.Module, trained: nn.Module, number: int, name: str, step: int) -> None:
+    def _put(self, network: Network, trained: Network, number: int, name: str, step: int) -> None:
         """Network `number` of the bank into `trained`, and into `network` what is made of it, with the draws of (name, step)."""
         trained.load_state_dict(self.bank.network(number))
         if not self.settings.mixed:
@@ -146,10 +149,10 @@ class FinishedNetworks:
         models.take(network, self._drawing(seeds.stream(self.bank.seed, "trained", number)))
         share = torch.rand((), generator=seeds.generator(self.seed, name, step)).item()
         with torch.no_grad():
-            for own, end in zip(network.parameters(), trained.parameters(), strict=True):
-                own.lerp_(end, 1 - share)
-            for own, end in zip(network.buffers(), trained.buffers(), strict=True):
-                own.copy_(end)
+            for parameter, end in zip(network.parameters(), trained.parameters(), strict=True):
+                parameter.lerp_(end, 1 - share)
+            for buffer, last in zip(network.buffers(), trained.buffers(), strict=True):
+                buffer.copy_(last)
 
     def close(self) -> None:
         """Nothing is done ahead."""
@@ -162,7 +165,7 @@ def _require(bank: NetworkBank, count: int) -> None:
 
 def network_source(
     settings: AnyNetworks,
-    network: nn.Module,
+    network: Network,
     data: Images,
     *,
     arch: str,
@@ -182,8 +185,11 @@ def network_source(
         if bank is None:
             making = "make them first (`condense bank --help` says how) and give them as --with bank=FILE"
             raise UserError(f"the recipe uses trained networks; {making}")
-        kind = FinishedNetworks if isinstance(settings, TrainedNetworks) else SubspaceNetworks
-        return kind(network, NetworkBank(bank, data, arch=arch, options=options), settings, seed)
-    names = {"arch": arch, "options": options, "seed": seed, "device": next(network.parameters()).device}
-    stream = open_queue_bank(bank, data, settings, **names) if bank else queue_stream(settings, data, **names)
-    return QueuedNetworks(network, stream)
+        networks = NetworkBank(bank, data, arch=arch, options=options)
+        if isinstance(settings, TrainedNetworks):
+            return FinishedNetworks(network, networks, settings, seed)
+        return SubspaceNetworks(network, networks, settings, seed)
+    device = next(network.parameters()).device
+    if bank is not None:
+        return QueuedNetworks(network, open_queue_bank(bank, data, settings, arch=arch, options=options, seed=seed, device=device))
+    return QueuedNetworks(network, queue_stream(settings, data, arch=arch, options=options, seed=seed, device=device))

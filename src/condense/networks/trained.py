@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,20 @@ def make_trained_bank(
     title = f"{networks.count} x {arch} on {data.dataset} by '{protocol.name}'"
     bar = Progress(title, networks.count * epochs, "epoch", len(done) * epochs)
     while len(done) < networks.count:
-        number = len(done)
+        number, before = len(done), len(done) * epochs
         network = models.build(arch, channels=data.channels, size=data.size, classes=len(data.counts), **options)
         models.reinitialise(network, seeds.stream(seed, "trained", number))
         inner = checkpoint.part(f"network{number}")
-        watched = {"checkpoint": inner, "progress": lambda epoch, before=number * epochs: bar.update(before + epoch)}
-        train(network.to(device), images, protocol, strategy=strategy, seed=seed, name=("trained", number), **watched)
+        train(
+            network.to(device),
+            images,
+            protocol,
+            strategy=strategy,
+            seed=seed,
+            name=("trained", number),
+            checkpoint=inner,
+            progress=partial(_further, bar, before),
+        )
         done.append({name: value.detach().cpu().clone() for name, value in network.state_dict().items()})
         inner.remove()
         if checkpoint.due() and len(done) < networks.count:
@@ -62,6 +71,10 @@ def make_trained_bank(
     made()
     write_networks(path, done, about, key)
     checkpoint.remove()
+
+
+def _further(bar: Progress, before: int, epoch: int) -> None:
+    bar.update(before + epoch)
 
 
 @dataclass(frozen=True)

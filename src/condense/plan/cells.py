@@ -21,6 +21,7 @@ from condense.plan.numerics import NUMERICS
 from condense.plan.profiles import profile
 from condense.plan.ranges import Share, ranges, shares
 from condense.specs import Protocol, Recipe, Task
+from condense.specs.common import Ipc
 
 if TYPE_CHECKING:
     from condense.plan.parents import ParentCell
@@ -84,10 +85,17 @@ class SyntheticCell:
     recipe: Recipe
     arch: str
     options: str
-    ipc: int | str
+    ipc: Ipc
     seed: int
     parents: Mapping[str, ParentCell] = field(default_factory=dict)
     stored: str = "float32"  # the type of the pixels in the file
+
+    @property
+    def images_a_class(self) -> int:
+        """`ipc` as a number. Raises ValueError for the whole set, which has no number of images that all classes share."""
+        if self.ipc == "full":
+            raise ValueError(f"{self.place}: the whole set has no number of images a class")
+        return self.ipc
 
     @cached_property
     def key(self) -> str:
@@ -137,12 +145,12 @@ class SyntheticCell:
         ties_batch = self.arch != "none" and bool(self.data.profile(self.arch, self.options).ties_batch)
         splits = self.recipe.splits_by(ties_batch)
         if splits == "images" and images_per_job is not None:
-            return shares("images", int(self.ipc), images_per_job)
+            return shares("images", self.images_a_class, images_per_job)
         return shares("classes", classes, classes_per_job if splits == "classes" and classes_per_job else classes)
 
     def size_of(self, share: Share | int | None) -> tuple[int, int]:
         """Classes and images a class of a share of it, of so many of its classes, or (None) of all."""
-        classes, ipc = self.data.spec.classes, int(self.ipc)
+        classes, ipc = self.data.spec.classes, self.images_a_class
         return share.size(classes, ipc) if isinstance(share, Share) else (share or classes, ipc)
 
     def shard_path(self, share: Share) -> str:

@@ -72,7 +72,7 @@ def groups(plan: Plan, shards: Callable[[SyntheticCell], list[Share]] | None = N
     come method and ipc. A set that shares with nobody is a group of its own.
     """
     asking, shards = _asking(plan), shards or plan.shards
-    cells = sorted(plan.synthetic.values(), key=lambda cell: (asking[cell.key], cell.recipe.name, cell.ipc, cell.key))
+    cells = sorted(plan.synthetic.values(), key=lambda cell: (asking[cell.key], cell.recipe.name, cell.images_a_class, cell.key))
     streams = {cell.key: _stream(cell) for cell in cells if cell.recipe.stream is not None}
     first: dict[tuple, dict[str, str]] = {}  # of those that share a stream, the first parents: sets without them join these
     for cell in cells:

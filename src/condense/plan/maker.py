@@ -12,6 +12,7 @@ from condense.files.artifacts import canonical, digest
 from condense.plan.cells import DataCell, MetricsCell, SyntheticCell
 from condense.plan.parents import PARENTS, ParentCell
 from condense.specs import DEFAULT_TASK, Protocol, Recipe, Scale, Task, catalogue
+from condense.specs.common import Ipc
 
 
 @cache
@@ -46,14 +47,14 @@ class Maker:
         where = f"{self.where}: protocols: {name}"
         return changed_protocol(name, (where, self.scale.protocols.get(name, {})), *changes)
 
-    def recipe(self, method: str, data: DataCell, ipc: int | str, change: Mapping[str, Any]) -> Recipe:
+    def recipe(self, method: str, data: DataCell, ipc: Ipc, change: Mapping[str, Any]) -> Recipe:
         """The resolved recipe: defaults < recipe < its overrides < scale < cell."""
         marker = digest([method, data.name, ipc, dict(change)], 32)
         if marker not in self._recipes:
             base = catalogue.recipe(method)
             names = [base.engine, method]
             layers = [(f"{self.where}: recipes: {name}", self.scale.recipes.get(name, {})) for name in names]
-            number = data.spec.smallest_class if ipc == "full" else int(ipc)
+            number = data.spec.smallest_class if ipc == "full" else ipc
             layers = [layer for layer in [*layers, (f"cell of {method}", dict(change))] if layer[1]]
             self._recipes[marker] = catalogue.resolve(base, data.name, data.spec.strategy, number, layers)
         return self._recipes[marker]
@@ -68,19 +69,19 @@ class Maker:
         """The classifier pretrained by `protocol`; one serves the sets of all seeds."""
         return self.parent("teacher", data, arch, protocol=self.protocol(protocol), strategy=data.spec.strategy)
 
-    def synthetic(self, dataset: str | DataCell, method: str, arch: str, ipc: int | str, seed: int, change: Mapping = {}) -> SyntheticCell:  # noqa: B006
+    def synthetic(self, dataset: str | DataCell, method: str, arch: str, ipc: Ipc, seed: int, change: Mapping = {}) -> SyntheticCell:  # noqa: B006
         """The cell of one synthetic set. Raises UserError if the smallest class has too few images for ipc."""
         data = dataset if isinstance(dataset, DataCell) else data_cell(dataset)
         recipe = self.recipe(method, data, ipc, change)
         if not recipe.makes_set:
             return SyntheticCell(data, recipe, "none", "{}", "full", 0)
-        if ipc == "full" or not 1 <= recipe.images_needed(int(ipc)) <= data.spec.smallest_class:
+        if ipc == "full" or not 1 <= recipe.images_needed(ipc) <= data.spec.smallest_class:
             raise UserError(f"{method} on {data.name}: {recipe.asked(ipc)}, but its smallest class has {data.spec.smallest_class} images")
-        recipe.check_ipc(int(ipc))
+        recipe.check_ipc(ipc)
         asked = {name: parent.cell(self, data, arch, seed, recipe.number_of_steps) for name, parent in recipe.parents().items()}
         parents = {name: cell for name, cell in asked.items() if cell}
         arch = recipe.arch_with(arch, parents)
-        return SyntheticCell(data, recipe, arch, self.options(arch), int(ipc), seed, parents, self.scale.stored)
+        return SyntheticCell(data, recipe, arch, self.options(arch), ipc, seed, parents, self.scale.stored)
 
     def metrics(
         self,

@@ -19,6 +19,7 @@ from condense.plan import CLIP_WEIGHTS, MetricsCell, ParentCell, SyntheticCell
 from condense.plan.published import architectures, method_of, metric_of, published_rows
 from condense.plan.ranges import Share
 from condense.specs import DEFAULT_TASK, ENGINES, Drift, FigureSpec, Point, Snapshots, TableLimits, TableSpec, Task, catalogue
+from condense.specs.common import Ipc
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,8 @@ class Plan:
     @property
     def accuracy_tables(self) -> list[str]:
         """The tables whose numbers are plain test accuracies, which the summary is of."""
-        return [name for name in self.tables if self.specs_by_path()[name].task == DEFAULT_TASK]
+        specs = self.specs_by_path()
+        return [name for name in self.tables if isinstance(spec := specs[name], TableSpec) and spec.task == DEFAULT_TASK]
 
     @cached_property
     def figures(self) -> dict[str, FigurePlan]:
@@ -211,8 +213,8 @@ class Plan:
         wanted = limits.ipc or self.scale.ipc
         if row["ipc"] != "full" and (not row["ipc"].isdigit() or (wanted is not None and int(row["ipc"]) not in wanted)):
             return Row(row, (), f"not run at {self.scale.name}")
-        runs = [self._run(spec, limits, row, method, dataset) for dataset in self.datasets_of(name).get(row["dataset"], [])]
-        runs = [run for run in runs if run is not None]
+        datasets = self.datasets_of(name).get(row["dataset"], [])
+        runs = [run for dataset in datasets if (run := self._run(spec, limits, row, method, dataset)) is not None]
         return Row(row, tuple(runs), "" if runs else f"not run at {self.scale.name}", metric)
 
     def _run(self, spec: TableSpec, limits: TableLimits, row: dict[str, str], method: str, dataset: str) -> Run | None:
@@ -222,7 +224,7 @@ class Plan:
         names = [method, *spec.sets.values()]
         changes = {name: merged(asked, _cut(name, limits)) for name in names}
         data = plan.data_cell(dataset)
-        ipc = "full" if row["ipc"] == "full" else int(row["ipc"])
+        ipc: Ipc = "full" if row["ipc"] == "full" else int(row["ipc"])
         if ipc != "full" and not all(self._enough(name, data, ipc, change) for name, change in changes.items()):
             return None
         sets = 1 if not catalogue.recipe(method).makes_set else limits.n_sets or self.scale.n_sets

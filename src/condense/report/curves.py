@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from condense.config import UserError
@@ -31,7 +31,7 @@ def frame(plt: Any, count: int) -> tuple[Any, list[Any]]:
     return picture, list(axes[0])
 
 
-def band(axis: Any, x: list[float], found: list[Measured], method: str) -> None:
+def band(axis: Any, x: Sequence[float], found: list[Measured], method: str) -> None:
     """A line of `method` with one standard deviation around it."""
     look = style.look(method)
     axis.plot(x, [number.mean for number in found], label=names.method(method), markeredgecolor="white", markeredgewidth=0.8, **look)

@@ -179,4 +179,4 @@ def _grid(cell: plan.SyntheticCell) -> Path:
 
 
 def _far(cell: plan.SyntheticCell) -> int:
-    return abs(int(cell.ipc) - _USUAL_IPC)
+    return abs(cell.images_a_class - _USUAL_IPC)

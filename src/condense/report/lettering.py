@@ -11,7 +11,18 @@ from PIL import ImageFont
 WIDEST = 240  # pixels of a class name
 _NO_LETTER = "\U0010fffd"  # for private use: no font draws it, so it shows what a font draws for letters that it lacks
 # Families with many letters, by parts of their file names; others are tried after them.
-_LIKELY = ("notosanscjk", "sourcehansans", "wqy", "droidsansfallback", "pingfang", "msyh", "simhei", "yugoth", "arialuni", "unifont")
+_LIKELY: tuple[str, ...] = (
+    "notosanscjk",
+    "sourcehansans",
+    "wqy",
+    "droidsansfallback",
+    "pingfang",
+    "msyh",
+    "simhei",
+    "yugoth",
+    "arialuni",
+    "unifont",
+)
 _LIKELY += ("notosans", "notoemoji", "symbola", "dejavusans", "freesans", "liberationsans", "arial")
 _ASIDE = ("mono", "bold", "italic", "oblique", "condensed", "serif", "light", "thin", "black")  # tried last
 

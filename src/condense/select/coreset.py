@@ -25,19 +25,19 @@ def herding(features: ArrayLike | torch.Tensor, k: int) -> NDArray[np.int64]:
 
     Source: Welling 2009; the nearest sample, not the farthest as one published implementation has it.
     """
-    features = as_double(features)
-    check_size(k, len(features))
+    points = as_double(features)
+    check_size(k, len(points))
     # Around the mean the target is minus the sum of those taken, and stays small.
-    features = features - features.mean(0)
-    squares = np.square(features).sum(1)
-    total = np.zeros(features.shape[1])
+    points = points - points.mean(0)
+    squares = np.square(points).sum(1)
+    total = np.zeros(points.shape[1])
     order = np.empty(k, dtype=np.int64)
-    free = np.ones(len(features), dtype=bool)
+    free = np.ones(len(points), dtype=bool)
     for step in range(k):
-        distance = squares + 2 * (features @ total)
+        distance = squares + 2 * (points @ total)
         order[step] = np.where(free, distance, np.inf).argmin()
         free[order[step]] = False
-        total += features[order[step]]
+        total += points[order[step]]
     return order
 
 

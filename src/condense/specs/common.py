@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from condense.config import UserError, unknown
 
+Ipc = int | Literal["full"]  # synthetic images of a class; 'full': the whole training set
 AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 MANY = 10**8  # the most steps, epochs, images: more than any machine does, and few enough to count with
 LARGEST = 1e9  # of weights, rates and the like: beyond it float32 overflows within some steps

@@ -13,13 +13,13 @@ from condense.specs.common import at_least
 from condense.specs.images import ImageRecipe
 from condense.specs.training import NetworkSGD
 
-DISTANCES = (
+Distance = Literal[
     "layerwise_cosine",
     "squared_difference",
     "whole_cosine",
     "squared_difference_of_convolutions",
     "absolute_difference_of_convolutions",
-)
+]
 STATISTICS = 16  # real images a class, of which batch norms take their statistics
 
 
@@ -50,7 +50,7 @@ class GradientRecipe(ImageRecipe):
     )
 
     engine: Literal["gradient"]
-    distance: Literal[DISTANCES] = "layerwise_cosine"  # type: ignore[valid-type]
+    distance: Distance = "layerwise_cosine"
     loop: Loop = Loop()
     network_optimizer: NetworkSGD = NetworkSGD(lr=0.01, momentum=0.0)
     batch_network: int = 256
@@ -72,7 +72,6 @@ class GradientRecipe(ImageRecipe):
     def work(self, shard: Shard) -> Work:
         """A gradient costs three forward passes, that of its distance as much once more and a backward pass through both."""
         data, network = shard.data, shard.network
-        assert network is not None
         real = shard.classes * min(self.batch_real, data.train // data.classes)
         synthetic = shard.classes * shard.ipc * self.images_a_stored
         trained = self.steps * (self.loop.outer - 1) * self.loop.inner  # epochs on the synthetic images

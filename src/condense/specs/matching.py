@@ -93,13 +93,13 @@ class MatchingRecipe(ImageRecipe):
         kept = network.kept * embeds + critic.kept * critics
         peak = synthetic * kept + 3 * chunk * network.largest + (3 * real + 6 * synthetic) * pixels_of(data) + network.parameters
         steps, real_steps = self.steps, self.steps * shard.shared
-        augments, embeds_real = self.augment.siamese != "none", embeds_real * real_steps
+        augments, embedding_steps = self.augment.siamese != "none", embeds_real * real_steps
         own = Work(
-            flops_forward=embeds_real * real * network.embed + steps * targets * critic.forward * synthetic,
+            flops_forward=embedding_steps * real * network.embed + steps * targets * critic.forward * synthetic,
             # A distance takes a subtraction, a product and a sum a feature; its gradient twice a product and a sum.
             flops_training=steps
             * (2 * synthetic * (turns * network.embed * embeds + critics * critic.forward) + (7 * pairs + waves) * network.features),
-            calls_forward=embeds_real * math.ceil(real / chunk) * network.layers,
+            calls_forward=embedding_steps * math.ceil(real / chunk) * network.layers,
             calls_training=steps * (network.layers * embeds + critic.layers * critics),
             parameters_drawn=real_steps * network.parameters,
             draws=real_steps * shard.classes,
@@ -107,5 +107,6 @@ class MatchingRecipe(ImageRecipe):
             peak_bytes=2 * data.train * pixels_of(data) + peak * FLOAT * (1 + (self.number_of_snapshots > 0)),
             host_bytes=2 * data.train * pixels_of(data) * shard.shared,
         )
-        trains = shard.shared and isinstance(self.networks, QueueNetworks) and "bank" not in shard.parents
-        return both(own, self.networks.training_work(network, data, self.steps)) if trains else own
+        if shard.shared and isinstance(self.networks, QueueNetworks) and "bank" not in shard.parents:
+            return both(own, self.networks.training_work(network, data, self.steps))
+        return own

@@ -23,10 +23,18 @@ if TYPE_CHECKING:
 class NetworkSource:
     """What the networks of a recipe give to the terms of a step."""
 
-    give_pairs: ClassVar[bool] = True  # a second network, drawn as the first
-    stay_the_same: ClassVar[bool] = False  # one network at all steps
     trained_as_it_goes: ClassVar[bool] = False  # whose running training accuracy is known
     trained_beside: ClassVar[bool] = False  # a trained network beside that of the step
+
+    @property
+    def give_pairs(self) -> bool:
+        """Whether a step may have a second network, drawn as the first."""
+        return True
+
+    @property
+    def stay_the_same(self) -> bool:
+        """Whether all steps have one network."""
+        return False
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from condense.config import UserError, unknown
 from condense.costs.work import Shard, Work
-from condense.specs.common import REPEATS, Source, at_least, check_name, check_names, not_by_default
+from condense.specs.common import REPEATS, Ipc, Source, at_least, check_name, check_names, not_by_default
 
 if TYPE_CHECKING:
     from condense.plan import Maker
@@ -167,9 +167,9 @@ class Recipe:
         if ipc < 1:
             raise UserError(f"{self.name}: ipc {ipc} asked for; at least 1 image per class is needed")
 
-    def asked(self, ipc: int | str) -> str:
+    def asked(self, ipc: Ipc) -> str:
         """What is asked for by `ipc`, in words, for those who have fewer images."""
-        needed = ipc if ipc == "full" else self.images_needed(int(ipc))
+        needed = ipc if ipc == "full" else self.images_needed(ipc)
         return f"ipc {ipc} asked for" + (f", which starts from {needed} real images a class" if needed != ipc else "")
 
     def within(self, strategy: str) -> dict[str, Any]:

@@ -55,10 +55,16 @@ class StyleDrift:
             raise UserError(f"ratios: numbers from 0 to 1 are needed, found {self.ratios}")
 
 
-DRAWN = (
-    *("accuracy_by_ipc", "accuracy_by_step", "accuracy_by_setting", "accuracy_by_drift"),
-    *("consistency", "embedding_map", "images", "texture"),
-)
+Drawing = Literal[
+    "accuracy_by_ipc",
+    "accuracy_by_step",
+    "accuracy_by_setting",
+    "accuracy_by_drift",
+    "consistency",
+    "embedding_map",
+    "images",
+    "texture",
+]
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class FigureSpec:
     paper: str
     figure: str
     title: str
-    draw: Literal[DRAWN]  # type: ignore[valid-type]
+    draw: Drawing
     dataset: str
     methods: list[str]
     ipc: list[int]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from condense.config import UserError
 from condense.specs.common import at_least, not_above
@@ -36,13 +36,15 @@ class Term:
     sees_real: ClassVar[bool] = True  # the real images of the step
     needs_teacher: ClassVar[bool] = False  # a classifier pretrained on the whole training set, as its critic
     requires: ClassVar[Literal["clip"] | None] = None  # a critic that the recipe asks for by `requires`
-    couples: ClassVar[bool] = False  # the value of a class depends on the other classes
     pairs: ClassVar[bool] = False  # a second network at every step
     draws: ClassVar[bool] = False  # the host draws numbers, or decides something, at every step: it cannot be recorded
     in_order: ClassVar[bool] = False  # every synthetic image of a class has a partner, by its place among them
 
     weight: float | Weight = 1.0
     turn: int = 0
+
+    if TYPE_CHECKING:
+        name: str  # a field of each term's class, of one value
 
     def __post_init__(self) -> None:
         at_least({"turn": self.turn}, 0, 100)
@@ -61,6 +63,11 @@ class Term:
     def distances(self, real: float, synthetic: float) -> float:
         """Distances of two embeddings that a class takes at a step, of so many real images and so many synthetic ones."""
         return 0.0
+
+    @property
+    def couples(self) -> bool:
+        """Whether the value of a class depends on the other classes."""
+        return False
 
     @property
     def waves(self) -> int:

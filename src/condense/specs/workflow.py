@@ -34,7 +34,7 @@ class WorkflowSettings:
     @property
     def store(self) -> str:
         """The MLflow store; 'off' for none."""
-        return self.mlflow or OFF
+        return self.mlflow if isinstance(self.mlflow, str) else OFF
 
     def device_of(self, gpus: int) -> str:
         """The '--device' of a job that asks for so many GPUs."""

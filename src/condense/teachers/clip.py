@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,26 @@ _OBTAIN = (
 _PLAIN = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")  # all that the configuration of a plain CLIP says
 
 
+class Visual(Protocol):
+    """CLIP's network for images."""
+
+    image_size: int | tuple[int, int]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images normalised for CLIP (n, 3, height, width) -> embeddings (n, d)."""
+
+
+class Clip(Protocol):
+    """Of open_clip's model what is used here."""
+
+    visual: Visual
+    logit_scale: Tensor
+    context_length: int
+
+    def encode_text(self, text: Tensor) -> Tensor:
+        """Tokens (n, context_length) -> embeddings (n, d)."""
+
+
 class ClipCritic(nn.Module):
     """Logits of images under prompts: scaled cosines of CLIP's embeddings.
 
@@ -37,7 +57,9 @@ class ClipCritic(nn.Module):
     prompts, already scaled; `mean` and `std` are the constants by which the images it will be shown are normalised.
     """
 
-    def __init__(self, visual: nn.Module, text: Tensor, mean: tuple[float, ...], std: tuple[float, ...]):
+    text: Tensor
+
+    def __init__(self, visual: Visual, text: Tensor, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()
         self.visual, self.mean, self.std = visual, mean, std
         self.register_buffer("text", text)
@@ -102,8 +124,9 @@ def _configuration(open_clip: Any) -> tuple[str, dict[str, Any]]:
         values = open_clip.get_model_config(name)
     else:
         raise unknown("CLIP model", name, open_clip.list_models(), f"environment variable {MODEL}")
-    towers = [values.get(part) for part in ("vision_cfg", "text_cfg")] if isinstance(values, dict) else [None]
-    if not all(isinstance(tower, dict) for tower in towers):
+    given = [values.get(part) for part in ("vision_cfg", "text_cfg")] if isinstance(values, dict) else []
+    towers = [tower for tower in given if isinstance(tower, dict)]
+    if len(towers) < 2:
         raise UserError(f"{name} ({MODEL}): not a configuration of open_clip: 'embed_dim', 'vision_cfg' and 'text_cfg' are needed")
     foreign = [key for key in values if key not in _PLAIN]
     foreign += [key for tower in towers for key in tower if key.startswith(("timm_", "hf_", "tokenizer_"))]
@@ -114,7 +137,7 @@ def _configuration(open_clip: Any) -> tuple[str, dict[str, Any]]:
     return name, values
 
 
-def _model(open_clip: Any, path: Path) -> nn.Module:
+def _model(open_clip: Any, path: Path) -> Clip:
     """The whole model on the CPU, in float32, with the weights in `path`."""
     name, values = _configuration(open_clip)
     try:

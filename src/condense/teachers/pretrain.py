@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from condense import kernels, models
 from condense.config import UserError
@@ -18,6 +18,7 @@ from condense.files.artifacts import damaged, digest, write_tensors
 from condense.files.checkpoints import Checkpoint
 from condense.machine import seeds
 from condense.machine.progress import Progress
+from condense.models import Network
 from condense.specs import Protocol
 from condense.training.loop import accuracy, number_of_epochs, pixel_set, train
 
@@ -59,8 +60,17 @@ def pretrain(
     checkpoint = Checkpoint.beside(path, f"{key}-{digest(settings)}", kernels.used_on(device))
     events, images = ForgettingEvents(data.labels), pixel_set(data, device)
     bar = Progress(f"{arch} on {data.dataset} by '{protocol.name}'", number_of_epochs(protocol, len(images)), "epoch")
-    streams = {"strategy": strategy, "seed": seed, "name": ("teacher",)}
-    train(network, images, protocol, **streams, checkpoint=checkpoint, watch=events, progress=bar.update)
+    train(
+        network,
+        images,
+        protocol,
+        strategy=strategy,
+        seed=seed,
+        name=("teacher",),
+        checkpoint=checkpoint,
+        watch=events,
+        progress=bar.update,
+    )
     bar.close()
     shape = {"channels": data.channels, "size": data.size, "classes": len(data.counts)}
     header = {"kind": "teacher", "arch": arch, "options": options, "shape": shape, "dataset": data.dataset, "seed": seed, "key": key}
@@ -71,7 +81,7 @@ def pretrain(
     checkpoint.remove()
 
 
-def load_teacher(path: Path, data: Images, device: torch.device) -> tuple[nn.Module, Tensor]:
+def load_teacher(path: Path, data: Images, device: torch.device) -> tuple[Network, Tensor]:
     """The frozen classifier in eval mode, and the forgetting events (n,) of the training images it saw.
 
     Raises UserError if the file is damaged or if it was trained on other data than `data`.

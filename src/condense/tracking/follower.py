@@ -87,7 +87,8 @@ class Samples:
     """What MLflow's own monitors see of this machine every two seconds, for runs that were made on it."""
 
     def __init__(self, every: float = 2.0):
-        self.every, self.last, self.rows = every, 0.0, []
+        self.every, self.last = every, 0.0
+        self.rows: list[tuple[str, float, int]] = []
         self.monitors = _monitors()
 
     def take(self) -> None:
@@ -127,7 +128,8 @@ class Follower:
     """The process that follows `results` for its head, this process. It writes to `log`."""
 
     def __init__(self, store: str, results: Path, log: Path, scale: str | None = None):
-        self.log, self.process = Path(log), None
+        self.log = Path(log)
+        self.process: subprocess.Popen[bytes] | None = None
         scales = ["--scale", scale] if scale else []
         self.command = [sys.executable, "-m", "condense.command.cli", "track", "--follow", str(os.getpid()), "--store", store]
         self.command += ["--results", str(results), *scales]

@@ -57,7 +57,8 @@ def uses_of(scale: str) -> dict[str, Use]:
     from condense.plan.cells import RESULTS, MetricsCell
     from condense.plan.tables import Plan
 
-    plan, found = Plan(scale), {}
+    plan = Plan(scale)
+    found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
 
     def note(cell: Any, table: str, setting: str) -> None:
         name = cell.path.removeprefix(f"{RESULTS}/")
@@ -74,8 +75,8 @@ def uses_of(scale: str) -> dict[str, Use]:
                 note(cell, table, row.published["setting"])
     for table, figure in plan.figures.items():
         for curve in figure.curves:
-            for cell in [*curve.cells, *([curve.synthetic] if curve.synthetic else [])]:
-                note(cell, table, curve.point.name if curve.point else "")
+            for drawn in [*curve.cells, *([curve.synthetic] if curve.synthetic else [])]:
+                note(drawn, table, curve.point.name if curve.point else "")
     return {name: Use(tuple(tables), tuple(settings)) for name, (tables, settings) in found.items()}
 
 

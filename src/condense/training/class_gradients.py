@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
+from condense.kernels.context import Context
 from condense.kernels.precision import computed_in
 from condense.machine.fitting import CHUNK
 
@@ -70,8 +71,15 @@ def gradient_discrepancy(
 
 class _Matched(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, images: Tensor, labels: Tensor, network: nn.Module, *settings: Sequence[Tensor] | Distance) -> Tensor:
-        real, parameters, distance = settings
+    def forward(
+        ctx: Context,
+        images: Tensor,
+        labels: Tensor,
+        network: nn.Module,
+        real: Sequence[Tensor],
+        parameters: Sequence[Tensor],
+        distance: Distance,
+    ) -> Tensor:
         wanted = ctx.needs_input_grad[0]
         values, gradients = [], []
         for place, batch in enumerate(images.detach()):
@@ -88,7 +96,7 @@ class _Matched(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, given: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Context, given: Tensor) -> tuple[Tensor | None, ...]:
         """Of images (C, m, ...), from that of the distances (C,)."""
         (gradients,) = ctx.saved_tensors
         return given.to(gradients.dtype).view(-1, *[1] * (gradients.ndim - 1)) * gradients, None, None, None, None, None

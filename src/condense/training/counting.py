@@ -33,8 +33,18 @@ def count(arch: str, options: str, channels: int, size: int, classes: int) -> Pr
     forward = embed + counted.get_total_flops()
     for handle in handles:
         handle.remove()
-    sizes = [len(outputs), models.count_parameters(network), sum(outputs), _kept(network, image), max(outputs)]
-    return Profile(embed, forward, *sizes, embedding.shape[1], int(can_be_batched(network)), int(ties_batch(network)))
+    return Profile(
+        embed=embed,
+        forward=forward,
+        layers=len(outputs),
+        parameters=models.count_parameters(network),
+        activations=sum(outputs),
+        kept=_kept(network, image),
+        largest=max(outputs),
+        features=embedding.shape[1],
+        batched=int(can_be_batched(network)),
+        ties_batch=int(ties_batch(network)),
+    )
 
 
 def ties_batch(network: nn.Module) -> bool:

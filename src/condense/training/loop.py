@@ -24,7 +24,7 @@ from condense.specs import Protocol, number_of_epochs
 from condense.training.averages import AveragedWeights
 from condense.training.losses import Loss, Targets, loss_of
 from condense.training.memory import in_smaller_batches, release, whole_batch_for
-from condense.training.optimizers import SGD, network_optimizer
+from condense.training.optimizers import Descent, network_optimizer
 from condense.training.schedules import course
 
 Fetch = Callable[[Tensor], Tensor]
@@ -100,6 +100,8 @@ def train(
     `progress` the number of epochs done.
     Raises UserError if the loss stops being a number, or if it needs soft labels that the set does not have.
     """
+    if not len(images):
+        raise UserError(f"training: {images.name} has no images")
     loss_function, targets = loss_of(protocol, images)
     weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer, average = network_optimizer(weights, protocol.optimizer), averaged(weights, protocol)
@@ -110,12 +112,12 @@ def train(
     mixed_by = protocol.mixed_by
     strategy, mode = protocol.operations_of(strategy), "all" if protocol.augment == "all" else "one"
     network.train()
+    loss = torch.zeros((), device=device)
     for epoch in range(first, epochs):
         optimizer.lr = protocol.optimizer.lr * rates.factors[epoch]
         order = torch.randperm(len(images), generator=seeds.generator(seed, *name, "order", epoch))
         augment, mixes = (seeds.generator(seed, *name, what, epoch) for what in ("augment", mixed_by.name if mixed_by else "unmixed"))
         torch.manual_seed(seeds.stream(seed, *name, "dropout", epoch))  # layers that draw take no generator of their own
-        loss = None
         for indices in order.split(protocol.batch):
             batches = [fetch(indices) for fetch in (images.fetch, images.beside) if fetch is not None]
             drawn = siamese.draw_each(strategy, images.size, len(indices), augment, mode)
@@ -148,7 +150,7 @@ def averaged(weights: Sequence[Tensor], protocol: Protocol) -> AveragedWeights |
 class _Passes:
     """The loss of batches and its gradients; in parts once the memory does not suffice for a batch and parts give the same."""
 
-    def __init__(self, network: nn.Module, optimizer: SGD, loss: Loss, dtype: torch.dtype, device: torch.device):
+    def __init__(self, network: nn.Module, optimizer: Descent, loss: Loss, dtype: torch.dtype, device: torch.device):
         self.network, self.optimizer, self.loss, self.dtype, self.device = network, optimizer, loss, dtype, device
         self.parts = 1
 
@@ -196,13 +198,13 @@ def check(loss: Tensor, epoch: int, blame: str = "") -> None:
 Saved = tuple[dict[str, Any], dict[str, Any]]
 
 
-def saved_state(network: nn.Module, optimizer: SGD, watch: Watch | None, epoch: int, average: AveragedWeights | None = None) -> Saved:
+def saved_state(network: nn.Module, optimizer: Descent, watch: Watch | None, epoch: int, average: AveragedWeights | None = None) -> Saved:
     """Tensors and state of a checkpoint after `epoch`; `resumed` takes them up."""
     kept = _kept(network, optimizer, watch, average)
     return {name: value.detach().cpu().numpy() for name, value in kept.items()}, {"epoch": epoch}
 
 
-def _kept(network: nn.Module, optimizer: SGD, watch: Watch | None, average: AveragedWeights | None) -> dict[str, Tensor]:
+def _kept(network: nn.Module, optimizer: Descent, watch: Watch | None, average: AveragedWeights | None) -> dict[str, Tensor]:
     """What changes over the steps of a training: views, by the names in its checkpoint."""
     kept = {f"network.{name}": value for name, value in network.state_dict().items()}
     kept |= optimizer.state() | (average.state() if average else {})
@@ -218,7 +220,7 @@ class Reached:
 
 def resumed(
     network: nn.Module,
-    optimizer: SGD,
+    optimizer: Descent,
     watch: Watch | None,
     checkpoint: Checkpoint,
     epochs: int,

@@ -74,7 +74,7 @@ class VectorLoss(Loss):
         raise NotImplementedError
 
     def of_batch(self, logits: Tensor, labels: Tensor, wanted: Tensor | None, mixture: Mixture, part: slice = slice(None)) -> Tensor:
-        loss = self.each(logits, wanted[part]).mean()
+        loss = self.each(logits, _given(wanted)[part]).mean()
         weight = getattr(self.settings, "hard_weight", 0.0)
         if not weight:
             return loss
@@ -82,9 +82,15 @@ class VectorLoss(Loss):
         return loss + weight * mixed.loss(logits, labels, part)
 
     def of_networks(self, logits: Tensor, labels: Tensor, wanted: Tensor | None) -> Tensor:
-        losses = self.each(logits, wanted).mean(1)
+        losses = self.each(logits, _given(wanted)).mean(1)
         weight = getattr(self.settings, "hard_weight", 0.0)
         return losses + weight * super().of_networks(logits, labels, None) if weight else losses
+
+
+def _given(wanted: Tensor | None) -> Tensor:
+    if wanted is None:
+        raise ValueError("a loss that compares with soft labels was given none")
+    return wanted
 
 
 class SoftLoss(VectorLoss):

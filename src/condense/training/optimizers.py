@@ -17,38 +17,31 @@ from condense.config import unknown
 from condense.specs import AnyNetworkOptimizer, NetworkAdam, NetworkSGD, Optimizer, Plateau
 
 
-class SGD:
-    """Momentum and L2 penalty as in torch.optim.SGD: v <- m v + (g + wd x); x <- x - lr v. Tensors without a gradient stay.
+class Descent:
+    """Moves tensors in place along their gradients, with a momentum for each.
 
-    With `nesterov`: x <- x - lr (g + wd x + m v). `lr` is a number, or a tensor () where a device is to read it at every step.
+    `lr` is a number, or a tensor () where a device is to read it at every step.
     """
 
     repeats = True  # whether every step is the same work on the tensors, which nothing of the host enters
 
-    def __init__(self, tensors: Sequence[Tensor], settings: Optimizer | NetworkSGD | NetworkAdam, nesterov: bool = False):
-        self.tensors, self.settings, self.nesterov = list(tensors), settings, nesterov
-        self.lr: float | Tensor = settings.lr
+    def __init__(self, tensors: Sequence[Tensor], lr: float):
+        self.tensors = list(tensors)
+        self.lr: float | Tensor = lr
         self.velocity = [torch.zeros_like(tensor) for tensor in self.tensors]
 
     def zero_grad(self) -> None:
         for tensor in self.tensors:
             tensor.grad = None
 
-    @torch.no_grad()
     def step(self) -> None:
         """One step along the gradients that lie on the tensors."""
-        moved = [(tensor, velocity) for tensor, velocity in zip(self.tensors, self.velocity, strict=True) if tensor.grad is not None]
-        tensors, velocity = [pair[0] for pair in moved], [pair[1] for pair in moved]
-        gradients = [tensor.grad for tensor in tensors]
-        if self.settings.weight_decay:
-            gradients = torch._foreach_add(gradients, tensors, alpha=self.settings.weight_decay)
-        torch._foreach_mul_(velocity, self.settings.momentum)
-        torch._foreach_add_(velocity, gradients)
-        moves = torch._foreach_add(gradients, velocity, alpha=self.settings.momentum) if self.nesterov else velocity
-        if isinstance(self.lr, Tensor):
-            torch._foreach_sub_(tensors, torch._foreach_mul(moves, self.lr))
-        else:
-            torch._foreach_add_(tensors, moves, alpha=-self.lr)
+        raise NotImplementedError
+
+    def _moved(self) -> tuple[list[int], list[Tensor]]:
+        """The places of the tensors that have a gradient, and these."""
+        moved = [(place, tensor.grad) for place, tensor in enumerate(self.tensors) if tensor.grad is not None]
+        return [place for place, _ in moved], [gradient for _, gradient in moved]
 
     def forget(self) -> None:
         """Starts the momentum anew, as a newly made optimiser would."""
@@ -64,34 +57,50 @@ class SGD:
             own.copy_(state[name].reshape(own.shape))
 
 
-class AdamW(SGD):
-    """As torch.optim.AdamW: values shrink by lr wd, then move by lr times the corrected mean gradient over its corrected size."""
+class SGD(Descent):
+    """Momentum and L2 penalty as in torch.optim.SGD: v <- m v + (g + wd x); x <- x - lr v. Tensors without a gradient stay.
 
-    EPS = 1e-8
-    repeats = False  # the corrections depend on the number of steps
-    decoupled = True  # whether values shrink by themselves
+    With `nesterov`: x <- x - lr (g + wd x + m v).
+    """
 
-    def __init__(self, tensors: Sequence[Tensor], settings: Optimizer, turns: int = 1):
-        """`turns`: every step is followed by so many less one without a gradient, in which the momentum moves on."""
-        super().__init__(tensors, settings)
-        self.turns = turns
-        self.squares = [torch.zeros_like(tensor) for tensor in self.tensors]
-        self.steps = 0
+    def __init__(self, tensors: Sequence[Tensor], settings: Optimizer | NetworkSGD, nesterov: bool = False):
+        super().__init__(tensors, settings.lr)
+        self.settings, self.nesterov = settings, nesterov
 
     @torch.no_grad()
     def step(self) -> None:
-        """Moves every tensor by its gradient, `turns` times in all. Raises ValueError where one has no gradient."""
-        if any(tensor.grad is None for tensor in self.tensors):
-            raise ValueError("a tensor has no gradient")
-        self._move(range(len(self.tensors)), [tensor.grad for tensor in self.tensors])
-        for _ in range(1, self.turns):
-            self._move(range(len(self.tensors)), [torch.zeros_like(tensor) for tensor in self.tensors])
+        places, given = self._moved()
+        tensors, velocity = [self.tensors[place] for place in places], [self.velocity[place] for place in places]
+        decay, momentum = self.settings.weight_decay, self.settings.momentum
+        gradients = torch._foreach_add(given, tensors, alpha=decay) if decay else given
+        torch._foreach_mul_(velocity, momentum)
+        torch._foreach_add_(velocity, gradients)
+        moves = torch._foreach_add(gradients, velocity, alpha=momentum) if self.nesterov else velocity
+        if isinstance(self.lr, Tensor):
+            torch._foreach_sub_(tensors, torch._foreach_mul(moves, self.lr))
+        else:
+            torch._foreach_add_(tensors, moves, alpha=-self.lr)
 
-    def _move(self, places: Sequence[int], gradients: list[Tensor]) -> None:
-        """Moves the tensors at `places` by their gradients."""
+
+class Moments(Descent):
+    """What Adam and AdamW share: a mean of the gradients, `velocity`, and one of their squares."""
+
+    EPS = 1e-8
+
+    def __init__(self, tensors: Sequence[Tensor], settings: Optimizer | NetworkAdam, decoupled: bool):
+        """`decoupled`: whether values shrink by themselves."""
+        super().__init__(tensors, settings.lr)
+        self.settings, self.decoupled = settings, decoupled
+        self.squares = [torch.zeros_like(tensor) for tensor in self.tensors]
+
+    def _move(self, places: Sequence[int], given: Sequence[Tensor], of_mean: float | Tensor, of_size: float | Tensor) -> None:
+        """Moves the tensors at `places` by their gradients.
+
+        `of_mean` and `of_size`: what the mean and the size of gradients are divided by, since they began at 0.
+        """
+        gradients = list(given)
         tensors, velocity, squares = ([values[place] for place in places] for values in (self.tensors, self.velocity, self.squares))
         first, second = self.settings.beta1, self.settings.beta2
-        of_mean, of_size = self._corrections()
         torch._foreach_lerp_(velocity, gradients, 1 - first)
         torch._foreach_mul_(squares, second)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - second)
@@ -103,61 +112,74 @@ class AdamW(SGD):
             tensor.mul_(1 - self.lr * decay)
             tensor.sub_(move * (self.lr / of_mean))
 
-    def _corrections(self) -> tuple[Any, Any]:
-        """Counts a step; what the mean and the size of gradients are divided by, since they began at 0."""
-        self.steps += 1
-        return 1 - self.settings.beta1**self.steps, (1 - self.settings.beta2**self.steps) ** 0.5
-
     def forget(self) -> None:
         super().forget()
         torch._foreach_zero_(self.squares)
+
+    def state(self) -> dict[str, Tensor]:
+        return {**super().state(), **{f"squares.{place}": value for place, value in enumerate(self.squares)}}
+
+
+class AdamW(Moments):
+    """As torch.optim.AdamW: values shrink by lr wd, then move by lr times the corrected mean gradient over its corrected size."""
+
+    repeats = False  # the corrections depend on the number of steps
+
+    def __init__(self, tensors: Sequence[Tensor], settings: Optimizer, turns: int = 1):
+        """`turns`: every step is followed by so many less one without a gradient, in which the momentum moves on."""
+        super().__init__(tensors, settings, decoupled=True)
+        self.turns = turns
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Moves every tensor by its gradient, `turns` times in all. Raises ValueError where one has no gradient."""
+        places, gradients = self._moved()
+        if len(places) < len(self.tensors):
+            raise ValueError("a tensor has no gradient")
+        for turn in range(self.turns):
+            self.steps += 1
+            first, second = self.settings.beta1, self.settings.beta2
+            given = [torch.zeros_like(tensor) for tensor in self.tensors] if turn else gradients
+            self._move(places, given, 1 - first**self.steps, (1 - second**self.steps) ** 0.5)
+
+    def forget(self) -> None:
+        super().forget()
         self.steps = 0
 
     def state(self) -> dict[str, Tensor]:
-        return {**super().state(), **self._sizes(), "steps": torch.tensor([self.steps])}
-
-    def _sizes(self) -> dict[str, Tensor]:
-        return {f"squares.{place}": value for place, value in enumerate(self.squares)}
+        return {**super().state(), "steps": torch.tensor([self.steps])}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         super().load(state)
         self.steps = int(state["steps"])
 
 
-class NetworkMoments(AdamW):
+class NetworkMoments(Moments):
     """torch.optim.AdamW for the weights of networks, or with `decoupled` False torch.optim.Adam, whose `weight_decay` is an L2 penalty.
 
     The device counts the steps, so that they can be recorded; tensors without a gradient stay.
     """
 
-    repeats = True
-
     def __init__(self, tensors: Sequence[Tensor], settings: NetworkAdam, decoupled: bool):
-        super().__init__(tensors, settings)
-        self.decoupled = decoupled
+        super().__init__(tensors, settings, decoupled)
         self.steps = torch.zeros(1, dtype=torch.float64, device=self.tensors[0].device)
 
     @torch.no_grad()
     def step(self) -> None:
-        places = [place for place, tensor in enumerate(self.tensors) if tensor.grad is not None]
-        gradients = [self.tensors[place].grad for place in places]
-        if self.settings.weight_decay and not self.decoupled:
-            gradients = torch._foreach_add(gradients, [self.tensors[place] for place in places], alpha=self.settings.weight_decay)
-        self._move(places, gradients)
-
-    def _corrections(self) -> tuple[Tensor, Tensor]:
+        places, given = self._moved()
+        decay = 0.0 if self.decoupled else self.settings.weight_decay
+        gradients = torch._foreach_add(given, [self.tensors[place] for place in places], alpha=decay) if decay else given
         self.steps.add_(1)
         steps = self.steps[0]
-        return 1 - self.settings.beta1**steps, (1 - self.settings.beta2**steps).sqrt()
+        self._move(places, gradients, 1 - self.settings.beta1**steps, (1 - self.settings.beta2**steps).sqrt())
 
     def forget(self) -> None:
-        torch._foreach_zero_([*self.velocity, *self.squares, self.steps])
+        super().forget()
+        self.steps.zero_()
 
     def state(self) -> dict[str, Tensor]:
-        return SGD.state(self) | self._sizes() | {"steps": self.steps}
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        SGD.load(self, state)
+        return {**super().state(), "steps": self.steps}
 
 
 class Stalling:
@@ -165,11 +187,11 @@ class Stalling:
 
     LEAST = 1e-4  # the part by which a loss has to be less to count as less
 
-    def __init__(self, optimizer: SGD, settings: Plateau, device: torch.device):
+    def __init__(self, optimizer: Descent, settings: Plateau, device: torch.device):
         self.optimizer, self.settings = optimizer, settings
         self.best = torch.full((), torch.inf, dtype=torch.float64, device=device)
         self.bad = torch.zeros((), dtype=torch.int64, device=device)
-        self.rate = torch.full((), optimizer.lr, dtype=torch.float64, device=device)
+        self.rate = torch.full((), float(optimizer.lr), dtype=torch.float64, device=device)
 
     @torch.no_grad()
     def see(self, loss: Tensor) -> None:
@@ -194,14 +216,14 @@ class Stalling:
         self.optimizer.lr = self.rate
 
 
-def optimizer_of(tensors: Sequence[Tensor], settings: Optimizer, classes: int = 1) -> SGD:
+def optimizer_of(tensors: Sequence[Tensor], settings: Optimizer, classes: int = 1) -> Descent:
     """The optimiser of images that `settings` name; `classes` is the number of all classes of the dataset, for `class_turns`."""
     if settings.name not in OF_IMAGES:
         raise unknown("optimizer", settings.name, OF_IMAGES)
     return OF_IMAGES[settings.name](tensors, settings, classes if settings.class_turns else 1)
 
 
-def network_optimizer(tensors: Sequence[Tensor], settings: AnyNetworkOptimizer) -> SGD:
+def network_optimizer(tensors: Sequence[Tensor], settings: AnyNetworkOptimizer) -> Descent:
     """The optimiser of the weights of a network that `settings` name."""
     if settings.name not in OF_NETWORKS:
         raise unknown("optimizer", settings.name, OF_NETWORKS)
@@ -223,8 +245,8 @@ def in_turns(settings: Optimizer, classes: int) -> Optimizer:
 
 
 # The turns of AdamW: a loop over classes has zeros for a gradient where it is another class's turn.
-OF_IMAGES: dict[str, Callable[[Sequence[Tensor], Optimizer, int], SGD]] = {"sgd": _sgd_of_images, "adamw": AdamW}
-OF_NETWORKS: dict[str, Callable[[Sequence[Tensor], Any], SGD]] = {
+OF_IMAGES: dict[str, Callable[[Sequence[Tensor], Optimizer, int], Descent]] = {"sgd": _sgd_of_images, "adamw": AdamW}
+OF_NETWORKS: dict[str, Callable[[Sequence[Tensor], Any], Descent]] = {
     "sgd": lambda tensors, settings: SGD(tensors, settings, settings.nesterov),
     "adam": lambda tensors, settings: NetworkMoments(tensors, settings, decoupled=False),
     "adamw": lambda tensors, settings: NetworkMoments(tensors, settings, decoupled=True),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ _UNCHANGED = (
     *(nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.SiLU, nn.GELU),
     *(StagedNetwork, Perceptron, Stage, GlobalAverage, Block, PreactivationBlock, InvertedResidual),
 )
+N = TypeVar("N", bound=nn.Module)
 _PROBE = 1e-3  # rate of the step by which networks side by side are compared with each alone
 
 
@@ -117,7 +119,7 @@ def differs(stacked: Stacked, networks: Sequence[nn.Module], images: Tensor, lab
     return ""
 
 
-def _copy_without_dropout(network: nn.Module) -> nn.Module:
+def _copy_without_dropout(network: N) -> N:
     own = copy.deepcopy(network).train()
     for layer in own.modules():
         if isinstance(layer, nn.Dropout):

@@ -23,7 +23,7 @@ from condense.machine.transfer import sent
 from condense.specs import HardLoss, Protocol
 from condense.training.loop import TrainingSet, averaged, check, layer_type, number_of_epochs, resumed, saved_state
 from condense.training.losses import Loss, loss_of
-from condense.training.optimizers import SGD, network_optimizer
+from condense.training.optimizers import Descent, network_optimizer
 from condense.training.schedules import course
 from condense.training.stacked import Stacked
 
@@ -138,7 +138,7 @@ def _tensors(batch: _Batch) -> list[Tensor]:
     return [batch.indices, batch.places, *(value for _, drawn in batch.draws for value in drawn.parameters.values())]
 
 
-def plain_step(networks: Stacked, optimizer: SGD, dtype: torch.dtype, device: torch.device, loss: Loss | None = None) -> Step:
+def plain_step(networks: Stacked, optimizer: Descent, dtype: torch.dtype, device: torch.device, loss: Loss | None = None) -> Step:
     """One step of all networks: images (K, b, c, h, w), labels (K, b) and what else `loss` compares with -> losses (K,) before it."""
     loss = loss or Loss(HardLoss())
 
@@ -161,10 +161,10 @@ class CapturedStep:
     step. What a step gives is overwritten by the next one.
     """
 
-    def __init__(self, step: Step, optimizer: SGD, recorder: Recorder, changing: Sequence[Tensor], computed_in: torch.dtype):
+    def __init__(self, step: Step, optimizer: Descent, recorder: Recorder, changing: Sequence[Tensor], computed_in: torch.dtype):
         """`changing` are the tensors that a step changes, `computed_in` the type of its layers."""
         self.step, self.optimizer, self.recorder = step, optimizer, recorder
-        self.settings = {"state": lambda: changing, "computed_in": computed_in, "name": "a step of networks trained at once"}
+        self.changing, self.computed_in = changing, computed_in
         self.recorded: dict[torch.Size, tuple[float | None, tuple[Tensor, ...], Recorded]] = {}
 
     def __call__(self, *given: Tensor) -> Tensor:
@@ -175,7 +175,14 @@ class CapturedStep:
             refused, known = before[2].refused if before else "", before is not None
             del before  # its memory is free before the next takes some
             held = tuple(values.clone() for values in given)
-            work = Recorded(partial(self.step, *held), self.recorder, known=known, **self.settings)
+            work = Recorded(
+                partial(self.step, *held),
+                self.recorder,
+                state=lambda: self.changing,
+                computed_in=self.computed_in,
+                name="a step of networks trained at once",
+                known=known,
+            )
             work.refused = refused
             self.recorded[size] = rate, held, work
         _, held, work = self.recorded[size]

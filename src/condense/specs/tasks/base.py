@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from condense.config import UserError, unknown
 from condense.specs.common import check_name, not_by_default
@@ -70,6 +70,9 @@ class Task:
     answers: ClassVar[tuple[str, ...] | None] = None  # in `results.csv`, values of the column `task` that it measures; None: all
     passes: ClassVar[int] = 1  # images that go through a network for each one that it is trained on
     together: ClassVar[bool] = True  # whether a GPU may train several of its networks side by side
+
+    if TYPE_CHECKING:
+        kind: str  # a field of each task's class, of one value
 
     @property
     def settings(self) -> dict[str, Any]:
