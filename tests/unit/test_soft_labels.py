@@ -232,7 +232,8 @@ def test_labels_are_mixed_as_vectors_and_classes_in_their_shares():
     mixed = 0.25 * soft + 0.75 * soft[[1, 2, 0]]
     images = tensor_set(torch.zeros(3, 1, 4, 4), labels, Targets(soft, "probabilities"))
     for hard_labels in ("mixed", "own"):
-        rules = protocol(loss={"name": "distillation", "temperature": 1.0, "hard_weight": 0.5, "hard_labels": hard_labels})
+        asked = {"name": "distillation", "temperature": 1.0, "hard_weight": 0.5, "hard_labels": hard_labels}
+        rules = protocol(loss=asked, mixing={"name": "cutmix"})
         loss, targets = loss_of(rules, images)
         found = loss.of_batch(logits, labels, mixture.vectors(targets), mixture)
         divergence = (mixed * (mixed.log() - logits.log_softmax(1))).sum(1).mean()

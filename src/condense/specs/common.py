@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
@@ -60,6 +61,18 @@ def not_above(numbers: Mapping[str, float | None], most: float = LARGEST) -> Non
     for name, value in numbers.items():
         if value is not None and abs(value) > most:
             raise UserError(f"{name}: must be at most {most:g}, found {value:g}")
+
+
+def unused(settings: Any, names: Iterable[str], why: str, where: str = "") -> None:
+    """Raises UserError for the first of the settings called `names` that is not at its default, since nothing reads it, and says why.
+
+    `where`: what the message begins with.
+    """
+    for entry in fields(settings):
+        if entry.name in names and getattr(settings, entry.name) != _default(entry):
+            default = _default(entry)
+            plain = f", or at {json.dumps(default)}" if isinstance(default, (bool, int, float, str)) and default != "" else ""
+            raise UserError(f"{where + ': ' if where else ''}{entry.name}: {why}; leave it out{plain}")
 
 
 def not_by_default(value: Any) -> Any:
@@ -123,9 +136,6 @@ class Optimizer:
         not_above({"optimizer: lr": self.lr, "optimizer: weight_decay": self.weight_decay}, 1e30)
         if not all(0 <= beta < 1 for beta in (self.beta1, self.beta2)):
             raise UserError("optimizer: beta1 and beta2 must lie in [0, 1)")
-        unused = ("momentum",) if self.name == "adamw" else ("beta1", "beta2")
-        for entry in fields(self):
-            if entry.name in unused and getattr(self, entry.name) != entry.default:
-                raise UserError(f"optimizer: {entry.name}: {self.name} does not use it; leave it out")
+        unused(self, ("momentum",) if self.name == "adamw" else ("beta1", "beta2"), f"{self.name} does not use it", "optimizer")
         if self.class_turns and self.name == "sgd" and self.weight_decay:
             raise UserError("optimizer: class_turns: not with a weight_decay of sgd")

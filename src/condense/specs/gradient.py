@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from condense.costs.work import FLOAT, Shard, Work, pixels_of
 from condense.machine import fitting
-from condense.specs.common import at_least
+from condense.specs.common import at_least, unused
 from condense.specs.images import ImageRecipe
 from condense.specs.training import NetworkSGD
 
@@ -32,6 +32,8 @@ class Loop:
 
     def __post_init__(self) -> None:
         at_least({"loop: outer": self.outer, "loop: inner": self.inner}, 1, 100_000)
+        if self.outer == 1:
+            unused(self, ("inner",), "with `outer: 1` no network is trained between two steps", "loop")
 
 
 @dataclass(frozen=True, kw_only=True)

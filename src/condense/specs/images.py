@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from condense.config import UserError
-from condense.specs.common import Optimizer, at_least, check_groups, cut_to
+from condense.specs.common import Optimizer, at_least, check_groups, cut_to, groups_of, unused
 from condense.specs.recipe import Recipe
 
 MOSAICS = ("mosaic", "mosaic_nearest")  # starts that lay a small real image into every cell of a formation
@@ -25,6 +25,8 @@ class Decode:
 
     def __post_init__(self) -> None:
         at_least({"factor": self.factor}, 1, 64)
+        if self.factor == 1:
+            unused(self, ("order",), "a single cell has no order", "decode")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Augment:
 
     def __post_init__(self) -> None:
         check_groups(self.siamese, "augment: siamese")
+        if not groups_of(self.siamese):
+            unused(self, ("mode",), "without operations (`siamese: none`) there is nothing to take one or all of", "augment")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +69,9 @@ class ImageRecipe(Recipe):
             raise UserError("init: a mosaic has the cells of `decode`, which is not given")
         at_least({"steps": self.steps, "batch_real": self.batch_real}, 1)
         at_least({"snapshots": self.snapshots, "averaging": self.averaging}, 0)
+        if self.snapshots > self.number_of_steps:
+            told = f"the set is never kept in {self.number_of_steps} steps if it is kept every {self.snapshots}"
+            raise UserError(f"snapshots: {told}; give at most {self.number_of_steps}, or leave it out")
 
     @property
     def starts_as_mosaic(self) -> bool:
@@ -97,4 +104,5 @@ class ImageRecipe(Recipe):
         return ipc * (self.images_a_stored if self.starts_as_mosaic else 1)
 
     def within(self, strategy: str) -> dict[str, Any]:
-        return {"augment": {"siamese": cut_to(self.augment.siamese, strategy)}}
+        left = cut_to(self.augment.siamese, strategy)
+        return {"augment": {"siamese": left} if groups_of(left) else {"siamese": left, "mode": "one"}}  # `mode` then means nothing

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from condense.config import UserError
 from condense.costs.profile import Profile
 from condense.costs.work import FLOAT, Work, pixels_of
-from condense.specs.common import REPEATS, at_least, check_name, not_above
+from condense.specs.common import REPEATS, at_least, check_name, not_above, unused
 from condense.specs.protocol import Protocol
 from condense.specs.recipe import Parent
 from condense.specs.training import NetworkSGD
@@ -64,7 +64,6 @@ class QueueNetworks(NetworkSource):
     what: ClassVar[str] = "a queue of networks"
     making: ClassVar[str] = "`condense bank --help` says how"
     give_pairs: ClassVar[bool] = False
-    trained_as_it_goes: ClassVar[bool] = True
 
     kind: Literal["queue"]
     start: int = 3
@@ -83,6 +82,13 @@ class QueueNetworks(NetworkSource):
         at_least({"trained": self.trained if isinstance(self.trained, int) else None}, 0)
         if self.start > self.largest:
             raise UserError(f"start: at most 'largest', which is {self.largest}, found {self.start}")
+        if self.trained == 0:
+            unused(self, ("train_steps", "batch", "optimizer", "accuracy_over"), "with `trained: 0` no network is trained", "networks")
+
+    @property
+    def trained_as_it_goes(self) -> bool:  # type: ignore[override]
+        """Whether any of its networks is trained."""
+        return self.trained != 0
 
     def parents(self) -> dict[str, Parent]:
         """See `Networks.parents`."""

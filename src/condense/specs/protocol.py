@@ -11,7 +11,7 @@ from condense.config import UserError
 from condense.costs.profile import Profile
 from condense.costs.work import FLOAT, Work, pixels_of
 from condense.machine import fitting
-from condense.specs.common import Source, at_least, check_groups, check_name, cut_to
+from condense.specs.common import Source, at_least, check_groups, check_name, cut_to, unused
 from condense.specs.training import AnyLoss, AnyMixing, AnyNetworkOptimizer, AnySchedule, CutMix, HardLoss, WeightAverage, told
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ class Protocol:
         if self.cutmix and self.mixing:
             raise UserError("cutmix: is short for a mixing; beside `mixing` write `cutmix: 0.0` or leave it out")
         check_groups(self.siamese, "siamese")
+        if self.augment == "none":
+            unused(self, ("siamese",), "with `augment: none` no operation is used")
+        if self.mixed_by is None and getattr(self.loss, "hard_labels", "mixed") != "mixed":
+            told = "says whose labels mixed images have, and nothing mixes them"
+            raise UserError(f"loss: hard_labels: {told}; leave it out, or give `mixing`")
         if self.epochs < 1 or self.batch < 1 or self.least_updates < 0:
             raise UserError("epochs and batch must be at least 1, least_updates not negative")
         at_least({"epochs": self.epochs, "batch": self.batch, "least_updates": self.least_updates}, 0)

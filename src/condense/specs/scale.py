@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from condense.config import UserError
-from condense.specs.common import REPEATS, at_least, check_name, check_names
+from condense.specs.common import REPEATS, at_least, check_name, check_names, unused
 
 FROM_DATA = ("name", "channels", "size", "classes")  # what of a network is not for its options to say
 LARGEST_OPTION = 100_000  # of an architecture: widths, depths, sizes
@@ -53,6 +53,8 @@ class TableLimits:
         check_names({"datasets": self.datasets, "train_archs": self.train_archs})
         if [] in (self.settings, self.train_archs):
             raise UserError("settings, train_archs: an empty list leaves nothing; write 'run: false'")
+        if not self.run:
+            unused(self, {entry.name for entry in fields(self)} - {"run"}, "with `run: false` nothing of it runs")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from condense.config import UserError
 from condense.costs.work import FLOAT, Shard, Work, pixels_of
-from condense.specs.common import at_least
+from condense.specs.common import at_least, unused
 from condense.specs.recipe import Parent, Recipe, TeacherNeed
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Covering:
     def __post_init__(self) -> None:
         at_least({"candidates": self.candidates if isinstance(self.candidates, int) else None}, 1)
         at_least({"largest": self.largest, "nodes": self.nodes}, 1)
+        if self.candidates != "all":
+            unused(self, ("largest",), "it limits `candidates: all` alone", "covering")
 
 
 @dataclass(frozen=True, kw_only=True)

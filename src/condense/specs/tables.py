@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from condense.config import UserError
-from condense.specs.common import at_least, check_name, check_names
+from condense.specs.common import at_least, check_name, check_names, unused
 from condense.specs.points import Point, check_points
 from condense.specs.tasks import DEFAULT_TASK, AnyTask
 
@@ -117,6 +117,10 @@ class FigureSpec:
             raise UserError("points: to be given exactly for 'draw: accuracy_by_setting'")
         if self.points:
             check_points(self.points, self.methods, self.log)
+        else:
+            unused(self, ("x_label", "log"), "only 'draw: accuracy_by_setting' has such an axis")
+        if self.draw != "embedding_map":
+            unused(self, ("features",), "only 'draw: embedding_map' shows features")
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args, get_type_hints
 
 from condense.config import UserError
-from condense.specs.common import at_least, not_above
+from condense.specs.common import at_least, not_above, unused
 from condense.specs.networks import AnyNetworks
 from condense.specs.term import Sees, Side, Term, Weight, above_zero
 
@@ -146,7 +146,9 @@ class CrossEntropy(Term):
     def check_networks(self, networks: AnyNetworks) -> None:
         super().check_networks(networks)
         if self.by_accuracy and not networks.trained_as_it_goes:
-            raise UserError(f"networks: '{self.name}' by accuracy needs networks that are trained as it goes: {{kind: queue}}")
+            raise UserError(
+                f"networks: '{self.name}' by accuracy needs networks that are trained as it goes: {{kind: queue}}, whose `trained` is not 0"
+            )
         if self.under == "trained" and not networks.trained_beside:
             raise UserError(f"networks: '{self.name}' under the trained network needs one beside the step's: {{kind: trained}}")
 
@@ -247,6 +249,8 @@ class CharacteristicFunction(Term):
             raise UserError(f"frequencies: must be above repeats ({self.repeats}), as batch norm needs two rows of noise")
         if self.sampler == "learned" and isinstance(self.weight, Weight):
             raise UserError("weight: a number is needed beside a learned sampler, whose step it scales too")
+        if self.sampler == "gaussian":
+            unused(self, ("repeats", "sampler_lr"), "it is of a sampler that learns (`sampler: learned`)")
         if min(self.amplitude, self.phase) < 0 or self.sampler_lr <= 0:
             raise UserError("amplitude and phase must not be negative, sampler_lr above 0")
         not_above({"amplitude": self.amplitude, "phase": self.phase})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Literal
 
 from condense.config import UserError
@@ -100,13 +100,15 @@ class StepSchedule:
     further_epochs: ClassVar[int] = 0
 
     kind: Literal["step"]
-    at: list[float] = field(default_factory=list)
+    at: list[float]
     factor: float = 0.1
     warmup: int = 0  # epochs in which the rate rises in equal steps to what it would be
 
     def __post_init__(self) -> None:
         if not all(0 <= place <= 1 for place in self.at) or self.at != sorted(self.at):
             raise UserError(f"schedule: at: ascending fractions of the epochs, from 0 to 1, are needed; found {self.at}")
+        if not self.at:
+            raise UserError("schedule: at: without a fraction the rate never drops; for that write `schedule: {kind: constant}`")
         _check_factor(self.factor)
         at_least({"schedule: warmup": self.warmup}, 0)
 
