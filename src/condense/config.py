@@ -35,6 +35,11 @@ def unknown(kind: str, name: object, known: typing.Iterable[str], where: str = "
     return UserError(f"{where + ': ' if where else ''}unknown {kind} '{name}'{hint}")
 
 
+def without_function(what: str, name: str, registry: str, settings: str) -> UserError:
+    """The error for a name of an engine, task or term that has its class of `settings`, and no function in `registry`."""
+    return UserError(f"{what} '{name}' has {settings} but no function in {registry}; add `\"{name}\": FUNCTION` there")
+
+
 @contextmanager
 def naming(path: Path | str) -> Iterator[None]:
     """Inside, the message of a UserError that names no file of settings begins with `path`."""
@@ -199,6 +204,8 @@ def _first_that_fits(kinds: tuple, value: object, where: str) -> Any:
     # A kind that needs no further settings may be given by its name alone.
     if isinstance(value, str) and kinds_alone(kinds):
         value = {"kind": value}
+    if isinstance(value, str) and all(map(is_dataclass, kinds)):
+        _refuse_word(kinds, value, where)
     kinds = _of_that_kind(kinds, value, where)
     problems = []
     for kind in kinds:
@@ -207,6 +214,19 @@ def _first_that_fits(kinds: tuple, value: object, where: str) -> Any:
         except UserError as error:
             problems.append((is_dataclass(kind) == isinstance(value, dict), error))
     raise max(problems, key=lambda problem: problem[0])[1]
+
+
+def _refuse_word(kinds: tuple, word: str, where: str) -> None:
+    """Raises UserError for a text in place of settings that are told apart by a name: with the form that it stands for."""
+    for key in ("engine", "kind", "name"):
+        named = told_apart(kinds, key)
+        if len(set(named.values())) < 2:
+            continue
+        if word not in named:
+            raise unknown("value", word, named, f"{where}: {key}")
+        needed = [entry.name for entry in fields(named[word]) if entry.name != key and not _has_default(entry)]
+        form = ", ".join([f"{key}: {word}", *(f"{name}: ..." for name in needed)])
+        raise UserError(f"{where}: a mapping is needed, found the text '{word}': write {{{form}}}")
 
 
 @cache

@@ -15,7 +15,9 @@ from condense.command import cli
 from condense.command.documented import classes_in
 from condense.config import UserError, convert
 from condense.costs.work import Shard, Work
+from condense.engines import terms
 from condense.engines.orders import Order, Outcome, Site
+from condense.evaluate import tasks
 from condense.files import read_set
 from condense.files.checkpoints import Checkpoint
 from condense.plan import Maker, tables
@@ -91,6 +93,37 @@ def test_an_engine_of_another_name_is_refused():
         convert(specs.AnyRecipe, {"name": "a", "title": "b", "source": {"paper": "ours"}}, "a.yaml")
     with pytest.raises(UserError, match="unknown engine 'no_engine'"):
         engines.engine("no_engine")
+
+
+def test_what_has_its_settings_and_no_function_is_told(monkeypatch):
+    """The half of a registration: the word says where the other half goes."""
+    monkeypatch.delitem(engines.ENGINES, "gradient")
+    with pytest.raises(
+        UserError, match="engine 'gradient' has a recipe class but no function in condense.engines.ENGINES; add `\"gradient\":"
+    ):
+        engines.engine("gradient")
+    with pytest.raises(UserError, match="unknown engine 'whole'"):  # which makes no set
+        engines.engine("whole")
+    monkeypatch.delitem(tasks.TASKS, "drift")
+    with pytest.raises(UserError, match="task 'drift' has a class in AnyTask but no function in condense.evaluate.tasks.TASKS"):
+        tasks.task_function("drift")
+    monkeypatch.delitem(terms.TERMS, "gram")
+    with pytest.raises(UserError, match="term 'gram' has a class in AnyTerm but no function in condense.engines.terms.TERMS"):
+        terms.objective("gram")
+
+
+@pytest.mark.parametrize(
+    ("kind", "word", "said"),
+    [
+        (specs.AnyLoss, "soft", r"loss: a mapping is needed, found the text 'soft': write \{name: soft\}"),
+        (specs.AnyLoss, "distillation", r"write \{name: distillation, temperature: ...\}"),
+        (specs.AnyLoss, "sfot", "loss: name: unknown value 'sfot'; did you mean 'soft'"),
+        (specs.AnyNetworkOptimizer, "sgd", r"write \{name: sgd, lr: ...\}"),
+    ],
+)
+def test_a_word_in_place_of_settings_is_answered_with_their_form(kind, word, said):
+    with pytest.raises(UserError, match=said):
+        convert(kind, word, "loss")
 
 
 def test_a_setting_of_another_engine_is_refused():

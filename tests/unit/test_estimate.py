@@ -10,6 +10,7 @@ import torch
 from condense import estimate, specs
 from condense.config import UserError
 from condense.estimate import measuring
+from condense.estimate.jobs import named
 from condense.estimate.rates import Rates, cost
 from condense.estimate.work import Work, group_work, work_of
 from condense.files.artifacts import write_json
@@ -283,3 +284,9 @@ def test_measured_rates_are_of_this_world(monkeypatch):
     assert torch.get_num_threads() == threads
     assert 1e7 < found.forward < 1e15 and 1e7 < found.training < 1e15 and all(value >= 0 for value in asdict(found).values())
     assert 1e-7 < found.call < found.call_training < 1.0
+
+
+@pytest.mark.parametrize("target", ["results/tables/cpdm/table1.pdf", "results/figures/cpdm/table1.png", "cpdm/figure2.csv"])
+def test_a_file_that_the_workflow_does_not_make_is_not_estimated(target):
+    with pytest.raises(UserError, match=f"{target}: is no file of the workflow, which makes results/(tables|figures)/cpdm/"):
+        named(Plan("quick"), target)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from condense.config import unknown
+from condense import specs
+from condense.config import unknown, without_function
 from condense.engines.gradient import match_gradients
 from condense.engines.matching import match
 from condense.engines.orders import Order, Outcome, Site
@@ -34,7 +35,9 @@ ENGINES: dict[str, Engine] = {
 
 
 def engine(name: str) -> Engine:
-    """The engine called `name`. Raises UserError for a name that is none."""
+    """The engine called `name`. Raises UserError for a name that is none, or whose function is missing here."""
+    if name not in ENGINES and name in specs.ENGINES and specs.ENGINES[name].makes_set:
+        raise without_function("engine", name, "condense.engines.ENGINES", "a recipe class")
     if name not in ENGINES:
         raise unknown("engine", name, ENGINES)
     return ENGINES[name]

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from condense.config import unknown
+from condense import specs
+from condense.config import unknown, without_function
 from condense.discrepancy import contrast, mean, similarity, style
 from condense.discrepancy.barycentre import distance_to_atoms, wasserstein_barycentre
 from condense.discrepancy.critic import classifier_critic, prediction_kl
@@ -203,6 +204,8 @@ TERMS: dict[str, Objective] = {
 
 def objective(name: str) -> Objective:
     """The term `name` as the engine uses it. Raises UserError if it has no function here."""
+    if name not in TERMS and name in specs.TERMS:
+        raise without_function("term", name, "condense.engines.terms.TERMS", "a class in AnyTerm")
     if name not in TERMS:
         raise unknown("term", name, TERMS)
     return TERMS[name]

@@ -18,6 +18,8 @@ from condense.plan.ranges import number_in
 from condense.plan.tables import Curve, Plan
 from condense.specs import catalogue
 
+_OF_TABLES, _OF_FIGURES = ("csv", "md", "tex", "json"), ("png", "svg", "json")  # the files of a table and of a figure, by their ends
+
 
 @dataclass(frozen=True)
 class Job:
@@ -44,12 +46,16 @@ def named(plan: Plan, target: str | None) -> tuple[list[str], list[MetricsCell]]
     if path in plan.metrics:
         return [], [plan.metrics[path]]
     name = path.removeprefix("results/tables/").removeprefix("results/figures/")
-    name = name.rsplit(".", 1)[0]
+    name, _, suffix = name.partition(".")
     if name in plan.specs_by_path() and name not in [*plan.tables, *plan.figures]:
         others = ", ".join(catalogue.names_in("scales"))
         raise UserError(f"{name}: is not made at scale {plan.scale.name}; choose another with --scale ({others})")
     if name not in plan.specs_by_path():
         raise unknown("target", target, plan.specs_by_path(), f"scale {plan.scale.name}")
+    folder, suffixes = ("figures", _OF_FIGURES) if name in plan.figures else ("tables", _OF_TABLES)
+    files = [f"results/{folder}/{name}.{known}" for known in suffixes]
+    if path not in (name, *files, *(f"{name}.{known}" for known in suffixes)):
+        raise UserError(f"{target}: is no file of the workflow, which makes {', '.join(files)}; name one of these, or {name}")
     return [name], plan.metrics_of(name)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, get_args
 
-from condense.config import unknown
+from condense.config import told_apart, unknown, without_function
 from condense.evaluate.accuracy import accuracy
 from condense.evaluate.calibration import calibration
 from condense.evaluate.drift import drift
 from condense.evaluate.trainer import Results, TaskSets, Trainer
-from condense.specs import Drift, Task
+from condense.specs import AnyTask, Drift, Task
 from condense.specs.tasks.calibration import Calibration
 from condense.training.loop import TrainingSet
 
@@ -40,7 +40,9 @@ TASKS: dict[str, TaskFunction] = {
 
 
 def task_function(kind: str) -> TaskFunction:
-    """What computes tasks of a kind. Raises UserError for a kind that nothing computes."""
+    """What computes tasks of a kind. Raises UserError for a kind that is none, or whose function is missing here."""
+    if kind not in TASKS and kind in told_apart(get_args(AnyTask), "kind"):
+        raise without_function("task", kind, "condense.evaluate.tasks.TASKS", "a class in AnyTask")
     if kind not in TASKS:
         raise unknown("task", kind, TASKS)
     return TASKS[kind]
