@@ -103,7 +103,8 @@ def test_jobs_that_slurm_forgot_are_judged_by_their_files(slurm, project):
     controller.start("-c")
     told = ended(project, 250)
     assert "SLURM no longer knows job" in told, told
-    assert project.returncode == 0 and results_of(project.root) == project.wanted
+    assert project.returncode == 0, told
+    assert results_of(project.root) == project.wanted
 
 
 def test_a_job_that_slurm_holds_is_told_and_goes_on_when_released(slurm, project):
