@@ -64,7 +64,7 @@ def test_settings_are_whole_files_and_the_same_bytes_again(here, name, tmp_path)
 def drawn_axis(name, curves, numbers, monkeypatch):
     """The only panel of a figure of settings, drawn with these numbers (mean, std) for these curves, and its CSV rows."""
     scale = Plan("paper")
-    found = {curve.point.name: measured.Measured(mean, std, 1, 2) for curve, (mean, std) in zip(curves, numbers, strict=True)}
+    found = {curve.point.name: measured.Pooled(mean, std, 1, 2) for curve, (mean, std) in zip(curves, numbers, strict=True)}
     by_path = {curve.cells[0].path: found[curve.point.name] for curve in curves}
     monkeypatch.setattr(settings, "measure_cells", lambda cells: by_path[cells[0].path])
     with style.style() as plt:

@@ -32,7 +32,7 @@ def with_sets(tmp_path_factory):
     scale = Plan("quick")
     for cell in scale.data.values():
         prepare.prepare(cell.spec, Path(cell.folder))
-    for cell in (curve.synthetic for figure in scale.figures.values() for curve in figure.curves if curve.synthetic):
+    for cell in (cell for figure in scale.figures.values() for curve in figure.curves for cell in curve.shown):
         real = dataset.load(cell.data.train)
         images = np.concatenate([real.images[real.class_slice(label)][:3].numpy() / 255 - 0.2 for label in real.classes])
         header = {
@@ -48,7 +48,7 @@ def with_sets(tmp_path_factory):
         }
         tensors = {"images": images.astype(np.float32), "labels": np.repeat(real.classes, 3)}
         artifacts.write_tensors(Path(cell.path), tensors, header)
-    for cell in (curve.teacher for figure in scale.figures.values() for curve in figure.curves if curve.teacher):
+    for cell in (parent for figure in scale.figures.values() for curve in figure.curves for parent in curve.parents.values()):
         # As pretraining stores a teacher, after as little training as there is.
         protocol = replace(cell.protocol, epochs=1, batch=512)
         settings = {"arch": cell.arch, "options": json.loads(cell.options), "strategy": "none", "seed": 0, "key": cell.key}
@@ -93,7 +93,7 @@ def network_of(curve):
     from condense.teachers.pretrain import load_teacher
 
     real = dataset.load(curve.synthetic.data.train)
-    return load_teacher(Path(curve.teacher.path), real, torch.device("cpu"))[0], real
+    return load_teacher(Path(curve.parents["teacher"].path), real, torch.device("cpu"))[0], real
 
 
 def test_style_maps_show_means_and_variances_of_the_first_stage(with_sets, tmp_path, monkeypatch):

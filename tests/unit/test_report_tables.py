@@ -90,7 +90,7 @@ def test_sets_and_networks_are_pooled(tmp_path, monkeypatch):
     write_metrics(first, [57.0, 58.0, 59.0])
     write_metrics(second, [67.0, 68.0, 69.0])
     found = measured.measure(Run("digits", ((first, second),)))
-    assert found == measured.Measured(63.0, pytest.approx((154 / 6) ** 0.5), 2, 3)
+    assert found == measured.Pooled(63.0, pytest.approx((154 / 6) ** 0.5), 2, 3)
 
 
 def test_transfer_mean_is_the_mean_of_the_architectures_means(tmp_path, monkeypatch):

@@ -112,7 +112,9 @@ def _to_npz(target: Path, tensors: dict[str, np.ndarray], header: dict[str, Any]
     import numpy as np
 
     with whole(target) as draft, open(draft, "wb") as file:
-        np.savez_compressed(file, **tensors, class_names=np.array(header["class_names"], dtype=np.str_))
+        # Any: savez also takes a switch, `allow_pickle`, among the names of arrays, and not in every version of numpy.
+        arrays: dict[str, Any] = {**tensors, "class_names": np.array(header["class_names"], dtype=np.str_)}
+        np.savez_compressed(file, **arrays)
 
 
 def _to_parquet(target: Path, tensors: dict[str, np.ndarray], header: dict[str, Any]) -> None:

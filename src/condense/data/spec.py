@@ -44,7 +44,7 @@ class File:
     sha256: str | None = None
     contents_sha256: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (self.md5 or self.sha256):
             raise UserError(f"the file '{self.name}' needs an md5 or a sha256")
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,200}", self.name):
@@ -89,7 +89,7 @@ class Source:
     fingerprint: str | None = None
     mirror: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         needed = _NEEDS[self.kind]
         allowed = (*needed, *_ALLOWS.get(self.kind, ("mirror",)))
         for key in _OPTIONAL:
@@ -151,7 +151,7 @@ class DatasetSpec:
     counts: Literal["exact", "at_least"] = "exact"
     note: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         checks = {
             f"name: '{self.name}' must consist of lower-case letters, digits, '_' and '-'": re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name),
             f"channels: 1 or 3 are possible, found {self.channels}": self.channels in (1, 3),

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from condense.kernels.context import Context
+
 
 def distances(a: Tensor, b: Tensor) -> Tensor:
     """Euclidean distances of all pairs: a (..., n, d), b (..., m, d) -> (..., n, m); leading axes broadcast.
@@ -21,14 +23,14 @@ class _Distances(torch.autograd.Function):
     """`torch.cdist` by differences; its own backward would need n * m * d numbers on a GPU, this one needs n * m."""
 
     @staticmethod
-    def forward(ctx, a: Tensor, b: Tensor) -> Tensor:
+    def forward(ctx: Context, a: Tensor, b: Tensor) -> Tensor:
         result = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
         ctx.save_for_backward(a, b, result)
         return result
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Context, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Gradients (..., n, d) and (..., m, d); 0 from pairs at distance 0."""
         # Sum over pairs of w (a - b) with w = gradient / distance. In double precision, since the difference is taken
         # after the sum: at a distance of a rounding error w is huge and single precision would leave nothing but noise.

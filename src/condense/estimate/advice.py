@@ -64,8 +64,8 @@ def _wishes(plan: Plan) -> Iterable[Wish]:
         for cell in plan.metrics_of(name):
             yield Wish(cell.path, name, cell.synthetic.recipe.name)
         for curve in plan.figures[name].curves if name in plan.figures else ():
-            if curve.synthetic:
-                yield Wish(curve.synthetic.path, name, curve.synthetic.recipe.name)
+            for shown in curve.shown:
+                yield Wish(shown.path, name, shown.recipe.name)
 
 
 def advice(plan: Plan) -> list[str]:

@@ -117,7 +117,7 @@ def jobs_behind(plan: Plan, names: list[str], metrics: list[MetricsCell], whole:
 def _sets_of(asking: Iterable[MetricsCell | Curve]) -> Iterator[SyntheticCell]:
     """The sets that evaluations train on and that curves show."""
     for asked in asking:
-        yield from asked.all_sets if isinstance(asked, MetricsCell) else [asked.synthetic] if asked.synthetic else []
+        yield from asked.all_sets if isinstance(asked, MetricsCell) else asked.shown
 
 
 def _is_evaluated(plan: Plan, cell: MetricsCell) -> bool:

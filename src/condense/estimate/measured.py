@@ -66,7 +66,7 @@ def _row(values: dict[str, str], where: str) -> Measured:
         seconds = math.nan
     if not 0 < seconds < math.inf:
         raise UserError(f"{where}: seconds '{values['seconds']}': a number above 0 is needed")
-    return Measured(**{**values, "seconds": seconds})
+    return Measured(seconds=seconds, **{name: text for name, text in values.items() if name != "seconds"})
 
 
 class JobCost(NamedTuple):
@@ -150,8 +150,9 @@ class Pace:
 def _work(stage: str, cell: Any, count: int | Share | None) -> Work:
     if cell is None:
         return Work(light=True)  # only reads results
-    joining = {"gather": gather_work, "join": join_work}.get(stage)
-    return joining(cell) if joining else work_of(cell, count, on_gpu=True)
+    if stage == "gather":
+        return gather_work(cell)
+    return join_work(cell) if stage == "join" else work_of(cell, count, on_gpu=True)
 
 
 def _steps(stage: str, cell: Any, count: int | Share | None) -> int:

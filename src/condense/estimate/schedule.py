@@ -51,7 +51,7 @@ def graph(
     for name in names:
         curves = plan.figures[name].curves if name in plan.figures else ()
         parents = [found.metrics(cell) for cell in plan.metrics_of(name)]
-        parents += [found.set(curve.synthetic) for curve in curves if curve.synthetic]
+        parents += [found.set(cell) for curve in curves for cell in curve.shown]
         parents += [found.made("teach", parent) for curve in curves for parent in curve.parents.values()]
         found.add(name, "tables/figures", None, parents)
     return list(found.nodes.values())

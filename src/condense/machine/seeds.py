@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 def stream(run_seed: int, *name: str | int) -> int:
@@ -15,7 +19,7 @@ def stream(run_seed: int, *name: str | int) -> int:
     return int.from_bytes(hashlib.blake2b(address, digest_size=8).digest(), "big") >> 1
 
 
-def generator(run_seed: int, *name: str | int):
+def generator(run_seed: int, *name: str | int) -> torch.Generator:
     """A CPU `torch.Generator` at the start of the stream `name`."""
     import torch
 

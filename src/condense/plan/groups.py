@@ -109,7 +109,7 @@ def _asking(plan: Plan) -> dict[str, list[str]]:
     for name in [*plan.tables, *plan.figures]:
         cells = [one for cell in plan.metrics_of(name) for one in cell.all_sets]
         if name in plan.figures:
-            cells += [curve.synthetic for curve in plan.figures[name].curves if curve.synthetic]
+            cells += [cell for curve in plan.figures[name].curves for cell in curve.shown]
         for key in {cell.key for cell in cells}:
             found.setdefault(key, []).append(name)
     return found

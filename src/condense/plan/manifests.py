@@ -17,7 +17,7 @@ def manifest(scale: Plan, name: str) -> dict[str, object]:
     paths = [cell.path for cell in scale.metrics_of(name)]
     if name in scale.figures:
         curves = scale.figures[name].curves
-        paths += [curve.synthetic.path for curve in curves if curve.synthetic]
+        paths += [cell.path for curve in curves for cell in curve.shown]
         paths += [parent.path for curve in curves for parent in curve.parents.values()]
     return {"name": name, "scale": scale.scale.name, "inputs": paths, "shows": _shown(scale, name)}
 
@@ -41,6 +41,6 @@ def report_files(scale: Plan, name: str) -> list[str]:
     paths = [cell.path for cell in scale.metrics_of(name)]
     if name in scale.figures:
         for curve in scale.figures[name].curves:
-            paths += [curve.synthetic.path, curve.synthetic.data.train] if curve.synthetic else []
+            paths += [path for cell in curve.shown for path in (cell.path, cell.data.train)]
             paths += [parent.path for parent in curve.parents.values()]
     return sorted(set(paths))

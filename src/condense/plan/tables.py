@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from condense import plan
 from condense.config import UserError, merged, naming, unknown
@@ -20,6 +20,7 @@ from condense.plan.published import architectures, method_of, metric_of, publish
 from condense.plan.ranges import Share
 from condense.specs import DEFAULT_TASK, ENGINES, Drift, FigureSpec, Point, Snapshots, TableLimits, TableSpec, Task, catalogue
 from condense.specs.common import Ipc
+from condense.specs.tables import StyleDrift
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,56 @@ class Row:
 
 @dataclass(frozen=True)
 class Curve:
-    """One line or panel of a figure: a method on a dataset at an ipc, or one point: with a setting."""
+    """One line, point or panel of a figure: a method on a dataset at an ipc, with the evaluations that it draws."""
 
     method: str
     dataset: str
     ipc: int
     cells: tuple[MetricsCell, ...] = ()
-    synthetic: SyntheticCell | None = None
     parents: Mapping[str, ParentCell] = field(default_factory=dict)  # what it is drawn with, beside what its sets are made with
-    point: Point | None = None
+
+    @property
+    def setting(self) -> str:
+        """The name of its point, if it is one."""
+        return ""
+
+    @property
+    def shown(self) -> tuple[SyntheticCell, ...]:
+        """The sets whose images it reads."""
+        return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointCurve(Curve):
+    """One point of a figure that compares settings."""
+
+    point: Point
+
+    @property
+    def setting(self) -> str:
+        return self.point.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftCurve(Curve):
+    """Evaluations in which the style of the training images drifts, by how far: `at` sorts `cells` by their ratio."""
+
+    drift: StyleDrift
+    at: Mapping[float, tuple[MetricsCell, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetCurve(Curve):
+    """What is drawn of the images of a set, or of the features that its parent 'teacher' has of them."""
+
+    synthetic: SyntheticCell
+
+    @property
+    def shown(self) -> tuple[SyntheticCell, ...]:
+        return (self.synthetic,)
+
+
+KindOfCurve = TypeVar("KindOfCurve", bound=Curve)
 
 
 @dataclass(frozen=True)
@@ -65,6 +107,13 @@ class FigurePlan:
     curves: tuple[Curve, ...]
     missing: dict[str, str] = field(default_factory=dict)
     cut: tuple[str, ...] = ()
+
+    def curves_of(self, kind: type[KindOfCurve]) -> list[KindOfCurve]:
+        """Its curves, known to be of a class. Raises TypeError if one is of another: its drawing is not that of `spec.draw`."""
+        known = [curve for curve in self.curves if isinstance(curve, kind)]
+        if len(known) < len(self.curves):
+            raise TypeError(f"{self.spec.paper}/{self.spec.name}: its curves are not all of {kind.__name__}")
+        return known
 
 
 @cache
@@ -271,14 +320,18 @@ class Plan:
         cells, settings = made(method), (spec.eval_arch, spec.protocol, limits.n_networks)
         if spec.drift:
             pairs = list(zip(cells, made(spec.drift.toward), strict=True))
-            tasks = [Drift(ratio=ratio, stage=spec.drift.stage) for ratio in spec.drift.ratios]
-            drifted = [self.maker.metrics(cell, *settings, task, {"style": style}) for task in tasks for cell, style in pairs]
-            return Curve(method, dataset, ipc, tuple(drifted))
+            tasks = {ratio: Drift(ratio=ratio, stage=spec.drift.stage) for ratio in spec.drift.ratios}
+            at = {
+                ratio: tuple(self.maker.metrics(cell, *settings, task, {"style": style}) for cell, style in pairs)
+                for ratio, task in tasks.items()
+            }
+            return DriftCurve(method, dataset, ipc, tuple(cell for drifted in at.values() for cell in drifted), drift=spec.drift, at=at)
         if spec.draw.startswith("accuracy"):
             task: Task = Snapshots() if spec.draw == "accuracy_by_step" else DEFAULT_TASK
-            return Curve(method, dataset, ipc, tuple(self.maker.metrics(cell, *settings, task) for cell in cells), point=point)
+            measured = tuple(self.maker.metrics(cell, *settings, task) for cell in cells)
+            return PointCurve(method, dataset, ipc, measured, point=point) if point else Curve(method, dataset, ipc, measured)
         parents = {"teacher": self.maker.teacher(plan.data_cell(dataset), spec.feature_arch, "selection")} if spec.feature_arch else {}
-        return Curve(method, dataset, ipc, (), cells[0], parents)
+        return SetCurve(method, dataset, ipc, (), parents, synthetic=cells[0])
 
     def metrics_of(self, name: str) -> list[MetricsCell]:
         """The metrics a table or figure reads, each once, in a fixed order."""
@@ -299,7 +352,7 @@ class Plan:
     def synthetic(self) -> dict[str, SyntheticCell]:
         """Key -> cell, of all synthetic sets of the scale."""
         cells = [one for cell in self.metrics.values() for one in cell.all_sets]
-        cells += [curve.synthetic for figure in self.figures.values() for curve in figure.curves if curve.synthetic]
+        cells += [cell for figure in self.figures.values() for curve in figure.curves for cell in curve.shown]
         return {cell.key: cell for cell in cells if cell.recipe.makes_set}
 
     @cached_property

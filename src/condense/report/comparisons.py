@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from condense.plan.tables import Curve, FigurePlan, Plan
+from condense.plan.tables import Curve, FigurePlan, KindOfCurve, Plan, SetCurve
 from condense.report import names, style
 from condense.report.curves import CsvRow, title_of
 from condense.report.lettering import for_figures
@@ -18,7 +19,7 @@ _PANEL = (6.4, 4.4)  # inches
 
 def consistency(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
     """Share of the nearest real images that have the class of a synthetic one, against how many of them are looked at."""
-    datasets = _by_dataset(figure)
+    datasets = _by_dataset(figure.curves_of(SetCurve))
     picture, axes = plt.subplots(1, len(datasets), figsize=(_PANEL[0] * len(datasets), _PANEL[1]), squeeze=False)
     drawn = []
     for axis, (dataset, curves) in zip(axes[0], datasets.items(), strict=True):
@@ -33,12 +34,12 @@ def consistency(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[Cs
         axis.set_xlabel("nearest real images k")
         axis.set_ylabel("consistency ratio")
     axes[0, -1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    arch = names.architecture(figure.spec.feature_arch)
+    arch = names.architecture(figure.curves_of(SetCurve)[0].parents["teacher"].arch)
     what = "Share of the k nearest real training images that have a synthetic image's class, mean over the synthetic images."
     return picture, drawn, [f"{what} Distances between features of a {arch} trained on the real set, which the paper does not name."]
 
 
-def _ratios(curves: list[Curve], neighbours: list[int]) -> list[dict[int, float]]:
+def _ratios(curves: list[SetCurve], neighbours: list[int]) -> list[dict[int, float]]:
     """For each curve, all of one dataset, the ratio by the number of neighbours, as far as there are so many real images."""
     import torch
 
@@ -48,7 +49,7 @@ def _ratios(curves: list[Curve], neighbours: list[int]) -> list[dict[int, float]
     from condense.teachers.pretrain import load_teacher
 
     real = dataset.load(curves[0].synthetic.data.train)
-    network, _ = load_teacher(Path(curves[0].teacher.path), real, torch.device("cpu"))
+    network, _ = load_teacher(Path(curves[0].parents["teacher"].path), real, torch.device("cpu"))
     ks, found = [k for k in neighbours if k <= len(real)], []
     with torch.inference_mode():
         features = torch.cat([network.embed(real.normalise(part)) for part in real.images.split(128)])
@@ -62,7 +63,8 @@ def _ratios(curves: list[Curve], neighbours: list[int]) -> list[dict[int, float]
 
 def texture(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
     """Dissimilarity and entropy of grey-level co-occurrence: the real images of a class beside the synthetic ones of each method."""
-    places = [(dataset, curves, label) for dataset, curves in _by_dataset(figure).items() for label in figure.spec.classes]
+    datasets = _by_dataset(figure.curves_of(SetCurve))
+    places = [(dataset, curves, label) for dataset, curves in datasets.items() for label in figure.spec.classes]
     picture, axes = plt.subplots(len(places), 2, figsize=(1.5 * _PANEL[0], _PANEL[1] * len(places)), squeeze=False)
     drawn = []
     for line, (dataset, curves, label) in zip(axes, places, strict=True):
@@ -88,7 +90,7 @@ def texture(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow
     return picture, drawn, [f"{how} Bars: twice the standard error of the mean over the images. Dashed: real images."]
 
 
-def _textures(curves: list[Curve], label: int) -> tuple[dict[str, dict[str, np.ndarray]], str]:
+def _textures(curves: list[SetCurve], label: int) -> tuple[dict[str, dict[str, np.ndarray]], str]:
     """By method, '' being the real images: both measures of every image of a class. And the name of the class."""
     from condense.data import dataset
     from condense.evaluate.synthetic import load_synthetic
@@ -108,12 +110,12 @@ def _named(real: Any, label: int) -> str:
     return for_figures(real.class_names[real.classes.index(label)], label)
 
 
-def _by_dataset(figure: FigurePlan) -> dict[str, list[Curve]]:
-    found: dict[str, list[Curve]] = {}
-    for curve in figure.curves:
+def _by_dataset(curves: list[KindOfCurve]) -> dict[str, list[KindOfCurve]]:
+    found: dict[str, list[KindOfCurve]] = {}
+    for curve in curves:
         found.setdefault(curve.dataset, []).append(curve)
     return found
 
 
-def _ipcs(curves: list[Curve]) -> str:
+def _ipcs(curves: Sequence[Curve]) -> str:
     return f"{', '.join(str(ipc) for ipc in dict.fromkeys(curve.ipc for curve in curves))} images per class"

@@ -7,19 +7,19 @@ from typing import Any
 
 from condense.config import UserError
 from condense.plan.published import is_test_accuracy, method_of, published_rows
-from condense.plan.tables import Curve, FigurePlan, Plan
+from condense.plan.tables import Curve, DriftCurve, FigurePlan, KindOfCurve, Plan
 from condense.report import names, style
-from condense.report.measured import Measured, measure_cells, measure_steps
+from condense.report.measured import Pooled, measure_cells, measure_steps
 from condense.report.records import Record, records
 from condense.specs import ACCURACY, FigureSpec
 
 CsvRow = dict[str, str]
 
 
-def _panels(figure: FigurePlan) -> dict[str, dict[str, list[Curve]]]:
+def _panels(figure: FigurePlan, kind: type[KindOfCurve]) -> dict[str, dict[str, list[KindOfCurve]]]:
     """dataset -> method -> curves by growing ipc."""
-    panels: dict[str, dict[str, list[Curve]]] = {}
-    for curve in sorted(figure.curves, key=lambda curve: curve.ipc):
+    panels: dict[str, dict[str, list[KindOfCurve]]] = {}
+    for curve in sorted(figure.curves_of(kind), key=lambda curve: curve.ipc):
         panels.setdefault(curve.dataset, {}).setdefault(curve.method, []).append(curve)
     order = {method: place for place, method in enumerate(figure.spec.methods)}
     return {dataset: dict(sorted(lines.items(), key=lambda line: order[line[0]])) for dataset, lines in panels.items()}
@@ -31,7 +31,7 @@ def frame(plt: Any, count: int) -> tuple[Any, list[Any]]:
     return picture, list(axes[0])
 
 
-def band(axis: Any, x: Sequence[float], found: list[Measured], method: str) -> None:
+def band(axis: Any, x: Sequence[float], found: Sequence[Pooled], method: str) -> None:
     """A line of `method` with one standard deviation around it."""
     look = style.look(method)
     axis.plot(x, [number.mean for number in found], label=names.method(method), markeredgecolor="white", markeredgewidth=0.8, **look)
@@ -45,7 +45,7 @@ def title_of(scale: Plan, spec: FigureSpec, dataset: str) -> str:
     return f"{names.dataset(dataset)[:1].upper()}{names.dataset(dataset)[1:]} (scale {scale.scale.name}){stands}"
 
 
-def number_row(scale: Plan, curve: Curve, step: str, found: Measured) -> CsvRow:
+def number_row(scale: Plan, curve: Curve, step: str, found: Pooled) -> CsvRow:
     """A measured number as a row of a figure's CSV."""
     place = {"dataset": curve.dataset, "method": curve.method, "ipc": str(curve.ipc), "step": step}
     numbers = {"mean": f"{found.mean:.2f}", "std": f"{found.std:.2f}", "n_sets": str(found.n_sets), "n_networks": str(found.n_networks)}
@@ -54,7 +54,7 @@ def number_row(scale: Plan, curve: Curve, step: str, found: Measured) -> CsvRow:
 
 def accuracy_by_ipc(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
     """Curves with bands of one standard deviation; the paper's printed numbers where its own dataset is shown."""
-    panels, drawn, notes = _panels(figure), [], ["Bands: one standard deviation."]
+    panels, drawn, notes = _panels(figure, Curve), [], ["Bands: one standard deviation."]
     picture, axes = frame(plt, len(panels))
     for axis, (dataset, lines) in zip(axes, panels.items(), strict=True):
         for method, curves in lines.items():
@@ -93,7 +93,7 @@ def _printed(spec: FigureSpec, methods: list[str]) -> list[CsvRow]:
 
 def accuracy_by_step(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
     """Accuracy of the sets kept during condensation."""
-    panels, drawn = _panels(figure), []
+    panels, drawn = _panels(figure, Curve), []
     picture, axes = frame(plt, len(panels))
     for axis, (dataset, lines) in zip(axes, panels.items(), strict=True):
         for method, curves in lines.items():
@@ -109,13 +109,13 @@ def accuracy_by_step(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, li
 
 def accuracy_by_drift(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
     """Accuracy against how far the style of the training images was drifted, in training, towards that of another method's."""
-    panels, drawn, drift = _panels(figure), [], figure.spec.drift
+    panels, drawn, drift = _panels(figure, DriftCurve), [], figure.curves_of(DriftCurve)[0].drift
     toward = names.method(drift.toward)
     picture, axes = frame(plt, len(panels))
     for axis, (dataset, lines) in zip(axes, panels.items(), strict=True):
         for method, curves in lines.items():
             for curve in curves:
-                found = [measure_cells(tuple(cell for cell in curve.cells if cell.task.ratio == ratio)) for ratio in drift.ratios]
+                found = [measure_cells(curve.at[ratio]) for ratio in drift.ratios]
                 band(axis, drift.ratios, found, method)
                 numbers = zip(drift.ratios, found, strict=True)
                 drawn += [

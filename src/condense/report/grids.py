@@ -43,6 +43,8 @@ def draw_grid(
     wide = [max((len(row[side]) for row in rows), default=0) for side in (0, 1)]
     tile = _tile(synthetic.shape[-1])
     font = ImageFont.load_default(_FONT)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise UserError("grid: this Pillow is built without FreeType, which draws the names of classes; install one with it")
     titles = [titled(class_names[label], label, font) for label in classes]
     text = int(max((written.getlength(title) for title, written in titles), default=0)) + _MARGIN
     left = [_MARGIN + text]

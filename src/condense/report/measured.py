@@ -23,12 +23,19 @@ ORIGIN_COLUMNS = ["date", "device", "seconds", "peak_memory_bytes", "code_versio
 
 @dataclass(frozen=True)
 class Measured:
-    """Mean and population standard deviation, in the unit of the metric; `std` is None where the mean is one of several architectures."""
+    """A mean in the unit of the metric; `std` is None where it is one of several architectures."""
 
     mean: float
     std: float | None
     n_sets: int
     n_networks: int  # networks trained on each set, by each architecture
+
+
+@dataclass(frozen=True)
+class Pooled(Measured):
+    """Mean and population standard deviation of one architecture, in the unit of the metric."""
+
+    std: float
 
 
 def read_metrics(cell: MetricsCell) -> dict[str, Any]:
@@ -46,11 +53,11 @@ def pooled(values: list[float]) -> tuple[float, float]:
     return mean, (sum((value - mean) ** 2 for value in values) / len(values)) ** 0.5
 
 
-def measure_cells(cells: tuple[MetricsCell, ...], metric: str = "accuracy") -> Measured:
+def measure_cells(cells: tuple[MetricsCell, ...], metric: str = "accuracy") -> Pooled:
     """All values of a metric of all sets, each set weighing by its networks, judged by one architecture."""
     found = [files.metrics_in(read_metrics(cell))[metric]["values"] for cell in cells]
     mean, std = pooled([float(value) for values in found for value in values])
-    return Measured(mean, std, len(found), max(len(values) for values in found))
+    return Pooled(mean, std, len(found), max(len(values) for values in found))
 
 
 def measure(run: Run, metric: str = "accuracy") -> Measured:
@@ -61,7 +68,7 @@ def measure(run: Run, metric: str = "accuracy") -> Measured:
     return Measured(sum(group.mean for group in groups) / len(groups), None, groups[0].n_sets, groups[0].n_networks)
 
 
-def measure_steps(cells: tuple[MetricsCell, ...], metric: str = "accuracy") -> tuple[list[int], list[Measured]]:
+def measure_steps(cells: tuple[MetricsCell, ...], metric: str = "accuracy") -> tuple[list[int], list[Pooled]]:
     """Steps and the number at each. Raises UserError if the sets were kept at different steps."""
     read = [read_metrics(cell) for cell in cells]
     found, steps = [files.metrics_in(values)[metric]["values"] for values in read], read[0]["steps"]
@@ -71,7 +78,7 @@ def measure_steps(cells: tuple[MetricsCell, ...], metric: str = "accuracy") -> t
     numbers = []
     for place in range(len(steps)):
         pool = [float(value) for values in found for value in values[place]]
-        numbers.append(Measured(*pooled(pool), len(found), len(found[0][place])))
+        numbers.append(Pooled(*pooled(pool), len(found), len(found[0][place])))
     return steps, numbers
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from condense import files
 from condense.files import artifacts
-from condense.plan.tables import Curve, FigurePlan, Plan
+from condense.plan.tables import Curve, FigurePlan, Plan, SetCurve
 from condense.report import names, style
 from condense.report.curves import CsvRow, title_of
 from condense.report.grids import MOST_CLASSES, to_bytes
@@ -27,12 +27,13 @@ Features = tuple[dict[int, np.ndarray], dict[int, np.ndarray], dict[int, str]]  
 
 def images(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
     """For every class, of many the first, some real images and, to their right, all synthetic ones."""
-    mosaics = [_mosaic(curve) for curve in figure.curves]
+    curves = figure.curves_of(SetCurve)
+    mosaics = [_mosaic(curve) for curve in curves]
     heights = [mosaic.shape[0] / mosaic.shape[1] * _WIDTH for mosaic, _, _ in mosaics]
     total = sum(heights) + 0.5 * len(mosaics)
     picture, axes = plt.subplots(len(mosaics), 1, figsize=(_WIDTH, total), squeeze=False, height_ratios=heights)
     picture.subplots_adjust(left=0, right=1, bottom=0, top=1 - 0.5 / total, hspace=0.5 * len(mosaics) / total)
-    for axis, curve, (mosaic, centres, classes) in zip(axes[:, 0], figure.curves, mosaics, strict=True):
+    for axis, curve, (mosaic, centres, classes) in zip(axes[:, 0], curves, mosaics, strict=True):
         axis.imshow(mosaic, interpolation="nearest")
         axis.set_yticks(centres, classes)
         axis.set_xticks([])
@@ -42,13 +43,13 @@ def images(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow]
             spine.set_visible(False)
         what = f"{names.method(curve.method)}, {curve.ipc} images per class: {title_of(scale, figure.spec, curve.dataset)}"
         axis.set_title(what.replace("\n", ", "), fontsize=11)
-    cut = any(len(artifacts.read_header(c.synthetic.path, "synthetic")["classes"]) > MOST_CLASSES for c in figure.curves)
+    cut = any(len(artifacts.read_header(Path(c.synthetic.path), "synthetic")["classes"]) > MOST_CLASSES for c in curves)
     notes = [f"The first {MOST_CLASSES} classes."] if cut else []
-    drawn = [{"dataset": c.dataset, "method": c.method, "ipc": str(c.ipc), "file": c.synthetic.path} for c in figure.curves]
+    drawn = [{"dataset": c.dataset, "method": c.method, "ipc": str(c.ipc), "file": c.synthetic.path} for c in curves]
     return picture, drawn, ["Left: real training images. Right: synthetic images, clipped to the range that can be shown.", *notes]
 
 
-def _mosaic(curve: Curve) -> tuple[np.ndarray, list[float], list[str]]:
+def _mosaic(curve: SetCurve) -> tuple[np.ndarray, list[float], list[str]]:
     """The picture (H, W, 3) uint8, the middle of each class's rows in pixels, and the class names."""
     tensors, header = files.read_set(Path(curve.synthetic.path))
     real, real_labels = first_of_each_class(Path(curve.synthetic.data.train), _MOST_REAL_SHOWN)
@@ -56,7 +57,8 @@ def _mosaic(curve: Curve) -> tuple[np.ndarray, list[float], list[str]]:
     size = shown.shape[1]
     pitch, gap = size + max(1, size // 16), size // 2
     across = min(_MOST_ACROSS, max(int((tensors["labels"] == label).sum()) for label in header["classes"]))
-    rows, centres, titles = [], [], []
+    rows: list[np.ndarray] = []
+    centres, titles = [], []
     for place, label in enumerate(header["classes"][:MOST_CLASSES]):
         mine = shown[tensors["labels"] == label]
         lines = -(-len(mine) // across)
@@ -77,7 +79,7 @@ def _paste(block: np.ndarray, image: np.ndarray, y: int, x: int) -> None:
 
 def embedding_map(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
     """t-SNE of features: one row for each class, one column for each curve; the columns of a dataset share one map a row."""
-    curves, classes = figure.curves, figure.spec.classes
+    curves, classes = figure.curves_of(SetCurve), figure.spec.classes
     features = [_features(curve, figure.spec) for curve in curves]
     picture, axes = plt.subplots(len(classes), len(curves), figsize=(max(5.4, 3.6 * len(curves)), 3.3 * len(classes)), squeeze=False)
     drawn = []
@@ -96,7 +98,7 @@ def embedding_map(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[
     titles = dict.fromkeys(title_of(scale, figure.spec, curve.dataset).replace("\n", ", ") for curve in curves)
     picture.suptitle("; ".join(titles), x=0.02, ha="left", fontsize=12)
     picture.tight_layout(rect=(0, 0.05, 1, 0.98))
-    arch = names.architecture(figure.spec.feature_arch)
+    arch = names.architecture(curves[0].parents["teacher"].arch)
     what = {"embedding": "features", "style": "channel means and variances behind the first stage"}[figure.spec.features]
     share = "; the methods of a row share one map" if len(curves) > 1 else ""
     return picture, drawn, [f"t-SNE of the {what} of a {arch} trained on the real set{share}."]
@@ -123,7 +125,7 @@ def _point(curve: Curve, label: int, kind: str, at: np.ndarray) -> CsvRow:
     return place | {"kind": kind, "x": f"{at[0]:.3f}", "y": f"{at[1]:.3f}"}
 
 
-def _features(curve: Curve, spec: FigureSpec) -> Features:
+def _features(curve: SetCurve, spec: FigureSpec) -> Features:
     """Teacher features (n, d) of real and of synthetic images, and the class names, by class."""
     import torch
 

@@ -106,7 +106,7 @@ def not_run(scale: Plan) -> list[dict[str, Any]]:
             reasons.setdefault(reason, []).append(names.method(method))
         if figure.cut:
             reasons.setdefault(f"not run at {scale.scale.name}", []).extend(figure.cut)
-        run = {(curve.method, curve.point and curve.point.name) for curve in figure.curves}
+        run = {(curve.method, curve.setting) for curve in figure.curves}
         unit = "points" if figure.spec.points else "methods"
         found.append(_coverage(name, len(figure.spec.lines), len(run), reasons, unit))
     return found

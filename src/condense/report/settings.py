@@ -7,13 +7,13 @@ from typing import Any
 
 from condense.config import UserError
 from condense.plan.published import is_test_accuracy, method_of, published_rows
-from condense.plan.tables import Curve, FigurePlan, Plan
+from condense.plan.tables import FigurePlan, Plan, PointCurve
 from condense.report import style
 from condense.report.curves import CsvRow, band, finish, frame, number_row, title_of
-from condense.report.measured import Measured, measure_cells
+from condense.report.measured import Pooled, measure_cells
 from condense.specs import FigureSpec, Point
 
-Found = list[tuple[Curve, Measured]]
+Found = list[tuple[PointCurve, Pooled]]
 _NARROW = 10  # letters in a line below a bar: the lines of neighbours do not meet
 
 
@@ -23,13 +23,14 @@ def accuracy_by_setting(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any,
     Where the paper's own dataset is shown, the numbers it prints for the points stand there as hollow marks.
     """
     panels: dict[tuple[str, int], Found] = {}
-    for curve in figure.curves:
+    for curve in figure.curves_of(PointCurve):
         panels.setdefault((curve.dataset, curve.ipc), []).append((curve, measure_cells(curve.cells)))
     picture, axes = frame(plt, len(panels))
     drawn, spread, marks = [], "", ""
     for axis, ((dataset, ipc), found) in zip(axes, panels.items(), strict=True):
         along = [entry for entry in found if not entry[0].point.level]
-        spread = _bars(axis, along) if all(curve.point.x is None for curve, _ in along) else _line(axis, figure.spec, along)
+        by_x = [(x, number, curve.method) for curve, number in along if (x := curve.point.x) is not None]  # all, or none
+        spread = _line(axis, figure.spec, by_x) if by_x else _bars(axis, along)
         _levels(axis, [entry for entry in found if entry[0].point.level])
         drawn += [_placed(number_row(scale, curve, "", number), curve.point) for curve, number in found]
         if dataset == figure.spec.dataset:
@@ -41,10 +42,10 @@ def accuracy_by_setting(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any,
     return picture, drawn, [note for note in (spread, marks) if note]
 
 
-def _line(axis: Any, spec: FigureSpec, found: Found) -> str:
-    order = sorted(found, key=lambda entry: entry[0].point.x)
-    at = [curve.point.x for curve, _ in order]
-    band(axis, at, [number for _, number in order], order[0][0].method)
+def _line(axis: Any, spec: FigureSpec, found: list[tuple[float, Pooled, str]]) -> str:
+    order = sorted(found, key=lambda entry: entry[0])
+    at = [x for x, _, _ in order]
+    band(axis, at, [number for _, number, _ in order], order[0][2])
     if spec.log:
         axis.set_xscale("log")
     axis.set_xticks(at, [f"{x:g}" for x in at])

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from condense.files import artifacts
 from condense.specs import catalogue
 from condense.specs.recipe import Look
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
 INK, FAINT, REAL, SYNTHETIC = "#22262e", "#6b7280", "#0072b2", "#d6301d"
 # Okabe and Ito's colours, which stay apart for colour-blind readers; the yellow is left out, for it is faint on white.
@@ -36,7 +39,7 @@ def style() -> Iterator[Any]:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    settings = {
+    settings: dict[RcKeyType, object] = {
         "font.family": "DejaVu Sans",  # comes with matplotlib, so text measures the same everywhere
         "font.size": 11,
         "axes.titlesize": 12,

@@ -75,8 +75,8 @@ def uses_of(scale: str) -> dict[str, Use]:
                 note(cell, table, row.published["setting"])
     for table, figure in plan.figures.items():
         for curve in figure.curves:
-            for drawn in [*curve.cells, *([curve.synthetic] if curve.synthetic else [])]:
-                note(drawn, table, curve.point.name if curve.point else "")
+            for drawn in (*curve.cells, *curve.shown):
+                note(drawn, table, curve.setting)
     return {name: Use(tuple(tables), tuple(settings)) for name, (tables, settings) in found.items()}
 
 

@@ -160,7 +160,7 @@ def _condensation(path: Path, header: dict[str, Any], tags: dict[str, str]) -> R
     if history.is_file() and header.get("steps") and last != header["steps"]:
         raise damaged(history, f"it ends at step {last} of {header['steps']}")
     rows = thinned(rows)
-    points = [(name, row[name], row["step"]) for row in rows for name in row if name != "step"]
+    points = [(name, row[name], int(row["step"])) for row in rows for name in row if name != "step"]
     recipe = {name: value for name, value in header["recipe"].items() if name not in _NOT_SHOWN}
     training = Input(header["dataset"], header["data_sha256"], f"{header['dataset']}: train", "training", _classes(header))
     title = header["recipe"].get("title") or header["method"]
