@@ -23,8 +23,9 @@ from condense.machine import seeds
 from condense.machine.graphs import recorder_for
 from condense.specs import Optimizer, Protocol, Recipe, catalogue
 from condense.training.class_gradients import class_gradients, gradient_discrepancy
-from condense.training.loop import accuracy, layer_type, pixel_set, tensor_set, train
+from condense.training.loop import accuracy, layer_type, train
 from condense.training.optimizers import SGD
+from condense.training.sets import pixel_set, tensor_set
 
 ARCH = {"arch": "convnet", "options": {}}
 SEED = 0

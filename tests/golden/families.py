@@ -35,8 +35,9 @@ from condense.specs import Decode
 from condense.specs.training import DistillationLoss as DistillationSettings
 from condense.specs.training import LogitsLoss as LogitsSettings
 from condense.specs.training import SoftLoss as SoftSettings
-from condense.training.losses import LOSSES, Targets
+from condense.training.losses import LOSSES
 from condense.training.schedules import cosine_at, slowed_at
+from condense.training.sets import Targets
 
 
 @dataclass(frozen=True)

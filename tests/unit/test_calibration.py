@@ -17,7 +17,7 @@ from condense.evaluate.trained import TrainedNetworks, measured_accuracy
 from condense.files import metrics_in, read_metrics
 from condense.files.artifacts import read_json
 from condense.specs.tasks.calibration import Calibration
-from condense.training.loop import tensor_set
+from condense.training.sets import tensor_set
 from condense.training.stacked import Stacked
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -17,8 +17,9 @@ from condense.files.checkpoints import Checkpoint
 from condense.machine import runtime, seeds
 from condense.specs import catalogue
 from condense.training import loop
-from condense.training.loop import accuracy, number_of_epochs, pixel_set, tensor_set, train
+from condense.training.loop import accuracy, number_of_epochs, train
 from condense.training.memory import in_smaller_batches, whole_batch_for
+from condense.training.sets import pixel_set, tensor_set
 from condense.training.stacked import Stacked
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -20,10 +20,11 @@ from condense.files.checkpoints import Checkpoint
 from condense.machine import fitting, runtime, seeds
 from condense.specs import catalogue
 from condense.training import together
-from condense.training.loop import number_of_epochs, tensor_set, train
-from condense.training.losses import LOSSES, Targets
+from condense.training.loop import number_of_epochs, train
+from condense.training.losses import LOSSES
 from condense.training.optimizers import OF_NETWORKS, network_optimizer
 from condense.training.schedules import SCHEDULES, course
+from condense.training.sets import Targets, tensor_set
 from condense.training.stacked import Stacked
 from condense.training.together import train_together
 
@@ -306,7 +307,7 @@ def test_keys_hold_what_they_held_before_there_were_such_settings():
 
 def test_memory_is_reckoned_with_for_what_an_optimiser_and_an_average_keep():
     asked = [{}, {"optimizer": ADAMW}, {"average": {"decay": 0.9}}, {"optimizer": ADAM, "average": {"decay": 0.9}}]
-    assert [fitting.copies(protocol(**changes)) for changes in asked] == [5, 6, 6, 7]
+    assert [protocol(**changes).copies_held for changes in asked] == [5, 6, 6, 7]
     assert [fitting.networks_at_once(100, 0, 1, 8 * 4200, held) for held in (5, 6, 7)] == [8, 7, 6]
 
 

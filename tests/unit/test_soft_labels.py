@@ -22,8 +22,9 @@ from condense.files.checkpoints import Checkpoint
 from condense.jobs.condensing import _write_shard, run_facts_path
 from condense.machine import runtime
 from condense.specs import catalogue
-from condense.training.loop import tensor_set, train
-from condense.training.losses import Targets, loss_of
+from condense.training.loop import train
+from condense.training.losses import loss_of
+from condense.training.sets import Targets, tensor_set
 
 HERE, NOWHERE = jobs.Machine("cpu", 1), Checkpoint(None, "")
 IPC = 2

@@ -20,9 +20,10 @@ from condense.machine import seeds
 from condense.select import coreset
 from condense.specs import Optimizer, catalogue
 from condense.teachers import pretrain as teachers
-from condense.training.loop import accuracy, number_of_epochs, pixel_set, tensor_set, train
+from condense.training.loop import accuracy, number_of_epochs, train
 from condense.training.optimizers import SGD
 from condense.training.schedules import course
+from condense.training.sets import pixel_set, tensor_set
 
 ARCH = {"arch": "convnet", "options": {"depth": 2, "width": 8}}
 CPU = torch.device("cpu")

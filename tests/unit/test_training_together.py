@@ -20,8 +20,9 @@ from condense.evaluate.trained import TrainedNetworks, measured_accuracy
 from condense.files.checkpoints import Checkpoint
 from condense.machine import runtime, seeds
 from condense.specs import catalogue
-from condense.training.loop import accuracy, layer_type, number_of_epochs, pixel_set, tensor_set, train
+from condense.training.loop import accuracy, layer_type, number_of_epochs, train
 from condense.training.optimizers import SGD
+from condense.training.sets import pixel_set, tensor_set
 from condense.training.stacked import Stacked, can_be_batched, differs, fitting
 from condense.training.together import CapturedStep, plain_step, train_together
 

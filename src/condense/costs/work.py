@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from condense.costs.profile import Profile
 
-if TYPE_CHECKING:
-    from condense.data.spec import DatasetSpec
-
 FLOAT = 4  # bytes
+
+
+class Sizes(Protocol):
+    """What costs depend on of a dataset, as its `data.spec.DatasetSpec` says it: images of each split, and numbers in an image."""
+
+    @property
+    def train(self) -> int: ...
+    @property
+    def test(self) -> int: ...
+    @property
+    def classes(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def strategy(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -37,7 +51,7 @@ def both(first: Work, second: Work) -> Work:
     return Work(**{name: getattr(first, name) + getattr(second, name) for name in names}, light=first.light and second.light)
 
 
-def pixels_of(data: DatasetSpec) -> int:
+def pixels_of(data: Sizes) -> int:
     """Numbers in one image."""
     return data.channels * data.size**2
 
@@ -50,7 +64,7 @@ class Shard:
     those parents that are made beforehand. `shared`: with the work that a group of sets does once.
     """
 
-    data: DatasetSpec
+    data: Sizes
     classes: int
     ipc: int
     condensed_with: Profile | None

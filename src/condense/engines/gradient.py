@@ -28,7 +28,8 @@ from condense.specs import GradientRecipe, Protocol
 from condense.specs.gradient import STATISTICS
 from condense.specs.training import ConstantSchedule
 from condense.training.class_gradients import class_gradients, freeze_statistics, gradient_discrepancy
-from condense.training.loop import tensor_set, train
+from condense.training.loop import train
+from condense.training.sets import tensor_set
 
 
 class GradientMatching(Run):

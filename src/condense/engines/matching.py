@@ -43,7 +43,7 @@ class Matching(Run):
         self.statistics: tuple[Statistic, ...] = tuple(entry for term in recipe.terms for entry in objective(term.name).statistics(term))
         stream.want(self.statistics)
         self.memory: dict[str, dict[str, Tensor]] = {label: {} for label in recipe.term_labels}  # of each term
-        self._steps = RepeatedSteps(self, super().move, stream)
+        self._steps = RepeatedSteps(self, recipe.terms, super().move, stream)
 
     def run(self) -> Outcome:
         """All steps, from the last checkpoint if there is one. Raises UserError if the loss or the images diverge."""
@@ -66,11 +66,6 @@ class Matching(Run):
                     loss = loss + weight * value
                     parts[label] = value.detach()
             yield loss, parts
-
-    @property
-    def remembers(self) -> bool:
-        """Whether a term keeps something from step to step."""
-        return any(self.memory.values())
 
     def remembered(self) -> dict[str, Tensor]:
         return {f"memory.{label}.{name}": tensor for label, kept in self.memory.items() for name, tensor in kept.items()}

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from condense.engines.run import Run
 from condense.engines.streams import RealStream
 from condense.engines.views import RealSide, WatchedSide
 from condense.machine.graphs import Recorded
 from condense.machine.transfer import Slots
-from condense.specs import Weight
-
-if TYPE_CHECKING:
-    from condense.engines.matching import Matching
+from condense.specs import AnyTerm, Weight
 
 _log = logging.getLogger(__name__)
 Move = Callable[[tuple[RealSide, Sequence[float | Tensor]]], Tensor]
@@ -29,17 +26,17 @@ class RepeatedSteps:
     steps are not all the same work.
     """
 
-    def __init__(self, run: Matching, move: Move, stream: RealStream):
+    def __init__(self, run: Run, terms: Sequence[AnyTerm], move: Move, stream: RealStream):
         self.run, self.move = run, move
         self._recorded: Recorded | None = None
         self._slots: Slots | None = None
         self._side: RealSide | None = None  # of the step at work
         self._weights: Sequence[float | Tensor] = ()
-        self._falling = [isinstance(term.weight, Weight) for term in run.terms]
+        self._falling = [isinstance(term.weight, Weight) for term in terms]
         if stream.recorder is not None and run.optimizer.repeats and run.plateau is None:
             name = f"{run.recipe.name}: a step"
             self._recorded = Recorded(self._move, stream.recorder, state=self._changing, computed_in=stream.synthetic_type, name=name)
-            self._slots = Slots([torch.zeros(len(run.terms))], stream.device) if any(self._falling) else None
+            self._slots = Slots([torch.zeros(len(terms))], stream.device) if any(self._falling) else None
 
     @property
     def replays(self) -> bool:

@@ -92,6 +92,11 @@ class Run:
         """What the engine keeps from step to step beside the images and the optimiser, by name; always the same names and shapes."""
         return {}
 
+    @property
+    def remembers(self) -> bool:
+        """Whether something of the engine's is kept from step to step."""
+        return bool(self.remembered())
+
     def remembered(self) -> dict[str, Tensor]:
         """The same for what comes and goes, whose names and shapes nobody knows before."""
         return {}

@@ -103,10 +103,10 @@ def _pixels(data: DataCell) -> int:
 def networks_together(cell: MetricsCell, networks: int) -> int:
     """How many of the networks of an evaluation a GPU of `CARD` bytes trains at once."""
     network = cell.synthetic.data.profile(cell.eval_arch, cell.options)
-    if not network.batched or not cell.task.together or not fitting.can_train_together(cell.protocol):
+    if not network.batched or not cell.task.together or not cell.protocol.trains_together:
         return 1
     batch = min(cell.protocol.batch, _images(cell))
-    return min(networks, fitting.networks_at_once(network.parameters, network.activations, batch, CARD, fitting.copies(cell.protocol)))
+    return min(networks, fitting.networks_at_once(network.parameters, network.activations, batch, CARD, cell.protocol.copies_held))
 
 
 def _images(cell: MetricsCell) -> int:

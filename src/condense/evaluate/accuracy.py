@@ -7,7 +7,7 @@ from functools import partial
 from condense.evaluate.trained import measured_accuracy
 from condense.evaluate.trainer import Results, TaskSets, Trainer
 from condense.specs import Task
-from condense.training.loop import TrainingSet
+from condense.training.sets import TrainingSet
 
 
 def accuracy(task: Task, sets: TaskSets, tested: TrainingSet, trainer: Trainer) -> Results:

@@ -16,7 +16,7 @@ from torch import Tensor
 from condense.evaluate.trained import TrainedNetworks, percentages
 from condense.evaluate.trainer import Results, TaskSets, Trainer
 from condense.specs.tasks.calibration import Calibration
-from condense.training.loop import TrainingSet
+from condense.training.sets import TrainingSet
 
 _SINGLE = 3  # sums that are no bins': images classified rightly, log-likelihoods, Brier scores
 

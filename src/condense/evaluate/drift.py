@@ -19,7 +19,7 @@ from condense.evaluate.trained import measured_accuracy
 from condense.evaluate.trainer import Results, TaskSets, Trainer
 from condense.models.base import StagedNetwork
 from condense.specs import Drift
-from condense.training.loop import TrainingSet
+from condense.training.sets import TrainingSet
 
 
 class Drifting(nn.Module):

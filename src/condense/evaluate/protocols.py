@@ -22,13 +22,13 @@ from condense.data.dataset import Images
 from condense.evaluate.trained import Measure, TrainedNetworks, measured_accuracy
 from condense.files.checkpoints import Checkpoint
 from condense.machine import seeds
-from condense.machine.fitting import can_train_together, copies
 from condense.machine.graphs import ROUNDING
 from condense.machine.progress import Progress
 from condense.machine.runtime import note
 from condense.specs import DEFAULT_TASK, Metric, Protocol
-from condense.training.loop import TrainingSet, layer_type, number_of_epochs, pixel_set, train
+from condense.training.loop import layer_type, number_of_epochs, train
 from condense.training.memory import release
+from condense.training.sets import TrainingSet, pixel_set
 from condense.training.stacked import Stacked, can_be_batched, differs, fitting
 from condense.training.together import train_together
 
@@ -77,7 +77,7 @@ def train_and_measure(
     """
     built = models.build(arch, channels=test.channels, size=test.size, classes=len(test.counts), **options).to(device)
     network: nn.Module = built if changed is None else changed(built)
-    at_once = (at_once or _at_once(network, train_on, protocol, device)) if can_be_batched(network) and can_train_together(protocol) else 1
+    at_once = (at_once or _at_once(network, train_on, protocol, device)) if can_be_batched(network) and protocol.trains_together else 1
     values, done = _resumed(checkpoint, metrics, len(networks))
     epochs = number_of_epochs(protocol, len(train_on))
     bar = Progress(f"{arch} tested on {test.dataset}", len(networks) * epochs, "epoch", start=done * epochs)
@@ -157,7 +157,7 @@ def _at_once(network: nn.Module, train_on: TrainingSet, protocol: Protocol, devi
     if device.type != "cuda":
         return 1
     memory = torch.cuda.get_device_properties(device).total_memory
-    return fitting(network, train_on.fetch(torch.tensor([0]))[0], min(protocol.batch, len(train_on)), memory, copies(protocol))
+    return fitting(network, train_on.fetch(torch.tensor([0]))[0], min(protocol.batch, len(train_on)), memory, protocol.copies_held)
 
 
 def _train_and_measure(

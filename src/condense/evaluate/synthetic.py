@@ -18,8 +18,7 @@ from condense.data.dataset import denormalise, normalise
 from condense.files import SOFT_LABELS, carried, read_set
 from condense.machine.runtime import note
 from condense.specs import Decode, Protocol
-from condense.training.loop import TrainingSet, tensor_set
-from condense.training.losses import Targets
+from condense.training.sets import Targets, TrainingSet, tensor_set
 
 
 @dataclass(frozen=True, eq=False)

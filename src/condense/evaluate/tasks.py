@@ -12,7 +12,7 @@ from condense.evaluate.drift import drift
 from condense.evaluate.trainer import Results, TaskSets, Trainer
 from condense.specs import AnyTask, Drift, Task
 from condense.specs.tasks.calibration import Calibration
-from condense.training.loop import TrainingSet
+from condense.training.sets import TrainingSet
 
 # The task, its sets, the test images, and who trains networks on the sets -> what is measured of each network.
 TaskFunction = Callable[[Task, TaskSets, TrainingSet, Trainer], Results]

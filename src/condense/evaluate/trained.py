@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from condense.kernels.precision import computed_in
-from condense.training.loop import TEST_BATCH, TrainingSet
+from condense.training.loop import TEST_BATCH
 from condense.training.memory import in_smaller_batches
+from condense.training.sets import TrainingSet
 from condense.training.stacked import Stacked
 
 # Logits (K, b, classes) of K networks and labels (b,) of a batch -> sums over its images (K, m), of any number type.

@@ -16,7 +16,7 @@ from condense.evaluate.protocols import check_seen, train_and_measure
 from condense.evaluate.trained import Measure
 from condense.files.checkpoints import Checkpoint
 from condense.specs import Metric, Protocol
-from condense.training.loop import TrainingSet
+from condense.training.sets import TrainingSet
 
 _log = logging.getLogger(__name__)
 Results = dict[str, dict[int, list[float]]]  # by metric and step (0 of the set itself) the value of each network

@@ -52,7 +52,7 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
     from condense.data.dataset import load
     from condense.evaluate.tasks import task_function
     from condense.evaluate.trainer import Trainer
-    from condense.training.loop import pixel_set
+    from condense.training.sets import pixel_set
 
     if job.n_networks < 1:
         raise UserError(f"--networks: at least 1 is needed, found {job.n_networks}")
@@ -99,7 +99,7 @@ def _task_sets(job: EvaluationJob, device: Any) -> TaskSets:
     """The set that is judged, or its snapshots, or the whole training set, and the further sets of the task."""
     from condense.data.dataset import load
     from condense.evaluate.trainer import TaskSet, TaskSets
-    from condense.training.loop import pixel_set
+    from condense.training.sets import pixel_set
 
     further = {name: _task_set(job, path, "synthetic", device) for name, path in job.sets.items()}
     if job.synthetic is not None:

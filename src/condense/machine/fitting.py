@@ -5,11 +5,6 @@ Floor 0.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from condense.specs import Protocol
-
 # Pixels of a pass without gradients. On CPUs much of the maps between two layers then stays in the cache: 128 images of 32 x 32 pixels;
 # fewer would be as fast on an idle machine, and wait more often for a core that does something else.
 CHUNK = {"cpu": 1 << 17, "cuda": 1 << 22}
@@ -19,11 +14,6 @@ COPIES = 5  # of the parameters: themselves, gradients, velocity, the step's own
 _PASSES = 2  # times that activations are held: for the backward pass, and as its gradients or in another type
 
 
-def copies(protocol: Protocol) -> int:
-    """How often training by this protocol holds the parameters."""
-    return COPIES + protocol.optimizer.further_copies + (protocol.average is not None)
-
-
 def networks_at_once(parameters: int, activations: int, batch: int, memory: float, held: int = COPIES) -> int:
     """How many networks train at once on batches of so many images in `memory` bytes; at least 1.
 
@@ -31,8 +21,3 @@ def networks_at_once(parameters: int, activations: int, batch: int, memory: floa
     as training holds them (`held` times the parameters), in half of the memory. Layers in bfloat16 need less.
     """
     return max(1, int(_SHARE * memory / (4 * (held * parameters + _PASSES * batch * activations))))
-
-
-def can_train_together(protocol: Protocol) -> bool:
-    """Whether several networks can be trained at once by this protocol: each batch under one operation, and unmixed."""
-    return protocol.mixed_by is None and protocol.augment != "all"

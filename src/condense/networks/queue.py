@@ -24,8 +24,8 @@ from condense.data.dataset import Images
 from condense.machine import seeds
 from condense.networks.schedule import Turn, turns
 from condense.specs import QueueNetworks
-from condense.training.loop import TrainingSet, pixel_set
 from condense.training.optimizers import network_optimizer
+from condense.training.sets import TrainingSet, pixel_set
 
 _log = logging.getLogger(__name__)
 

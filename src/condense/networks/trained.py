@@ -18,7 +18,8 @@ from condense.machine import seeds
 from condense.machine.progress import Progress
 from condense.networks.bank import network_like, origin, write_networks
 from condense.specs import Protocol, TrainedNetworks
-from condense.training.loop import number_of_epochs, pixel_set, train
+from condense.training.loop import number_of_epochs, train
+from condense.training.sets import pixel_set
 
 
 def make_trained_bank(

@@ -1,7 +1,7 @@
 """Parents: what has to be made before the sets that use it, such as a classifier or a bank of networks.
 
 Floor 0. A kind of parents is one class here, named in `PARENTS`, whose fields are its settings; a function that makes it, named under the
-same kind in `jobs.parents.MAKERS`; and what a recipe asks for it by (`specs.recipe.Parent`). Plan, groups, rules, estimate, `condense run`
+same kind in `jobs.parents.MAKERS`; and what a recipe asks for it by (`specs.parent.Parent`). Plan, groups, rules, estimate, `condense run`
 and prune ask the cell what they have to know.
 """
 

@@ -10,9 +10,10 @@ from condense.specs.gradient import GradientRecipe
 from condense.specs.images import Augment, Decode, ImageRecipe
 from condense.specs.matching import MatchingRecipe
 from condense.specs.networks import AnyNetworks, Networks, QueueNetworks, SubspaceNetworks, TrainedNetworks
+from condense.specs.parent import TeacherNeed
 from condense.specs.points import Point, Printed
 from condense.specs.protocol import Protocol, number_of_epochs
-from condense.specs.recipe import Recipe, TeacherNeed
+from condense.specs.recipe import Recipe
 from condense.specs.scale import STAGES, Resources, Scale, TableLimits
 from condense.specs.selection import SELECTIONS, Covering, SelectionRecipe
 from condense.specs.tables import FigureSpec, StyleDrift, TableSpec

@@ -12,7 +12,7 @@ from condense.costs.work import FLOAT, Shard, Work, both, pixels_of
 from condense.machine import fitting
 from condense.specs.images import ImageRecipe
 from condense.specs.networks import AnyNetworks, Networks, QueueNetworks
-from condense.specs.recipe import Parent, TeacherNeed
+from condense.specs.parent import Parent, TeacherNeed
 from condense.specs.terms import AnyTerm
 
 

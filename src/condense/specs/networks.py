@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from condense.config import UserError
 from condense.costs.profile import Profile
-from condense.costs.work import FLOAT, Work, pixels_of
+from condense.costs.work import FLOAT, Sizes, Work, pixels_of
 from condense.specs.common import REPEATS, at_least, check_name, not_above, unused
+from condense.specs.parent import P, Parent, PlannedData, Planning
 from condense.specs.protocol import Protocol
-from condense.specs.recipe import Parent
 from condense.specs.training import NetworkSGD
-
-if TYPE_CHECKING:
-    from condense.data.spec import DatasetSpec
-    from condense.plan import Maker
-    from condense.plan.cells import DataCell
-    from condense.plan.parents import ParentCell
 
 
 class NetworkSource:
@@ -94,12 +88,12 @@ class QueueNetworks(NetworkSource):
         """See `Networks.parents`."""
         return {"bank": self}
 
-    def cell(self, maker: Maker, data: DataCell, arch: str, seed: int, steps: int) -> ParentCell | None:
+    def cell(self, plan: Planning[P], data: PlannedData, arch: str, seed: int, steps: int) -> P | None:
         """The bank of the queue for so many steps, if the scale has room for one; without it the queue is trained by every job."""
-        room = maker.scale.bank_mb
-        return maker.parent(self.made_as, data, arch, seed, networks=self, steps=steps, max_mb=room) if room else None
+        room = plan.scale.bank_mb
+        return plan.parent(self.made_as, data, arch, seed, networks=self, steps=steps, max_mb=room) if room else None
 
-    def training_work(self, network: Profile, data: DatasetSpec, steps: int) -> Work:
+    def training_work(self, network: Profile, data: Sizes, steps: int) -> Work:
         """The trainings of the queue for `steps` steps; no more than this, since networks that are never sampled are not trained."""
         trained = 1 if self.trained == "sampled" else self.trained
         updates, batch = steps * trained * self.train_steps, min(self.batch, data.train)
@@ -156,10 +150,10 @@ class TrainedNetworks(NetworkSource):
         """See `Networks.parents`."""
         return {"bank": self}
 
-    def cell(self, maker: Maker, data: DataCell, arch: str, seed: int, steps: int) -> ParentCell | None:
+    def cell(self, plan: Planning[P], data: PlannedData, arch: str, seed: int, steps: int) -> P | None:
         """The bank of the networks; one serves the sets of all seeds."""
-        protocol = self.trained_by(maker.protocol(self.protocol))
-        return maker.parent(self.made_as, data, arch, networks=self, protocol=protocol, strategy=data.spec.strategy)
+        protocol = self.trained_by(plan.protocol(self.protocol))
+        return plan.parent(self.made_as, data, arch, networks=self, protocol=protocol, strategy=data.spec.strategy)
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from condense.config import UserError
 from condense.costs.profile import Profile
-from condense.costs.work import FLOAT, Work, pixels_of
+from condense.costs.work import FLOAT, Sizes, Work, pixels_of
 from condense.machine import fitting
 from condense.specs.common import Source, at_least, check_groups, check_name, cut_to, unused
 from condense.specs.training import AnyLoss, AnyMixing, AnyNetworkOptimizer, AnySchedule, CutMix, HardLoss, WeightAverage, told
-
-if TYPE_CHECKING:
-    from condense.data.spec import DatasetSpec
 
 _TEST_BATCH = 512  # images of a test pass
 _BOTH_TYPES = 1.25  # a convolution in bfloat16 keeps its input in that type beside the norm's in float32
@@ -89,8 +86,18 @@ class Protocol:
         """The epochs, or more where a set of so many images would give fewer updates than `least_updates`."""
         return max(self.epochs, math.ceil(self.least_updates / math.ceil(images / self.batch)))
 
+    @property
+    def copies_held(self) -> int:
+        """How often training holds the parameters."""
+        return fitting.COPIES + self.optimizer.further_copies + (self.average is not None)
+
+    @property
+    def trains_together(self) -> bool:
+        """Whether several networks can be trained at once: each batch under one operation, and unmixed."""
+        return self.mixed_by is None and self.augment != "all"
+
     def training_work(
-        self, network: Profile, data: DatasetSpec, count: int, networks: int, judged: int, together: int = 1, on_gpu: bool = False
+        self, network: Profile, data: Sizes, count: int, networks: int, judged: int, together: int = 1, on_gpu: bool = False
     ) -> Work:
         """The work of training `networks` networks on `count` images, so many `together`, and of testing them on `judged`.
 
@@ -100,7 +107,7 @@ class Protocol:
         augmented = self.operations_of(data.strategy) != "none"
         held = (data.train + data.test) * pixels_of(data) + count * pixels_of(data) * FLOAT
         kept = network.kept * (_BOTH_TYPES if on_gpu and self.precision == "mixed" else 1)
-        training = together * (min(self.batch, count) * (kept + 3 * network.largest) + fitting.copies(self) * network.parameters)
+        training = together * (min(self.batch, count) * (kept + 3 * network.largest) + self.copies_held * network.parameters)
         testing = 3 * min(_TEST_BATCH, judged) * network.largest
         return Work(
             flops_forward=networks * judged * network.forward,

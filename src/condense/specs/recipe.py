@@ -9,54 +9,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 from condense.config import UserError, unknown
 from condense.costs.work import Shard, Work
-from condense.specs.common import REPEATS, Ipc, Source, at_least, check_name, check_names, not_by_default
-
-if TYPE_CHECKING:
-    from condense.plan import Maker
-    from condense.plan.cells import DataCell
-    from condense.plan.parents import ParentCell
-
+from condense.specs.common import REPEATS, Ipc, Source, at_least, check_name, not_by_default
+from condense.specs.parent import Parent, PlannedParent
 
 MARKERS = "os^vD<>pPX*hd_|+x"
-
-
-class Parent(Protocol):
-    """Something that a recipe needs to have been made before its sets, as it asks for it: `what`, and `making`, how to make it by hand.
-
-    `made_as`: the kind of its cell in `plan.PARENTS`. `needed`: a set cannot be made without it; else it only saves time.
-    """
-
-    made_as: ClassVar[str]
-    needed: ClassVar[bool]
-    what: ClassVar[str]
-    making: ClassVar[str]
-
-    def cell(self, maker: Maker, data: DataCell, arch: str, seed: int, steps: int) -> ParentCell | None:
-        """The cell that makes it, for sets of `data` condensed with `arch` in so many steps; None if the scale makes none."""
-
-
-@dataclass(frozen=True)
-class TeacherNeed:
-    """The pretrained classifier a recipe uses: its training protocol, and its architecture if not the condensing one."""
-
-    made_as: ClassVar[str] = "teacher"
-    needed: ClassVar[bool] = True
-    what: ClassVar[str] = "a pretrained classifier"
-    making: ClassVar[str] = "`condense teach --help` says how"
-
-    protocol: str
-    arch: str | None = None
-
-    def __post_init__(self) -> None:
-        check_names({"teacher: protocol": self.protocol, "teacher: arch": self.arch})
-
-    def cell(self, maker: Maker, data: DataCell, arch: str, seed: int, steps: int) -> ParentCell | None:
-        """The teacher; one serves the sets of all seeds."""
-        return maker.teacher(data, self.arch or arch, self.protocol)
 
 
 @dataclass(frozen=True)
@@ -131,7 +91,7 @@ class Recipe:
         """What has to be made before a set, by name; `condense synthesize --with NAME=PATH` takes it by the same names."""
         return {}
 
-    def arch_with(self, arch: str, parents: Mapping[str, ParentCell]) -> str:
+    def arch_with(self, arch: str, parents: Mapping[str, PlannedParent]) -> str:
         """The architecture in the path of a set that is asked for with `arch`; 'none' for one that no network condenses."""
         return arch
 

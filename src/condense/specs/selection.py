@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from condense.config import UserError
 from condense.costs.work import FLOAT, Shard, Work, pixels_of
 from condense.specs.common import at_least, unused
-from condense.specs.recipe import Parent, Recipe, TeacherNeed
-
-if TYPE_CHECKING:
-    from condense.plan.parents import ParentCell
+from condense.specs.parent import Parent, PlannedParent, TeacherNeed
+from condense.specs.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class SelectionRecipe(Recipe):
     def parents(self) -> dict[str, Parent]:
         return {"teacher": self.teacher} if self.teacher else {}
 
-    def arch_with(self, arch: str, parents: Mapping[str, ParentCell]) -> str:
+    def arch_with(self, arch: str, parents: Mapping[str, PlannedParent]) -> str:
         # A selection does not condense with a network: its only one is the teacher's.
         return parents["teacher"].arch if "teacher" in parents else "none"
 

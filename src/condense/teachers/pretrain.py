@@ -20,7 +20,8 @@ from condense.machine import seeds
 from condense.machine.progress import Progress
 from condense.models import Network
 from condense.specs import Protocol
-from condense.training.loop import accuracy, number_of_epochs, pixel_set, train
+from condense.training.loop import accuracy, number_of_epochs, train
+from condense.training.sets import pixel_set
 
 
 class ForgettingEvents:

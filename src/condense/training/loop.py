@@ -15,19 +15,18 @@ from torch import Tensor, nn
 from condense.augment import mixing, siamese
 from condense.augment.cutmix import Mixture
 from condense.config import UserError
-from condense.data.dataset import Images
 from condense.files.checkpoints import Checkpoint
 from condense.kernels.precision import computed_in, reduced
 from condense.machine import seeds
 from condense.machine.runtime import note
 from condense.specs import Protocol, number_of_epochs
 from condense.training.averages import AveragedWeights
-from condense.training.losses import Loss, Targets, loss_of
+from condense.training.losses import Loss, loss_of
 from condense.training.memory import in_smaller_batches, release, whole_batch_for
 from condense.training.optimizers import Descent, network_optimizer
 from condense.training.schedules import course
+from condense.training.sets import TrainingSet
 
-Fetch = Callable[[Tensor], Tensor]
 TEST_BATCH = {"cpu": 64, "cuda": 2048}  # images; on CPUs what lies between two layers then stays in the cache
 _log = logging.getLogger(__name__)
 
@@ -39,40 +38,6 @@ class Watch(Protocol_):
 
     def see(self, indices: Tensor, logits: Tensor) -> None:
         """Indices (b,) on the CPU and logits (b, k) of a training batch."""
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """Images by index: `fetch(indices (b,))` gives normalised float32 (b, C, H, W) on the device; `labels` (n,) int64 on it too.
-
-    `beside` gives an image more for each, which is augmented alike; the network that is trained takes both. `targets`: soft labels,
-    on the device, for losses that compare with them. `name`: what messages call the set.
-    """
-
-    fetch: Fetch
-    labels: Tensor
-    size: int
-    beside: Fetch | None = None
-    targets: Targets | None = None
-    name: str = "the set"
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-def tensor_set(images: Tensor, labels: Tensor, targets: Targets | None = None, name: str = "the set") -> TrainingSet:
-    """A training set over normalised images (n, C, H, W) that fit on the device."""
-    return TrainingSet(lambda indices: images[indices.to(images.device)], labels, images.shape[-1], targets=targets, name=name)
-
-
-def pixel_set(images: Images, device: torch.device) -> TrainingSet:
-    """A training set over prepared 8-bit images, normalised on the fly; on a GPU the pixels are kept there."""
-    pixels = images.images.to(device)
-
-    def fetch(indices: Tensor) -> Tensor:
-        return images.normalise(pixels[indices.to(device)])
-
-    return TrainingSet(fetch, images.labels.to(device), images.size, name=f"the {images.dataset} images themselves")
 
 
 def layer_type(network: nn.Module, protocol: Protocol, device: torch.device) -> torch.dtype:

@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from condense.augment.cutmix import Mixture
 from condense.config import UserError, unknown
 from condense.specs import Protocol
-
-if TYPE_CHECKING:
-    from condense.training.loop import TrainingSet
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Soft labels (n, classes) of images: `probabilities`, whose rows sum to 1, or `logits`."""
-
-    values: Tensor
-    kind: Literal["probabilities", "logits"]
-
-    def probabilities(self, temperature: float = 1.0) -> Tensor:
-        """The softmax of the logits / `temperature`; the logarithms of probabilities are logits."""
-        if self.kind == "logits":
-            return torch.softmax(self.values / temperature, -1)
-        return self.values if temperature == 1 else torch.softmax(self.values.log() / temperature, -1)
+from condense.training.sets import Targets, TrainingSet
 
 
 class Loss:

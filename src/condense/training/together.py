@@ -17,14 +17,14 @@ from condense.augment import siamese
 from condense.files.checkpoints import Checkpoint
 from condense.kernels.precision import computed_in
 from condense.machine import seeds
-from condense.machine.fitting import can_train_together
 from condense.machine.graphs import Recorded, Recorder, recorder_for
 from condense.machine.transfer import sent
 from condense.specs import HardLoss, Protocol
-from condense.training.loop import TrainingSet, averaged, check, layer_type, number_of_epochs, resumed, saved_state
+from condense.training.loop import averaged, check, layer_type, number_of_epochs, resumed, saved_state
 from condense.training.losses import Loss, loss_of
 from condense.training.optimizers import Descent, network_optimizer
 from condense.training.schedules import course
+from condense.training.sets import TrainingSet
 from condense.training.stacked import Stacked
 
 Step = Callable[..., Tensor]
@@ -48,7 +48,7 @@ def train_together(
     It sees the same batches under the same augmentation. Dropout masks are others: the stream of `names[0]` gives those of all.
     Raises UserError if a loss stops being a number, seen some epochs later, or if it needs soft labels that the set does not have.
     """
-    if not can_train_together(protocol):
+    if not protocol.trains_together:
         raise ValueError("networks under a mixing or several operations at once are trained one by one")
     loss, targets = loss_of(protocol, images)
     weights = [parameter for parameter in networks.parameters() if parameter.requires_grad]
