@@ -3,12 +3,11 @@
 from condense.plan.cells import (
     CLIP_MODEL,
     CLIP_WEIGHTS,
-    RESULTS,
-    DataCell,
     MetricsCell,
     SyntheticCell,
     clip_identity,
 )
+from condense.plan.datasets import RESULTS, DataCell
 from condense.plan.maker import Maker, changed_protocol, data_cell
 from condense.plan.parents import PARENTS, ParentCell, parent_files, parent_rooms
 

@@ -11,22 +11,17 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from condense.costs.profile import Profile
-from condense.data.spec import DatasetSpec
 from condense.files.artifacts import canonical, digest
+from condense.plan.datasets import RESULTS, DataCell
 from condense.plan.numerics import NUMERICS
-from condense.plan.profiles import profile
+from condense.plan.parents import ParentCell
 from condense.plan.ranges import Share, ranges, shares
 from condense.specs import Protocol, Recipe, Task
 from condense.specs.common import Ipc
 
-if TYPE_CHECKING:
-    from condense.plan.parents import ParentCell
-
-RESULTS = PurePosixPath("results")
 CLIP_WEIGHTS = "CONDENSE_CLIP"  # environment variable: the safetensors file with the weights of the CLIP critic
 CLIP_MODEL = "CONDENSE_CLIP_MODEL"  # environment variable: open_clip's name of the model, or a JSON file with its configuration
 
@@ -41,37 +36,6 @@ def clip_identity() -> str:
     with open(weights, "rb") as file:
         start = hashlib.sha256(file.read(1 << 20)).hexdigest()
     return digest([configuration, weights.stat().st_size, start])
-
-
-@dataclass(frozen=True)
-class DataCell:
-    """A prepared dataset: `{folder}/train.safetensors` and `{folder}/test.safetensors`."""
-
-    spec: DatasetSpec
-
-    @property
-    def name(self) -> str:
-        return self.spec.name
-
-    @cached_property
-    def key(self) -> str:
-        return digest([self.spec.identity(), NUMERICS["data"]])
-
-    def profile(self, arch: str, options: str) -> Profile:
-        """What one of its images costs in a network. Raises UserError as `models.build` does."""
-        return profile(arch, options, self.spec.channels, self.spec.size, self.spec.classes)
-
-    @property
-    def folder(self) -> str:
-        return f"{RESULTS}/data/{self.name}/{self.key}"
-
-    @property
-    def train(self) -> str:
-        return f"{self.folder}/train.safetensors"
-
-    @property
-    def test(self) -> str:
-        return f"{self.folder}/test.safetensors"
 
 
 @dataclass(frozen=True)

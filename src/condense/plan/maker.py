@@ -9,7 +9,8 @@ from typing import Any
 from condense.config import UserError, unknown
 from condense.data.spec import load_spec
 from condense.files.artifacts import canonical, digest
-from condense.plan.cells import DataCell, MetricsCell, SyntheticCell
+from condense.plan.cells import MetricsCell, SyntheticCell
+from condense.plan.datasets import DataCell
 from condense.plan.parents import PARENTS, ParentCell
 from condense.specs import DEFAULT_TASK, Protocol, Recipe, Scale, Task, catalogue
 from condense.specs.common import Ipc

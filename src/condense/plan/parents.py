@@ -15,7 +15,7 @@ from typing import Any, ClassVar, get_type_hints
 from condense.config import read
 from condense.costs.work import FLOAT, Work
 from condense.files.artifacts import canonical, digest
-from condense.plan.cells import RESULTS, DataCell
+from condense.plan.datasets import RESULTS, DataCell
 from condense.plan.numerics import NUMERICS
 from condense.specs import Protocol, QueueNetworks, TrainedNetworks, number_of_epochs
 from condense.specs.common import at_least, not_by_default

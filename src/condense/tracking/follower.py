@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import condense
 from condense.config import UserError
 from condense.tracking.ingestion import Ingestion, Summary
 
@@ -136,7 +135,7 @@ class Follower:
 
     def start(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        package = str(Path(condense.__file__).resolve().parents[1])
+        package = str(Path(__file__).resolve().parents[2])
         paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         with open(self.log, "w", encoding="utf-8") as log:
             # In a session of its own: Ctrl-C is for the head, which then says when this is to end.

@@ -54,7 +54,8 @@ def ingest(results: Path, store: str, artifacts_folder: Path | None = None, scal
 
 def uses_of(scale: str) -> dict[str, Use]:
     """Source -> the tables and figures of a scale that it is for, with the settings they ask for."""
-    from condense.plan.cells import RESULTS, MetricsCell
+    from condense.plan.cells import MetricsCell
+    from condense.plan.datasets import RESULTS
     from condense.plan.tables import Plan
 
     plan = Plan(scale)
