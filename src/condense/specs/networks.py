@@ -17,8 +17,12 @@ from condense.specs.training import NetworkSGD
 class NetworkSource:
     """What the networks of a recipe give to the terms of a step."""
 
-    trained_as_it_goes: ClassVar[bool] = False  # whose running training accuracy is known
     trained_beside: ClassVar[bool] = False  # a trained network beside that of the step
+
+    @property
+    def trained_as_it_goes(self) -> bool:
+        """Whether networks are trained between the steps, so that their running training accuracy is known."""
+        return False
 
     @property
     def give_pairs(self) -> bool:
@@ -80,7 +84,7 @@ class QueueNetworks(NetworkSource):
             unused(self, ("train_steps", "batch", "optimizer", "accuracy_over"), "with `trained: 0` no network is trained", "networks")
 
     @property
-    def trained_as_it_goes(self) -> bool:  # type: ignore[override]
+    def trained_as_it_goes(self) -> bool:
         """Whether any of its networks is trained."""
         return self.trained != 0
 
