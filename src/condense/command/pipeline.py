@@ -17,7 +17,7 @@ from condense.files.artifacts import digest, write_json
 from condense.machine import runtime
 from condense.machine.drafts import draft_of, remove_dead_below
 from condense.plan import DataCell, Maker, MetricsCell, ParentCell, SyntheticCell, data_cell
-from condense.specs import catalogue
+from condense.specs import DEFAULT_PROTOCOL, catalogue
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ def plan_request(request: Request) -> Work:
     _check_architecture(arch, data, json.loads(maker.options(arch)))
     change = {"steps": request.steps} if request.steps else {}
     sets = [maker.synthetic(data, request.method, arch, request.ipc, request.seed, change)]
-    if request.method != "random":
-        sets.append(maker.synthetic(data, "random", arch, request.ipc, request.seed))
-    metrics = [maker.metrics(cell, arch, "dc") for cell in sets]
+    sets.append(maker.synthetic(data, catalogue.BASELINE, arch, request.ipc, request.seed))
+    sets = list({cell.key: cell for cell in sets}.values())  # one where the baseline itself is asked for
+    metrics = [maker.metrics(cell, arch, DEFAULT_PROTOCOL) for cell in sets]
     if request.epochs:
         metrics = [replace(cell, protocol=replace(cell.protocol, epochs=request.epochs, least_updates=0)) for cell in metrics]
     return Work(data, tuple(sets), tuple(metrics))
@@ -190,7 +190,7 @@ def _bind(out: Path, work: Work, request: Request) -> None:
 
 
 def _place(out: Path, work: Work, cell: SyntheticCell) -> Path:
-    return out if cell == work.sets[0] else out / "random"
+    return out if cell == work.sets[0] else out / catalogue.BASELINE
 
 
 def _prepare(out: Path, work: Work) -> None:
@@ -256,6 +256,7 @@ def _summary(request: Request, work: Work, results: list[dict]) -> str:
     for cell, result in zip(work.sets, results, strict=True):
         lines.append(f"  {cell.recipe.title:<40} {result['mean']:6.2f} ± {result['std']:.2f} % ({result['n_networks']} networks)")
     files = {"synthetic.safetensors": "the set", "grid.png": "real and synthetic images", "metrics.json": "every accuracy"}
-    files |= {"history.jsonl": "the loss over the steps", "random/": "random selection of the same size"}
+    beside = catalogue.recipe(catalogue.BASELINE)
+    files |= {"history.jsonl": "the loss over the steps", f"{beside.name}/": f"{beside.title.lower()} of the same size"}
     lines += [f"  {out / name}  {what}" for name, what in files.items() if (out / name).exists()]
     return "\n".join(lines)

@@ -5,7 +5,6 @@ Only files at the paths that the workflow gives its results are looked at; whate
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 from condense.config import UserError
 from condense.files import read_index
 from condense.machine.drafts import draft_of, is_dead
-from condense.plan import CLIP_WEIGHTS, parent_rooms
+from condense.plan import lacks, parent_rooms
 from condense.plan.groups import groups
 from condense.plan.tables import Plan
 from condense.specs import catalogue
@@ -160,11 +159,9 @@ def _owner(path: Path, results: Path) -> tuple[str, str]:
 
 
 def _unplanned(path: Path, results: Path) -> bool:
-    """Whether a path belongs to a method that no plan can name here, since the weights of CLIP are not at hand."""
-    if os.path.isfile(os.environ.get(CLIP_WEIGHTS, "")):
-        return False
-    needing = {name for name in catalogue.names_in("methods") if catalogue.recipe(name).requires == "clip"}
-    return bool(needing & set(path.relative_to(results).parts))
+    """Whether a path belongs to a method that no plan can name here, since what it requires, such as weights of CLIP, is not here."""
+    lacking = {name for name in catalogue.names_in("methods") if lacks(catalogue.recipe(name))}
+    return bool(lacking & set(path.relative_to(results).parts))
 
 
 def _remove(path: Path, results: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -25,7 +24,7 @@ from condense.files import (
 from condense.files.artifacts import canonical, damaged, file_sha256, read_json
 from condense.files.notes import INDEX, Manifest, RatesNote
 from condense.files.records import PART
-from condense.plan import CLIP_WEIGHTS, data_cell, parent_files
+from condense.plan import brought_for, data_cell, parent_files
 from condense.plan.tables import Plan
 from condense.report.speed import read_speed
 from condense.specs import AnyTask, catalogue
@@ -204,9 +203,7 @@ def _methods() -> Iterable[tuple[Any, ...]]:
     for name in catalogue.names_in("methods"):
         recipe = catalogue.recipe(name)
         needs = [f"{name}: {parent.what}" for name, parent in recipe.parents().items() if parent.needed]
-        if recipe.requires == "clip":
-            there = os.path.isfile(os.environ.get(CLIP_WEIGHTS, ""))
-            needs.append("CLIP" if there else f"CLIP: absent here, set {CLIP_WEIGHTS} to the file with its weights")
+        needs += [entry.told for entry in brought_for(recipe)]
         yield name, recipe.title, f"{recipe.source.paper} {recipe.source.equation}", ", ".join(needs)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from condense.config import UserError
+from condense.config import UserError, unknown
 from condense.data import classes, fetch, folder, formats, parquet, pixels, tarfolder
 from condense.data.classes import Labels
 from condense.data.spec import DatasetSpec, data_folder
@@ -38,27 +38,38 @@ class Opened:
 
 def open_source(spec: DatasetSpec) -> Opened:
     """Finds or downloads, verifies and opens the source of `spec`. Raises UserError for whatever is absent, damaged or different."""
-    if spec.source.kind == "sklearn_digits":
-        return Opened(_from_arrays(spec, formats.digits()), None)
-    if spec.source.kind == "parquet":
-        return _open_parquet(spec)
-    if spec.source.kind == "image_folder":
-        return _open_folder(spec)
-    files = fetch.obtain(spec)
-    checksums = {file.name: file.checksum for file in spec.source.files}
-    if spec.source.layout == "tiny_imagenet":
-        return _open_tiny_imagenet(spec, files, checksums)
-    if spec.source.layout == "class_folders":
-        return _open_class_folders(spec, files, checksums)
-    names = None
-    if spec.source.layout == "idx":
-        splits = formats.idx(files)
-    elif spec.source.layout == "svhn":
-        splits = formats.svhn(files)
-    else:
-        splits, names = formats.cifar(files, spec.source.layout)
+    if spec.source.layout not in OPENERS:
+        raise unknown("layout of a source", spec.source.layout, OPENERS)
+    return OPENERS[spec.source.layout](spec)
+
+
+def _open_digits(spec: DatasetSpec) -> Opened:
+    return Opened(_from_arrays(spec, formats.digits()), None)
+
+
+def _obtained(spec: DatasetSpec) -> tuple[dict[str, Path], dict[str, str]]:
+    """The files of the source, and their checksums."""
+    return fetch.obtain(spec), {file.name: file.checksum for file in spec.source.files}
+
+
+def _opened(spec: DatasetSpec, splits: Iterable[formats.Arrays], names: list[str] | None, checksums: dict[str, str]) -> Opened:
     train, test = (_from_arrays(spec, arrays) for arrays in splits)
     return Opened(train, test, names, checksums)
+
+
+def _open_idx(spec: DatasetSpec) -> Opened:
+    files, checksums = _obtained(spec)
+    return _opened(spec, formats.idx(files), None, checksums)
+
+
+def _open_svhn(spec: DatasetSpec) -> Opened:
+    files, checksums = _obtained(spec)
+    return _opened(spec, formats.svhn(files), None, checksums)
+
+
+def _open_cifar(spec: DatasetSpec) -> Opened:
+    files, checksums = _obtained(spec)
+    return _opened(spec, *formats.cifar(files, spec.source.layout), checksums)
 
 
 def _from_arrays(spec: DatasetSpec, arrays: formats.Arrays) -> Split:
@@ -89,7 +100,7 @@ def local_path(spec: DatasetSpec, name: str) -> Path:
         if place.exists() or ("*" in place.name and any(place.parent.glob(place.name))):
             return place
     what: str = spec.source.kind
-    if spec.source.kind == "image_folder":
+    if spec.source.is_folder:
         what = f"folder of {spec.classes} class folders of images"
     raise UserError(
         f"{spec.name}: {' and '.join(map(str, places))} not found: put the {what} there, "
@@ -184,14 +195,16 @@ def _from_listings(
     return Opened(splits[0], splits[1] if len(splits) > 1 else None, listings[0].class_names, checksums)
 
 
-def _open_class_folders(spec: DatasetSpec, files: dict[str, Path], checksums: dict[str, str]) -> Opened:
+def _open_class_folders(spec: DatasetSpec) -> Opened:
+    files, checksums = _obtained(spec)
     """Train from train/, test from val/ of the archive's one folder."""
     (path,) = files.values()
     listings = folder.aligned(tarfolder.list_images(path))
     return _from_listings(spec, listings, lambda listing: tarfolder.encoded(path, listing), checksums)
 
 
-def _open_tiny_imagenet(spec: DatasetSpec, files: dict[str, Path], checksums: dict[str, str]) -> Opened:
+def _open_tiny_imagenet(spec: DatasetSpec) -> Opened:
+    files, checksums = _obtained(spec)
     """Train from train/<wnid>/images, test from val/ through val_annotations.txt; classes in the order of their wnids."""
     (path,) = files.values()
     archive = fetch.Zip(path)
@@ -213,3 +226,17 @@ def _open_tiny_imagenet(spec: DatasetSpec, files: dict[str, Path], checksums: di
         for members in (train, test)
     ]
     return Opened(splits[0], splits[1], [f"{wnid} {words.get(wnid, '')}".strip() for wnid in wnids], checksums)
+
+
+# By the layout that a source names (`data.spec.Source.layout`).
+OPENERS: dict[str, Callable[[DatasetSpec], Opened]] = {
+    "sklearn_digits": _open_digits,
+    "parquet": _open_parquet,
+    "image_folder": _open_folder,
+    "tiny_imagenet": _open_tiny_imagenet,
+    "class_folders": _open_class_folders,
+    "idx": _open_idx,
+    "svhn": _open_svhn,
+    "cifar10": _open_cifar,
+    "cifar100": _open_cifar,
+}

@@ -29,6 +29,7 @@ _NEEDS = {
     "image_folder": ("train",),
 }
 _ALLOWS = {"parquet": ("test", "fingerprint", "mirror"), "image_folder": ("test", "classes", "fingerprint", "mirror"), "sklearn_digits": ()}
+_ARRAYS = ("torchvision", "sklearn_digits")
 WHITE = "white"  # what transparent images are laid on if nobody says otherwise
 _GROUNDS = {WHITE: (255, 255, 255), "grey": (128, 128, 128), "black": (0, 0, 0)}
 _OPTIONAL = ("dataset", "format", "files", "train", "test", "classes", "fingerprint", "mirror")
@@ -115,6 +116,16 @@ class Source:
             raise config.unknown("torchvision dataset", self.dataset, TORCHVISION)
         if self.kind == "archive" and self.format not in ARCHIVES:
             raise config.unknown("archive format", self.format, ARCHIVES)
+
+    @property
+    def is_arrays(self) -> bool:
+        """Whether it is read as a whole, as arrays; else its images are decoded one after the other."""
+        return self.kind in _ARRAYS
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of class folders."""
+        return self.kind == "image_folder"
 
     @property
     def layout(self) -> str:

@@ -8,7 +8,7 @@ Source: DM (Zhao and Bilen 2023), algorithm 1; cpdm, algorithm 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -29,6 +29,8 @@ from condense.machine.graphs import recorder_for
 from condense.specs import MatchingRecipe
 from condense.teachers.clip import clip_critic
 from condense.teachers.pretrain import load_teacher
+
+CRITICS: dict[str, Callable[[Images, torch.device], nn.Module]] = {"clip": clip_critic}  # by what a recipe requires
 
 
 class Matching(Run):
@@ -123,6 +125,6 @@ def match(site: Site, orders: Sequence[Order[MatchingRecipe]]) -> list[Outcome]:
 
 
 def _critic(teacher: Path | None, requires: str | None, images: Images, device: torch.device) -> nn.Module | None:
-    if requires == "clip":
-        return clip_critic(images, device)
+    if requires is not None:
+        return CRITICS[requires](images, device)
     return load_teacher(teacher, images, device)[0] if teacher else None

@@ -15,7 +15,7 @@ from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
 from condense.estimate.work import gather_work, group_work, join_work, networks_in, work_of
 from condense.plan import Maker, MetricsCell, ParentCell, SyntheticCell, data_cell
 from condense.plan.ranges import Share
-from condense.specs import catalogue, number_of_epochs
+from condense.specs import DEFAULT_PROTOCOL, DEFAULT_TASK, catalogue, number_of_epochs
 from condense.specs.common import Ipc
 
 # `stage` is synthesize (seconds a step), teach or evaluate (seconds an epoch of one network); `method` of a teacher is its protocol.
@@ -139,7 +139,7 @@ class Pace:
         if row.stage != "teach":
             cell = maker.synthetic(data, row.method, row.arch if row.stage == "synthesize" else "convnet", ipc, 0)
         if row.stage == "evaluate":
-            cell = maker.metrics(cell, row.arch, "dc")
+            cell = maker.metrics(cell, row.arch, DEFAULT_PROTOCOL)
         work = _work(row.stage, cell, Share("classes", f"0-{int(row.classes) - 1}") if row.stage == "synthesize" else None)
         steps = _steps(row.stage, cell, None)
         if not steps:
@@ -161,7 +161,7 @@ def _steps(stage: str, cell: Any, count: int | Share | None) -> int:
         return cell.recipe.number_of_steps
     if isinstance(cell, ParentCell):
         return cell.pace
-    if stage == "evaluate" and cell.task.reads == "synthetic" and cell.task.passes == 1:
+    if stage == "evaluate" and cell.task.reads == DEFAULT_TASK.reads and cell.task.passes == DEFAULT_TASK.passes:
         spec, ipc = cell.synthetic.data.spec, cell.synthetic.ipc
         return networks_in(cell, count) * number_of_epochs(cell.protocol, spec.train if ipc == "full" else spec.classes * ipc)
     return 0

@@ -31,7 +31,7 @@ def work_of(
         images = cell.spec.train + cell.spec.test
         bytes_out = images * (_pixels(cell) + 8)
         # Sources that are arrays are read whole; of encoded images only the names and labels are held.
-        held = 2 * bytes_out if cell.spec.source.kind in ("torchvision", "sklearn_digits") else _PIECES + images * _NAME
+        held = 2 * bytes_out if cell.spec.source.is_arrays else _PIECES + images * _NAME
         return Work(bytes_out=bytes_out, peak_bytes=held, light=True)
     if isinstance(cell, ParentCell):
         return cell.work(on_gpu)
@@ -93,7 +93,7 @@ def _metrics_bytes(cell: MetricsCell) -> int:
 
 def _sets(cell: MetricsCell) -> int:
     """How many sets are trained on: one, or every snapshot of it."""
-    return max(1, cell.synthetic.recipe.number_of_snapshots) if cell.task.reads == "snapshots" else 1
+    return cell.task.sets_in(cell.synthetic.recipe.number_of_snapshots)
 
 
 def _pixels(data: DataCell) -> int:

@@ -178,14 +178,24 @@ class BankHeader:
     steps: int | None = None
     spacing: int | None = None
 
+    @property
+    def finished(self) -> FinishedNetworks | None:
+        """The networks whose training is over; None for a queue."""
+        return self.networks if isinstance(self.networks, FinishedNetworks) else None
+
+    @property
+    def queue(self) -> QueueNetworks | None:
+        """The queue that it holds; None for finished networks."""
+        return None if isinstance(self.networks, FinishedNetworks) else self.networks
+
     def __post_init__(self) -> None:
         at_least({"seed": self.seed}, 0, 1 << 62)
         at_least({"states_a_part": self.states_a_part}, 1)
         at_least({"steps": self.steps, "spacing": self.spacing}, 1, 1 << 62)
-        if isinstance(self.networks, FinishedNetworks):
-            wanted = -(-self.networks.count // self.states_a_part)
+        if self.finished:
+            wanted = -(-self.finished.count // self.states_a_part)
             if len(self.parts) != wanted:
-                raise UserError(f"it lists {len(self.parts)} parts, but its {self.networks.count} networks take {wanted}")
+                raise UserError(f"it lists {len(self.parts)} parts, but its {self.finished.count} networks take {wanted}")
         elif self.steps is None or self.spacing is None:
             raise UserError("it does not say how many steps of its queue it holds, nor what it keeps of them")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from condense.files.artifacts import damaged, read_tensors
-from condense.files.headers import BankHeader, CheckpointHeader, FinishedNetworks, PartHeader, TeacherHeader, header_as
+from condense.files.headers import BankHeader, CheckpointHeader, PartHeader, TeacherHeader, header_as
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,12 +52,13 @@ def check_bank(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping[st
     import numpy as np
 
     known = header_as(BankHeader, header, path)
-    if isinstance(known.networks, FinishedNetworks):
+    queue = known.queue
+    if queue is None:
         return known
     for name in ("sampled", "trained", "trainings", "right"):
         if name not in tensors or tensors[name].dtype != np.int32:
             raise damaged(path, f"its schedule lacks '{name}'")
-    right, most = tensors["right"], known.networks.train_steps * known.networks.batch
+    right, most = tensors["right"], queue.train_steps * queue.batch
     if right.shape != (int(tensors["trainings"].sum()),) or (right.size and not 0 <= right.min() <= right.max() <= most):
         raise damaged(path, f"it does not count for each of its trainings how many of {most} images were classified rightly")
     return known

@@ -120,7 +120,7 @@ def _task_set(job: EvaluationJob, path: Path, kind: str, device: Any) -> TaskSet
     def ready(pixels: np.ndarray) -> Any:
         return training_set({**tensors, "images": pixels}, header, device, str(path))
 
-    if kind == "snapshots":
+    if tensors["images"].ndim == 5:  # of snapshots (steps, N, C, H, W)
         images = zip(header["snapshot_steps"], tensors["images"], strict=True)
         return TaskSet(path, header, {step: partial(ready, pixels) for step, pixels in images})
     return TaskSet(path, header, {0: partial(ready, tensors["images"])})

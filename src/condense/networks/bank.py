@@ -262,9 +262,9 @@ class NetworkBank:
     def __init__(self, path: Path, data: Images, *, arch: str, options: Mapping[str, Any]):
         wanted = {name: value for name, value in origin(data, arch, options, 0).items() if name != "seed"}
         _, header = _opened(path, wanted)
-        if isinstance(header.networks, QueueNetworks):
+        if header.finished is None:
             raise UserError(f"{path}: holds a queue, but a bank of finished networks is needed")
-        self.path, self.count, self.each, self.seed = path, header.networks.count, header.states_a_part, header.seed
+        self.path, self.count, self.each, self.seed = path, header.finished.count, header.states_a_part, header.seed
         self.parts = Parts(path, header.parts, network_like(data, arch, options))
 
     def __len__(self) -> int:

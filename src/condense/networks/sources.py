@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from condense import models, specs
-from condense.config import UserError
+from condense.config import UserError, unknown
 from condense.data.dataset import Images
 from condense.machine import seeds
 from condense.machine.transfer import AHEAD, Ahead
@@ -19,7 +19,7 @@ from condense.models import Network
 from condense.networks import subspace
 from condense.networks.bank import NetworkBank, open_queue_bank
 from condense.networks.queue import QueueStream, queue_stream
-from condense.specs import AnyNetworks, Networks, TrainedNetworks
+from condense.specs import AnyNetworks, Networks, QueueNetworks, TrainedNetworks
 
 
 class Source(Protocol):
@@ -163,6 +163,36 @@ def _require(bank: NetworkBank, count: int) -> None:
         raise UserError(f"{bank.path}: has {len(bank)} networks, but the recipe asks for {count}: make the bank anew")
 
 
+def _random(settings: Networks, network: Network, data: Images, bank: Path | None, of: Mapping[str, Any]) -> Source:
+    if bank is not None:
+        raise UserError(f"{bank}: the recipe draws its networks at random, so it takes no bank")
+    return RandomNetworks(network, of["seed"])
+
+
+def _queued(settings: QueueNetworks, network: Network, data: Images, bank: Path | None, of: Mapping[str, Any]) -> Source:
+    names = {**of, "device": next(network.parameters()).device}
+    return QueuedNetworks(network, open_queue_bank(bank, data, settings, **names) if bank else queue_stream(settings, data, **names))
+
+
+def _finished(bank: Path | None, data: Images, of: Mapping[str, Any]) -> NetworkBank:
+    if bank is None:
+        making = "make them first (`condense bank --help` says how) and give them as --with bank=FILE"
+        raise UserError(f"the recipe uses trained networks; {making}")
+    return NetworkBank(bank, data, arch=of["arch"], options=of["options"])
+
+
+def _trained(settings: TrainedNetworks, network: Network, data: Images, bank: Path | None, of: Mapping[str, Any]) -> Source:
+    return FinishedNetworks(network, _finished(bank, data, of), settings, of["seed"])
+
+
+def _subspace(settings: specs.SubspaceNetworks, network: Network, data: Images, bank: Path | None, of: Mapping[str, Any]) -> Source:
+    return SubspaceNetworks(network, _finished(bank, data, of), settings, of["seed"])
+
+
+# By the kind that a recipe gives its networks; `of` says of which architecture, options and seed they are.
+SOURCES: dict[str, Callable[..., Source]] = {"random": _random, "queue": _queued, "trained": _trained, "subspace": _subspace}
+
+
 def network_source(
     settings: AnyNetworks,
     network: Network,
@@ -177,19 +207,6 @@ def network_source(
 
     Raises UserError if a bank is given to networks that are drawn at random, and if it is not the bank of this queue.
     """
-    if isinstance(settings, Networks):
-        if bank is not None:
-            raise UserError(f"{bank}: the recipe draws its networks at random, so it takes no bank")
-        return RandomNetworks(network, seed)
-    if isinstance(settings, (TrainedNetworks, specs.SubspaceNetworks)):
-        if bank is None:
-            making = "make them first (`condense bank --help` says how) and give them as --with bank=FILE"
-            raise UserError(f"the recipe uses trained networks; {making}")
-        networks = NetworkBank(bank, data, arch=arch, options=options)
-        if isinstance(settings, TrainedNetworks):
-            return FinishedNetworks(network, networks, settings, seed)
-        return SubspaceNetworks(network, networks, settings, seed)
-    device = next(network.parameters()).device
-    if bank is not None:
-        return QueuedNetworks(network, open_queue_bank(bank, data, settings, arch=arch, options=options, seed=seed, device=device))
-    return QueuedNetworks(network, queue_stream(settings, data, arch=arch, options=options, seed=seed, device=device))
+    if settings.kind not in SOURCES:
+        raise unknown("kind of networks", settings.kind, SOURCES)
+    return SOURCES[settings.kind](settings, network, data, bank, {"arch": arch, "options": options, "seed": seed})

@@ -6,36 +6,19 @@ recipe, the numbers of the mathematics, the dataset's description, the keys of t
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 from condense.files.artifacts import canonical, digest
+from condense.plan.brought import brought_for
 from condense.plan.datasets import RESULTS, DataCell
 from condense.plan.numerics import NUMERICS
 from condense.plan.parents import ParentCell
 from condense.plan.ranges import Share, ranges, shares
 from condense.specs import Protocol, Recipe, Task
 from condense.specs.common import Ipc
-
-CLIP_WEIGHTS = "CONDENSE_CLIP"  # environment variable: the safetensors file with the weights of the CLIP critic
-CLIP_MODEL = "CONDENSE_CLIP_MODEL"  # environment variable: open_clip's name of the model, or a JSON file with its configuration
-
-
-@cache
-def clip_identity() -> str:
-    """Which CLIP model is the critic: its name and configuration, and its weights, known by their size and their first MiB."""
-    model, weights = os.environ.get(CLIP_MODEL, ""), Path(os.environ.get(CLIP_WEIGHTS, ""))
-    configuration = Path(model).read_text(encoding="utf-8") if Path(model).is_file() else model
-    if not weights.is_file():
-        return digest([configuration, None])
-    with open(weights, "rb") as file:
-        start = hashlib.sha256(file.read(1 << 20)).hexdigest()
-    return digest([configuration, weights.stat().st_size, start])
 
 
 @dataclass(frozen=True)
@@ -65,7 +48,7 @@ class SyntheticCell:
     def key(self) -> str:
         """Digest of the recipe, the network, ipc, the seed and the keys of what the set is made with."""
         made_with = [self.data.key, *self._made_with()]
-        made_with += [clip_identity()] if self.recipe.requires == "clip" else []
+        made_with += [entry.identity() for entry in brought_for(self.recipe)]
         made_with += [self.stored] if self.stored != "float32" else []
         return digest([self.recipe.computed_part(), self.recipe.NUMBER, self.arch, self.options, self.ipc, self.seed, made_with])
 

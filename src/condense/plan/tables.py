@@ -6,7 +6,6 @@ its dataset is run at the scale, under its own name or by a stand-in that the ta
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -15,10 +14,10 @@ from typing import Any, TypeVar
 
 from condense import plan
 from condense.config import UserError, merged, naming, unknown
-from condense.plan import CLIP_WEIGHTS, MetricsCell, ParentCell, SyntheticCell
+from condense.plan import MetricsCell, ParentCell, SyntheticCell
 from condense.plan.published import architectures, method_of, metric_of, published_rows
 from condense.plan.ranges import Share
-from condense.specs import DEFAULT_TASK, ENGINES, Drift, FigureSpec, Point, Snapshots, TableLimits, TableSpec, Task, catalogue
+from condense.specs import DEFAULT_TASK, ENGINES, FigureSpec, Point, TableLimits, TableSpec, catalogue
 from condense.specs.common import Ipc
 from condense.specs.tables import StyleDrift
 
@@ -243,9 +242,7 @@ class Plan:
             return "method not built yet"
         if self.scale.methods is not None and method not in self.scale.methods:
             return f"not run at {self.scale.name}"
-        if catalogue.recipe(method).requires == "clip" and not os.path.isfile(os.environ.get(CLIP_WEIGHTS, "")):
-            return "needs the weights of a CLIP model (see README)"
-        return ""
+        return next((entry.absent for entry in plan.lacks(catalogue.recipe(method))), "")
 
     def _row(self, name: str, spec: TableSpec, row: dict[str, str]) -> Row:
         if row["metric"] in spec.not_measured:
@@ -295,11 +292,11 @@ class Plan:
 
     def _figure(self, name: str, spec: FigureSpec) -> FigurePlan:
         limits = self.limits(name)
-        asked = [*spec.methods, *([spec.drift.toward] if spec.drift else [])]
+        asked = [*spec.methods, *spec.further]
         missing = {method: self._absent(method) for method in asked if self._absent(method)}
         cut = tuple(point.name for _, point in spec.lines if point and not self._wanted(limits, point.name))
         lines = [(method, point) for method, point in spec.lines if method not in missing and not (point and point.name in cut)]
-        lines = [] if spec.drift and spec.drift.toward in missing else lines
+        lines = [] if missing.keys() & set(spec.further) else lines
         curves = []
         for dataset in self.datasets_of(name).get(spec.dataset, []):
             ipcs = limits.ipc or spec.ipc
@@ -307,9 +304,9 @@ class Plan:
         return FigurePlan(spec, tuple(curve for curve in curves if curve), missing, cut)
 
     def _curve(self, spec: FigureSpec, limits: TableLimits, dataset: str, method: str, point: Point | None, ipc: int) -> Curve | None:
-        sets = (limits.n_sets or self.scale.n_sets) if spec.draw.startswith("accuracy") else 1
+        sets = (limits.n_sets or self.scale.n_sets) if spec.judged else 1
         asked = merged(spec.changes, point.change if point else {})
-        names = [method, *([spec.drift.toward] if spec.drift else [])]
+        names = [method, *spec.further]
         changes = {name: merged(asked if catalogue.recipe(name).condenses else {}, _cut(name, limits)) for name in names}
         if not all(self._enough(name, plan.data_cell(dataset), ipc, change) for name, change in changes.items()):
             return None
@@ -318,17 +315,19 @@ class Plan:
             return [self.maker.synthetic(dataset, name, spec.train_arch, ipc, seed, changes[name]) for seed in range(sets)]
 
         cells, settings = made(method), (spec.eval_arch, spec.protocol, limits.n_networks)
-        if spec.drift:
-            pairs = list(zip(cells, made(spec.drift.toward), strict=True))
-            tasks = {ratio: Drift(ratio=ratio, stage=spec.drift.stage) for ratio in spec.drift.ratios}
-            at = {
-                ratio: tuple(self.maker.metrics(cell, *settings, task, {"style": style}) for cell, style in pairs)
-                for ratio, task in tasks.items()
-            }
-            return DriftCurve(method, dataset, ipc, tuple(cell for drifted in at.values() for cell in drifted), drift=spec.drift, at=at)
-        if spec.draw.startswith("accuracy"):
-            task: Task = Snapshots() if spec.draw == "accuracy_by_step" else DEFAULT_TASK
-            measured = tuple(self.maker.metrics(cell, *settings, task) for cell in cells)
+        if spec.judged:
+            others = {other: made(other) for other in spec.further}
+            judged = [
+                tuple(
+                    self.maker.metrics(cell, *settings, task, {name: others[other][seed] for name, other in further.items()})
+                    for seed, cell in enumerate(cells)
+                )
+                for task, further in spec.judged
+            ]
+            measured = tuple(cell for of_task in judged for cell in of_task)
+            if spec.drift:
+                at = dict(zip(spec.drift.ratios, judged, strict=True))
+                return DriftCurve(method, dataset, ipc, measured, drift=spec.drift, at=at)
             return PointCurve(method, dataset, ipc, measured, point=point) if point else Curve(method, dataset, ipc, measured)
         parents = {"teacher": self.maker.teacher(plan.data_cell(dataset), spec.feature_arch, "selection")} if spec.feature_arch else {}
         return SetCurve(method, dataset, ipc, (), parents, synthetic=cells[0])

@@ -11,7 +11,7 @@ from condense.plan.tables import Curve, DriftCurve, FigurePlan, KindOfCurve, Pla
 from condense.report import names, style
 from condense.report.measured import Pooled, measure_cells, measure_steps
 from condense.report.records import Record, records
-from condense.specs import ACCURACY, FigureSpec
+from condense.specs import ACCURACY, FigureSpec, catalogue
 
 CsvRow = dict[str, str]
 
@@ -159,7 +159,7 @@ def summary(scale: Plan) -> tuple[bytes, str] | None:
 
 def _weight(rows: list[Record]) -> tuple[bool, int, int]:
     methods = {row.values["method"] for row in rows}
-    return "random" in methods, len(methods), len(rows)
+    return catalogue.BASELINE in methods, len(methods), len(rows)
 
 
 def _comparable(found: list[Record]) -> list[Record]:

@@ -12,7 +12,7 @@ from condense.specs.matching import MatchingRecipe
 from condense.specs.networks import AnyNetworks, Networks, QueueNetworks, SubspaceNetworks, TrainedNetworks
 from condense.specs.parent import TeacherNeed
 from condense.specs.points import Point, Printed
-from condense.specs.protocol import Protocol, number_of_epochs
+from condense.specs.protocol import DEFAULT_PROTOCOL, Protocol, number_of_epochs
 from condense.specs.recipe import Recipe
 from condense.specs.scale import STAGES, Resources, Scale, TableLimits
 from condense.specs.selection import SELECTIONS, Covering, SelectionRecipe
@@ -26,6 +26,7 @@ from condense.specs.workflow import WorkflowSettings, workflow_settings
 __all__ = [
     "ACCURACY",
     "AUGMENTATIONS",
+    "DEFAULT_PROTOCOL",
     "DEFAULT_TASK",
     "ENGINES",
     "SELECTIONS",

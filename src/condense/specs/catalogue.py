@@ -18,6 +18,7 @@ from condense.machine.checkout import project_file
 from condense.specs import STAGES, FigureSpec, Protocol, Recipe, Scale, TableSpec, engines
 
 OWN_PARAMS = "CONDENSE_PARAMS"  # environment variable: a folder of one's own, laid out as `params/`
+BASELINE = "random"  # the method that others are compared with
 _KINDS = ("methods", "datasets", "protocols", "scales", "tables")
 
 

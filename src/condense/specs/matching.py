@@ -11,7 +11,7 @@ from condense.costs.profile import CLIP
 from condense.costs.work import FLOAT, Shard, Work, both, pixels_of
 from condense.machine import fitting
 from condense.specs.images import ImageRecipe
-from condense.specs.networks import AnyNetworks, Networks, QueueNetworks
+from condense.specs.networks import AnyNetworks, Networks
 from condense.specs.parent import Parent, TeacherNeed
 from condense.specs.terms import AnyTerm
 
@@ -107,6 +107,5 @@ class MatchingRecipe(ImageRecipe):
             peak_bytes=2 * data.train * pixels_of(data) + peak * FLOAT * (1 + (self.number_of_snapshots > 0)),
             host_bytes=2 * data.train * pixels_of(data) * shard.shared,
         )
-        if shard.shared and isinstance(self.networks, QueueNetworks) and "bank" not in shard.parents:
-            return both(own, self.networks.training_work(network, data, self.steps))
-        return own
+        made = shard.parents.keys() & self.networks.parents().keys()
+        return own if made or not shard.shared else both(own, self.networks.training_work(network, data, self.steps))

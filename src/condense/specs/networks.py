@@ -34,16 +34,20 @@ class NetworkSource:
         """Whether all steps have one network."""
         return False
 
+    def parents(self) -> dict[str, Parent]:
+        """What has to be made before a set that uses these networks, by name."""
+        return {}
+
+    def training_work(self, network: Profile, data: Sizes, steps: int) -> Work:
+        """The trainings that a job of so many steps does as it goes, where it is given no parent."""
+        return Work()
+
 
 @dataclass(frozen=True)
 class Networks(NetworkSource):
     """Where the embedding networks come from: `random` draws a freshly initialised one for every step."""
 
     kind: Literal["random"] = "random"
-
-    def parents(self) -> dict[str, Parent]:
-        """What has to be made before a set that uses these networks, by name."""
-        return {}
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,6 @@ class QueueNetworks(NetworkSource):
         return self.trained != 0
 
     def parents(self) -> dict[str, Parent]:
-        """See `Networks.parents`."""
         return {"bank": self}
 
     def cell(self, plan: Planning[P], data: PlannedData, arch: str, seed: int, steps: int) -> P | None:
@@ -151,7 +154,6 @@ class TrainedNetworks(NetworkSource):
         return protocol if self.epochs is None else replace(protocol, epochs=self.epochs)
 
     def parents(self) -> dict[str, Parent]:
-        """See `Networks.parents`."""
         return {"bank": self}
 
     def cell(self, plan: Planning[P], data: PlannedData, arch: str, seed: int, steps: int) -> P | None:
@@ -187,7 +189,6 @@ class SubspaceNetworks(NetworkSource):
         return TrainedNetworks("trained", self.protocol, self.count)
 
     def parents(self) -> dict[str, Parent]:
-        """See `Networks.parents`."""
         return {"bank": self.trained}
 
 

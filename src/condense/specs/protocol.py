@@ -14,6 +14,7 @@ from condense.machine import fitting
 from condense.specs.common import Source, at_least, check_groups, check_name, cut_to, unused
 from condense.specs.training import AnyLoss, AnyMixing, AnyNetworkOptimizer, AnySchedule, CutMix, HardLoss, WeightAverage, told
 
+DEFAULT_PROTOCOL = "dc"  # by which sets are judged where nothing else is said
 _TEST_BATCH = 512  # images of a test pass
 _BOTH_TYPES = 1.25  # a convolution in bfloat16 keeps its input in that type beside the norm's in float32
 

@@ -17,6 +17,7 @@ from condense.specs.common import REPEATS, Ipc, Source, at_least, check_name, no
 from condense.specs.parent import Parent, PlannedParent
 
 MARKERS = "os^vD<>pPX*hd_|+x"
+Required = Literal["clip"]  # what a recipe may require to be brought along; `plan.brought` knows whether it is here
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Recipe:
     discrepancy: Literal["generalization", "value", "parameter", "distribution", "selection", "none"] = "none"
     space: Literal["data", "model", "none"] = "data"
     tricks: list[str] = field(default_factory=list)
-    requires: Literal["clip"] | None = None  # what has to be brought along
+    requires: Required | None = None  # what has to be brought along
     evaluation: dict[str, Any] = field(default_factory=dict)  # changes to the evaluation protocol
     overrides: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 

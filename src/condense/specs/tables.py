@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from condense.config import UserError
 from condense.specs.common import at_least, check_name, check_names, unused
 from condense.specs.points import Point, check_points
-from condense.specs.tasks import DEFAULT_TASK, AnyTask
+from condense.specs.protocol import DEFAULT_PROTOCOL
+from condense.specs.tasks import DEFAULT_TASK, AnyTask, Drift, Snapshots, Task
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class TableSpec:
     paper: str
     table: str
     title: str
-    protocol: str = "dc"
+    protocol: str = DEFAULT_PROTOCOL
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # published `setting` -> change of the recipe
     task: AnyTask = DEFAULT_TASK
     sets: dict[str, str] = field(default_factory=dict)  # the further sets of the task by name: the methods that make them
@@ -65,6 +67,34 @@ Drawing = Literal[
     "images",
     "texture",
 ]
+Judged = list[tuple[Task, dict[str, str]]]  # tasks, each with the methods that make its further sets, by the names that it gives them
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a kind of figure has to be told, and nothing else of what some have to be; and the tasks whose metrics it is drawn from."""
+
+    needs: tuple[str, ...] = ()
+    judged: Callable[[FigureSpec], Judged] = lambda spec: []
+    features: bool = False  # whether it shows features, of the setting of this name
+
+
+def _drifting(spec: FigureSpec) -> Judged:
+    drift = spec.drift
+    return [(Drift(ratio=ratio, stage=drift.stage), {"style": drift.toward}) for ratio in drift.ratios] if drift else []
+
+
+# By what a figure's `draw` says; `report.figures.DRAW` has a function of each name.
+DRAWINGS: dict[Drawing, Shown] = {
+    "accuracy_by_ipc": Shown(judged=lambda spec: [(DEFAULT_TASK, {})]),
+    "accuracy_by_step": Shown(judged=lambda spec: [(Snapshots(), {})]),
+    "accuracy_by_setting": Shown(("points",), judged=lambda spec: [(DEFAULT_TASK, {})]),
+    "accuracy_by_drift": Shown(("drift",), judged=_drifting),
+    "consistency": Shown(("feature_arch", "neighbours")),
+    "embedding_map": Shown(("feature_arch", "classes"), features=True),
+    "images": Shown(),
+    "texture": Shown(("classes",)),
+}
 
 
 @dataclass(frozen=True)
@@ -84,7 +114,7 @@ class FigureSpec:
     ipc: list[int]
     train_arch: str = "convnet"
     eval_arch: str = "convnet"
-    protocol: str = "dc"
+    protocol: str = DEFAULT_PROTOCOL
     changes: dict[str, Any] = field(default_factory=dict)
     classes: list[int] = field(default_factory=list)  # classes shown by an embedding map, or whose texture is measured
     feature_arch: str | None = None  # the network trained on the real set whose features are shown or compared
@@ -104,27 +134,31 @@ class FigureSpec:
                 at_least({what: number}, least)
         if not self.methods or not self.ipc:
             raise UserError("methods, ipc: at least one of each is needed")
-        needs = {
-            "drift": ("accuracy_by_drift",),
-            "neighbours": ("consistency",),
-            "feature_arch": ("consistency", "embedding_map"),
-            "classes": ("embedding_map", "texture"),
-        }
-        for name, kinds in needs.items():
-            if bool(getattr(self, name)) != (self.draw in kinds):
+        for name in dict.fromkeys(name for drawing in DRAWINGS.values() for name in drawing.needs):
+            if bool(getattr(self, name)) != (name in DRAWINGS[self.draw].needs):
+                kinds = [kind for kind, drawing in DRAWINGS.items() if name in drawing.needs]
                 raise UserError(f"{name}: to be given exactly for 'draw: {' or '.join(kinds)}'")
-        if (self.draw == "accuracy_by_setting") != bool(self.points):
-            raise UserError("points: to be given exactly for 'draw: accuracy_by_setting'")
         if self.points:
             check_points(self.points, self.methods, self.log)
         else:
             unused(self, ("x_label", "log"), "only 'draw: accuracy_by_setting' has such an axis")
-        if self.draw != "embedding_map":
-            unused(self, ("features",), "only 'draw: embedding_map' shows features")
+        if not DRAWINGS[self.draw].features:
+            showing = " or ".join(f"'draw: {kind}'" for kind, shown in DRAWINGS.items() if shown.features)
+            unused(self, ("features",), f"only {showing} shows features")
 
     @property
     def name(self) -> str:
         return f"figure{self.figure}"
+
+    @property
+    def judged(self) -> Judged:
+        """The tasks that every set of the figure is asked for; none where sets themselves are drawn."""
+        return DRAWINGS[self.draw].judged(self)
+
+    @property
+    def further(self) -> list[str]:
+        """The methods that make the further sets of its tasks."""
+        return list(dict.fromkeys(method for _, sets in self.judged for method in sets.values()))
 
     @property
     def lines(self) -> list[tuple[str, Point | None]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from condense.config import UserError
 from condense.specs.common import at_least, not_above
 from condense.specs.networks import AnyNetworks
+from condense.specs.recipe import Required
 
 Sees = Literal["plain", "augmented"]
 Side = Literal["real", "synthetic"]
@@ -35,7 +36,7 @@ class Term:
     sees_network: ClassVar[bool] = True  # the network of the step or the trained one beside it, which a critic is not
     sees_real: ClassVar[bool] = True  # the real images of the step
     needs_teacher: ClassVar[bool] = False  # a classifier pretrained on the whole training set, as its critic
-    requires: ClassVar[Literal["clip"] | None] = None  # a critic that the recipe asks for by `requires`
+    requires: ClassVar[Required | None] = None  # a critic that the recipe asks for by `requires`
     pairs: ClassVar[bool] = False  # a second network at every step
     draws: ClassVar[bool] = False  # the host draws numbers, or decides something, at every step: it cannot be recorded
     in_order: ClassVar[bool] = False  # every synthetic image of a class has a partner, by its place among them

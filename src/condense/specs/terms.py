@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, get_args, get_type_hints
 from condense.config import UserError
 from condense.specs.common import at_least, not_above, unused
 from condense.specs.networks import AnyNetworks
+from condense.specs.recipe import Required
 from condense.specs.term import Sees, Side, Term, Weight, above_zero
 
 
@@ -102,7 +103,7 @@ class ClassifierCritic(OfCritic):
 class ClipCritic(OfCritic):
     """Cross-entropy under CLIP, which takes the names of the classes for labels."""
 
-    requires: ClassVar[Literal["clip"]] = "clip"
+    requires: ClassVar[Required | None] = "clip"
 
     name: Literal["clip_critic"]
 

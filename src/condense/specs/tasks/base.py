@@ -101,6 +101,10 @@ class Task:
             if name not in names:
                 raise UserError(f"{option}: task {self.kind} needs '{name}', {what}")
 
+    def sets_in(self, snapshots: int) -> int:
+        """How many sets of the file that it reads its networks are trained on, where so many snapshots were kept."""
+        return 1
+
     @classmethod
     def is_plain(cls) -> bool:
         """Whether its only metric is the accuracy, which then stands in the metrics by itself."""

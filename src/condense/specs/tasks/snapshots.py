@@ -22,3 +22,6 @@ class Snapshots(Task):
     of_a_set: ClassVar[str] = "snapshots of a set"
 
     kind: Literal["snapshots"] = "snapshots"
+
+    def sets_in(self, snapshots: int) -> int:
+        return max(1, snapshots)
