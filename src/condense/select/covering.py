@@ -7,6 +7,8 @@ bisection over the distances that occur. Source: discrepancy, section 5.1.4 (Che
 
 from __future__ import annotations
 
+from typing import Literal, Protocol
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -16,12 +18,22 @@ from scipy.spatial.distance import cdist
 
 from condense.config import UserError
 from condense.select.coreset import as_double, check_size, k_center
-from condense.specs import Covering
 
 _BATCH = 20  # images that a solution leaves uncovered and that enter the programme at once
 
 
-def minimum_covering(features: ArrayLike | torch.Tensor, k: int, first: int, settings: Covering) -> NDArray[np.int64]:
+class Search(Protocol):
+    """How far centres are searched for; `specs.selection.Covering` says what each setting means."""
+
+    @property
+    def candidates(self) -> int | Literal["all"]: ...
+    @property
+    def largest(self) -> int: ...
+    @property
+    def nodes(self) -> int: ...
+
+
+def minimum_covering(features: ArrayLike | torch.Tensor, k: int, first: int, settings: Search) -> NDArray[np.int64]:
     """Which k of the images (n, d) of a class cover it within the smallest Euclidean distance: (k,) distinct indices, ascending.
 
     With `candidates: all` no k images are better. Otherwise none are among the candidates: the centres that greedy k-centre finds from
