@@ -8,9 +8,10 @@ for group in GROUPS.values():
 
 
 def group_of(w):
-    if (w.key, w.shard) not in GROUPS:
-        raise WorkflowError(f"no group of scale '{SCALE}' has the key {w.key} and the share {w.shard}; ask for the set itself")
-    return GROUPS[w.key, w.shard]
+    share = f"{w.of}{w.shard}"
+    if (w.key, share) not in GROUPS:
+        raise WorkflowError(f"no group of scale '{SCALE}' has the key {w.key} and the share {share}; ask for the set itself")
+    return GROUPS[w.key, share]
 
 
 def group_inputs(w):
@@ -40,13 +41,13 @@ rule synthesize:
         group_inputs,
     output:
         # Not temporary: shards of sets that nobody has asked for yet stay, and the others go when the head ends (prune.sweep).
-        "results/groups/{dataset}/{arch}/{key}/{shard}.json",
+        "results/groups/{dataset}/{arch}/{key}/{of}{shard}.json",
     params:
         keep=KEEP,
         options=group_options,
         device=device_of(group_needs),
-    log: "results/logs/synthesize/{dataset}-{arch}-{key}-{shard}.log",
-    benchmark: "results/benchmarks/synthesize/{dataset}-{arch}-{key}-{shard}.tsv"
+    log: "results/logs/synthesize/{dataset}-{arch}-{key}-{of}-{shard}.log",
+    benchmark: "results/benchmarks/synthesize/{dataset}-{arch}-{key}-{of}-{shard}.tsv"
     threads: threads_of("synthesize")
     resources:
         **asks(group_needs),

@@ -12,7 +12,8 @@ LEAST_FREE = 16 << 20  # bytes; with less, a failed job is taken to have failed 
 def is_outdated(job):
     """Whether the table or figure of `job` is there but was made from something else, such as the cells of another scale; or whether
     shards were deleted of which the index that is the output of `job` tells."""
-    group = GROUPS.get((job.wildcards_dict.get("key"), job.wildcards_dict.get("shard")))
+    named = job.wildcards_dict
+    group = GROUPS.get((named.get("key"), f"{named.get('of')}{named.get('shard')}"))
     if group:
         return group.incomplete()
     made_from = job.params.get("made_from")
