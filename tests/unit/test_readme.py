@@ -113,6 +113,13 @@ def test_a_newcomer_needs_one_screen_whose_links_lead_somewhere():
         assert not anchor or anchor in anchors(text), f"{file}#{anchor}"
 
 
+def test_files_that_texts_name_are_there():
+    for text in ("CONTRIBUTING.md", "docs/architecture.md", "docs/running.md"):
+        named = re.findall(r"`([a-z_/]+\.py)`", (ROOT / text).read_text(encoding="utf-8"))
+        absent = [name for name in named if not any((ROOT / folder / name).is_file() for folder in ("", "src/condense"))]
+        assert absent == [], f"{text}: no such files"
+
+
 def test_pictures_of_the_readme_are_there():
     pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
     assert pictures and all((ROOT / picture).is_file() for picture in pictures)

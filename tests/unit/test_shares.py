@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import pytest
 import torch
+from matching_helpers import tiny
 
 from condense import engines, jobs, specs
 from condense.config import UserError
@@ -121,6 +122,17 @@ def test_images_are_asked_for_only_of_recipes_that_split_so(tmp_path, digits):
     assert not list(tmp_path.glob("*.safetensors"))
 
 
+def test_some_classes_are_asked_for_only_of_recipes_whose_classes_do_not_depend_on_each_other(tmp_path, digits):
+    for name in ("dsa", "dm_regularised"):
+        job = jobs.ShardJob(tiny(name), digits / "train.safetensors", "convnet", {}, 1, 3, "k", classes=range(4))
+        with pytest.raises(UserError, match=f"{name}: its classes depend on each other.*leave --classes out"):
+            jobs.condense_shard(tmp_path / "x.safetensors", job, CPU)
+    job = jobs.ShardJob(tiny("dm"), digits / "train.safetensors", "convnet", {"norm": "batch"}, 1, 3, "k", classes=range(4))
+    with pytest.raises(UserError, match="dm: its classes depend on each other"):
+        jobs.condense_shard(tmp_path / "x.safetensors", job, CPU)
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
 def test_a_scale_cuts_the_images_of_methods_that_split_so_and_no_others(monkeypatch):
     cell = Maker(catalogue.scale("quick")).synthetic("digits", "random", "none", 10, 0)
     cell = type(cell)(cell.data, speckled(), "none", "{}", 10, 0)
@@ -133,6 +145,7 @@ def test_a_scale_cuts_the_images_of_methods_that_split_so_and_no_others(monkeypa
 
 def test_a_plan_makes_a_job_of_every_share(monkeypatch):
     monkeypatch.setattr(specs.SelectionRecipe, "splits_by", lambda self, ties_batch: "images")
+    monkeypatch.setattr(specs.SelectionRecipe, "condenses", True)
     plan = Plan("quick")
     monkeypatch.setattr(plan, "scale", replace(plan.scale, images_per_job=4))
     shares = {}

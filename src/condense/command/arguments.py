@@ -125,7 +125,9 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument("--out", type=Path, required=True, help="folder for train.safetensors and test.safetensors")
     _keep_option(verb)
     verb = _add(verbs, functions, "parent")
-    verb.add_argument("kind", help="what is made, such as teacher; `condense teach --help` and `condense bank --help` tell of options instead of JSON")
+    verb.add_argument(
+        "kind", help="what is made, such as teacher; `condense teach --help` and `condense bank --help` tell of options instead of JSON"
+    )
     verb.add_argument("--data", type=_training_images, required=True, help="prepared training images")
     verb.add_argument("--settings", required=True, help="all settings of the kind, as JSON")
     _cell_options(verb, "file for what is made")

@@ -66,7 +66,7 @@ def condense_shards(shards: Mapping[Path, ShardJob], machine: Machine) -> None:
     with at_work(machine, *shards, beside=run_facts_path) as (device, clock):
         images = load(first.data)
         for job in shards.values():
-            _check_images(job, images)
+            _check_share(job, images)
         for label in first.classes or ():
             images.class_slice(label)  # raises for a class that is not there
         classes = tuple(first.classes or images.classes)
@@ -111,16 +111,22 @@ def _check(job: ShardJob, first: ShardJob) -> None:
         raise UserError(f"{recipe.name}: sets condensed in one pass agree in {agreeing}; {differing[0]} differs")
 
 
-def _check_images(job: ShardJob, data: Any) -> None:
-    """Raises UserError if only some images of each class are asked for, and the recipe makes all together or fewer."""
+def _check_share(job: ShardJob, data: Any) -> None:
+    """Raises UserError if only some classes, or images of each, are asked for, which would be others than those of the whole set."""
     from condense import models
     from condense.training.counting import ties_batch
 
-    if job.images is None:
+    some_classes = job.classes is not None and set(job.classes) != set(data.classes)
+    if job.images is None and not some_classes:
         return
     shape = {"channels": data.channels, "size": data.size, "classes": len(data.class_names)}
     tied = job.arch != "none" and ties_batch(models.build(job.arch, **shape, **job.options))
-    if job.recipe.splits_by(tied) != "images":
+    splits = job.recipe.splits_by(tied)
+    if some_classes and splits is None:
+        raise UserError(f"{job.recipe.name}: its classes depend on each other, so all are made together; leave --classes out")
+    if job.images is None:
+        return
+    if splits != "images":
         raise UserError(f"{job.recipe.name}: the images of a class are made together; leave --images out")
     if job.images.stop > job.ipc:
         raise UserError(f"{job.recipe.name}: --images: at ipc {job.ipc} they go from 0 to {job.ipc - 1}, found {job.images.stop - 1}")

@@ -85,12 +85,13 @@ class SyntheticCell:
         return f"{self.folder}/snapshots.safetensors"
 
     def shards(self, classes_per_job: int | None, images_per_job: int | None = None) -> list[Share]:
-        """What separate jobs make of it, by so many classes or images a class; all of it where its recipe does not split so."""
+        """What separate jobs make of it, by so many classes or images a class; all of it where its recipe does not
+        split so, or computes no images."""
         classes = self.data.spec.classes
         if classes_per_job is None and images_per_job is None:
             return shares("classes", classes, classes)
         ties_batch = self.arch != "none" and bool(self.data.profile(self.arch, self.options).ties_batch)
-        splits = self.recipe.splits_by(ties_batch)
+        splits = self.recipe.splits_by(ties_batch) if self.recipe.condenses else None  # choosing images takes less than a job
         if splits == "images" and images_per_job is not None:
             return shares("images", self.images_a_class, images_per_job)
         return shares("classes", classes, classes_per_job if splits == "classes" and classes_per_job else classes)

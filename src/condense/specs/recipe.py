@@ -36,7 +36,7 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How to condense. See `params/methods/`; `recipes.resolve` lays overrides, scale and cell over it.
+    """How to condense. See `params/methods/`; `catalogue.resolve` lays overrides, scale and cell over it.
 
     A subclass has the field `engine`, a Literal of one name. What enters a key is all that is not at its default, but for what only
     describes: so a setting that recipes did not have before leaves their keys as they are, and a default is never changed without
@@ -52,7 +52,7 @@ class Recipe:
     makes_set: ClassVar[bool] = True  # False: stands for the whole training set
     # Changes that make any recipe so short that tests of the engine take a moment; several, where it has several ways to work.
     trials: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
-    condenses: ClassVar[bool] = True  # images are computed, so that changes of tables and figures are laid over the recipe
+    condenses: ClassVar[bool] = True  # images are computed: scales split the work, and tables and figures may change the recipe
 
     name: str
     title: str

@@ -80,6 +80,9 @@ class SelectionRecipe(Recipe):
     def parents(self) -> dict[str, Parent]:
         return {"teacher": self.teacher} if self.teacher else {}
 
+    def splits_by(self, ties_batch: bool) -> Literal["classes", "images"] | None:
+        return "classes"  # each is chosen from its own real images
+
     def arch_with(self, arch: str, parents: Mapping[str, PlannedParent]) -> str:
         # A selection does not condense with a network: its only one is the teacher's.
         return parents["teacher"].arch if "teacher" in parents else "none"
