@@ -1,4 +1,5 @@
-# Everything that a scale asks for, derived from the table specs in params/tables. Settings (src/condense/specs/workflow.py):
+# Everything that a scale asks for, derived from the table specs in params/tables. Settings
+# (src/condense/specs/workflow.py):
 #   --config scale=quick|laptop|paper      which amount of work (default: quick)
 #   --config device=cpu                    jobs that ask for a GPU run on the CPU
 #   --config mlflow=http://HOST:PORT|off   where runs are tracked (default: mlflow.db)

@@ -1,15 +1,18 @@
-"""What the tests of several rooms share, and how their files are dealt out to workers (`pytest -n`, of pytest-xdist)."""
+"""What the tests of several rooms share, and how their files are dealt out to workers (`pytest -n`, of
+pytest-xdist)."""
 
 from pathlib import Path
 
 import pytest
 
 SLURM = "test_slurm"  # how the files begin whose tests share one SLURM
-# The files that take longest, longest first. Workers begin with them: one that is left for the end is waited for by all others.
+# The files that take longest, longest first. Workers begin with them: one that is left for the end is waited
+# for by all others.
 LONGEST = """
-    test_slurm_faults test_slurm_silence test_slurm test_snakemake test_faults test_commands test_tracking_server test_tracking
-    test_kill test_tracking_follower test_remotes test_scale_page test_regression test_kernels_kept test_report_pictures test_dvc
-    test_kernels test_interrupted_run test_paths test_asked test_estimate test_benchmark
+    test_slurm_faults test_slurm_silence test_slurm test_snakemake test_faults test_commands
+    test_tracking_server test_tracking test_kill test_tracking_follower test_remotes test_scale_page
+    test_regression test_kernels_kept test_report_pictures test_dvc test_kernels test_interrupted_run
+    test_paths test_asked test_estimate test_benchmark
 """.split()
 
 
@@ -30,7 +33,8 @@ def pytest_xdist_auto_num_workers(config):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Whatever `--dist` says, a file goes to one worker, which makes its fixtures once; all files of SLURM to the same one."""
+    """Whatever `--dist` says, a file goes to one worker, which makes its fixtures once; all files of SLURM to
+    the same one."""
     from xdist.scheduler import LoadFileScheduling
 
     class Files(LoadFileScheduling):
@@ -38,13 +42,15 @@ def pytest_xdist_make_scheduler(config, log):
             file = Path(super()._split_scope(nodeid))
             return SLURM if file.name.startswith(SLURM) else str(file)
 
-    config.option.loadscopereorder = False  # the order of the collection holds, not that by the number of tests
+    # The order of the collection holds, not that by the number of tests
+    config.option.loadscopereorder = False
     return Files(config, log)
 
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory) -> Path:
-    """The folder of the prepared digits: train.safetensors and test.safetensors. Made once; to be read only."""
+    """The folder of the prepared digits: train.safetensors and test.safetensors. Made once; to be read
+    only."""
     from condense.data.prepare import prepare
     from condense.plan import data_cell
 

@@ -12,7 +12,8 @@ LONGEST = 400  # characters of one of these lines
 
 
 class FailedJobs(logging.Handler):
-    """Prints of every failed job what it was, what Snakemake or SLURM says of it, and how its log ends, however quiet the rest is."""
+    """Prints of every failed job what it was, what Snakemake or SLURM says of it, and how its log ends,
+    however quiet the rest is."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

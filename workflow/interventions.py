@@ -1,7 +1,8 @@
-"""Every change that the workflow makes to Snakemake itself, in one place, with what SLURM needs in `queues.py`.
+"""Every change that the workflow makes to Snakemake itself, in one place, with what SLURM needs in
+`queues.py`.
 
-Each change names what it needs of Snakemake. Where a release has renamed that, the change is left out, one line says so and
-what that costs, and the workflow runs without it: no result depends on these changes.
+Each change names what it needs of Snakemake. Where a release has renamed that, the change is left out, one
+line says so and what that costs, and the workflow runs without it: no result depends on these changes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ _LOCK_FILE = Path(".snakemake/condense.lock")
 
 @dataclass(frozen=True)
 class Change:
-    """One change: what it is for, what it needs of Snakemake ('module:Class.attribute'), and what makes it."""
+    """One change: what it is for, what it needs of Snakemake ('module:Class.attribute'), and what makes
+    it."""
 
     purpose: str
     without: str  # what the user notices where it is left out
@@ -40,7 +42,8 @@ class Change:
 
 @dataclass(frozen=True)
 class Head:
-    """What the workflow tells the changes: which jobs' outputs are of another scale or lack files, what is checked before jobs start."""
+    """What the workflow tells the changes: which jobs' outputs are of another scale or lack files, what is
+    checked before jobs start."""
 
     outdated: Callable[[Any], bool]
     check: Callable[[list[Any]], None]  # given the jobs that are to run; raises WorkflowError
@@ -70,8 +73,8 @@ def _exists(name: str) -> bool:
 def one_timer(workflow: Any, head: Head) -> None:
     """One timer at a time looks at the queue.
 
-    Snakemake 9 starts one at every look, each causes another look, and every finished job adds one more: after some hundred
-    jobs it runs out of threads (its issue 3804).
+    Snakemake 9 starts one at every look, each causes another look, and every finished job adds one more:
+    after some hundred jobs it runs out of threads (its issue 3804).
     """
     from snakemake.scheduling.job_scheduler import JobScheduler
 
@@ -87,7 +90,8 @@ def one_timer(workflow: Any, head: Head) -> None:
 
 
 def signature_once(workflow: Any, head: Head) -> None:
-    """Snakemake asks some ten times a job for the parameters of the same few functions, a tenth of planning."""
+    """Snakemake asks some ten times a job for the parameters of the same few functions, a tenth of
+    planning."""
     from snakemake import common, rules
     from snakemake.resources import Resource
 
@@ -105,8 +109,9 @@ def signature_once(workflow: Any, head: Head) -> None:
 def made_is_finished(workflow: Any, head: Head) -> None:
     """A file under a key that is there counts as finished, and a table of another scale as forced.
 
-    The key says what a file was made from, so neither times nor changed inputs matter; a table says in the file beside it what
-    it was made from. Without this change, jobs whose results are there run, find that out, and leave them as they are.
+    The key says what a file was made from, so neither times nor changed inputs matter; a table says in the
+    file beside it what it was made from. Without this change, jobs whose results are there run, find that
+    out, and leave them as they are.
     """
     from snakemake.dag import DAG
 
@@ -117,8 +122,11 @@ def made_is_finished(workflow: Any, head: Head) -> None:
             dag.forcefiles.update(path for job in dag.jobs if head.outdated(job) for path in job.output)
         made = set() if dag.workflow.remote_exec else await _finished_before(dag)
         dag.finished = lambda job: job in made or job in dag._finished
-        # Snakemake takes what lies behind a job that is to run for granted, which holds no longer behind one that is finished.
-        dag.bfs = lambda direction, *jobs, stop=lambda job: False: DAG.bfs(dag, direction, *jobs, stop=lambda job: job in made or stop(job))
+        # Snakemake takes what lies behind a job that is to run for granted, which holds no longer behind one
+        # that is finished.
+        dag.bfs = lambda direction, *jobs, stop=lambda job: False: DAG.bfs(
+            dag, direction, *jobs, stop=lambda job: job in made or stop(job)
+        )
         try:
             await plain(dag, *arguments, **named)
         finally:
@@ -130,7 +138,9 @@ def made_is_finished(workflow: Any, head: Head) -> None:
 
 async def _finished_before(dag: Any) -> set[Any]:
     """Jobs whose keyed results are there, and those that only such jobs would need."""
-    made = {job for job in dag.jobs if _is_keyed(dag, job) and all([await path.exists() for path in job.output])}
+    made = {
+        job for job in dag.jobs if _is_keyed(dag, job) and all([await path.exists() for path in job.output])
+    }
     for level in reversed(list(dag.toposorted())):
         for job in level:
             needing = dag.depending[job]
@@ -141,7 +151,9 @@ async def _finished_before(dag: Any) -> set[Any]:
 
 def _is_keyed(dag: Any, job: Any) -> bool:
     """Whether a key says what a job makes, and nobody forces it."""
-    forced = (job.rule in dag.forcerules and job not in dag.omitforce) or not dag.forcefiles.isdisjoint(job.output)
+    forced = (job.rule in dag.forcerules and job not in dag.omitforce) or not dag.forcefiles.isdisjoint(
+        job.output
+    )
     return not forced and bool({"key", "ekey"}.intersection(job.wildcards_dict))
 
 
@@ -160,7 +172,8 @@ def one_head(workflow: Any, head: Head) -> None:
             with locks.only_head(_LOCK_FILE) as left_behind:
                 if left_behind:
                     persistence.unlock()
-                    Path(".snakemake/locks").mkdir(exist_ok=True)  # goes with the locks, and is made at the start only
+                    # Goes with the locks, and is made at the start only
+                    Path(".snakemake/locks").mkdir(exist_ok=True)
                 head.check(list(workflow.dag.needrun_jobs()))
                 with plain(persistence), followed_queue(workflow):
                     yield
@@ -172,7 +185,8 @@ def one_head(workflow: Any, head: Head) -> None:
 
 
 def dry_runs_write_nothing(workflow: Any, head: Head) -> None:
-    """Where no job has run yet, a dry run, a summary or a graph keeps what it would note beside the checkout, and forgets it."""
+    """Where no job has run yet, a dry run, a summary or a graph keeps what it would note beside the checkout,
+    and forgets it."""
     from snakemake.exceptions import WorkflowError
     from snakemake.persistence.file import FilePersistence
 
@@ -186,7 +200,8 @@ def dry_runs_write_nothing(workflow: Any, head: Head) -> None:
             plain(persistence, *arguments, path=path, **named)
         except OSError as error:
             raise WorkflowError(
-                f"{error.filename or '.snakemake'}: cannot be written ({error.strerror}), and a run notes there what it does;"
+                f"{error.filename or '.snakemake'}: cannot be written ({error.strerror}), and a run notes "
+                f"there what it does;"
                 " `--directory FOLDER` makes another folder the place of its notes and results"
             ) from None
 
@@ -210,12 +225,17 @@ def quoted_interpreter(workflow: Any, head: Head) -> None:
 
 
 def say_what_failed(workflow: Any, head: Head) -> None:
-    """Errors of jobs are printed by `FailedJobs`, and no longer with a command of thousands of characters, or not at all."""
+    """Errors of jobs are printed by `FailedJobs`, and no longer with a command of thousands of characters, or
+    not at all."""
     from snakemake.logging import logger
     from snakemake.settings.enums import Quietness
 
     settings = workflow.output_settings
-    if Quietness.ALL in (settings.quiet or ()) or settings.verbose or any(isinstance(h, FailedJobs) for h in logger.handlers):
+    if (
+        Quietness.ALL in (settings.quiet or ())
+        or settings.verbose
+        or any(isinstance(h, FailedJobs) for h in logger.handlers)
+    ):
         return
 
     def is_other(record: logging.LogRecord) -> bool:
@@ -249,13 +269,18 @@ CHANGES = (
     ),
     Change(
         "what is made under its key is finished, a table of another scale is not",
-        "finished jobs may run once more and leave their results as they are; after a change of scale give `--forcerun table figure`",
-        tuple(f"snakemake.dag:DAG.{name}" for name in ("update_needrun", "finished", "bfs", "jobs", "toposorted")),
+        "finished jobs may run once more and leave their results as they are; after a change of scale give "
+        "`--forcerun table figure`",
+        tuple(
+            f"snakemake.dag:DAG.{name}"
+            for name in ("update_needrun", "finished", "bfs", "jobs", "toposorted")
+        ),
         made_is_finished,
     ),
     Change(
         "one head a folder",
-        "a folder that a killed head left has to be freed with `snakemake --unlock`, and jobs it left in SLURM's queue are not followed",
+        "a folder that a killed head left has to be freed with `snakemake --unlock`, and jobs it left in "
+        "SLURM's queue are not followed",
         ("snakemake.persistence:PersistenceBase.lock", "snakemake.persistence:PersistenceBase.unlock"),
         one_head,
     ),

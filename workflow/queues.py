@@ -1,4 +1,5 @@
-"""How a head of the workflow follows what an earlier one left in SLURM's queue, and waits while SLURM does not answer."""
+"""How a head of the workflow follows what an earlier one left in SLURM's queue, and waits while SLURM does
+not answer."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from condense.machine import slurm
 
 @contextmanager
 def followed_queue(workflow: Any) -> Iterator[None]:
-    """Inside, the executor follows what a dead head left in SLURM's queue; afterwards nothing of this folder is there."""
+    """Inside, the executor follows what a dead head left in SLURM's queue; afterwards nothing of this folder
+    is there."""
     from snakemake.exceptions import WorkflowError
 
     plugin, folder = workflow.executor_plugin, Path(workflow.workdir_init)
@@ -24,7 +26,11 @@ def followed_queue(workflow: Any) -> Iterator[None]:
         yield
         return
     refuse_what_slurm_cannot_name(workflow)
-    alone = [] if workflow.executor_settings.array_jobs else [job for job in workflow.dag.needrun_jobs() if not job.group]
+    alone = (
+        []
+        if workflow.executor_settings.array_jobs
+        else [job for job in workflow.dag.needrun_jobs() if not job.group]
+    )
     wanted = {slurm.comment(job.rule.name, job.wildcards) for job in alone}
     try:
         followed, others = slurm.divided(slurm.queue(folder), wanted)
@@ -35,7 +41,8 @@ def followed_queue(workflow: Any) -> Iterator[None]:
         try:
             yield
         finally:
-            # After Ctrl-C the executor has cancelled the jobs that it knew of; one may just have been on its way.
+            # After Ctrl-C the executor has cancelled the jobs that it knew of; one may just have been on its
+            # way.
             for job in slurm.stop(slurm.queue(folder), folder):
                 _say(f"SLURM job {job.number} was cancelled and is still there")
     except slurm.SlurmSilent as error:
@@ -45,9 +52,10 @@ def followed_queue(workflow: Any) -> Iterator[None]:
 def follower(executor: type, followed: list[slurm.Job]) -> type:
     """The class `executor` of the SLURM plugin, changed in four ways.
 
-    Its jobs are at first those `followed`. While SLURM does not answer it waits, where the plugin would forget its jobs. It names
-    jobs that SLURM holds, for which the plugin would wait without a word. A job that SLURM no longer
-    knows is judged by the files it was to make, where the plugin would wait for it for ever.
+    Its jobs are at first those `followed`. While SLURM does not answer it waits, where the plugin would
+    forget its jobs. It names jobs that SLURM holds, for which the plugin would wait without a word. A job
+    that SLURM no longer knows is judged by the files it was to make, where the plugin would wait for it for
+    ever.
     """
     from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
@@ -70,10 +78,17 @@ def follower(executor: type, followed: list[slurm.Job]) -> type:
                 if self.wait:  # else the head is ending
                     super().run_job(job)
                 return
-            log = self.slurm_logdir / f"rule_{job.name}" / "_".join(job.wildcards).replace("/", "_") / f"{earlier.number}.log"
+            log = (
+                self.slurm_logdir
+                / f"rule_{job.name}"
+                / "_".join(job.wildcards).replace("/", "_")
+                / f"{earlier.number}.log"
+            )
             self.logger.info(f"Job {job.jobid} follows SLURM job {earlier.number} (log: {log}).")
             aux = {"slurm_logfile": log}
-            self._report_job_submission_threadsafe(SubmittedJobInfo(job, external_jobid=earlier.number, aux=aux))
+            self._report_job_submission_threadsafe(
+                SubmittedJobInfo(job, external_jobid=earlier.number, aux=aux)
+            )
 
         async def check_active_jobs(self, active_jobs: list[Any]) -> Any:
             known = await asyncio.to_thread(slurm.known, self.run_uuid) if active_jobs else {}
@@ -86,19 +101,27 @@ def follower(executor: type, followed: list[slurm.Job]) -> type:
             numbers = [job.external_jobid for job in active_jobs]
             holds.look(numbers, known)
             lost = absences.lost(numbers, known)
-            async for job in super().check_active_jobs([job for job in active_jobs if job.external_jobid not in lost]):
+            async for job in super().check_active_jobs(
+                [job for job in active_jobs if job.external_jobid not in lost]
+            ):
                 yield job
             for job in [job for job in active_jobs if job.external_jobid in lost]:
                 self.judge_lost(job)
 
         def judge_lost(self, info: Any) -> None:
             """A job that SLURM knows nothing of has ended; its files are whole or absent."""
-            outputs = list(info.job.output) if not info.job.is_group() else [path for job in info.job.jobs for path in job.output]
+            outputs = (
+                list(info.job.output)
+                if not info.job.is_group()
+                else [path for job in info.job.jobs for path in job.output]
+            )
             if all(Path(path).exists() for path in outputs):
                 _say(f"SLURM no longer knows job {info.external_jobid}; what it was to make is there")
                 self.report_job_success(info)
             else:
-                message = f"SLURM no longer knows job {info.external_jobid}, and what it was to make is not there"
+                message = (
+                    f"SLURM no longer knows job {info.external_jobid}, and what it was to make is not there"
+                )
                 self.report_job_error(info, msg=message, aux_logs=[str(info.aux.get("slurm_logfile"))])
 
         async def sleep(self) -> None:
@@ -111,13 +134,15 @@ def follower(executor: type, followed: list[slurm.Job]) -> type:
 
 
 def refuse_what_slurm_cannot_name(workflow: Any) -> None:
-    """Raises WorkflowError for a path that the plugin's call of sbatch, in which a shell replaces things twice, would change."""
+    """Raises WorkflowError for a path that the plugin's call of sbatch, in which a shell replaces things
+    twice, would change."""
     from snakemake.exceptions import WorkflowError
 
     for path in (sys.executable, workflow.workdir_init, workflow.main_snakefile):
         if re.search(r"""["'$`\\!]""", str(path)):
             raise WorkflowError(
-                f"{path}: no job can be sent to SLURM by a path with quotes, dollar signs, backslashes or exclamation marks;"
+                f"{path}: no job can be sent to SLURM by a path with quotes, dollar signs, backslashes or "
+                f"exclamation marks;"
                 " move the checkout, or work in another folder"
             )
 

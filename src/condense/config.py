@@ -1,6 +1,8 @@
-"""Strict reading of settings: a value has the type its field names, and a wrong name is answered with the right one.
+"""Strict reading of settings: a value has the type its field names, and a wrong name is answered with the
+right one.
 
-Floor 0: imports neither torch nor numpy, because every cluster job reads the Snakefile, and with it this module, anew.
+Floor 0: imports neither torch nor numpy, because every cluster job reads the Snakefile, and with it this
+module, anew.
 """
 
 from __future__ import annotations
@@ -21,11 +23,13 @@ import yaml
 
 
 class UserError(Exception):
-    """A fault the user can mend. The message says what is wrong, where, and what to do; no traceback is shown."""
+    """A fault the user can mend. The message says what is wrong, where, and what to do; no traceback is
+    shown."""
 
 
 def unknown(kind: str, name: object, known: typing.Iterable[str], where: str = "") -> UserError:
-    """The error for a name that is not known: says where it stands, the nearest known name, and all of them if few."""
+    """The error for a name that is not known: says where it stands, the nearest known name, and all of them
+    if few."""
     known = sorted(str(entry) for entry in known)
     name = " ".join((name[:80] if isinstance(name, str) else reprlib.repr(name)).split())
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
@@ -36,8 +40,11 @@ def unknown(kind: str, name: object, known: typing.Iterable[str], where: str = "
 
 
 def without_function(what: str, name: str, registry: str, settings: str) -> UserError:
-    """The error for a name of an engine, task or term that has its class of `settings`, and no function in `registry`."""
-    return UserError(f"{what} '{name}' has {settings} but no function in {registry}; add `\"{name}\": FUNCTION` there")
+    """The error for a name of an engine, task or term that has its class of `settings`, and no function in
+    `registry`."""
+    return UserError(
+        f"{what} '{name}' has {settings} but no function in {registry}; add `\"{name}\": FUNCTION` there"
+    )
 
 
 @contextmanager
@@ -52,7 +59,8 @@ def naming(path: Path | str) -> Iterator[None]:
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds. Raises UserError if it is absent, unreadable, not YAML or not a mapping."""
+    """The mapping that a YAML file holds. Raises UserError if it is absent, unreadable, not YAML or not a
+    mapping."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -70,22 +78,28 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 # What PyYAML raises for values that do not fit their explicit tag, such as `!!bool maybe`.
 _YAML_FAULTS = (TypeError, AttributeError, LookupError, ArithmeticError)
-_LARGEST = 1 << 63  # whole numbers from here on are no settings, and longer ones can be neither printed nor made floating
+# Whole numbers from here on are no settings, and longer ones can be neither printed nor made floating
+_LARGEST = 1 << 63
 _DEEPEST = 20  # levels of nesting in a free value
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key written twice, of which YAML would silently keep the last, and what could grow without end."""
+    """SafeLoader that refuses a key written twice, of which YAML would silently keep the last, and what could
+    grow without end."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not used here", self.peek_event().start_mark)
+            raise yaml.composer.ComposerError(
+                None, None, "aliases (*name) are not used here", self.peek_event().start_mark
+            )
         return super().compose_node(parent, index)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         value = super().construct_yaml_int(node)
         if abs(value) >= _LARGEST:
-            raise yaml.constructor.ConstructorError(None, None, "a whole number is too large", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, "a whole number is too large", node.start_mark
+            )
         return value
 
 
@@ -95,9 +109,13 @@ def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> d
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
         if isinstance(key, (list, dict, set)):
-            raise yaml.constructor.ConstructorError(None, None, "a key must be a plain value", key_node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, "a key must be a plain value", key_node.start_mark
+            )
         if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands here twice", key_node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key '{key}' stands here twice", key_node.start_mark
+            )
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
 
@@ -109,10 +127,14 @@ _StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_y
 def read(kind: type, values: object, where: str) -> Any:
     """`values` as an instance of the dataclass `kind`, nested dataclasses included.
 
-    Raises UserError naming `where`, the key and the nearest valid key for an unknown key, a missing one or a wrong type.
+    Raises UserError naming `where`, the key and the nearest valid key for an unknown key, a missing one or a
+    wrong type.
     """
     if not isinstance(values, dict):
-        raise UserError(f"{where}: expected a mapping with the keys {', '.join(f.name for f in fields(kind))}; found {_shown(values)}")
+        raise UserError(
+            f"{where}: expected a mapping with the keys {', '.join(f.name for f in fields(kind))}; found "
+            f"{_shown(values)}"
+        )
     known = {field.name: field for field in fields(kind) if field.init}
     hints = _hints(kind)
     for key in values:
@@ -138,13 +160,21 @@ def is_record(kind: object) -> typing.TypeGuard[type]:
 def _form(kind: Any) -> str:
     """How a missing value is to be written, where that is not plain from its name."""
     if is_dataclass(kind):
-        keys = (f.name if f.default is MISSING and f.default_factory is MISSING else f"[{f.name}]" for f in fields(kind))
+        keys = (
+            f.name if f.default is MISSING and f.default_factory is MISSING else f"[{f.name}]"
+            for f in fields(kind)
+        )
         return f": a mapping with the keys {', '.join(keys)}"
-    return f": one of {', '.join(map(str, typing.get_args(kind)))}" if typing.get_origin(kind) is typing.Literal else ""
+    return (
+        f": one of {', '.join(map(str, typing.get_args(kind)))}"
+        if typing.get_origin(kind) is typing.Literal
+        else ""
+    )
 
 
 def convert(kind: Any, value: object, where: str) -> Any:
-    """`value` as `kind`: a plain type, a dataclass, list[X], dict[str, X], tuple[X, ...], Literal or a union of these."""
+    """`value` as `kind`: a plain type, a dataclass, list[X], dict[str, X], tuple[X, ...], Literal or a union
+    of these."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return _free(value, where)
@@ -163,7 +193,10 @@ def convert(kind: Any, value: object, where: str) -> Any:
     if origin is dict:
         if not isinstance(value, dict):
             raise UserError(f"{where}: a mapping is needed, found {_shown(value)}")
-        return {convert(arguments[0], key, where): convert(arguments[1], entry, f"{where}: {key}") for key, entry in value.items()}
+        return {
+            convert(arguments[0], key, where): convert(arguments[1], entry, f"{where}: {key}")
+            for key, entry in value.items()
+        }
     return _plain(kind, value, where)
 
 
@@ -174,12 +207,17 @@ def _free(value: object, where: str, depth: int = 0) -> object:
     if isinstance(value, (list, tuple)):
         return [_free(entry, f"{where}[{place}]", depth + 1) for place, entry in enumerate(value)]
     if isinstance(value, dict):
-        return {_plain(str, key, where): _free(entry, f"{where}: {key}", depth + 1) for key, entry in value.items()}
+        return {
+            _plain(str, key, where): _free(entry, f"{where}: {key}", depth + 1)
+            for key, entry in value.items()
+        }
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, (int, float)):
         return _plain(type(value), value, where)
-    raise UserError(f"{where}: a number, a text, true, false, a list or a mapping is needed, found {_shown(value)}")
+    raise UserError(
+        f"{where}: a number, a text, true, false, a list or a mapping is needed, found {_shown(value)}"
+    )
 
 
 def _plain(kind: type, value: object, where: str) -> Any:
@@ -190,10 +228,20 @@ def _plain(kind: type, value: object, where: str) -> Any:
             raise UserError(f"{where}: a finite number is needed, found {value}")
         return float(value)
     if kind in (float, int) and isinstance(value, str):
-        raise UserError(f"{where}: a number is needed, found the text '{value[:60]}' (YAML reads 1e-3 as text: write 1.0e-3)")
+        raise UserError(
+            f"{where}: a number is needed, found the text '{value[:60]}' (YAML reads 1e-3 as text: write "
+            f"1.0e-3)"
+        )
     if isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
         return value
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "a mapping", type(None): "nothing"}
+    names = {
+        int: "a whole number",
+        float: "a number",
+        str: "a text",
+        bool: "true or false",
+        dict: "a mapping",
+        type(None): "nothing",
+    }
     raise UserError(f"{where}: {names.get(kind, kind.__name__)} is needed, found {_shown(value)}")
 
 
@@ -217,28 +265,34 @@ def _first_that_fits(kinds: tuple, value: object, where: str) -> Any:
 
 
 def _refuse_word(kinds: tuple, word: str, where: str) -> None:
-    """Raises UserError for a text in place of settings that are told apart by a name: with the form that it stands for."""
+    """Raises UserError for a text in place of settings that are told apart by a name: with the form that it
+    stands for."""
     for key in ("engine", "kind", "name"):
         named = told_apart(kinds, key)
         if len(set(named.values())) < 2:
             continue
         if word not in named:
             raise unknown("value", word, named, f"{where}: {key}")
-        needed = [entry.name for entry in fields(named[word]) if entry.name != key and not _has_default(entry)]
+        needed = [
+            entry.name for entry in fields(named[word]) if entry.name != key and not _has_default(entry)
+        ]
         form = ", ".join([f"{key}: {word}", *(f"{name}: ..." for name in needed)])
         raise UserError(f"{where}: a mapping is needed, found the text '{word}': write {{{form}}}")
 
 
 @cache
 def _hints(kind: type) -> dict[str, Any]:
-    """The types of the fields of a dataclass, worked out once: thousands of settings are read for one scale."""
+    """The types of the fields of a dataclass, worked out once: thousands of settings are read for one
+    scale."""
     return typing.get_type_hints(kind)
 
 
 def _of_that_kind(kinds: tuple, value: object, where: str) -> tuple:
-    """Of dataclasses that differ in the values of their field `engine`, `kind` or `name`, the one that the mapping `value` names; else all.
+    """Of dataclasses that differ in the values of their field `engine`, `kind` or `name`, the one that the
+    mapping `value` names; else all.
 
-    Raises UserError for a value that none of them has, and for a mapping without the field unless it has a default in just one.
+    Raises UserError for a value that none of them has, and for a mapping without the field unless it has a
+    default in just one.
     """
     for key in ("engine", "kind", "name"):
         named = told_apart(kinds, key)
@@ -246,9 +300,14 @@ def _of_that_kind(kinds: tuple, value: object, where: str) -> tuple:
             continue
         if key not in value:
             # Where just one of them has its name by default, a mapping without a name is of that one.
-            if all(map(is_dataclass, kinds)) and sum(_has_default(kind.__dataclass_fields__[key]) for kind in kinds) != 1:
+            if (
+                all(map(is_dataclass, kinds))
+                and sum(_has_default(kind.__dataclass_fields__[key]) for kind in kinds) != 1
+            ):
                 known = [name for kind in kinds for name in kind.__dataclass_fields__]
-                for meant in difflib.get_close_matches(key, [str(given) for given in value if given not in known], n=1, cutoff=0.5):
+                for meant in difflib.get_close_matches(
+                    key, [str(given) for given in value if given not in known], n=1, cutoff=0.5
+                ):
                     raise unknown("key", meant, set(known), where)
                 raise UserError(f"{where}: the key '{key}' is missing: one of {', '.join(map(str, named))}")
             continue
@@ -259,18 +318,26 @@ def _of_that_kind(kinds: tuple, value: object, where: str) -> tuple:
 
 
 def told_apart(kinds: tuple, key: str) -> dict[str, type]:
-    """By the values that their field `key` can have, those of `kinds` that are dataclasses told apart by it."""
+    """By the values that their field `key` can have, those of `kinds` that are dataclasses told apart by
+    it."""
     named: dict[str, type] = {}
     for kind in kinds:
         hint = _hints(kind).get(key) if is_record(kind) else None
-        named |= dict.fromkeys(typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else (), kind)
+        named |= dict.fromkeys(
+            typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else (), kind
+        )
     return named
 
 
 def kinds_alone(kinds: tuple) -> list[str]:
-    """Of dataclasses told apart by their field `kind`, the kinds that need no further settings: a text alone may stand for these."""
+    """Of dataclasses told apart by their field `kind`, the kinds that need no further settings: a text alone
+    may stand for these."""
     named = told_apart(kinds, "kind")
-    alone = [name for name, kind in named.items() if all(_has_default(entry) for entry in fields(kind) if entry.name != "kind")]
+    alone = [
+        name
+        for name, kind in named.items()
+        if all(_has_default(entry) for entry in fields(kind) if entry.name != "kind")
+    ]
     return alone if len(set(named.values())) > 1 else []
 
 
@@ -284,19 +351,36 @@ def _shown(value: object) -> str:
 
 
 def labels_of(names: Sequence[str]) -> list[str]:
-    """Names of which each stands once: one that comes again is numbered, ["mean", "gram", "mean"] -> ["mean", "gram", "mean 2"]."""
-    return [name if names.index(name) == place else f"{name} {names[: place + 1].count(name)}" for place, name in enumerate(names)]
+    """Names of which each stands once: one that comes again is numbered, ["mean", "gram", "mean"] -> ["mean",
+    "gram", "mean 2"]."""
+    return [
+        name if names.index(name) == place else f"{name} {names[: place + 1].count(name)}"
+        for place, name in enumerate(names)
+    ]
 
 
 def merged(base: Any, change: Any) -> Any:
-    """`base` with `change` laid over it: mappings merge by key; a list of named entries takes a mapping by name; all else is replaced.
+    """`base` with `change` laid over it: mappings merge by key; a list of named entries takes a mapping by
+    name; all else is replaced.
 
-    A mapping under a key is replaced too where `change` has another `kind` or `name` for it: what is set for one means nothing to another.
-    Of entries with one name the second is called "name 2", and so on; see `labels_of`.
+    A mapping under a key is replaced too where `change` has another `kind` or `name` for it: what is set for
+    one means nothing to another. Of entries with one name the second is called "name 2", and so on; see
+    `labels_of`.
     """
     if isinstance(base, dict) and isinstance(change, dict):
-        return {**base, **{key: value if _renamed(base.get(key), value) else merged(base.get(key), value) for key, value in change.items()}}
-    if isinstance(base, list) and isinstance(change, dict) and base and all(isinstance(entry, dict) and "name" in entry for entry in base):
+        return {
+            **base,
+            **{
+                key: value if _renamed(base.get(key), value) else merged(base.get(key), value)
+                for key, value in change.items()
+            },
+        }
+    if (
+        isinstance(base, list)
+        and isinstance(change, dict)
+        and base
+        and all(isinstance(entry, dict) and "name" in entry for entry in base)
+    ):
         names = labels_of([entry["name"] for entry in base])
         for name in change:
             if name not in names:

@@ -1,12 +1,14 @@
-"""Measures the engine against the plain loop of the literature: whole iterations, alternating between two long-lived processes.
+"""Measures the engine against the plain loop of the literature: whole iterations, alternating between two
+long-lived processes.
 
     python tests/benchmarks/bench.py [--rows TEXT] [--rounds 7] [--data FOLDER] [--accuracy]
 
 On a GPU where there is one, unless BENCH_DEVICE=cpu: other rows, of iterations in milliseconds.
 
-Without prepared images (`--data results/data/cifar10`) the speed is measured on noise of their shape; accuracy needs real ones. What is
-printed is also written to results/benchmarks/engine.json (on a GPU engine-gpu.json), which the report shows. Quote the median of the
-ratios: absolute seconds move with whatever else runs on the machine.
+Without prepared images (`--data results/data/cifar10`) the speed is measured on noise of their shape;
+accuracy needs real ones. What is printed is also written to results/benchmarks/engine.json
+(on a GPU engine-gpu.json), which the report shows. Quote the median of the ratios: absolute seconds move with
+whatever else runs on the machine.
 """
 
 import argparse
@@ -52,11 +54,17 @@ class Row:
 
 def dm(ipc, precision, least, aim, batch=256, **more):
     words = {"mixed": "real bf16, synthetic fp32", "bf16": "all bf16", "fp32": "fp32"}[precision]
-    words = words if processor_has_bfloat16() or DEVICE == "cuda" or precision == "fp32" else f"{precision}: fp32 here, which is faster"
+    words = (
+        words
+        if processor_has_bfloat16() or DEVICE == "cuda" or precision == "fp32"
+        else f"{precision}: fp32 here, which is faster"
+    )
     title = f"DM iteration, ipc {ipc}, {words}" + (f", {batch} real images" if batch != 256 else "")
     gradient = {"ipc": ipc, "batch": batch, "precision": precision}
     ours = {"sets": [["dm", ipc]], "batch": batch, "precision": precision}
-    return Row(title, ("ReferenceMatching", {"ipc": ipc}), ("OurMatching", ours), least, aim, gradient, **more)
+    return Row(
+        title, ("ReferenceMatching", {"ipc": ipc}), ("OurMatching", ours), least, aim, gradient, **more
+    )
 
 
 def sharing(title, sets, least, aim):
@@ -83,7 +91,14 @@ GPU_ROWS = [
     dm(10, "mixed", 2.6, 1.3, steps=100, in_ms=True),
     dm(50, "mixed", 4, 2, steps=100, in_ms=True),
     # A tenth of the 1,000 epochs of a protocol, and of the seconds asked for them.
-    Row("20 networks x 100 epochs, ipc 10", ("ReferenceNetworks", NETWORKS), ("OurNetworks", NETWORKS), 1500, 500, in_ms=True),
+    Row(
+        "20 networks x 100 epochs, ipc 10",
+        ("ReferenceNetworks", NETWORKS),
+        ("OurNetworks", NETWORKS),
+        1500,
+        500,
+        in_ms=True,
+    ),
 ]
 CPU_ROWS = [
     dm(1, "mixed", 5, 8),
@@ -97,14 +112,17 @@ CPU_ROWS = [
     sharing("dm+ed+cpdm+ddm at ipc 10", [["dm", 10], ["ed", 10], ["cpdm", 10], ["ddm", 10]], 2, 2.5),
     gradients(1, 3, 3.5),
     gradients(10, 3, 3.5, inner=10),  # a fifth of its epochs, which take most of the time
-    Row("training epoch, ipc 10", ("ReferenceEpoch", {"ipc": 10}), ("OurEpoch", {"ipc": 10}), 2.5, 3, steps=5),
+    Row(
+        "training epoch, ipc 10", ("ReferenceEpoch", {"ipc": 10}), ("OurEpoch", {"ipc": 10}), 2.5, 3, steps=5
+    ),
     Row("training epoch, ipc 50", ("ReferenceEpoch", {"ipc": 50}), ("OurEpoch", {"ipc": 50}), 4, 5),
     Row("test pass, 10,000 images", ("ReferencePass", {}), ("OurPass", {}), 5, 6, split="test"),
 ]
 
 
 class Worker:
-    """A process that measures. `settled` keeps freed memory, as the project's own command does; the reference's does not."""
+    """A process that measures. `settled` keeps freed memory, as the project's own command does; the
+    reference's does not."""
 
     def __init__(self, data, threads, settled, kernels):
         environment = os.environ | {
@@ -113,9 +131,13 @@ class Worker:
             "OMP_NUM_THREADS": str(threads),
             "BENCH_DEVICE": DEVICE,
         }
-        environment |= {"CONDENSE_KERNELS": "on" if kernels else "off"} | ({"BENCH_DATA": str(data)} if data else {})
+        environment |= {"CONDENSE_KERNELS": "on" if kernels else "off"} | (
+            {"BENCH_DATA": str(data)} if data else {}
+        )
         command = [sys.executable, str(HERE / "worker.py")]
-        self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def ask(self, **request):
         self.process.stdin.write(json.dumps(request) + "\n")
@@ -139,7 +161,8 @@ if DEVICE != "cpu":
 def compared(row, start, rounds):
     """The row's numbers: `rounds` alternations after two iterations of warming up, in processes of its own.
 
-    Not those of the row before: the allocator of a process learns from what it has done, and is then half settled.
+    Not those of the row before: the allocator of a process learns from what it has done, and is then half
+    settled.
     """
     kinds = dict.fromkeys(KINDS, (True, True)) if row.against_ours else KINDS
     workers = {name: start(*kind) for name, kind in kinds.items()}
@@ -164,7 +187,10 @@ def measured(row, workers, rounds):
             answer = worker.ask(steps=row.steps)
             times[name].append(answer["seconds"])
     ratios = [reference / ours for reference, ours in zip(times["reference"], times["ours"], strict=True)]
-    settled = [reference / ours for reference, ours in zip(times.get("settled", times["reference"]), times["ours"], strict=True)]
+    settled = [
+        reference / ours
+        for reference, ours in zip(times.get("settled", times["reference"]), times["ours"], strict=True)
+    ]
     found = {
         "row": row.title,
         "reference_s": statistics.median(times["reference"]),
@@ -191,10 +217,14 @@ def line_of(found):
     least, aim = (-found[name] if found["in_ms"] else found[name] for name in ("least", "aim"))
     verdict = "aim" if reached >= aim else "must" if reached >= least else "BELOW"
     error = found.get("gradient")
-    error = f"  gradient off by {100 * error['relative']:.2f} %, cosine {error['cosine']:.5f}" if error else ""
+    error = (
+        f"  gradient off by {100 * error['relative']:.2f} %, cosine {error['cosine']:.5f}" if error else ""
+    )
     times = f"{1000 * found['reference_s']:7.4g} ms {1000 * found['ours_s']:6.4g} ms"
     ratios = f"{found['ratio']:5.2f}x ({low:.2f}-{high:.2f}), {found['ratio_settled']:.2f}x settled"
-    grown = f"  memory +{found['memory_growth_bytes'] / 2**20:.0f} of {found['peak_memory_bytes'] / 2**20:.0f} MB"
+    grown = (
+        f"  memory +{found['memory_growth_bytes'] / 2**20:.0f} of {found['peak_memory_bytes'] / 2**20:.0f} MB"
+    )
     asked = f"{found['least']:g} / {found['aim']:g}{' ms' if found['in_ms'] else ''}"
     return f"{found['row']:52} {times}  {ratios}  [{asked}: {verdict}]{error}{grown}"
 
@@ -206,7 +236,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--data", type=Path, help="folder of prepared images, as results/data/cifar10")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--accuracy", action="store_true", help="also the accuracies after equal time: half an hour more")
+    parser.add_argument(
+        "--accuracy", action="store_true", help="also the accuracies after equal time: half an hour more"
+    )
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     data = args.data.resolve() if args.data else None
@@ -214,8 +246,18 @@ def main():
         parser.error("--accuracy needs real images: --data results/data/cifar10/KEY")
     torch.set_num_threads(args.threads)
     device = cpu_name() if DEVICE == "cpu" else torch.cuda.get_device_name()
-    facts = {"device": device, "threads": args.threads, "date": datetime.now(UTC).date().isoformat(), "code_version": code_version()}
-    facts |= {"torch": str(torch.__version__), "kernels": state(), "images": str(args.data or "noise"), "load": os.getloadavg()[0]}
+    facts = {
+        "device": device,
+        "threads": args.threads,
+        "date": datetime.now(UTC).date().isoformat(),
+        "code_version": code_version(),
+    }
+    facts |= {
+        "torch": str(torch.__version__),
+        "kernels": state(),
+        "images": str(args.data or "noise"),
+        "load": os.getloadavg()[0],
+    }
     facts["limits"] = limits.measured(DEVICE)
     print(json.dumps(facts, indent=1))
     start = partial(Worker, data, args.threads)
@@ -226,7 +268,9 @@ def main():
             print(line_of(rows[-1]), flush=True)
     found = {"schema": 1, "kind": "benchmark", **facts, "rows": rows}
     if args.accuracy:
-        found["accuracy"] = compared_accuracies({name: start(*kind) for name, kind in {**KINDS, "separate": (True, True)}.items()})
+        found["accuracy"] = compared_accuracies(
+            {name: start(*kind) for name, kind in {**KINDS, "separate": (True, True)}.items()}
+        )
     write_json(args.out, found)
     print(f"written to {args.out}")
 

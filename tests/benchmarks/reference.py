@@ -1,7 +1,8 @@
 """The loops of the literature's code, written plainly: what the fast engine is measured against.
 
-Class by class, float32, torch's own operations on contiguous images, the allocator as it is. Nothing of the engines is used; networks
-and augmentation are the project's, which without kernels are the same torch operations.
+Class by class, float32, torch's own operations on contiguous images, the allocator as it is. Nothing of the
+engines is used; networks and augmentation are the project's, which without kernels are the same torch
+operations.
 """
 
 import numpy as np
@@ -11,13 +12,14 @@ import torch.nn.functional as F
 from condense.augment import siamese
 
 STRATEGY = "color_crop_cutout_flip_scale_rotate"
-# By images a class: how often the images of an iteration, which has a network of its own, are stepped, and the epochs of training the
-# network on them between two steps.
+# By images a class: how often the images of an iteration, which has a network of its own, are stepped, and
+# the epochs of training the network on them between two steps.
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 
 
 def matching_step(network, images_all, indices_class, synthetic, optimizer, draws, batch, rng):
-    """One iteration of distribution matching: a mean of real and of synthetic embeddings a class, one step of all images.
+    """One iteration of distribution matching: a mean of real and of synthetic embeddings a class, one step of
+    all images.
 
     images_all (N, ...) float32, synthetic (C, M, ...) with gradient. `network` was drawn anew by the caller.
     """
@@ -28,7 +30,9 @@ def matching_step(network, images_all, indices_class, synthetic, optimizer, draw
         made = siamese.apply(synthetic[label], drawn)
         real_embedding = network.embed(real).detach()
         synthetic_embedding = network.embed(made)
-        loss = loss + torch.sum((torch.mean(real_embedding, dim=0) - torch.mean(synthetic_embedding, dim=0)) ** 2)
+        loss = loss + torch.sum(
+            (torch.mean(real_embedding, dim=0) - torch.mean(synthetic_embedding, dim=0)) ** 2
+        )
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -48,9 +52,11 @@ def gradient_distance(made, wanted):
 
 
 def gradient_step(network, images_all, indices_class, synthetic, optimizer, draws, batch, rng):
-    """One step of all images towards equal gradients of the network's loss on real and on synthetic images of each class.
+    """One step of all images towards equal gradients of the network's loss on real and on synthetic images of
+    each class.
 
-    images_all (N, ...) float32, synthetic (C, M, ...) with gradient; a draw of the augmentation for each class, for DC of 'none'.
+    images_all (N, ...) float32, synthetic (C, M, ...) with gradient; a draw of the augmentation for each
+    class, for DC of 'none'.
     """
     parameters = list(network.parameters())
     loss = torch.tensor(0.0)
@@ -69,13 +75,15 @@ def gradient_step(network, images_all, indices_class, synthetic, optimizer, draw
 
 
 def training_epoch(network, optimizer, images, labels, batch, generator, strategy=STRATEGY):
-    """One epoch of training a network on a synthetic set (n, ...) with one operation of `strategy` a batch, parameters an image."""
+    """One epoch of training a network on a synthetic set (n, ...) with one operation of `strategy` a batch,
+    parameters an image."""
     network.train()
     for chosen in torch.randperm(len(images), generator=generator).split(batch):
         drawn = siamese.draw_each(strategy, images.shape[-1], len(chosen), generator)
         logits = network(siamese.apply(images[chosen], drawn))
         loss = F.cross_entropy(logits, labels[chosen])
-        np.equal(logits.detach().argmax(1).numpy(), labels[chosen].numpy()).sum()  # the running accuracy that such code keeps
+        # The running accuracy that such code keeps
+        np.equal(logits.detach().argmax(1).numpy(), labels[chosen].numpy()).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

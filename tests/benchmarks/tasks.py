@@ -1,4 +1,5 @@
-"""What a worker process of the benchmark does: one iteration at a time, by the reference loop or by the project's engine."""
+"""What a worker process of the benchmark does: one iteration at a time, by the reference loop or by the
+project's engine."""
 
 import os
 from dataclasses import asdict, replace
@@ -34,7 +35,11 @@ DEVICE = torch.device(os.environ.get("BENCH_DEVICE", "cpu"))
 
 def images_of(path: str | None, split: str) -> Images:
     """A prepared split, or noise in the shape of CIFAR-10, which takes as long."""
-    return load(f"{path}/{split}.safetensors", verify=False) if path else noise(split, 5000 if split == "train" else 1000)
+    return (
+        load(f"{path}/{split}.safetensors", verify=False)
+        if path
+        else noise(split, 5000 if split == "train" else 1000)
+    )
 
 
 def noise(split: str, count: int) -> Images:
@@ -59,7 +64,9 @@ def noise(split: str, count: int) -> Images:
 
 def recipe_for(name, **changes) -> Recipe:
     changes = {"steps": 10**6, "optimizer": {"lr": 1.0}} | changes
-    return catalogue.resolve(catalogue.recipe(name), "cifar10", reference.STRATEGY, 10, [("benchmark", changes)])
+    return catalogue.resolve(
+        catalogue.recipe(name), "cifar10", reference.STRATEGY, 10, [("benchmark", changes)]
+    )
 
 
 def new_network(data: Images):
@@ -71,15 +78,29 @@ class ReferenceMatching:
 
     def __init__(self, data, ipc=10, batch=256):
         self.images = data.normalise(data.images.to(DEVICE))
-        self.indices = [np.arange(data.class_slice(label).start, data.class_slice(label).stop) for label in data.classes]
+        self.indices = [
+            np.arange(data.class_slice(label).start, data.class_slice(label).stop) for label in data.classes
+        ]
         self.synthetic = initial_images(data, data.classes, ipc, "real", SEED).to(DEVICE).requires_grad_(True)
         self.optimizer = torch.optim.SGD([self.synthetic], lr=1.0, momentum=0.5)
         self.data, self.batch, self.rng, self.done = data, batch, np.random.default_rng(0), 0
 
     def step(self):
         network = new_network(self.data).requires_grad_(False)
-        draws = [siamese.draw(reference.STRATEGY, 32, seeds.generator(SEED, "augment", label, self.done)) for label in self.data.classes]
-        arguments = (network, self.images, self.indices, self.synthetic, self.optimizer, draws, self.batch, self.rng)
+        draws = [
+            siamese.draw(reference.STRATEGY, 32, seeds.generator(SEED, "augment", label, self.done))
+            for label in self.data.classes
+        ]
+        arguments = (
+            network,
+            self.images,
+            self.indices,
+            self.synthetic,
+            self.optimizer,
+            draws,
+            self.batch,
+            self.rng,
+        )
         reference.matching_step(*arguments)
         self.done += 1
 
@@ -88,14 +109,18 @@ class ReferenceMatching:
 
 
 class ReferenceGradients:
-    """Gradient matching, class by class: one step of the images and the epochs of training the network on them that follow it.
+    """Gradient matching, class by class: one step of the images and the epochs of training the network on
+    them that follow it.
 
-    `method` is 'dc', from noise and without augmentation, or 'dsa', from real images. `inner`: epochs, by default those of the loops.
+    `method` is 'dc', from noise and without augmentation, or 'dsa', from real images. `inner`: epochs, by
+    default those of the loops.
     """
 
     def __init__(self, data, ipc=10, method="dsa", batch=256, inner=None):
         self.images = data.normalise(data.images.to(DEVICE))
-        self.indices = [np.arange(data.class_slice(label).start, data.class_slice(label).stop) for label in data.classes]
+        self.indices = [
+            np.arange(data.class_slice(label).start, data.class_slice(label).stop) for label in data.classes
+        ]
         start, self.strategy = {"dc": ("noise", "none"), "dsa": ("real", reference.STRATEGY)}[method]
         self.synthetic = initial_images(data, data.classes, ipc, start, SEED).to(DEVICE).requires_grad_(True)
         self.optimizer = torch.optim.SGD([self.synthetic], lr=0.1, momentum=0.5)
@@ -109,12 +134,26 @@ class ReferenceGradients:
         if place == 0:
             self.network = new_network(self.data).train()
             self.trained = torch.optim.SGD(self.network.parameters(), lr=0.01)
-        draws = [siamese.draw(self.strategy, 32, seeds.generator(SEED, "augment", label, self.done)) for label in self.data.classes]
-        arguments = (self.network, self.images, self.indices, self.synthetic, self.optimizer, draws, self.batch, self.rng)
+        draws = [
+            siamese.draw(self.strategy, 32, seeds.generator(SEED, "augment", label, self.done))
+            for label in self.data.classes
+        ]
+        arguments = (
+            self.network,
+            self.images,
+            self.indices,
+            self.synthetic,
+            self.optimizer,
+            draws,
+            self.batch,
+            self.rng,
+        )
         reference.gradient_step(*arguments)
         for _ in range(self.inner if place + 1 < self.outer else 0):
             images = self.synthetic.detach().flatten(0, 1)
-            reference.training_epoch(self.network, self.trained, images, self.labels, 256, self.generator, self.strategy)
+            reference.training_epoch(
+                self.network, self.trained, images, self.labels, 256, self.generator, self.strategy
+            )
         self.done += 1
 
     def result(self):
@@ -125,10 +164,18 @@ class OurMatching:
     """Sets (method, ipc) in one pass over a shared real side, as a job of the workflow does it."""
 
     def __init__(self, data, sets=(("dm", 10),), batch=256, precision="mixed", changes=None):
-        made = [(recipe_for(name, batch_real=batch, precision=precision, **changes or {}), ipc) for name, ipc in sets]
-        self.stream = RealStream(made[0][0], data, data.classes, **ARCH, seed=SEED, device=DEVICE, recorder=recorder_for(DEVICE))
+        made = [
+            (recipe_for(name, batch_real=batch, precision=precision, **changes or {}), ipc)
+            for name, ipc in sets
+        ]
+        self.stream = RealStream(
+            made[0][0], data, data.classes, **ARCH, seed=SEED, device=DEVICE, recorder=recorder_for(DEVICE)
+        )
         critic = new_network(data).requires_grad_(False).eval()
-        self.sets = [Matching(recipe, self.stream, ipc=ipc, critic=critic, checkpoint=Checkpoint(None, "")) for recipe, ipc in made]
+        self.sets = [
+            Matching(recipe, self.stream, ipc=ipc, critic=critic, checkpoint=Checkpoint(None, ""))
+            for recipe, ipc in made
+        ]
         self.done = 0
 
     def step(self):
@@ -145,7 +192,10 @@ class OurGradients:
     """The same as `ReferenceGradients` by the project's engine."""
 
     def __init__(self, data, ipc=10, method="dsa", batch=256, inner=None):
-        loop = {"outer": reference.LOOPS[ipc][0], "inner": reference.LOOPS[ipc][1] if inner is None else inner}
+        loop = {
+            "outer": reference.LOOPS[ipc][0],
+            "inner": reference.LOOPS[ipc][1] if inner is None else inner,
+        }
         recipe = catalogue.recipe(method)
         change = {"steps": 10**4, "batch_real": batch, "loop": loop}
         recipe = catalogue.resolve(recipe, "cifar10", reference.STRATEGY, ipc, [("benchmark", change)])
@@ -222,14 +272,32 @@ class ReferenceNetworks:
 class OurNetworks(ReferenceNetworks):
     def step(self):
         images = tensor_set(start_of(self.data, self.ipc), labels_for(self.ipc))
-        settings = {"arch": "convnet", "options": {}, "strategy": reference.STRATEGY, "seed": SEED, "checkpoint": Checkpoint(None, "")}
-        few = replace(self.data, images=self.data.images[:10], labels=self.data.labels[:10])  # testing is another row's
-        evaluate(images, few, protocol_of(epochs=self.epochs), **settings, networks=range(self.networks), device=DEVICE)
+        settings = {
+            "arch": "convnet",
+            "options": {},
+            "strategy": reference.STRATEGY,
+            "seed": SEED,
+            "checkpoint": Checkpoint(None, ""),
+        }
+        # Testing is another row's
+        few = replace(self.data, images=self.data.images[:10], labels=self.data.labels[:10])
+        evaluate(
+            images,
+            few,
+            protocol_of(epochs=self.epochs),
+            **settings,
+            networks=range(self.networks),
+            device=DEVICE,
+        )
 
 
 class ReferencePass:
     def __init__(self, data):
-        self.images, self.labels, self.network = data.normalise(data.images.to(DEVICE)), data.labels.to(DEVICE), new_network(data)
+        self.images, self.labels, self.network = (
+            data.normalise(data.images.to(DEVICE)),
+            data.labels.to(DEVICE),
+            new_network(data),
+        )
 
     def step(self):
         reference.test_pass(self.network, self.images, self.labels)
@@ -250,28 +318,41 @@ TASKS = {task.__name__: task for task in KINDS}
 
 
 def gradient_error(data, ipc, batch, precision):
-    """Relative L2 error and cosine of one DM gradient against the reference's, for the same network, batches and augmentation."""
+    """Relative L2 error and cosine of one DM gradient against the reference's, for the same network, batches
+    and augmentation."""
     recipe = recipe_for("dm", batch_real=batch, precision=precision)
-    stream = RealStream(recipe, data, data.classes, **ARCH, seed=SEED, device=DEVICE, recorder=recorder_for(DEVICE))
+    stream = RealStream(
+        recipe, data, data.classes, **ARCH, seed=SEED, device=DEVICE, recorder=recorder_for(DEVICE)
+    )
     ours = Matching(recipe, stream, ipc=ipc, critic=None, checkpoint=Checkpoint(None, ""))
     plain = ours.images.clone().requires_grad_(True)
-    ours.optimizer = SGD([ours.values], Optimizer(lr=1e-30, momentum=0.0))  # the gradient is wanted, not the step
+    # The gradient is wanted, not the step
+    ours.optimizer = SGD([ours.values], Optimizer(lr=1e-30, momentum=0.0))
     for step in range(3):  # on a GPU the third is a replay
         side = stream.at(step)
         ours.advance(side)
     stream.close()
-    draws = [siamese.draw(reference.STRATEGY, 32, seeds.generator(SEED, "augment", label, step)) for label in data.classes]
+    draws = [
+        siamese.draw(reference.STRATEGY, 32, seeds.generator(SEED, "augment", label, step))
+        for label in data.classes
+    ]
     with kernels.plain():
         total = 0.0
         for place, drawn in enumerate(draws):
             real = side.network.embed(siamese.apply(data.normalise(side.pixels[place]), drawn)).detach()
-            total = total + (real.mean(0) - side.network.embed(siamese.apply(plain[place], drawn)).mean(0)).square().sum()
+            total = (
+                total
+                + (real.mean(0) - side.network.embed(siamese.apply(plain[place], drawn)).mean(0))
+                .square()
+                .sum()
+            )
         total.backward()
     return compared(ours.values.grad, plain.grad)
 
 
 def class_gradient_error(data, ipc, batch, method):
-    """The same of the images in gradient matching: by the project's class gradients, against the first step of the plain loop."""
+    """The same of the images in gradient matching: by the project's class gradients, against the first step
+    of the plain loop."""
     loop = ReferenceGradients(data, ipc, method, batch)
     images, strategy = loop.synthetic.detach().clone().requires_grad_(True), loop.strategy
     with kernels.plain():
@@ -299,12 +380,15 @@ def compared(found, wanted):
 
 
 def augmentation_error():
-    """Greatest difference between the augmentation of a batch and that of its images one by one with their parameters repeated."""
+    """Greatest difference between the augmentation of a batch and that of its images one by one with their
+    parameters repeated."""
     images = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     worst = 0.0
     for place in range(60):
         drawn = siamese.draw(reference.STRATEGY, 32, seeds.generator(place, "check"))
-        each = siamese.Draw(drawn.operation, {name: value.expand(8) for name, value in drawn.parameters.items()})
+        each = siamese.Draw(
+            drawn.operation, {name: value.expand(8) for name, value in drawn.parameters.items()}
+        )
         worst = max(worst, (siamese.apply(images, drawn) - siamese.apply(images, each)).abs().max().item())
     return worst
 
@@ -312,6 +396,14 @@ def augmentation_error():
 def judge(images, test, networks, epochs):
     """Accuracies of networks trained on normalised images (C, ipc, ...), all alike whoever made them."""
     labels = torch.arange(len(images)).repeat_interleave(images.shape[1])
-    settings = {"arch": "convnet", "options": {}, "strategy": reference.STRATEGY, "seed": SEED, "checkpoint": Checkpoint(None, "")}
+    settings = {
+        "arch": "convnet",
+        "options": {},
+        "strategy": reference.STRATEGY,
+        "seed": SEED,
+        "checkpoint": Checkpoint(None, ""),
+    }
     made = tensor_set(images.flatten(0, 1).to(DEVICE), labels.to(DEVICE))
-    return evaluate(made, test, protocol_of(epochs=epochs), **settings, networks=range(networks), device=DEVICE)
+    return evaluate(
+        made, test, protocol_of(epochs=epochs), **settings, networks=range(networks), device=DEVICE
+    )

@@ -1,4 +1,5 @@
-"""A long-lived process of the benchmark: reads one request a line, answers one line. Its allocator is as the environment says."""
+"""A long-lived process of the benchmark: reads one request a line, answers one line. Its allocator is as the
+environment says."""
 
 import json
 import os
@@ -18,8 +19,9 @@ answers, sys.stdout = sys.stdout, sys.stderr
 def main() -> None:
     """Requests, each an object with one of these keys and its settings.
 
-    `task` prepares; `steps` gives the seconds of so many iterations, `seconds` the iterations in that time; `gradient` compares a
-    gradient; `save` writes the images that were made, `judge` trains networks on such images and tests them.
+    `task` prepares; `steps` gives the seconds of so many iterations, `seconds` the iterations in that time;
+    `gradient` compares a gradient; `save` writes the images that were made, `judge` trains networks on such
+    images and tests them.
     """
     if os.environ.get("BENCH_SETTLED") == "1":
         keep_freed_memory()
@@ -38,7 +40,9 @@ def main() -> None:
             task = TASKS[request["task"]](data[split], **request["settings"])
             answer = {}
         elif "gradient" in request:
-            answer = gradient_error(data[split], **request["gradient"]) | {"augmentation": augmentation_error()}
+            answer = gradient_error(data[split], **request["gradient"]) | {
+                "augmentation": augmentation_error()
+            }
         elif "seconds" in request:
             began, steps = time.perf_counter(), 0
             while time.perf_counter() - began < request["seconds"]:
@@ -51,7 +55,14 @@ def main() -> None:
             answer = {}
         elif "judge" in request:
             images = load_file(request["judge"])["images"]
-            answer = {"accuracies": judge(images, images_of(os.environ["BENCH_DATA"], "test"), request["networks"], request["epochs"])}
+            answer = {
+                "accuracies": judge(
+                    images,
+                    images_of(os.environ["BENCH_DATA"], "test"),
+                    request["networks"],
+                    request["epochs"],
+                )
+            }
         else:
             waited(DEVICE)
             before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
@@ -62,7 +73,9 @@ def main() -> None:
             answer = {
                 "seconds": seconds / request["steps"],
                 "switched": after.ru_nivcsw - before.ru_nivcsw,
-                "peak_memory_bytes": torch.cuda.max_memory_allocated() if DEVICE.type == "cuda" else after.ru_maxrss * 1024,
+                "peak_memory_bytes": torch.cuda.max_memory_allocated()
+                if DEVICE.type == "cuda"
+                else after.ru_maxrss * 1024,
             }
         print(json.dumps(answer), file=answers, flush=True)
 

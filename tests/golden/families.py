@@ -1,8 +1,9 @@
 """What we compute for each family of golden numbers, from a fixture's inputs alone.
 
-A family is a function of a `Fixture` that gives our value of every output it knows, by the name of the array in the file.
-`Family.inputs` and `Family.pending` are patterns of the arrays that are not compared: those that were given to us,
-and those of things that are not built yet. Any other array that a family leaves out is a failure.
+A family is a function of a `Fixture` that gives our value of every output it knows, by the name of the array
+in the file. `Family.inputs` and `Family.pending` are patterns of the arrays that are not compared: those that
+were given to us, and those of things that are not built yet. Any other array that a family leaves out is a
+failure.
 """
 
 from __future__ import annotations
@@ -71,7 +72,10 @@ class Family:
 def distribution_matching(fixture: Fixture) -> dict[str, Any]:
     options = {name: value for name, value in fixture.params.items() if name not in ("image", "channels")}
     net = convnet(options, fixture.params["channels"], fixture.params["image"], classes=10).to(fixture.dtype)
-    load_stack(net, {name.removeprefix("w:"): array for name, array in fixture.arrays.items() if name.startswith("w:")})
+    load_stack(
+        net,
+        {name.removeprefix("w:"): array for name, array in fixture.arrays.items() if name.startswith("w:")},
+    )
     net.train()
     synthetic = fixture.tensor("syn", grad=True)
     with torch.no_grad():
@@ -109,7 +113,12 @@ def dsa(fixture: Fixture) -> dict[str, Any]:
         "saturation": siamese.SATURATION,
         "contrast": siamese.CONTRAST,
     }
-    ours = {"siamese": fixture.params["siamese"], "seed": fixture.params["seed"], "ops": fixture.params["ops"], **strengths}
+    ours = {
+        "siamese": fixture.params["siamese"],
+        "seed": fixture.params["seed"],
+        "ops": fixture.params["ops"],
+        **strengths,
+    }
     assert fixture.params == ours, "an option of the augmentation that is not known, or another range"
     results = {}
     for case, how in fixture.params["ops"].items():
@@ -124,9 +133,18 @@ def dsa(fixture: Fixture) -> dict[str, Any]:
 def _recorded_draw(fixture: Fixture, case: str, how: dict[str, str]) -> siamese.Draw:
     chosen = siamese.operations(how["strategy"])[int(fixture.arrays[f"{case}:choice"][0])]
     assert chosen == how["chosen"]
-    recorded = {name.removeprefix(f"{case}:"): array for name, array in fixture.arrays.items() if name.startswith(f"{case}:")}
-    draws = {name.removesuffix("_u"): array for name, array in recorded.items() if re.search("_u$|^shift_|^offset_", name)}
-    entries = 1 if fixture.params["siamese"] else None  # a siamese draw uses the first entry for the whole batch
+    recorded = {
+        name.removeprefix(f"{case}:"): array
+        for name, array in fixture.arrays.items()
+        if name.startswith(f"{case}:")
+    }
+    draws = {
+        name.removesuffix("_u"): array
+        for name, array in recorded.items()
+        if re.search("_u$|^shift_|^offset_", name)
+    }
+    # A siamese draw uses the first entry for the whole batch
+    entries = 1 if fixture.params["siamese"] else None
     return siamese.Draw(chosen, {name: torch.tensor(array[:entries]) for name, array in draws.items()})
 
 
@@ -158,7 +176,10 @@ def soft_label_losses(fixture: Fixture) -> dict[str, Any]:
     labels, teachers = torch.tensor(fixture.arrays["targets"]), fixture.tensor("teachers")
     asked = {
         "mse_gt": (LogitsSettings("mse", hard_weight=fixture.params["ce_weight"]), teachers.mean(0)),
-        f"kl_T{fixture.params['T']}": (DistillationSettings("distillation", float(fixture.params["T"])), teachers.mean(0)),
+        f"kl_T{fixture.params['T']}": (
+            DistillationSettings("distillation", float(fixture.params["T"])),
+            teachers.mean(0),
+        ),
         "soft_ce": (SoftSettings("soft"), teachers[0]),
     }
     results = {}
@@ -178,7 +199,14 @@ def forward_convnet(fixture: Fixture) -> dict[str, Any]:
         channels, size, classes = (options.pop(key) for key in ("ch", "im", "nc"))
         net = convnet(options, channels, size, classes).to(fixture.dtype)
         prefix = f"{name}:w:"
-        load_stack(net, {key.removeprefix(prefix): array for key, array in fixture.arrays.items() if key.startswith(prefix)})
+        load_stack(
+            net,
+            {
+                key.removeprefix(prefix): array
+                for key, array in fixture.arrays.items()
+                if key.startswith(prefix)
+            },
+        )
         results |= _forward(net, fixture, name)
     return results
 
@@ -197,7 +225,8 @@ def forward_filled(fixture: Fixture) -> dict[str, Any]:
 
 
 def _forward(net: torch.nn.Module, fixture: Fixture, name: str) -> dict[str, Any]:
-    """Every output of a network that the file holds; the train pass last, because it moves running statistics."""
+    """Every output of a network that the file holds; the train pass last, because it moves running
+    statistics."""
     images = fixture.tensor(f"{name}:x")
     wanted = {key.removeprefix(f"{name}:") for key in fixture.arrays if key.startswith(f"{name}:")}
     with torch.no_grad():
@@ -221,7 +250,9 @@ def style_matching(fixture: Fixture) -> dict[str, Any]:
 
     def distance(function) -> Tensor:
         pairs = zip(real, maps, strict=True)
-        return sum(style.squared_distance(function(left).mean(0), function(right).mean(0)) for left, right in pairs)
+        return sum(
+            style.squared_distance(function(left).mean(0), function(right).mean(0)) for left, right in pairs
+        )
 
     variance = distance(style.moments) / 2
     correlation = distance(style.gram)
@@ -260,8 +291,15 @@ def attention_matching(fixture: Fixture) -> dict[str, Any]:
     output = 100 * balance * mean_discrepancy(real, own).sum()
     loss = sum(losses) + output
     gradients = torch.autograd.grad(loss, [*(maps[layer] for layer in layers[:-1]), embedding])
-    results |= {f"grad_syn_map_{layer}": gradient for layer, gradient in zip(layers[:-1], gradients, strict=False)}
-    known = {"loss_layers": torch.stack(losses), "loss_output": output, "loss": loss, "grad_syn_embed": gradients[-1]}
+    results |= {
+        f"grad_syn_map_{layer}": gradient for layer, gradient in zip(layers[:-1], gradients, strict=False)
+    }
+    known = {
+        "loss_layers": torch.stack(losses),
+        "loss_output": output,
+        "loss": loss,
+        "grad_syn_embed": gradients[-1],
+    }
     return {name: value for name, value in (results | known).items() if name in fixture.arrays}
 
 
@@ -288,13 +326,16 @@ def characteristic(fixture: Fixture) -> dict[str, Any]:
         "cf_grad_syn": torch.autograd.grad(value, synthetic, retain_graph=True)[0],
         "match_loss": matched,
         "match_grad_syn": torch.autograd.grad(matched, synthetic)[0],
-        "sampler:t": frequencies.sampled(_sampler(fixture), fixture.tensor("sampler:noise"), fixture.params["t_batchsize"]),
+        "sampler:t": frequencies.sampled(
+            _sampler(fixture), fixture.tensor("sampler:noise"), fixture.params["t_batchsize"]
+        ),
         "cf_loss_self": characteristic_function(real, real, t, None, *weights),
     }
 
 
 def _sampler(fixture: Fixture) -> dict[str, Tensor]:
-    """The sampler's weights by our names: every third entry of its list of layers is a linear one, followed by its norm."""
+    """The sampler's weights by our names: every third entry of its list of layers is a linear one, followed
+    by its norm."""
     found = {}
     for layer in range(frequencies.LAYERS):
         for place, names in ((3 * layer, ("weight", "bias")), (3 * layer + 1, ("scale", "shift"))):
@@ -307,7 +348,10 @@ def partition_expand(fixture: Fixture) -> dict[str, Any]:
     images, labels = fixture.tensor("syn"), torch.tensor(fixture.arrays["labels"])
     results = {"init": formations.mosaic(fixture.tensor("real_for_init"), Decode(2, "columns"))}
     for name, factor, order in (("expanded", 2, "columns"), ("expanded_3x3", 3, "rows")):
-        results |= {name: formations.decode(images, Decode(factor, order)), f"{name}_labels": labels.repeat(factor**2)}
+        results |= {
+            name: formations.decode(images, Decode(factor, order)),
+            f"{name}_labels": labels.repeat(factor**2),
+        }
     return {name: value for name, value in results.items() if name in fixture.arrays}
 
 
@@ -353,8 +397,12 @@ def gradient_matching(fixture: Fixture) -> dict[str, Any]:
             raise unknown("metric", metric, DISTANCES)
         synthetic = [fixture.tensor(f"g_syn_{place}", grad=True) for place in places]
         value = gradient_distance(DISTANCES[metric])(real, synthetic)
-        gradients = torch.autograd.grad(value, synthetic, materialize_grads=True)  # of tensors that do not count: 0
-        results |= {f"loss_{metric}": value, **{f"grad_{metric}_{place}": gradients[place] for place in places}}
+        # Of tensors that do not count: 0
+        gradients = torch.autograd.grad(value, synthetic, materialize_grads=True)
+        results |= {
+            f"loss_{metric}": value,
+            **{f"grad_{metric}_{place}": gradients[place] for place in places},
+        }
     return {name: value for name, value in results.items() if name in fixture.arrays}
 
 
@@ -364,7 +412,9 @@ FAMILIES = {
     "dsa": Family(dsa, r"x|weight|[^:]+:(\w+_u|shift_\w+|offset_\w+|choice)"),
     "selection": Family(selection, r"features|herding_farthest_set"),
     "schedules": Family(schedules, r"epoch", pending=r"cda_(cosine|linear)"),
-    "soft_label_losses": Family(soft_label_losses, r"student|teachers|targets|ema_logits", pending=r"flatness_kl.*"),
+    "soft_label_losses": Family(
+        soft_label_losses, r"student|teachers|targets|ema_logits", pending=r"flatness_kl.*"
+    ),
     "style_matching": Family(style_matching, r"(real|syn)_map_.*|syn_embed"),
     "datadam": Family(attention_matching, r"(real|syn)_map_.*|(real|syn)_embed"),
     "m3d": Family(kernel_discrepancy, r"real|syn"),

@@ -9,7 +9,9 @@ from hypothesis import HealthCheck, settings
 from condense.command.cli import main
 from condense.files.artifacts import canonical
 
-fixed = settings(derandomize=True, deadline=None, database=None, max_examples=50, suppress_health_check=list(HealthCheck))
+fixed = settings(
+    derandomize=True, deadline=None, database=None, max_examples=50, suppress_health_check=list(HealthCheck)
+)
 NET = ("--arch", "convnet", "--options", '{"depth": 1, "width": 4}', "--device", "cpu", "--threads", "1")
 BRIEF = canonical(
     {
@@ -26,7 +28,15 @@ BRIEF = canonical(
 
 def recipe(**changes):
     terms = [{"name": "mean"}]
-    base = {"name": "dm", "title": "DM", "source": {"paper": "dm"}, "engine": "matching", "terms": terms, "steps": 2, "batch_real": 8}
+    base = {
+        "name": "dm",
+        "title": "DM",
+        "source": {"paper": "dm"},
+        "engine": "matching",
+        "terms": terms,
+        "steps": 2,
+        "batch_real": 8,
+    }
     return canonical(base | {"augment": {"siamese": "none"}} | changes)
 
 
@@ -42,7 +52,8 @@ def run(*argv):
 
 
 def refused(*argv):
-    """The one message of a call that must be refused: the last line, of which there may be only one; argparse puts the verb's name in."""
+    """The one message of a call that must be refused: the last line, of which there may be only one; argparse
+    puts the verb's name in."""
     status, told = run(*argv)
     assert status == 2, told
     messages = [line for line in told.splitlines() if re.match(r"condense( [a-z]+: error)?: ", line)]
@@ -58,5 +69,17 @@ def synthesis(digits, out, *more):
 
 
 def evaluation(synthetic, digits, out, *more):
-    named = ("evaluate", "--synthetic", synthetic, "--data", digits, "--method", "dm", "--protocol", BRIEF, "--networks", 1)
+    named = (
+        "evaluate",
+        "--synthetic",
+        synthetic,
+        "--data",
+        digits,
+        "--method",
+        "dm",
+        "--protocol",
+        BRIEF,
+        "--networks",
+        1,
+    )
     return (*named, *NET, "--out", out, *more)

@@ -68,7 +68,14 @@ def teacher(digits, tmp_path_factory, one_thread):
 
     path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
     jobs.pretrain_teacher(
-        path, digits / "train.safetensors", protocol(precision="fp32"), **ARCH, strategy="none", seed=0, key="t", machine=HERE
+        path,
+        digits / "train.safetensors",
+        protocol(precision="fp32"),
+        **ARCH,
+        strategy="none",
+        seed=0,
+        key="t",
+        machine=HERE,
     )
     return path
 
@@ -85,7 +92,8 @@ def critic(teacher, train):
 
 @pytest.fixture(scope="module")
 def bank_of(digits, tmp_path_factory):
-    """The bank that a recipe with these networks (None: it has none) asks for, or None; one of each protocol and length."""
+    """The bank that a recipe with these networks (None: it has none) asks for, or None; one of each protocol
+    and length."""
     from matching_helpers import ARCH, HERE
 
     from condense import jobs, plan

@@ -1,4 +1,5 @@
-"""What every engine owes, as checks of one tiny recipe: of the engines of the project, and of those that tests make up."""
+"""What every engine owes, as checks of one tiny recipe: of the engines of the project, and of those that
+tests make up."""
 
 from dataclasses import fields, is_dataclass
 from typing import get_args, get_type_hints
@@ -20,12 +21,15 @@ PLATEAU = {"optimizer": {"plateau": {"patience": 0}}}  # which lowers the rate a
 
 
 def recipes_of(engine):
-    """Of the project's recipes of an engine the first with each set of things that have to be made beforehand, by their names."""
+    """Of the project's recipes of an engine the first with each set of things that have to be made
+    beforehand, by their names."""
     chosen = {}
     for name in catalogue.names_in("methods"):
         recipe = catalogue.recipe(name)
         if recipe.engine == engine and recipe.requires is None:
-            chosen.setdefault(tuple(sorted(key for key, parent in recipe.parents().items() if parent.needed)), name)
+            chosen.setdefault(
+                tuple(sorted(key for key, parent in recipe.parents().items() if parent.needed)), name
+            )
     return sorted(chosen.values())
 
 
@@ -37,7 +41,8 @@ def tried(name, trial=0, *changes):
 
 
 def variants(name):
-    """A recipe in all the ways that it is tried, each also with a plateau where its class has one and does not refuse it by name."""
+    """A recipe in all the ways that it is tried, each also with a plateau where its class has one and does
+    not refuse it by name."""
     for trial in range(len(catalogue.recipe(name).trials)):
         yield tried(name, trial)
         try:
@@ -70,28 +75,43 @@ def check_set(workshop, recipe):
     """Every image of every class is there once, in the shape of the data, float32 and finite."""
     tensors, header = workshop.joined(recipe, "whole", workshop.shard(recipe, "all"))
     real, _ = read_tensors(workshop.data)
-    assert tensors["images"].shape == (10 * IPC, *real["images"].shape[1:]) and tensors["images"].dtype == np.float32
-    assert tensors["labels"].tolist() == [label for label in range(10) for _ in range(IPC)] and tensors["labels"].dtype == np.int64
+    assert (
+        tensors["images"].shape == (10 * IPC, *real["images"].shape[1:])
+        and tensors["images"].dtype == np.float32
+    )
+    assert (
+        tensors["labels"].tolist() == [label for label in range(10) for _ in range(IPC)]
+        and tensors["labels"].dtype == np.int64
+    )
     assert all(np.isfinite(values).all() for values in tensors.values() if values.dtype.kind == "f")
     assert header["method"] == recipe.name and header["steps"] == recipe.number_of_steps
     assert header["recipe"]["engine"] == recipe.engine
 
 
 def check_shares(workshop, recipe):
-    """A set that its recipe lets be made in jobs of its own is the one that a single job makes. Gives what it splits by."""
+    """A set that its recipe lets be made in jobs of its own is the one that a single job makes. Gives what it
+    splits by."""
     split = recipe.splits_by(False)
     if split is None:
         return None
     total = 10 if split == "classes" else IPC
     cuts = [(0, total // 2), (total // 2, total)]
-    shards = [workshop.shard(recipe, f"{split}{first}", **{split: range(first, last)}) for first, last in cuts]
+    shards = [
+        workshop.shard(recipe, f"{split}{first}", **{split: range(first, last)}) for first, last in cuts
+    ]
     (tensors, header), (whole, other) = (
         workshop.joined(recipe, "joined", *shards),
         workshop.joined(recipe, "one", workshop.shard(recipe, "all")),
     )
     assert tensors.keys() == whole.keys()
     for name, values in whole.items():
-        np.testing.assert_allclose(tensors[name], values, rtol=1e-6, atol=1e-6, err_msg=f"{recipe.name}: {name}, made in shares of {split}")
+        np.testing.assert_allclose(
+            tensors[name],
+            values,
+            rtol=1e-6,
+            atol=1e-6,
+            err_msg=f"{recipe.name}: {name}, made in shares of {split}",
+        )
     assert {**header, "content_sha256": ""} == {**other, "content_sha256": ""}
     return split
 
@@ -104,8 +124,13 @@ def check_resumed(workshop, recipe, monkeypatch):
         written = stopped_after(patched, 1)
         calls, stopped = until_done(lambda: workshop.shard(recipe, "stopped"))
     assert file_sha256(stopped) == file_sha256(whole)
-    assert calls == len(written) + 1 and len(written) >= recipe.number_of_steps - 1, "a step keeps no checkpoint"
-    assert sorted(path.name for path in stopped.parent.glob("stopped*")) == ["stopped.run.json", "stopped.safetensors"]
+    assert calls == len(written) + 1 and len(written) >= recipe.number_of_steps - 1, (
+        "a step keeps no checkpoint"
+    )
+    assert sorted(path.name for path in stopped.parent.glob("stopped*")) == [
+        "stopped.run.json",
+        "stopped.safetensors",
+    ]
 
 
 def _blank(kind):
@@ -116,7 +141,9 @@ def _blank(kind):
         default = field.default if not callable(factory) else factory()
         options = get_args(get_type_hints(kind)[field.name])
         tag = field.name in ("kind", "name", "engine") and len(options) == 1
-        object.__setattr__(value, field.name, options[0] if tag else default if _given(default) else "a value")
+        object.__setattr__(
+            value, field.name, options[0] if tag else default if _given(default) else "a value"
+        )
     return value
 
 
@@ -132,7 +159,8 @@ def _with(value, name, other):
 
 
 def changes(value, where=""):
-    """(where, `value` with another value of one setting), for all settings of it and of whatever its settings can hold."""
+    """(where, `value` with another value of one setting), for all settings of it and of whatever its settings
+    can hold."""
     hints = get_type_hints(type(value))
     for field in fields(value):
         now, path = getattr(value, field.name), f"{where}{field.name}"
@@ -163,7 +191,9 @@ def check_key(recipe):
         if where.split(".")[0].split("=")[0] in recipe.DESCRIBING:
             assert part in seen, f"{recipe.engine}: {where} only describes, and changes the key"
         else:
-            assert part not in seen, f"{recipe.engine}: {where} does not enter the key: the same as {seen.get(part)}"
+            assert part not in seen, (
+                f"{recipe.engine}: {where} does not enter the key: the same as {seen.get(part)}"
+            )
             seen[part] = where
     return set(seen.values())
 
@@ -184,9 +214,13 @@ def check_cost(recipe):
 
 
 def needed_parents(recipe, teacher, bank_of):
-    """The files of what a recipe needs beforehand. Fails for a name that the fixtures of tests do not make."""
+    """The files of what a recipe needs beforehand. Fails for a name that the fixtures of tests do not
+    make."""
     made = {"teacher": teacher, "bank": bank_of(getattr(recipe, "networks", None))}
     for name, parent in recipe.parents().items():
         if parent.needed and made.get(name) is None:
-            pytest.fail(f"{recipe.name}: the tests make no '{name}' beforehand; make it in `needed_parents` of {__file__}")
+            pytest.fail(
+                f"{recipe.name}: the tests make no '{name}' beforehand; make it in `needed_parents` of "
+                f"{__file__}"
+            )
     return {name: made[name] for name in recipe.parents() if made.get(name) is not None}

@@ -27,8 +27,14 @@ def isolated(tmp_path, monkeypatch):
 
 
 def describe(source, *, channels=3, size=32, classes=2, train=4, test=2, smallest=1, **more):
-    values = dict(name="toy", title="Toy", channels=channels, size=size, classes=classes, train=train, test=test)
-    return read(DatasetSpec, {**values, "smallest_class": smallest, "source": source, "strategy": "color", **more}, "toy.yaml")
+    values = dict(
+        name="toy", title="Toy", channels=channels, size=size, classes=classes, train=train, test=test
+    )
+    return read(
+        DatasetSpec,
+        {**values, "smallest_class": smallest, "source": source, "strategy": "color", **more},
+        "toy.yaml",
+    )
 
 
 def loaded(spec, out):
@@ -49,7 +55,11 @@ def random_pixels(*shape, seed=0):
 
 def file(name, data, **checksums):
     """The description of a published file with the bytes `data`."""
-    return {"name": name, "url": f"http://example.org/{name}", **(checksums or {"md5": hashlib.md5(data).hexdigest()})}
+    return {
+        "name": name,
+        "url": f"http://example.org/{name}",
+        **(checksums or {"md5": hashlib.md5(data).hexdigest()}),
+    }
 
 
 def put(folder, files):

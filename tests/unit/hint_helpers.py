@@ -1,4 +1,5 @@
-"""The commands that the product shows its users: in messages, in the Snakefile's rules, and in the documents."""
+"""The commands that the product shows its users: in messages, in the Snakefile's rules, and in the
+documents."""
 
 import ast
 import re
@@ -7,7 +8,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = "condense snakemake dvc make mlflow".split()
-TEXTS = ["Makefile", "environment.yml", "container/*", "workflow/profiles/*/config.yaml", "params/**/*.yaml", "dvc.yaml"]
+TEXTS = [
+    "Makefile",
+    "environment.yml",
+    "container/*",
+    "workflow/profiles/*/config.yaml",
+    "params/**/*.yaml",
+    "dvc.yaml",
+]
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/*.md"]
 SOMETHING = "1"  # for what stands in braces: a name, a path or a number
 _START = rf"(?:[A-Z_]+=\S+ +)*(?:\S*/)?(?:{'|'.join(PROGRAMS)})"
@@ -17,7 +25,8 @@ _STRING = re.compile(r'"""(.*?)"""|"((?:[^"\\\n]|\\.)*)"', re.DOTALL)
 
 @dataclass(frozen=True)
 class Hint:
-    """A command and where it stands. `printed`: the product tells its user to give it, so it has to be whole."""
+    """A command and where it stands. `printed`: the product tells its user to give it, so it has to be
+    whole."""
 
     where: str
     text: str
@@ -30,13 +39,17 @@ class Hint:
 
     @property
     def words(self) -> list[str]:
-        """Program and arguments, what is to be filled in by something, without the settings of the environment before them."""
+        """Program and arguments, what is to be filled in by something, without the settings of the
+        environment before them."""
         text = re.sub(r"\{[^{}]*\}", SOMETHING, self.text.rstrip("… ").removesuffix("...").strip())
         text = re.sub(r"(?<=[ =:/])[A-Z]{1,8}(?=$|[ :/])", SOMETHING, text)  # FILE, HOST:PORT
         text = re.sub(r"(?<= )(\w+)(?:\|\w+)+", r"\1", text)  # png|npz|parquet
         parts = re.findall(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""", text)
         start = next(place for place, word in enumerate(parts) if word.rsplit("/", 1)[-1] in PROGRAMS)
-        return [parts[start].rsplit("/", 1)[-1], *(part.replace('"', "").replace("'", "") for part in parts[start + 1 :])]
+        return [
+            parts[start].rsplit("/", 1)[-1],
+            *(part.replace('"', "").replace("'", "") for part in parts[start + 1 :]),
+        ]
 
     @property
     def variables(self) -> list[str]:
@@ -61,14 +74,23 @@ def _text_of(node: ast.AST) -> str:
 
 
 def _strings(path: Path) -> list[tuple[int, str, bool]]:
-    """Line, text and whether it can be printed, of the strings of a Python file; documentation of modules and functions cannot."""
+    """Line, text and whether it can be printed, of the strings of a Python file; documentation of modules and
+    functions cannot."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     homes = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    told = {id(node.body[0].value) for node in ast.walk(tree) if isinstance(node, homes) and isinstance(node.body[0], ast.Expr)}
-    pieces = {id(value) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for value in ast.walk(node)} - {
-        id(node) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)
+    told = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, homes) and isinstance(node.body[0], ast.Expr)
     }
-    strings = [node for node in ast.walk(tree) if isinstance(node, (ast.Constant, ast.JoinedStr)) and id(node) not in pieces]
+    pieces = {
+        id(value) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for value in ast.walk(node)
+    } - {id(node) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)}
+    strings = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Constant, ast.JoinedStr)) and id(node) not in pieces
+    ]
     return [(node.lineno, _text_of(node), id(node) not in told) for node in strings]
 
 
@@ -79,7 +101,10 @@ def messages() -> list[Hint]:
         for line, text, printed in _strings(path):
             hints += _in_text(text, _name(path, line), printed)
     for path in (ROOT / "src").rglob("*.html"):
-        hints += [Hint(_name(path, 1), text) for text in re.findall(rf"<code>({_START} [^<]+)</code>", path.read_text(encoding="utf-8"))]
+        hints += [
+            Hint(_name(path, 1), text)
+            for text in re.findall(rf"<code>({_START} [^<]+)</code>", path.read_text(encoding="utf-8"))
+        ]
     for path in [ROOT / "Snakefile", *sorted((ROOT / "workflow").rglob("*.smk"))]:
         content = path.read_text(encoding="utf-8")
         for match in _STRING.finditer(content):
@@ -96,7 +121,9 @@ def documented() -> list[Hint]:
     for pattern in [*DOCUMENTS, *TEXTS]:
         for path in sorted(path for path in ROOT.glob(pattern) if path.is_file()):
             content = path.read_text(encoding="utf-8")
-            hints += _in_text(re.sub(r"\n#? *", " ", content) if pattern in DOCUMENTS else content, _name(path, 1))
+            hints += _in_text(
+                re.sub(r"\n#? *", " ", content) if pattern in DOCUMENTS else content, _name(path, 1)
+            )
             for line, text in enumerate(_blocks(content), 1):
                 command = text.split(" #")[0].strip()
                 if re.match(_START + r"( |$)", command) and " " in command:
@@ -105,7 +132,8 @@ def documented() -> list[Hint]:
 
 
 def _blocks(content: str) -> list[str]:
-    """The lines of a document, empty outside blocks of shell commands; a command that goes on in the next line stands in the first."""
+    """The lines of a document, empty outside blocks of shell commands; a command that goes on in the next
+    line stands in the first."""
     lines, inside = [], False
     for line in content.split("\n"):
         inside = not inside if line.startswith("```") else inside
@@ -128,7 +156,9 @@ def unquoted() -> list[str]:
     for path in sorted((ROOT / "src").rglob("*.py")):
         for line, text, printed in _strings(path):
             rest = _QUOTED.sub("", text)
-            match = re.search(rf"(?:^|: |run |with |by |see |and )({calls})(?![`'])", rest) if printed else None
+            match = (
+                re.search(rf"(?:^|: |run |with |by |see |and )({calls})(?![`'])", rest) if printed else None
+            )
             if match:
                 found.append(f"{_name(path, line)}: {match[1]}")
     return found

@@ -25,7 +25,8 @@ def until_done(work):
 
 
 def stopped_after(monkeypatch, every):
-    """From here on every so many checkpoints interrupt the work once they are written; gives the list of the steps they were of."""
+    """From here on every so many checkpoints interrupt the work once they are written; gives the list of the
+    steps they were of."""
     write, written = Checkpoint.write, []
 
     def stopping(self, tensors, state):

@@ -1,4 +1,5 @@
-"""What the tests of the matching engine share: small recipes of the digits, and the engine with a small network."""
+"""What the tests of the matching engine share: small recipes of the digits, and the engine with a small
+network."""
 
 from dataclasses import asdict
 
@@ -19,7 +20,11 @@ from condense.specs import catalogue
 ARCH = {"arch": "convnet", "options": {"depth": 2, "width": 8}}
 CPU = torch.device("cpu")
 NOWHERE = Checkpoint(None, "")
-METHODS = [name for name in catalogue.names_in("methods") if catalogue.recipe(name).makes_set and not catalogue.recipe(name).requires]
+METHODS = [
+    name
+    for name in catalogue.names_in("methods")
+    if catalogue.recipe(name).makes_set and not catalogue.recipe(name).requires
+]
 HERE = jobs.Machine("cpu", 1)
 
 
@@ -28,21 +33,38 @@ def recipe(name, **changes):
     base = catalogue.recipe(name)
     small = {"steps": 4, "batch_real": 16, "optimizer": {"lr": 1.0}, "precision": "fp32"}
     small = {key: change for key, change in small.items() if hasattr(base, key)}
-    return catalogue.resolve(base, "digits", plan.data_cell("digits").spec.strategy, 1, [("test", small | changes)])
+    return catalogue.resolve(
+        base, "digits", plan.data_cell("digits").spec.strategy, 1, [("test", small | changes)]
+    )
 
 
 def tiny(method, **changes):
     """Any recipe as the digits get it at ipc 2, so short that a run takes a moment."""
     base = catalogue.recipe(method)
-    if not isinstance(base, (specs.MatchingRecipe, specs.GradientRecipe)):  # of others their class knows how to make them short
-        return catalogue.resolve(base, "digits", plan.data_cell("digits").spec.strategy, 2, [("test", dict(base.trials[0]) | changes)])
-    change = {"steps": 4, "batch_real": 32, "optimizer": {"lr": 1.0 if base.optimised == "normalised" else 0.05}, "precision": "fp32"}
+    # Of others their class knows how to make them short
+    if not isinstance(base, (specs.MatchingRecipe, specs.GradientRecipe)):
+        return catalogue.resolve(
+            base,
+            "digits",
+            plan.data_cell("digits").spec.strategy,
+            2,
+            [("test", dict(base.trials[0]) | changes)],
+        )
+    change = {
+        "steps": 4,
+        "batch_real": 32,
+        "optimizer": {"lr": 1.0 if base.optimised == "normalised" else 0.05},
+        "precision": "fp32",
+    }
     networks = getattr(base, "networks", specs.Networks())
     fewer = {"trained": {"count": min(2, getattr(networks, "count", 0))}, "queue": {"batch": 32}}
     change |= {"networks": fewer[networks.kind]} if networks.kind in fewer else {}
-    if isinstance(base, specs.GradientRecipe):  # long trainings at a high rate turn the rounding of float32 into other images
+    # Long trainings at a high rate turn the rounding of float32 into other images
+    if isinstance(base, specs.GradientRecipe):
         change |= {"loop": {"outer": 2, "inner": 2}, "optimizer": {"lr": 0.1}}
-    return catalogue.resolve(base, "digits", plan.data_cell("digits").spec.strategy, 2, [("test", change | changes)])
+    return catalogue.resolve(
+        base, "digits", plan.data_cell("digits").spec.strategy, 2, [("test", change | changes)]
+    )
 
 
 def protocol(**changes):
@@ -69,7 +91,9 @@ def reference(value, data, label, *, ipc, seed, critic):
     order = torch.randperm(len(own), generator=seeds.generator(seed, "init", label))
     images = own[order[:ipc]].clone().requires_grad_(True)
     optimizer = torch.optim.SGD([images], lr=value.optimizer.lr, momentum=value.optimizer.momentum)
-    network = models.build(ARCH["arch"], channels=data.channels, size=data.size, classes=len(data.counts), **ARCH["options"])
+    network = models.build(
+        ARCH["arch"], channels=data.channels, size=data.size, classes=len(data.counts), **ARCH["options"]
+    )
     for step in range(value.steps):
         models.reinitialise(network, seeds.stream(seed, "network", step))
         order = torch.randperm(len(own), generator=seeds.generator(seed, "real-batch", label, step))
@@ -98,4 +122,6 @@ def equals_the_plain_loop(value, train, critic, tolerance):
     for place, label in enumerate(train.classes):
         wanted = reference(value, train, label, ipc=3, seed=7, critic=critic)
         torch.testing.assert_close(found[place], wanted, rtol=tolerance, atol=tolerance)
-        assert (found[place] - start[place]).abs().max() > 0.01, "the images have to move for the comparison to mean anything"
+        assert (found[place] - start[place]).abs().max() > 0.01, (
+            "the images have to move for the comparison to mean anything"
+        )

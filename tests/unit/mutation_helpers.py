@@ -17,13 +17,16 @@ SEALED = {"kind", "schema", "content_sha256", "header_sha256"}
 
 def _ways(value, here=()):
     yield here
-    entries = value.items() if isinstance(value, dict) else enumerate(value[:6]) if isinstance(value, list) else ()
+    entries = (
+        value.items() if isinstance(value, dict) else enumerate(value[:6]) if isinstance(value, list) else ()
+    )
     for key, entry in entries:
         yield from _ways(entry, (*here, key))
 
 
 def changed_value(value, draw):
-    """A JSON value with one entry, anywhere in it, removed, renamed, put into a list or made another value; and what was done."""
+    """A JSON value with one entry, anywhere in it, removed, renamed, put into a list or made another value;
+    and what was done."""
     value = copy.deepcopy(value)
     ways = [way for way in _ways(value) if way]
     if not ways:
@@ -90,7 +93,8 @@ def _changed_tensor(values, draw):
 
 
 def change_tensors(path, draw):
-    """Changes a tensor or an entry of the header of a safetensors file, whose checksums are right again; says how."""
+    """Changes a tensor or an entry of the header of a safetensors file, whose checksums are right again; says
+    how."""
     arrays, note = read_tensors(path)
     if arrays and draw.random() < 0.4:
         name = draw.choice(sorted(arrays))
@@ -101,7 +105,9 @@ def change_tensors(path, draw):
             arrays[name], how = _changed_tensor(arrays[name].copy(), draw)
         how = f"tensor {name}: {how}"
     else:
-        entries, how = changed_value({name: entry for name, entry in note.items() if name not in SEALED}, draw)
+        entries, how = changed_value(
+            {name: entry for name, entry in note.items() if name not in SEALED}, draw
+        )
         note = {"kind": note["kind"], **entries} if isinstance(entries, dict) else {"kind": note["kind"]}
         if re.search(r"NaN|Infinity", json.dumps(note)):  # which nobody can seal
             return change_tensors(path, draw)

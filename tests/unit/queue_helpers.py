@@ -8,7 +8,9 @@ from condense.networks import bank as banks
 ARCH = {"arch": "convnet", "options": {"depth": 1, "width": 4}}
 CPU = torch.device("cpu")
 STEPS = 50
-SMALL = specs.QueueNetworks("queue", start=2, push_every=7, largest=5, train_steps=2, batch=16, accuracy_over=20)
+SMALL = specs.QueueNetworks(
+    "queue", start=2, push_every=7, largest=5, train_steps=2, batch=16, accuracy_over=20
+)
 
 
 def make(path, data, max_bytes=10**9, settings=SMALL, arch=ARCH, **changes):

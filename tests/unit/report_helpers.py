@@ -9,7 +9,8 @@ from condense.jobs.judging import metrics_from
 from condense.plan.tables import Plan
 
 RUN = {
-    "seconds": 2.5, "device": "cpu <&>", "threads": 1, "peak_memory_bytes": 3 << 20, "code_version": "abc", "versions": {"torch": "9.9"},
+    "seconds": 2.5, "device": "cpu "
+    "<&>", "threads": 1, "peak_memory_bytes": 3 << 20, "code_version": "abc", "versions": {"torch": "9.9"},
     "date": "2026-01-02",
 }  # fmt: skip
 
@@ -30,9 +31,16 @@ def made_up_metrics(folder):
 
 
 def metrics_of(cell, results):
-    """The metrics of a cell with made-up accuracies, by step (0 of a set), as an evaluation writes them, but for its run."""
+    """The metrics of a cell with made-up accuracies, by step (0 of a set), as an evaluation writes them, but
+    for its run."""
     networks = len(next(iter(results.values())))
-    about = {"schema": artifacts.SCHEMA, "kind": "metrics", "task": cell.task.folder, "key": cell.key, "n_networks": networks}
+    about = {
+        "schema": artifacts.SCHEMA,
+        "kind": "metrics",
+        "task": cell.task.folder,
+        "key": cell.key,
+        "n_networks": networks,
+    }
     return metrics_from(about, {"accuracy": results})
 
 

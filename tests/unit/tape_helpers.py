@@ -6,15 +6,19 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal"}  # a GPU is waited for
+# A GPU is waited for
+WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal"}
 FROM_HOST = {"aten::lift_fresh"}  # a tensor of numbers that the host has, which a graph must not read
-INDEXING = {"aten::index.Tensor", "aten::index_put_", "aten::_index_put_impl_"}  # by a mask, a GPU is waited for
+# By a mask, a GPU is waited for
+INDEXING = {"aten::index.Tensor", "aten::index_put_", "aten::_index_put_impl_"}
 
 
 def assert_no_wait(function, args):
     """Raises AssertionError for an operation whose result, or the shape of it, the host has to know."""
     assert function.name() not in WAITING, function
-    assert function.name() not in INDEXING or all(index is None or index.dtype != torch.bool for index in args[1]), function
+    assert function.name() not in INDEXING or all(
+        index is None or index.dtype != torch.bool for index in args[1]
+    ), function
 
 
 class Watch(TorchDispatchMode):
@@ -41,7 +45,8 @@ def forbid_copies_to_the_host(monkeypatch):
 
 
 class Tape(TorchDispatchMode):
-    """A graph: operations on tensors that stay where they are. What the host decided while they were recorded is decided for good."""
+    """A graph: operations on tensors that stay where they are. What the host decided while they were recorded
+    is decided for good."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,5 @@
-"""What the estimate says of a whole scale: the dearest parts, what leaving them out saves, the disk, and jobs beyond the limits."""
+"""What the estimate says of a whole scale: the dearest parts, what leaving them out saves, the disk, and jobs
+beyond the limits."""
 
 from dataclasses import replace
 
@@ -38,10 +39,14 @@ def test_leaving_out_what_is_named_saves_what_is_said():
     limits = Plan("quick").scale.tables
     for names, saved in (([first], only), ([first, second], both)):
         left = {name: replace(limits.get(name, TableLimits()), run=False) for name in names}
-        assert whole - hours(plan_of("quick", sets_per_job=1, tables=limits | left))[0] == pytest.approx(saved, rel=0.02, abs=1e-3)
+        assert whole - hours(plan_of("quick", sets_per_job=1, tables=limits | left))[0] == pytest.approx(
+            saved, rel=0.02, abs=1e-3
+        )
     method, alone, saved, _ = shares.dearest("method")[0]
     others = sorted({wish.method for wish in shares.wishes} - {method})
-    assert whole - hours(plan_of("quick", sets_per_job=1, methods=others))[0] == pytest.approx(saved, rel=0.02, abs=1e-3)
+    assert whole - hours(plan_of("quick", sets_per_job=1, methods=others))[0] == pytest.approx(
+        saved, rel=0.02, abs=1e-3
+    )
     assert 0 < saved <= alone
 
 
@@ -52,7 +57,9 @@ def test_the_settings_that_are_printed_are_read():
     for line in lines:
         setting = yaml.safe_load(line.split(".yaml: ", 1)[1])
         if "tables" in setting:
-            assert set(setting["tables"]) <= {*plan.tables, *plan.figures} and all(not value["run"] for value in setting["tables"].values())
+            assert set(setting["tables"]) <= {*plan.tables, *plan.figures} and all(
+                not value["run"] for value in setting["tables"].values()
+            )
         else:
             left = plan_of("quick", methods=setting["methods"])
             assert 0 < len(left.synthetic) < len(plan.synthetic)
@@ -62,15 +69,26 @@ def test_banks_of_queues_are_named_where_they_take_the_disk():
     lines = "\n".join(advice(Plan("quick")))
     assert "bank_mb" not in lines and "disk of the whole scale" in lines
     plan = plan_of("quick", bank_mb=4000)
-    assert any(cell.file == "bank" for cell in plan.parents.values()) and any("bank_mb: 1000 saves" in line for line in advice(plan))
+    assert any(cell.file == "bank" for cell in plan.parents.values()) and any(
+        "bank_mb: 1000 saves" in line for line in advice(plan)
+    )
 
 
 def test_jobs_beyond_the_limits_are_named_with_the_way_out():
     assert over_limits(Plan("quick")) == ["no job is estimated to need more than the scale lets it ask for"]
     few = Resources(threads=1, mem_mb=10, runtime=1)
-    text = "\n".join(over_limits(plan_of("quick", n_networks=3000, resources={"evaluate": few, "teach": few})))
-    assert "of stage evaluate are estimated to need more time than runtime: 1 (minutes): lower networks_per_job" in text
-    assert "more memory than mem_mb: 10" in text and "of stage teach" in text and "raise resources: teach" in text
+    text = "\n".join(
+        over_limits(plan_of("quick", n_networks=3000, resources={"evaluate": few, "teach": few}))
+    )
+    assert (
+        "of stage evaluate are estimated to need more time than runtime: 1 (minutes): lower networks_per_job"
+        in text
+    )
+    assert (
+        "more memory than mem_mb: 10" in text
+        and "of stage teach" in text
+        and "raise resources: teach" in text
+    )
 
 
 def test_where_gpus_are_absent_the_times_are_those_of_the_reference_and_of_this_cpu_in_words():

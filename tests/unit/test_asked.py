@@ -1,4 +1,5 @@
-"""What jobs ask a scheduler for: from the estimate, with a margin, within limits; and the counts of networks that it rests on."""
+"""What jobs ask a scheduler for: from the estimate, with a margin, within limits; and the counts of networks
+that it rests on."""
 
 import csv
 import math
@@ -43,11 +44,19 @@ def random_set(plan):
 
 
 def test_only_jobs_that_compute_with_a_network_ask_for_a_gpu(plan, asked):
-    random, herding = random_set(plan), next(cell for cell in plan.synthetic.values() if cell.recipe.name == "herding")
+    random, herding = (
+        random_set(plan),
+        next(cell for cell in plan.synthetic.values() if cell.recipe.name == "herding"),
+    )
     assert asked.synthesize([random], 10).gpu == 0 and asked.synthesize([herding], 10).gpu == 1
-    assert asked.gather(random).gpu == asked.copy().gpu == asked.page().gpu == asked.data(random.data).gpu == 0
+    assert (
+        asked.gather(random).gpu == asked.copy().gpu == asked.page().gpu == asked.data(random.data).gpu == 0
+    )
     metrics = next(iter(plan.metrics.values()))
-    assert asked.evaluate(metrics).gpu == asked.teach(herding.parents["teacher"]).gpu == 1 and asked.join(metrics).gpu == 0
+    assert (
+        asked.evaluate(metrics).gpu == asked.teach(herding.parents["teacher"]).gpu == 1
+        and asked.join(metrics).gpu == 0
+    )
     without = Asked(plan.scale, Limits(gpus=False))
     assert without.evaluate(metrics).gpu == without.synthesize([herding], 10).gpu == 0
 
@@ -72,8 +81,14 @@ def test_an_attempt_asks_for_as_much_again_and_never_for_more_than_a_limit(plan,
     assert asked.synthesize([cell], 10, 1000) == replace(most, gpu=1)
     limited = Asked(plan.scale, Limits(runtime=first.runtime + 1, mem_mb=first.mem_mb + 1))
     assert limited.synthesize([cell], 10) == first
-    assert limited.synthesize([cell], 10, 2) == replace(first, runtime=first.runtime + 1, mem_mb=first.mem_mb + 1)
-    assert Asked(plan.scale, Limits(runtime=7)).page().runtime == Asked(plan.scale, Limits(runtime=7)).data(cell.data).runtime == 7
+    assert limited.synthesize([cell], 10, 2) == replace(
+        first, runtime=first.runtime + 1, mem_mb=first.mem_mb + 1
+    )
+    assert (
+        Asked(plan.scale, Limits(runtime=7)).page().runtime
+        == Asked(plan.scale, Limits(runtime=7)).data(cell.data).runtime
+        == 7
+    )
     assert Asked(plan.scale, Limits(runtime=10**6)).page().runtime == plan.scale.resources["report"].runtime
 
 
@@ -84,14 +99,24 @@ def test_jobs_without_a_gpu_are_reckoned_for_a_cpu_and_its_threads():
     scales = [replace(found.scale, resources={"synthesize": resources}) for resources in given]
     one, two, gpu = (Asked(scale).need_of_group([cell], 10) for scale in scales)
     assert one.seconds > 1.5 * two.seconds > 5 * gpu.seconds
-    assert gpu.on_gpu and gpu.gpu_bytes > 0 and not one.on_gpu and one.gpu_bytes == 0 and one.host_bytes < gpu.host_bytes
+    assert (
+        gpu.on_gpu
+        and gpu.gpu_bytes > 0
+        and not one.on_gpu
+        and one.gpu_bytes == 0
+        and one.host_bytes < gpu.host_bytes
+    )
 
 
 def test_no_job_of_the_papers_takes_more_than_a_card_of_80_gb_or_more_than_it_asks_for(plan, asked):
     for node in graph(plan, [*plan.tables, *plan.figures], plan.scale.classes_per_job, Pace(plan.maker)):
         assert node.gpu_bytes < CARD, node.output
     needs = [(asked.need_of_group(group.cells, group.shard), "synthesize") for group in groups(plan)]
-    needs += [(asked.need("evaluate", cell, number_in(part)), "evaluate") for cell in plan.metrics.values() for part in plan.parts(cell)]
+    needs += [
+        (asked.need("evaluate", cell, number_in(part)), "evaluate")
+        for cell in plan.metrics.values()
+        for part in plan.parts(cell)
+    ]
     for need, stage in needs:
         most = asked.most(stage)
         assert need.seconds < 60 * most.runtime and need.host_bytes < 1e6 * most.mem_mb
@@ -118,9 +143,13 @@ def test_networks_at_once_are_those_that_the_job_trains(plan):
 
 def test_the_kept_counts_are_of_all_networks_of_the_scales_and_agree_with_a_count():
     kept = counted_networks()
-    assert set(kept) == counting.networks_of_scales(), "write them again: python -m condense.estimate.counting"
+    assert set(kept) == counting.networks_of_scales(), (
+        "write them again: python -m condense.estimate.counting"
+    )
     for network, counted in kept.items():
-        assert count(*network) == counted, f"{network}: write them again: python -m condense.estimate.counting"
+        assert count(*network) == counted, (
+            f"{network}: write them again: python -m condense.estimate.counting"
+        )
     with open(TABLE, encoding="utf-8", newline="") as file:
         assert len(list(csv.reader(file))) == len(kept) + 1
 
@@ -132,12 +161,15 @@ def test_a_network_of_ones_own_is_counted_when_it_is_asked_for():
 
 
 def test_what_a_pass_keeps_is_what_its_gradient_needs():
-    """A perceptron keeps what goes into its linear layers, as ReLUs keep what they give; a convolution its input too."""
+    """A perceptron keeps what goes into its linear layers, as ReLUs keep what they give; a convolution its
+    input too."""
     counted = count("mlp", "{}", 1, 8, 10)
     assert 64 <= counted.kept < counted.activations + 64
     convnet = count("convnet", "{}", 3, 32, 10)
     maps = 128 * (32**2 + 16**2 + 8**2)
-    assert 2 * maps < convnet.kept < 3 * maps + math.prod((4, 32, 32)), "of convolution, norm and ReLU two are kept"
+    assert 2 * maps < convnet.kept < 3 * maps + math.prod((4, 32, 32)), (
+        "of convolution, norm and ReLU two are kept"
+    )
 
 
 CODE = """
@@ -172,4 +204,7 @@ def test_the_paper_scale_is_asked_for_in_seconds_and_without_torch():
 def test_fewer_sets_and_classes_a_job_need_less_time(plan):
     group = max(groups(plan), key=lambda group: len(group.cells))
     asked = Asked(plan.scale)
-    assert asked.need_of_group(group.cells[:1], 1).seconds < asked.need_of_group(group.cells, group.shard).seconds
+    assert (
+        asked.need_of_group(group.cells[:1], 1).seconds
+        < asked.need_of_group(group.cells, group.shard).seconds
+    )

@@ -16,7 +16,9 @@ every_operation = pytest.mark.parametrize("operation", siamese.OPERATIONS)
 
 
 def batch(n=5, channels=3, size=12, seed=0):
-    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        n, channels, size, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def generator(seed=0):
@@ -34,14 +36,21 @@ def test_a_siamese_draw_commutes_with_concatenation(operation, channels, size):
     for seed in range(3):
         drawn = draw(operation, size, generator(seed))
         together = apply(torch.cat([real, synthetic]), drawn)
-        torch.testing.assert_close(together, torch.cat([apply(real, drawn), apply(synthetic, drawn)]), rtol=0, atol=1e-14)
+        torch.testing.assert_close(
+            together, torch.cat([apply(real, drawn), apply(synthetic, drawn)]), rtol=0, atol=1e-14
+        )
 
 
 @every_operation
 def test_draws_of_one_an_image_are_the_siamese_ones_side_by_side(operation):
     images = batch(6, size=13)
     drawn = draw_each(operation, 13, 6, generator())
-    alone = [apply(images[i : i + 1], Draw(operation, {name: u[i : i + 1] for name, u in drawn.parameters.items()})) for i in range(6)]
+    alone = [
+        apply(
+            images[i : i + 1], Draw(operation, {name: u[i : i + 1] for name, u in drawn.parameters.items()})
+        )
+        for i in range(6)
+    ]
     torch.testing.assert_close(apply(images, drawn), torch.cat(alone), rtol=0, atol=1e-14)
     assert any(len(set(u.tolist())) > 1 for u in drawn.parameters.values())
 
@@ -97,17 +106,26 @@ def test_saturation_leaves_grey_images_alone():
 def test_crop_moves_the_window_and_fills_with_zeros(rows, cols):
     images = batch()
     expected = ndimage.shift(images.numpy(), (0, 0, -rows, -cols), order=0)
-    np.testing.assert_array_equal(apply(images, fixed("crop", shift_rows=rows, shift_cols=cols)).numpy(), expected)
+    np.testing.assert_array_equal(
+        apply(images, fixed("crop", shift_rows=rows, shift_cols=cols)).numpy(), expected
+    )
 
 
 @pytest.mark.parametrize(
     "size, row, col, rows, cols",
-    [(8, 4, 1, (2, 6), (0, 3)), (8, 8, 0, (6, 8), (0, 2)), (7, 3, 6, (1, 5), (4, 7)), (9, 0, 8, (0, 3), (6, 9))],
+    [
+        (8, 4, 1, (2, 6), (0, 3)),
+        (8, 8, 0, (6, 8), (0, 2)),
+        (7, 3, 6, (1, 5), (4, 7)),
+        (9, 0, 8, (0, 3), (6, 9)),
+    ],
 )
 def test_cutout_erases_a_clipped_square(size, row, col, rows, cols):
     expected = torch.ones(1, 1, size, size)
     expected[..., slice(*rows), slice(*cols)] = 0
-    assert torch.equal(apply(torch.ones(1, 1, size, size), fixed("cutout", offset_rows=row, offset_cols=col)), expected)
+    assert torch.equal(
+        apply(torch.ones(1, 1, size, size), fixed("cutout", offset_rows=row, offset_cols=col)), expected
+    )
 
 
 def test_flip_mirrors_columns_below_one_half():
@@ -125,7 +143,9 @@ def test_scale_above_one_shrinks_the_content():
     assert widths == pytest.approx([9 * 1.2, 9 / 1.2], rel=0.02)  # up to the share of a pixel
 
 
-@pytest.mark.parametrize("name, values", [("scale", {"scale_x": 0.9, "scale_y": 0.2}), ("rotate", {"angle": 0.85})])
+@pytest.mark.parametrize(
+    "name, values", [("scale", {"scale_x": 0.9, "scale_y": 0.2}), ("rotate", {"angle": 0.85})]
+)
 def test_resampling_agrees_with_the_affine_grid_of_the_library(name, values):
     images = batch(4, size=14)
     if name == "scale":
@@ -149,11 +169,14 @@ def test_a_draw_takes_each_operation_of_the_strategy_equally_often():
     assert {draw("crop_flip", 8, stream).operation for _ in range(30)} == {"crop", "flip"}
 
 
-@pytest.mark.parametrize("size, reach, last", [(32, 4, 32), (28, 4, 28), (12, 2, 12), (14, 2, 13), (20, 3, 20)])
+@pytest.mark.parametrize(
+    "size, reach, last", [(32, 4, 32), (28, 4, 28), (12, 2, 12), (14, 2, 13), (20, 3, 20)]
+)
 def test_integer_draws_cover_their_whole_range(size, reach, last):
     crop, cutout = (draw_each(name, size, 2000, generator()).parameters for name in ("crop", "cutout"))
     for shifts in crop.values():
-        assert set(shifts.tolist()) == set(range(-reach, reach + 1))  # an eighth of the side, halves rounded up
+        # An eighth of the side, halves rounded up
+        assert set(shifts.tolist()) == set(range(-reach, reach + 1))
     for centres in cutout.values():
         assert set(centres.tolist()) == set(range(last + 1))  # the side itself only if the square is even
 
@@ -182,7 +205,12 @@ def test_all_operations_are_those_of_idc_in_their_order():
     met = set()
     for seed in range(40):
         drawn = siamese.draw("color_crop_cutout_flip_scale_rotate", 8, seeds.generator(seed, "t"), "all")
-        chain = [drawn.operation, drawn.then.operation, drawn.then.then.operation, drawn.then.then.then.operation]
+        chain = [
+            drawn.operation,
+            drawn.then.operation,
+            drawn.then.then.operation,
+            drawn.then.then.then.operation,
+        ]
         assert chain[:2] == ["flip", "color"] and chain[3] == "cutout" and drawn.then.then.then.then is None
         met.add(chain[2])
     assert met == {"crop", "scale", "rotate"}

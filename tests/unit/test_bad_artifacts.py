@@ -22,8 +22,13 @@ from condense.teachers.pretrain import load_teacher
 
 @st.composite
 def damaged(draw, data):
-    """Bytes of a file that was cut short, overwritten in a bit or a block, lengthened, or that never was one of ours."""
-    kind = draw(st.sampled_from(["cut", "flip", "flip", "flip", "header", "header", "header", "length", "longer", "hole", "junk"]))
+    """Bytes of a file that was cut short, overwritten in a bit or a block, lengthened, or that never was one
+    of ours."""
+    kind = draw(
+        st.sampled_from(
+            ["cut", "flip", "flip", "flip", "header", "header", "header", "length", "longer", "hole", "junk"]
+        )
+    )
     (length,) = np.frombuffer(data[:8], "<u8").tolist()
     if kind == "cut":
         return data[: draw(st.integers(0, len(data) - 1) | st.integers(0, min(len(data) - 1, 8 + length)))]
@@ -32,7 +37,10 @@ def damaged(draw, data):
     if kind == "longer":
         return data + draw(st.binary(min_size=1, max_size=9))
     if kind == "junk":
-        return draw(st.binary(max_size=200) | st.builds(lambda text: len(text).to_bytes(8, "little") + text, st.binary(max_size=80)))
+        return draw(
+            st.binary(max_size=200)
+            | st.builds(lambda text: len(text).to_bytes(8, "little") + text, st.binary(max_size=80))
+        )
     spoilt = bytearray(data)
     end = 8 + length if kind == "header" else len(data)
     if kind == "hole":
@@ -44,7 +52,8 @@ def damaged(draw, data):
 
 
 def same(read, true):
-    """Whether tensors or values that were read are the true ones; a header may have got entries that nobody asks for."""
+    """Whether tensors or values that were read are the true ones; a header may have got entries that nobody
+    asks for."""
     if isinstance(true, dict):
         return all(key in read and same(read[key], value) for key, value in true.items())
     if isinstance(true, (tuple, list)):
@@ -94,7 +103,10 @@ def test_every_entry_of_a_header_is_guarded(kind, made, tmp_path):
     note = json.loads(layout["__metadata__"]["condense"])
     path = tmp_path / "file.safetensors"
     for key in note.keys() - {"header_sha256"}:
-        for other in ({**note, key: [note[key]]}, {name: value for name, value in note.items() if name != key}):
+        for other in (
+            {**note, key: [note[key]]},
+            {name: value for name, value in note.items() if name != key},
+        ):
             text = json.dumps({**layout, "__metadata__": {"condense": canonical(other)}}).encode()
             path.write_bytes(len(text).to_bytes(8, "little") + text + data[end:])
             with pytest.raises(UserError, match="file.safetensors"):
@@ -134,7 +146,9 @@ def test_verbs_name_the_damaged_file(made, tmp_path):
     def check(data):
         path.write_bytes(data.draw(damaged(synthetic)))
         status, told = run(*evaluation(path, made.digits, tmp_path / "metrics.json"))
-        assert status == 0 or str(path) in refused(*evaluation(path, made.digits, tmp_path / "metrics.json")), told
+        assert status == 0 or str(path) in refused(
+            *evaluation(path, made.digits, tmp_path / "metrics.json")
+        ), told
         status, told = run("inspect", path)
         assert status == 0 or str(path) in refused("inspect", path), told
         path.write_bytes(data.draw(damaged(shard)))
@@ -145,11 +159,21 @@ def test_verbs_name_the_damaged_file(made, tmp_path):
     check()
 
 
-@pytest.mark.parametrize("facts", ["", "[]", "{}", '{"seconds": "x", "peak_memory_bytes": 1}', '{"seconds": 1'])
+@pytest.mark.parametrize(
+    "facts", ["", "[]", "{}", '{"seconds": "x", "peak_memory_bytes": 1}', '{"seconds": 1']
+)
 def test_gather_names_a_damaged_record_of_a_shard(facts, made, tmp_path):
     shutil.copy(made.shard, tmp_path / "file.safetensors")
     (tmp_path / "file.run.json").write_text(facts)
-    argv = ("gather", "--shards", tmp_path / "file.safetensors", "--data", made.dataset, "--out", tmp_path / "set.safetensors")
+    argv = (
+        "gather",
+        "--shards",
+        tmp_path / "file.safetensors",
+        "--data",
+        made.dataset,
+        "--out",
+        tmp_path / "set.safetensors",
+    )
     assert str(tmp_path / "file.run.json") in refused(*argv)
     assert not (tmp_path / "set.safetensors").exists()
 
@@ -165,6 +189,8 @@ def test_gather_names_the_shard_of_another_set(made, tmp_path):
     for path, classes, key in ((first, "0-4", "a"), (second, "5-9", "b")):
         assert run(*synthesis(made.digits, path, "--classes", classes, "--key", key))[0] == 0
     for order in ((first, second), (second, first)):
-        message = refused("gather", "--shards", *order, "--data", made.dataset, "--out", tmp_path / "set.safetensors")
+        message = refused(
+            "gather", "--shards", *order, "--data", made.dataset, "--out", tmp_path / "set.safetensors"
+        )
         assert f"{second}: belongs to the set b" in message
     assert not (tmp_path / "set.safetensors").exists()

@@ -1,4 +1,5 @@
-"""Senseless commands: status 2 and one message that says what is wrong, where, and what would be right; nothing is written."""
+"""Senseless commands: status 2 and one message that says what is wrong, where, and what would be right;
+nothing is written."""
 
 import pytest
 from bad_input_helpers import BRIEF, NET, evaluation, recipe, refused, synthesis
@@ -28,7 +29,10 @@ from condense.command.cli import VERBS
         (("--recipe", "{}"), ["--recipe", "'engine' is missing: one of matching, gradient, select, whole"]),
         (("--recipe", '{"engine": "matching"}'), ["--recipe", "'name'"]),
         (("--recipe", '{"engine": "selekt"}'), ["--recipe", "'selekt'", "did you mean 'select'?"]),
-        (("--recipe", '{"engine": "whole", "name": "a", "title": "b"}'), ["'source'", "a mapping with the keys paper, [equation], [note]"]),
+        (
+            ("--recipe", '{"engine": "whole", "name": "a", "title": "b"}'),
+            ["'source'", "a mapping with the keys paper, [equation], [note]"],
+        ),
         (("--recipe", recipe(stpes=3)), ["'stpes'", "did you mean 'steps'?"]),
         (("--recipe", recipe(steps=0)), ["steps"]),
         (("--recipe", recipe(steps=10**400)), ["steps", "too large"]),
@@ -49,8 +53,14 @@ from condense.command.cli import VERBS
         (("--classes", "0-999999999"), ["class 10"]),
         (("--data", "no/train.safetensors"), ["no/train.safetensors", "no such file"]),
         (("--data", "."), ["train.safetensors", "no such file"]),
-        (("--recipe", "cpdm", "--with", "teacher=no/teacher.safetensors"), ["no/teacher.safetensors", "no such file"]),
-        (("--recipe", "cpdm", "--with", "critic=no/teacher.safetensors"), ["--with", "'critic'", "known: teacher"]),
+        (
+            ("--recipe", "cpdm", "--with", "teacher=no/teacher.safetensors"),
+            ["no/teacher.safetensors", "no such file"],
+        ),
+        (
+            ("--recipe", "cpdm", "--with", "critic=no/teacher.safetensors"),
+            ["--with", "'critic'", "known: teacher"],
+        ),
         (("--with", "teacher=no/teacher.safetensors"), ["--with", "'teacher'", "known: none"]),
         (("--with", "teacher"), ["--with", "NAME=FILE"]),
         (("--device", "gpu"), ["--device", "'gpu'"]),
@@ -94,11 +104,42 @@ def test_selections_of_a_senseless_size(selection, ipc, made, tmp_path):
         (("data", "--dataset", "cifar10_jpeg", "--out", "OUT"), ["cifar10_jpeg"]),
         (("data", "--dataset", "digits", "--out", "FILE"), ["FILE"]),
         (("data", "--dataset", "digits", "--out", "FILE/below"), ["FILE/below"]),
-        (("teach", "--data", "DATA/train.safetensors", "--protocol", "critik", *NET, "--out", "OUT"), ["did you mean 'critic'?"]),
-        (("teach", "--data", "DATA/train.safetensors", "--protocol", BRIEF, "--strategy", "colour", *NET, "--out", "OUT"), ["colour"]),
+        (
+            ("teach", "--data", "DATA/train.safetensors", "--protocol", "critik", *NET, "--out", "OUT"),
+            ["did you mean 'critic'?"],
+        ),
+        (
+            (
+                "teach",
+                "--data",
+                "DATA/train.safetensors",
+                "--protocol",
+                BRIEF,
+                "--strategy",
+                "colour",
+                *NET,
+                "--out",
+                "OUT",
+            ),
+            ["colour"],
+        ),
         (("teach", "--data", "FILE", "--protocol", BRIEF, *NET, "--out", "OUT"), ["FILE", "damaged"]),
-        (("gather", "--shards", "FILE", "--data", "DATA/train.safetensors", "--out", "OUT"), ["FILE", "damaged"]),
-        (("gather", "--shards", "DATA/train.safetensors", "--data", "DATA/train.safetensors", "--out", "OUT"), ["'shard'"]),
+        (
+            ("gather", "--shards", "FILE", "--data", "DATA/train.safetensors", "--out", "OUT"),
+            ["FILE", "damaged"],
+        ),
+        (
+            (
+                "gather",
+                "--shards",
+                "DATA/train.safetensors",
+                "--data",
+                "DATA/train.safetensors",
+                "--out",
+                "OUT",
+            ),
+            ["'shard'"],
+        ),
         (evaluation("none", "DATA", "OUT"), ["none: no such file"]),
         (evaluation("DATA/train.safetensors", "DATA", "OUT"), ["'synthetic'"]),
         (evaluation("DATA", "DATA", "OUT"), ["DATA"]),
@@ -111,7 +152,10 @@ def test_selections_of_a_senseless_size(selection, ipc, made, tmp_path):
         (evaluation("none", "DATA", "OUT", "--protocol", "cd"), ["'cd'"]),
         (evaluation("none", "DATA", "FILE/below.json"), ["FILE/below.json"]),
         (("evaluate", "--task", "snapshots", *evaluation("x", "DATA", "OUT")[3:]), ["--synthetic"]),
-        (("table", "--name", "cpdm/table1", "--scale", "quik", "--out", "OUT.csv"), ["'quik'", "did you mean 'quick'?"]),
+        (
+            ("table", "--name", "cpdm/table1", "--scale", "quik", "--out", "OUT.csv"),
+            ["'quik'", "did you mean 'quick'?"],
+        ),
         (("table", "--name", "cpdm/tabel1", "--scale", "quick", "--out", "OUT.csv"), ["cpdm/tabel1"]),
         (("figure", "--name", "cpdm/figur1", "--scale", "quick", "--out", "OUT.png"), ["cpdm/figur1"]),
         (("synthesise",), ["synthesise", "synthesize"]),
@@ -149,7 +193,18 @@ def test_a_prepared_dataset_is_named_by_its_folder_or_by_a_split_in_it(tmp_path)
     files = {"synthesize": "train.safetensors", "evaluate": ""}
     more = {
         "synthesize": ("--recipe", "dm", "--ipc", "1", "--arch", "convnet", "--out", "x"),
-        "evaluate": ("--method", "dm", "--protocol", "dc", "--networks", "1", "--arch", "convnet", "--out", "x"),
+        "evaluate": (
+            "--method",
+            "dm",
+            "--protocol",
+            "dc",
+            "--networks",
+            "1",
+            "--arch",
+            "convnet",
+            "--out",
+            "x",
+        ),
     }
     (tmp_path / "train.safetensors").touch()
     for verb, file in files.items():

@@ -20,7 +20,9 @@ QUICK = ("--scale", "quick", "--device", "cpu", "--threads", 1)
 @pytest.fixture
 def no_estimate(monkeypatch):
     """Without the seconds that measuring this machine takes."""
-    monkeypatch.setattr("condense.estimate.estimate_cells", lambda *cells, **more: SimpleNamespace(text=lambda: ""))
+    monkeypatch.setattr(
+        "condense.estimate.estimate_cells", lambda *cells, **more: SimpleNamespace(text=lambda: "")
+    )
 
 
 def pictures(folder, **classes):
@@ -64,7 +66,19 @@ def spoil(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    "kind", ["unreadable", "cut short", "text", "nothing", "empty", "one class", "empty class", "nested", "parquet", "few"]
+    "kind",
+    [
+        "unreadable",
+        "cut short",
+        "text",
+        "nothing",
+        "empty",
+        "one class",
+        "empty class",
+        "nested",
+        "parquet",
+        "few",
+    ],
 )
 def test_run_on_images_that_cannot_be_used(kind, tmp_path, no_estimate):
     named = spoil(tmp_path, kind)
@@ -103,7 +117,14 @@ def test_run_with_senseless_wishes(more, parts, tmp_path, monkeypatch, no_estima
     known = {"OTHER": str(pictures(tmp_path / "other", cat=2, cow=2)), "FILE": str(tmp_path / "file")}
     (tmp_path / "file").write_text("")
     filled = [re.sub("OTHER|FILE", lambda found: known[found[0]], text) for text in (*more, *parts)]
-    given = {"--out": tmp_path / "out", "--scale": "quick", "--ipc": 1, "--method": "dm", "--device": "cpu", "--threads": 1}
+    given = {
+        "--out": tmp_path / "out",
+        "--scale": "quick",
+        "--ipc": 1,
+        "--method": "dm",
+        "--device": "cpu",
+        "--threads": 1,
+    }
     given |= {filled[0]: filled[1]}
     message = refused("run", images, *[part for pair in given.items() for part in pair])
     for part in filled[2:]:

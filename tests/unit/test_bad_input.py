@@ -1,4 +1,5 @@
-"""Bad settings: every reader of YAML answers with one message that names the file and what is wrong in it, and never else.
+"""Bad settings: every reader of YAML answers with one message that names the file and what is wrong in it,
+and never else.
 
 The mutations are drawn by hypothesis from the project's own settings.
 """
@@ -23,9 +24,24 @@ PARAMS = catalogue.params_folder().resolve()
 FILES = sorted(path.relative_to(PARAMS).as_posix() for path in PARAMS.glob("*/*.yaml"))
 
 junk = st.one_of(
-    st.sampled_from([None, True, False, -1, 0, 10**30, -(10**30), 1e308, float("nan"), float("inf"), -float("inf")]),
+    st.sampled_from(
+        [None, True, False, -1, 0, 10**30, -(10**30), 1e308, float("nan"), float("inf"), -float("inf")]
+    ),
     st.sampled_from(["", "x", "1e-3", "convnet", "\n"]),
-    st.sampled_from([[], {}, [[]], [None], {"a": 1}, {1: 2}, {"": {}}, {"name": "x"}, [{"name": "mean"}, {"name": "mean"}], b"\xff\x00"]),
+    st.sampled_from(
+        [
+            [],
+            {},
+            [[]],
+            [None],
+            {"a": 1},
+            {1: 2},
+            {"": {}},
+            {"name": "x"},
+            [{"name": "mean"}, {"name": "mean"}],
+            b"\xff\x00",
+        ]
+    ),
     st.dates(),
     st.text(max_size=12),
     st.integers(),
@@ -37,21 +53,74 @@ junk = st.one_of(
 )
 fragments = st.sampled_from(
     [
-        *("\t", "\x00", "\x07", "{", "}", "[", "- ", ": ", "'", '"', "|", "? ", "%TAG", "---\n", "...\n", "\ufeff"),
-        *("&a ", "*a", "&a [*a]", "<<: {x: 1}", "name: again\n", "\nname: again\nname: again\n", "[" * 2000, "{a: " * 2000),
-        *("!!python/object/apply:os.system ['true']", "!!python/name:os.system", "!!python/tuple [1]", "!own 1", "!!set {a}"),
+        *(
+            "\t",
+            "\x00",
+            "\x07",
+            "{",
+            "}",
+            "[",
+            "- ",
+            ": ",
+            "'",
+            '"',
+            "|",
+            "? ",
+            "%TAG",
+            "---\n",
+            "...\n",
+            "\ufeff",
+        ),
+        *(
+            "&a ",
+            "*a",
+            "&a [*a]",
+            "<<: {x: 1}",
+            "name: again\n",
+            "\nname: again\nname: again\n",
+            "[" * 2000,
+            "{a: " * 2000,
+        ),
+        *(
+            "!!python/object/apply:os.system ['true']",
+            "!!python/name:os.system",
+            "!!python/tuple [1]",
+            "!own 1",
+            "!!set {a}",
+        ),
         *("!!bool maybe", "!!int ''", "!!float ''", "!!timestamp x", "!!binary %", "!!omap [a: 1]"),
-        *("0x" + "f" * 5000, "9" * 5000, "1:" + "59:" * 200 + "1.0", "2020-01-01", "2020-99-99", ".nan", "-.inf"),
+        *(
+            "0x" + "f" * 5000,
+            "9" * 5000,
+            "1:" + "59:" * 200 + "1.0",
+            "2020-01-01",
+            "2020-99-99",
+            ".nan",
+            "-.inf",
+        ),
     ]
 )
 strangers = st.sampled_from(
-    [b"", b"- a\n- b\n", b"3", b"null", b"a", b"{}", b"\x89PNG\r\n\x1a\n", b"\xff\xfe", b"# nothing\n", b"a: &a [*a]"]
+    [
+        b"",
+        b"- a\n- b\n",
+        b"3",
+        b"null",
+        b"a",
+        b"{}",
+        b"\x89PNG\r\n\x1a\n",
+        b"\xff\xfe",
+        b"# nothing\n",
+        b"a: &a [*a]",
+    ]
 )
 
 
 def places(value, path=()):
     """The address of every entry in nested mappings and lists."""
-    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    entries = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
     for key, entry in entries:
         yield (*path, key)
         yield from places(entry, (*path, key))
@@ -65,7 +134,9 @@ def changed(draw, values):
         holder = holder[key]
     kind = draw(st.sampled_from(["rename", "remove", "add", "replace", "replace"]))
     if kind == "rename" and isinstance(holder, dict):
-        holder[draw(st.sampled_from([f"{last}s", f"{last}"[1:], 1, None, True, f"{last}".upper()]))] = holder.pop(last)
+        holder[draw(st.sampled_from([f"{last}s", f"{last}"[1:], 1, None, True, f"{last}".upper()]))] = (
+            holder.pop(last)
+        )
     elif kind == "remove":
         del holder[last]
     elif kind == "add" and isinstance(holder, dict):
@@ -78,7 +149,9 @@ def changed(draw, values):
 @st.composite
 def spoilt(draw, text):
     """The bytes of a YAML file that went wrong: its values, its letters, or all of it."""
-    kind = draw(st.sampled_from(["values", "values", "values", "letters", "letters", "cut", "bytes", "other"]))
+    kind = draw(
+        st.sampled_from(["values", "values", "values", "letters", "letters", "cut", "bytes", "other"])
+    )
     if kind == "values":
         values = yaml.safe_load(text)
         for _ in range(draw(st.integers(1, 2))):
@@ -103,16 +176,24 @@ def params(tmp_path_factory):
 
 
 def read_settings(relative, folder):
-    """What the program makes of the file: it is read, and used as the plan uses it. The file is not taken from the cache."""
+    """What the program makes of the file: it is read, and used as the plan uses it. The file is not taken
+    from the cache."""
     kind, name = Path(relative).parent.name, Path(relative).stem
     if kind == "datasets":
         spec = load_spec(folder / relative)
         canonical(spec.identity())
         return spec
-    reader = {"methods": catalogue.recipe, "protocols": catalogue.protocol, "scales": catalogue.scale, "tables": catalogue.table}[kind]
+    reader = {
+        "methods": catalogue.recipe,
+        "protocols": catalogue.protocol,
+        "scales": catalogue.scale,
+        "tables": catalogue.table,
+    }[kind]
     value = reader.__wrapped__(name)
     if kind == "methods":
-        resolved = catalogue.resolve(value, "cifar10", "color_crop", 300, [("cell", {"steps": 3} if value.condenses else {})])
+        resolved = catalogue.resolve(
+            value, "cifar10", "color_crop", 300, [("cell", {"steps": 3} if value.condenses else {})]
+        )
         canonical(resolved.computed_part())
     if kind == "scales":
         for arch in value.architectures:
@@ -157,7 +238,9 @@ def test_a_misspelt_key_is_answered_with_the_right_one(name, params, monkeypatch
         if name.startswith("tables") and key == "kind":
             continue  # by it one tells whose keys the others are
         wrong = f"{key}{key[-1]}"
-        (params / name).write_text(yaml.safe_dump({(wrong if entry == key else entry): value for entry, value in values.items()}))
+        (params / name).write_text(
+            yaml.safe_dump({(wrong if entry == key else entry): value for entry, value in values.items()})
+        )
         with pytest.raises(UserError) as caught:
             read_settings(name, params)
         (params / name).write_text(original)

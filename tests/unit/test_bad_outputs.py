@@ -1,4 +1,5 @@
-"""Outputs that cannot be written: no place for them, no leave to write, a full disk, something else in their place."""
+"""Outputs that cannot be written: no place for them, no leave to write, a full disk, something else in their
+place."""
 
 import errno
 import os
@@ -147,7 +148,10 @@ def test_nor_is_what_lies_in_the_place_of_the_files_beside_an_output(kind, made,
             (tmp_path / "target").write_text("kept")
             before = laid(kind, tmp_path / name)
             assert str(tmp_path / name) in refused(*argv), verb
-            assert os.path.samestat(os.lstat(tmp_path / name), before) and (tmp_path / "target").read_text() == "kept"
+            assert (
+                os.path.samestat(os.lstat(tmp_path / name), before)
+                and (tmp_path / "target").read_text() == "kept"
+            )
             assert {entry.name for entry in tmp_path.iterdir()} == {name, "target"}
             (tmp_path / name).unlink()
 
@@ -162,7 +166,15 @@ def test_nor_is_what_lies_among_prepared_data(name, tmp_path):
 def test_a_folder_may_be_a_link(made, tmp_path):
     (tmp_path / "large").mkdir()
     (tmp_path / "here").symlink_to("large")
-    status, told = run("gather", "--shards", made.shard, "--data", made.dataset, "--out", tmp_path / "here" / "set.safetensors")
+    status, told = run(
+        "gather",
+        "--shards",
+        made.shard,
+        "--data",
+        made.dataset,
+        "--out",
+        tmp_path / "here" / "set.safetensors",
+    )
     assert status == 0, told
     assert (tmp_path / "here").is_symlink() and (tmp_path / "large" / "set.safetensors").is_file()
 
@@ -171,6 +183,10 @@ def test_a_folder_may_be_a_link(made, tmp_path):
 def test_a_run_needs_a_folder(kind, tmp_path):
     (tmp_path / "target").write_text("kept")
     before = laid(kind, tmp_path / "out")
-    assert str(tmp_path / "out") in refused("run", "digits", "--out", tmp_path / "out", "--scale", "quick", "--ipc", 1, "--device", "cpu")
-    assert os.path.samestat(os.lstat(tmp_path / "out"), before) and (tmp_path / "target").read_text() == "kept"
+    assert str(tmp_path / "out") in refused(
+        "run", "digits", "--out", tmp_path / "out", "--scale", "quick", "--ipc", 1, "--device", "cpu"
+    )
+    assert (
+        os.path.samestat(os.lstat(tmp_path / "out"), before) and (tmp_path / "target").read_text() == "kept"
+    )
     assert {entry.name for entry in tmp_path.iterdir()} == {"out", "target"}

@@ -112,14 +112,20 @@ def test_a_replay_that_is_not_exact_is_told_once(train, tmp_path, caplog):
 
 def test_a_diverging_queue_is_an_error_that_says_what_to_lower(train, tmp_path):
     wild = replace(SMALL, optimizer=specs.NetworkSGD(lr=1e30))
-    with pytest.raises(UserError, match=r"network \d+ of the queue: the loss is .*nan.* lower its learning rate"):
+    with pytest.raises(
+        UserError, match=r"network \d+ of the queue: the loss is .*nan.* lower its learning rate"
+    ):
         make(tmp_path / "bank.safetensors", train, settings=wild)
 
 
 def test_finished_networks_are_given_back_mapped(train, tmp_path):
-    networks = [models.build(ARCH["arch"], channels=1, size=8, classes=10, **ARCH["options"]) for _ in range(5)]
+    networks = [
+        models.build(ARCH["arch"], channels=1, size=8, classes=10, **ARCH["options"]) for _ in range(5)
+    ]
     path = tmp_path / "observers.safetensors"
-    banks.write_networks(path, [network.state_dict() for network in networks], banks.origin(train, seed=0, **ARCH), "k")
+    banks.write_networks(
+        path, [network.state_dict() for network in networks], banks.origin(train, seed=0, **ARCH), "k"
+    )
     found = banks.NetworkBank(path, train, **ARCH)
     assert len(found) == 5
     for number in (4, 0, 2, 1, 3):
@@ -151,18 +157,31 @@ def test_the_command_makes_a_bank_that_a_set_uses(digits, tmp_path):
     status, told = run("bank", *train, "--networks", networks, "--steps", 4, *NET, "--out", out)
     assert status == 0, told
     assert read_header(out, "bank")["networks"]["push_every"] == 30
-    asked = ("--recipe", recipe(networks={"kind": "queue", "train_steps": 1, "batch": 8}, steps=4), "--ipc", 1, *NET)
+    asked = (
+        "--recipe",
+        recipe(networks={"kind": "queue", "train_steps": 1, "batch": 8}, steps=4),
+        "--ipc",
+        1,
+        *NET,
+    )
     for name, more in (("with", ("--with", f"bank={out}")), ("without", ())):
-        status, told = run("synthesize", *train, *asked, *more, "--out", tmp_path / name / "shard.safetensors")
+        status, told = run(
+            "synthesize", *train, *asked, *more, "--out", tmp_path / name / "shard.safetensors"
+        )
         assert status == 0, told
-    assert file_sha256(tmp_path / "with" / "shard.safetensors") == file_sha256(tmp_path / "without" / "shard.safetensors")
+    assert file_sha256(tmp_path / "with" / "shard.safetensors") == file_sha256(
+        tmp_path / "without" / "shard.safetensors"
+    )
     assert run("inspect", out)[0] == 0
 
 
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (("--networks", '{"kind": "queue", "push_evry": 3}'), ["--networks", "'push_evry'", "did you mean 'push_every'?"]),
+        (
+            ("--networks", '{"kind": "queue", "push_evry": 3}'),
+            ["--networks", "'push_evry'", "did you mean 'push_every'?"],
+        ),
         (("--networks", '{"kind": "queu"}'), ["'queu'", "did you mean 'queue'?"]),
         (("--networks", "idm"), ["--networks", "'idm'"]),
         (("--networks", '{"kind": "queue", "start": 200}'), ["start", "100"]),
@@ -174,7 +193,15 @@ def test_the_command_makes_a_bank_that_a_set_uses(digits, tmp_path):
     ],
 )
 def test_senseless_banks(more, words, digits, tmp_path):
-    asked = ("--data", digits / "train.safetensors", "--steps", 2, *NET, "--out", tmp_path / "bank.safetensors")
+    asked = (
+        "--data",
+        digits / "train.safetensors",
+        "--steps",
+        2,
+        *NET,
+        "--out",
+        tmp_path / "bank.safetensors",
+    )
     message = refused("bank", *asked, *more)
     for word in words:
         assert word in message, message
@@ -191,7 +218,9 @@ def test_senseless_banks(more, words, digits, tmp_path):
     ],
 )
 def test_recipes_with_senseless_networks(networks, words, digits, tmp_path):
-    message = refused(*synthesis(digits, tmp_path / "shard.safetensors", "--recipe", recipe(networks=networks)))
+    message = refused(
+        *synthesis(digits, tmp_path / "shard.safetensors", "--recipe", recipe(networks=networks))
+    )
     for word in words:
         assert word in message, message
 

@@ -67,7 +67,14 @@ def test_the_loop_of_gradient_matching_trains_its_network_between_two_steps_of_t
 
 
 def test_a_row_below_what_is_asked_says_so():
-    measured = {"row": "x", "reference_s": 0.01, "ours_s": 0.002, "ratio": 5.0, "ratio_range": [4, 6], "ratio_settled": 3.0}
+    measured = {
+        "row": "x",
+        "reference_s": 0.01,
+        "ours_s": 0.002,
+        "ratio": 5.0,
+        "ratio_range": [4, 6],
+        "ratio_settled": 3.0,
+    }
     measured |= {"least": 6, "aim": 8, "in_ms": False, "peak_memory_bytes": 1 << 20, "memory_growth_bytes": 0}
     assert "BELOW" in bench.line_of(measured) and "aim" in bench.line_of(measured | {"least": 3, "aim": 5})
     assert "must" in bench.line_of(measured | {"least": 2.6, "aim": 1.3, "in_ms": True})

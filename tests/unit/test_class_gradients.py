@@ -24,14 +24,23 @@ every_network = pytest.mark.parametrize("name", NETWORKS)
 def network_of(name, dtype=torch.float64):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        network = models.build(name, channels=3, size=8, classes=4, **({"enlarge": 32} if "resnet" in name else {}), **NETWORKS[name])
+        network = models.build(
+            name,
+            channels=3,
+            size=8,
+            classes=4,
+            **({"enlarge": 32} if "resnet" in name else {}),
+            **NETWORKS[name],
+        )
     network.to(dtype).train()
     ours.freeze_statistics(network, images(5, seed=3, dtype=dtype).flatten(0, 1))
     return network
 
 
 def images(count, seed=0, dtype=torch.float64):
-    return torch.randn(CLASSES, count, 3, 8, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+    return torch.randn(
+        CLASSES, count, 3, 8, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    ).to(dtype)
 
 
 def labels(count):
@@ -82,11 +91,16 @@ def plain_discrepancy(network, real, synthetic, distance):
 def our_discrepancy(network, real, synthetic, distance):
     parameters = distance.counted(list(network.parameters()))
     wanted = ours.class_gradients(network, real, labels(real.shape[1]), parameters)
-    return ours.gradient_discrepancy(network, wanted, synthetic, labels(synthetic.shape[1]), parameters, distance)
+    return ours.gradient_discrepancy(
+        network, wanted, synthetic, labels(synthetic.shape[1]), parameters, distance
+    )
 
 
 @every_network
-@pytest.mark.parametrize("distance", sorted(set(DISTANCES) - {"squared_difference_of_convolutions", "absolute_difference_of_convolutions"}))
+@pytest.mark.parametrize(
+    "distance",
+    sorted(set(DISTANCES) - {"squared_difference_of_convolutions", "absolute_difference_of_convolutions"}),
+)
 def test_images_move_along_the_gradient_of_the_distance(name, distance):
     network, real, distance = network_of(name), images(REAL), gradient_distance(distance)
     pair = []
@@ -106,7 +120,9 @@ def test_a_class_alone_is_the_class_among_others(name):
     parameters = distance.counted(list(network.parameters()))
     together = our_discrepancy(network, real, synthetic, distance)
     wanted = ours.class_gradients(network, real[1:2], labels(REAL)[1:2], parameters)
-    alone = ours.gradient_discrepancy(network, wanted, synthetic[1:2], labels(SYNTHETIC)[1:2], parameters, distance)
+    alone = ours.gradient_discrepancy(
+        network, wanted, synthetic[1:2], labels(SYNTHETIC)[1:2], parameters, distance
+    )
     torch.testing.assert_close(alone[0], together[1], rtol=1e-9, atol=1e-12)
 
 
@@ -127,20 +143,28 @@ def test_kernels_give_what_torch_gives_in_double_precision():
 def test_the_real_side_can_be_computed_in_less():
     network, real = network_of("convnet", torch.float32), images(40, dtype=torch.float32)
     parameters = gradient_distance("layerwise_cosine").counted(list(network.parameters()))
-    whole, less = (ours.class_gradients(network, real, labels(40), parameters, dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
+    whole, less = (
+        ours.class_gradients(network, real, labels(40), parameters, dtype=dtype)
+        for dtype in (torch.float32, torch.bfloat16)
+    )
     for found, wanted in zip(less, whole, strict=True):
         assert found.dtype == torch.float32
-        assert 1e-4 < ((found - wanted).norm() / wanted.norm()).item() < 0.15, "of noise, whose gradients nearly cancel"
+        assert 1e-4 < ((found - wanted).norm() / wanted.norm()).item() < 0.15, (
+            "of noise, whose gradients nearly cancel"
+        )
 
 
 def test_copies_of_the_real_images_and_dead_filters_give_finite_gradients():
     network, real = network_of("convnet"), images(SYNTHETIC)
     with torch.no_grad():
-        network.stages[1].body[1].bias[:4] = -100.0  # these channels are 0 for every image, so their filters have no gradient
+        # These channels are 0 for every image, so their filters have no gradient
+        network.stages[1].body[1].bias[:4] = -100.0
     synthetic = real.clone().requires_grad_()
     value = our_discrepancy(network, real, synthetic, gradient_distance("layerwise_cosine"))
     value.sum().backward()
-    torch.testing.assert_close(value.detach(), torch.full((CLASSES,), 4.0, dtype=torch.float64), rtol=1e-3, atol=0)
+    torch.testing.assert_close(
+        value.detach(), torch.full((CLASSES,), 4.0, dtype=torch.float64), rtol=1e-3, atol=0
+    )
     assert torch.isfinite(synthetic.grad).all()
 
 
@@ -150,7 +174,9 @@ def test_only_the_value_is_computed_where_images_have_no_gradient():
     with torch.no_grad():
         found = our_discrepancy(network, real, synthetic, distance)
     assert not found.requires_grad
-    torch.testing.assert_close(found, our_discrepancy(network, real, synthetic.clone().requires_grad_(), distance).detach())
+    torch.testing.assert_close(
+        found, our_discrepancy(network, real, synthetic.clone().requires_grad_(), distance).detach()
+    )
 
 
 def test_batch_norm_has_to_be_frozen_and_then_keeps_its_statistics():

@@ -53,7 +53,9 @@ def chosen(tiny, monkeypatch):
 def toy(channels=3, size=32, names=("cat", "maple_tree", "n01443537 goldfish, Carassius auratus")):
     """One class after the other, two images each."""
     generator = torch.Generator().manual_seed(1)
-    pixels = torch.randint(60, 200, (2 * len(names), channels, size, size), generator=generator, dtype=torch.uint8)
+    pixels = torch.randint(
+        60, 200, (2 * len(names), channels, size, size), generator=generator, dtype=torch.uint8
+    )
     labels = torch.arange(len(names)).repeat_interleave(2)
     constants = {"mean": (0.4, 0.5, 0.3)[:channels], "std": (0.2, 0.3, 0.25)[:channels]}
     several = {"classes": tuple(range(len(names))), "class_names": names, "counts": (2,) * len(names)}
@@ -73,7 +75,9 @@ def test_logits_by_hand(chosen):
     critic = clip.clip_critic(data, CPU)
     pixels = data.images.double() / 255
     mean, std = (torch.tensor(values).double()[:, None, None] for values in (clip.MEAN, clip.STD))
-    words = open_clip.SimpleTokenizer(context_length=16)([f"a photo of a {name}." for name in ("cat", "maple tree", "goldfish")])
+    words = open_clip.SimpleTokenizer(context_length=16)(
+        [f"a photo of a {name}." for name in ("cat", "maple tree", "goldfish")]
+    )
     with torch.no_grad():
         seen = chosen.double().encode_image((pixels - mean) / std)
         said = chosen.encode_text(words)
@@ -92,14 +96,20 @@ def test_frozen_and_seeds_untouched(chosen):
     critic = clip.clip_critic(toy(), CPU)
     assert torch.equal(state, torch.random.get_rng_state())
     assert not critic.training and not any(module.training for module in critic.modules())
-    assert not any(parameter.requires_grad for parameter in critic.parameters()) and not critic.text.requires_grad
+    assert (
+        not any(parameter.requires_grad for parameter in critic.parameters())
+        and not critic.text.requires_grad
+    )
 
 
 def test_preparation_is_that_of_clip(chosen):
-    """Enlarged by bicubic interpolation as Pillow does it, to rounding to 8 bits (half a level, a little more for two passes)."""
+    """Enlarged by bicubic interpolation as Pillow does it, to rounding to 8 bits (half a level, a little more
+    for two passes)."""
     data = toy(size=8)
     transform = open_clip.image_transform(32, is_train=False, mean=clip.MEAN, std=clip.STD)
-    pictures = [Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy())) for image in data.images]
+    pictures = [
+        Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy())) for image in data.images
+    ]
     expected = torch.stack([transform(picture) for picture in pictures])
     found = clip.clip_critic(data, CPU).prepared(data.normalise(data.images))
     assert found.shape == expected.shape == (6, 3, 32, 32)
@@ -110,11 +120,14 @@ def test_grey_images_are_shown_in_three_equal_channels(chosen):
     grey, colour = toy(channels=1), toy(channels=3)
     thrice = grey.images.expand(-1, 3, -1, -1)
     expected = clip.clip_critic(colour, CPU)(colour.normalise(thrice))
-    torch.testing.assert_close(clip.clip_critic(grey, CPU)(grey.normalise(grey.images)), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        clip.clip_critic(grey, CPU)(grey.normalise(grey.images)), expected, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_gradient(chosen):
-    """Directional derivative against a central difference, in float64, also where pixels lie outside [0, 1]."""
+    """Directional derivative against a central difference, in float64, also where pixels lie outside [0,
+    1]."""
     data = toy(size=8)
     critic = clip.clip_critic(data, CPU).double()
     images = data.normalise(data.images.double() / 255)[:2]
@@ -136,16 +149,28 @@ def test_matching_with_clip(chosen, digits):
     """The engine takes it as the critic, and the synthetic images come to say more clearly what they are."""
     data = load(digits / "train.safetensors")
     critic = clip.clip_critic(data, CPU)
-    change = {"steps": 6, "batch_real": 16, "optimizer": {"lr": 100.0}, "terms": {"mean": {"weight": 0.0}, "clip_critic": {"weight": 1.0}}}
-    recipe = resolve(catalogue.recipe("dm_clip"), "digits", "color_crop_cutout_scale_rotate", 2, [("test", change)])
+    change = {
+        "steps": 6,
+        "batch_real": 16,
+        "optimizer": {"lr": 100.0},
+        "terms": {"mean": {"weight": 0.0}, "clip_critic": {"weight": 1.0}},
+    }
+    recipe = resolve(
+        catalogue.recipe("dm_clip"), "digits", "color_crop_cutout_scale_rotate", 2, [("test", change)]
+    )
     assert recipe.requires == "clip"
-    stream = RealStream(recipe, data, (0, 7), arch="convnet", options={"depth": 2, "width": 8}, seed=0, device=CPU)
+    stream = RealStream(
+        recipe, data, (0, 7), arch="convnet", options={"depth": 2, "width": 8}, seed=0, device=CPU
+    )
     outcome = Matching(recipe, stream, ipc=2, critic=critic, checkpoint=Checkpoint(None, "")).run()
     losses = [row["clip_critic"] for row in outcome.history]
     assert outcome.images.shape == (2, 2, 1, 8, 8) and len(losses) == 6
     assert losses == sorted(losses, reverse=True) and losses[-1] < losses[0] - 1e-3
     start = critic(initial_images(data, (0, 7), 2, "real", 0).flatten(0, 1))
-    by_class = [F.cross_entropy(start[:2], torch.tensor([0, 0])), F.cross_entropy(start[2:], torch.tensor([7, 7]))]
+    by_class = [
+        F.cross_entropy(start[:2], torch.tensor([0, 0])),
+        F.cross_entropy(start[2:], torch.tensor([7, 7])),
+    ]
     assert losses[0] == pytest.approx(sum(by_class).item(), rel=1e-5)
 
 

@@ -33,4 +33,6 @@ def test_it_happens_as_often_as_asked_and_else_changes_nothing():
     unmixed = next(one for one in drawn if one.other is None)
     assert unmixed.images(images) is images
     state = generator.get_state()
-    assert cutmix.draw(0.0, 4, 8, generator).other is None and torch.equal(state, generator.get_state()), "off, it draws nothing"
+    assert cutmix.draw(0.0, 4, 8, generator).other is None and torch.equal(state, generator.get_state()), (
+        "off, it draws nothing"
+    )

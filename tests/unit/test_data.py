@@ -39,7 +39,9 @@ def changed(**changes):
 def test_every_description_reads_and_its_identity_is_plain_json(name):
     spec = load_spec(name, FOLDER)
     assert spec.train >= spec.classes * spec.smallest_class
-    assert artifacts.digest(spec.identity()) == artifacts.digest(load_spec(FOLDER / f"{name}.yaml").identity())
+    assert artifacts.digest(spec.identity()) == artifacts.digest(
+        load_spec(FOLDER / f"{name}.yaml").identity()
+    )
     assert spec.mean is None or (min(spec.mean) > 0 and max(spec.mean) < 1)
 
 
@@ -52,7 +54,9 @@ def test_the_torchvision_checksums_are_those_of_torchvision():
     assert {file.name: (file.url, file.md5) for file in load_spec("svhn", FOLDER).source.files} == published
     imagenette = load_spec("imagenette", FOLDER)
     assert [(file.url, file.md5) for file in imagenette.source.files] == [Imagenette._ARCHIVES["full"]]
-    assert imagenette.class_names == [f"{wnid} {names[0]}" for wnid, names in sorted(Imagenette._WNID_TO_CLASS.items())]
+    assert imagenette.class_names == [
+        f"{wnid} {names[0]}" for wnid, names in sorted(Imagenette._WNID_TO_CLASS.items())
+    ]
 
 
 def test_reading_descriptions_loads_neither_torch_nor_numpy():
@@ -71,7 +75,10 @@ def test_identity_follows_the_images_and_not_the_place_or_the_words():
     assert elsewhere.identity() == spec.identity()
     assert replace(spec, size=14, resize=14).identity() != spec.identity()
     other = replace(spec.source.files[0], contents_sha256="0" * 64)
-    assert replace(spec, source=replace(spec.source, files=[other, *spec.source.files[1:]])).identity() != spec.identity()
+    assert (
+        replace(spec, source=replace(spec.source, files=[other, *spec.source.files[1:]])).identity()
+        != spec.identity()
+    )
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
@@ -100,7 +107,10 @@ SOME_FILE = {"name": "a", "url": "https://a.org/a", "md5": "0" * 32}
         ({"source": {"kind": "sklearn_digits", "train": "x"}}, "has no key 'train'"),
         ({"source": {"kind": "parquet"}}, "needs the key 'train'"),
         ({"source": {"kind": "torchvision", "dataset": "CIFAR11", "files": [SOME_FILE]}}, "mean 'CIFAR10'"),
-        ({"source": {"kind": "archive", "format": "tiny_imagenet", "files": [{"name": "a", "url": "u"}]}}, "needs an md5 or a sha256"),
+        (
+            {"source": {"kind": "archive", "format": "tiny_imagenet", "files": [{"name": "a", "url": "u"}]}},
+            "needs an md5 or a sha256",
+        ),
     ],
 )
 def test_a_faulty_description_is_explained_with_its_file(tmp_path, change, message):
@@ -136,9 +146,13 @@ def test_held_out_images_are_a_fixed_fraction_of_each_class_and_independent_of_o
 
 def test_digits_are_scikit_learns_images_none_lost_and_none_in_both_splits(digits):
     levels, labels = load_digits(return_X_y=True)
-    parts = [artifacts.read_tensors(digits / f"{split}.safetensors", "dataset")[0] for split in ("train", "test")]
+    parts = [
+        artifacts.read_tensors(digits / f"{split}.safetensors", "dataset")[0] for split in ("train", "test")
+    ]
     assert [part["images"].shape for part in parts] == [(1438, 1, 8, 8), (359, 1, 8, 8)]
-    prepared = np.concatenate([np.c_[part["labels"], np.rint(part["images"].reshape(-1, 64) / 255 * 16)] for part in parts])
+    prepared = np.concatenate(
+        [np.c_[part["labels"], np.rint(part["images"].reshape(-1, 64) / 255 * 16)] for part in parts]
+    )
     original = np.c_[labels, levels]
     assert sorted(map(tuple, prepared)) == sorted(map(tuple, original))
     for part in parts:
@@ -170,7 +184,11 @@ def test_the_summary_tells_what_the_files_hold(digits):
         assert part["images"] == len(tensors["labels"]) == sum(part["counts"])
         assert part["counts"] == np.bincount(tensors["labels"]).tolist() == header["counts"]
         assert part["data_sha256"] == header["data_sha256"] == artifacts.content_sha256(tensors)
-        assert (header["split"], header["mean"], header["class_names"]) == (split, summary["mean"], summary["class_names"])
+        assert (header["split"], header["mean"], header["class_names"]) == (
+            split,
+            summary["mean"],
+            summary["class_names"],
+        )
     assert min(summary["splits"]["train"]["counts"]) == load_spec("digits", FOLDER).smallest_class
 
 
@@ -236,7 +254,10 @@ def test_a_class_is_a_contiguous_slice_and_its_images_come_normalised(digits):
 
 @pytest.mark.parametrize("classes", [range(2, 5), [2, 3, 4], [7, 2], [9]])
 def test_some_classes_are_the_same_images_under_the_same_numbers(digits, classes):
-    whole, part = dataset.load(digits / "train.safetensors"), dataset.load(digits / "train.safetensors", classes)
+    whole, part = (
+        dataset.load(digits / "train.safetensors"),
+        dataset.load(digits / "train.safetensors", classes),
+    )
     assert part.classes == tuple(classes) and len(part) == sum(part.counts)
     for label in classes:
         assert torch.equal(part.of_class(label), whole.of_class(label))
@@ -249,12 +270,18 @@ def test_some_classes_are_the_same_images_under_the_same_numbers(digits, classes
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the process's memory map")
 def test_the_tensors_are_mapped_not_copied(digits):
     images = dataset.load(digits / "train.safetensors", range(3, 5))
-    rows = [row for row in Path("/proc/self/maps").read_text().splitlines() if str(digits / "train.safetensors") in row]
+    rows = [
+        row
+        for row in Path("/proc/self/maps").read_text().splitlines()
+        if str(digits / "train.safetensors") in row
+    ]
     spans = [tuple(int(end, 16) for end in row.split()[0].split("-")) for row in rows]
     assert any(low <= images.images.data_ptr() < high for low, high in spans)
 
 
-@pytest.mark.parametrize("classes, message", [([10], "class 10 does not exist"), ([1, 1], "each once"), ([], "must be given")])
+@pytest.mark.parametrize(
+    "classes, message", [([10], "class 10 does not exist"), ([1, 1], "each once"), ([], "must be given")]
+)
 def test_classes_that_cannot_be_had_are_refused(digits, classes, message):
     with pytest.raises(UserError, match=message):
         dataset.load(digits / "train.safetensors", classes)
@@ -274,8 +301,22 @@ def test_a_changed_byte_and_a_cut_file_are_found(digits, tmp_path):
 
 def test_a_dataset_of_one_class_is_refused(tmp_path):
     tensors = {"images": np.zeros((2, 1, 2, 2), np.uint8), "labels": np.zeros(2, np.int64)}
-    header = {"kind": "dataset", "dataset": "one", "title": "One", "class_names": ["a"], "channels": 1, "size": 2, "mean": [0.5]}
-    header |= {"std": [0.2], "source": {}, "counts": [2], "data_sha256": artifacts.content_sha256(tensors), "split": "train"}
+    header = {
+        "kind": "dataset",
+        "dataset": "one",
+        "title": "One",
+        "class_names": ["a"],
+        "channels": 1,
+        "size": 2,
+        "mean": [0.5],
+    }
+    header |= {
+        "std": [0.2],
+        "source": {},
+        "counts": [2],
+        "data_sha256": artifacts.content_sha256(tensors),
+        "split": "train",
+    }
     artifacts.write_tensors(tmp_path / "one", tensors, header)
     with pytest.raises(UserError, match="has 1 class; at least 2 are needed"):
         dataset.load(tmp_path / "one")
@@ -288,7 +329,9 @@ def test_normalise_and_denormalise_are_inverses_and_treat_each_channel():
     back = dataset.denormalise(values, (0.0, 0.1, 0.5), (1.0, 0.5, 0.25))
     torch.testing.assert_close(back.flatten(), torch.tensor([0.0, 0.2, 1.0]))
     stacked = torch.rand(4, 2, 3, 5, 5, dtype=torch.float64)
-    result = dataset.denormalise(dataset.normalise(stacked, (0.2, 0.3, 0.4), (0.5, 0.6, 0.7)), (0.2, 0.3, 0.4), (0.5, 0.6, 0.7))
+    result = dataset.denormalise(
+        dataset.normalise(stacked, (0.2, 0.3, 0.4), (0.5, 0.6, 0.7)), (0.2, 0.3, 0.4), (0.5, 0.6, 0.7)
+    )
     assert result.dtype == torch.float64
     torch.testing.assert_close(result, stacked)
 

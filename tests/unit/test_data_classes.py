@@ -1,4 +1,5 @@
-"""Classes are matched by name: labels of every type, columns, shards, folders for training and testing, litter beside images."""
+"""Classes are matched by name: labels of every type, columns, shards, folders for training and testing,
+litter beside images."""
 
 import base64
 import datetime
@@ -30,7 +31,8 @@ def data(tmp_path, monkeypatch):
 
 
 def table(path, names=None, types=None, **columns):
-    """A parquet file with these columns; `names` are those of the classes of a column, as `datasets` writes them."""
+    """A parquet file with these columns; `names` are those of the classes of a column, as `datasets` writes
+    them."""
     types = types or {}
     made = pa.table({name: pa.array(values, types.get(name)) for name, values in columns.items()})
     if names:
@@ -64,11 +66,21 @@ def folders(root, *classes, images=3):
     ids=["text", "categories", "bool", "from 1", "floating", "giant", "uint64", "decimal"],
 )
 def test_labels_of_every_kind_are_those_of_the_named_column(tmp_path, labels, names, parts):
-    columns = {"image": IMAGES, "label": labels, "fold": [0, 1, 2, 3] * 3, "__index_level_0__": list(range(12))}
+    columns = {
+        "image": IMAGES,
+        "label": labels,
+        "fold": [0, 1, 2, 3] * 3,
+        "__index_level_0__": list(range(12)),
+    }
     spec = spec_from_images(table(tmp_path / "x.parquet", **columns))
-    assert (spec.class_names, spec.source.label) == (names, "label") and all(part in spec.note for part in parts)
+    assert (spec.class_names, spec.source.label) == (names, "label") and all(
+        part in spec.note for part in parts
+    )
     train, test = loaded(spec, tmp_path / "out")
-    values = [str(value) if isinstance(value, str | bool) else str(int(value)) for value in pa.array(labels).to_pylist()]
+    values = [
+        str(value) if isinstance(value, str | bool) else str(int(value))
+        for value in pa.array(labels).to_pylist()
+    ]
     for split in (train, test):
         for image, label in zip(split.images[:, 0].numpy(), split.labels.tolist(), strict=True):
             (row,) = np.flatnonzero((image == PIXELS).all((1, 2)))
@@ -88,20 +100,43 @@ def test_labels_of_every_kind_are_those_of_the_named_column(tmp_path, labels, na
         ([1.0, float("nan")] * 6, "row 1 has no label: remove the rows without one .6."),
         (["caf\u00e9", "cafe\u0301"] * 6, "look alike"),
         (["cat", "cat "] * 6, "two classes look alike, 'cat' and 'cat '"),
-        ([decimal.Decimal("0.5"), decimal.Decimal("2")] * 6, "holds 0.5, 2.0: labels are names or whole numbers"),
+        (
+            [decimal.Decimal("0.5"), decimal.Decimal("2")] * 6,
+            "holds 0.5, 2.0: labels are names or whole numbers",
+        ),
         (list(range(10**15, 10**15 + 12)), "'1000000000000000' has 1 image .and 11 more"),
         ([3] * 12, "holds one class only .3, column 'label'"),
     ],
-    ids=["list", "timestamp", "date", "fraction", "negative", "blank", "missing", "nan", "alike", "blanks", "decimal", "ids", "one"],
+    ids=[
+        "list",
+        "timestamp",
+        "date",
+        "fraction",
+        "negative",
+        "blank",
+        "missing",
+        "nan",
+        "alike",
+        "blanks",
+        "decimal",
+        "ids",
+        "one",
+    ],
 )
-def test_a_label_column_that_cannot_be_used_is_refused_and_no_other_takes_its_place(tmp_path, labels, message):
+def test_a_label_column_that_cannot_be_used_is_refused_and_no_other_takes_its_place(
+    tmp_path, labels, message
+):
     with pytest.raises(UserError, match=message):
         spec_from_images(table(tmp_path / "x.parquet", image=IMAGES, label=labels, fold=[0, 1] * 6))
 
 
 def test_columns_are_named_or_found_where_only_one_can_be_meant(tmp_path):
     coarse = table(tmp_path / "x.parquet", img=IMAGES, fine_label=[0, 1, 2] * 4, coarse_label=[0, 1] * 6)
-    with pytest.raises(UserError, match="which column holds the labels. It may be fine_label, coarse_label: name it with --label-column"):
+    with pytest.raises(
+        UserError,
+        match="which column holds the labels. It may be fine_label, coarse_label: name it with "
+        "--label-column",
+    ):
         spec_from_images(coarse)
     spec = spec_from_images(coarse, label="fine_label")
     assert (spec.source.image, spec.source.label, spec.classes) == ("img", "fine_label", 3)
@@ -114,21 +149,31 @@ def test_columns_are_named_or_found_where_only_one_can_be_meant(tmp_path):
     with pytest.raises(UserError, match="It may be species, fold"):
         spec_from_images(table(tmp_path / "z.parquet", image=IMAGES, species=NAMES, fold=[0, 1] * 6))
     with pytest.raises(UserError, match="which column holds the labels. It may be fold, findings: name it"):
-        spec_from_images(table(tmp_path / "u.parquet", image=IMAGES, findings=[["cough"]] * 12, fold=[0, 1] * 6))
+        spec_from_images(
+            table(tmp_path / "u.parquet", image=IMAGES, findings=[["cough"]] * 12, fold=[0, 1] * 6)
+        )
     with pytest.raises(UserError, match="which column holds the labels. It may be fold: name it"):
         spec_from_images(table(tmp_path / "t.parquet", image=IMAGES, fold=[0, 1] * 6))
-    parted = spec_from_images(table(tmp_path / "s.parquet", image=IMAGES, label=NAMES, split=["train", "test"] * 6))
+    parted = spec_from_images(
+        table(tmp_path / "s.parquet", image=IMAGES, label=NAMES, split=["train", "test"] * 6)
+    )
     assert "Not read: the column split." in parted.note
     assert "The class 'nan' may be rows without a label." in (
         spec_from_images(table(tmp_path / "q.parquet", image=IMAGES, label=["cat", "dog", "nan"] * 4)).note
     )
     with pytest.raises(UserError, match="r.parquet: has no rows"):
-        spec_from_images(table(tmp_path / "r.parquet", image=pa.array([], pa.binary()), label=pa.array([], pa.string())))
-    with pytest.raises(UserError, match="row 0 has no image bytes, and its path 'x.png' is no file beside the table"):
+        spec_from_images(
+            table(tmp_path / "r.parquet", image=pa.array([], pa.binary()), label=pa.array([], pa.string()))
+        )
+    with pytest.raises(
+        UserError, match="row 0 has no image bytes, and its path 'x.png' is no file beside the table"
+    ):
         spec_from_images(table(tmp_path / "v.parquet", image=["x.png"] * 12, thumb=IMAGES, label=NAMES))
     with pytest.raises(UserError, match="'image' must hold encoded images.*holds int64.*--image-column"):
         spec_from_images(table(tmp_path / "w.parquet", image=list(range(12)), thumb=IMAGES, label=NAMES))
-    twice = pa.Table.from_arrays([pa.array(IMAGES), pa.array(NAMES), pa.array(NAMES)], names=["image", "label", "label"])
+    twice = pa.Table.from_arrays(
+        [pa.array(IMAGES), pa.array(NAMES), pa.array(NAMES)], names=["image", "label", "label"]
+    )
     pq.write_table(twice, tmp_path / "twice.parquet")
     with pytest.raises(UserError, match="twice.parquet: has 2 columns 'label': rename"):
         spec_from_images(tmp_path / "twice.parquet")
@@ -146,11 +191,19 @@ def test_images_that_are_only_named_lie_beside_the_table_and_count_for_its_ident
     spec = spec_from_images(path)
     prepare(spec, tmp_path / "out")
     if not nested:
-        for values in ([f"file://{tmp_path / place}" for place in places], [place.replace("/", "\\") for place in places]):
-            assert spec_from_images(table(tmp_path / "y.parquet", image=values, label=NAMES)).train == spec.train
+        for values in (
+            [f"file://{tmp_path / place}" for place in places],
+            [place.replace("/", "\\") for place in places],
+        ):
+            assert (
+                spec_from_images(table(tmp_path / "y.parquet", image=values, label=NAMES)).train == spec.train
+            )
         for begin in ("", "data:image/png;base64,"):
-            text = begin + base64.b64encode(png(random_pixels(40, 40))).decode()  # longer than names of files may be
-            with pytest.raises(UserError, match="row 0 has its image as text .base64: .*decode the column 'image' to bytes"):
+            # Longer than names of files may be
+            text = begin + base64.b64encode(png(random_pixels(40, 40))).decode()
+            with pytest.raises(
+                UserError, match="row 0 has its image as text .base64: .*decode the column 'image' to bytes"
+            ):
                 spec_from_images(table(tmp_path / "y.parquet", image=[text] * 12, label=NAMES))
     (tmp_path / places[0]).write_bytes(png(random_pixels(6, 6, seed=99)))
     assert spec_from_images(path).identity() != spec.identity()
@@ -159,8 +212,13 @@ def test_images_that_are_only_named_lie_beside_the_table_and_count_for_its_ident
 
 
 def test_unused_class_names_fall_away_with_a_word(tmp_path):
-    spec = spec_from_images(table(tmp_path / "x.parquet", {"label": ["a", "b", "c", "d"]}, image=IMAGES, label=[1, 3] * 6))
-    assert spec.class_names == ["b", "d"] and "Left out, as they have no images: a, c (2 of 4 named classes)." in spec.note
+    spec = spec_from_images(
+        table(tmp_path / "x.parquet", {"label": ["a", "b", "c", "d"]}, image=IMAGES, label=[1, 3] * 6)
+    )
+    assert (
+        spec.class_names == ["b", "d"]
+        and "Left out, as they have no images: a, c (2 of 4 named classes)." in spec.note
+    )
     assert loaded(spec, tmp_path / "out")[0].counts == (5, 5)
     with pytest.raises(UserError, match="the label 7 is outside 0..1, the numbers of its classes .a, b."):
         spec_from_images(table(tmp_path / "y.parquet", {"label": ["a", "b"]}, image=IMAGES, label=[0, 7] * 6))
@@ -187,8 +245,14 @@ def test_test_files_are_matched_by_name(data, tmp_path, kind, described):
     else:
         spec = spec_from_images(folder / "train.parquet", test=folder / "test.parquet")
     _, found = loaded(spec, tmp_path / "out")
-    by_image = {image.tobytes(): found.class_names[label] for image, label in zip(found.images.numpy(), found.labels.tolist(), strict=True)}
-    assert [by_image[pixels.tobytes()] for pixels in PIXELS[:3]] == expected and found.class_names == ("cat", "dog")
+    by_image = {
+        image.tobytes(): found.class_names[label]
+        for image, label in zip(found.images.numpy(), found.labels.tolist(), strict=True)
+    }
+    assert [by_image[pixels.tobytes()] for pixels in PIXELS[:3]] == expected and found.class_names == (
+        "cat",
+        "dog",
+    )
 
 
 @pytest.mark.parametrize("text", ["{}", "{:03}", "{}.0"])
@@ -211,13 +275,17 @@ def test_numbers_as_text_are_these_numbers_and_not_places_in_the_alphabet(tmp_pa
 def test_numbers_do_not_count_names_that_the_alphabet_has_ordered(tmp_path):
     train = table(tmp_path / "train.parquet", image=IMAGES, label=["shirt", "bag", "boot"] * 4)
     test = table(tmp_path / "test.parquet", image=IMAGES, label=[0, 1, 2] * 4)
-    with pytest.raises(UserError, match="nothing says which of the classes of .*train.parquet .bag, boot, shirt. they mean"):
+    with pytest.raises(
+        UserError, match="nothing says which of the classes of .*train.parquet .bag, boot, shirt. they mean"
+    ):
         spec_from_images(train, test=test)
 
 
 def test_metadata_order_the_classes_of_text_and_digits_too(tmp_path):
     for values in (["b", "a"] * 6, ["0", "1"] * 6, [False, True] * 6):
-        spec = spec_from_images(table(tmp_path / "x.parquet", {"label": ["b", "a"]}, image=IMAGES, label=values))
+        spec = spec_from_images(
+            table(tmp_path / "x.parquet", {"label": ["b", "a"]}, image=IMAGES, label=values)
+        )
         assert spec.class_names == ["b", "a"]
         assert (loaded(spec, tmp_path / "out")[0].images[0, 0].numpy() == PIXELS[0]).all()
         shutil.rmtree(tmp_path / "out")
@@ -233,14 +301,21 @@ def test_test_files_with_other_names_are_refused_by_name(data, tmp_path):
     with pytest.raises(UserError, match=message):
         prepare(describe(source, channels=1, size=6, train=12, test=12, smallest=6), tmp_path / "out")
     named = describe(source, channels=1, size=6, train=12, test=12, smallest=6, class_names=["dog", "cat"])
-    with pytest.raises(UserError, match="names a class 'cow' that is not among the `class_names` of toy .dog, cat."):
+    with pytest.raises(
+        UserError, match="names a class 'cow' that is not among the `class_names` of toy .dog, cat."
+    ):
         prepare(named, tmp_path / "out")
     table(data / "toy/test.parquet", image=IMAGES, label=NAMES)
     found, _ = loaded(named, tmp_path / "out")
     assert found.class_names == ("dog", "cat") and (found.images[0, 0].numpy() == PIXELS[1]).all()
     table(data / "toy/train.parquet", image=IMAGES, label=[1, 2, 3] * 4)
     with pytest.raises(UserError, match=r"toy: 3 classes found in .*\(1, 2, 3\), but its description says 2"):
-        prepare(describe({**source, "test": "toy/train.parquet"}, channels=1, size=6, train=12, test=12, smallest=6), tmp_path / "no")
+        prepare(
+            describe(
+                {**source, "test": "toy/train.parquet"}, channels=1, size=6, train=12, test=12, smallest=6
+            ),
+            tmp_path / "no",
+        )
 
 
 def test_a_described_set_may_number_its_labels_otherwise(data, tmp_path, caplog):
@@ -253,15 +328,32 @@ def test_a_described_set_may_number_its_labels_otherwise(data, tmp_path, caplog)
     assert "toy: the labels 1, 2, 3 are numbered 0..2 in this order" in caplog.text
     table(data / "toy/train.parquet", {"breed": ["a", "b", "c", "d"]}, image=IMAGES, breed=[1, 2, 3] * 4)
     train, test = loaded(spec, tmp_path / "names")
-    assert train.class_names == test.class_names == ("b", "c", "d") and "toy: classes without images are left out: a" in caplog.text
+    assert (
+        train.class_names == test.class_names == ("b", "c", "d")
+        and "toy: classes without images are left out: a" in caplog.text
+    )
     table(data / "toy/train.parquet", image=IMAGES, breed=["c", "a", "b"] * 4)
-    described = describe(source, channels=1, size=6, classes=3, train=12, test=12, smallest=4, class_names=["c", "b", "a"])
+    described = describe(
+        source, channels=1, size=6, classes=3, train=12, test=12, smallest=4, class_names=["c", "b", "a"]
+    )
     assert (loaded(described, tmp_path / "text")[0].images[0, 0].numpy() == PIXELS[0]).all()
     table(data / "toy/train.parquet", image=IMAGES, breed=["red", "green fox", "red cat"] * 4)
-    longer = describe(source, channels=1, size=6, classes=3, train=12, test=12, smallest=4, class_names=["red cat", "red dog", "green fox"])
-    with pytest.raises(UserError, match="names a class 'red' that is not among"):  # which of the two it were nobody knows
+    longer = describe(
+        source,
+        channels=1,
+        size=6,
+        classes=3,
+        train=12,
+        test=12,
+        smallest=4,
+        class_names=["red cat", "red dog", "green fox"],
+    )
+    # Which of the two it were nobody knows
+    with pytest.raises(UserError, match="names a class 'red' that is not among"):
         loaded(longer, tmp_path / "first words")
-    with pytest.raises(UserError, match="a source of kind image_folder has no key 'label': it names a column"):
+    with pytest.raises(
+        UserError, match="a source of kind image_folder has no key 'label': it names a column"
+    ):
         describe({"kind": "image_folder", "train": "toy", "test": "toy", "label": "breed"})
 
 
@@ -271,19 +363,30 @@ def test_shards_are_one_set_and_their_names_tell_training_from_testing(data, tmp
     table(tmp_path / "set/data/test-00000-of-00001.parquet", image=IMAGES, label=["c", "a"] * 6)
     (tmp_path / "set" / "README.md").write_text("a set")
     spec = spec_from_images(tmp_path / "set")
-    assert (spec.class_names, spec.train, spec.test, spec.holdout, spec.name) == (["a", "b", "c"], 24, 12, None, "set")
+    assert (spec.class_names, spec.train, spec.test, spec.holdout, spec.name) == (
+        ["a", "b", "c"],
+        24,
+        12,
+        None,
+        "set",
+    )
     assert "test images: " in spec.note and "No test images of: b." in spec.note
     train, test = loaded(spec, tmp_path / "out")
     assert train.counts == (6, 12, 6) and test.counts == (6, 0, 6)
     data.mkdir()
     os.replace(tmp_path / "set" / "data", data / "toy")
     source = {"kind": "parquet", "train": "toy/train-*.parquet", "test": "toy/test-00000-of-00001.parquet"}
-    again, _ = loaded(describe(source, channels=1, size=6, classes=3, train=24, test=12, smallest=6), tmp_path / "again")
+    again, _ = loaded(
+        describe(source, channels=1, size=6, classes=3, train=24, test=12, smallest=6), tmp_path / "again"
+    )
     np.testing.assert_array_equal(again.images, train.images)
     for name in ("part-a", "part-b"):
         table(tmp_path / "plain" / f"{name}.parquet", image=IMAGES, label=NAMES)
     plain = spec_from_images(tmp_path / "plain")
-    assert plain.train + plain.test == 24 and "All 2 files are one set: part-a.parquet, part-b.parquet." in plain.note
+    assert (
+        plain.train + plain.test == 24
+        and "All 2 files are one set: part-a.parquet, part-b.parquet." in plain.note
+    )
     for name in ("pets_train_0", "pets_train_1", "pets_test"):
         table(tmp_path / "within" / f"{name}.parquet", image=IMAGES, label=NAMES)
     within = spec_from_images(tmp_path / "within")
@@ -293,7 +396,12 @@ def test_shards_are_one_set_and_their_names_tell_training_from_testing(data, tmp
     with pytest.raises(UserError, match="beside test.parquet for training .part.parquet"):
         spec_from_images(tmp_path / "doubtful")
     with pytest.raises(UserError, match="toy/dev-.*not found"):
-        prepare(describe({**source, "train": "toy/dev-*.parquet"}, channels=1, size=6, classes=3, train=24, test=12), tmp_path / "no")
+        prepare(
+            describe(
+                {**source, "train": "toy/dev-*.parquet"}, channels=1, size=6, classes=3, train=24, test=12
+            ),
+            tmp_path / "no",
+        )
 
 
 def test_folders_for_training_and_testing_are_understood(tmp_path):
@@ -308,14 +416,23 @@ def test_folders_for_training_and_testing_are_understood(tmp_path):
     assert spec_from_images(tmp_path / "b", test=tmp_path / "a").test == 2
     classes = folders(tmp_path / "c", "bus", "car", "train")  # a train is a vehicle, too
     spec = spec_from_images(classes)
-    assert spec.class_names == ["bus", "car", "train"] and "Taken for classes like the others: train." in spec.note
+    assert (
+        spec.class_names == ["bus", "car", "train"]
+        and "Taken for classes like the others: train." in spec.note
+    )
     with pytest.raises(UserError, match="--test .*c: names the training images"):
         spec_from_images(classes, test=classes)
 
 
 @pytest.mark.parametrize(
     "train, test",
-    [("train_set", "Test Set"), ("trainset", "testset"), ("train2017", "val2017"), ("seg_train", "seg_test"), ("train-images ", "test")],
+    [
+        ("train_set", "Test Set"),
+        ("trainset", "testset"),
+        ("train2017", "val2017"),
+        ("seg_train", "seg_test"),
+        ("train-images ", "test"),
+    ],
 )
 def test_folders_for_training_and_testing_may_be_called_more(tmp_path, train, test):
     folders(tmp_path / "a" / train, "cat", "dog")
@@ -357,7 +474,9 @@ def test_folders_that_do_not_say_what_the_images_show_are_refused_with_what_to_g
     with pytest.raises(UserError, match="test_images and train_images are no classes"):
         spec_from_images(tmp_path / "named")
     folders(tmp_path / "lone" / "test", "cat", "dog")
-    with pytest.raises(UserError, match="has no folder for training beside test; to use one of them, give .*lone/test"):
+    with pytest.raises(
+        UserError, match="has no folder for training beside test; to use one of them, give .*lone/test"
+    ):
         spec_from_images(tmp_path / "lone")
 
 
@@ -392,7 +511,9 @@ def test_a_list_of_classes_beside_the_folders_gives_names_and_order(tmp_path):
 
 
 def test_litter_is_passed_over_notes_are_named_and_what_is_no_file_is_refused(tmp_path):
-    root = folders(tmp_path / "set", "cat", "dog", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
+    root = folders(
+        tmp_path / "set", "cat", "dog", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"
+    )
     folders(root / "cat", "@eaDir")
     for name in ("cat/Thumbs.db", "cat/._0.png", "dog/desktop.ini", "labels.csv", "LICENSE"):
         (root / name).write_bytes(b"")
@@ -400,8 +521,9 @@ def test_litter_is_passed_over_notes_are_named_and_what_is_no_file_is_refused(tm
     beside = ["README", "COPYING", "0.png:Zone.Identifier", "IMG_1.xmp", "IMG_1.AAE"]
     for name in beside:
         (root / "dog" / name).write_bytes(b"no image")
-    assert f"Passed over: 5 file(s) that are no images of a class ({', '.join(f'dog/{name}' for name in sorted(beside))})" in (
-        spec_from_images(root).note
+    assert (
+        f"Passed over: 5 file(s) that are no images of a class "
+        f"({', '.join(f'dog/{name}' for name in sorted(beside))})" in (spec_from_images(root).note)
     )
     for name in beside:
         (root / "dog" / name).unlink()
@@ -430,7 +552,11 @@ def test_litter_is_passed_over_notes_are_named_and_what_is_no_file_is_refused(tm
         (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC image"),
         (b"<!DOCTYPE html><html>", "web page"),
         (bytes(500), "zero bytes only"),
-        (pa.ipc.new_stream(stream := pa.BufferOutputStream(), pa.schema([("a", pa.int8())])).close() or stream.getvalue(), "Arrow file"),
+        (
+            pa.ipc.new_stream(stream := pa.BufferOutputStream(), pa.schema([("a", pa.int8())])).close()
+            or stream.getvalue(),
+            "Arrow file",
+        ),
         (struct.pack("<Q", 8) + b"{}      ", "safetensors file: `condense export FILE"),
         (IMAGES[0][:30], "damaged or cut short"),
     ],
@@ -451,7 +577,11 @@ def test_what_is_no_image_is_named_with_the_remedy(tmp_path, content, message):
 def test_nothing_is_written_among_the_images(tmp_path, monkeypatch):
     root = folders(tmp_path / "set", "cat", "dog")
     monkeypatch.chdir(root)
-    for argv in (("run", ".", "--out", "out"), ("run", root, "--out", root), ("run", root, "--out", root / "cat" / "deep" / "out")):
+    for argv in (
+        ("run", ".", "--out", "out"),
+        ("run", root, "--out", root),
+        ("run", root, "--out", root / "cat" / "deep" / "out"),
+    ):
         assert "lies inside the images" in refused(*argv)
     apart = folders(tmp_path / "train", "cat", "dog")
     assert "--test names" in refused("run", apart, "--test", ".", "--out", "out")
@@ -474,7 +604,9 @@ def test_images_of_one_large_size_are_not_condensed_unasked(tmp_path, side, fine
     if fine:
         assert spec_from_images(tmp_path / "set").size == side
     else:
-        with pytest.raises(UserError, match=f"have {side} x {side} pixels.*give --resize 224 .*--resize {side} keeps them"):
+        with pytest.raises(
+            UserError, match=f"have {side} x {side} pixels.*give --resize 224 .*--resize {side} keeps them"
+        ):
             spec_from_images(tmp_path / "set")
         assert spec_from_images(tmp_path / "set", resize=side).size == side
     assert spec_from_images(tmp_path / "set", resize=64).size == 64

@@ -1,4 +1,5 @@
-"""Large data sets: archives and folders of class folders, some of the classes, and files written piece by piece."""
+"""Large data sets: archives and folders of class folders, some of the classes, and files written piece by
+piece."""
 
 import csv
 import tarfile
@@ -32,7 +33,8 @@ def data(tmp_path, monkeypatch):
 
 
 def fill(path, tensors, header, known, order=None):
-    """`tensors` written row by row in a random order, with the header `known` at first and `header` in the end."""
+    """`tensors` written row by row in a random order, with the header `known` at first and `header` in the
+    end."""
     shapes = {name: (str(tensor.dtype), tensor.shape) for name, tensor in tensors.items()}
     with filling.filling(path, shapes, known) as file:
         for name, tensor in tensors.items():
@@ -42,7 +44,9 @@ def fill(path, tensors, header, known, order=None):
         file.seal(header, file.content_sha256("sum"))
 
 
-@pytest.mark.parametrize("known", [{"mean": [0.25]}, {"mean": [filling.UNKNOWN_NUMBER]}, {"mean": [0.25], "more": "x" * 4000}])
+@pytest.mark.parametrize(
+    "known", [{"mean": [0.25]}, {"mean": [filling.UNKNOWN_NUMBER]}, {"mean": [0.25], "more": "x" * 4000}]
+)
 @pytest.mark.parametrize("piece", [1, 100, 1 << 20])
 def test_a_file_filled_row_by_row_is_the_one_written_at_once(tmp_path, monkeypatch, known, piece):
     monkeypatch.setattr(filling, "_PIECE", piece)
@@ -60,7 +64,11 @@ def test_what_does_not_fit_is_refused_and_nothing_is_left(tmp_path):
     tensors = {"images": random_pixels(2, 1, 2, 2), "labels": np.arange(2)}
     with pytest.raises(ValueError, match="header has .* bytes, but there is room for"):
         fill(tmp_path / "a", tensors, {"text": "x" * 100}, {})
-    for values, row in ((tensors["images"], 1), (tensors["images"].astype(float), 0), (tensors["images"][:, :, :1], 0)):
+    for values, row in (
+        (tensors["images"], 1),
+        (tensors["images"].astype(float), 0),
+        (tensors["images"][:, :, :1], 0),
+    ):
         with pytest.raises(ValueError, match="does not fit"):
             with filling.filling(tmp_path / "a", {"images": ("uint8", (2, 1, 2, 2))}, {}) as file:
                 file.put("images", row, values)
@@ -72,7 +80,14 @@ def test_rows_that_were_never_put_are_zero(tmp_path):
         file.put("images", 1, np.array([5, 6], np.uint8).reshape(1, 1, 1, 2))
         assert np.concatenate(list(file.pieces("images"))).reshape(-1).tolist() == [0, 0, 5, 6, 0, 0]
         file.seal({"kind": "dataset"}, file.content_sha256("sum"))
-    assert artifacts.read_tensors(tmp_path / "a", "dataset")[0]["images"].reshape(-1).tolist() == [0, 0, 5, 6, 0, 0]
+    assert artifacts.read_tensors(tmp_path / "a", "dataset")[0]["images"].reshape(-1).tolist() == [
+        0,
+        0,
+        5,
+        6,
+        0,
+        0,
+    ]
 
 
 def test_statistics_do_not_depend_on_the_pieces():
@@ -122,7 +137,9 @@ def test_some_classes_of_a_folder_are_numbered_by_name(data, tmp_path):
     train, test = loaded(describe({**FOLDER, "classes": ["cat", "ant"]}, size=8, smallest=2), tmp_path)
     assert train.class_names == ("ant", "cat") and test.counts == (1, 1)
     np.testing.assert_array_equal(train.images[:, :, 0, 0], np.concatenate([colours["ant"], colours["cat"]]))
-    with pytest.raises(UserError, match="toy/train: has no folder for the class 'dog', which the description asks for"):
+    with pytest.raises(
+        UserError, match="toy/train: has no folder for the class 'dog', which the description asks for"
+    ):
         prepare(describe({**FOLDER, "classes": ["ant", "dog"]}, size=8), tmp_path)
 
 
@@ -131,7 +148,10 @@ def test_a_name_may_follow_that_of_the_folder(data, tmp_path):
     write_folder(data / "toy/val", {"n01": 1, "n02": 1})
     spec = describe(FOLDER, size=8, smallest=2, class_names=["n01 green mamba", "n02"])
     assert loaded(spec, tmp_path)[0].class_names == ("n01 green mamba", "n02")
-    for names, message in ((["n0 1", "n02"], "'n01' where 'n0 1' is expected"), (["n02 a", "n01 b"], "'n01' where 'n02 a'")):
+    for names, message in (
+        (["n0 1", "n02"], "'n01' where 'n0 1' is expected"),
+        (["n02 a", "n01 b"], "'n01' where 'n02 a'"),
+    ):
         with pytest.raises(UserError, match=message):
             prepare(replace(spec, class_names=names), tmp_path)
 
@@ -139,8 +159,14 @@ def test_a_name_may_follow_that_of_the_folder(data, tmp_path):
 def test_the_classes_are_part_of_the_identity_and_their_order_is_not():
     whole = describe(FOLDER)
     some, turned = (describe({**FOLDER, "classes": names}) for names in (["a", "b"], ["b", "a"]))
-    assert some.identity() == turned.identity() != whole.identity() != describe({**FOLDER, "classes": ["a", "c"]}).identity()
-    assert "classes" not in whole.identity()["source"] and "counts" not in whole.identity()  # keys from before these words
+    assert (
+        some.identity()
+        == turned.identity()
+        != whole.identity()
+        != describe({**FOLDER, "classes": ["a", "c"]}).identity()
+    )
+    # Keys from before these words
+    assert "classes" not in whole.identity()["source"] and "counts" not in whole.identity()
 
 
 @pytest.mark.parametrize(
@@ -149,7 +175,10 @@ def test_the_classes_are_part_of_the_identity_and_their_order_is_not():
         ({**FOLDER, "classes": ["a", "b", "a"]}, "'a' is given twice"),
         ({**FOLDER, "classes": ["a", "b", "c"]}, "the source names 3, but 2 are expected"),
         ({**FOLDER, "clases": ["a", "b"]}, "did you mean 'classes'"),
-        ({"kind": "parquet", "train": "a", "test": "b", "classes": ["a", "b"]}, "kind parquet has no key 'classes'"),
+        (
+            {"kind": "parquet", "train": "a", "test": "b", "classes": ["a", "b"]},
+            "kind parquet has no key 'classes'",
+        ),
     ],
 )
 def test_classes_that_make_no_sense_are_explained(source, message):
@@ -167,7 +196,10 @@ def test_counts_may_be_bounds_from_below(data, tmp_path):
         ({"smallest_class": 3, "train": 6}, "at least 6"),
         ({"test": 1}, "2 test images found, but its description says 1"),
         ({"counts": "exact"}, "5 train images found, but its description says 4"),
-        ({"counts": "exact", "train": 5}, "2 images in the smallest training class found, but its description says 1"),
+        (
+            {"counts": "exact", "train": 5},
+            "2 images in the smallest training class found, but its description says 1",
+        ),
     ):
         with pytest.raises(UserError, match=message):
             prepare(replace(spec, **change), tmp_path)
@@ -175,7 +207,10 @@ def test_counts_may_be_bounds_from_below(data, tmp_path):
 
 def test_a_folder_that_is_absent_is_described(data, tmp_path):
     spec = load_spec("imagenet_subset100", PARAMS / "datasets")
-    with pytest.raises(UserError, match="imagenet/train not found: put the folder of 100 class folders of images there.*image-net.org"):
+    with pytest.raises(
+        UserError,
+        match="imagenet/train not found: put the folder of 100 class folders of images there.*image-net.org",
+    ):
         prepare(spec, tmp_path)
     (data / "imagenet/train").mkdir(parents=True)
     (data / "imagenet/val").mkdir()
@@ -187,7 +222,8 @@ def test_a_folder_that_is_absent_is_described(data, tmp_path):
 
 
 def members(root="toy2/", **more):
-    """The members of an archive whose images have one grey level each, and the levels in the order that is expected."""
+    """The members of an archive whose images have one grey level each, and the levels in the order that is
+    expected."""
     levels = {
         "val/bee/7.png": 70,
         "train/bee/9.png": 20,
@@ -201,19 +237,39 @@ def members(root="toy2/", **more):
 
 
 def archive_spec(content, **more):
-    return describe({"kind": "archive", "format": "class_folders", "files": [file("toy2.tgz", content)]}, size=6, smallest=2, **more)
+    return describe(
+        {"kind": "archive", "format": "class_folders", "files": [file("toy2.tgz", content)]},
+        size=6,
+        smallest=2,
+        **more,
+    )
 
 
 @pytest.mark.parametrize("root", ["toy2/", "./toy2/"])
 def test_an_archive_of_class_folders_is_read_without_unpacking_it(data, tmp_path, root):
-    content = tar(members(root, **{root + "train/ant/._2.png": b"x", root + ".DS_Store": b"x", "toy2/train/ant": (tarfile.DIRTYPE, "")}))
+    content = tar(
+        members(
+            root,
+            **{
+                root + "train/ant/._2.png": b"x",
+                root + ".DS_Store": b"x",
+                "toy2/train/ant": (tarfile.DIRTYPE, ""),
+            },
+        )
+    )
     put(data / "toy", {"toy2.tgz": content})
     train, test = loaded(archive_spec(content), tmp_path / "out")
     assert train.class_names == ("ant", "bee") and train.labels.tolist() == [0, 0, 1, 1]
-    assert train.images[:, 0, 0, 0].tolist() == [10, 40, 20, 30] and test.images[:, 0, 0, 0].tolist() == [60, 70]
+    assert train.images[:, 0, 0, 0].tolist() == [10, 40, 20, 30] and test.images[:, 0, 0, 0].tolist() == [
+        60,
+        70,
+    ]
     assert [path.name for path in (data / "toy").iterdir()] == ["toy2.tgz"]
     header = artifacts.read_header(tmp_path / "out" / "train.safetensors")
-    assert list(header["source"]) == ["toy2.tgz"] and len(dataset.load(tmp_path / "out" / "test.safetensors")) == 2
+    assert (
+        list(header["source"]) == ["toy2.tgz"]
+        and len(dataset.load(tmp_path / "out" / "test.safetensors")) == 2
+    )
 
 
 def test_images_of_an_archive_are_scaled_and_cropped(data, tmp_path):
@@ -228,7 +284,10 @@ def test_images_of_an_archive_are_scaled_and_cropped(data, tmp_path):
 @pytest.mark.parametrize(
     "more, message",
     [
-        ({"toy2/train/ant/9.png": (tarfile.SYMTYPE, "/etc/passwd")}, "refused, since its member 'toy2/train/ant/9.png' is no plain file"),
+        (
+            {"toy2/train/ant/9.png": (tarfile.SYMTYPE, "/etc/passwd")},
+            "refused, since its member 'toy2/train/ant/9.png' is no plain file",
+        ),
         ({"toy2/train/ant/9.png": (tarfile.LNKTYPE, "toy2/train/ant/2.png")}, "is no plain file"),
         ({"/toy2/train/ant/9.png": b"x"}, "points outside the archive"),
         ({"toy2/train/../../9.png": b"x"}, "points outside the archive"),
@@ -252,7 +311,10 @@ def test_an_archive_that_is_cut_or_lacks_a_split_is_explained(data, tmp_path):
     whole = members()
     for content, message in (
         (tar(whole)[:-30], "not a whole tar.gz archive"),
-        (tar({name: image for name, image in whole.items() if "val" not in name}), "has no images in FOLDER/val/CLASS"),
+        (
+            tar({name: image for name, image in whole.items() if "val" not in name}),
+            "has no images in FOLDER/val/CLASS",
+        ),
     ):
         put(data / "toy", {"toy2.tgz": content})
         with pytest.raises(UserError, match=message):
@@ -273,9 +335,15 @@ def test_an_archive_that_is_cut_or_lacks_a_split_is_explained(data, tmp_path):
 )
 def test_the_networks_of_the_tables_suit_the_size(name, paper, table, arch, features):
     with open(PARAMS / "published" / "results.csv", encoding="utf-8", newline="") as opened:
-        rows = [row for row in csv.DictReader(opened) if (row["paper"], row["table"], row["dataset"]) == (paper, table, name)]
+        rows = [
+            row
+            for row in csv.DictReader(opened)
+            if (row["paper"], row["table"], row["dataset"]) == (paper, table, name)
+        ]
     assert (
-        rows and {row["eval_arch"] for row in rows} <= {arch, "resnet18"} and {row["train_arch"] for row in rows} <= {arch, "", "resnet18"}
+        rows
+        and {row["eval_arch"] for row in rows} <= {arch, "resnet18"}
+        and {row["train_arch"] for row in rows} <= {arch, "", "resnet18"}
     )
     spec = plan.data_cell(name).spec
     network = models.build(arch, channels=spec.channels, size=spec.size, classes=spec.classes)
@@ -283,7 +351,9 @@ def test_the_networks_of_the_tables_suit_the_size(name, paper, table, arch, feat
 
 
 def test_the_subsets_are_parts_of_the_same_folders():
-    whole, *parts = (load_spec(name, PARAMS / "datasets") for name in ("imagenet1k", "imagenet_subset100", "imagenet10"))
+    whole, *parts = (
+        load_spec(name, PARAMS / "datasets") for name in ("imagenet1k", "imagenet_subset100", "imagenet10")
+    )
     for part in parts:
         assert (part.source.train, part.source.test) == (whole.source.train, whole.source.test)
         assert part.test == 50 * part.classes and part.smallest_class == whole.smallest_class

@@ -34,7 +34,9 @@ def data(tmp_path, monkeypatch):
 
 def write_parquet(path, images, labels, *, names=None, plain=False, columns=("image", "label")):
     kind = pa.binary() if plain else pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    values = images if plain else [None if image is None else {"bytes": image, "path": None} for image in images]
+    values = (
+        images if plain else [None if image is None else {"bytes": image, "path": None} for image in images]
+    )
     table = pa.table({columns[0]: pa.array(values, kind), columns[1]: pa.array(labels, pa.int64())})
     if names:
         info = {"info": {"features": {columns[1]: {"names": names, "_type": "ClassLabel"}}}}
@@ -49,7 +51,13 @@ PARQUET = {"kind": "parquet", "train": "toy/train.parquet", "test": "toy/test.pa
 @pytest.mark.parametrize("plain", [False, True])
 def test_parquet_images_are_decoded_in_colour_and_sorted_by_class(data, tmp_path, plain):
     pixels = random_pixels(6, 5, 5, 3)
-    write_parquet(data / "toy/train.parquet", [png(image) for image in pixels[:4]], [1, 0, 1, 0], names=["ant", "bee"], plain=plain)
+    write_parquet(
+        data / "toy/train.parquet",
+        [png(image) for image in pixels[:4]],
+        [1, 0, 1, 0],
+        names=["ant", "bee"],
+        plain=plain,
+    )
     write_parquet(data / "toy/test.parquet", [png(image) for image in pixels[4:]], [0, 1], plain=plain)
     train, test = loaded(describe(PARQUET, size=5, smallest=2), tmp_path)
     assert train.class_names == ("ant", "bee")
@@ -66,8 +74,16 @@ def test_parquet_images_are_decoded_in_colour_and_sorted_by_class(data, tmp_path
 @pytest.mark.parametrize(
     "images, labels, message",
     [
-        ([png(np.zeros((5, 5, 3))), b"no image", *[png(np.zeros((5, 5, 3)))] * 2], [0, 1, 0, 1], "train.parquet: row 1: cannot be read as"),
-        ([png(np.zeros((5, 5, 3)))] * 3 + [png(np.zeros((7, 6, 3)))], [0, 1, 0, 1], "row 3: has 6x7 pixels instead of 5x5.*'resize: 5'"),
+        (
+            [png(np.zeros((5, 5, 3))), b"no image", *[png(np.zeros((5, 5, 3)))] * 2],
+            [0, 1, 0, 1],
+            "train.parquet: row 1: cannot be read as",
+        ),
+        (
+            [png(np.zeros((5, 5, 3)))] * 3 + [png(np.zeros((7, 6, 3)))],
+            [0, 1, 0, 1],
+            "row 3: has 6x7 pixels instead of 5x5.*'resize: 5'",
+        ),
         ([png(np.zeros((5, 5, 3)))] * 3 + [None], [0, 1, 0, 1], "row 3 has no image bytes"),
         ([png(np.zeros((5, 5, 3)))] * 4, [0, 1, None, 1], "row 2 has no label"),
         ([png(np.zeros((5, 5, 3)))] * 4, [0, 1, -1, 1], "the label -1, outside 0..1"),
@@ -86,7 +102,9 @@ def test_a_faulty_parquet_file_is_named(data, tmp_path):
     images = [png(random_pixels(5, 5, 3))] * 4
     write_parquet(data / "toy/train.parquet", images, [0, 1, 0, 1])
     spec = describe(PARQUET, size=5, smallest=2)
-    with pytest.raises(UserError, match="test.parquet not found: put the parquet there, or set CONDENSE_DATA"):
+    with pytest.raises(
+        UserError, match="test.parquet not found: put the parquet there, or set CONDENSE_DATA"
+    ):
         prepare(spec, tmp_path)
     write_parquet(data / "toy/test.parquet", images[:2], [0, 1])
     whole = (data / "toy/train.parquet").read_bytes()
@@ -107,7 +125,9 @@ def test_a_faulty_parquet_file_is_named(data, tmp_path):
 def test_a_channel_without_contrast_is_named_with_the_remedy():
     green = np.zeros((2, 3, 4, 4), np.uint8)  # as of a microscope
     green[:, 1] = random_pixels(2, 4, 4)
-    with pytest.raises(UserError, match="channel 0 of the training images are equal: .*convert the images to grey"):
+    with pytest.raises(
+        UserError, match="channel 0 of the training images are equal: .*convert the images to grey"
+    ):
         statistics([green])
     with pytest.raises(UserError, match="give images that differ"):
         statistics([green[:, :1]])
@@ -117,7 +137,9 @@ def test_resizing_is_torchs_of_the_shorter_side_and_then_the_centre():
     pixels = random_pixels(20, 32, 3)
     found = decode(png(pixels), "here", channels=3, size=10, resize=True)
     whole = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
-    expected = torch.nn.functional.interpolate(whole, size=(10, 16), mode="bilinear", antialias=True)[0, :, :, 3:13]
+    expected = torch.nn.functional.interpolate(whole, size=(10, 16), mode="bilinear", antialias=True)[
+        0, :, :, 3:13
+    ]
     assert np.abs(found - expected.numpy()).max() <= 1
 
 
@@ -127,7 +149,9 @@ def test_transparent_palettes_and_rotated_photographs_are_read_as_shown():
     palette.save(buffer, "PNG", transparency=bytes([0] * 4 + [255] * 4))
     shown = np.where(np.asarray(palette)[..., None] < 4, 255, np.asarray(palette.convert("RGB")))
     assert (np.asarray(palette) < 4).any() and (np.asarray(palette) >= 4).any()
-    np.testing.assert_array_equal(decode(buffer.getvalue(), "here", channels=3, size=4, resize=False).transpose(1, 2, 0), shown)
+    np.testing.assert_array_equal(
+        decode(buffer.getvalue(), "here", channels=3, size=4, resize=False).transpose(1, 2, 0), shown
+    )
     pixels = random_pixels(3, 3, 3)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise for display
@@ -165,8 +189,21 @@ def test_a_folder_with_a_test_folder_is_read_exactly(tmp_path):
     for litter in (".DS_Store", "Ant/.hidden", "Ant/Thumbs.db", "readme.txt"):
         (tmp_path / "train" / litter).write_bytes(b"")
     spec = spec_from_images(tmp_path / "train", test=tmp_path / "test", name="animals")
-    assert (spec.name, spec.channels, spec.size, spec.resize, spec.holdout, spec.note) == ("animals", 3, 6, None, None, "")
-    assert (spec.classes, spec.train, spec.test, spec.smallest_class, spec.class_names) == (2, 5, 2, 2, ["Ant", "zebra"])
+    assert (spec.name, spec.channels, spec.size, spec.resize, spec.holdout, spec.note) == (
+        "animals",
+        3,
+        6,
+        None,
+        None,
+        "",
+    )
+    assert (spec.classes, spec.train, spec.test, spec.smallest_class, spec.class_names) == (
+        2,
+        5,
+        2,
+        2,
+        ["Ant", "zebra"],
+    )
     train, test = loaded(spec, tmp_path / "out")
     np.testing.assert_array_equal(train.images.permute(0, 2, 3, 1), np.stack(made["Ant"] + made["zebra"]))
     assert test.counts == (1, 1)
@@ -195,7 +232,12 @@ def test_a_folder_without_a_test_folder_holds_out_a_fifth_of_each_class(tmp_path
 )
 def test_mixed_and_oblong_images_get_a_square_side(tmp_path, sides, resize, size, note):
     for place, side in enumerate(sides):
-        make_folder(tmp_path / f"{place}", {"a": 2 if len(sides) == 1 else 1, "b": 2 if len(sides) == 1 else 1}, side, seed=place)
+        make_folder(
+            tmp_path / f"{place}",
+            {"a": 2 if len(sides) == 1 else 1, "b": 2 if len(sides) == 1 else 1},
+            side,
+            seed=place,
+        )
     root = tmp_path / "0"
     for other in range(1, len(sides)):
         for name in ("a", "b"):
@@ -227,7 +269,9 @@ def test_a_folder_that_cannot_be_used_is_explained(tmp_path):
     with pytest.raises(UserError, match="the class 'dog' has 1 image: at least 2"):
         spec_from_images(root)
     (root / "dog" / "note.png").write_text("woof")
-    with pytest.raises(UserError, match="dog/note.png: cannot be read as an image .its format is not one of AVIF, "):
+    with pytest.raises(
+        UserError, match="dog/note.png: cannot be read as an image .its format is not one of AVIF, "
+    ):
         spec_from_images(root)
     (root / "dog" / "note.png").unlink()
     with pytest.raises(UserError, match="images/cat: a folder inside a class folder; .*/images"):
@@ -261,7 +305,13 @@ def test_the_identity_of_own_images_is_their_bytes_not_their_place(tmp_path):
 def test_own_parquet_finds_its_columns_names_and_sizes(tmp_path):
     pixels = random_pixels(10, 6, 6, 3)
     labels = [0, 1] * 5
-    write_parquet(tmp_path / "p.parquet", [png(image) for image in pixels], labels, names=["ant", "bee"], columns=("img", "kind"))
+    write_parquet(
+        tmp_path / "p.parquet",
+        [png(image) for image in pixels],
+        labels,
+        names=["ant", "bee"],
+        columns=("img", "kind"),
+    )
     spec = spec_from_images(tmp_path / "p.parquet")
     assert (spec.source.image, spec.source.label, spec.class_names) == ("img", "kind", ["ant", "bee"])
     assert (spec.name, spec.size, spec.train, spec.test, spec.smallest_class) == ("p", 6, 8, 2, 4)
@@ -269,7 +319,10 @@ def test_own_parquet_finds_its_columns_names_and_sizes(tmp_path):
     assert train.counts == (4, 4) and test.counts == (1, 1)
     write_parquet(tmp_path / "gap.parquet", [png(image) for image in pixels[:4]], [0, 2, 0, 2])
     gap = spec_from_images(tmp_path / "gap.parquet")
-    assert gap.class_names == ["0", "2"] and "The labels are 0, 2, not 0, 1, ...: they are numbered anew" in gap.note
+    assert (
+        gap.class_names == ["0", "2"]
+        and "The labels are 0, 2, not 0, 1, ...: they are numbered anew" in gap.note
+    )
     write_parquet(tmp_path / "one.parquet", [png(image) for image in pixels[:4]], [0] * 4)
     with pytest.raises(UserError, match="holds one class only"):
         spec_from_images(tmp_path / "one.parquet")

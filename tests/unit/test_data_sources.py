@@ -26,7 +26,9 @@ def data(tmp_path, monkeypatch):
 
 def cifar10_members(labels=(1, 0, 1, 0, 0), test_labels=(0, 1)):
     pixels = random_pixels(len(labels) + len(test_labels), 3072)
-    records = [bytes([label]) + image.tobytes() for label, image in zip((*labels, *test_labels), pixels, strict=True)]
+    records = [
+        bytes([label]) + image.tobytes() for label, image in zip((*labels, *test_labels), pixels, strict=True)
+    ]
     members = {f"cifar-10-batches-bin/data_batch_{n + 1}.bin": record for n, record in enumerate(records[:5])}
     members["cifar-10-batches-bin/test_batch.bin"] = b"".join(records[5:])
     members["cifar-10-batches-bin/batches.meta.txt"] = b"cat\ndog\n\n"
@@ -44,7 +46,8 @@ def test_cifar10_records_are_read_exactly(data, tmp_path):
     put(data / "toy", {"cifar-10-binary.tar.gz": archive})
     train, test = loaded(cifar10_spec(archive), tmp_path)
     assert train.class_names == ("cat", "dog") and train.counts == (3, 2)
-    np.testing.assert_array_equal(train.images, pixels[[1, 3, 4, 0, 2]])  # class-major, in the order of the files
+    # Class-major, in the order of the files
+    np.testing.assert_array_equal(train.images, pixels[[1, 3, 4, 0, 2]])
     np.testing.assert_array_equal(test.images, pixels[5:])
     header = artifacts.read_header(tmp_path / "train.safetensors")
     assert header["source"] == {"cifar-10-binary.tar.gz": "md5:" + hashlib.md5(archive).hexdigest()}
@@ -57,7 +60,9 @@ def test_cifar100_has_a_coarse_label_before_the_fine_one(data, tmp_path):
     archive = tar({root + "train.bin": b"".join(records[:4]), root + "test.bin": b"".join(records[4:]),
                    root + "fine_label_names.txt": b"apple\nbear\n"})  # fmt: skip
     put(data / "toy", {"c.tar.gz": archive})
-    spec = describe({"kind": "torchvision", "dataset": "CIFAR100", "files": [file("c.tar.gz", archive)]}, smallest=2)
+    spec = describe(
+        {"kind": "torchvision", "dataset": "CIFAR100", "files": [file("c.tar.gz", archive)]}, smallest=2
+    )
     train, _ = loaded(spec, tmp_path)
     assert train.class_names == ("apple", "bear")
     np.testing.assert_array_equal(train.images, pixels[[0, 2, 1, 3]].reshape(-1, 3, 32, 32))
@@ -95,9 +100,9 @@ def test_offline_the_file_its_address_its_checksum_and_its_folder_are_named(data
     with pytest.raises(UserError) as caught:
         prepare(cifar10_spec(archive), tmp_path)
     message = str(caught.value)
-    for part in ("cifar-10-binary.tar.gz", "http://example.org/cifar-10-binary.tar.gz", hashlib.md5(archive).hexdigest(),
-                 str(data / "toy"), "no network here", "CONDENSE_DATA"):  # fmt: skip
-        assert part in message
+    assert "cifar-10-binary.tar.gz" in message and "http://example.org/cifar-10-binary.tar.gz" in message
+    for words in (hashlib.md5(archive).hexdigest(), str(data / "toy"), "no network here", "CONDENSE_DATA"):
+        assert words in message
     assert "\n" not in message and not list((data / "toy").iterdir())
 
 
@@ -106,7 +111,11 @@ def test_a_wrong_checksum_names_both_and_nothing_is_read(data, tmp_path):
     put(data / "toy", {"cifar-10-binary.tar.gz": bad})
     with pytest.raises(UserError) as caught:
         prepare(cifar10_spec(good), tmp_path)
-    for part in (hashlib.md5(good).hexdigest(), hashlib.md5(bad).hexdigest(), str(data / "toy" / "cifar-10-binary.tar.gz")):
+    for part in (
+        hashlib.md5(good).hexdigest(),
+        hashlib.md5(bad).hexdigest(),
+        str(data / "toy" / "cifar-10-binary.tar.gz"),
+    ):
         assert part in str(caught.value)
 
 
@@ -117,7 +126,9 @@ class Answer(io.BytesIO):
 def test_a_download_is_verified_before_it_gets_its_name(data, tmp_path, monkeypatch):
     archive = tar(cifar10_members()[0])
     asked = []
-    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: asked.append(url) or Answer(archive[:-1]))
+    monkeypatch.setattr(
+        urllib.request, "urlopen", lambda url, timeout: asked.append(url) or Answer(archive[:-1])
+    )
     with pytest.raises(UserError, match="wrong checksum: what came has the md5 .* nothing was kept"):
         prepare(cifar10_spec(archive), tmp_path)
     assert not list((data / "toy").iterdir())
@@ -162,7 +173,10 @@ def idx_source(arrays, keep=("md5", "contents_sha256")):
     entries = []
     for name, array in arrays.items():
         content = idx_file(array)
-        sums = {"md5": hashlib.md5(content).hexdigest(), "contents_sha256": hashlib.sha256(gzip.decompress(content)).hexdigest()}
+        sums = {
+            "md5": hashlib.md5(content).hexdigest(),
+            "contents_sha256": hashlib.sha256(gzip.decompress(content)).hexdigest(),
+        }
         entries.append(file(name, content, **{key: sums[key] for key in keep}))
     return {"kind": "torchvision", "dataset": "MNIST", "files": entries}
 
@@ -182,7 +196,9 @@ def test_idx_files_compressed_anew_are_accepted_for_their_contents(data, tmp_pat
     put(data / "toy", {name: idx_file(array, level=1) for name, array in idx_arrays.items()})
     options = dict(channels=1, size=6, train=5, smallest=2)
     train, test = loaded(describe(idx_source(idx_arrays), **options), tmp_path)
-    np.testing.assert_array_equal(train.images[:, 0], idx_arrays["train-images-idx3-ubyte.gz"][[1, 2, 4, 0, 3]])
+    np.testing.assert_array_equal(
+        train.images[:, 0], idx_arrays["train-images-idx3-ubyte.gz"][[1, 2, 4, 0, 3]]
+    )
     np.testing.assert_array_equal(test.images[:, 0], idx_arrays["t10k-images-idx3-ubyte.gz"][::-1])
     first = (tmp_path / "train.safetensors").read_bytes()
     put(data / "toy", {name: idx_file(array) for name, array in idx_arrays.items()})
@@ -196,7 +212,10 @@ def test_idx_files_compressed_anew_are_accepted_for_their_contents(data, tmp_pat
 @pytest.mark.parametrize(
     "content, message",
     [
-        (gzip.compress(b"\0\0\x08\x03" + struct.pack(">3i", 5, 6, 6) + b"1234"), "holds 4 bytes of data, but announces 5 x 6 x 6"),
+        (
+            gzip.compress(b"\0\0\x08\x03" + struct.pack(">3i", 5, 6, 6) + b"1234"),
+            "holds 4 bytes of data, but announces 5 x 6 x 6",
+        ),
         (gzip.compress(b"\0\0\x0d\x03" + bytes(12)), "not an IDX file of unsigned bytes with 3 axes"),
         (b"\x1f\x8b no gzip", "not a whole gzip file"),
         (gzip.compress(bytes(1000))[:-9], "not a whole gzip file"),
@@ -235,15 +254,24 @@ def test_svhn_counts_its_label_ten_as_zero(data, tmp_path):
 
 def tiny_imagenet(**extra):
     root = "tiny-imagenet-200/"
-    colours = {"train/n02/images/n02_0.JPEG": 200, "train/n01/images/n01_0.JPEG": 10, "train/n01/images/n01_1.JPEG": 20,
-               "train/n02/images/n02_1.JPEG": 210, "val/images/val_0.JPEG": 230, "val/images/val_1.JPEG": 30}  # fmt: skip
+    colours = {
+        "train/n02/images/n02_0.JPEG": 200,
+        "train/n01/images/n01_0.JPEG": 10,
+        "train/n01/images/n01_1.JPEG": 20,
+        "train/n02/images/n02_1.JPEG": 210,
+        "val/images/val_0.JPEG": 230,
+        "val/images/val_1.JPEG": 30,
+    }
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, level in colours.items():
-            archive.writestr(root + name, png(np.full((8, 8), level), "JPEG"))  # a few of the real ones are grey, too
+            # A few of the real ones are grey, too
+            archive.writestr(root + name, png(np.full((8, 8), level), "JPEG"))
         archive.writestr(root + "wnids.txt", "n02\nn01\n")
         archive.writestr(root + "words.txt", "n01\tfox\nn02\thare, lepus\nn03\twolf\n")
-        archive.writestr(root + "val/val_annotations.txt", "val_0.JPEG\tn02\t0\t0\t9\t9\nval_1.JPEG\tn01\t0\t0\t9\t9\n")
+        archive.writestr(
+            root + "val/val_annotations.txt", "val_0.JPEG\tn02\t0\t0\t9\t9\nval_1.JPEG\tn01\t0\t0\t9\t9\n"
+        )
         archive.writestr(root + "test/images/test_0.JPEG", b"")
         for name, content in extra.items():
             archive.writestr(name, content)
@@ -257,7 +285,10 @@ def test_tiny_imagenet_tests_on_its_validation_split(data, tmp_path):
     train, test = loaded(describe(source, size=8, smallest=2), tmp_path)
     assert train.class_names == ("n01 fox", "n02 hare, lepus")
     assert train.images.float().mean((1, 2, 3)).round().tolist() == [10, 20, 200, 210]
-    assert test.images.float().mean((1, 2, 3)).round().tolist() == [30, 230] and test.labels.tolist() == [0, 1]
+    assert test.images.float().mean((1, 2, 3)).round().tolist() == [30, 230] and test.labels.tolist() == [
+        0,
+        1,
+    ]
 
 
 def test_a_zip_member_that_leaves_its_folder_is_refused(data, tmp_path):

@@ -1,4 +1,5 @@
-"""Jobs on a machine with several GPUs: each gets one of its own. The GPUs are made up, the processes and their locks are real."""
+"""Jobs on a machine with several GPUs: each gets one of its own. The GPUs are made up, the processes and
+their locks are real."""
 
 import multiprocessing
 import queue
@@ -16,7 +17,8 @@ FORK = multiprocessing.get_context("fork")  # torch is there already, which save
 
 
 def fake(patch, names):
-    """Torch on a machine that shows the GPUs `names`, in this order; returns the numbers that were set as the current one."""
+    """Torch on a machine that shows the GPUs `names`, in this order; returns the numbers that were set as the
+    current one."""
     chosen = []
     patch.setattr(torch.cuda, "is_available", lambda: bool(names))
     patch.setattr(torch.cuda, "device_count", lambda: len(names))
@@ -38,7 +40,8 @@ def job(names, wanted, folder, told, done):
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts a job among those of this machine; the queue of what they say, and the jobs, which end with the test."""
+    """Starts a job among those of this machine; the queue of what they say, and the jobs, which end with the
+    test."""
     told, started = FORK.Queue(), []
 
     def begin(names, wanted="auto"):
@@ -98,7 +101,9 @@ def test_more_jobs_than_gpus_take_turns(start):
     assert [process.join(20) or process.exitcode for process, _ in jobs] == [0] * 5
 
 
-@pytest.mark.parametrize(("wanted", "told"), [("cuda:4", "there are 4 GPUs"), ("cuda:", "is needed"), ("cuda:-1", "is needed")])
+@pytest.mark.parametrize(
+    ("wanted", "told"), [("cuda:4", "there are 4 GPUs"), ("cuda:", "is needed"), ("cuda:-1", "is needed")]
+)
 def test_a_gpu_that_is_not_there(wanted, told, monkeypatch):
     fake(monkeypatch, GPUS)
     with pytest.raises(UserError, match=told), runtime.device(wanted):
@@ -121,11 +126,20 @@ def test_a_gpu_that_torch_cannot_use_is_no_reason_for_the_cpu(wanted, monkeypatc
     monkeypatch.setattr(gpus, "driver_version", lambda: "535.161.08")
     monkeypatch.setattr(gpus, "driver_cuda", lambda: (12, 2))
     monkeypatch.setattr(gpus, "torch_cuda", lambda: (13, 2))
-    too_old = RuntimeError("The NVIDIA driver on your system is too old (found version 12020). Please update it.")
+    too_old = RuntimeError(
+        "The NVIDIA driver on your system is too old (found version 12020). Please update it."
+    )
     monkeypatch.setattr(torch.cuda, "init", lambda: (_ for _ in ()).throw(too_old))
     with pytest.raises(UserError) as refused, runtime.device(wanted):
         pass
-    for words in ("/dev/nvidia0", "too old (found version 12020)", "535.161.08", "CUDA 13.2", "`make env CUDA=cu126`", "--device cpu"):
+    for words in (
+        "/dev/nvidia0",
+        "too old (found version 12020)",
+        "535.161.08",
+        "CUDA 13.2",
+        "`make env CUDA=cu126`",
+        "--device cpu",
+    ):
         assert words in str(refused.value)
     with runtime.device("cpu") as device:
         assert device.type == "cpu"
@@ -133,7 +147,11 @@ def test_a_gpu_that_torch_cannot_use_is_no_reason_for_the_cpu(wanted, monkeypatc
 
 def test_what_torch_warns_of_is_the_reason(monkeypatch):
     fake(monkeypatch, [])
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(warnings.warn("CUDA initialization: unknown error", stacklevel=1)))
+    monkeypatch.setattr(
+        torch.cuda,
+        "is_available",
+        lambda: bool(warnings.warn("CUDA initialization: unknown error", stacklevel=1)),
+    )
     monkeypatch.setattr(torch.cuda, "init", lambda: None)
     monkeypatch.setattr(gpus, "signs", lambda: ["CUDA_VISIBLE_DEVICES=0"])
     with pytest.raises(UserError, match="CUDA initialization: unknown error"), runtime.device():
@@ -145,7 +163,16 @@ BUILT = ["sm_75", "sm_80", "sm_86", "sm_90a", "sm_100", "sm_120", "compute_120"]
 
 @pytest.mark.parametrize(
     ("capability", "runs"),
-    [((7, 0), False), ((7, 5), True), ((8, 9), True), ((9, 0), True), ((9, 5), False), ((10, 3), True), ((12, 1), True), ((13, 0), True)],
+    [
+        ((7, 0), False),
+        ((7, 5), True),
+        ((8, 9), True),
+        ((9, 0), True),
+        ((9, 5), False),
+        ((10, 3), True),
+        ((12, 1), True),
+        ((13, 0), True),
+    ],
 )
 def test_code_runs_on_gpus_of_its_generation(capability, runs):
     assert gpus.has_code_for(capability, BUILT) == runs
@@ -158,7 +185,9 @@ def test_a_gpu_that_torch_has_no_code_for_is_refused_before_the_work(capability,
     about = SimpleNamespace(uuid="GPU-a", name="GTX 1080", major=capability[0], minor=capability[1])
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: about)
     monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: BUILT)
-    with pytest.raises(UserError, match=f"GTX 1080 has the compute capability {capability[0]}.{capability[1]}.*sm_75") as refused:
+    with pytest.raises(
+        UserError, match=f"GTX 1080 has the compute capability {capability[0]}.{capability[1]}.*sm_75"
+    ) as refused:
         with runtime.device():
             pass
     assert way in str(refused.value)

@@ -13,7 +13,9 @@ from condense.discrepancy.schedules import linear_decay
 DISCREPANCIES = {
     "mean": mean_discrepancy,
     "energy": energy_distance,
-    "energy without its constant": lambda real, synthetic, mask=None: energy_distance(real, synthetic, mask, constant=False),
+    "energy without its constant": lambda real, synthetic, mask=None: energy_distance(
+        real, synthetic, mask, constant=False
+    ),
 }
 every_discrepancy = pytest.mark.parametrize("discrepancy", DISCREPANCIES.values(), ids=DISCREPANCIES)
 
@@ -23,7 +25,8 @@ def sample(*shape, seed=0, dtype=torch.float64):
 
 
 def cramer(x, y):
-    """In one dimension the energy distance is 2 * integral of (F - G)^2, F and G being the distribution functions."""
+    """In one dimension the energy distance is 2 * integral of (F - G)^2, F and G being the distribution
+    functions."""
     grid = torch.cat([x, y]).sort().values
     gap = (x[:, None] <= grid).double().mean(0) - (y[:, None] <= grid).double().mean(0)
     return 2 * (gap[:-1].square() * grid.diff()).sum()
@@ -54,7 +57,9 @@ def test_energy_distance_scales_with_the_features_and_ignores_shifts_and_rotatio
     real, synthetic = sample(5, 3), sample(4, 3, seed=1)
     rotation = torch.linalg.qr(sample(3, 3, seed=2)).Q
     moved = [3 * (points @ rotation) + 7 for points in (real, synthetic)]
-    torch.testing.assert_close(energy_distance(*moved), 3 * energy_distance(real, synthetic), rtol=1e-10, atol=0)
+    torch.testing.assert_close(
+        energy_distance(*moved), 3 * energy_distance(real, synthetic), rtol=1e-10, atol=0
+    )
 
 
 def test_mean_discrepancy_sums_over_features():
@@ -70,7 +75,9 @@ def test_diversity_is_minus_the_mean_distance_with_the_diagonal():
 @every_discrepancy
 def test_order_of_samples_is_irrelevant(discrepancy):
     real, synthetic = sample(9, 4), sample(5, 4, seed=1)
-    torch.testing.assert_close(discrepancy(real.flip(0), synthetic.roll(2, 0)), discrepancy(real, synthetic), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        discrepancy(real.flip(0), synthetic.roll(2, 0)), discrepancy(real, synthetic), rtol=1e-12, atol=0
+    )
 
 
 @every_discrepancy
@@ -79,7 +86,12 @@ def test_a_class_alone_is_the_class_in_a_batch(discrepancy):
     together = discrepancy(real, synthetic)
     assert together.shape == (2, 3)
     torch.testing.assert_close(together[1, 2], discrepancy(real[1, 2], synthetic[1, 2]), rtol=1e-12, atol=0)
-    torch.testing.assert_close(discrepancy(real[0, 0], synthetic), discrepancy(real[:1, :1].expand_as(real), synthetic), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        discrepancy(real[0, 0], synthetic),
+        discrepancy(real[:1, :1].expand_as(real), synthetic),
+        rtol=1e-12,
+        atol=0,
+    )
 
 
 @every_discrepancy
@@ -89,7 +101,9 @@ def test_a_mask_makes_the_batch_shorter(discrepancy):
     masked = discrepancy(real, synthetic, mask)
     expected = torch.stack([discrepancy(real[0], synthetic[0]), discrepancy(real[1, :6], synthetic[1])])
     torch.testing.assert_close(masked, expected, rtol=1e-12, atol=0)
-    torch.testing.assert_close(discrepancy(real * mask.unsqueeze(-1), synthetic, mask), masked, rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        discrepancy(real * mask.unsqueeze(-1), synthetic, mask), masked, rtol=1e-12, atol=0
+    )
 
 
 @every_discrepancy
@@ -122,7 +136,9 @@ def test_distances_agree_with_differences_also_where_leading_axes_broadcast():
     cotangent = sample(2, 4, 5, 6, seed=2)
     by_differences = torch.linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), dim=-1)
     torch.testing.assert_close(distances(a, b), by_differences)
-    ours, theirs = (torch.autograd.grad(value, (a, b), cotangent) for value in (distances(a, b), by_differences))
+    ours, theirs = (
+        torch.autograd.grad(value, (a, b), cotangent) for value in (distances(a, b), by_differences)
+    )
     torch.testing.assert_close(ours, theirs)
 
 
@@ -156,10 +172,15 @@ def test_critic_is_cross_entropy():
 
 def test_prediction_kl_by_hand_and_against_torch():
     certain, even = torch.tensor([[0.75, 0.25]]).log(), torch.zeros(1, 2)
-    torch.testing.assert_close(prediction_kl(certain, even), torch.tensor(0.75 * math.log(1.5) + 0.25 * math.log(0.5)))
+    torch.testing.assert_close(
+        prediction_kl(certain, even), torch.tensor(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    )
     real, synthetic = sample(2, 5, 4), sample(2, 5, 4, seed=1)
     pairs = zip(real, synthetic, strict=True)
-    expected = [F.kl_div(b.log_softmax(-1), a.log_softmax(-1), reduction="batchmean", log_target=True) for a, b in pairs]
+    expected = [
+        F.kl_div(b.log_softmax(-1), a.log_softmax(-1), reduction="batchmean", log_target=True)
+        for a, b in pairs
+    ]
     torch.testing.assert_close(prediction_kl(real, synthetic), torch.stack(expected))
     assert prediction_kl(real, real + 5).abs().max() < 1e-15  # logits are free up to a constant
     with pytest.raises(ValueError, match="cut"):

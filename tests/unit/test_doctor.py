@@ -39,7 +39,9 @@ def test_a_probe_that_fails_or_hangs_is_a_finding_and_the_others_are_told(monkey
     def fails():
         raise OSError("broken")
 
-    only(monkeypatch, fails=fails, hangs=lambda: time.sleep(20), good=lambda: iter([Finding(GOOD, "good", "")]))
+    only(
+        monkeypatch, fails=fails, hangs=lambda: time.sleep(20), good=lambda: iter([Finding(GOOD, "good", "")])
+    )
     began = time.monotonic()
     found = doctor.examine(limit=0.5)
     assert time.monotonic() - began < 5 and [finding.mark for finding in found] == [PROBLEM, PROBLEM, GOOD]
@@ -54,7 +56,9 @@ def test_a_torch_that_cannot_be_loaded_is_named(monkeypatch):
 
 
 def test_a_gpu_that_torch_cannot_use_is_a_problem(monkeypatch):
-    monkeypatch.setattr(gpus, "why_none", lambda: "the driver 535.1 runs CUDA up to 12.2, and torch is built for CUDA 13.2")
+    monkeypatch.setattr(
+        gpus, "why_none", lambda: "the driver 535.1 runs CUDA up to 12.2, and torch is built for CUDA 13.2"
+    )
     monkeypatch.setattr(gpus, "way_out", lambda: "use `make env CUDA=cu126`")
     (finding,) = doctor._gpu(False, ["/dev/nvidia0"])
     assert finding.mark == PROBLEM and "12.2" in finding.text and "CUDA=cu126" in finding.text
@@ -69,7 +73,9 @@ def test_slurm(program, monkeypatch, tmp_path):
     assert "sbatch, squeue, scancel not found" in next(doctor._slurm()).text
     for name in ("sbatch", "squeue", "scancel"):
         program(name, "exit 0")
-    assert next(doctor._slurm()) == Finding(GOOD, "slurm", "partitions gpu* (up, at most 1-00:00:00, gpu:a100:4)")
+    assert next(doctor._slurm()) == Finding(
+        GOOD, "slurm", "partitions gpu* (up, at most 1-00:00:00, gpu:a100:4)"
+    )
     program("sinfo", "echo 'Unable to contact slurm controller' >&2; exit 1")
     assert next(doctor._slurm()).mark == NOTE
     (tmp_path / "slurm.conf").touch()
@@ -82,7 +88,9 @@ def test_a_remote_and_a_store_that_are_amiss(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "checkout", lambda: None)
     assert next(doctor._remote()).mark == NOTE
     (tmp_path / ".dvc").mkdir()
-    (tmp_path / ".dvc" / "config").write_text("[core]\n    remote = store\n['remote \"store\"']\n    url = ../held\n")
+    (tmp_path / ".dvc" / "config").write_text(
+        "[core]\n    remote = store\n['remote \"store\"']\n    url = ../held\n"
+    )
     assert next(doctor._remote()).mark == PROBLEM
     (tmp_path / "held").mkdir()
     assert next(doctor._remote()).mark == GOOD

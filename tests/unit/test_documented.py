@@ -9,7 +9,9 @@ import yaml
 from condense.command import documented
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEMAS = {Path(folder).name: documented.schema_of(kind) for folder, kind in documented.kinds_of_files().items()}
+SCHEMAS = {
+    Path(folder).name: documented.schema_of(kind) for folder, kind in documented.kinds_of_files().items()
+}
 FILES = sorted(path for folder in SCHEMAS for path in (ROOT / "params" / folder).glob("*.yaml"))
 
 
@@ -29,7 +31,13 @@ def test_every_file_of_settings_fits_its_schema(path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"terms": [{"name": "men"}]}, {"engin": "matching"}, {"steps": "many"}, {"optimizer": {"lr": 1.0, "momentun": 0.5}}]
+    "change",
+    [
+        {"terms": [{"name": "men"}]},
+        {"engin": "matching"},
+        {"steps": "many"},
+        {"optimizer": {"lr": 1.0, "momentun": 0.5}},
+    ],
 )
 def test_a_misspelt_setting_does_not(change):
     with pytest.raises(jsonschema.ValidationError):
@@ -40,5 +48,8 @@ def test_a_comment_beside_a_field_is_its_meaning():
     from condense.specs import MatchingRecipe
 
     told = {setting.name: setting for setting in documented.settings_of(MatchingRecipe)}
-    assert told["clip"].meaning == "pixels are brought back into [0, 1] at the start of every step" and told["clip"].default == "false"
+    assert (
+        told["clip"].meaning == "pixels are brought back into [0, 1] at the start of every step"
+        and told["clip"].default == "false"
+    )
     assert told["terms"].default == "" and told["optimizer"].default == '{"lr": 1.0}'

@@ -1,4 +1,5 @@
-"""Drafts: who writes one holds it, what a killed process leaves of one goes, and the bytes of tensors are those of the library."""
+"""Drafts: who writes one holds it, what a killed process leaves of one goes, and the bytes of tensors are
+those of the library."""
 
 import os
 import signal
@@ -12,7 +13,15 @@ from safetensors.numpy import load_file, save
 
 from condense.config import UserError
 from condense.data.mapped import map_tensors
-from condense.files.artifacts import canonical, content_sha256, layout, read_tensors, sealed, write_json, write_tensors
+from condense.files.artifacts import (
+    canonical,
+    content_sha256,
+    layout,
+    read_tensors,
+    sealed,
+    write_json,
+    write_tensors,
+)
 from condense.files.checkpoints import Checkpoint
 from condense.machine import drafts
 from condense.networks.trained import Finished
@@ -29,7 +38,9 @@ with getattr(drafts, sys.argv[1])(Path(sys.argv[2])) as draft:
 
 def writer(path, kind="whole"):
     """A process that writes a draft of `path`, and where the draft lies."""
-    process = subprocess.Popen([sys.executable, "-c", WRITER, kind, str(path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, kind, str(path)], stdout=subprocess.PIPE, text=True
+    )
     return process, process.stdout.readline().strip()
 
 
@@ -75,7 +86,10 @@ def test_folders_that_are_drafts_go_too(kind, tmp_path):
     (tmp_path / draft / "a" / "0.png").touch()
     with drafts.whole_folder(tmp_path / "png") as folder:
         (folder / "1.png").touch()
-    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["png", "png/1.png"]
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == [
+        "png",
+        "png/1.png",
+    ]
 
 
 def test_an_interruption_leaves_nothing(tmp_path):
@@ -101,7 +115,11 @@ KINDS = "uint64 int64 float64 float32 uint32 int32 float16 uint16 int16 int8 uin
 
 def test_tensors_are_written_as_the_library_writes_them(tmp_path):
     rng = np.random.default_rng(0)
-    tensors = {f"{kind}-{number}": rng.integers(0, 2, (number, 3)).astype(kind) for kind in KINDS for number in (0, 1, 2)}
+    tensors = {
+        f"{kind}-{number}": rng.integers(0, 2, (number, 3)).astype(kind)
+        for kind in KINDS
+        for number in (0, 1, 2)
+    }
     tensors |= {"name of \u00e4": np.arange(5), 'quoted "': np.zeros((2, 0, 3), np.float32)}
     for some in (tensors, {}, {"a": tensors["bool-1"]}):
         write_tensors(tmp_path / "a", some, {"kind": "test", "names": ["\u732b", 'a"b']})
@@ -118,10 +136,20 @@ def test_a_checkpoint_that_something_else_computed_is_left_aside(tmp_path, caplo
     compiled = Checkpoint(tmp_path / "x.resume", "key", "compiled kernels")
     compiled.part(3).write({}, {"done": 1})
     compiled.write({}, {"done": 2})
-    assert compiled.load(Finished)[1].done == 2 and compiled.part(3).load(Finished)[1].done == 1 and not caplog.records
+    assert (
+        compiled.load(Finished)[1].done == 2
+        and compiled.part(3).load(Finished)[1].done == 1
+        and not caplog.records
+    )
     plain = Checkpoint(tmp_path / "x.resume", "key", "torch's operations")
     assert plain.load(Finished) is None and plain.part(3).load(Finished) is None
-    assert caplog.text.count("was computed by compiled kernels, and this process computes by torch's operations; beginning anew") == 2
+    assert (
+        caplog.text.count(
+            "was computed by compiled kernels, and this process computes by torch's operations; beginning "
+            "anew"
+        )
+        == 2
+    )
     assert Checkpoint(tmp_path / "x.resume", "other", "compiled kernels").load(Finished) is None
     assert "belongs to other settings; beginning anew" in caplog.text
 
@@ -129,17 +157,24 @@ def test_a_checkpoint_that_something_else_computed_is_left_aside(tmp_path, caplo
 def test_a_path_in_another_encoding_than_the_systems(tmp_path):
     """As "caf\\xe9" of a disk that was written elsewhere: the library takes names in UTF-8 alone."""
     folder = tmp_path / os.fsdecode(b"caf\xe9")
-    write_tensors(folder / "a.safetensors", {"a": np.arange(5)}, {"kind": "test", "class_names": [folder.name]})
+    write_tensors(
+        folder / "a.safetensors", {"a": np.arange(5)}, {"kind": "test", "class_names": [folder.name]}
+    )
     tensors, header = read_tensors(folder / "a.safetensors", "test")
     mapped, _ = map_tensors(folder / "a.safetensors", "test")
-    assert tensors["a"].tolist() == mapped["a"].tolist() == [0, 1, 2, 3, 4] and header["class_names"] == [folder.name]
+    assert tensors["a"].tolist() == mapped["a"].tolist() == [0, 1, 2, 3, 4] and header["class_names"] == [
+        folder.name
+    ]
     assert [path.name for path in folder.iterdir()] == ["a.safetensors"]
 
 
 def test_a_fault_of_what_is_read_is_not_told_of_the_output(tmp_path):
     with pytest.raises(FileNotFoundError, match="source"), drafts.whole(tmp_path / "out"):
         (tmp_path / "elsewhere" / "source").read_bytes()
-    with pytest.raises(UserError, match="/proc/none/out: cannot be written: No such file"), drafts.whole(Path("/proc/none/out")):
+    with (
+        pytest.raises(UserError, match="/proc/none/out: cannot be written: No such file"),
+        drafts.whole(Path("/proc/none/out")),
+    ):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -149,6 +184,9 @@ def test_a_file_or_a_link_that_leads_nowhere_in_the_place_of_a_folder_is_told(tm
     (tmp_path / "link").symlink_to("nowhere")
     (tmp_path / "good").symlink_to(tmp_path)
     drafts.require_folders(str(tmp_path / "absent"), str(tmp_path / "good"))
-    for name, sentence in {"file": "a folder is needed here", "link": "is a link to nowhere, which is not there"}.items():
+    for name, sentence in {
+        "file": "a folder is needed here",
+        "link": "is a link to nowhere, which is not there",
+    }.items():
         with pytest.raises(UserError, match=sentence):
             drafts.require_folders(str(tmp_path / name))

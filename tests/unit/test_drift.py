@@ -1,4 +1,5 @@
-"""Training with a drift of style: what the network sees, and evaluations of it as jobs, cells and commands."""
+"""Training with a drift of style: what the network sees, and evaluations of it as jobs, cells and
+commands."""
 
 from dataclasses import replace
 
@@ -28,7 +29,9 @@ def network(**options):
 
 
 def images(seed, n=5):
-    return torch.randn(n, 1, 8, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * (seed + 1)
+    return torch.randn(n, 1, 8, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * (
+        seed + 1
+    )
 
 
 @pytest.mark.parametrize("stage", [1, 2])
@@ -79,11 +82,15 @@ def sets(digits, tmp_path_factory):
 
 
 def judged(folder, digits, out, ratio=None, stage=1, **changes):
-    protocol = replace(catalogue.protocol("dc"), epochs=3, augment="dataset", optimizer=NetworkSGD(lr=0.05, momentum=0.9))
+    protocol = replace(
+        catalogue.protocol("dc"), epochs=3, augment="dataset", optimizer=NetworkSGD(lr=0.05, momentum=0.9)
+    )
     task = DEFAULT_TASK if ratio is None else Drift(ratio=ratio, stage=stage)
     others = {} if ratio is None else {"style": folder / "style.safetensors"}
     settings = {"strategy": "color_crop", "n_networks": 2, "seed": 0, "key": "k", "sets": others} | changes
-    job = jobs.EvaluationJob(task, folder / "content.safetensors", digits, "random", "convnet", OPTIONS, protocol, **settings)
+    job = jobs.EvaluationJob(
+        task, folder / "content.safetensors", digits, "random", "convnet", OPTIONS, protocol, **settings
+    )
     jobs.evaluate_set(out, job, jobs.Machine("cpu", 1))
     return read_json(out)
 
@@ -92,11 +99,20 @@ def test_a_drift_by_nothing_is_the_ordinary_evaluation_and_by_all_is_another(set
     plain = judged(sets, digits, tmp_path / "plain.json")
     still = judged(sets, digits, tmp_path / "0.json", 0.0)
     gone = judged(sets, digits, tmp_path / "1.json", 1.0)
-    assert still["accuracies"] == pytest.approx(plain["accuracies"], abs=1.0)  # but for rounding, the same networks
+    # But for rounding, the same networks
+    assert still["accuracies"] == pytest.approx(plain["accuracies"], abs=1.0)
     assert gone["accuracies"] != still["accuracies"]
-    assert "drift" not in plain and gone["task"] == "drift" and gone["mean"] == pytest.approx(np.mean(gone["accuracies"]))
+    assert (
+        "drift" not in plain
+        and gone["task"] == "drift"
+        and gone["mean"] == pytest.approx(np.mean(gone["accuracies"]))
+    )
     style = read_tensors(sets / "style.safetensors")[1]
-    assert gone["drift"] == {"ratio": 1.0, "stage": 1, "towards": {"method": "dm", "key": style["key"], "sha256": style["content_sha256"]}}
+    assert gone["drift"] == {
+        "ratio": 1.0,
+        "stage": 1,
+        "towards": {"method": "dm", "key": style["key"], "sha256": style["content_sha256"]},
+    }
 
 
 def test_a_drift_resumed_anywhere_gives_the_same_metrics(sets, digits, tmp_path, monkeypatch):
@@ -114,10 +130,16 @@ def test_drifts_that_cannot_work_say_so(sets, digits, tmp_path):
     with pytest.raises(UserError, match="stages 1 to 2"):
         judged(sets, digits, tmp_path / "x.json", 0.5, stage=3)
     tensors, header = read_tensors(sets / "style.safetensors", "synthetic")
-    write_tensors(tmp_path / "few.safetensors", {name: tensor[::3] for name, tensor in tensors.items()}, header | {"ipc": 1})
+    write_tensors(
+        tmp_path / "few.safetensors",
+        {name: tensor[::3] for name, tensor in tensors.items()},
+        header | {"ipc": 1},
+    )
     with pytest.raises(UserError, match="needs a partner of its class"):
         judged(sets, digits, tmp_path / "x.json", 0.5, sets={"style": tmp_path / "few.safetensors"})
-    with pytest.raises(UserError, match="--with NAME=FILE: task drift needs 'style', the set towards whose style"):
+    with pytest.raises(
+        UserError, match="--with NAME=FILE: task drift needs 'style', the set towards whose style"
+    ):
         judged(sets, digits, tmp_path / "x.json", 0.5, sets={})
     with pytest.raises(UserError, match="--with NAME=FILE: task accuracy: unknown set 'style'"):
         judged(sets, digits, tmp_path / "x.json", sets={"style": sets / "style.safetensors"})
@@ -135,11 +157,15 @@ def test_the_command_takes_a_drift_whole_or_in_parts(made, sets, digits, tmp_pat
     whole, joined = (read_json(tmp_path / f"{name}.json") for name in ("all", "joined"))
     assert {k: v for k, v in whole.items() if k != "run"} == {k: v for k, v in joined.items() if k != "run"}
     out = tmp_path / "x.json"
-    assert "--task: the key 'ratio' is missing" in refused(*evaluation(*given, out, "--task", "drift", *style))
+    assert "--task: the key 'ratio' is missing" in refused(
+        *evaluation(*given, out, "--task", "drift", *style)
+    )
     assert "--with NAME=FILE: task drift needs 'style'" in refused(*evaluation(*given, out, *drift[:2]))
     assert "task accuracy: unknown set 'style' (known: none)" in refused(*evaluation(*given, out, *style))
     assert "'style' is given twice" in refused(*evaluation(*given, out, *drift, *style))
-    assert "--with: NAME=FILE is needed, found 'style'" in refused(*evaluation(*given, out, "--with", "style"))
+    assert "--with: NAME=FILE is needed, found 'style'" in refused(
+        *evaluation(*given, out, "--with", "style")
+    )
 
 
 def test_cells_of_a_drift_have_keys_of_their_own_and_ask_for_both_sets(monkeypatch):
@@ -150,7 +176,10 @@ def test_cells_of_a_drift_have_keys_of_their_own_and_ask_for_both_sets(monkeypat
     for cell in cells:
         assert cell.path.startswith("results/metrics/drift/digits/herding/") and cell.path in plan.metrics
         assert [one.recipe.name for one in cell.all_sets] == ["herding", "dm"]
-        assert all(one.key in plan.synthetic for one in cell.all_sets) and cell.synthetic.parents["teacher"].key in plan.parents
+        assert (
+            all(one.key in plan.synthetic for one in cell.all_sets)
+            and cell.synthetic.parents["teacher"].key in plan.parents
+        )
     first = cells[0]
     other = {"style": plan.maker.synthetic("digits", "ed", "convnet", 10, 0)}
     others = [replace(first, task=replace(first.task, stage=2)), replace(first, sets=other)]
@@ -160,12 +189,17 @@ def test_cells_of_a_drift_have_keys_of_their_own_and_ask_for_both_sets(monkeypat
     plain = plan.maker.metrics(first.synthetic, "convnet", "dc", first.n_networks)
     assert plain.key != first.key and plain.all_sets == [first.synthetic]
     drift = Drift(ratio=0.0, stage=1)
-    assert plan.maker.metrics(first.synthetic, "convnet", "dc", first.n_networks, drift, {"style": style}).key == first.key
+    assert (
+        plan.maker.metrics(first.synthetic, "convnet", "dc", first.n_networks, drift, {"style": style}).key
+        == first.key
+    )
     monkeypatch.setattr(Drift, "numerics", Drift.numerics + 1)
     assert replace(first).key != first.key and replace(plain).key == plain.key
 
 
 def test_a_scale_may_draw_a_figure_on_data_of_its_own():
     plan = Plan("quick")
-    assert "cifar100" not in plan.scale.datasets and {curve.dataset for curve in plan.figures["ddm/figure7"].curves} == {"digits"}
+    assert "cifar100" not in plan.scale.datasets and {
+        curve.dataset for curve in plan.figures["ddm/figure7"].curves
+    } == {"digits"}
     assert plan.datasets_of("cpdm/table1") == plan.scale.datasets and "digits" in plan.scale.dataset_names

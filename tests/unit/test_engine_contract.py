@@ -1,4 +1,5 @@
-"""The contract of engines: whatever is in `engines.ENGINES` keeps it, so that an engine is tested by being registered."""
+"""The contract of engines: whatever is in `engines.ENGINES` keeps it, so that an engine is tested by being
+registered."""
 
 import pytest
 from contract_helpers import (

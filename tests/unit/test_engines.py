@@ -1,4 +1,5 @@
-"""What every engine owes, whoever adds it; and an engine that is registered here alone, to see that two lines are all it takes."""
+"""What every engine owes, whoever adds it; and an engine that is registered here alone, to see that two lines
+are all it takes."""
 
 import json
 from collections import Counter
@@ -88,8 +89,14 @@ def test_every_engine_that_makes_sets_has_recipes_a_function_and_a_cost():
 
 def test_an_engine_of_another_name_is_refused():
     with pytest.raises(UserError, match="unknown value 'matchin'; did you mean 'matching'"):
-        convert(specs.AnyRecipe, {"name": "a", "title": "b", "source": {"paper": "ours"}, "engine": "matchin"}, "a.yaml")
-    with pytest.raises(UserError, match=f"a.yaml: the key 'engine' is missing: one of {', '.join(specs.ENGINES)}"):
+        convert(
+            specs.AnyRecipe,
+            {"name": "a", "title": "b", "source": {"paper": "ours"}, "engine": "matchin"},
+            "a.yaml",
+        )
+    with pytest.raises(
+        UserError, match=f"a.yaml: the key 'engine' is missing: one of {', '.join(specs.ENGINES)}"
+    ):
         convert(specs.AnyRecipe, {"name": "a", "title": "b", "source": {"paper": "ours"}}, "a.yaml")
     with pytest.raises(UserError, match="unknown engine 'no_engine'"):
         engines.engine("no_engine")
@@ -99,16 +106,23 @@ def test_what_has_its_settings_and_no_function_is_told(monkeypatch):
     """The half of a registration: the word says where the other half goes."""
     monkeypatch.delitem(engines.ENGINES, "gradient")
     with pytest.raises(
-        UserError, match="engine 'gradient' has a recipe class but no function in condense.engines.ENGINES; add `\"gradient\":"
+        UserError,
+        match="engine 'gradient' has a recipe class but no function in condense.engines.ENGINES; add "
+        '`"gradient":',
     ):
         engines.engine("gradient")
     with pytest.raises(UserError, match="unknown engine 'whole'"):  # which makes no set
         engines.engine("whole")
     monkeypatch.delitem(tasks.TASKS, "drift")
-    with pytest.raises(UserError, match="task 'drift' has a class in AnyTask but no function in condense.evaluate.tasks.TASKS"):
+    with pytest.raises(
+        UserError,
+        match="task 'drift' has a class in AnyTask but no function in condense.evaluate.tasks.TASKS",
+    ):
         tasks.task_function("drift")
     monkeypatch.delitem(terms.TERMS, "gram")
-    with pytest.raises(UserError, match="term 'gram' has a class in AnyTerm but no function in condense.engines.terms.TERMS"):
+    with pytest.raises(
+        UserError, match="term 'gram' has a class in AnyTerm but no function in condense.engines.terms.TERMS"
+    ):
         terms.objective("gram")
 
 
@@ -137,8 +151,12 @@ def test_an_engine_added_here_is_planned_under_a_key_that_every_setting_enters(r
     maker = Maker(catalogue.scale("quick"))
     cell = maker.synthetic("digits", "mean_image", "convnet", 3, 0)
     other = {"name": "other", "revision": 2, "scale": 2.0, "light": 0.25, "rounds": 5}
-    changed = {name: replace(cell, recipe=replace(cell.recipe, **{name: value})) for name, value in other.items()}
-    assert set(other) == {field.name for field in fields(MeanRecipe)} - set(MeanRecipe.DESCRIBING) - {"engine"}
+    changed = {
+        name: replace(cell, recipe=replace(cell.recipe, **{name: value})) for name, value in other.items()
+    }
+    assert set(other) == {field.name for field in fields(MeanRecipe)} - set(MeanRecipe.DESCRIBING) - {
+        "engine"
+    }
     assert Counter([cell.key, *(one.key for one in changed.values())]).most_common(1)[0][1] == 1
     for name in MeanRecipe.DESCRIBING:
         if name not in ("source", "requires"):
@@ -154,9 +172,34 @@ def test_its_number_enters_the_key_too(registered, monkeypatch):
 
 def test_it_runs_from_the_command_line(registered, digits, tmp_path, capsys):
     out = tmp_path / "shard.safetensors"
-    words = ["synthesize", "--data", str(digits), "--recipe", "mean_image", "--arch", "none", "--ipc", "2", "--out", str(out)]
+    words = [
+        "synthesize",
+        "--data",
+        str(digits),
+        "--recipe",
+        "mean_image",
+        "--arch",
+        "none",
+        "--ipc",
+        "2",
+        "--out",
+        str(out),
+    ]
     assert cli.main(words) == 0
-    assert cli.main(["gather", "--shards", str(out), "--data", str(digits), "--out", str(tmp_path / "set" / "synthetic.safetensors")]) == 0
+    assert (
+        cli.main(
+            [
+                "gather",
+                "--shards",
+                str(out),
+                "--data",
+                str(digits),
+                "--out",
+                str(tmp_path / "set" / "synthetic.safetensors"),
+            ]
+        )
+        == 0
+    )
     tensors, header = read_set(tmp_path / "set" / "synthetic.safetensors")
     assert header["method"] == "mean_image" and header["steps"] == 0 and header["recipe"]["scale"] == 0.5
     pairs = tensors["images"].reshape(10, 2, -1)
@@ -171,7 +214,10 @@ def test_it_keeps_the_contract_of_engines(registered, digits, tmp_path, monkeypa
     check_set(workshop, recipe)
     check_resumed(workshop, recipe, monkeypatch)
     check_cost(recipe)
-    assert check_key(recipe) >= {"scale", "light", "rounds", "revision", "name"} and check_shares(workshop, recipe) is None
+    assert (
+        check_key(recipe) >= {"scale", "light", "rounds", "revision", "name"}
+        and check_shares(workshop, recipe) is None
+    )
     monkeypatch.setattr(MeanRecipe, "splits_by", lambda self, ties_batch: "classes")
     assert check_shares(workshop, recipe) == "classes"
 
@@ -203,7 +249,10 @@ def outcome(**changes):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"images": torch.zeros(2, 3, 1, 4, 4)}, r"engine 'select': 'images' are \(2, 3, 1, 4, 4\), not \(2, 3, 1, 8, 8\)"),
+        (
+            {"images": torch.zeros(2, 3, 1, 4, 4)},
+            r"engine 'select': 'images' are \(2, 3, 1, 4, 4\), not \(2, 3, 1, 8, 8\)",
+        ),
         ({"images": torch.zeros(2, 4, 1, 8, 8)}, "'images' are"),
         ({"images": torch.zeros(1, 3, 1, 8, 8)}, "'images' are"),
         ({"images": torch.zeros(2, 3, 1, 8, 8, requires_grad=True)}, "'images' still has a gradient"),
@@ -238,8 +287,12 @@ def test_what_an_engine_cannot_use_is_not_to_be_required():
 def test_a_cut_of_a_scale_is_laid_over_recipes_that_have_the_setting(registered, monkeypatch):
     plan = Plan("quick")
     limits = specs.TableLimits(changes={"steps": 5})
-    assert [tables._cut(name, limits) for name in ("dm", "dsa", "random", "mean_image")] == [{"steps": 5}] * 2 + [{}] * 2
-    assert tables._cut("dm", specs.TableLimits(changes={"stpes": 5})) == {"stpes": 5}, "which is then refused by name"
+    assert [tables._cut(name, limits) for name in ("dm", "dsa", "random", "mean_image")] == [
+        {"steps": 5}
+    ] * 2 + [{}] * 2
+    assert tables._cut("dm", specs.TableLimits(changes={"stpes": 5})) == {"stpes": 5}, (
+        "which is then refused by name"
+    )
     assert plan.metrics
 
 
@@ -253,12 +306,15 @@ def test_sets_of_engines_that_share_nothing_are_made_alone():
 def _plain(value):
     """A default as JSON has it; of settings, their class beside their fields."""
     if is_dataclass(value):
-        return {"of": type(value).__name__} | {entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)}
+        return {"of": type(value).__name__} | {
+            entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)
+        }
     return value
 
 
 def _defaults(kind):
-    """By class and setting the defaults of all settings that a mapping read as `kind` can hold, but for what only describes."""
+    """By class and setting the defaults of all settings that a mapping read as `kind` can hold, but for what
+    only describes."""
     stored = {}
     for part in classes_in(kind):
         given = {}
@@ -270,7 +326,8 @@ def _defaults(kind):
     return stored
 
 
-# What leaves its defaults out of keys: the name in the file of stored defaults -> the number that stands for them, and the class.
+# What leaves its defaults out of keys: the name in the file of stored defaults -> the number that stands for
+# them, and the class.
 NUMBERED = {f"engine {name}": (kind.NUMBER, kind) for name, kind in specs.ENGINES.items()}
 NUMBERED |= {f"task {task.folder}": (task.numerics, task) for task in get_args(specs.AnyTask)}
 NUMBERED |= {"protocol": (NUMERICS["evaluate"], specs.Protocol)}
@@ -283,21 +340,31 @@ def moved_defaults(name, stored):
     if name not in stored:
         return f"{name}: no defaults are stored: {write}"
     if stored[name]["number"] != number:
-        return f"{name}: the stored defaults are those of the number {stored[name]['number']}, not {number}: {write}"
+        return (
+            f"{name}: the stored defaults are those of the number {stored[name]['number']}, not {number}: "
+            f"{write}"
+        )
     now = _defaults(kind)
     for part, defaults in stored[name]["defaults"].items():
         for setting, value in defaults.items():
             if now.get(part, {}).get(setting, MISSING) != value:
                 return (
-                    f"{name}: {part}.{setting} is no longer {value!r} by default: write the new value into the recipes, or raise the number"
+                    f"{name}: {part}.{setting} is no longer {value!r} by default: write the new value into "
+                    f"the recipes, or raise the number"
                 )
-    missing = [f"{part}.{setting}" for part in now for setting in now[part] if setting not in stored[name]["defaults"].get(part, {})]
+    missing = [
+        f"{part}.{setting}"
+        for part in now
+        for setting in now[part]
+        if setting not in stored[name]["defaults"].get(part, {})
+    ]
     return f"{name}: the default of {missing[0]} is not stored: {write}" if missing else ""
 
 
 @pytest.mark.parametrize("name", NUMBERED)
 def test_a_default_changes_only_with_its_number(name):
-    """What has its default is left out of keys: a new default under an old number would make old results pass for new ones."""
+    """What has its default is left out of keys: a new default under an old number would make old results pass
+    for new ones."""
     wrong = moved_defaults(name, json.loads(DEFAULTS.read_text(encoding="utf-8")))
     assert not wrong, wrong
 
@@ -323,16 +390,23 @@ def test_a_default_that_moved_is_told_however_deep_it_lies(name, part, setting):
     stored[name]["number"] = 99
     assert "of the number 99, not" in moved_defaults(name, stored)
     del stored[name]
-    assert moved_defaults(name, stored) == f"{name}: no defaults are stored: `python tests/unit/test_engines.py` writes them"
+    assert (
+        moved_defaults(name, stored)
+        == f"{name}: no defaults are stored: `python tests/unit/test_engines.py` writes them"
+    )
 
 
 def test_what_has_its_default_stays_out_of_keys():
     for name in catalogue.names_in("methods"):
         recipe = catalogue.recipe(name)
-        assert recipe.computed_part() == {key: value for key, value in not_by_default(recipe).items() if key not in recipe.DESCRIBING}
+        assert recipe.computed_part() == {
+            key: value for key, value in not_by_default(recipe).items() if key not in recipe.DESCRIBING
+        }
         assert {"name", "engine"} <= recipe.computed_part().keys()
 
 
 if __name__ == "__main__":
-    numbered = {name: {"number": number, "defaults": _defaults(kind)} for name, (number, kind) in NUMBERED.items()}
+    numbered = {
+        name: {"number": number, "defaults": _defaults(kind)} for name, (number, kind) in NUMBERED.items()
+    }
     DEFAULTS.write_text(json.dumps(numbered, indent=1, sort_keys=True) + "\n", encoding="utf-8")

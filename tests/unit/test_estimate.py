@@ -23,7 +23,8 @@ from condense.plan.tables import Plan
 from condense.specs import catalogue
 from condense.training.loop import number_of_epochs
 
-# ConvNet of depth 3 and width 128 at 3 x 32 x 32: a product and a sum for each of 9 weights, channel in, channel out and pixel.
+# ConvNet of depth 3 and width 128 at 3 x 32 x 32: a product and a sum for each of 9 weights, channel in,
+# channel out and pixel.
 CONVOLUTIONS = 2 * 9 * (3 * 128 * 32**2 + 128 * 128 * 16**2 + 128 * 128 * 8**2)
 LINEAR = 2 * 128 * 4 * 4 * 10
 RATES = Rates(1e9, 5e8, 1e-3, 2e-3, 1e-6, 1e-2, 1e-4, 3.0, 0.5, 1_000_000, 1000)
@@ -49,8 +50,12 @@ def test_flops_of_the_convnet_are_those_worked_out_by_hand():
     assert counted.embed == CONVOLUTIONS == 101_449_728
     assert counted.forward == CONVOLUTIONS + LINEAR
     assert (counted.parameters, counted.features, counted.largest) == (320_010, 2048, 128 * 32**2)
-    # Convolution, norm and ReLU at each of three resolutions, and the pooled maps; what comes in, the embedding and the logits.
-    assert counted.activations == 128 * (3 * (32**2 + 16**2 + 8**2) + 16**2 + 8**2 + 4**2) + 3 * 32**2 + 2048 + 10
+    # Convolution, norm and ReLU at each of three resolutions, and the pooled maps; what comes in, the
+    # embedding and the logits.
+    assert (
+        counted.activations
+        == 128 * (3 * (32**2 + 16**2 + 8**2) + 16**2 + 8**2 + 4**2) + 3 * 32**2 + 2048 + 10
+    )
 
 
 def test_flops_of_attention_and_linear_layers_are_counted_too():
@@ -69,13 +74,15 @@ def test_the_count_agrees_with_a_pass_over_real_numbers(arch):
 
     network = models.build(arch, channels=3, size=32, classes=10)
     images = torch.zeros(2, 3, 32, 32)
-    with kernels.plain(), FlopCounterMode(display=False) as forward, torch.no_grad():  # what a kernel does is not counted
+    # What a kernel does is not counted
+    with kernels.plain(), FlopCounterMode(display=False) as forward, torch.no_grad():
         network(images)
     with kernels.plain(), FlopCounterMode(display=False) as training:
         network(images).sum().backward()
     counted = profile(arch, "{}", 3, 32, 10)
     assert forward.get_total_flops() == 2 * counted.forward
-    assert training.get_total_flops() == pytest.approx(3 * 2 * counted.forward, rel=0.05)  # the images need no gradient
+    # The images need no gradient
+    assert training.get_total_flops() == pytest.approx(3 * 2 * counted.forward, rel=0.05)
 
 
 def test_matching_passes_real_images_once_and_synthetic_ones_there_and_back(maker):
@@ -90,7 +97,9 @@ def test_matching_passes_real_images_once_and_synthetic_ones_there_and_back(make
 
 
 def test_a_critic_adds_its_own_passes_and_the_energy_distance_its_pairs(maker):
-    plain, critic = (work_of(maker.synthetic("cifar10", method, "convnet", 10, 0)) for method in ("ed", "cpdm"))
+    plain, critic = (
+        work_of(maker.synthetic("cifar10", method, "convnet", 10, 0)) for method in ("ed", "cpdm")
+    )
     pairs = 10 * (512 * 10 + 10 * 10)
     assert plain.flops_training == 40_000 * (2 * 100 * CONVOLUTIONS + 7 * pairs * 2048)
     assert critic.flops_training - plain.flops_training == 40_000 * 2 * 100 * (CONVOLUTIONS + LINEAR)
@@ -113,7 +122,10 @@ def test_sets_of_one_job_pay_for_the_real_side_once(maker):
     assert group_work([first], 5) == ones[0]
     assert ones[0].flops_forward == ones[1].flops_forward == both.flops_forward
     assert both.flops_training == ones[0].flops_training + ones[1].flops_training
-    assert both.parameters_drawn == ones[0].parameters_drawn and both.calls_training == 2 * ones[0].calls_training
+    assert (
+        both.parameters_drawn == ones[0].parameters_drawn
+        and both.calls_training == 2 * ones[0].calls_training
+    )
     assert both.images == 20_000 * 5 * (256 + 10 + 50)
     assert both.bytes_out == ones[0].bytes_out + ones[1].bytes_out
     waiting = 3 * 5 * 10 * 3 * 32 * 32 * 4 + ones[0].bytes_out
@@ -130,7 +142,13 @@ def test_training_costs_three_forward_passes_an_image_and_every_network_is_teste
     whole = maker.metrics(maker.synthetic("cifar10", "whole", "convnet", "full", 0), "convnet", "dc", 5)
     epochs = number_of_epochs(whole.protocol, 50_000)
     assert work_of(whole).flops_training == 5 * epochs * 50_000 * 3 * (CONVOLUTIONS + LINEAR)
-    curve = maker.metrics(maker.synthetic("cifar10", "dm", "convnet", 10, 0, {"snapshots": 5000}), "convnet", "dc", 5, specs.Snapshots())
+    curve = maker.metrics(
+        maker.synthetic("cifar10", "dm", "convnet", 10, 0, {"snapshots": 5000}),
+        "convnet",
+        "dc",
+        5,
+        specs.Snapshots(),
+    )
     assert work_of(curve).flops_training == 4 * work.flops_training
 
 
@@ -139,8 +157,12 @@ def test_teachers_and_selections(maker):
     work = work_of(teacher)
     assert work.flops_training == 40 * 50_000 * 3 * (CONVOLUTIONS + LINEAR)
     assert work.calls_training == 40 * math.ceil(50_000 / 128) * profile("convnet", "{}", 3, 32, 10).layers
-    herding, random = (work_of(maker.synthetic("cifar10", method, "convnet", 10, 0)) for method in ("herding", "random"))
-    assert herding.flops_forward == 50_000 * CONVOLUTIONS and random.flops_forward == random.flops_training == 0
+    herding, random = (
+        work_of(maker.synthetic("cifar10", method, "convnet", 10, 0)) for method in ("herding", "random")
+    )
+    assert (
+        herding.flops_forward == 50_000 * CONVOLUTIONS and random.flops_forward == random.flops_training == 0
+    )
 
 
 def test_the_cost_is_the_sum_of_everything_over_its_rate():
@@ -152,7 +174,9 @@ def test_the_cost_is_the_sum_of_everything_over_its_rate():
 def test_an_estimate_of_cells_adds_up_their_jobs(empty, maker):
     synthetic = maker.synthetic("cifar10", "cpdm", "convnet", 10, 0)
     metrics = maker.metrics(synthetic, "convnet", "dc", 5)
-    found = estimate.estimate_cells([synthetic.parents["teacher"]], [synthetic], [metrics], threads=1, gpu=False)
+    found = estimate.estimate_cells(
+        [synthetic.parents["teacher"]], [synthetic], [metrics], threads=1, gpu=False
+    )
     counts = {stage.name: (stage.jobs, stage.done) for stage in found.stages if stage.jobs}
     assert counts == dict.fromkeys(("data", "teach", "synthesize", "gather", "evaluate"), (1, 0))
     works = [work_of(cell) for cell in (synthetic.data, synthetic.parents["teacher"], synthetic, metrics)] + [
@@ -175,7 +199,9 @@ def test_a_whole_scale_has_the_jobs_of_its_plan(empty):
     assert f"in all {jobs_of(plan)} jobs: 0 done, {jobs_of(plan)} to do" in text
     rows = {line.split()[0]: line.split() for line in text.splitlines()}
     assert rows["evaluate"][1:4] == [str(len(plan.metrics)), "0", str(len(plan.metrics))]
-    assert rows["gather"][1] == str(len(plan.synthetic)) and 0 < int(rows["synthesize"][1]) < len(plan.synthetic)
+    assert rows["gather"][1] == str(len(plan.synthetic)) and 0 < int(rows["synthesize"][1]) < len(
+        plan.synthetic
+    )
     assert "core-hours" in text and "GPU-hours" not in text
 
 
@@ -185,7 +211,9 @@ def test_a_target_is_charged_what_the_sets_beside_its_own_need(empty):
     target, cell = next(
         (path, one.synthetic)
         for path, one in plan.metrics.items()
-        if one.synthetic.key in grouped and "teacher" not in one.synthetic.parents and "teacher" in grouped[one.synthetic.key].parents
+        if one.synthetic.key in grouped
+        and "teacher" not in one.synthetic.parents
+        and "teacher" in grouped[one.synthetic.key].parents
     )
     assert rows_of(estimate.estimate_text(target, "quick"))["teach"] == (1, 0, 1)
     make(cell.shard_path(grouped[cell.key].shard))
@@ -204,12 +232,20 @@ def make(path):
 
 
 def rows_of(text):
-    return {line.split()[0]: tuple(map(int, line.split()[1:4])) for line in text.splitlines()[2:] if line.split()[1:2][0].isdigit()}
+    return {
+        line.split()[0]: tuple(map(int, line.split()[1:4]))
+        for line in text.splitlines()[2:]
+        if line.split()[1:2][0].isdigit()
+    }
 
 
 def test_what_is_made_counts_as_done_and_so_does_what_is_no_longer_needed(empty):
     plan = Plan("quick")
-    target = next(path for path, cell in plan.metrics.items() if "teacher" in cell.synthetic.parents and cell.task == specs.DEFAULT_TASK)
+    target = next(
+        path
+        for path, cell in plan.metrics.items()
+        if "teacher" in cell.synthetic.parents and cell.task == specs.DEFAULT_TASK
+    )
     cell = plan.metrics[target]
     ones = dict.fromkeys(("data", "teach", "synthesize", "gather", "evaluate"), (1, 0, 1))
     assert rows_of(estimate.estimate_text(target, "quick")) == ones
@@ -221,7 +257,8 @@ def test_what_is_made_counts_as_done_and_so_does_what_is_no_longer_needed(empty)
     assert rows_of(estimate.estimate_text(target, "quick")) == made
     make(cell.synthetic.path)
     make(cell.synthetic.data.train)
-    assert rows_of(estimate.estimate_text(target, "quick")) == made | {"gather": (1, 1, 0)}  # the test images are still needed
+    # The test images are still needed
+    assert rows_of(estimate.estimate_text(target, "quick")) == made | {"gather": (1, 1, 0)}
     make(cell.synthetic.data.test)
     assert rows_of(estimate.estimate_text(target, "quick")) == made | {"gather": (1, 1, 0), "data": (1, 1, 0)}
     for path in (cell.synthetic.path, cell.synthetic.data.train):
@@ -238,7 +275,11 @@ def test_a_table_counts_as_done_if_this_scale_made_it(empty):
         make(cell.path)
     make("results/tables/cpdm/table1.csv")
     write_json(Path("results/tables/cpdm/table1.json"), manifest(plan, "cpdm/table1") | {"scale": "laptop"})
-    assert rows_of(estimate.estimate_text("results/tables/cpdm/table1.csv", "quick"))["tables/figures"] == (1, 0, 1)
+    assert rows_of(estimate.estimate_text("results/tables/cpdm/table1.csv", "quick"))["tables/figures"] == (
+        1,
+        0,
+        1,
+    )
     write_json(Path("results/tables/cpdm/table1.json"), manifest(plan, "cpdm/table1"))
     assert rows_of(estimate.estimate_text("cpdm/table1", "quick"))["tables/figures"] == (1, 1, 0)
 
@@ -247,11 +288,18 @@ def test_a_figure_of_embeddings_needs_its_sets_teacher_and_data(empty):
     plan = Plan("quick")
     rows = rows_of(estimate.estimate_text("results/figures/cpdm/figure5.png", "quick"))
     curves = plan.figures["cpdm/figure5"].curves
-    assert rows["gather"] == (len(curves), 0, len(curves)) and rows["teach"][2] >= 1 and rows["data"] == (1, 0, 1)
+    assert (
+        rows["gather"] == (len(curves), 0, len(curves))
+        and rows["teach"][2] >= 1
+        and rows["data"] == (1, 0, 1)
+    )
     assert "evaluate" not in rows
 
 
-@pytest.mark.parametrize("target,said", [("cpdm/tabel1", "did you mean 'cpdm/table1'"), ("cpdm/table6", "not made at scale laptop")])
+@pytest.mark.parametrize(
+    "target,said",
+    [("cpdm/tabel1", "did you mean 'cpdm/table1'"), ("cpdm/table6", "not made at scale laptop")],
+)
 def test_targets_that_are_not_there(empty, target, said):
     with pytest.raises(UserError, match=said):
         estimate.estimate_text(target, "laptop")
@@ -259,11 +307,17 @@ def test_targets_that_are_not_there(empty, target, said):
 
 def test_rates_are_kept_and_measured_again_where_they_no_longer_hold(monkeypatch, tmp_path):
     measured = []
-    monkeypatch.setattr(measuring, "_measured", lambda *args: measured.append(args) or replace(RATES, start=float(len(measured))))
+    monkeypatch.setattr(
+        measuring,
+        "_measured",
+        lambda *args: measured.append(args) or replace(RATES, start=float(len(measured))),
+    )
     file = tmp_path / "rates.json"
 
     def rates(threads=1, arch="convnet"):
-        found, source = estimate.rates_for(data_cell("digits"), arch, "{}", threads, torch.device("cpu"), file)
+        found, source = estimate.rates_for(
+            data_cell("digits"), arch, "{}", threads, torch.device("cpu"), file
+        )
         return found.start, source
 
     assert rates()[0] == 1.0 and "measured now" in rates(arch="mlp")[1]
@@ -282,11 +336,19 @@ def test_measured_rates_are_of_this_world(monkeypatch):
     threads = torch.get_num_threads()
     found = measuring._measured(data_cell("digits"), "convnet", '{"depth":2,"width":16}', torch.device("cpu"))
     assert torch.get_num_threads() == threads
-    assert 1e7 < found.forward < 1e15 and 1e7 < found.training < 1e15 and all(value >= 0 for value in asdict(found).values())
+    assert (
+        1e7 < found.forward < 1e15
+        and 1e7 < found.training < 1e15
+        and all(value >= 0 for value in asdict(found).values())
+    )
     assert 1e-7 < found.call < found.call_training < 1.0
 
 
-@pytest.mark.parametrize("target", ["results/tables/cpdm/table1.pdf", "results/figures/cpdm/table1.png", "cpdm/figure2.csv"])
+@pytest.mark.parametrize(
+    "target", ["results/tables/cpdm/table1.pdf", "results/figures/cpdm/table1.png", "cpdm/figure2.csv"]
+)
 def test_a_file_that_the_workflow_does_not_make_is_not_estimated(target):
-    with pytest.raises(UserError, match=f"{target}: is no file of the workflow, which makes results/(tables|figures)/cpdm/"):
+    with pytest.raises(
+        UserError, match=f"{target}: is no file of the workflow, which makes results/(tables|figures)/cpdm/"
+    ):
         named(Plan("quick"), target)

@@ -10,7 +10,12 @@ from condense.specs import Decode
 def cell_numbers(factor, size):
     """One image whose cells hold the numbers 0, 1, 2, ... by rows."""
     side = size // factor
-    return torch.arange(factor**2.0).view(factor, factor).repeat_interleave(side, 0).repeat_interleave(side, 1)[None, None]
+    return (
+        torch.arange(factor**2.0)
+        .view(factor, factor)
+        .repeat_interleave(side, 0)
+        .repeat_interleave(side, 1)[None, None]
+    )
 
 
 @pytest.mark.parametrize(("order", "wanted"), [("rows", [0, 1, 2, 3]), ("columns", [0, 2, 1, 3])])
@@ -26,7 +31,9 @@ def test_leading_axes_are_decoded_one_by_one():
     assert together.shape == (3, 18, 1, 6, 6)
     for own, alone in zip(together, images, strict=True):
         assert torch.equal(own, formations.decode(alone, Decode(3)))
-    assert torch.equal(together[0, :2], formations.decode(images[0], Decode(3))[:2]), "the images of one cell lie together"
+    assert torch.equal(together[0, :2], formations.decode(images[0], Decode(3))[:2]), (
+        "the images of one cell lie together"
+    )
 
 
 def test_a_side_that_does_not_divide_is_filled_up():
@@ -57,5 +64,6 @@ def test_the_gradient_goes_through():
 def test_a_bound_is_kept_by_decoding_later_images_less():
     images, labels = torch.rand(4, 1, 6, 6), torch.arange(4)
     decoded, found = formations.decode_within(images, labels, 2, bound=12)
-    assert len(decoded) == 10 and found.tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 2, 3]  # 2 images by 4, 2 as they are
+    # 2 images by 4, 2 as they are
+    assert len(decoded) == 10 and found.tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 2, 3]
     assert len(formations.decode_within(images, labels, 2, bound=3)[0]) == 4

@@ -1,4 +1,5 @@
-"""Where the terms of characteristic functions take their frequencies from, and of which embeddings they are."""
+"""Where the terms of characteristic functions take their frequencies from, and of which embeddings they
+are."""
 
 import pytest
 import torch
@@ -20,7 +21,9 @@ sampled = frequencies.sampled
 
 def views_of(value, train, step=0):
     stream = RealStream(value, train, train.classes, **ARCH, seed=0, device=CPU)
-    synthetic = torch.stack([train.of_class(label, slice(0, 3)) for label in train.classes]).requires_grad_(True)
+    synthetic = torch.stack([train.of_class(label, slice(0, 3)) for label in train.classes]).requires_grad_(
+        True
+    )
     labels = torch.tensor(train.classes)[:, None].expand(-1, 3)
     return Views(stream.at(step), synthetic, labels, None)
 
@@ -30,14 +33,17 @@ def cosine(a, b):
 
 
 def test_characteristic_functions_tell_only_near_points_apart():
-    """Why `cfd_cpdm` brings embeddings to length 1: farther apart than about 4, normal frequencies see noise."""
+    """Why `cfd_cpdm` brings embeddings to length 1: farther apart than about 4, normal frequencies see
+    noise."""
     assert catalogue.recipe("cfd_cpdm").terms[0].row_normalised
     rng = torch.Generator().manual_seed(0)
     real, synthetic = (torch.randn(count, 512, generator=rng) + 0.2 for count in (64, 10))  # some 32 apart
     found = {}
     for name in ("near", "far"):
         points = synthetic.clone().requires_grad_(True)
-        both = [torch.nn.functional.normalize(one, dim=-1) if name == "near" else one for one in (real, points)]
+        both = [
+            torch.nn.functional.normalize(one, dim=-1) if name == "near" else one for one in (real, points)
+        ]
         values = [
             characteristic_energy(*both, torch.randn(1024, 512, generator=rng)),
             characteristic_energy(*both, torch.randn(1024, 512, generator=rng)),
@@ -45,12 +51,16 @@ def test_characteristic_functions_tell_only_near_points_apart():
         values.append(energy_distance(*both))
         found[name] = [torch.autograd.grad(value.sum(), points, retain_graph=True)[0] for value in values]
     assert abs(cosine(*found["far"][:2])) < 0.1 and cosine(*found["near"][:2]) > 0.2
-    assert cosine(found["near"][0], found["near"][2]) > 0.4  # and there it moves them as the energy distance does
+    # And there it moves them as the energy distance does
+    assert cosine(found["near"][0], found["near"][2]) > 0.4
 
 
 def test_the_term_of_length_1_is_that_of_normalised_embeddings(train):
     term, seen = catalogue.recipe("cfd_cpdm").terms[0], views_of(recipe("dm", batch_real=32), train)
-    rows = [torch.nn.functional.normalize(sample, dim=-1) for sample in (seen.real_embedding, seen.synthetic_embedding)]
+    rows = [
+        torch.nn.functional.normalize(sample, dim=-1)
+        for sample in (seen.real_embedding, seen.synthetic_embedding)
+    ]
     wanted = characteristic_energy(*rows, characteristic._normal(seen, term.frequencies))
     torch.testing.assert_close(objective(term.name).value(seen, term), wanted)
 
@@ -59,9 +69,13 @@ def test_the_term_of_length_1_is_that_of_normalised_embeddings(train):
 def test_a_learned_sampler_repeats_each_row_sixteen_times(count, distinct, train, monkeypatch):
     seen, found = views_of(recipe("dm", batch_real=32), train), []
     monkeypatch.setattr(
-        frequencies, "sampled", lambda parameters, noise, rows: found.append((noise.shape, rows)) or sampled(parameters, noise, rows)
+        frequencies,
+        "sampled",
+        lambda parameters, noise, rows: found.append((noise.shape, rows)) or sampled(parameters, noise, rows),
     )
-    term = specs.TERMS["characteristic_function"](name="characteristic_function", frequencies=count, sampler="learned")
+    term = specs.TERMS["characteristic_function"](
+        name="characteristic_function", frequencies=count, sampler="learned"
+    )
     characteristic.characteristic_function_term(seen, term)
     assert found == [((distinct, seen.real_embedding.shape[-1]), count)]
     drawn = sampled(seen.memory, torch.randn(found[0][0]), count)
@@ -92,7 +106,8 @@ def test_settings_of_a_learned_sampler_that_cannot_be():
 
 def test_a_protocol_may_name_its_operations():
     networks = catalogue.protocol("ncfm_networks")
-    assert networks.operations_of("color_crop_cutout_flip_scale_rotate") == "color_crop"  # cutout is out beside CutMix
+    # Cutout is out beside CutMix
+    assert networks.operations_of("color_crop_cutout_flip_scale_rotate") == "color_crop"
     assert networks.operations_of("crop_scale") == "crop" and networks.operations_of("none") == "none"
     assert (
         catalogue.protocol("dc").operations_of("crop_scale") == "crop_scale"

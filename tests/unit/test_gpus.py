@@ -1,16 +1,21 @@
-"""What speaks for a GPU, and why none can be used, on machines that are made up of files, programs and variables."""
+"""What speaks for a GPU, and why none can be used, on machines that are made up of files, programs and
+variables."""
 
 import pytest
 
 from condense.machine import gpus
 
-OLD = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.161.08  Sat Feb 17 22:55:48 UTC 2024\nGCC version: 12\n"
+OLD = (
+    "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.161.08  Sat Feb 17 22:55:48 UTC 2024\nGCC version: "
+    "12\n"
+)
 ROWS = "NVIDIA H100 80GB HBM3, GPU-aaaa-1, 81559, 81000\nNVIDIA T4, GPU-bbbb-2, 15360, [N/A]\n"
 
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """Makes a machine: the text of its driver, its device files, what its nvidia-smi prints and ends with, cards on its bus."""
+    """Makes a machine: the text of its driver, its device files, what its nvidia-smi prints and ends with,
+    cards on its bus."""
     for name in ("devices", "programs", "bus"):
         (tmp_path / name).mkdir()
     monkeypatch.setattr(gpus, "DRIVER", tmp_path / "driver")
@@ -75,15 +80,29 @@ def test_who_hides_the_gpus_wants_none(value, machine):
 
 def test_a_job_of_slurm_that_asked_for_none_leaves_those_of_its_machine_alone(machine):
     machine(driver=OLD, devices=1, rows=ROWS, cuda=(13, 0))
-    assert gpus.signs({"SLURM_JOB_ID": "7", "SLURM_GPUS_ON_NODE": "0"}) == [] and gpus.withheld({"SLURM_JOB_ID": "7"})
+    assert gpus.signs({"SLURM_JOB_ID": "7", "SLURM_GPUS_ON_NODE": "0"}) == [] and gpus.withheld(
+        {"SLURM_JOB_ID": "7"}
+    )
     assert not gpus.withheld({"SLURM_JOB_ID": "7", "SLURM_JOB_GPUS": "0"}) and not gpus.withheld({})
 
 
 def test_gpus_are_chosen_as_cuda_does_it(machine):
     machine(rows=ROWS, cuda=(13, 0))
     first, second = gpus.visible_gpus({})
-    assert (first.name, first.memory, first.free, second.free) == ("NVIDIA H100 80GB HBM3", 81559 << 20, 81000 << 20, 0)
-    for value, wanted in {"1": [second], "1,0": [second, first], "GPU-bbbb": [second], "0,7,1": [first], "9": [], "x": []}.items():
+    assert (first.name, first.memory, first.free, second.free) == (
+        "NVIDIA H100 80GB HBM3",
+        81559 << 20,
+        81000 << 20,
+        0,
+    )
+    for value, wanted in {
+        "1": [second],
+        "1,0": [second, first],
+        "GPU-bbbb": [second],
+        "0,7,1": [first],
+        "9": [],
+        "x": [],
+    }.items():
         assert gpus.visible_gpus({"CUDA_VISIBLE_DEVICES": value}) == wanted, value
     assert gpus.why_none({}) == "" and "names none" in gpus.why_none({"CUDA_VISIBLE_DEVICES": "9"})
     assert "that this machine has" in gpus.way_out({"CUDA_VISIBLE_DEVICES": "9"})
@@ -94,7 +113,13 @@ def test_device_files_do_without_programs(machine):
     assert len(gpus.visible_gpus({})) == 2 and gpus.why_none({}) == ""
 
 
-WAYS = [((12, 2), "CUDA=cu126"), ((12, 8), "CUDA=cu128"), ((12, 9), "CUDA=cu128"), ((11, 4), "update the driver"), (None, "container")]
+WAYS = [
+    ((12, 2), "CUDA=cu126"),
+    ((12, 8), "CUDA=cu128"),
+    ((12, 9), "CUDA=cu128"),
+    ((11, 4), "update the driver"),
+    (None, "container"),
+]
 
 
 @pytest.mark.parametrize(("cuda", "way"), WAYS)

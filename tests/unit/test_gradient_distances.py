@@ -1,4 +1,5 @@
-"""Distances of gradients, by other roads than the code: closed forms, torch's own cosine, invariances, second gradients."""
+"""Distances of gradients, by other roads than the code: closed forms, torch's own cosine, invariances, second
+gradients."""
 
 import pytest
 import torch
@@ -26,10 +27,13 @@ def gradients(seed, classes=(), dtype=torch.float64):
 
 
 def test_layerwise_cosine_by_hand():
-    # rows (3, 4) and (4, 3): cosine 24 / 25; rows (1, 0) and (0, 2): 0; rows (1, 1) and (-2, -2): -1. The bias counts nothing.
+    # rows (3, 4) and (4, 3): cosine 24 / 25; rows (1, 0) and (0, 2): 0; rows (1, 1) and (-2, -2): -1. The
+    # bias counts nothing.
     real = [torch.tensor([[3.0, 4.0], [1.0, 0.0], [1.0, 1.0]]), torch.tensor([5.0, 6.0, 7.0])]
     synthetic = [torch.tensor([[4.0, 3.0], [0.0, 2.0], [-2.0, -2.0]]), torch.tensor([0.0, 0.0, 9.0])]
-    torch.testing.assert_close(layerwise_cosine(real, synthetic), torch.tensor(1 / 25 + 1 + 2), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        layerwise_cosine(real, synthetic), torch.tensor(1 / 25 + 1 + 2), rtol=1e-5, atol=0
+    )
     assert squared_difference(real, synthetic) == 2 + 5 + 18 + 25 + 36 + 4
     assert absolute_difference(real, synthetic) == 2 + 3 + 6 + 5 + 6 + 2
     assert squared_difference(real, synthetic, least_axes=2) == 2 + 5 + 18
@@ -41,7 +45,9 @@ def test_rows_are_those_of_torch_where_no_epsilon_matters():
     wanted = sum((1 - F.cosine_similarity(a.flatten(1), b.flatten(1), dim=1)).sum() for a, b in counted)
     torch.testing.assert_close(layerwise_cosine(real, synthetic), wanted, rtol=1e-5, atol=0)
     joined = [torch.cat([tensor.flatten() for tensor in side]) for side in (real, synthetic)]
-    torch.testing.assert_close(whole_cosine(real, synthetic), 1 - F.cosine_similarity(*joined, dim=0), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        whole_cosine(real, synthetic), 1 - F.cosine_similarity(*joined, dim=0), rtol=1e-6, atol=0
+    )
     torch.testing.assert_close(squared_difference(real, synthetic), (joined[0] - joined[1]).square().sum())
 
 
@@ -54,11 +60,15 @@ def test_the_scale_of_a_row_does_not_matter_to_cosines_of_rows_and_matters_to_th
     real, synthetic = gradients(0), gradients(1)
     factors = torch.tensor([2.0, 30.0, 400.0, 5.0], dtype=torch.float64).view(4, 1, 1, 1)
     scaled = [synthetic[0] * factors, *synthetic[1:]]
-    torch.testing.assert_close(layerwise_cosine(real, scaled), layerwise_cosine(real, synthetic), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        layerwise_cosine(real, scaled), layerwise_cosine(real, synthetic), rtol=1e-5, atol=0
+    )
     for function in (squared_difference, absolute_difference, whole_cosine):
         assert (function(real, scaled) - function(real, synthetic)).abs() > 1e-3
     everything = [7 * tensor for tensor in synthetic]
-    torch.testing.assert_close(whole_cosine(real, everything), whole_cosine(real, synthetic), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        whole_cosine(real, everything), whole_cosine(real, synthetic), rtol=1e-6, atol=0
+    )
 
 
 @every_distance
@@ -75,7 +85,9 @@ def test_what_does_not_count_can_be_left_out(name):
     distance = DISTANCES[name]
     counted = distance.counted(real)
     assert len(counted) == sum(len(shape) >= distance.least_axes for shape in SHAPES)
-    torch.testing.assert_close(distance(counted, distance.counted(synthetic)), distance(real, synthetic), rtol=0, atol=0)
+    torch.testing.assert_close(
+        distance(counted, distance.counted(synthetic)), distance(real, synthetic), rtol=0, atol=0
+    )
 
 
 @every_distance
@@ -86,7 +98,9 @@ def test_a_class_alone_is_the_class_among_others_and_their_order_does_not_matter
     for place in ((0, 0), (1, 2)):
         alone = DISTANCES[name]([tensor[place] for tensor in real], [tensor[place] for tensor in synthetic])
         torch.testing.assert_close(together[place], alone, rtol=1e-12, atol=0)
-    turned = DISTANCES[name]([tensor.flip(1) for tensor in real], [tensor.flip(1) for tensor in synthetic], leading=2)
+    turned = DISTANCES[name](
+        [tensor.flip(1) for tensor in real], [tensor.flip(1) for tensor in synthetic], leading=2
+    )
     torch.testing.assert_close(turned.flip(1), together, rtol=1e-12, atol=0)
 
 
@@ -150,7 +164,11 @@ def test_what_does_not_fit_is_refused(function):
         with pytest.raises(ValueError, match="same shapes"):
             function(real, other)
     with pytest.raises(ValueError, match="axes of classes"):
-        function([torch.zeros(2, 3, 4), torch.zeros(3, 3, 4)], [torch.zeros(2, 3, 4), torch.zeros(3, 3, 4)], leading=1)
+        function(
+            [torch.zeros(2, 3, 4), torch.zeros(3, 3, 4)],
+            [torch.zeros(2, 3, 4), torch.zeros(3, 3, 4)],
+            leading=1,
+        )
     with pytest.raises(ValueError, match="no tensor"):
         function([torch.zeros(3)], [torch.zeros(3)], least_axes=2)
 

@@ -1,4 +1,5 @@
-"""Gradient matching as an engine: against a plain loop over classes, resumed anywhere, split where it may be."""
+"""Gradient matching as an engine: against a plain loop over classes, resumed anywhere, split where it may
+be."""
 
 from dataclasses import replace
 
@@ -27,7 +28,9 @@ def site(train, classes=None, seed=3, arch=ARCH):
 
 
 def run(value, train, classes=None, ipc=2, checkpoint=NOWHERE, **settings):
-    return engines.engine("gradient")(site(train, classes, **settings), [Order(value, ipc, {}, checkpoint)])[0]
+    return engines.engine("gradient")(site(train, classes, **settings), [Order(value, ipc, {}, checkpoint)])[
+        0
+    ]
 
 
 def distance_of_rows(real, synthetic):
@@ -42,18 +45,23 @@ def distance_of_rows(real, synthetic):
 
 def network_of(train, seed, number):
     with torch.random.fork_rng(devices=[]):
-        network = models.build(ARCH["arch"], channels=train.channels, size=train.size, classes=10, **ARCH["options"])
+        network = models.build(
+            ARCH["arch"], channels=train.channels, size=train.size, classes=10, **ARCH["options"]
+        )
         models.reinitialise(network, seeds.stream(seed, "network", number))
     return network.train()
 
 
 def real_batch(train, label, count, seed, step):
     lying = train.of_class(label)
-    return lying[torch.randperm(len(lying), generator=seeds.generator(seed, "real-batch", label, step))[:count]]
+    return lying[
+        torch.randperm(len(lying), generator=seeds.generator(seed, "real-batch", label, step))[:count]
+    ]
 
 
 def plainly(value, train, ipc, seed):
-    """The published algorithm, class by class, with torch alone; without the augmentation of the networks' training."""
+    """The published algorithm, class by class, with torch alone; without the augmentation of the networks'
+    training."""
     images = initial_images(train, train.classes, ipc, value.init, seed).requires_grad_(True)
     labels = torch.arange(10).repeat_interleave(ipc)
     optimizer = torch.optim.SGD([images], lr=value.optimizer.lr, momentum=value.optimizer.momentum)
@@ -65,9 +73,13 @@ def plainly(value, train, ipc, seed):
         for outer in range(value.loop.outer):
             loss = 0.0
             for label in range(10):
-                draw = siamese.draw(value.augment.siamese, train.size, seeds.generator(seed, "augment", label, step))
+                draw = siamese.draw(
+                    value.augment.siamese, train.size, seeds.generator(seed, "augment", label, step)
+                )
                 real = siamese.apply(real_batch(train, label, value.batch_real, seed, step), draw)
-                wanted = torch.autograd.grad(F.cross_entropy(network(real), torch.full((len(real),), label)), parameters)
+                wanted = torch.autograd.grad(
+                    F.cross_entropy(network(real), torch.full((len(real),), label)), parameters
+                )
                 made = F.cross_entropy(network(siamese.apply(images[label], draw)), torch.full((ipc,), label))
                 made = torch.autograd.grad(made, parameters, create_graph=True)
                 loss = loss + distance_of_rows(wanted, made)
@@ -78,10 +90,14 @@ def plainly(value, train, ipc, seed):
             losses.append(loss.item())
             if outer + 1 < value.loop.outer:
                 for epoch in range(value.loop.inner):
-                    order = torch.randperm(10 * ipc, generator=seeds.generator(seed, "gradient", step, "order", epoch))
+                    order = torch.randperm(
+                        10 * ipc, generator=seeds.generator(seed, "gradient", step, "order", epoch)
+                    )
                     for chosen in order.split(value.batch_network):
                         trained.zero_grad()
-                        F.cross_entropy(network(images.detach().flatten(0, 1)[chosen]), labels[chosen]).backward()
+                        F.cross_entropy(
+                            network(images.detach().flatten(0, 1)[chosen]), labels[chosen]
+                        ).backward()
                         trained.step()
             step += 1
     return images.detach(), losses
@@ -99,10 +115,14 @@ def test_the_engine_does_what_the_published_algorithm_does(method, train, double
 
 def test_networks_are_trained_under_the_augmentation_of_each_image(train):
     settings = {name: value for name, value in SMALL.items()}
-    plain, augmented = (run(recipe("dsa", **settings, augment_network=asked), train).images for asked in (False, True))
+    plain, augmented = (
+        run(recipe("dsa", **settings, augment_network=asked), train).images for asked in (False, True)
+    )
     assert not torch.equal(plain, augmented)
     once = {**settings, "loop": {"outer": 1}}
-    plain, augmented = (run(recipe("dsa", **once, augment_network=asked), train).images for asked in (False, True))
+    plain, augmented = (
+        run(recipe("dsa", **once, augment_network=asked), train).images for asked in (False, True)
+    )
     assert torch.equal(plain, augmented), "no network is trained"
 
 
@@ -140,7 +160,9 @@ def test_a_class_alone_is_as_among_others_where_no_network_is_trained(train):
     together, alone = run(value, train).images, run(value, train, [4]).images
     torch.testing.assert_close(alone[0], together[4], rtol=1e-4, atol=1e-5)
     assert recipe("dsa", **SMALL).splits_by(False) is None
-    assert replace(value, optimizer=replace(value.optimizer, plateau=specs.Plateau())).splits_by(False) is None
+    assert (
+        replace(value, optimizer=replace(value.optimizer, plateau=specs.Plateau())).splits_by(False) is None
+    )
 
 
 def test_batch_norms_use_statistics_of_real_images_of_all_classes(train):
@@ -153,9 +175,14 @@ def test_batch_norms_use_statistics_of_real_images_of_all_classes(train):
 
 
 @pytest.mark.parametrize("name", ["dc", "dsa"])
-@pytest.mark.parametrize(("ipc", "outer", "inner"), [(1, 1, 1), (10, 10, 50), (20, 20, 25), (30, 30, 20), (40, 40, 15), (50, 50, 10)])
+@pytest.mark.parametrize(
+    ("ipc", "outer", "inner"),
+    [(1, 1, 1), (10, 10, 50), (20, 20, 25), (30, 30, 20), (40, 40, 15), (50, 50, 10)],
+)
 def test_the_loops_are_those_of_the_authors(name, ipc, outer, inner):
-    value = catalogue.resolve(catalogue.recipe(name), "cifar10", plan.data_cell("cifar10").spec.strategy, ipc, [])
+    value = catalogue.resolve(
+        catalogue.recipe(name), "cifar10", plan.data_cell("cifar10").spec.strategy, ipc, []
+    )
     assert (value.loop.outer, value.loop.inner) == (outer, inner) and value.number_of_steps == 1000 * outer
 
 
@@ -181,5 +208,8 @@ def test_every_setting_enters_the_key(train):
         "augment_network": False,
         "precision": "mixed",
     }
-    parts = [base.computed_part(), *(replace(base, **{name: value}).computed_part() for name, value in other.items())]
+    parts = [
+        base.computed_part(),
+        *(replace(base, **{name: value}).computed_part() for name, value in other.items()),
+    ]
     assert all(parts.count(part) == 1 for part in parts)

@@ -1,4 +1,5 @@
-"""Steps recorded once and repeated, as CUDA graphs do it: here by a tape of torch's operations, which runs on any machine."""
+"""Steps recorded once and repeated, as CUDA graphs do it: here by a tape of torch's operations, which runs on
+any machine."""
 
 from contextlib import contextmanager
 from dataclasses import replace
@@ -44,12 +45,15 @@ def test_tape():
 
 
 def run(value, train, teacher, bank, recorder=None, ipc=2, device=CPU):
-    stream = RealStream(value, train, train.classes, **ARCH, seed=3, device=device, bank=bank, recorder=recorder)
+    stream = RealStream(
+        value, train, train.classes, **ARCH, seed=3, device=device, bank=bank, recorder=recorder
+    )
     critic = load_teacher(teacher, train, device)[0] if value.teacher else None
     return Matching(value, stream, ipc=ipc, critic=critic, checkpoint=NOWHERE).run()
 
 
-# Of these the real side alone is recorded: the host draws for a term or counts steps, or a term keeps something from step to step.
+# Of these the real side alone is recorded: the host draws for a term or counts steps, or a term keeps
+# something from step to step.
 PLAIN = {"cfd_cpdm", "dm_regularised", "dsdm", "ncfm", "ncfm_cpdm", "ncfm_sampler", "wmdd"}
 MATCHING = [name for name in METHODS if isinstance(catalogue.recipe(name), specs.MatchingRecipe)]
 
@@ -73,12 +77,15 @@ def test_formations_that_do_not_divide_the_side_are_recorded(train, without_kern
 
 
 def test_a_second_network_is_that_of_the_step_for_every_set(train, without_kernels, one_thread):
-    """The first set that asks for it has it drawn; the others, which go on longer, must not repeat what it was."""
+    """The first set that asks for it has it drawn; the others, which go on longer, must not repeat what it
+    was."""
     values = [tiny("dm_regularised", steps=3), tiny("dm_regularised", steps=8)]
     stream = RealStream(values[0], train, train.classes, **ARCH, seed=3, device=CPU, recorder=TapeRecorder())
     sets = [Matching(value, stream, ipc=2, critic=None, checkpoint=NOWHERE) for value in values]
     together = run_together(sets)
-    torch.testing.assert_close(together[1].images, run(values[1], train, None, None).images, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        together[1].images, run(values[1], train, None, None).images, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_set_joins_a_recorded_stream_only_with_statistics_that_it_has(train, without_kernels):
@@ -104,10 +111,15 @@ def test_sets_that_share_a_recorded_stream_end_as_alone(train, without_kernels, 
     values = [tiny("dm_sm", steps=6), tiny("dm", steps=4), tiny("dm_mm", steps=5)]
     recorder = TapeRecorder()
     stream = RealStream(values[0], train, train.classes, **ARCH, seed=3, device=CPU, recorder=recorder)
-    sets = [Matching(value, stream, ipc=ipc, critic=None, checkpoint=NOWHERE) for ipc, value in enumerate(values, 1)]
+    sets = [
+        Matching(value, stream, ipc=ipc, critic=None, checkpoint=NOWHERE)
+        for ipc, value in enumerate(values, 1)
+    ]
     together = run_together(sets)
     for ipc, (value, outcome) in enumerate(zip(values, together, strict=True), 1):
-        torch.testing.assert_close(outcome.images, run(value, train, None, None, ipc=ipc).images, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            outcome.images, run(value, train, None, None, ipc=ipc).images, rtol=1e-4, atol=1e-5
+        )
     assert recorder.captures == 1 + len(sets)
 
 
@@ -122,13 +134,19 @@ def test_a_killed_recorded_run_ends_the_same(train, tmp_path, without_kernels, o
         first.advance(stream.at(step))
     first.save()
     stream = RealStream(value, train, train.classes, **ARCH, seed=3, device=CPU, recorder=TapeRecorder())
-    resumed = Matching(value, stream, ipc=2, critic=None, checkpoint=Checkpoint(tmp_path / "x.resume", "key")).run()
+    resumed = Matching(
+        value, stream, ipc=2, critic=None, checkpoint=Checkpoint(tmp_path / "x.resume", "key")
+    ).run()
     assert torch.equal(resumed.images, whole.images)
 
 
 def test_work_that_waits_or_reads_from_the_host_is_not_recorded():
     fixed = torch.ones(3)
-    for work in (lambda: fixed.sum().item(), lambda: fixed + torch.tensor([1.0, 2.0, 3.0]), lambda: fixed[fixed > 0]):
+    for work in (
+        lambda: fixed.sum().item(),
+        lambda: fixed + torch.tensor([1.0, 2.0, 3.0]),
+        lambda: fixed[fixed > 0],
+    ):
         recorded = Recorded(work, TapeRecorder(), state=lambda: [fixed])
         recorded()
         with pytest.raises(AssertionError, match="aten"):
@@ -162,7 +180,9 @@ class Wrong(TapeRecorder):
             if next(count) >= self.since:
                 with torch.inference_mode():
                     for leaf in tree_leaves(results):
-                        leaf.detach().mul_(1.05) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() else None
+                        leaf.detach().mul_(1.05) if isinstance(
+                            leaf, torch.Tensor
+                        ) and leaf.is_floating_point() else None
 
         graph.replay = off
         return graph, results
@@ -195,7 +215,9 @@ class Stale(TapeRecorder):
 
 
 @pytest.mark.parametrize("kind", [Raising, OutOfMemory, Wrong, WrongLater, Stale])
-def test_a_graph_that_fails_or_differs_is_not_used(kind, train, without_kernels, one_thread, monkeypatch, caplog):
+def test_a_graph_that_fails_or_differs_is_not_used(
+    kind, train, without_kernels, one_thread, monkeypatch, caplog
+):
     monkeypatch.setattr(runtime, "_notes", [])
     value, recorder = tiny("ed", steps=6), kind()
     plain = run(value, train, None, None)
@@ -209,7 +231,9 @@ def test_a_graph_that_fails_or_differs_is_not_used(kind, train, without_kernels,
     said = [record.message for record in caplog.records if "without a CUDA graph" in record.message]
     assert said and runtime.Clock(CPU, 1).facts()["notes"] == said
     reason = "cannot be recorded" if issubclass(kind, Raising) else "something else when it is recorded"
-    assert all(reason in sentence for sentence in said) and any(sentence.startswith("ed: a step") for sentence in said)
+    assert all(reason in sentence for sentence in said) and any(
+        sentence.startswith("ed: a step") for sentence in said
+    )
 
 
 def test_comparing_a_graph_leaves_values_and_generators_as_they_are():
@@ -266,21 +290,31 @@ def test_the_plain_work_is_over_before_a_graph_takes_memory():
 
 
 def test_a_run_that_ends_before_a_step_is_recorded_says_so(train, without_kernels, one_thread):
-    assert [run(tiny("ed", steps=steps), train, None, None, TapeRecorder()).recorded for steps in (1, 2)] == [False, True]
+    assert [run(tiny("ed", steps=steps), train, None, None, TapeRecorder()).recorded for steps in (1, 2)] == [
+        False,
+        True,
+    ]
 
 
 class Cuda:
     """torch.cuda as far as a capture needs it, where the first one fails as torch before 2.15 leaves it."""
 
     def __init__(self, patch, failing):
-        self.stream, self.pools, self.captures, self.failing = SimpleNamespace(device_index=0), [], [], failing
+        self.stream, self.pools, self.captures, self.failing = (
+            SimpleNamespace(device_index=0),
+            [],
+            [],
+            failing,
+        )
         self.ended = []
         patch.setattr(torch.cuda, "CUDAGraph", SimpleNamespace)
         patch.setattr(torch.cuda, "graph", self.graph)
         patch.setattr(torch.cuda, "current_stream", lambda: self.stream)
         patch.setattr(torch.cuda, "set_stream", lambda stream: setattr(self, "stream", stream))
         patch.setattr(torch.cuda, "graph_pool_handle", lambda: (len(self.captures), 1))
-        patch.setattr(torch._C, "_cuda_endAllocateToPool", lambda device, pool: self.ended.append(pool), raising=False)
+        patch.setattr(
+            torch._C, "_cuda_endAllocateToPool", lambda device, pool: self.ended.append(pool), raising=False
+        )
 
     @contextmanager
     def graph(self, graph, pool=None):
@@ -314,13 +348,20 @@ def test_an_error_that_is_not_of_the_recording_is_not_hidden(monkeypatch):
 
 
 @pytest.mark.parametrize("mode", siamese.MODES)
-@pytest.mark.parametrize("strategy", ["color_crop_cutout_flip_scale_rotate", "color_crop_cutout", "flip", "none"])
+@pytest.mark.parametrize(
+    "strategy", ["color_crop_cutout_flip_scale_rotate", "color_crop_cutout", "flip", "none"]
+)
 def test_draws_as_tensors_do_the_same(strategy, mode):
     images = torch.rand(4, 3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     for seed in range(8):
-        draws = [siamese.draw(strategy, 16, torch.Generator().manual_seed(10 * seed + place), mode) for place in range(4)]
+        draws = [
+            siamese.draw(strategy, 16, torch.Generator().manual_seed(10 * seed + place), mode)
+            for place in range(4)
+        ]
         selected = Selected(strategy, mode, 4, as_tensors(draws, strategy, mode))
-        torch.testing.assert_close(selected.apply(images), siamese.apply_each_class(images, draws), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            selected.apply(images), siamese.apply_each_class(images, draws), rtol=1e-5, atol=1e-5
+        )
         torch.testing.assert_close(selected[1:3].apply(images[1:3]), selected.apply(images)[1:3])
 
 
@@ -354,7 +395,9 @@ def test_networks_drawn_ahead_are_those_of_their_step(train):
     for step in range(6):  # here the global generator is the thread's
         source.at(step)
         models.reinitialise(networks[1], seeds.stream(5, "network", step))
-        assert all(torch.equal(a, b) for a, b in zip(networks[0].parameters(), networks[1].parameters(), strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(networks[0].parameters(), networks[1].parameters(), strict=True)
+        )
     source.close()
     assert torch.equal(torch.rand(3), expected)  # the global generator is as it was
 
@@ -363,6 +406,10 @@ def test_networks_drawn_ahead_are_those_of_their_step(train):
 @pytest.mark.parametrize("method", ["dm", "cpdm", "ddm", "idm", "m3d", "ncfm"])
 def test_on_a_gpu_graphs_end_where_plain_steps_do(method, train, teacher, bank_of):
     value, device = tiny(method, steps=20), torch.device("cuda")
-    plain, repeated = (run(value, train, teacher, bank_of(value.networks), recorder, device=device) for recorder in (None, CudaRecorder()))
+    plain, repeated = (
+        run(value, train, teacher, bank_of(value.networks), recorder, device=device)
+        for recorder in (None, CudaRecorder())
+    )
     assert repeated.recorded, "the comparison found no difference"
-    torch.testing.assert_close(repeated.images, plain.images, rtol=1e-2, atol=1e-3)  # sums of gradients on GPUs come in any order
+    # Sums of gradients on GPUs come in any order
+    torch.testing.assert_close(repeated.images, plain.images, rtol=1e-2, atol=1e-3)

@@ -1,4 +1,5 @@
-"""Every command that the product shows can be given as it stands. A hint that fails here is to be mended where it is written."""
+"""Every command that the product shows can be given as it stands. A hint that fails here is to be mended
+where it is written."""
 
 import argparse
 import re
@@ -29,8 +30,11 @@ def of(program: str) -> list[Hint]:
     return [hint for hint in HINTS if hint.words[0] == program]
 
 
-def understood(command: argparse.ArgumentParser, words: list[str], hint: Hint, whole: bool) -> argparse.Namespace:
-    """What a parser makes of the words; `whole`: nothing that it requires may be left out. Fails naming the hint."""
+def understood(
+    command: argparse.ArgumentParser, words: list[str], hint: Hint, whole: bool
+) -> argparse.Namespace:
+    """What a parser makes of the words; `whole`: nothing that it requires may be left out. Fails naming the
+    hint."""
     said = []
 
     def complain(message):
@@ -87,16 +91,26 @@ def test_snakemake_understands_its_hints(hint, monkeypatch):
     if hint.words[1:] == [SOMETHING]:
         pytest.fail(f"{hint.where} shows `{hint.text}`: Snakemake asks for --cores; {MENDING}")
     args = understood(snakemake.get_argument_parser(), hint.words[1:], hint, whole=True)
-    for entry in [word for words in args.config or [] for word in (words if isinstance(words, list) else [words])]:
-        assert "=" in entry, f"{hint.where} shows `{hint.text}`: --config takes '{entry}' for a setting; put files before it"
+    for entry in [
+        word for words in args.config or [] for word in (words if isinstance(words, list) else [words])
+    ]:
+        assert "=" in entry, (
+            f"{hint.where} shows `{hint.text}`: --config takes '{entry}' for a setting; put files before it"
+        )
         key, value = entry.split("=", 1)
-        assert key in SETTINGS or key.isupper(), f"{hint.where} shows `{hint.text}`: there is no setting '{key}'"
+        assert key in SETTINGS or key.isupper(), (
+            f"{hint.where} shows `{hint.text}`: there is no setting '{key}'"
+        )
         known = key != "scale" or value in [*catalogue.names_in("scales"), SOMETHING]
         assert known, f"{hint.where} shows `{hint.text}`: there is no scale '{value}'"
     for file in args.targets:
-        assert SOMETHING in file or "/" in file or file in _rules(), f"{hint.where} shows `{hint.text}`: no file and no rule '{file}'"
+        assert SOMETHING in file or "/" in file or file in _rules(), (
+            f"{hint.where} shows `{hint.text}`: no file and no rule '{file}'"
+        )
         table = re.fullmatch(r"results/(?:tables|figures)/(\w+)/(\w+)\.\w+", file)
-        assert not table or "_".join(table.groups()) in catalogue.names_in("tables"), f"{hint.where}: there is no {file}"
+        assert not table or "_".join(table.groups()) in catalogue.names_in("tables"), (
+            f"{hint.where}: there is no {file}"
+        )
     for profile in args.profile or []:
         assert (ROOT / profile / "config.yaml").is_file(), f"{hint.where}: there is no profile '{profile}'"
     somewhere = args.cores or args.profile or args.executor or args.dryrun or args.touch or args.unlock
@@ -105,7 +119,9 @@ def test_snakemake_understands_its_hints(hint, monkeypatch):
 
 
 def _rules() -> set[str]:
-    texts = [path.read_text(encoding="utf-8") for path in [ROOT / "Snakefile", *(ROOT / "workflow").rglob("*.smk")]]
+    texts = [
+        path.read_text(encoding="utf-8") for path in [ROOT / "Snakefile", *(ROOT / "workflow").rglob("*.smk")]
+    ]
     return {name for text in texts for name in re.findall(r"^ *rule (\w+):", text, flags=re.MULTILINE)}
 
 
@@ -114,9 +130,13 @@ def test_make_has_the_targets_of_its_hints(hint):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for word in hint.words[1:]:
         if "=" in word:
-            assert f"$({word.split('=')[0]})" in makefile, f"{hint.where} shows `{hint.text}`: the Makefile uses no such variable"
+            assert f"$({word.split('=')[0]})" in makefile, (
+                f"{hint.where} shows `{hint.text}`: the Makefile uses no such variable"
+            )
         else:
-            assert re.search(rf"^{re.escape(word)}:", makefile, flags=re.MULTILINE), f"{hint.where} shows `{hint.text}`: no such target"
+            assert re.search(rf"^{re.escape(word)}:", makefile, flags=re.MULTILINE), (
+                f"{hint.where} shows `{hint.text}`: no such target"
+            )
 
 
 @pytest.mark.parametrize("hint", of("dvc"), ids=named)
@@ -128,13 +148,24 @@ def test_dvc_understands_its_hints(hint):
 @pytest.mark.parametrize("hint", of("mlflow"), ids=named)
 def test_mlflow_has_the_verbs_of_its_hints(hint):
     mlflow = pytest.importorskip("mlflow.cli")
-    assert hint.words[1] in mlflow.cli.commands, f"{hint.where} shows `{hint.text}`: MLflow has no such command"
+    assert hint.words[1] in mlflow.cli.commands, (
+        f"{hint.where} shows `{hint.text}`: MLflow has no such command"
+    )
 
 
 def test_variables_of_hints_are_read_somewhere():
-    code = "".join(path.read_text(encoding="utf-8") for top in ("src", "tests", "workflow") for path in (ROOT / top).rglob("*.py"))
+    code = "".join(
+        path.read_text(encoding="utf-8")
+        for top in ("src", "tests", "workflow")
+        for path in (ROOT / top).rglob("*.py")
+    )
     code += (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert [named(hint) for hint in HINTS for name in hint.variables if name.startswith("CONDENSE") and name not in code] == []
+    assert [
+        named(hint)
+        for hint in HINTS
+        for name in hint.variables
+        if name.startswith("CONDENSE") and name not in code
+    ] == []
 
 
 def test_messages_quote_the_commands_that_they_name():

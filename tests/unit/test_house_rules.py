@@ -21,7 +21,11 @@ CLASSES, REAL, SYNTHETIC = 3, 6, 4
 NETWORKS = [
     specs.Networks(),
     specs.QueueNetworks("queue"),
-    *(specs.TrainedNetworks("trained", "critic", count, mixed) for count in (1, 2) for mixed in (False, True)),
+    *(
+        specs.TrainedNetworks("trained", "critic", count, mixed)
+        for count in (1, 2)
+        for mixed in (False, True)
+    ),
     specs.SubspaceNetworks("subspace", "critic"),
 ]
 
@@ -29,7 +33,9 @@ NETWORKS = [
 def forms():
     """Every term in all the forms that its options of a few values give it."""
     for name, kind in specs.TERMS.items():
-        hints = {field.name: get_type_hints(kind)[field.name] for field in fields(kind) if field.name != "name"}
+        hints = {
+            field.name: get_type_hints(kind)[field.name] for field in fields(kind) if field.name != "name"
+        }
         choices = {option: (False, True) for option, hint in hints.items() if hint is bool}
         choices |= {option: get_args(hint) for option, hint in hints.items() if get_origin(hint) is Literal}
         for values in product(*choices.values()):
@@ -44,7 +50,12 @@ every_term = pytest.mark.parametrize("term", list(forms()))
 def network(classes=CLASSES, seed=1):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return models.build("convnet", channels=1, size=8, classes=classes, depth=2, width=8).requires_grad_(False).eval().double()
+        return (
+            models.build("convnet", channels=1, size=8, classes=classes, depth=2, width=8)
+            .requires_grad_(False)
+            .eval()
+            .double()
+        )
 
 
 class Critic(torch.nn.Module):
@@ -59,8 +70,20 @@ class Critic(torch.nn.Module):
         return self.network(images)
 
 
-def views(real, synthetic, classes=range(CLASSES), *, kept=None, seed=1, second=2, gives=None, critic=None, memory=None):
-    """A step: `real` its real images and `kept` (None: the same) those of the training set, `seed` and `second` those of its networks.
+def views(
+    real,
+    synthetic,
+    classes=range(CLASSES),
+    *,
+    kept=None,
+    seed=1,
+    second=2,
+    gives=None,
+    critic=None,
+    memory=None,
+):
+    """A step: `real` its real images and `kept` (None: the same) those of the training set, `seed` and
+    `second` those of its networks.
 
     `gives`: only what networks of this kind give.
     """
@@ -121,9 +144,11 @@ def test_the_gradient_is_finite_where_synthetic_images_are_copies_of_real_ones(t
 
 @every_term
 def test_a_term_lets_the_host_go_on(term, images, monkeypatch):
-    """On a GPU its work is recorded as a CUDA graph: no `.item()`, no `if` on a value, no mask as an index, no new tensor of numbers.
+    """On a GPU its work is recorded as a CUDA graph: no `.item()`, no `if` on a value, no mask as an index,
+    no new tensor of numbers.
 
-    The last is left to terms that draw on the host, whose steps are not recorded. Before the first step a term may work on the host.
+    The last is left to terms that draw on the host, whose steps are not recorded. Before the first step a
+    term may work on the host.
     """
     first = judged(*images)
     value_of(term, first)
@@ -149,7 +174,9 @@ def at_second_step(term, *arguments):
 
 @every_term
 def test_a_class_alone_has_the_value_it_has_among_others_unless_the_term_couples(term, images):
-    alone = torch.cat([at_second_step(term, images[0][c : c + 1], images[1][c : c + 1], [c]) for c in range(CLASSES)])
+    alone = torch.cat(
+        [at_second_step(term, images[0][c : c + 1], images[1][c : c + 1], [c]) for c in range(CLASSES)]
+    )
     together = at_second_step(term, *images)
     if term.couples:
         assert ((alone - together).abs() > 1e-6).all()
@@ -220,17 +247,28 @@ def test_every_recipe_resolves_at_every_scale(name, scale):
     for dataset in sorted({entry for entries in maker.scale.datasets.values() for entry in entries}):
         cell = maker.synthetic(dataset, name, "convnet", 1, 0)
         assert len(cell.key) == 12 and cell.key == maker.synthetic(dataset, name, "convnet", 1, 0).key
-        assert cell.recipe.engine != "matching" or cell.key != maker.synthetic(dataset, name, "convnet", 1, 1).key
+        assert (
+            cell.recipe.engine != "matching"
+            or cell.key != maker.synthetic(dataset, name, "convnet", 1, 1).key
+        )
 
 
 def published(name):
     import csv
 
-    with open(catalogue.params_folder() / "published" / "hyperparameters.csv", encoding="utf-8", newline="") as file:
-        return [row for row in csv.DictReader(file) if row["paper"] == "cpdm" and row["name"] == name and row["value"]]
+    with open(
+        catalogue.params_folder() / "published" / "hyperparameters.csv", encoding="utf-8", newline=""
+    ) as file:
+        return [
+            row
+            for row in csv.DictReader(file)
+            if row["paper"] == "cpdm" and row["name"] == name and row["value"]
+        ]
 
 
-@pytest.mark.parametrize("row", published("image_learning_rate"), ids=lambda row: f"{row['dataset']}-{row['ipc']}")
+@pytest.mark.parametrize(
+    "row", published("image_learning_rate"), ids=lambda row: f"{row['dataset']}-{row['ipc']}"
+)
 def test_learning_rates_are_those_of_table_10(row):
     if row["dataset"] not in catalogue.names_in("datasets") or not row["ipc"].isdigit():
         pytest.skip(f"{row['dataset']}: no such dataset here")
@@ -241,10 +279,19 @@ def test_learning_rates_are_those_of_table_10(row):
 
 @pytest.mark.parametrize(
     "dataset, ipc, weight",
-    [("cifar10", 10, 0.5), ("cifar10", 50, 0.1), ("cifar100", 10, 0.1), ("tinyimagenet", 10, 0.5), ("tinyimagenet", 50, 0.8),
-     ("imagenet_subset100", 1, 3.0), ("imagenet_subset100", 50, 3.0)],
-)  # fmt: skip
+    [
+        ("cifar10", 10, 0.5),
+        ("cifar10", 50, 0.1),
+        ("cifar100", 10, 0.1),
+        ("tinyimagenet", 10, 0.5),
+        ("tinyimagenet", 50, 0.8),
+        ("imagenet_subset100", 1, 3.0),
+        ("imagenet_subset100", 50, 3.0),
+    ],
+)
 @pytest.mark.parametrize("name", ["idm", "idm_sm", "dm_ms_reg"])
 def test_what_a_recipe_says_of_a_dataset_goes_before_what_it_says_of_any(name, dataset, ipc, weight):
-    resolved = catalogue.resolve(catalogue.recipe(name), dataset, plan.data_cell(dataset).spec.strategy, ipc, [])
+    resolved = catalogue.resolve(
+        catalogue.recipe(name), dataset, plan.data_cell(dataset).spec.strategy, ipc, []
+    )
     assert next(term.weight for term in resolved.terms if term.name == "cross_entropy") == weight

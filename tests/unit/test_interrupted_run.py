@@ -1,4 +1,5 @@
-"""`condense run` killed while it writes a file or right after it: the same command goes on, with the same bytes, and leaves nothing."""
+"""`condense run` killed while it writes a file or right after it: the same command goes on, with the same
+bytes, and leaves nothing."""
 
 import multiprocessing
 import os
@@ -12,7 +13,12 @@ from condense.command.show import digest_of
 
 # The children of a server that has imported everything, but started no thread of torch's.
 SERVER = multiprocessing.get_context("forkserver")
-IMPORTED = ["condense.command.cli", "condense.command.pipeline", "condense.engines.matching", "condense.evaluate.protocols"]
+IMPORTED = [
+    "condense.command.cli",
+    "condense.command.pipeline",
+    "condense.engines.matching",
+    "condense.evaluate.protocols",
+]
 IMPORTED += ["condense.report.grids", "torch._dynamo", "sklearn.datasets"]
 COMMAND = (
     "run",
@@ -35,7 +41,8 @@ COMMAND = (
 
 
 def command(out, dying_at=None, whole=False):
-    """In a process of its own: the command, killed where the file `dying_at` would be put in its place, or (`whole`) has been."""
+    """In a process of its own: the command, killed where the file `dying_at` would be put in its place, or
+    (`whole`) has been."""
     put = os.replace
 
     def dying(source, target):
@@ -66,7 +73,8 @@ def begin():
 
 
 def files(out):
-    """What lies in a folder, by name: digests of what is compared, None of what says how long something took."""
+    """What lies in a folder, by name: digests of what is compared, None of what says how long something
+    took."""
     found = {}
     for path in (path for path in out.rglob("*") if path.is_file()):
         name = path.relative_to(out).as_posix()
@@ -76,9 +84,24 @@ def files(out):
 
 
 MOMENTS = [
-    *[("request.json", False), ("data/train.safetensors", False), ("data/test.safetensors", True), ("data/dataset.json", False)],
-    *[("shard/all.run.json", False), ("shard/all.run.json", True), ("shard/all.safetensors", True), ("run.json", False)],
-    *[("grid.png", True), ("synthetic.safetensors", True), ("random/shard/all.safetensors", False), ("metrics.json", False)],
+    *[
+        ("request.json", False),
+        ("data/train.safetensors", False),
+        ("data/test.safetensors", True),
+        ("data/dataset.json", False),
+    ],
+    *[
+        ("shard/all.run.json", False),
+        ("shard/all.run.json", True),
+        ("shard/all.safetensors", True),
+        ("run.json", False),
+    ],
+    *[
+        ("grid.png", True),
+        ("synthetic.safetensors", True),
+        ("random/shard/all.safetensors", False),
+        ("metrics.json", False),
+    ],
     ("random/metrics.json", True),
 ]
 
@@ -86,9 +109,13 @@ MOMENTS = [
 def test_killed_again_and_again(begin, tmp_path):
     assert begin(tmp_path / "unbroken") == 0
     for name, whole in MOMENTS:
-        assert begin(tmp_path / "broken", name, whole) == 9, f"{name} was not written, or what came before it could not be gone on with"
+        assert begin(tmp_path / "broken", name, whole) == 9, (
+            f"{name} was not written, or what came before it could not be gone on with"
+        )
         left = [path for path in (tmp_path / "broken").rglob("*") if path.name.endswith(".part")]
-        assert len(left) <= (2 if name.startswith("data") else 1) and bool(left) == (not whole or name.startswith("data/test")), left
+        assert len(left) <= (2 if name.startswith("data") else 1) and bool(left) == (
+            not whole or name.startswith("data/test")
+        ), left
     assert begin(tmp_path / "broken") == 0
     assert files(tmp_path / "broken") == files(tmp_path / "unbroken")
     refuses_what_was_changed(tmp_path / "broken")
@@ -100,10 +127,15 @@ def test_killed_again_and_again(begin, tmp_path):
 
 
 def refuses_what_was_changed(out):
-    """A finished run is read before its results are named once more: a byte less, no metrics, or the set of another run."""
+    """A finished run is read before its results are named once more: a byte less, no metrics, or the set of
+    another run."""
     changed = out / "metrics.json", out / "synthetic.safetensors"
     before = [path.read_bytes() for path in changed]
-    for contents, wrong in [((b"{}", before[1]), 0), ((before[0], before[1][:-1] + b"\0"), 1), ((before[0], before[1][:-100]), 1)]:
+    for contents, wrong in [
+        ((b"{}", before[1]), 0),
+        ((before[0], before[1][:-1] + b"\0"), 1),
+        ((before[0], before[1][:-100]), 1),
+    ]:
         for path, content in zip(changed, contents, strict=True):
             path.write_bytes(content)
         assert f"{changed[wrong]}: damaged" in refused(*COMMAND, "--out", out)
@@ -119,7 +151,11 @@ def test_a_shard_of_which_nobody_knows_the_cost_is_made_again(begin, tmp_path):
 
 def test_what_is_left_beside_finished_files_goes_at_the_end(begin, tmp_path):
     assert begin(tmp_path / "out", "metrics.json", True) == 9
-    for name in ("synthetic.safetensors.resume", "data/.test.safetensors.0123456789abcdef0123456789abcdef.part", "shard/all.safetensors"):
+    for name in (
+        "synthetic.safetensors.resume",
+        "data/.test.safetensors.0123456789abcdef0123456789abcdef.part",
+        "shard/all.safetensors",
+    ):
         (tmp_path / "out" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "out" / name).write_text("left")
     (tmp_path / "out" / ".of the user").write_text("stays")
@@ -152,6 +188,11 @@ def test_kernels_that_come_or_go_half_way_begin_the_job_again(digits, tmp_path, 
         stopped_after(patch, 2)
         assert job("changed")[0] == 130
     assert job("changed")[0] == 0
-    assert "was computed by torch's operations, and this process computes by compiled kernels; beginning anew" in caplog.text
-    compiled, plain, changed = (digest_of(tmp_path / f"{name}.safetensors") for name in ("compiled", "plain", "changed"))
+    assert (
+        "was computed by torch's operations, and this process computes by compiled kernels; beginning anew"
+        in caplog.text
+    )
+    compiled, plain, changed = (
+        digest_of(tmp_path / f"{name}.safetensors") for name in ("compiled", "plain", "changed")
+    )
     assert changed == compiled != plain

@@ -10,7 +10,12 @@ JOB |= {"precision": {"real": "bfloat16", "synthetic": "float32"}}
 
 
 def test_notes_and_graphs_are_those_of_all_jobs():
-    second = JOB | {"seconds": 2.0, "peak_memory_bytes": 30, "graphs": False, "notes": ["dm: a step is done without a CUDA graph"]}
+    second = JOB | {
+        "seconds": 2.0,
+        "peak_memory_bytes": 30,
+        "graphs": False,
+        "notes": ["dm: a step is done without a CUDA graph"],
+    }
     found = joined_facts([JOB, second, second])
     assert (found["seconds"], found["peak_memory_bytes"], found["jobs"]) == (5.5, 30, 3)
     assert found["graphs"] is False and found["notes"] == ["dm: a step is done without a CUDA graph"]
@@ -22,7 +27,8 @@ def test_jobs_that_were_done_by_other_means_are_told():
     found = joined_facts([JOB, second])
     assert found["device"] == "GPU: A"
     assert found["notes"] == [
-        "precision was not the same for all jobs: real bfloat16, synthetic float32; real float32, synthetic float32",
+        "precision was not the same for all jobs: real bfloat16, synthetic float32; real float32, synthetic "
+        "float32",
     ]
 
 

@@ -17,7 +17,9 @@ def spoil(path):
 
 
 @pytest.mark.parametrize("kind", ["teacher", "synthetic", "metrics"])
-def test_a_file_is_kept_when_it_is_whole_and_refused_when_a_byte_of_its_content_changed(kind, made, tmp_path, capsys):
+def test_a_file_is_kept_when_it_is_whole_and_refused_when_a_byte_of_its_content_changed(
+    kind, made, tmp_path, capsys
+):
     path = tmp_path / getattr(made, kind).name
     shutil.copy(getattr(made, kind), path)
     key = read_json(path)["key"] if kind == "metrics" else read_header(path)["key"]

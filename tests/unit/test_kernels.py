@@ -1,4 +1,5 @@
-"""The compiled kernel against torch's own operations, in the block and in whole networks, and what happens without it."""
+"""The compiled kernel against torch's own operations, in the block and in whole networks, and what happens
+without it."""
 
 import os
 import subprocess
@@ -68,7 +69,11 @@ def test_what_is_no_number_stays_none():
     maps = torch.zeros(2, 3, 4, 4)
     maps[0, 1, 2, 2] = float("nan")
     found = kernels.norm_relu_pool(maps, torch.ones(3), torch.zeros(3), 1e-5, 2)
-    assert torch.isnan(found[0, 1]).all() and not torch.isnan(found[1]).any() and not torch.isnan(found[0, 0]).any()
+    assert (
+        torch.isnan(found[0, 1]).all()
+        and not torch.isnan(found[1]).any()
+        and not torch.isnan(found[0, 0]).any()
+    )
     half = kernels.norm_relu_pool(maps.bfloat16(), torch.ones(3), torch.zeros(3), 1e-5, 2)
     assert torch.isnan(half[0, 1]).all()
 
@@ -89,7 +94,8 @@ def test_an_image_gives_the_same_bits_alone_and_in_a_batch_on_any_number_of_thre
 @pytest.mark.parametrize("shape", [*SHAPES, (2, 3, 4, 4, 2)])
 @pytest.mark.parametrize("times", [2, 3])
 def test_gradients_of_gradients_equal_double_precision(shape, times):
-    """Each the gradient of the squares of those before: of maps, weight and bias, by the kernel the second, by torch the third."""
+    """Each the gradient of the squares of those before: of maps, weight and bias, by the kernel the second,
+    by torch the third."""
     *size, pool = shape
     inputs = sample(tuple(size))
     exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
@@ -101,16 +107,21 @@ def test_gradients_of_gradients_equal_double_precision(shape, times):
             values = torch.autograd.grad(size, tensors, create_graph=order + 1 < times)
         return values
 
-    for found, wanted in zip(gradients(kernels.norm_relu_pool, inputs), gradients(reference, exact), strict=True):
+    for found, wanted in zip(
+        gradients(kernels.norm_relu_pool, inputs), gradients(reference, exact), strict=True
+    ):
         assert error(found, wanted) < 1e-4
 
 
 @needs_compiler
 def test_the_second_gradient_of_maps_alone():
-    """As where the windows of convolutions are all that is matched: weight and bias are there, but their gradients are not asked for."""
+    """As where the windows of convolutions are all that is matched: weight and bias are there, but their
+    gradients are not asked for."""
     inputs = sample((3, 16, 6, 6))
     exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
-    start, along = (torch.randn(3, 16, side, side, generator=torch.Generator().manual_seed(side)) for side in (3, 6))
+    start, along = (
+        torch.randn(3, 16, side, side, generator=torch.Generator().manual_seed(side)) for side in (3, 6)
+    )
     pair = []
     for function, tensors in ((kernels.norm_relu_pool, inputs), (reference, exact)):
         given = start.to(tensors[0].dtype).requires_grad_()
@@ -121,7 +132,8 @@ def test_the_second_gradient_of_maps_alone():
 
 @pytest.mark.parametrize("options", [{}, {"pool": "none"}, {"depth": 2, "width": 24}])
 def test_a_network_gives_the_same_with_the_kernel_and_without(options):
-    # Drawn so that no value before a ReLU lies within a rounding error of 0: on which side it ends changes gradients by all of it.
+    # Drawn so that no value before a ReLU lies within a rounding error of 0: on which side it ends changes
+    # gradients by all of it.
     torch.manual_seed(14)
     network = models.build("convnet", channels=3, size=16, classes=5, **options)
     images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -160,7 +172,10 @@ def test_other_blocks_are_left_to_torch(stage):
     assert torch.equal(stage(images), stage.pool(stage.body(images)))
 
 
-PROBE = "from condense import kernels; print(kernels.state()); import torch; print(kernels.available(torch.zeros(1, 1, 2, 2)))"
+PROBE = (
+    "from condense import kernels; print(kernels.state()); import torch; "
+    "print(kernels.available(torch.zeros(1, 1, 2, 2)))"
+)
 
 
 def said(**environment):
@@ -179,8 +194,14 @@ def test_a_compiler_that_fails_is_told_once_and_done_without(tmp_path):
     compiler.write_text("#!/bin/sh\necho 'unknown option' >&2\nexit 1\n")
     compiler.chmod(0o755)
     state, available, told = said(CXX=str(compiler), XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path))
-    assert state == "torch (c++ could not compile the kernels)" and available == "False" and told.count("unknown option") == 1
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [compiler], "no half-written file stays"
+    assert (
+        state == "torch (c++ could not compile the kernels)"
+        and available == "False"
+        and told.count("unknown option") == 1
+    )
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [compiler], (
+        "no half-written file stays"
+    )
 
 
 @needs_compiler
@@ -188,7 +209,10 @@ def test_it_is_compiled_once_into_a_folder_of_the_users_own(tmp_path):
     assert said(XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path))[0] == "compiled"
     (library,) = tmp_path.rglob("*.so")
     made = library.stat().st_mtime_ns
-    assert said(XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path))[0] == "compiled" and library.stat().st_mtime_ns == made
+    assert (
+        said(XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path))[0] == "compiled"
+        and library.stat().st_mtime_ns == made
+    )
     assert library.parent.stat().st_mode & 0o077 == 0
 
 
@@ -197,7 +221,9 @@ def test_a_cache_that_others_may_write_to_is_not_used(tmp_path):
     folder = tmp_path / "condense" / "kernels"
     folder.mkdir(parents=True)
     folder.chmod(0o777)
-    assert said(XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path))[0] == "compiled" and not list(folder.iterdir())
+    assert said(XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path))[0] == "compiled" and not list(
+        folder.iterdir()
+    )
 
 
 def test_rounding_errors_of_a_window_cancel():

@@ -20,7 +20,11 @@ needs_compiler = pytest.mark.skipif(kernels.state() != "compiled", reason=f"kern
 def test_a_convolution_of_few_channels_has_the_same_gradient(channels, size, padding):
     rng = torch.Generator().manual_seed(0)
     convolution = nn.Conv2d(channels, 6, size, padding=padding).requires_grad_(False)
-    images = torch.randn(67, channels, 9, 8, generator=rng).contiguous(memory_format=torch.channels_last).requires_grad_()
+    images = (
+        torch.randn(67, channels, 9, 8, generator=rng)
+        .contiguous(memory_format=torch.channels_last)
+        .requires_grad_()
+    )
     assert kernels.few_channels.serves(convolution, images)
     found = kernels.few_channels.convolve(convolution, images)
     wanted = convolution(images)
@@ -28,16 +32,21 @@ def test_a_convolution_of_few_channels_has_the_same_gradient(channels, size, pad
     given = torch.randn(wanted.shape, generator=rng)
     pair = [torch.autograd.grad(value, images, given)[0] for value in (found, wanted)]
     torch.testing.assert_close(*pair, rtol=1e-5, atol=1e-5)
-    (first,) = torch.autograd.grad(kernels.few_channels.convolve(convolution, images), images, given.requires_grad_(), create_graph=True)
+    (first,) = torch.autograd.grad(
+        kernels.few_channels.convolve(convolution, images), images, given.requires_grad_(), create_graph=True
+    )
     (second,) = torch.autograd.grad(first.square().sum(), given)
-    torch.testing.assert_close(second, 2 * convolution(first) - 2 * convolution.bias.view(-1, 1, 1), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        second, 2 * convolution(first) - 2 * convolution.bias.view(-1, 1, 1), rtol=1e-4, atol=1e-4
+    )
 
 
 @needs_compiler
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize(("channels", "size", "padding"), [(3, 3, 1), (1, 3, 3), (4, 3, 0)])
 def test_weights_of_few_channels_have_the_same_gradients(channels, size, padding, centred):
-    """Those of the bias too, but where a norm follows: there they are 0, and torch's are what rounding leaves."""
+    """Those of the bias too, but where a norm follows: there they are 0, and torch's are what rounding
+    leaves."""
     rng = torch.Generator().manual_seed(0)
     convolution, norm = nn.Conv2d(channels, 6, size, padding=padding), nn.GroupNorm(6, 6)
     images = torch.randn(20, channels, 9, 8, generator=rng).contiguous(memory_format=torch.channels_last)
@@ -65,7 +74,12 @@ def image_stage(channels, outputs, size, padding, sides):
     rng = torch.Generator().manual_seed(0)
     convolution, norm = nn.Conv2d(channels, outputs, size, padding=padding), nn.GroupNorm(outputs, outputs)
     for parameter in convolution.parameters():
-        nn.init.uniform_(parameter, -(convolution.weight[0].numel() ** -0.5), convolution.weight[0].numel() ** -0.5, generator=rng)
+        nn.init.uniform_(
+            parameter,
+            -(convolution.weight[0].numel() ** -0.5),
+            convolution.weight[0].numel() ** -0.5,
+            generator=rng,
+        )
     for parameter in norm.parameters():
         nn.init.normal_(parameter, generator=rng)
     return convolution, norm, torch.randn(21, channels, *sides, generator=rng)
@@ -96,9 +110,14 @@ def test_a_stage_of_images_has_the_gradients_of_its_layers(channels, outputs, si
     found = kernels.image_stage.compute(convolution, norm, images, pool)
     given = torch.randn(found.shape, generator=torch.Generator().manual_seed(1))
     gradients = torch.autograd.grad(found, wanted_of, given, retain_graph=True)
-    assert all(torch.equal(*pair) for pair in zip(gradients, torch.autograd.grad(found, wanted_of, given), strict=True))
+    assert all(
+        torch.equal(*pair)
+        for pair in zip(gradients, torch.autograd.grad(found, wanted_of, given), strict=True)
+    )
     exact = [parameter.detach().double().requires_grad_() for parameter in wanted_of]
-    value = reference(nn.functional.conv2d(images.double(), *exact[:2], padding=padding), *exact[2:], 1e-5, pool)
+    value = reference(
+        nn.functional.conv2d(images.double(), *exact[:2], padding=padding), *exact[2:], 1e-5, pool
+    )
     for one, wanted in zip(gradients, torch.autograd.grad(value, exact, given.double()), strict=True):
         assert (one - wanted).norm() <= 2e-5 * wanted.norm() + 1e-5
     assert not gradients[1].any()
@@ -112,7 +131,9 @@ def test_a_stage_of_images_has_second_gradients_and_those_that_are_asked_for():
         partial(kernels.image_stage.compute, pool=2),
         lambda *layers: reference(layers[0](layers[2]), *norm.parameters(), 1e-5, 2),
     ):
-        (first,) = torch.autograd.grad(stage(convolution, norm, images).square().sum(), convolution.weight, create_graph=True)
+        (first,) = torch.autograd.grad(
+            stage(convolution, norm, images).square().sum(), convolution.weight, create_graph=True
+        )
         pair.append(torch.autograd.grad(first.square().sum(), [convolution.weight, norm.weight]))
     torch.testing.assert_close(*pair, rtol=1e-3, atol=1e-2)
     convolution.requires_grad_(False)
@@ -125,13 +146,21 @@ def test_a_stage_of_images_has_second_gradients_and_those_that_are_asked_for():
 @pytest.mark.parametrize("asked", ["images", "weight", "both"])
 def test_a_convolution_of_few_channels_has_second_gradients(asked):
     rng = torch.Generator().manual_seed(0)
-    values = torch.randn(5, 3, 6, 6, generator=rng), torch.randn(8, 3, 3, 3, generator=rng), torch.randn(8, generator=rng)
+    values = (
+        torch.randn(5, 3, 6, 6, generator=rng),
+        torch.randn(8, 3, 3, 3, generator=rng),
+        torch.randn(8, generator=rng),
+    )
     pair = []
     for dtype in (torch.float32, torch.float64):
         images, weight, bias = (value.to(dtype).requires_grad_() for value in values)
         layer = SimpleNamespace(weight=weight, bias=bias, padding=(1, 1))
         exact = dtype == torch.float64
-        value = F.conv2d(images, weight, bias, padding=1) if exact else kernels.few_channels.convolve(layer, images)
+        value = (
+            F.conv2d(images, weight, bias, padding=1)
+            if exact
+            else kernels.few_channels.convolve(layer, images)
+        )
         wanted = {"images": [images], "weight": [weight], "both": [images, weight, bias]}[asked]
         first = torch.autograd.grad(value.sin().sum(), wanted, create_graph=True)
         pair.append(torch.autograd.grad(sum(one.sin().sum() for one in first), [images, weight, bias]))
@@ -169,7 +198,12 @@ def test_other_convolutions_are_left_to_torch():
     assert kernels.few_channels.serves(nn.Conv2d(3, 4, 3, padding=1), images) and kernels.few_channels.serves(
         nn.Conv2d(3, 4, 3), images.detach()
     )
-    others = [frozen(3, 4, 3, stride=2), frozen(3, 6, 3, groups=3), frozen(3, 4, (3, 1)), frozen(3, 4, 3, dilation=2)]
+    others = [
+        frozen(3, 4, 3, stride=2),
+        frozen(3, 6, 3, groups=3),
+        frozen(3, 4, (3, 1)),
+        frozen(3, 4, 3, dilation=2),
+    ]
     others += [frozen(3, 4, 3, padding=1, padding_mode="reflect"), frozen(3, 4, 3, padding="same")]
     assert not any(kernels.few_channels.serves(one, images) for one in others)
     assert not kernels.few_channels.serves(frozen(3, 4, 3), images.detach())

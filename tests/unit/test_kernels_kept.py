@@ -1,4 +1,5 @@
-"""Compiled kernels that are kept for the next process: used only as they were compiled, and only where no other user can write."""
+"""Compiled kernels that are kept for the next process: used only as they were compiled, and only where no
+other user can write."""
 
 import contextlib
 import os
@@ -43,7 +44,8 @@ def library(folder):
 
 @cache
 def quick_compiler():
-    """A compiler that takes a second, since it does not make its results fast; of one time, as the name of the library holds it."""
+    """A compiler that takes a second, since it does not make its results fast; of one time, as the name of
+    the library holds it."""
     compiler = Path(tempfile.mkdtemp()) / "c++"
     compiler.write_text('#!/bin/sh\nexec c++ "$@" -O0\n')
     compiler.chmod(0o755)
@@ -53,8 +55,18 @@ def quick_compiler():
 def said(folder, **environment):
     """The state of the kernels in a process with this cache folder, and what it told."""
     folder.parent.joinpath("tmp").mkdir(exist_ok=True)
-    environment = {"XDG_CACHE_HOME": str(folder), "TMPDIR": str(folder.parent / "tmp"), "CXX": quick_compiler()} | environment
-    done = subprocess.run([sys.executable, "-c", PROBE], env=os.environ | environment, capture_output=True, text=True, check=True)
+    environment = {
+        "XDG_CACHE_HOME": str(folder),
+        "TMPDIR": str(folder.parent / "tmp"),
+        "CXX": quick_compiler(),
+    } | environment
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return done.stdout.strip(), done.stderr
 
 
@@ -77,7 +89,9 @@ def bend(path, how):
     path.write_bytes(bent[how])
 
 
-@pytest.mark.parametrize("how", ["empty", "cut short", "zeroed", "half zeroed", "one bit", "without its checksum"])
+@pytest.mark.parametrize(
+    "how", ["empty", "cut short", "zeroed", "half zeroed", "one bit", "without its checksum"]
+)
 def test_a_damaged_library_is_known_before_it_is_loaded(how, cache):
     assert keeping.kept(library(cache))[0] is not None
     bend(library(cache), how)
@@ -89,7 +103,9 @@ def test_it_is_compiled_anew_and_said_so_in_one_line(cache):
     whole, path = library(cache).read_bytes(), library(cache)
     bend(path, "zeroed")
     state, told = said(cache)
-    assert state == "compiled" and len(told.splitlines()) == 1 and str(path) in told and "compiling anew" in told
+    assert (
+        state == "compiled" and len(told.splitlines()) == 1 and str(path) in told and "compiling anew" in told
+    )
     assert keeping.kept(path)[0] is not None and len(path.read_bytes()) == len(whole)
     assert said(cache) == ("compiled", "")
 
@@ -122,7 +138,9 @@ def test_what_belongs_to_another_user_is_not_read(cache, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     folder, reasons = first_folder()
-    assert folder == tmp_path.resolve() / "condense-kernels-0" and reasons == [f"{cache.resolve()} belongs to user 1234"]
+    assert folder == tmp_path.resolve() / "condense-kernels-0" and reasons == [
+        f"{cache.resolve()} belongs to user 1234"
+    ]
 
 
 @pytest.mark.parametrize("level", ["cache", "cache/condense", "cache/condense/kernels"])
@@ -132,7 +150,10 @@ def test_no_folder_above_may_be_one_that_others_write_to(level, mode, cache, tmp
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     folder, reasons = first_folder()
-    assert folder == tmp_path.resolve() / f"condense-kernels-{os.geteuid()}" and folder.stat().st_mode & 0o777 == 0o700
+    assert (
+        folder == tmp_path.resolve() / f"condense-kernels-{os.geteuid()}"
+        and folder.stat().st_mode & 0o777 == 0o700
+    )
     assert reasons == [f"other users may write to {tmp_path / level}: `chmod go-w` mends that"]
 
 
@@ -175,10 +196,13 @@ def test_nothing_is_loaded_from_a_folder_that_others_write_to(cache, tmp_path):
 
 
 def test_it_is_loaded_from_memory_and_not_from_a_path(cache):
-    """So it works where programs may not be run from the cache, and what is on the disk later does not matter."""
+    """So it works where programs may not be run from the cache, and what is on the disk later does not
+    matter."""
     code = "from condense import kernels; kernels.state(); print(open('/proc/self/maps').read())"
     environment = os.environ | {"XDG_CACHE_HOME": str(cache), "CXX": quick_compiler()}
-    maps = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
+    maps = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout
     assert "memfd:condense-kernels" in maps and str(cache) not in maps
 
 
@@ -187,14 +211,23 @@ def test_where_the_cache_is_full_they_are_kept_elsewhere(tmp_path):
     folder = tmp_path / "cache" / "condense" / "kernels"
     code = "from condense.machine import drafts; begun = drafts._begun\n"
     code += (
-        "def full(path):\n    if str(path).startswith(sys.argv[1]): raise OSError(28, 'No space left on device')\n    return begun(path)\n"
+        "def full(path):\n    if str(path).startswith(sys.argv[1]): raise OSError(28, 'No space left on "
+        "device')\n    return begun(path)\n"
     )
     code = f"import sys; {code}drafts._begun = full; {PROBE}"
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TMPDIR": str(tmp_path), "CXX": quick_compiler()}
+    environment = os.environ | {
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "TMPDIR": str(tmp_path),
+        "CXX": quick_compiler(),
+    }
     for lines in (1, 0):
         command = [sys.executable, "-c", code, str(folder)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == "compiled" and len(done.stderr.splitlines()) == lines and ("disk is full" in done.stderr) == lines
+        assert (
+            done.stdout.strip() == "compiled"
+            and len(done.stderr.splitlines()) == lines
+            and ("disk is full" in done.stderr) == lines
+        )
     assert list(folder.iterdir()) == [] and len(list(tmp_path.glob("condense-kernels-*/*.so"))) == 1
 
 
@@ -211,9 +244,24 @@ def test_a_compiler_ends_with_the_process_that_wants_it(tmp_path):
     compiler.chmod(0o755)
     code = "from condense.command.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "CXX": str(compiler)}
-    argv = ["run", "digits", "--scale", "quick", "--ipc", "1", "--steps", "2", "--epochs", "1", "--device", "cpu"]
+    argv = [
+        "run",
+        "digits",
+        "--scale",
+        "quick",
+        "--ipc",
+        "1",
+        "--steps",
+        "2",
+        "--epochs",
+        "1",
+        "--device",
+        "cpu",
+    ]
     argv += ["--out", str(tmp_path / "out")]
-    process = subprocess.Popen([sys.executable, "-c", code, *argv], env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *argv], env=environment, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 60
     while not (tmp_path / "asked").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -1,4 +1,5 @@
-"""The floors of the house, what the ground floor may load, and lists of names that stand twice because of it."""
+"""The floors of the house, what the ground floor may load, and lists of names that stand twice because of
+it."""
 
 import ast
 import subprocess
@@ -16,7 +17,8 @@ from condense.engines import terms
 
 PACKAGE = Path(condense.__file__).parent
 GROUND = (
-    "config costs files specs plan data.spec machine machine.checkout machine.drafts machine.fitting machine.gpus machine.locks"
+    "config costs files specs plan data.spec machine machine.checkout machine.drafts machine.fitting "
+    "machine.gpus machine.locks"
     " machine.progress machine.runtime machine.seeds machine.slurm machine.terminal"
 ).split()
 # Lower number = lower floor; the longest prefix of a module's name decides. A room may import from itself.
@@ -47,7 +49,8 @@ def prefix(module):
 
 
 def imported(path):
-    """Modules of ours that a file imports, wherever in the file the import stands; not those for type checkers only."""
+    """Modules of ours that a file imports, wherever in the file the import stands; not those for type
+    checkers only."""
     known, found = modules(), set()
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
@@ -65,7 +68,9 @@ def imported(path):
             parts = name.split(".")
             if parts[0] == "condense":
                 ends = [".".join(parts[1:end]) for end in range(len(parts), 1, -1)]
-                found.add(next((end for end in ends if end in known or f"{end}.__init__" in known), "__init__"))
+                found.add(
+                    next((end for end in ends if end in known or f"{end}.__init__" in known), "__init__")
+                )
     return found
 
 
@@ -82,14 +87,19 @@ def test_a_module_imports_only_from_floors_below(name):
     if floor == 5.0:
         wrong = {other for other in found if FLOORS.get(prefix(other), 0) > 5.0}
     else:
-        wrong = {other for other in found if prefix(other) != own and FLOORS.get(prefix(other), 0) >= floor > 0}
+        wrong = {
+            other for other in found if prefix(other) != own and FLOORS.get(prefix(other), 0) >= floor > 0
+        }
         wrong |= {other for other in found if floor <= 0 < FLOORS.get(prefix(other), 0)}
     assert not wrong, f"{name} (floor {floor}) imports {sorted(wrong)}"
 
 
 def test_no_module_imports_itself_through_others_at_import_time():
     """Modules of floor 5 may use each other, but not in a circle."""
-    edges = {name: {other for other in imported(path) if other in modules() and other != name} for name, path in modules().items()}
+    edges = {
+        name: {other for other in imported(path) if other in modules() and other != name}
+        for name, path in modules().items()
+    }
     edges = {name: others - LAZY.get(name, set()) for name, others in edges.items()}
     edges["__init__"] = set()
     done, path = set(), []
@@ -110,7 +120,9 @@ def test_no_module_imports_itself_through_others_at_import_time():
 HEAVY = "torch numpy pandas snakemake dvc mlflow sklearn scipy matplotlib torchvision PIL".split()
 
 
-@pytest.mark.parametrize("name", ["condense", "condense.command.cli", *(f"condense.{module}" for module in GROUND)])
+@pytest.mark.parametrize(
+    "name", ["condense", "condense.command.cli", *(f"condense.{module}" for module in GROUND)]
+)
 def test_the_ground_floor_loads_nothing_heavy(name):
     code = f"import sys, {name}; print(*[heavy for heavy in {HEAVY} if heavy in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -118,8 +130,13 @@ def test_the_ground_floor_loads_nothing_heavy(name):
 
 
 def test_planning_a_whole_scale_loads_nothing_heavy():
-    code = f"import sys; from condense.plan.tables import Plan; Plan('quick').metrics; print(*[h for h in {HEAVY} if h in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parents[1])
+    code = (
+        f"import sys; from condense.plan.tables import Plan; Plan('quick').metrics; print(*[h for h in "
+        f"{HEAVY} if h in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parents[1]
+    )
     assert done.stdout.split() == []
 
 
@@ -129,17 +146,24 @@ def test_lists_of_names_equal_the_registries():
 
 
 def test_a_term_is_one_class_with_one_name():
-    kinds = [kind for kind in vars(specs.terms).values() if isinstance(kind, type) and issubclass(kind, specs.Term)]
+    kinds = [
+        kind for kind in vars(specs.terms).values() if isinstance(kind, type) and issubclass(kind, specs.Term)
+    ]
     named = {kind: get_args(get_type_hints(kind)["name"]) for kind in kinds if "name" in get_type_hints(kind)}
     assert {kind: (name,) for name, kind in specs.TERMS.items()} == named
 
 
 def test_only_the_registries_name_terms():
-    """Whoever else asks a term what it needs: a list of names elsewhere would have to be kept in step by hand."""
+    """Whoever else asks a term what it needs: a list of names elsewhere would have to be kept in step by
+    hand."""
     names = {name for name in specs.TERMS if "_" in name}  # 'mean' and the like are names of other things too
     registries = {"specs.terms", "engines.terms"}
     for module, path in modules().items():
-        constants = {node.value for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Constant)}
+        constants = {
+            node.value
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Constant)
+        }
         assert module in registries or not names & constants, module
 
 

@@ -23,7 +23,12 @@ with getattr(locks, sys.argv[1])(Path(sys.argv[2])):
 
 
 def holder(kind, path):
-    process = subprocess.Popen([sys.executable, "-c", HOLD, kind, str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, kind, str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
     assert process.stdout.readline() == "held\n"
     return process
 
@@ -31,7 +36,10 @@ def holder(kind, path):
 def test_a_second_head_is_told_who_is_there_and_one_that_follows_a_killed_one_knows_it(tmp_path):
     path = tmp_path / ".snakemake" / "lock"
     first = holder("only_head", path)
-    with pytest.raises(locks.FolderTaken, match=f"another head works in this folder .process {first.pid} on "), locks.only_head(path):
+    with (
+        pytest.raises(locks.FolderTaken, match=f"another head works in this folder .process {first.pid} on "),
+        locks.only_head(path),
+    ):
         pytest.fail("both are in")
     first.kill()
     first.communicate()
@@ -49,7 +57,10 @@ def test_a_head_that_died_on_another_machine_has_to_be_looked_after(tmp_path):
     path = tmp_path / "lock"
     path.write_text("17\nelsewhere\n2026-01-01 10:00\n")
     for _ in range(2):  # and being told does not change that
-        with pytest.raises(locks.FolderTaken, match="process 17 on elsewhere .*`snakemake --unlock`"), locks.only_head(path):
+        with (
+            pytest.raises(locks.FolderTaken, match="process 17 on elsewhere .*`snakemake --unlock`"),
+            locks.only_head(path),
+        ):
             pytest.fail("it went in")
     path.unlink()
     with locks.only_head(path) as left_behind:
@@ -114,16 +125,27 @@ def to_a_device(path):
     path.symlink_to("/dev/null")
 
 
-@pytest.mark.parametrize("lay", [os.mkfifo, linked, to_a_device, os.mkdir], ids=["pipe", "link", "link to a device", "folder"])
+@pytest.mark.parametrize(
+    "lay", [os.mkfifo, linked, to_a_device, os.mkdir], ids=["pipe", "link", "link to a device", "folder"]
+)
 def test_a_lock_that_is_no_plain_file_is_named_and_neither_waited_for_nor_followed(lay, tmp_path):
     lay(tmp_path / ".x.lock")
     before = os.lstat(tmp_path / ".x.lock")
-    with pytest.raises(UserError, match="x.lock: a lock is a plain file, but this is a .* remove it"), locks.only_maker(tmp_path / "x"):
+    with (
+        pytest.raises(UserError, match="x.lock: a lock is a plain file, but this is a .* remove it"),
+        locks.only_maker(tmp_path / "x"),
+    ):
         pytest.fail("it went in")
-    with pytest.raises(locks.FolderTaken, match="x.lock: a lock is a plain file"), locks.only_head(tmp_path / ".x.lock"):
+    with (
+        pytest.raises(locks.FolderTaken, match="x.lock: a lock is a plain file"),
+        locks.only_head(tmp_path / ".x.lock"),
+    ):
         pytest.fail("it went in")
     lay(tmp_path / "GPU-a.lock")
-    with pytest.raises(UserError, match="GPU-a.lock: a lock is a plain file"), runtime.claim(["GPU-a"], tmp_path):
+    with (
+        pytest.raises(UserError, match="GPU-a.lock: a lock is a plain file"),
+        runtime.claim(["GPU-a"], tmp_path),
+    ):
         pytest.fail("it went in")
     assert os.path.samestat(os.lstat(tmp_path / ".x.lock"), before)
     assert {path.name for path in tmp_path.iterdir()} == {".x.lock", "GPU-a.lock"}
@@ -170,7 +192,11 @@ def test_a_nameless_holder_is_waited_for_and_said_so(tmp_path, monkeypatch, capl
     monkeypatch.setattr(locks, "_NAMELESS", 0.2)
     first = holder("only_maker", tmp_path / "x")
     os.truncate(tmp_path / ".x.lock", 0)
-    monkeypatch.setattr(time, "sleep", lambda seconds, sleep=time.sleep: sleep(seconds) if not caplog.records else first.kill())
+    monkeypatch.setattr(
+        time,
+        "sleep",
+        lambda seconds, sleep=time.sleep: sleep(seconds) if not caplog.records else first.kill(),
+    )
     with locks.only_maker(tmp_path / "x"):
         pass
     first.communicate()

@@ -1,4 +1,5 @@
-"""The Makefile in folders with awkward names: its lines are run, by programs that only write down how they were called."""
+"""The Makefile in folders with awkward names: its lines are run, by programs that only write down how they
+were called."""
 
 import os
 import shutil
@@ -31,7 +32,8 @@ class Call(NamedTuple):
 
 @pytest.fixture(params=AWKWARD)
 def folder(request, tmp_path):
-    """A checkout of what `make` needs, in a folder with an awkward name, and an interpreter in another such folder."""
+    """A checkout of what `make` needs, in a folder with an awkward name, and an interpreter in another such
+    folder."""
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
     checkout = tmp_path / request.param / "condense"
@@ -49,8 +51,11 @@ def folder(request, tmp_path):
 def make(folder, *words):
     """What `make` does there: how each program was called."""
     said = folder.parent / "said"
-    python = str(folder.parent / "python").replace("$", "$$").replace("`", r"\`").replace('"', r"\"")  # for make, then the shell
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")} | {"SAID": str(said)}
+    # For make, then the shell
+    python = str(folder.parent / "python").replace("$", "$$").replace("`", r"\`").replace('"', r"\"")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")} | {
+        "SAID": str(said)
+    }
     call = ["make", *words, f"PYTHON={python}" if "$" not in python else "PYTHON=python3.of.the.test"]
     if "$" in python:  # as a program of the PATH, for which make and the shell need no quoting
         shutil.copy(folder.parent / "python", folder.parent / "python3.of.the.test")
@@ -72,18 +77,29 @@ def test_the_environment_is_made_inside_the_folder(folder):
 def test_torch_for_another_cuda_is_put_on_top_of_the_lock(folder):
     plain = make(folder, "env")
     again = make(folder, "env", "CUDA=cu126")
-    assert len(again) == len(plain) + 1 and again[-1].program.endswith("uv") and again[-1].virtual_env == str(folder / ".venv")
-    assert make(folder, "env", "CUDA=cu126") == again == make(folder, "env")  # it stays until another one is asked for
+    assert (
+        len(again) == len(plain) + 1
+        and again[-1].program.endswith("uv")
+        and again[-1].virtual_env == str(folder / ".venv")
+    )
+    # It stays until another one is asked for
+    assert make(folder, "env", "CUDA=cu126") == again == make(folder, "env")
     make(folder, "env", "CUDA=lock")
     assert [path.name for path in (folder / ".venv").glob(".torch-*")] == [".torch-lock"]
-    dry = subprocess.run(["make", "-n", "env", "CUDA=cu128"], cwd=folder, capture_output=True, text=True).stdout
+    dry = subprocess.run(
+        ["make", "-n", "env", "CUDA=cu128"], cwd=folder, capture_output=True, text=True
+    ).stdout
     assert '--torch-backend="cu128"' in dry and "://" not in dry
 
 
 def test_what_is_no_cuda_is_refused(folder):
     make(folder, "env")
     done = subprocess.run(["make", "env", "CUDA=12.6"], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 2 and "cu126, cu128" in done.stdout and not list((folder / ".venv").glob(".torch-*"))
+    assert (
+        done.returncode == 2
+        and "cu126, cu128" in done.stdout
+        and not list((folder / ".venv").glob(".torch-*"))
+    )
 
 
 @pytest.mark.parametrize("target", ["tables", "test", "test-quick", "lint", "bench", "ui", "lock"])

@@ -1,4 +1,5 @@
-"""The matching engine against a plain loop, and what it promises of shards, resumption, small classes and divergence."""
+"""The matching engine against a plain loop, and what it promises of shards, resumption, small classes and
+divergence."""
 
 from dataclasses import replace
 
@@ -16,9 +17,12 @@ from condense.files.checkpoints import Checkpoint
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.mark.parametrize(("name", "steps", "tolerance"), [("dm", 5, 1e-4), ("ed", 5, 1e-4), ("cpdm", 3, 1e-4), ("cpdm", 5, 2e-3)])
+@pytest.mark.parametrize(
+    ("name", "steps", "tolerance"), [("dm", 5, 1e-4), ("ed", 5, 1e-4), ("cpdm", 3, 1e-4), ("cpdm", 5, 2e-3)]
+)
 def test_engine_equals_a_plain_loop_over_classes(name, steps, tolerance, train, critic):
-    """In float64, five steps of all to nine digits: test_regression.py. Here a ReLU that rounding turns over would be carried on."""
+    """In float64, five steps of all to nine digits: test_regression.py. Here a ReLU that rounding turns over
+    would be carried on."""
     equals_the_plain_loop(recipe(name, steps=steps), train, critic, tolerance)
 
 
@@ -43,10 +47,15 @@ def test_less_precision_on_the_real_side_hardly_changes_the_gradient(train, prec
     """One step without momentum is the gradient."""
     settings = {"steps": 1, "batch_real": 64, "optimizer": {"lr": 1.0, "momentum": 0.0}}
     start = initial_images(train, train.classes, 3, "real", 0)
-    moved = {name: engine(recipe("dm", precision=name, **settings), train, ipc=3).run().images - start for name in ("fp32", precision)}
+    moved = {
+        name: engine(recipe("dm", precision=name, **settings), train, ipc=3).run().images - start
+        for name in ("fp32", precision)
+    }
     exact, found = (moved[name].double().flatten() for name in ("fp32", precision))
     if torch.equal(exact, found):
-        assert engine(recipe("dm", precision=precision), train).stream.real_type == torch.float32, "bfloat16 was to make a difference"
+        assert engine(recipe("dm", precision=precision), train).stream.real_type == torch.float32, (
+            "bfloat16 was to make a difference"
+        )
     cosine = torch.dot(exact, found) / exact.norm() / found.norm()
     assert (found - exact).norm() / exact.norm() < {"mixed": 0.01, "bf16": 0.15}[precision]
     assert cosine > {"mixed": 0.9999, "bf16": 0.99}[precision]
@@ -63,10 +72,18 @@ def test_with_less_precision_too_a_class_is_the_same_in_any_shard(name, train, c
 
 def test_sets_that_share_the_real_side_end_as_they_would_alone(train, critic, in_bfloat16):
     """Other methods, ipc, steps and learning rates; the real side is computed once a step."""
-    asked = [("dm", 1, {}), ("dm", 3, {}), ("ed", 2, {"steps": 6}), ("cpdm", 2, {"steps": 3, "optimizer": {"lr": 2.0}, "snapshots": 1})]
+    asked = [
+        ("dm", 1, {}),
+        ("dm", 3, {}),
+        ("ed", 2, {"steps": 6}),
+        ("cpdm", 2, {"steps": 3, "optimizer": {"lr": 2.0}, "snapshots": 1}),
+    ]
     values = [recipe(name, precision="mixed", **changes) for name, _, changes in asked]
     stream = RealStream(values[0], train, train.classes, **ARCH, seed=4, device=CPU)
-    sets = [Matching(value, stream, ipc=ipc, critic=critic, checkpoint=NOWHERE) for value, (_, ipc, _) in zip(values, asked, strict=True)]
+    sets = [
+        Matching(value, stream, ipc=ipc, critic=critic, checkpoint=NOWHERE)
+        for value, (_, ipc, _) in zip(values, asked, strict=True)
+    ]
     together = run_together(sets)
     for value, (_, ipc, _), found in zip(values, asked, together, strict=True):
         alone = engine(value, train, ipc=ipc, seed=4, critic=critic).run()
@@ -89,7 +106,9 @@ def test_a_class_keeps_its_draws_whatever_shard_it_is_in(train):
     for step in (0, 5):
         assert torch.equal(alone.taken(alone.chosen(step))[0], shard.taken(shard.chosen(step))[1])
     assert not torch.equal(alone.chosen(0), alone.chosen(1))
-    assert torch.equal(initial_images(train, (6,), 4, "noise", 1)[0], initial_images(train, (0, 6), 4, "noise", 1)[1])
+    assert torch.equal(
+        initial_images(train, (6,), 4, "noise", 1)[0], initial_images(train, (0, 6), 4, "noise", 1)[1]
+    )
 
 
 def test_a_real_start_consists_of_distinct_images_of_the_class(train):
@@ -132,8 +151,11 @@ def test_more_images_than_the_smallest_class_has_are_refused(train):
 
 
 def test_the_critics_weight_decays_linearly_to_one_part_of_the_steps(train, critic):
-    """With the critic alone and the real images' gradient left out, step t moves the images by lr * (T - t) / T * gradient."""
-    terms = [{"name": "classifier_critic", "sees": "plain", "weight": {"schedule": "linear_decay", "start": 2.0}}]
+    """With the critic alone and the real images' gradient left out, step t moves the images by lr * (T - t) /
+    T * gradient."""
+    terms = [
+        {"name": "classifier_critic", "sees": "plain", "weight": {"schedule": "linear_decay", "start": 2.0}}
+    ]
     value = recipe("cpdm", terms=terms, steps=3, optimizer={"lr": 0.5, "momentum": 0.0})
     images = initial_images(train, (3,), 2, "real", 0)[0].requires_grad_(True)
     for step in range(3):
@@ -145,7 +167,9 @@ def test_the_critics_weight_decays_linearly_to_one_part_of_the_steps(train, crit
 
 def test_weight_zero_is_the_method_without_the_term(train, critic):
     without = engine(recipe("ed"), train, (0, 1)).run()
-    silent = engine(recipe("cpdm", terms={"classifier_critic": {"weight": 0.0}}), train, (0, 1), critic=critic).run()
+    silent = engine(
+        recipe("cpdm", terms={"classifier_critic": {"weight": 0.0}}), train, (0, 1), critic=critic
+    ).run()
     assert torch.equal(without.images, silent.images)
     assert [row["classifier_critic"] for row in silent.history] == [0.0] * 4
 
@@ -155,8 +179,14 @@ def test_history_holds_the_terms_and_their_weighted_sum(train, critic):
     history = engine(value, train, critic=critic).run().history
     assert [row["step"] for row in history] == [1, 2, 3, 4]
     for row in history:
-        assert row["loss"] == pytest.approx(row["energy_distance"] + 0.25 * row["classifier_critic"], rel=1e-5)
-    short = engine(recipe("cpdm", steps=2, terms={"classifier_critic": {"weight": 0.25}}), train, critic=critic).run().history
+        assert row["loss"] == pytest.approx(
+            row["energy_distance"] + 0.25 * row["classifier_critic"], rel=1e-5
+        )
+    short = (
+        engine(recipe("cpdm", steps=2, terms={"classifier_critic": {"weight": 0.25}}), train, critic=critic)
+        .run()
+        .history
+    )
     assert short == history[:2]
 
 
@@ -177,10 +207,13 @@ def test_snapshots_are_the_sets_of_shorter_runs(train, averaging):
     found = engine(recipe("dm", steps=5, snapshots=2, averaging=averaging), train, (0, 1)).run()
     assert sorted(found.snapshots) == [2, 4]
     for step, images in found.snapshots.items():
-        assert torch.equal(images, engine(recipe("dm", steps=step, averaging=averaging), train, (0, 1)).run().images)
+        assert torch.equal(
+            images, engine(recipe("dm", steps=step, averaging=averaging), train, (0, 1)).run().images
+        )
 
 
-@pytest.mark.parametrize(("eta", "shares"), [(0, [1, 1, 1, 1]), (1, [1, 2, 3, 4]), (2, [1, 3, 6, 10])])  # binomials of step and eta
+# Binomials of step and eta
+@pytest.mark.parametrize(("eta", "shares"), [(0, [1, 1, 1, 1]), (1, [1, 2, 3, 4]), (2, [1, 3, 6, 10])])
 def test_an_averaged_set_is_the_mean_of_all_steps_with_the_last_weighing_most(train, eta, shares):
     each = engine(recipe("dm", snapshots=1), train, (0, 1)).run().snapshots
     found = engine(recipe("dm", averaging=eta), train, (0, 1)).run().images
@@ -206,7 +239,9 @@ def test_divergence_stops_with_step_term_and_hint(train, critic):
 
 def test_images_that_leave_all_bounds_are_an_error_even_where_the_loss_stays_finite(train):
     """Instance normalisation hides how large images have become from the loss."""
-    with pytest.raises(UserError, match=r"dm: the images diverge at step \d+: a normalised pixel is .*learning rate"):
+    with pytest.raises(
+        UserError, match=r"dm: the images diverge at step \d+: a normalised pixel is .*learning rate"
+    ):
         engine(recipe("dm", steps=20, optimizer={"lr": 1e7}), train).run()
 
 
@@ -228,7 +263,9 @@ def test_a_run_resumed_anywhere_ends_with_the_same_images(train, critic, tmp_pat
     while True:
         runs += 1
         try:
-            found = engine(value, train, (0, 1), critic=critic, checkpoint=Stopping(tmp_path / "x.resume", "k")).run()
+            found = engine(
+                value, train, (0, 1), critic=critic, checkpoint=Stopping(tmp_path / "x.resume", "k")
+            ).run()
             break
         except KeyboardInterrupt:
             continue

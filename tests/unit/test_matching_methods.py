@@ -1,4 +1,5 @@
-"""The methods beyond means and energy distances, by a plain loop; formations, pixels, turns and what terms keep from step to step."""
+"""The methods beyond means and energy distances, by a plain loop; formations, pixels, turns and what terms
+keep from step to step."""
 
 from dataclasses import asdict, replace
 
@@ -31,18 +32,31 @@ def bank(digits, tmp_path_factory):
     path = tmp_path_factory.mktemp("bank") / "bank.safetensors"
     protocol = plan.changed_protocol("ncfm_networks", ("test", {"epochs": 2}))
     networks = specs.TrainedNetworks("trained", protocol.name, count=3)
-    jobs.make_trained_bank(path, digits / "train.safetensors", networks, protocol, **ARCH, strategy="none", seed=0, key="b", machine=HERE)
+    jobs.make_trained_bank(
+        path,
+        digits / "train.safetensors",
+        networks,
+        protocol,
+        **ARCH,
+        strategy="none",
+        seed=0,
+        key="b",
+        machine=HERE,
+    )
     return path
 
 
 def network_of(data, step, seed=0):
-    network = models.build(ARCH["arch"], channels=data.channels, size=data.size, classes=len(data.counts), **ARCH["options"])
+    network = models.build(
+        ARCH["arch"], channels=data.channels, size=data.size, classes=len(data.counts), **ARCH["options"]
+    )
     models.reinitialise(network, seeds.stream(seed, "network", step))
     return network.requires_grad_(False)
 
 
 def decomposed(network, real, synthetic, neighbours):
-    """ddm, eq. (4) to (11), for one class, written down from the paper; the moments averaged over channels, as its text has it."""
+    """ddm, eq. (4) to (11), for one class, written down from the paper; the moments averaged over channels,
+    as its text has it."""
     loss, weight = 0.0, 5000.0
     real_maps, maps = network.feature_maps(real), network.feature_maps(synthetic)
     for left, right in zip(real_maps, maps, strict=True):
@@ -50,7 +64,9 @@ def decomposed(network, real, synthetic, neighbours):
         sides = []
         for images in (left, right):
             means = torch.stack([image.mean((1, 2)) for image in images]).mean(0)
-            variances = torch.stack([((image - image.mean((1, 2), keepdim=True)) ** 2).mean((1, 2)) for image in images]).mean(0)
+            variances = torch.stack(
+                [((image - image.mean((1, 2), keepdim=True)) ** 2).mean((1, 2)) for image in images]
+            ).mean(0)
             grams = torch.stack([torch.einsum("ahw,bhw->ab", image, image) for image in images]).mean(0)
             sides.append((means, variances, grams))
         (a, b, c), (d, e, f) = sides
@@ -62,7 +78,9 @@ def decomposed(network, real, synthetic, neighbours):
         others = [other for other in range(len(own)) if other != place]
         nearest = sorted(others, key=lambda other: (own[place] - own[other]).norm().item())[:neighbours]
         mean = torch.stack([own[other] for other in nearest]).mean(0)
-        loss = loss - 10.0 * F.kl_div(mean.log_softmax(0), own[place].log_softmax(0), reduction="sum", log_target=True)
+        loss = loss - 10.0 * F.kl_div(
+            mean.log_softmax(0), own[place].log_softmax(0), reduction="sum", log_target=True
+        )
     return loss
 
 
@@ -76,8 +94,12 @@ def test_ddm_equals_a_plain_loop(train):
         for step in range(3):
             network = network_of(train, step)
             order = torch.randperm(len(own), generator=seeds.generator(0, "real-batch", label, step))[:16]
-            drawn = siamese.draw(value.augment.siamese, train.size, seeds.generator(0, "augment", label, step))
-            loss = decomposed(network, siamese.apply(own[order], drawn), siamese.apply(images, drawn), neighbours=1)
+            drawn = siamese.draw(
+                value.augment.siamese, train.size, seeds.generator(0, "augment", label, step)
+            )
+            loss = decomposed(
+                network, siamese.apply(own[order], drawn), siamese.apply(images, drawn), neighbours=1
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -98,17 +120,25 @@ def test_a_class_is_the_same_alone_and_with_all(name, train):
 def test_statistics_of_small_classes_leave_the_padding_out(train):
     """Class 0 has 6 images, which the batch of 16 holds once each."""
     kept = torch.cat([torch.arange(6), torch.arange(train.counts[0], len(train))])
-    small = replace(train, images=train.images[kept], labels=train.labels[kept], counts=(6, *train.counts[1:]))
+    small = replace(
+        train, images=train.images[kept], labels=train.labels[kept], counts=(6, *train.counts[1:])
+    )
     value = recipe("dm_sm", steps=1)
     alone, beside = (engine(value, small, classes, ipc=1).run().images[0] for classes in ((0,), (0, 1)))
     torch.testing.assert_close(alone, beside, rtol=1e-4, atol=1e-4)
 
 
 def test_sets_that_share_a_pass_share_its_statistics(train):
-    alike = {"optimizer": {"lr": 0.01}, "batch_real": 32, "augment": {"siamese": "color_crop_cutout", "mode": "all"}}
+    alike = {
+        "optimizer": {"lr": 0.01},
+        "batch_real": 32,
+        "augment": {"siamese": "color_crop_cutout", "mode": "all"},
+    }
     values = [recipe(name, **alike) for name in ("dm", "ddm", "datadam_sm", "m3d")]
     stream = RealStream(values[0], train, train.classes, **ARCH, seed=4, device=CPU)
-    together = run_together([Matching(value, stream, ipc=3, critic=None, checkpoint=NOWHERE) for value in values])
+    together = run_together(
+        [Matching(value, stream, ipc=3, critic=None, checkpoint=NOWHERE) for value in values]
+    )
     for value, found in zip(values, together, strict=True):
         alone = engine(value, train, ipc=3, seed=4).run()
         torch.testing.assert_close(found.images, alone.images, rtol=1e-5, atol=1e-5)
@@ -118,25 +148,37 @@ def test_a_set_of_formations_trains_decoded(digits, train, tmp_path):
     value = recipe("idm", steps=2, networks={"batch": 16, "train_steps": 1})
     job = jobs.ShardJob(value, digits / "train.safetensors", **ARCH, ipc=2, seed=0, key="k")
     jobs.condense_shard(tmp_path / "shard.safetensors", job, HERE)
-    jobs.gather(tmp_path / "synthetic.safetensors", [tmp_path / "shard.safetensors"], digits / "train.safetensors")
+    jobs.gather(
+        tmp_path / "synthetic.safetensors", [tmp_path / "shard.safetensors"], digits / "train.safetensors"
+    )
     found = load_synthetic(tmp_path / "synthetic.safetensors")
     assert found.header["decode"] == {"factor": 2, "order": "columns"} and len(found) == 10 * 2 * 4
     assert found.labels.bincount().tolist() == [8] * 10 and found.images.shape[1:] == (1, 8, 8)
     stored = engine(value, train, ipc=2).run().images.flatten(0, 1)
-    torch.testing.assert_close(found.images, formations.decode(stored, specs.Decode(2, "columns")), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        found.images, formations.decode(stored, specs.Decode(2, "columns")), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_pixels_are_moved_in_their_own_units_and_clipped(train):
     """The gradient of pixels is that of normalised values over the deviation of the channel."""
     terms = [{"name": "mean"}]
     still = {"lr": 0.001, "momentum": 0.0}
-    settings = {"terms": terms, "steps": 1, "init": "real", "decode": None, "optimizer": still | {"class_turns": False}}
+    settings = {
+        "terms": terms,
+        "steps": 1,
+        "init": "real",
+        "decode": None,
+        "optimizer": still | {"class_turns": False},
+    }
     settings |= {"augment": {"siamese": "color_crop_cutout", "mode": "one"}}
     start = initial_images(train, train.classes, 1, "real", 0)
     moved = engine(recipe("m3d", clip=False, **settings), train, ipc=1).run().images - start
     plain = engine(recipe("dm", **{**settings, "optimizer": still}), train, ipc=1).run().images - start
     torch.testing.assert_close(moved, plain / train.std[0] ** 2, rtol=1e-3, atol=1e-6)
-    far = recipe("m3d", **{**settings, "steps": 3, "optimizer": {"lr": 100.0, "momentum": 0.0, "class_turns": False}})
+    far = recipe(
+        "m3d", **{**settings, "steps": 3, "optimizer": {"lr": 100.0, "momentum": 0.0, "class_turns": False}}
+    )
     run = engine(far, train, ipc=1)
     run.run()
     run.advance(run.stream.at(3))  # clips before it moves
@@ -167,12 +209,18 @@ def test_a_run_of_trained_networks_killed_anywhere_ends_the_same(name, bank, dig
     """With a rate that falls, a sampler that learns, means that are kept: all of it is in the checkpoints."""
     monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
     changes = {"optimizer": {"lr": 0.01, "plateau": {"patience": 1}}} if name.startswith("ncfm") else {}
-    value = recipe(name, networks={"count": 3}, steps=6, batch_real=16, **({"optimizer": {"lr": 0.01}} | changes))
-    job = jobs.ShardJob(value, digits / "train.safetensors", **ARCH, ipc=1, seed=0, key="k", parents={"bank": bank})
+    value = recipe(
+        name, networks={"count": 3}, steps=6, batch_real=16, **({"optimizer": {"lr": 0.01}} | changes)
+    )
+    job = jobs.ShardJob(
+        value, digits / "train.safetensors", **ARCH, ipc=1, seed=0, key="k", parents={"bank": bank}
+    )
     jobs.condense_shard(tmp_path / "whole.safetensors", job, HERE)
     written = stopped_after(monkeypatch, 2)
     until_done(lambda: jobs.condense_shard(tmp_path / "killed.safetensors", job, HERE))
-    assert len(written) > 2 and file_sha256(tmp_path / "whole.safetensors") == file_sha256(tmp_path / "killed.safetensors")
+    assert len(written) > 2 and file_sha256(tmp_path / "whole.safetensors") == file_sha256(
+        tmp_path / "killed.safetensors"
+    )
 
 
 def test_mixed_networks_lie_between_their_first_draw_and_their_end(bank, train):
@@ -184,11 +232,17 @@ def test_mixed_networks_lie_between_their_first_draw_and_their_end(bank, train):
     for step in range(12):
         source.at(step)
         now = source.trained.state_dict()
-        ends = [number for number in range(3) if all(torch.equal(held.network(number)[name], now[name]) for name in now)]
+        ends = [
+            number
+            for number in range(3)
+            if all(torch.equal(held.network(number)[name], now[name]) for name in now)
+        ]
         first = network_of(train, 0)
         models.reinitialise(first, seeds.stream(0, "trained", ends[0]))
         shares = []
-        for own, start, end in zip(network.parameters(), first.parameters(), source.trained.parameters(), strict=True):
+        for own, start, end in zip(
+            network.parameters(), first.parameters(), source.trained.parameters(), strict=True
+        ):
             if not torch.equal(start, end):
                 shares.append((((own - start) * (end - start)).sum() / (end - start).square().sum()).item())
                 torch.testing.assert_close(own, start.lerp(end, shares[-1]), rtol=1e-3, atol=1e-5)
@@ -202,7 +256,9 @@ def test_trained_networks_need_a_bank_that_is_large_enough(bank, train):
     with pytest.raises(UserError, match="make them first .`condense bank --help`"):
         network_source(specs.TrainedNetworks("trained", "ncfm_networks"), network, train, **ARCH, seed=0)
     with pytest.raises(UserError, match="has 3 networks, but the recipe asks for 20"):
-        network_source(specs.TrainedNetworks("trained", "ncfm_networks"), network, train, **ARCH, seed=0, bank=bank)
+        network_source(
+            specs.TrainedNetworks("trained", "ncfm_networks"), network, train, **ARCH, seed=0, bank=bank
+        )
 
 
 def test_a_bank_killed_anywhere_ends_the_same(bank, digits, tmp_path, monkeypatch):
@@ -222,7 +278,9 @@ def test_a_bank_killed_anywhere_ends_the_same(bank, digits, tmp_path, monkeypatc
     settings = {**ARCH, "strategy": "none", "seed": 0, "key": "b", "machine": HERE}
     for _ in range(9):
         try:
-            jobs.make_trained_bank(tmp_path / "bank.safetensors", digits / "train.safetensors", networks, protocol, **settings)
+            jobs.make_trained_bank(
+                tmp_path / "bank.safetensors", digits / "train.safetensors", networks, protocol, **settings
+            )
             break
         except KeyboardInterrupt:
             continue
@@ -236,7 +294,10 @@ def test_settings_that_cannot_be_are_refused():
         ({"decode": None}, "init: a mosaic has the cells of `decode`"),
         ({"terms": [{"name": "moment"}]}, "unknown value 'moment'; did you mean 'moments'"),
         ({"terms": [{"name": "gram", "power": 2}]}, "unknown key 'power'"),
-        ({"optimizer": {"lr": 1.0, "class_turns": True, "weight_decay": 0.1}}, "class_turns: not with a weight_decay"),
+        (
+            {"optimizer": {"lr": 1.0, "class_turns": True, "weight_decay": 0.1}},
+            "class_turns: not with a weight_decay",
+        ),
         ({"networks": {"kind": "random"}}, "under the trained network needs .*kind: trained"),
         ({"networks": {"kind": "queue"}}, "under the trained network needs .*kind: trained"),
         ({"terms": [{"name": "cross_entropy", "by_accuracy": True}]}, "by accuracy needs .*kind: queue"),
@@ -246,7 +307,8 @@ def test_settings_that_cannot_be_are_refused():
 
 
 def test_a_term_that_stands_twice_keeps_two_memories_and_two_names(train, tmp_path, monkeypatch):
-    """Two running means of one momentum are the term at twice the weight; of two, each goes its own way, also over a stop."""
+    """Two running means of one momentum are the term at twice the weight; of two, each goes its own way, also
+    over a stop."""
     monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
     mean = {"name": "historical_mean", "momentum": 0.5}
     twice = engine(recipe("dm", terms=[mean, mean]), train, (0, 1))
@@ -273,9 +335,13 @@ def test_a_term_that_stands_twice_keeps_two_memories_and_two_names(train, tmp_pa
 
 
 def test_a_mosaic_needs_an_image_a_cell():
-    """Known before anything is made: four real images go into each of IDM's, and the smallest class of the digits has 139."""
+    """Known before anything is made: four real images go into each of IDM's, and the smallest class of the
+    digits has 139."""
     maker = plan.Maker(catalogue.scale("quick"))
     assert maker.synthetic("digits", "idm", "convnet", 34, 0).ipc == 34
-    with pytest.raises(UserError, match="ipc 35 asked for, which starts from 140 real images a class, but its smallest class has 139"):
+    with pytest.raises(
+        UserError,
+        match="ipc 35 asked for, which starts from 140 real images a class, but its smallest class has 139",
+    ):
         maker.synthetic("digits", "idm", "convnet", 35, 0)
     assert maker.synthetic("digits", "dm", "convnet", 139, 0).ipc == 139

@@ -1,4 +1,5 @@
-"""Where the memory of a GPU does not suffice: batches in parts, where that gives the same, and a sentence where it does not."""
+"""Where the memory of a GPU does not suffice: batches in parts, where that gives the same, and a sentence
+where it does not."""
 
 import copy
 from dataclasses import asdict
@@ -64,7 +65,9 @@ def images(digits):
     return tensor_set(data.normalise(data.images[:40]).double(), data.labels[:40])
 
 
-@pytest.mark.parametrize("changes", [{}, {"cutmix": 1.0}, {"augment": "all"}], ids=["plain", "cutmix", "all operations"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"cutmix": 1.0}, {"augment": "all"}], ids=["plain", "cutmix", "all operations"]
+)
 @pytest.mark.parametrize("most", [15, 8, 3])
 def test_a_batch_in_parts_trains_the_same_network(most, changes, images, notes):
     whole = network(**SMALL)
@@ -83,7 +86,9 @@ def test_a_batch_in_parts_trains_the_same_network(most, changes, images, notes):
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(parts.state_dict()[name], value, rtol=1e-9, atol=1e-11)
     assert seen == [(16, 16), (16, 16), (8, 8)] * number_of_epochs(protocol(), 40)
-    assert sum(size > most for size in sizes) == len(notes) and "16 images goes through a network in" in notes[0]
+    assert (
+        sum(size > most for size in sizes) == len(notes) and "16 images goes through a network in" in notes[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,7 +101,9 @@ def test_a_batch_in_parts_trains_the_same_network(most, changes, images, notes):
 def test_a_network_that_needs_the_whole_batch_is_told(options, reason, images):
     built = network(**options)
     small_memory(built, 8)
-    with pytest.raises(UserError, match=f"batch of 16 images, which cannot be divided.*{reason}.*smaller batch"):
+    with pytest.raises(
+        UserError, match=f"batch of 16 images, which cannot be divided.*{reason}.*smaller batch"
+    ):
         train(built, images, protocol(), strategy="none", seed=1, name=("x",), checkpoint=NOWHERE)
 
 
@@ -119,8 +126,17 @@ def test_layers_of_other_libraries_are_not_trusted_with_parts():
 def test_the_loss_of_a_mixture_is_the_mean_of_those_of_its_parts():
     generator = torch.Generator().manual_seed(0)
     mixture = cutmix.draw(1.0, 6, 8, generator)
-    logits, labels = torch.randn(6, 3, generator=generator).double(), torch.randint(3, (6,), generator=generator)
-    parts = sum(mixture.loss(logits[2 * place : 2 * place + 2], labels, slice(2 * place, 2 * place + 2)) for place in range(3)) / 3
+    logits, labels = (
+        torch.randn(6, 3, generator=generator).double(),
+        torch.randint(3, (6,), generator=generator),
+    )
+    parts = (
+        sum(
+            mixture.loss(logits[2 * place : 2 * place + 2], labels, slice(2 * place, 2 * place + 2))
+            for place in range(3)
+        )
+        / 3
+    )
     torch.testing.assert_close(parts, mixture.loss(logits, labels))
 
 
@@ -135,7 +151,10 @@ def test_testing_takes_fewer_images_at_a_time_where_more_do_not_fit(digits, monk
     assert together == [alone, alone]
     sizes = small_memory(built, 20), small_memory(pair, 5)
     assert accuracy(built, test) == alone and accuracies(pair, test) == together
-    assert [(max(found), found[-2]) for found in sizes] == [(loop.TEST_BATCH["cpu"], 16), (loop.TEST_BATCH["cpu"] // 2, 4)]
+    assert [(max(found), found[-2]) for found in sizes] == [
+        (loop.TEST_BATCH["cpu"], 16),
+        (loop.TEST_BATCH["cpu"] // 2, 4),
+    ]
 
 
 def test_where_not_even_one_fits_the_error_stays():
@@ -162,7 +181,21 @@ def test_a_group_that_did_not_fit_leaves_no_checkpoint_behind(digits, images, tm
 
     monkeypatch.setattr(protocols, "train_together", late)
     few = tensor_set(images.fetch(torch.arange(40)).float(), images.labels)
-    settings = {"arch": "convnet", "options": SMALL, "strategy": "none", "networks": range(4), "seed": 0, "device": torch.device("cpu")}
+    settings = {
+        "arch": "convnet",
+        "options": SMALL,
+        "strategy": "none",
+        "networks": range(4),
+        "seed": 0,
+        "device": torch.device("cpu"),
+    }
     checkpoint = Checkpoint(tmp_path / "x.resume", "key")
-    found = protocols.evaluate(few, load(digits / "test.safetensors"), protocol(epochs=1), **settings, checkpoint=checkpoint, at_once=4)
+    found = protocols.evaluate(
+        few,
+        load(digits / "test.safetensors"),
+        protocol(epochs=1),
+        **settings,
+        checkpoint=checkpoint,
+        at_once=4,
+    )
     assert len(found) == 4 and list(tmp_path.iterdir()) == []

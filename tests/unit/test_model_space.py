@@ -1,4 +1,5 @@
-"""Networks near the span of training trajectories, a second network at every step, and barycentres kept from step to step."""
+"""Networks near the span of training trajectories, a second network at every step, and barycentres kept from
+step to step."""
 
 from dataclasses import asdict, replace
 
@@ -27,7 +28,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def drawn(train, seed):
-    network = models.build(ARCH["arch"], channels=train.channels, size=train.size, classes=len(train.counts), **ARCH["options"])
+    network = models.build(
+        ARCH["arch"], channels=train.channels, size=train.size, classes=len(train.counts), **ARCH["options"]
+    )
     models.reinitialise(network.requires_grad_(False), seed)
     return network.eval()
 
@@ -41,13 +44,17 @@ def finished(train):
 @pytest.fixture(scope="module")
 def bank(train, finished, tmp_path_factory):
     path = tmp_path_factory.mktemp("bank") / "bank.safetensors"
-    banks.write_networks(path, [network.state_dict() for network in finished], banks.origin(train, seed=7, **ARCH), "k")
+    banks.write_networks(
+        path, [network.state_dict() for network in finished], banks.origin(train, seed=7, **ARCH), "k"
+    )
     return path
 
 
 def recipe(name, **changes):
     changes = {"steps": 4, "batch_real": 16, "precision": "fp32"} | changes
-    return catalogue.resolve(catalogue.recipe(name), "digits", plan.data_cell("digits").spec.strategy, 1, [("test", changes)])
+    return catalogue.resolve(
+        catalogue.recipe(name), "digits", plan.data_cell("digits").spec.strategy, 1, [("test", changes)]
+    )
 
 
 def stream_of(value, train, bank=None, classes=None, seed=5):
@@ -99,7 +106,11 @@ def test_along_axes_it_is_the_proximal_point():
 def test_every_step_has_a_fresh_draw_brought_towards_the_trajectories(train, bank, finished):
     value = recipe("dm_subspace", networks={"count": 2, "threshold": 0.02})
     stream = stream_of(value, train, bank)
-    points = [vector(network) for number in range(2) for network in (drawn(train, seeds.stream(7, "trained", number)), finished[number])]
+    points = [
+        vector(network)
+        for number in range(2)
+        for network in (drawn(train, seeds.stream(7, "trained", number)), finished[number])
+    ]
     basis = torch.stack(points)
     for step in (0, 3):
         side = stream.at(step)
@@ -115,8 +126,13 @@ def test_every_step_has_a_fresh_draw_brought_towards_the_trajectories(train, ban
 
 def test_subspace_networks_take_the_bank_of_trained_ones(train, bank):
     cell = plan.Maker(catalogue.scale("quick")).synthetic("digits", "dm_subspace", "convnet", 1, 0)
-    assert cell.parents["bank"].networks == specs.TrainedNetworks("trained", "critic", 5) and cell.parents["bank"].protocol.name == "critic"
-    other = plan.Maker(catalogue.scale("quick")).synthetic("digits", "dm_subspace", "convnet", 1, 0, {"networks": {"threshold": 0.5}})
+    assert (
+        cell.parents["bank"].networks == specs.TrainedNetworks("trained", "critic", 5)
+        and cell.parents["bank"].protocol.name == "critic"
+    )
+    other = plan.Maker(catalogue.scale("quick")).synthetic(
+        "digits", "dm_subspace", "convnet", 1, 0, {"networks": {"threshold": 0.5}}
+    )
     assert other.parents == cell.parents and other.key != cell.key
     with pytest.raises(UserError, match="has 3 networks, but the recipe asks for 5"):
         stream_of(recipe("dm_subspace"), train, bank)
@@ -131,10 +147,16 @@ def test_the_second_network_is_drawn_when_asked_for_and_changes_nothing_else(tra
     stream = stream_of(recipe("dm_regularised"), train)
     side = stream.at(2)
     before = vector(side.network)
-    assert torch.equal(vector(side.second_network), vector(drawn(train, seeds.stream(5, "second network", 2))))
-    assert torch.equal(vector(side.network), before) and torch.equal(before, vector(drawn(train, seeds.stream(5, "network", 2))))
+    assert torch.equal(
+        vector(side.second_network), vector(drawn(train, seeds.stream(5, "second network", 2)))
+    )
+    assert torch.equal(vector(side.network), before) and torch.equal(
+        before, vector(drawn(train, seeds.stream(5, "network", 2)))
+    )
     assert side.second_network is side.second_network
-    assert not torch.equal(vector(stream.at(3).second_network), vector(drawn(train, seeds.stream(5, "second network", 2))))
+    assert not torch.equal(
+        vector(stream.at(3).second_network), vector(drawn(train, seeds.stream(5, "second network", 2)))
+    )
 
 
 @pytest.mark.parametrize("mixed", [False, True])
@@ -149,7 +171,10 @@ def test_the_second_of_trained_networks_is_another_one(mixed, train, bank, finis
         if mixed:
             starts = [vector(drawn(train, seeds.stream(7, "trained", number))) for number in range(COUNT)]
             share = torch.rand((), generator=seeds.generator(5, "second network", step)).item()
-            which = [torch.allclose(found, share * start + (1 - share) * end, atol=1e-6) for start, end in zip(starts, ends, strict=True)]
+            which = [
+                torch.allclose(found, share * start + (1 - share) * end, atol=1e-6)
+                for start, end in zip(starts, ends, strict=True)
+            ]
         else:
             which = [torch.equal(found, end) for end in ends]
         assert sum(which) == 1 and which.index(True) != first
@@ -158,7 +183,9 @@ def test_the_second_of_trained_networks_is_another_one(mixed, train, bank, finis
     assert len(pairs) == COUNT * (COUNT - 1)
 
 
-@pytest.mark.parametrize("networks", [{"kind": "queue"}, {"kind": "trained", "protocol": "critic", "count": 1}])
+@pytest.mark.parametrize(
+    "networks", [{"kind": "queue"}, {"kind": "trained", "protocol": "critic", "count": 1}]
+)
 def test_two_networks_are_not_asked_of_who_gives_one(networks):
     with pytest.raises(UserError, match="compares two networks"):
         recipe("dm_regularised", networks=networks)
@@ -183,23 +210,30 @@ def class_moments(maps):
 
 
 def wmdd_by_hand(value, train, network, label, ipc, seed):
-    """One class by a plain loop: cross-entropy + way to the atoms + 0.01 of the class statistics, under one network."""
+    """One class by a plain loop: cross-entropy + way to the atoms + 0.01 of the class statistics, under one
+    network."""
     with torch.no_grad():
         real = network.embed(train.of_class(label))
     start = torch.randn(ipc, real.shape[1], generator=seeds.generator(seed, "barycentre", label))
     atoms = wasserstein_barycentre(real, start)[0].float()
     images = initial_images(train, (label,), ipc, "noise", seed)[0].clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([images], lr=value.optimizer.lr, betas=(value.optimizer.beta1, value.optimizer.beta2))
+    optimizer = torch.optim.Adam(
+        [images], lr=value.optimizer.lr, betas=(value.optimizer.beta1, value.optimizer.beta2)
+    )
     ends = [(level - train.mean[0]) / train.std[0] for level in (0.0, 1.0)]
     for step in range(value.steps):
         images.data.clamp_(*ends)
-        order = torch.randperm(len(real), generator=seeds.generator(seed, "real-batch", label, step))[: value.batch_real]
+        order = torch.randperm(len(real), generator=seeds.generator(seed, "real-batch", label, step))[
+            : value.batch_real
+        ]
         draw = siamese.draw(value.augment.siamese, train.size, seeds.generator(seed, "augment", label, step))
         seen = siamese.apply(images, draw)
         with torch.no_grad():
             goal = class_moments(network.feature_maps(siamese.apply(train.of_class(label, order), draw)))
         own = class_moments(network.feature_maps(seen))
-        loss = F.cross_entropy(network(seen), torch.full((ipc,), label)) + (network.embed(seen) - atoms).norm()
+        loss = (
+            F.cross_entropy(network(seen), torch.full((ipc,), label)) + (network.embed(seen) - atoms).norm()
+        )
         loss = loss + 0.01 * sum((left - right).norm() for left, right in zip(goal, own, strict=True))
         optimizer.zero_grad()
         loss.backward()
@@ -209,7 +243,13 @@ def wmdd_by_hand(value, train, network, label, ipc, seed):
 
 def test_wmdd_is_a_plain_loop(train, bank, finished):
     value = recipe("wmdd")
-    found = Matching(value, stream_of(value, train, bank, (2, 7)), ipc=3, critic=None, checkpoint=Checkpoint(None, "")).run().images
+    found = (
+        Matching(
+            value, stream_of(value, train, bank, (2, 7)), ipc=3, critic=None, checkpoint=Checkpoint(None, "")
+        )
+        .run()
+        .images
+    )
     for place, label in enumerate((2, 7)):
         expected = wmdd_by_hand(value, train, finished[0], label, 3, 5)
         torch.testing.assert_close(found[place], expected, rtol=1e-2, atol=1e-2)
@@ -236,13 +276,31 @@ def test_atoms_are_computed_once_and_enter_checkpoints(train, bank, tmp_path, mo
 
     monkeypatch.setattr("condense.engines.terms.wasserstein_barycentre", counted)
     classes = (2, 7)
-    whole = Matching(value, stream_of(value, train, bank, classes), ipc=2, critic=None, checkpoint=Checkpoint(None, "")).run().images
+    whole = (
+        Matching(
+            value, stream_of(value, train, bank, classes), ipc=2, critic=None, checkpoint=Checkpoint(None, "")
+        )
+        .run()
+        .images
+    )
     assert len(calls) == len(classes)
-    stopped = Matching(value, stream_of(value, train, bank, classes), ipc=2, critic=None, checkpoint=Stopping(tmp_path / "c", "k"))
+    stopped = Matching(
+        value,
+        stream_of(value, train, bank, classes),
+        ipc=2,
+        critic=None,
+        checkpoint=Stopping(tmp_path / "c", "k"),
+    )
     with pytest.raises(KeyboardInterrupt):
         stopped.run()
     assert 0 < stopped.done < value.steps and len(calls) == 2 * len(classes)
-    resumed = Matching(value, stream_of(value, train, bank, classes), ipc=2, critic=None, checkpoint=Checkpoint(tmp_path / "c", "k"))
+    resumed = Matching(
+        value,
+        stream_of(value, train, bank, classes),
+        ipc=2,
+        critic=None,
+        checkpoint=Checkpoint(tmp_path / "c", "k"),
+    )
     assert torch.equal(resumed.run().images, whole) and len(calls) == 2 * len(classes)
     assert torch.equal(resumed.memory["barycentre"]["atoms"], stopped.memory["barycentre"]["atoms"])
 

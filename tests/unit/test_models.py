@@ -1,4 +1,5 @@
-"""Architectures: parameter counts of the literature, the split into embedding and head, drawing anew, and messages."""
+"""Architectures: parameter counts of the literature, the split into embedding and head, drawing anew, and
+messages."""
 
 import pytest
 import torch
@@ -10,18 +11,44 @@ from condense.models import ARCHITECTURES, architecture_names, build, count_para
 
 pytestmark = pytest.mark.filterwarnings("error")
 
-# The image size at which a network is small enough for a quick test and still fits; 16 pixels where a name is not listed.
-SIZES = {"vgg11": 32, "vgg11_bn": 32, "vgg13": 32, "vgg16": 32, "vgg19": 32, "convnetd5": 32, "convnetd6": 64, "deit_tiny": 64}
+# The image size at which a network is small enough for a quick test and still fits; 16 pixels where a name is
+# not listed.
+SIZES = {
+    "vgg11": 32,
+    "vgg11_bn": 32,
+    "vgg13": 32,
+    "vgg16": 32,
+    "vgg19": 32,
+    "convnetd5": 32,
+    "convnetd6": 64,
+    "deit_tiny": 64,
+}
 SIZES |= {name: 64 for name in ARCHITECTURES if name.startswith("tv_")}
 # Enough narrowed to be quick; what is tested does not depend on the width.
-NARROW = {"vit": {"dim": 32, "heads": 2, "head_dim": 8, "mlp": 16, "depth": 2}, "resnet152": {"width": 4}, "resnet101": {"width": 4}}
-HEAVY = ("tv_vit_b_16", "tv_resnet101", "tv_alexnet")  # tens of millions of parameters that no option makes fewer
+NARROW = {
+    "vit": {"dim": 32, "heads": 2, "head_dim": 8, "mlp": 16, "depth": 2},
+    "resnet152": {"width": 4},
+    "resnet101": {"width": 4},
+}
+# Tens of millions of parameters that no option makes fewer
+HEAVY = ("tv_vit_b_16", "tv_resnet101", "tv_alexnet")
 NAMES = [name for name in architecture_names() if name not in HEAVY]
-BATCH_NORM = ["convnet_bn", "alexnet_bn", "vgg11_bn", "resnet18_bn", "resnet18_ap_bn", "wrn_16_2", "mobilenet_v2", "shufflenet_v2_x0_5"]
+BATCH_NORM = [
+    "convnet_bn",
+    "alexnet_bn",
+    "vgg11_bn",
+    "resnet18_bn",
+    "resnet18_ap_bn",
+    "wrn_16_2",
+    "mobilenet_v2",
+    "shufflenet_v2_x0_5",
+]
 
 
 def small(name: str, channels: int = 3, classes: int = 5, **options) -> nn.Module:
-    return build(name, channels=channels, size=SIZES.get(name, 16), classes=classes, **NARROW.get(name, {}), **options)
+    return build(
+        name, channels=channels, size=SIZES.get(name, 16), classes=classes, **NARROW.get(name, {}), **options
+    )
 
 
 def images(name: str, n: int = 2, channels: int = 3) -> torch.Tensor:
@@ -125,7 +152,9 @@ COUNTS = [
 @pytest.mark.parametrize("name, channels, size, classes, options, count", COUNTS)
 def test_parameter_counts_are_those_of_the_literature(name, channels, size, classes, options, count):
     with torch.device("meta"):
-        assert count_parameters(build(name, channels=channels, size=size, classes=classes, **options)) == count
+        assert (
+            count_parameters(build(name, channels=channels, size=size, classes=classes, **options)) == count
+        )
 
 
 @pytest.mark.parametrize(
@@ -233,14 +262,24 @@ def test_convnets_of_all_depths_that_fit(size, channels):
         if entry >> depth:
             model = build("convnet", channels=channels, size=size, classes=4, depth=depth, width=8)
             maps = model.feature_maps(torch.randn(2, channels, size, size))
-            assert [tuple(m.shape) for m in maps] == [(2, 8, entry >> k, entry >> k) for k in range(1, depth + 1)]
+            assert [tuple(m.shape) for m in maps] == [
+                (2, 8, entry >> k, entry >> k) for k in range(1, depth + 1)
+            ]
         else:
-            smallest = 28 if channels == 1 and depth == 5 else 2**depth  # grey images of 28 pixels enter as 32
-            with pytest.raises(UserError, match=f"'convnet': images of {size} x {size} pixels do not fit; .* is {smallest} x {smallest}"):
+            # Grey images of 28 pixels enter as 32
+            smallest = 28 if channels == 1 and depth == 5 else 2**depth
+            with pytest.raises(
+                UserError,
+                match=f"'convnet': images of {size} x {size} pixels do not fit; .* is {smallest} x "
+                f"{smallest}",
+            ):
                 build("convnet", channels=channels, size=size, classes=4, depth=depth, width=8)
 
 
-@pytest.mark.parametrize("name", ["convnet", "convnet_nopool", "convnet_max", "alexnet", "vgg11", "resnet18", "resnet18_ap", "wrn_16_2"])
+@pytest.mark.parametrize(
+    "name",
+    ["convnet", "convnet_nopool", "convnet_max", "alexnet", "vgg11", "resnet18", "resnet18_ap", "wrn_16_2"],
+)
 def test_the_last_map_gives_the_embedding(name):
     model, x = small(name).eval(), images(name)
     with torch.no_grad():
@@ -267,7 +306,9 @@ def test_instance_norm_by_hand():
     model, x = build("convnetd1", channels=3, size=8, classes=2, width=4), torch.randn(2, 3, 8, 8)
     convolution, norm = model.stages[0].body[0], model.stages[0].body[1]
     raw = convolution(x)
-    by_hand = (raw - raw.mean((2, 3), keepdim=True)) / (raw.var((2, 3), unbiased=False, keepdim=True) + 1e-5).sqrt()
+    by_hand = (raw - raw.mean((2, 3), keepdim=True)) / (
+        raw.var((2, 3), unbiased=False, keepdim=True) + 1e-5
+    ).sqrt()
     torch.testing.assert_close(norm(raw), by_hand)
     assert torch.equal(model.train()(x), model.eval()(x))
 
@@ -287,7 +328,9 @@ def test_dropout_only_in_training():
     assert torch.equal(model.eval()(x), model(x))
 
 
-@pytest.mark.parametrize("name", ["convnet_ln", "lenet", "alexnet_bn", "vgg11", "resnet18_ap", "vit", "mobilenet_v2", "tv_swin_t"])
+@pytest.mark.parametrize(
+    "name", ["convnet_ln", "lenet", "alexnet_bn", "vgg11", "resnet18_ap", "vit", "mobilenet_v2", "tv_swin_t"]
+)
 def test_type_is_kept_and_gradients_reach_the_images(name):
     model, x = small(name).double(), images(name).double().requires_grad_()
     logits = model(x)
@@ -306,7 +349,9 @@ def test_second_derivatives_for_gradient_matching():
 def test_attention_agrees_with_pytorch():
     attention = small("vit").eval().layers[0].inner
     x = torch.randn(2, 5, 32)
-    query, key, value = (part.unflatten(2, (2, 8)).transpose(1, 2) for part in attention.queries_keys_values(x).chunk(3, 2))
+    query, key, value = (
+        part.unflatten(2, (2, 8)).transpose(1, 2) for part in attention.queries_keys_values(x).chunk(3, 2)
+    )
     expected = nn.functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
     torch.testing.assert_close(attention(x), attention.leave(expected))
 
@@ -319,7 +364,8 @@ def test_patches_hold_their_own_pixels():
     x = torch.arange(2 * 64.0).reshape(1, 2, 8, 8)
     model(x)
     assert seen[0].shape == (1, 4, 32)
-    assert seen[0][0, 1, :4].tolist() == [4, 68, 5, 69]  # the second patch starts at column 4; channel 1 lies 64 further
+    # The second patch starts at column 4; channel 1 lies 64 further
+    assert seen[0][0, 1, :4].tolist() == [4, 68, 5, 69]
     assert seen[0][0, 2, 0] == 32  # the third at row 4
 
 
@@ -327,8 +373,16 @@ def test_our_resnet_with_batch_norm_is_torchvisions_with_a_small_stem():
     ours = build("resnet50", channels=3, size=32, classes=3, norm="batch").eval()
     theirs = build("tv_resnet50", channels=3, size=32, classes=3, stem="small").eval()
     blocks = [block for stage in ours.stages[1:] for block in stage.body]
-    their_blocks = [block for layer in (theirs.body.layer1, theirs.body.layer2, theirs.body.layer3, theirs.body.layer4) for block in layer]
-    pairs = [(ours.stages[0].body[0], theirs.body.conv1), (ours.stages[0].body[1], theirs.body.bn1), (ours.classifier, theirs.classifier)]
+    their_blocks = [
+        block
+        for layer in (theirs.body.layer1, theirs.body.layer2, theirs.body.layer3, theirs.body.layer4)
+        for block in layer
+    ]
+    pairs = [
+        (ours.stages[0].body[0], theirs.body.conv1),
+        (ours.stages[0].body[1], theirs.body.bn1),
+        (ours.classifier, theirs.classifier),
+    ]
     for mine, other in zip(blocks, their_blocks, strict=True):
         layers = (other.conv1, other.bn1, other.conv2, other.bn2, other.conv3, other.bn3)
         pairs += zip((mine.body[place] for place in (0, 1, 3, 4, 6, 7)), layers, strict=True)
@@ -380,16 +434,37 @@ def test_the_size_that_the_message_names_is_the_smallest_that_fits(name):
         ("convnt", {}, "unknown architecture 'convnt'; did you mean 'convnet'"),
         ("convnet", {"widht": 3}, "architecture 'convnet': unknown option 'widht'; did you mean 'width'"),
         ("lenet", {"width": 3}, "architecture 'lenet': unknown option 'width' .known: enlarge."),
-        ("convnet", {"norm": "bacth"}, "architecture 'convnet': norm: unknown value 'bacth'; did you mean 'batch'"),
-        ("convnet", {"width": "128"}, "architecture 'convnet': width: a number is needed, found the text '128'"),
+        (
+            "convnet",
+            {"norm": "bacth"},
+            "architecture 'convnet': norm: unknown value 'bacth'; did you mean 'batch'",
+        ),
+        (
+            "convnet",
+            {"width": "128"},
+            "architecture 'convnet': width: a number is needed, found the text '128'",
+        ),
         ("convnet", {"depth": 0}, "architecture 'convnet': depth: a number of at least 1 is needed, found 0"),
-        ("convnet", {"norm": "group", "width": 6}, "architecture 'convnet': width: norm 'group' makes 4 groups"),
+        (
+            "convnet",
+            {"norm": "group", "width": 6},
+            "architecture 'convnet': width: norm 'group' makes 4 groups",
+        ),
         ("alexnet", {"width": 5}, "architecture 'alexnet': width: a multiple of 2"),
         ("vit", {"dropout": 1.0}, "architecture 'vit': dropout: "),
-        ("vit", {"patch": 5}, "architecture 'vit': images of 32 x 32 pixels do not fit; the smallest size that fits is 35 x 35"),
+        (
+            "vit",
+            {"patch": 5},
+            "architecture 'vit': images of 32 x 32 pixels do not fit; the smallest size that fits is 35 x 35",
+        ),
         ("convnet", {"enlarge": 16}, "would shrink images of 32 x 32"),
         ("convnet", {"depth": 13}, "nor do any up to 4096 pixels: take a smaller depth"),
-        ("tv_resnet18", {}, "architecture 'tv_resnet18': images of 32 x 32 pixels do not fit; the smallest size that fits is 64 x 64"),
+        (
+            "tv_resnet18",
+            {},
+            "architecture 'tv_resnet18': images of 32 x 32 pixels do not fit; the smallest size that fits is "
+            "64 x 64",
+        ),
     ],
 )
 def test_messages(name, options, message):
@@ -399,7 +474,9 @@ def test_messages(name, options, message):
 
 @pytest.mark.parametrize("wrong", [{"channels": 0}, {"size": -1}, {"classes": 2.5}])
 def test_a_wrong_shape_is_named(wrong):
-    with pytest.raises(UserError, match=f"architecture 'mlp': {next(iter(wrong))}: a whole number of at least 1"):
+    with pytest.raises(
+        UserError, match=f"architecture 'mlp': {next(iter(wrong))}: a whole number of at least 1"
+    ):
         build("mlp", **{"channels": 3, "size": 8, "classes": 2} | wrong)
 
 
@@ -417,4 +494,6 @@ def test_instance_norm_of_a_single_pixel_is_refused():
 
 
 def test_registry_is_in_step_with_the_names():
-    assert architecture_names() == sorted(ARCHITECTURES) and len(set(architecture_names())) == len(ARCHITECTURES)
+    assert architecture_names() == sorted(ARCHITECTURES) and len(set(architecture_names())) == len(
+        ARCHITECTURES
+    )

@@ -34,7 +34,11 @@ def bank(request, train, tmp_path_factory):
 
 
 def copied(sampled):
-    return sampled.number, sampled.accuracy, {name: value.clone() for name, value in sampled.network.state_dict().items()}
+    return (
+        sampled.number,
+        sampled.accuracy,
+        {name: value.clone() for name, value in sampled.network.state_dict().items()},
+    )
 
 
 def assert_same(found, wanted):
@@ -45,7 +49,8 @@ def assert_same(found, wanted):
 
 @pytest.fixture(scope="module")
 def by_hand(train):
-    """The queue as its authors' loop runs it, with torch.optim: (number, accuracy, state) of the sampled network at every step."""
+    """The queue as its authors' loop runs it, with torch.optim: (number, accuracy, state) of the sampled
+    network at every step."""
     images = train.normalise(train.images)
 
     def drawn(number):
@@ -65,7 +70,13 @@ def by_hand(train):
             held.append(drawn(2 + step // 7))
         sampled = held[seeds.stream(3, "queue", "sampled", step) % len(held)]
         accuracy = 100.0 * sampled["right"] / sampled["seen"] if sampled["seen"] else 0.0
-        found.append((sampled["number"], accuracy, {name: value.clone() for name, value in sampled["network"].state_dict().items()}))
+        found.append(
+            (
+                sampled["number"],
+                accuracy,
+                {name: value.clone() for name, value in sampled["network"].state_dict().items()},
+            )
+        )
         left = list(held)
         for place in range(2):
             one = left.pop(seeds.stream(3, "queue", "trained", step, place) % len(left))
@@ -83,18 +94,32 @@ def by_hand(train):
 
 
 def test_pushes_and_pops_of_the_official_queue():
-    """Three networks, one more at steps 0, 30, 60, ...; the hundredth is held from step 2880 on, and the next push takes out the first."""
+    """Three networks, one more at steps 0, 30, 60, ...; the hundredth is held from step 2880 on, and the next
+    push takes out the first."""
     plan = plans.schedule(specs.QueueNetworks("queue"), 0, 3001)
     assert [plan[step].queue for step in (0, 29, 30, 2879, 2880, 2909, 2910, 2940)] == [
-        *(range(0, 4), range(0, 4), range(0, 5), range(0, 99), range(0, 100), range(0, 100), range(1, 101), range(2, 102))
+        *(
+            range(0, 4),
+            range(0, 4),
+            range(0, 5),
+            range(0, 99),
+            range(0, 100),
+            range(0, 100),
+            range(1, 101),
+            range(2, 102),
+        )
     ]
 
 
 def test_a_schedule_worked_by_hand(monkeypatch):
-    """With draws that always take the first: the oldest network is sampled, and the two oldest are trained."""
+    """With draws that always take the first: the oldest network is sampled, and the two oldest are
+    trained."""
     monkeypatch.setattr(plans, "stream", lambda *name: 0)
     settings = specs.QueueNetworks("queue", start=1, push_every=3, largest=3, trained=2, accuracy_over=4)
-    found = [(turn.queue, turn.sampled, turn.age, turn.counted, turn.trained) for turn in plans.schedule(settings, 0, 10)]
+    found = [
+        (turn.queue, turn.sampled, turn.age, turn.counted, turn.trained)
+        for turn in plans.schedule(settings, 0, 10)
+    ]
     assert found == [
         (range(0, 2), 0, 0, 0, (0, 1)),
         (range(0, 2), 0, 1, 1, (0, 1)),
@@ -112,7 +137,10 @@ def test_a_schedule_worked_by_hand(monkeypatch):
 def test_the_printed_algorithm_trains_the_sampled_network_and_pushes_at_every_step():
     settings = specs.QueueNetworks("queue", start=0, push_every=1, largest=4, trained="sampled")
     plan = plans.schedule(settings, 5, 200)
-    assert all(turn.trained == (turn.sampled,) and turn.queue == range(max(0, step - 3), step + 1) for step, turn in enumerate(plan))
+    assert all(
+        turn.trained == (turn.sampled,) and turn.queue == range(max(0, step - 3), step + 1)
+        for step, turn in enumerate(plan)
+    )
 
 
 def test_networks_are_sampled_and_trained_evenly_and_independently():
@@ -152,7 +180,8 @@ def test_a_queue_as_it_goes_is_that_of_the_loop_written_out(train, by_hand):
     stream = queue_stream(SMALL, train, **ARCH, seed=3, device=CPU)
     for step, wanted in enumerate(by_hand):
         assert_same(copied(stream.at(step)), wanted)
-    assert stream.trainings < 2 * STEPS  # trainings after which a network is not sampled any more are left out
+    # Trainings after which a network is not sampled any more are left out
+    assert stream.trainings < 2 * STEPS
     assert 0.0 in {wanted[1] for wanted in by_hand} and max(wanted[1] for wanted in by_hand) > 20
 
 
@@ -194,7 +223,11 @@ def test_running_statistics_and_dropout_are_repeated_too(arch, train, tmp_path):
 
 
 def folder(path):
-    return {file.name: file_sha256(file) for file in sorted(path.parent.rglob("*")) if file.is_file() and not file.name.endswith(".json")}
+    return {
+        file.name: file_sha256(file)
+        for file in sorted(path.parent.rglob("*"))
+        if file.is_file() and not file.name.endswith(".json")
+    }
 
 
 def test_reading_changes_nothing_and_maps_the_file(dense, train):
@@ -265,8 +298,13 @@ def test_matching_with_a_bank_is_matching_with_the_queue(dense, train, by_hand):
     for classes in (train.classes, (2, 3)):
         for bank in (None, dense):
             stream = RealStream(queued, train, classes, **ARCH, seed=3, device=CPU, bank=bank)
-            images[len(classes), bank] = Matching(queued, stream, ipc=1, critic=None, checkpoint=Checkpoint(None, "")).run().images
+            images[len(classes), bank] = (
+                Matching(queued, stream, ipc=1, critic=None, checkpoint=Checkpoint(None, "")).run().images
+            )
             assert stream.at(9).accuracy == by_hand[9][1] and not stream.network.training
     assert torch.equal(images[10, None], images[10, dense]) and torch.equal(images[2, None], images[2, dense])
     torch.testing.assert_close(images[2, None], images[10, None][2:4], rtol=1e-4, atol=1e-5)
-    assert RealStream(matched_to({"kind": "random"}), train, (0,), **ARCH, seed=3, device=CPU).at(0).accuracy is None
+    assert (
+        RealStream(matched_to({"kind": "random"}), train, (0,), **ARCH, seed=3, device=CPU).at(0).accuracy
+        is None
+    )

@@ -1,4 +1,5 @@
-"""The notes on reproduction: every switch that they name works and changes the result, and every method is in them."""
+"""The notes on reproduction: every switch that they name works and changes the result, and every method is in
+them."""
 
 import re
 from pathlib import Path
@@ -12,7 +13,9 @@ from condense.specs import catalogue
 ROOT = Path(__file__).parents[2]
 NOTES = (ROOT / "docs" / "reproduction-notes.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```yaml\n(.*?)```", NOTES, re.DOTALL)
-ENTRIES = [(name, change) for block in BLOCKS for entry in yaml.safe_load(block) for name, change in entry.items()]
+ENTRIES = [
+    (name, change) for block in BLOCKS for entry in yaml.safe_load(block) for name, change in entry.items()
+]
 SWITCHES = [entry for entry in ENTRIES if entry[0] != "protocols"]
 PROTOCOLS = [change for name, change in ENTRIES if name == "protocols"]
 
@@ -23,7 +26,10 @@ def test_a_switch_changes_what_is_computed(switch):
     base = catalogue.recipe(method)
     strategy = plan.data_cell("cifar10").spec.strategy
     for ipc in (1, 10, 100):
-        keys = [catalogue.resolve(base, "cifar10", strategy, ipc, layers).computed_part() for layers in ([], [("notes", change)])]
+        keys = [
+            catalogue.resolve(base, "cifar10", strategy, ipc, layers).computed_part()
+            for layers in ([], [("notes", change)])
+        ]
         if keys[0] != keys[1]:  # recipes differ over the ipc: one of these has to feel the change
             return
     pytest.fail("nothing changes")

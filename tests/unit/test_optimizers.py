@@ -37,7 +37,8 @@ def test_a_plateau_lowers_the_rate_as_torch_does():
 
 @pytest.mark.parametrize("classes", [1, 3, 10])
 def test_sgd_in_turns_has_the_course_of_a_loop_over_classes(classes):
-    """The loop's optimiser holds all classes; every step has the gradient of one of them, and zeros for the others."""
+    """The loop's optimiser holds all classes; every step has the gradient of one of them, and zeros for the
+    others."""
     settings, pull = Optimizer(lr=0.1, momentum=0.5), 0.3
     theirs = torch.ones(classes, 2, requires_grad=True)
     loop = torch.optim.SGD([theirs], lr=0.1, momentum=0.5)
@@ -47,7 +48,8 @@ def test_sgd_in_turns_has_the_course_of_a_loop_over_classes(classes):
     for _ in range(5):
         before = own.detach().clone()
         for label in range(classes):
-            torch.testing.assert_close(theirs[label], before[label], rtol=1e-5, atol=1e-6)  # where its gradient is taken
+            # Where its gradient is taken
+            torch.testing.assert_close(theirs[label], before[label], rtol=1e-5, atol=1e-6)
             theirs.grad = torch.zeros_like(theirs)
             theirs.grad[label] = pull * theirs[label].detach()
             loop.step()
@@ -57,10 +59,13 @@ def test_sgd_in_turns_has_the_course_of_a_loop_over_classes(classes):
 
 @pytest.mark.parametrize("classes", [1, 4])
 def test_adamw_in_turns_has_the_course_of_a_loop_over_classes(classes):
-    """The last class of the loop begins after steps without a gradient, as here the first: so its course is compared, from its turn on."""
+    """The last class of the loop begins after steps without a gradient, as here the first: so its course is
+    compared, from its turn on."""
     theirs, own = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
     loop = torch.optim.AdamW([theirs], lr=0.01, weight_decay=0.0005)
-    mine = optimizer_of([own], Optimizer(lr=0.01, name="adamw", weight_decay=0.0005, class_turns=True), classes)
+    mine = optimizer_of(
+        [own], Optimizer(lr=0.01, name="adamw", weight_decay=0.0005, class_turns=True), classes
+    )
     assert isinstance(mine, AdamW)
     for gradient in gradients(4, (2,)):
         for turn in range(classes):

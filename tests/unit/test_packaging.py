@@ -25,13 +25,23 @@ FOR_PACKAGE = ("pyproject.toml", "README.md", "LICENSE", "src", "params", "workf
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory):
-    """A folder with the package installed from a wheel that was built from a copy of the checkout, which is gone afterwards."""
+    """A folder with the package installed from a wheel that was built from a copy of the checkout, which is
+    gone afterwards."""
     pytest.importorskip("hatchling", reason="builds the wheel: extra 'build'")
     copy, site = tmp_path_factory.mktemp("copy") / "condense", tmp_path_factory.mktemp("site")
     copy.mkdir()
     for name in FOR_PACKAGE:
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, copy / name)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+        "--no-build-isolation",
+    ]
     done = subprocess.run([*pip, "--target", site, copy], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     shutil.rmtree(copy)
@@ -44,7 +54,9 @@ def in_an_empty_folder(installed, tmp_path, *command, **environment):
     folder = tmp_path / "elsewhere"
     folder.mkdir(exist_ok=True)
     call = [sys.executable, *command]
-    done = subprocess.run(call, cwd=folder, env=os.environ | environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        call, cwd=folder, env=os.environ | environment, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -52,7 +64,9 @@ def in_an_empty_folder(installed, tmp_path, *command, **environment):
 def test_the_package_carries_recipes_kernels_licence_and_marker(installed):
     package = installed / "condense"
     for folder in ("params", "src/condense/kernels"):
-        files = {path.relative_to(ROOT / folder) for path in (ROOT / folder).rglob("*.*") if path.suffix != ".pyc"}
+        files = {
+            path.relative_to(ROOT / folder) for path in (ROOT / folder).rglob("*.*") if path.suffix != ".pyc"
+        }
         copies = package / folder.removeprefix("src/condense/")
         assert files and [name for name in files if not (copies / name).is_file()] == []
     assert (package / "py.typed").is_file() and (package / checkout.PROFILE).is_file()
@@ -64,7 +78,11 @@ def test_it_knows_that_it_is_no_checkout(installed, tmp_path):
     code = "from condense.machine import checkout, runtime; from condense.specs import catalogue; "
     code += "print(checkout.checkout(), catalogue.params_folder(), runtime.code_version())"
     place, folder, version = in_an_empty_folder(installed, tmp_path, "-c", code).split()
-    assert place == "None" and Path(folder) == installed / "condense" / "params" and version == PROJECT["version"]
+    assert (
+        place == "None"
+        and Path(folder) == installed / "condense" / "params"
+        and version == PROJECT["version"]
+    )
 
 
 def test_a_repository_around_it_is_not_taken_for_the_checkout(installed, tmp_path):
@@ -72,13 +90,17 @@ def test_a_repository_around_it_is_not_taken_for_the_checkout(installed, tmp_pat
     shutil.copytree(installed, around / "src")
     (around / ".git").mkdir()
     (around / "Snakefile").touch()
-    code = "from condense.machine import checkout, runtime; print(checkout.checkout(), runtime.code_version())"
+    code = (
+        "from condense.machine import checkout, runtime; print(checkout.checkout(), runtime.code_version())"
+    )
     assert in_an_empty_folder(around / "src", tmp_path, "-c", code).split() == ["None", PROJECT["version"]]
 
 
 def test_it_lists_and_estimates_in_an_empty_folder(installed, tmp_path):
     assert "cpdm" in in_an_empty_folder(installed, tmp_path, "-m", "condense.command.cli", "list", "methods")
-    assert "cpdm/table1" in in_an_empty_folder(installed, tmp_path, "-m", "condense.command.cli", "list", "tables")
+    assert "cpdm/table1" in in_an_empty_folder(
+        installed, tmp_path, "-m", "condense.command.cli", "list", "tables"
+    )
     code = "from condense.estimate.cluster import cluster; print(cluster().attempts)"
     assert int(in_an_empty_folder(installed, tmp_path, "-c", code)) >= 1
     before = {path for path in installed.rglob("*") if "__pycache__" not in path.parts}
@@ -93,11 +115,29 @@ def test_it_condenses_in_an_empty_folder(installed, tmp_path):
     own = tmp_path / "own" / "methods"
     own.mkdir(parents=True)
     text = (ROOT / "params" / "methods" / "dm.yaml").read_text(encoding="utf-8")
-    (own / "mine.yaml").write_text(re.sub(r"^name: dm$", "name: mine", text, flags=re.MULTILINE), encoding="utf-8")
-    settings = ["--method", "mine", "--ipc", "1", "--steps", "2", "--epochs", "1", "--device", "cpu", "--threads", "1"]
+    (own / "mine.yaml").write_text(
+        re.sub(r"^name: dm$", "name: mine", text, flags=re.MULTILINE), encoding="utf-8"
+    )
+    settings = [
+        "--method",
+        "mine",
+        "--ipc",
+        "1",
+        "--steps",
+        "2",
+        "--epochs",
+        "1",
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+    ]
     command = ["-m", "condense.command.cli", "run", "digits", *settings, "--out", "tried"]
     said = in_an_empty_folder(installed, tmp_path, *command, CONDENSE_PARAMS=str(own.parent))
-    assert "synthetic.safetensors" in said and (tmp_path / "elsewhere" / "tried" / "synthetic.safetensors").is_file()
+    assert (
+        "synthetic.safetensors" in said
+        and (tmp_path / "elsewhere" / "tried" / "synthetic.safetensors").is_file()
+    )
 
 
 def test_a_folder_of_ones_own_comes_before_the_recipes_of_the_project(tmp_path, monkeypatch):
@@ -105,9 +145,13 @@ def test_a_folder_of_ones_own_comes_before_the_recipes_of_the_project(tmp_path, 
     (tmp_path / "methods" / "cpdm.yaml").write_text("name: cpdm\nengine: matching\nbroken: true\n")
     (tmp_path / "methods" / "mine.yaml").write_text("name: mine\nengine: matching\nbroken: true\n")
     monkeypatch.setenv(catalogue.OWN_PARAMS, str(tmp_path))
-    assert {"mine", "cpdm", "dm"} <= set(catalogue.names_in("methods")) and "digits" in catalogue.names_in("datasets")
+    assert {"mine", "cpdm", "dm"} <= set(catalogue.names_in("methods")) and "digits" in catalogue.names_in(
+        "datasets"
+    )
     for name in ("cpdm", "mine"):
-        with pytest.raises(UserError, match=f"^{re.escape(str(tmp_path))}.methods.{name}.yaml: unknown key 'broken'"):
+        with pytest.raises(
+            UserError, match=f"^{re.escape(str(tmp_path))}.methods.{name}.yaml: unknown key 'broken'"
+        ):
             catalogue.recipe.__wrapped__(name)
     assert catalogue.recipe.__wrapped__("dm").name == "dm"
 
@@ -122,15 +166,25 @@ def test_a_folder_of_ones_own_without_recipes_is_named(text, tmp_path, monkeypat
 
 def pinned():
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    return {name.lower().replace("_", "-"): version for name, version in re.findall(r"^([\w.-]+)==([\w.]+)", lock, flags=re.MULTILINE)}
+    return {
+        name.lower().replace("_", "-"): version
+        for name, version in re.findall(r"^([\w.-]+)==([\w.]+)", lock, flags=re.MULTILINE)
+    }
 
 
 def test_the_lock_pins_what_the_package_asks_for():
-    asked = [*PROJECT["dependencies"], *(entry for extra in PROJECT["optional-dependencies"].values() for entry in extra)]
+    asked = [
+        *PROJECT["dependencies"],
+        *(entry for extra in PROJECT["optional-dependencies"].values() for entry in extra),
+    ]
     for requirement in map(Requirement, asked):
         version = pinned().get(requirement.name.lower().replace("_", "-"))
-        assert version and requirement.specifier.contains(version), f"{requirement}: the lock has {version}; run `make lock`"
-    assert not Requirement(next(entry for entry in asked if entry.startswith("mlflow"))).specifier.contains("3.18.0")
+        assert version and requirement.specifier.contains(version), (
+            f"{requirement}: the lock has {version}; run `make lock`"
+        )
+    assert not Requirement(next(entry for entry in asked if entry.startswith("mlflow"))).specifier.contains(
+        "3.18.0"
+    )
 
 
 def test_version_licence_and_name_are_the_same_wherever_they_stand():
@@ -139,7 +193,11 @@ def test_version_licence_and_name_are_the_same_wherever_they_stand():
     assert cited["version"] == PROJECT["version"] and cited["license"] == PROJECT["license"]
     assert cited["authors"] == PROJECT["authors"]
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
-    assert text.split("\n")[1].strip() == "Apache License" and "9. Accepting Warranty" in text and "END OF TERMS AND CONDITIONS" in text
+    assert (
+        text.split("\n")[1].strip() == "Apache License"
+        and "9. Accepting Warranty" in text
+        and "END OF TERMS AND CONDITIONS" in text
+    )
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert "## [Unreleased]" in changes and f"## {PROJECT['version']}" in changes
 
@@ -150,7 +208,10 @@ def test_images_hold_the_same_files_and_all_that_making_them_needs():
     recipe = (ROOT / "container" / "condense.def").read_text(encoding="utf-8")
     in_apptainer = set(re.findall(r"^    (\S+) /opt/condense/\1$", recipe, flags=re.MULTILINE))
     assert in_docker == in_apptainer | {"profiles"} and "ln -sfn workflow/profiles profiles" in recipe
-    assert all((ROOT / name).exists() for name in in_docker) and {"Makefile", "Snakefile", "requirements.lock", *FOR_PACKAGE} <= in_docker
+    assert (
+        all((ROOT / name).exists() for name in in_docker)
+        and {"Makefile", "Snakefile", "requirements.lock", *FOR_PACKAGE} <= in_docker
+    )
 
 
 def test_images_are_made_by_commands_that_exist():
@@ -158,7 +219,9 @@ def test_images_are_made_by_commands_that_exist():
     steps = re.findall(r"^RUN (.*)$", docker, flags=re.MULTILINE)
     recipe = (ROOT / "container" / "condense.def").read_text(encoding="utf-8")
     steps += [re.search(r"^%post\n(.*?)^%", recipe, flags=re.MULTILINE | re.DOTALL)[1]]
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    targets = set(
+        re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    )
     assert len(steps) == 3
     for step in steps:
         assert subprocess.run(["sh", "-n", "-c", step]).returncode == 0

@@ -1,4 +1,5 @@
-"""What sets are made with: two parents of one kind, and kinds that are registered here alone, planned, estimated and run."""
+"""What sets are made with: two parents of one kind, and kinds that are registered here alone, planned,
+estimated and run."""
 
 import inspect
 import json
@@ -33,7 +34,8 @@ from condense.plan.tables import Plan
 from condense.specs import catalogue
 from condense.teachers.pretrain import load_teacher
 
-SHARED = ("arch", "options", "seed", "key", "machine")  # what every kind of parent is made with, beside its own settings
+# What every kind of parent is made with, beside its own settings
+SHARED = ("arch", "options", "seed", "key", "machine")
 SCALE = """
 name: brief
 title: One epoch
@@ -51,7 +53,8 @@ architectures:
 
 @dataclass(frozen=True, kw_only=True)
 class DoubtRecipe(specs.Recipe):
-    """Of each class the images of which two classifiers of different architectures are the least sure together."""
+    """Of each class the images of which two classifiers of different architectures are the least sure
+    together."""
 
     NUMBER: ClassVar[int] = 1
 
@@ -61,12 +64,16 @@ class DoubtRecipe(specs.Recipe):
         return {"first": specs.TeacherNeed("critic", "mlp"), "second": specs.TeacherNeed("critic", "convnet")}
 
     def work(self, shard: Shard) -> Work:
-        return Work(flops_forward=shard.data.train * sum(network.forward for network in shard.parents.values()))
+        return Work(
+            flops_forward=shard.data.train * sum(network.forward for network in shard.parents.values())
+        )
 
 
 def doubt(site, orders):
     def made(order):
-        judges = [load_teacher(order.parents[name], site.data, site.device)[0] for name in ("first", "second")]
+        judges = [
+            load_teacher(order.parents[name], site.data, site.device)[0] for name in ("first", "second")
+        ]
         chosen = []
         for label in site.classes:
             images = site.data.of_class(label)
@@ -120,7 +127,11 @@ def order_by_light(out, data, *, falling, arch, options, seed, key, machine):
     """What makes it."""
     images = load(data)
     light = torch.cat([images.of_class(label).flatten(1).mean(1) for label in images.classes])
-    write_tensors(out, {"order": light.argsort(descending=falling).numpy()}, {"kind": "order", "key": key, "falling": falling})
+    write_tensors(
+        out,
+        {"order": light.argsort(descending=falling).numpy()},
+        {"kind": "order", "key": key, "falling": falling},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,8 +177,16 @@ def own(monkeypatch, tmp_path):
     monkeypatch.setitem(PARENTS, "brightness", LightCell)
     monkeypatch.setitem(parents.MAKERS, "brightness", order_by_light)
     for kind, name, text in (
-        ("methods", "brightest", "{name: brightest, title: Brightest images, source: {paper: ours}, engine: light}"),
-        ("methods", "doubtful", "{name: doubtful, title: Doubtful images, source: {paper: ours}, engine: doubt}"),
+        (
+            "methods",
+            "brightest",
+            "{name: brightest, title: Brightest images, source: {paper: ours}, engine: light}",
+        ),
+        (
+            "methods",
+            "doubtful",
+            "{name: doubtful, title: Doubtful images, source: {paper: ours}, engine: doubt}",
+        ),
         ("scales", "brief", SCALE),
     ):
         (tmp_path / "own" / kind).mkdir(parents=True, exist_ok=True)
@@ -181,26 +200,51 @@ def own(monkeypatch, tmp_path):
 
 
 def command(method, out):
-    return ("run", "digits", "--method", method, "--scale", "brief", "--ipc", 2, "--arch", "convnet", "--device", "cpu", "--out", out)
+    return (
+        "run",
+        "digits",
+        "--method",
+        method,
+        "--scale",
+        "brief",
+        "--ipc",
+        2,
+        "--arch",
+        "convnet",
+        "--device",
+        "cpu",
+        "--out",
+        out,
+    )
 
 
 def test_two_teachers_of_one_protocol_have_a_file_each(own, tmp_path):
-    work = plan_request(Request(Path("digits"), tmp_path, method="doubtful", ipc=2, scale="brief", arch="convnet"))
+    work = plan_request(
+        Request(Path("digits"), tmp_path, method="doubtful", ipc=2, scale="brief", arch="convnet")
+    )
     first, second = work.parents
     assert first.nickname == second.nickname and work.folder_of(first) != work.folder_of(second)
     assert run(*command("doubtful", tmp_path / "out"))[0] == 0
-    files = {tmp_path / "out" / work.folder_of(parent) / "teacher.safetensors": parent for parent in work.parents}
+    files = {
+        tmp_path / "out" / work.folder_of(parent) / "teacher.safetensors": parent for parent in work.parents
+    }
     headers = {path: read_artifact(path)[1] for path in files}
-    assert {path: header["key"] for path, header in headers.items()} == {path: parent.key for path, parent in files.items()}
+    assert {path: header["key"] for path, header in headers.items()} == {
+        path: parent.key for path, parent in files.items()
+    }
     assert [header["arch"] for header in headers.values()] == ["mlp", "convnet"]
     assert read_set(tmp_path / "out" / "synthetic.safetensors")[1]["method"] == "doubtful"
     made = {path: path.stat().st_mtime_ns for path in files}
     assert run(*command("doubtful", tmp_path / "out"))[0] == 0
-    assert made == {path: path.stat().st_mtime_ns for path in files}, "a run that is finished makes neither anew"
+    assert made == {path: path.stat().st_mtime_ns for path in files}, (
+        "a run that is finished makes neither anew"
+    )
 
 
 def test_a_lone_teacher_keeps_the_folder_that_it_had(own, tmp_path):
-    work = plan_request(Request(Path("digits"), tmp_path, method="herding", ipc=2, scale="brief", arch="convnet"))
+    work = plan_request(
+        Request(Path("digits"), tmp_path, method="herding", ipc=2, scale="brief", arch="convnet")
+    )
     assert [work.folder_of(parent) for parent in work.parents] == ["teacher-selection"]
 
 
@@ -225,7 +269,9 @@ def test_every_kind_of_parent_has_a_cell_and_a_function_that_makes_it():
     for kind, cell in PARENTS.items():
         makes = inspect.signature(parents.MAKERS[kind]).parameters
         assert cell.kind == kind and set(makes) == {"out", "data", *cell.setting_names(), *SHARED}
-        assert {"work", "key", "made_by"} <= {name for base in cell.__mro__[: cell.__mro__.index(ParentCell)] for name in vars(base)}
+        assert {"work", "key", "made_by"} <= {
+            name for base in cell.__mro__[: cell.__mro__.index(ParentCell)] for name in vars(base)
+        }
     for name in catalogue.names_in("methods"):
         for parent in catalogue.recipe(name).parents().values():
             assert parent.made_as in PARENTS and parent.what and parent.making
@@ -233,7 +279,11 @@ def test_every_kind_of_parent_has_a_cell_and_a_function_that_makes_it():
 
 def test_settings_of_a_cell_are_read_again_as_they_were():
     maker = Maker(replace(catalogue.scale("quick"), bank_mb=100))
-    cells = [cell for name in ("cpdm", "ncfm", "idm") for cell in maker.synthetic("digits", name, "convnet", 1, 0).parents.values()]
+    cells = [
+        cell
+        for name in ("cpdm", "ncfm", "idm")
+        for cell in maker.synthetic("digits", name, "convnet", 1, 0).parents.values()
+    ]
     assert {cell.kind for cell in cells} == set(PARENTS)
     for cell in cells:
         assert type(cell).values_from(json.loads(cell.settings), "--settings") == cell.values
@@ -246,10 +296,15 @@ def test_settings_of_a_cell_are_read_again_as_they_were():
 
 def test_a_kind_of_parent_that_is_registered_here_is_planned_estimated_and_run(own, tmp_path):
     """One class of need, one cell, one function: no other file knows of it."""
-    work = plan_request(Request(Path("digits"), tmp_path, method="brightest", ipc=2, scale="brief", arch="convnet"))
+    work = plan_request(
+        Request(Path("digits"), tmp_path, method="brightest", ipc=2, scale="brief", arch="convnet")
+    )
     (order,) = work.parents
     assert order.path == f"results/orders/digits/none/falling/seed0-{order.key}/order.safetensors"
-    stages = {stage.name: stage for stage in estimate_cells(work.parents, work.sets, work.metrics, threads=1, gpu=False).stages}
+    stages = {
+        stage.name: stage
+        for stage in estimate_cells(work.parents, work.sets, work.metrics, threads=1, gpu=False).stages
+    }
     assert stages["teach"].jobs == 1 and stages["teach"].disk_bytes == order.work().bytes_out
     assert run(*command("brightest", tmp_path / "out"))[0] == 0
     made = tmp_path / "out" / work.folder_of(order) / "order.safetensors"
@@ -268,16 +323,31 @@ def test_a_kind_of_parent_that_is_registered_here_is_planned_estimated_and_run(o
 def test_the_verb_of_the_rule_makes_it_too(own, digits, tmp_path):
     """As the rule `teach` calls it, from what the cell says."""
     cell = Maker(catalogue.scale("brief")).synthetic("digits", "brightest", "convnet", 1, 0).parents["order"]
-    asked = (cell.kind, "--settings", cell.settings, "--data", digits, "--arch", cell.arch, "--key", cell.key, "--out", tmp_path / "order")
+    asked = (
+        cell.kind,
+        "--settings",
+        cell.settings,
+        "--data",
+        digits,
+        "--arch",
+        cell.arch,
+        "--key",
+        cell.key,
+        "--out",
+        tmp_path / "order",
+    )
     assert run("parent", *asked)[0] == 0 and jobs.is_whole(tmp_path / "order", cell.file, cell.key)
     assert "unknown kind 'brightnes'; did you mean 'brightness'" in refused("parent", "brightnes", *asked[1:])
-    assert "--settings: unknown key 'rising'" in refused("parent", cell.kind, "--settings", '{"rising": true}', *asked[3:])
+    assert "--settings: unknown key 'rising'" in refused(
+        "parent", cell.kind, "--settings", '{"rising": true}', *asked[3:]
+    )
 
 
 def test_sets_of_a_plan_share_it_and_prune_knows_its_folder(own, tmp_path, monkeypatch):
     monkeypatch.chdir(catalogue.params_folder().resolve().parent)
     figure = (
-        "{kind: figure, paper: ours, figure: '1', title: Bright, draw: accuracy_by_ipc, dataset: digits, methods: [brightest], ipc: [1, 2]}"
+        "{kind: figure, paper: ours, figure: '1', title: Bright, draw: accuracy_by_ipc, dataset: digits, "
+        "methods: [brightest], ipc: [1, 2]}"
     )
     (tmp_path / "own" / "tables").mkdir()
     (tmp_path / "own" / "tables" / "ours_figure1.yaml").write_text(figure, encoding="utf-8")
@@ -289,7 +359,9 @@ def test_sets_of_a_plan_share_it_and_prune_knows_its_folder(own, tmp_path, monke
     try:
         plan = Plan("brief")
         (order,) = plan.parents.values()
-        assert len(plan.synthetic) == 2 and all(list(group.parents.values()) == [order] for group in groups(plan))
+        assert len(plan.synthetic) == 2 and all(
+            list(group.parents.values()) == [order] for group in groups(plan)
+        )
         nodes = graph(plan, ["ours/figure1"], None, Pace(plan.maker))
         assert [node.stage for node in nodes if node.output == order.path] == ["teach"]
         assert sum(node.output == order.path for node in nodes) == 1 and advice(plan)
@@ -299,7 +371,9 @@ def test_sets_of_a_plan_share_it_and_prune_knows_its_folder(own, tmp_path, monke
             path.parent.mkdir(parents=True)
             path.touch()
         told = prune_results(results, dry=False)
-        assert "000000000000" in told and [path.parent.name for path in results.rglob("*.safetensors")] == [f"seed0-{order.key}"]
+        assert "000000000000" in told and [path.parent.name for path in results.rglob("*.safetensors")] == [
+            f"seed0-{order.key}"
+        ]
     finally:
         for read in cleared:
             read.cache_clear()

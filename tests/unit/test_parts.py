@@ -1,4 +1,5 @@
-"""An evaluation in parts is that in one job; what is no part of it is refused; which evaluations a scale splits."""
+"""An evaluation in parts is that in one job; what is no part of it is refused; which evaluations a scale
+splits."""
 
 import json
 from dataclasses import replace
@@ -58,8 +59,15 @@ def test_joined_parts_are_the_metrics_of_one_job(made, parts, tmp_path):
 
 
 def test_costs_add_up_and_memory_does_not():
-    first, second = ({"seconds": s, "peak_memory_bytes": m, "device": d} for s, m, d in ((1.5, 7, "a"), (2.25, 9, "b")))
-    assert joined_facts([first, second]) == {"seconds": 3.75, "peak_memory_bytes": 9, "device": "a", "jobs": 2}
+    first, second = (
+        {"seconds": s, "peak_memory_bytes": m, "device": d} for s, m, d in ((1.5, 7, "a"), (2.25, 9, "b"))
+    )
+    assert joined_facts([first, second]) == {
+        "seconds": 3.75,
+        "peak_memory_bytes": 9,
+        "device": "a",
+        "jobs": 2,
+    }
 
 
 @pytest.mark.parametrize("what", ["snapshots", "whole set"])
@@ -70,7 +78,9 @@ def test_snapshots_and_the_whole_set_are_split_alike(what, digits, tmp_path):
         network = {"arch": "convnet", "options": {"depth": 1, "width": 4}}
         shard = jobs.ShardJob(recipe, digits / "train.safetensors", **network, ipc=1, seed=0, key="k")
         jobs.condense_shard(tmp_path / "shard.safetensors", shard, jobs.Machine("cpu", 1))
-        jobs.gather(tmp_path / "synthetic.safetensors", [tmp_path / "shard.safetensors"], digits / "train.safetensors")
+        jobs.gather(
+            tmp_path / "synthetic.safetensors", [tmp_path / "shard.safetensors"], digits / "train.safetensors"
+        )
         given = ("--task", "snapshots", "--synthetic", tmp_path / "snapshots.safetensors")
     else:
         given = ()
@@ -79,7 +89,9 @@ def test_snapshots_and_the_whole_set_are_split_alike(what, digits, tmp_path):
         assert run(*command, "--out", tmp_path / f"{name}.json", *more)[0] == 0
     out = joined(tmp_path / "joined.json", tmp_path / "b.json", tmp_path / "a.json")
     assert without_run(out) == without_run(tmp_path / "all.json")
-    assert len(read_json(out)["accuracies"]) == 2 and (what == "whole set" or read_json(out)["steps"] == [2, 4])
+    assert len(read_json(out)["accuracies"]) == 2 and (
+        what == "whole set" or read_json(out)["steps"] == [2, 4]
+    )
 
 
 class Cut(jobs.judging.Checkpoint):
@@ -93,7 +105,9 @@ class Cut(jobs.judging.Checkpoint):
         return Cut(self.path.with_name(f"{self.path.name}.{name}"), f"{self.key}-{name}")
 
 
-def test_a_part_that_was_cut_off_goes_on_and_not_from_another_parts_checkpoint(made, parts, tmp_path, monkeypatch):
+def test_a_part_that_was_cut_off_goes_on_and_not_from_another_parts_checkpoint(
+    made, parts, tmp_path, monkeypatch
+):
     out = tmp_path / "part.json"
     monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
     monkeypatch.setattr("condense.jobs.judging.Checkpoint", Cut)
@@ -111,11 +125,19 @@ def test_files_that_do_not_make_an_evaluation_are_refused(made, parts, tmp_path)
     assert "networks [0, 1, 0, 1, 2]" in refused("join", "--parts", first, last, first, "--out", out)
     overlapping = judged(made, tmp_path / "overlapping.json", "--part", "1-2")
     assert "networks [0, 1, 1, 2]" in refused("join", "--parts", overlapping, first, "--out", out)
-    for more, name in ((("--key", "another"), "key"), (("--networks", 4), "n_networks"), (("--seed", 1), "seed")):
+    for more, name in (
+        (("--key", "another"), "key"),
+        (("--networks", 4), "n_networks"),
+        (("--seed", 1), "seed"),
+    ):
         other = judged(made, tmp_path / f"{name}.json", *more, "--part", "2-2")
-        assert f"{name}.json: is a part of another evaluation" in refused("join", "--parts", first, other, "--out", out)
+        assert f"{name}.json: is a part of another evaluation" in refused(
+            "join", "--parts", first, other, "--out", out
+        )
     assert "holds 'metrics', but a part" in refused("join", "--parts", made.metrics, "--out", out)
-    assert "network 3 is not among the 3" in refused(*evaluation(made.synthetic, made.digits, out, "--networks", 3, "--part", "2-3"))
+    assert "network 3 is not among the 3" in refused(
+        *evaluation(made.synthetic, made.digits, out, "--networks", 3, "--part", "2-3")
+    )
     assert not out.exists()
 
 
@@ -143,11 +165,17 @@ def test_a_part_that_was_changed_is_called_damaged(change, parts, tmp_path):
 
 def test_a_scale_splits_by_architecture_and_more_narrowly_by_dataset():
     plan = Plan("quick")
-    cells = {cell.eval_arch: cell for cell in plan.metrics.values() if cell.n_networks == 3 and cell.synthetic.data.name == "digits"}
+    cells = {
+        cell.eval_arch: cell
+        for cell in plan.metrics.values()
+        if cell.n_networks == 3 and cell.synthetic.data.name == "digits"
+    }
     assert plan.parts(cells["convnet"]) == ["0-2"]
     plan.scale = replace(plan.scale, networks_per_job={"convnet": 2})
     assert plan.parts(cells["convnet"]) == ["0-1", "2-2"]
-    plan.scale = replace(plan.scale, networks_per_job={"convnet": 2, "convnet/digits": 5, "convnet/cifar10": 1})
+    plan.scale = replace(
+        plan.scale, networks_per_job={"convnet": 2, "convnet/digits": 5, "convnet/cifar10": 1}
+    )
     assert plan.parts(cells["convnet"]) == ["0-2"]
     place = cells["convnet"].path.removeprefix("results/metrics/").removesuffix(".json")
     assert cells["convnet"].part_path("0-1") == f"results/parts/{place}/networks0-1.json"

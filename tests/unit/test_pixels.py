@@ -64,7 +64,9 @@ def test_black_strokes_on_transparency_are_seen_on_white(form):
     data = FORMS[form]()
     assert header(data, "here").transparent
     np.testing.assert_array_equal(grey(data), SHOWN)
-    np.testing.assert_array_equal(decode(data, "here", channels=3, size=4, resize=False), np.stack([SHOWN] * 3))
+    np.testing.assert_array_equal(
+        decode(data, "here", channels=3, size=4, resize=False), np.stack([SHOWN] * 3)
+    )
     assert not grey(data, ground="black").any()
     np.testing.assert_array_equal(grey(data, ground="#808080"), np.where(SHOWN, 128, 0))
 
@@ -74,7 +76,10 @@ def test_avif_is_laid_on_the_ground_and_a_damaged_one_is_named():
     np.testing.assert_array_equal(grey(encoded(RGBA, "AVIF", quality=100)), SHOWN)
     whole = encoded(Image.fromarray(random_pixels(32, 32, 3)), "AVIF")
     causes = set()
-    for data in [whole[:-9], *(whole[:start] + bytes(20) + whole[start + 20 :] for start in range(0, 400, 5))]:
+    for data in [
+        whole[:-9],
+        *(whole[:start] + bytes(20) + whole[start + 20 :] for start in range(0, 400, 5)),
+    ]:
         try:
             decode(data, "here", channels=3, size=32, resize=False)
         except UserError as error:
@@ -90,7 +95,9 @@ def test_what_is_opaque_stays_as_it_is():
         np.testing.assert_array_equal(found.transpose(1, 2, 0), pixels[..., :3])
     unused = bytearray(encoded(Image.fromarray(pixels * np.uint8([1, 1, 1, 0])), "TGA"))
     unused[17] &= 0xF0  # it says that its fourth channel means nothing
-    np.testing.assert_array_equal(decode(bytes(unused), "here", channels=3, size=4, resize=False).transpose(1, 2, 0), pixels[..., :3])
+    np.testing.assert_array_equal(
+        decode(bytes(unused), "here", channels=3, size=4, resize=False).transpose(1, 2, 0), pixels[..., :3]
+    )
 
 
 DEEP = np.full((4, 4, 3), 700, np.uint16)
@@ -100,7 +107,9 @@ DEEP = np.full((4, 4, 3), 700, np.uint16)
 def test_deep_png_is_refused_rather_than_cut(colour, channels):
     data = raw_png([DEEP[0, :, :1].repeat(channels, 1).astype(">u2").tobytes()] * 4, 16, colour)
     for read in (lambda: header(data, "here"), lambda: grey(data)):
-        with pytest.raises(UserError, match="here: has more than 8 bits a channel .16.: convert it to 8 bits"):
+        with pytest.raises(
+            UserError, match="here: has more than 8 bits a channel .16.: convert it to 8 bits"
+        ):
             read()
 
 
@@ -108,7 +117,11 @@ def test_deep_ppm_and_tiff_are_refused_and_shallow_ones_scaled():
     tifffile = pytest.importorskip("tifffile")
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, DEEP, photometric="rgb")
-    for data in (buffer.getvalue(), b"P6 4 4 65535\n" + DEEP.astype(">u2").tobytes(), b"P6 4 4 1023\n" + DEEP.astype(">u2").tobytes()):
+    for data in (
+        buffer.getvalue(),
+        b"P6 4 4 65535\n" + DEEP.astype(">u2").tobytes(),
+        b"P6 4 4 1023\n" + DEEP.astype(">u2").tobytes(),
+    ):
         with pytest.raises(UserError, match="more than 8 bits"):
             grey(data)
     np.testing.assert_array_equal(grey(b"P5 4 4 15\n" + bytes(range(16))), 17 * np.arange(16).reshape(4, 4))
@@ -122,7 +135,9 @@ def test_what_a_file_holds_beside_its_first_image_is_said(tmp_path, monkeypatch,
     place = tiff.find(struct.pack("<HHI", 338, 3, 1))  # ExtraSamples: 2 is transparency, 0 anything
     assert tiff[place + 8] == 2
     tiff[place + 8] = 0
-    contents = [encoded(frames[0], kind, save_all=True, append_images=frames[1:]) for kind in ("GIF", "PNG", "TIFF")]
+    contents = [
+        encoded(frames[0], kind, save_all=True, append_images=frames[1:]) for kind in ("GIF", "PNG", "TIFF")
+    ]
     for name in ("cat", "dog"):
         (data / "toy" / name).mkdir(parents=True)
         for number, content in enumerate([*contents, bytes(tiff)]):
@@ -141,9 +156,12 @@ def test_what_a_file_holds_beside_its_first_image_is_said(tmp_path, monkeypatch,
 
 def test_a_tiff_of_another_kind_is_not_called_damaged_alone():
     tiff = bytearray(encoded(Image.fromarray(random_pixels(4, 4, 3)), "TIFF"))
-    place = tiff.find(struct.pack("<HHI", 262, 3, 1))  # PhotometricInterpretation: 2 is RGB, 1 grey, as of channels that are no colours
+    # PhotometricInterpretation: 2 is RGB, 1 grey, as of channels that are no colours
+    place = tiff.find(struct.pack("<HHI", 262, 3, 1))
     tiff[place + 8] = 1
-    with pytest.raises(UserError, match="here: this TIFF cannot be read: .*convert it to grey or RGB with 8 bits a channel"):
+    with pytest.raises(
+        UserError, match="here: this TIFF cannot be read: .*convert it to grey or RGB with 8 bits a channel"
+    ):
         header(bytes(tiff), "here")
 
 
@@ -155,7 +173,10 @@ def test_the_ground_is_said_once_and_enters_the_identity(tmp_path, monkeypatch, 
             (data / "toy" / name / f"{number}.png").write_bytes(encoded(RGBA.convert("LA"), "PNG"))
     (data / "toy" / "cat" / "0.png").write_bytes(png(random_pixels(4, 4)))
     spec = spec_from_images(data / "toy")
-    assert "5 of the images can be transparent: what is so shows white (--ground takes another colour)." in spec.note
+    assert (
+        "5 of the images can be transparent: what is so shows white (--ground takes another colour)."
+        in spec.note
+    )
     assert spec.identity() == spec_from_images(data / "toy", ground="#ffffff").identity()
     assert "ground" not in spec.identity()["source"]
     red = spec_from_images(data / "toy", ground="#ff0000")
@@ -166,7 +187,9 @@ def test_the_ground_is_said_once_and_enters_the_identity(tmp_path, monkeypatch, 
         spec_from_images(data / "toy", ground="wite")
     caplog.set_level("INFO")
     source = {"kind": "image_folder", "train": "toy", "test": "toy", "ground": "black"}
-    described, _ = loaded(describe(source, channels=1, size=4, train=6, test=6, smallest=3), tmp_path / "described")
+    described, _ = loaded(
+        describe(source, channels=1, size=4, train=6, test=6, smallest=3), tmp_path / "described"
+    )
     assert not described.images[-1].any()
     told = [record.message for record in caplog.records if "transparent images" in record.message]
     assert len(told) == 1 and "are laid on black" in told[0]

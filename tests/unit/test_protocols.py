@@ -1,4 +1,5 @@
-"""What protocols name: optimisers against torch's, schedules against closed forms, mixing, averages, stops, and what is refused."""
+"""What protocols name: optimisers against torch's, schedules against closed forms, mixing, averages, stops,
+and what is refused."""
 
 import math
 import typing
@@ -30,7 +31,10 @@ from condense.training.together import train_together
 
 NOWHERE = Checkpoint(None, "")
 pytestmark = pytest.mark.usefixtures("one_thread")
-SGD, NESTEROV = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-3}, {"lr": 0.1, "momentum": 0.9, "nesterov": True}
+SGD, NESTEROV = (
+    {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-3},
+    {"lr": 0.1, "momentum": 0.9, "nesterov": True},
+)
 ADAM, ADAMW = ({"name": name, "lr": 0.01, "weight_decay": 0.1, "beta2": 0.99} for name in ("adam", "adamw"))
 OPTIMIZERS = {"sgd": SGD, "nesterov": NESTEROV, "adam": ADAM, "adamw": ADAMW}
 
@@ -38,7 +42,9 @@ OPTIMIZERS = {"sgd": SGD, "nesterov": NESTEROV, "adam": ADAM, "adamw": ADAMW}
 def torch_optimizer(tensors, settings):
     decay = {"weight_decay": settings.weight_decay}
     if settings.name == "sgd":
-        return torch.optim.SGD(tensors, settings.lr, momentum=settings.momentum, nesterov=settings.nesterov, **decay)
+        return torch.optim.SGD(
+            tensors, settings.lr, momentum=settings.momentum, nesterov=settings.nesterov, **decay
+        )
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     return kinds[settings.name](tensors, settings.lr, betas=(settings.beta1, settings.beta2), **decay)
 
@@ -52,9 +58,18 @@ def protocol(name="dc", **changes):
 def few(digits):
     """Forty training images, four a class, as a training set with soft labels, in double precision."""
     data = load(digits / "train.safetensors")
-    chosen = torch.cat([torch.arange(start, start + 4) for start in np.cumsum([0, *data.counts[:-1]]).tolist()])
-    logits = torch.randn(40, 10, generator=torch.Generator().manual_seed(0)).double() + 4 * F.one_hot(data.labels[chosen], 10)
-    return tensor_set(data.normalise(data.images[chosen]).double(), data.labels[chosen], Targets(logits, "logits"), "these digits")
+    chosen = torch.cat(
+        [torch.arange(start, start + 4) for start in np.cumsum([0, *data.counts[:-1]]).tolist()]
+    )
+    logits = torch.randn(40, 10, generator=torch.Generator().manual_seed(0)).double() + 4 * F.one_hot(
+        data.labels[chosen], 10
+    )
+    return tensor_set(
+        data.normalise(data.images[chosen]).double(),
+        data.labels[chosen],
+        Targets(logits, "logits"),
+        "these digits",
+    )
 
 
 def network(number=0, arch="convnet_bn", dtype=torch.float64):
@@ -67,7 +82,10 @@ def network(number=0, arch="convnet_bn", dtype=torch.float64):
 def test_optimisers_equal_torch_step_by_step(name):
     settings = protocol(optimizer=OPTIMIZERS[name]).optimizer
     rng = torch.Generator().manual_seed(0)
-    ours = [torch.randn(3, 2, generator=rng).double().requires_grad_(), torch.randn(4, generator=rng).double().requires_grad_()]
+    ours = [
+        torch.randn(3, 2, generator=rng).double().requires_grad_(),
+        torch.randn(4, generator=rng).double().requires_grad_(),
+    ]
     theirs = [tensor.detach().clone().requires_grad_() for tensor in ours]
     own, other = network_optimizer(ours, settings), torch_optimizer(theirs, settings)
     for step in range(7):
@@ -95,17 +113,22 @@ def test_a_tensor_without_a_gradient_stays():
 
 def test_a_training_under_another_optimiser_and_schedule_is_a_plain_loop_of_torch(few):
     rules = protocol("critic", epochs=6, optimizer=ADAMW, schedule={"kind": "cosine", "stretch": 2.0})
-    ours, theirs = (network(arch="convnet_nonorm") for _ in range(2))  # Adam makes steps of the rounding of what a norm takes away
+    # Adam makes steps of the rounding of what a norm takes away
+    ours, theirs = (network(arch="convnet_nonorm") for _ in range(2))
     train(ours, few, rules, strategy="none", seed=3, name=("x",), checkpoint=NOWHERE)
     optimizer = torch_optimizer(theirs.parameters(), rules.optimizer)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.5 * (1 + math.cos(math.pi * epoch / 12)))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda epoch: 0.5 * (1 + math.cos(math.pi * epoch / 12))
+    )
     for epoch in range(6):
         for chosen in torch.randperm(40, generator=seeds.generator(3, "x", "order", epoch)).split(16):
             optimizer.zero_grad()
             F.cross_entropy(theirs(few.fetch(chosen)), few.labels[chosen]).backward()
             optimizer.step()
         schedule.step()
-    for a, b, c in zip(ours.parameters(), theirs.parameters(), network(arch="convnet_nonorm").parameters(), strict=True):
+    for a, b, c in zip(
+        ours.parameters(), theirs.parameters(), network(arch="convnet_nonorm").parameters(), strict=True
+    ):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
         assert not torch.equal(a, c)
 
@@ -113,13 +136,25 @@ def test_a_training_under_another_optimiser_and_schedule_is_a_plain_loop_of_torc
 SOFT = {"name": "distillation", "temperature": 4.0, "hard_weight": 0.5}
 WAYS = {
     "sgd, nesterov, soft": {"optimizer": NESTEROV, "loss": {"name": "soft"}},
-    "adam, distillation, warm-up": {"optimizer": ADAM, "loss": SOFT, "schedule": {"kind": "cosine", "warmup": 2}},
+    "adam, distillation, warm-up": {
+        "optimizer": ADAM,
+        "loss": SOFT,
+        "schedule": {"kind": "cosine", "warmup": 2},
+    },
     "adamw, average": {"optimizer": ADAMW, "average": {"decay": 0.9}, "schedule": {"kind": "ssrs"}},
-    "logits, restarts": {"optimizer": ADAMW, "loss": {"name": "mse", "hard_weight": 0.15}, "average": {"decay": 0.5}},
+    "logits, restarts": {
+        "optimizer": ADAMW,
+        "loss": {"name": "mse", "hard_weight": 0.15},
+        "average": {"decay": 0.5},
+    },
 }
 MIXED = {
     "mixup": {"mixing": {"name": "mixup"}, "loss": SOFT, "optimizer": ADAM},
-    "cutmix, own classes": {"mixing": {"name": "cutmix", "beta": 0.3}, "loss": SOFT | {"hard_labels": "own"}, "average": {"decay": 0.9}},
+    "cutmix, own classes": {
+        "mixing": {"name": "cutmix", "beta": 0.3},
+        "loss": SOFT | {"hard_labels": "own"},
+        "average": {"decay": 0.9},
+    },
 }
 
 
@@ -144,13 +179,18 @@ def test_a_training_stopped_after_every_epoch_ends_with_the_same_bytes(way, few,
 def test_networks_at_once_become_what_each_becomes_alone(way, few, tmp_path, monkeypatch):
     monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
     rules, names = protocol(**WAYS[way]), [("evaluation", number) for number in range(3)]
-    settings, alone = {"strategy": "color_crop", "seed": 3}, [network(number, "convnet_nonorm") for number in range(3)]
+    settings, alone = (
+        {"strategy": "color_crop", "seed": 3},
+        [network(number, "convnet_nonorm") for number in range(3)],
+    )
     stacked = Stacked(alone)
     train_together(stacked, few, rules, names=names, checkpoint=NOWHERE, **settings)
 
     def go():
         broken = Stacked([network(number, "convnet_nonorm") for number in range(3)])
-        train_together(broken, few, rules, names=names, checkpoint=Stopping(tmp_path / "x.resume", "k"), **settings)
+        train_together(
+            broken, few, rules, names=names, checkpoint=Stopping(tmp_path / "x.resume", "k"), **settings
+        )
         return broken
 
     _, broken = until_done(go)
@@ -168,8 +208,14 @@ def test_recorded_steps_read_a_rate_that_changes_with_every_epoch(few, monkeypat
     monkeypatch.setattr(runtime, "_notes", [])
     rules = protocol(epochs=20, optimizer=ADAMW, loss=SOFT, schedule={"kind": "cosine"})
     names = [("evaluation", number) for number in (0, 1)]
-    images = tensor_set(few.fetch(torch.arange(40)).float(), few.labels, Targets(few.targets.values.float(), "logits"))
-    settings, both, recorder = {"strategy": "crop", "seed": 0, "names": names, "checkpoint": NOWHERE}, [], TapeRecorder()
+    images = tensor_set(
+        few.fetch(torch.arange(40)).float(), few.labels, Targets(few.targets.values.float(), "logits")
+    )
+    settings, both, recorder = (
+        {"strategy": "crop", "seed": 0, "names": names, "checkpoint": NOWHERE},
+        [],
+        TapeRecorder(),
+    )
     for found in (None, recorder):
         monkeypatch.setattr(together, "recorder_for", lambda device, found=found: found)
         both.append(Stacked([network(number, "convnet_nonorm", torch.float32) for number in (0, 1)]))
@@ -229,18 +275,31 @@ def test_mixup_mixes_images_and_labels_in_the_same_shares():
     wanted = mixture.share * images + (1 - mixture.share) * images[mixture.other]
     torch.testing.assert_close(mixture.images(images), wanted)
     vectors, logits = F.one_hot(labels, 3).float(), torch.randn(6, 3)
-    torch.testing.assert_close(F.cross_entropy(logits, mixture.vectors(vectors)), mixture.loss(logits, labels))
+    torch.testing.assert_close(
+        F.cross_entropy(logits, mixture.vectors(vectors)), mixture.loss(logits, labels)
+    )
     drawn = [mixing.draw(settings, 6, 4, torch.Generator().manual_seed(seed)).share for seed in range(800)]
-    assert np.mean(drawn) == pytest.approx(0.5, abs=0.04) and np.var(drawn) == pytest.approx(1 / (4 * 2.6), abs=0.01)  # of Beta(.8, .8)
+    # Of Beta(.8, .8)
+    assert np.mean(drawn) == pytest.approx(0.5, abs=0.04) and np.var(drawn) == pytest.approx(
+        1 / (4 * 2.6), abs=0.01
+    )
     seldom = replace(settings, probability=0.25)
-    mixed = [mixing.draw(seldom, 6, 4, torch.Generator().manual_seed(seed)).other is not None for seed in range(800)]
+    mixed = [
+        mixing.draw(seldom, 6, 4, torch.Generator().manual_seed(seed)).other is not None
+        for seed in range(800)
+    ]
     assert np.mean(mixed) == pytest.approx(0.25, abs=0.04)
 
 
 def test_a_probability_of_cutmix_is_short_for_a_mixing():
-    short, full = protocol("ncfm_networks").mixed_by, protocol(mixing={"name": "cutmix", "probability": 0.5}).mixed_by
+    short, full = (
+        protocol("ncfm_networks").mixed_by,
+        protocol(mixing={"name": "cutmix", "probability": 0.5}).mixed_by,
+    )
     assert short == full and protocol().mixed_by is None
-    first, second = (mixing.draw(settings, 4, 8, torch.Generator().manual_seed(3)) for settings in (short, full))
+    first, second = (
+        mixing.draw(settings, 4, 8, torch.Generator().manual_seed(3)) for settings in (short, full)
+    )
     assert (first.share, first.edges) == (second.share, second.edges)
     assert mixing.draw(None, 4, 8, torch.Generator()) == Mixture()
 
@@ -273,16 +332,25 @@ def test_a_loss_that_needs_soft_labels_says_where_they_are_missing(few):
     plain = replace(few, targets=None)
     for name, settings in {"soft": {}, "distillation": {"temperature": 2.0}, "mse": {}}.items():
         rules = protocol(loss={"name": name, **settings})
-        with pytest.raises(UserError, match=f"protocol 'dc': its loss '{name}' .*soft labels, and these digits has none"):
+        with pytest.raises(
+            UserError, match=f"protocol 'dc': its loss '{name}' .*soft labels, and these digits has none"
+        ):
             train(network(), plain, rules, strategy="none", seed=0, name=("x",), checkpoint=NOWHERE)
-    uneven, rules = replace(few, targets=Targets(torch.full((40, 10), 0.1), "probabilities")), protocol(loss={"name": "mse"})
+    uneven, rules = (
+        replace(few, targets=Targets(torch.full((40, 10), 0.1), "probabilities")),
+        protocol(loss={"name": "mse"}),
+    )
     with pytest.raises(UserError, match="these digits has probabilities, no logits"):
-        train_together(Stacked([network()]), uneven, rules, strategy="none", seed=0, names=[("x",)], checkpoint=NOWHERE)
+        train_together(
+            Stacked([network()]), uneven, rules, strategy="none", seed=0, names=[("x",)], checkpoint=NOWHERE
+        )
 
 
 def test_another_kind_laid_over_a_protocol_replaces_the_settings_of_the_former():
     changed = catalogue.laid_over(
-        catalogue.protocol("dc"), {"optimizer": {"name": "adamw", "lr": 0.001}, "schedule": {"kind": "cosine"}}, "x"
+        catalogue.protocol("dc"),
+        {"optimizer": {"name": "adamw", "lr": 0.001}, "schedule": {"kind": "cosine"}},
+        "x",
     )
     assert changed.optimizer == specs.NetworkAdam("adamw", 0.001) and changed.schedule.kind == "cosine"
     kept = catalogue.laid_over(catalogue.protocol("dc"), {"optimizer": {"lr": 0.5}}, "x").optimizer
@@ -292,28 +360,62 @@ def test_another_kind_laid_over_a_protocol_replaces_the_settings_of_the_former()
 
 
 def test_keys_hold_what_they_held_before_there_were_such_settings():
-    """Written out as the first keys were made; what came later enters only where it differs from its default."""
-    wanted = {"name": "dc", "epochs": 1000, "batch": 256, "augment": "dataset", "siamese": "", "cutmix": 0.0, "precision": "mixed"}
+    """Written out as the first keys were made; what came later enters only where it differs from its
+    default."""
+    wanted = {
+        "name": "dc",
+        "epochs": 1000,
+        "batch": 256,
+        "augment": "dataset",
+        "siamese": "",
+        "cutmix": 0.0,
+        "precision": "mixed",
+    }
     wanted |= {"least_updates": 0, "schedule": {"kind": "dc", "at": [], "factor": 0.1}}
-    wanted["optimizer"] = {"lr": 0.01, "name": "sgd", "momentum": 0.9, "weight_decay": 5e-4, "beta1": 0.9, "beta2": 0.999}
+    wanted["optimizer"] = {
+        "lr": 0.01,
+        "name": "sgd",
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "beta1": 0.9,
+        "beta2": 0.999,
+    }
     wanted["optimizer"] |= {"class_turns": False, "plateau": None}
     dc = catalogue.protocol("dc")
     assert dc.computed_part() == wanted
-    assert catalogue.protocol("idm_networks").computed_part()["schedule"] == {"kind": "constant", "at": [], "factor": 0.1}
-    told = [replace(dc, loss=protocol(loss=SOFT).loss), replace(dc, average=specs.WeightAverage(0.9)), protocol(mixing={"name": "mixup"})]
-    told += [replace(dc, optimizer=replace(dc.optimizer, nesterov=True)), protocol(epochs=1000, schedule={"kind": "cosine"})]
+    assert catalogue.protocol("idm_networks").computed_part()["schedule"] == {
+        "kind": "constant",
+        "at": [],
+        "factor": 0.1,
+    }
+    told = [
+        replace(dc, loss=protocol(loss=SOFT).loss),
+        replace(dc, average=specs.WeightAverage(0.9)),
+        protocol(mixing={"name": "mixup"}),
+    ]
+    told += [
+        replace(dc, optimizer=replace(dc.optimizer, nesterov=True)),
+        protocol(epochs=1000, schedule={"kind": "cosine"}),
+    ]
     assert len({str(one.computed_part()) for one in [dc, *told]}) == 6
 
 
 def test_memory_is_reckoned_with_for_what_an_optimiser_and_an_average_keep():
-    asked = [{}, {"optimizer": ADAMW}, {"average": {"decay": 0.9}}, {"optimizer": ADAM, "average": {"decay": 0.9}}]
+    asked = [
+        {},
+        {"optimizer": ADAMW},
+        {"average": {"decay": 0.9}},
+        {"optimizer": ADAM, "average": {"decay": 0.9}},
+    ]
     assert [protocol(**changes).copies_held for changes in asked] == [5, 6, 6, 7]
     assert [fitting.networks_at_once(100, 0, 1, 8 * 4200, held) for held in (5, 6, 7)] == [8, 7, 6]
 
 
 def test_every_name_that_a_protocol_may_use_is_registered():
     def names(union, key):
-        return {value for kind in union.__args__ for value in typing.get_args(typing.get_type_hints(kind)[key])}
+        return {
+            value for kind in union.__args__ for value in typing.get_args(typing.get_type_hints(kind)[key])
+        }
 
     assert names(specs.AnyNetworkOptimizer, "name") == OF_NETWORKS.keys()
     assert names(specs.AnySchedule, "kind") == SCHEDULES.keys()

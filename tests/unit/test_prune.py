@@ -14,7 +14,8 @@ from condense.plan.tables import Plan
 from condense.specs.catalogue import scale
 
 STALE = "0123456789ab"
-_asked = functools.cache(lambda weights, asked=prune._asked: asked())  # all scales are planned once and not in every test
+# All scales are planned once and not in every test
+_asked = functools.cache(lambda weights, asked=prune._asked: asked())
 
 
 @pytest.fixture(autouse=True)
@@ -32,18 +33,24 @@ def make(path, age_days=0.0):
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    """Two cells of the quick scale with all their files, and the same files under keys that nothing asks for."""
+    """Two cells of the quick scale with all their files, and the same files under keys that nothing asks
+    for."""
     monkeypatch.delenv("CONDENSE_CLIP", raising=False)
     plan = Plan("quick")
     metrics = next(cell for cell in plan.metrics.values() if "teacher" in cell.synthetic.parents)
     synthetic = metrics.synthetic
-    asked = [synthetic.data.train, synthetic.data.test, synthetic.parents["teacher"].path, synthetic.path, metrics.path]
+    asked = [
+        synthetic.data.train,
+        synthetic.data.test,
+        synthetic.parents["teacher"].path,
+        synthetic.path,
+        metrics.path,
+    ]
     kept = {make(tmp_path / path) for path in asked}
-    stale = {make(tmp_path / path.replace(key, STALE)) for path, key in zip(
-        [*asked, synthetic.shard_path(Share("classes", "0-9"))],
-        [synthetic.data.key, synthetic.data.key, synthetic.parents["teacher"].key, synthetic.key, metrics.key, synthetic.key],
-        strict=True,
-    )}  # fmt: skip
+    teacher = synthetic.parents["teacher"]
+    keys = [synthetic.data.key, synthetic.data.key, teacher.key, synthetic.key, metrics.key, synthetic.key]
+    stored = zip([*asked, synthetic.shard_path(Share("classes", "0-9"))], keys, strict=True)
+    stale = {make(tmp_path / path.replace(key, STALE)) for path, key in stored}
     return tmp_path / "results", synthetic, metrics, kept, stale
 
 
@@ -64,7 +71,10 @@ def test_a_dry_run_names_everything_and_removes_nothing(tree):
     results, _, _, kept, stale = tree
     said = prune.prune_results(results, dry=True)
     assert files(results) == kept | stale
-    assert all(str(path) in said or str(path.parent) in said for path in stale) and "6 files, 0.0 MB would be removed" in said
+    assert (
+        all(str(path) in said or str(path.parent) in said for path in stale)
+        and "6 files, 0.0 MB would be removed" in said
+    )
     assert not any(str(path) in said for path in kept)
 
 
@@ -78,10 +88,27 @@ def test_every_scale_counts(tree):
 
 def test_files_that_are_not_at_a_path_of_the_workflow_are_never_touched(tree):
     results, synthetic, _, kept, _ = tree
-    others = ["tables/cpdm/table1.csv", "figures/cpdm/figure1.png", "tracking/ingested.json", "report.html", "synthetic/notes.txt"]
-    others += [f"synthetic/mine/{STALE}/synthetic.safetensors", f"synthetic/digits/ed/convnet/ipc10/seed0-{STALE}x/a.safetensors"]
-    others += [f"metrics/digits/ed/convnet/ipc10/seed0-{STALE}/convnet-dc-{STALE}.json", f"logs/teach/digits-{STALE}.log"]
-    others += [f"plan/{STALE}.json.resume", "data/digits/old.resume", f"benchmarks/synthesize/{STALE}.tsv", "data/digits/raw.part"]
+    others = [
+        "tables/cpdm/table1.csv",
+        "figures/cpdm/figure1.png",
+        "tracking/ingested.json",
+        "report.html",
+        "synthetic/notes.txt",
+    ]
+    others += [
+        f"synthetic/mine/{STALE}/synthetic.safetensors",
+        f"synthetic/digits/ed/convnet/ipc10/seed0-{STALE}x/a.safetensors",
+    ]
+    others += [
+        f"metrics/digits/ed/convnet/ipc10/seed0-{STALE}/convnet-dc-{STALE}.json",
+        f"logs/teach/digits-{STALE}.log",
+    ]
+    others += [
+        f"plan/{STALE}.json.resume",
+        "data/digits/old.resume",
+        f"benchmarks/synthesize/{STALE}.tsv",
+        "data/digits/raw.part",
+    ]
     made = {make(results / other, age_days=9) for other in others}
     prune.prune_results(results, dry=False)
     assert files(results) == kept | made
@@ -101,12 +128,19 @@ def test_parts_go_once_their_metrics_are_whole(tree):
     results, _, metrics, kept, _ = tree
     waiting = next(cell for cell in Plan("quick").metrics.values() if cell.key != metrics.key)
     done = [make(results.parent / metrics.part_path(part)) for part in ("0-0", "1-2")]
-    lone, stale = (make(results.parent / waiting.part_path("0-0").replace(waiting.key, key)) for key in (waiting.key, STALE))
+    lone, stale = (
+        make(results.parent / waiting.part_path("0-0").replace(waiting.key, key))
+        for key in (waiting.key, STALE)
+    )
     prune.sweep(results)
     assert not any(path.exists() for path in done) and lone.exists() and stale.exists()
     make(done[0])
     said = prune.prune_results(results, dry=False)
-    assert files(results) == kept | {lone} and "its metrics are whole, 1 file," in said and f"{STALE}  no scale asks for it" in said
+    assert (
+        files(results) == kept | {lone}
+        and "its metrics are whole, 1 file," in said
+        and f"{STALE}  no scale asks for it" in said
+    )
 
 
 def test_leftovers_of_jobs_go_after_a_day_unless_the_job_is_to_be_finished(tree):
@@ -115,10 +149,17 @@ def test_leftovers_of_jobs_go_after_a_day_unless_the_job_is_to_be_finished(tree)
     to_finish = make(results.parent / f"{waiting.shard_path(Share('classes', '0-9'))}.resume", age_days=9)
     draft = f".synthetic.safetensors.{'0' * 32}.part"
     fresh = make((results.parent / synthetic.path).with_name(draft.replace("0000", "1111")), age_days=0.5)
-    gone = [make(results.parent / f"{metrics.path}.resume{part}", age_days=2) for part in ("", ".network3", ".40.network0")]
+    gone = [
+        make(results.parent / f"{metrics.path}.resume{part}", age_days=2)
+        for part in ("", ".network3", ".40.network0")
+    ]
     gone.append(make((results.parent / synthetic.path).with_name(draft), age_days=2))
-    gone.append(make((results.parent / waiting.shard_path(Share("classes", "0-9"))).with_name(draft), age_days=2))
-    gone.append(make(results.parent / f"{metrics.path.replace(metrics.key, STALE)}.resume.network1", age_days=2))
+    gone.append(
+        make((results.parent / waiting.shard_path(Share("classes", "0-9"))).with_name(draft), age_days=2)
+    )
+    gone.append(
+        make(results.parent / f"{metrics.path.replace(metrics.key, STALE)}.resume.network1", age_days=2)
+    )
     prune.prune_results(results, dry=False)
     assert files(results) == kept | {to_finish, fresh}
 
@@ -154,12 +195,23 @@ def test_a_sweep_takes_what_lies_beside_finished_files_and_nothing_else(tree):
     done, unfinished = results.parent / metrics.path, results.parent / (metrics.path + "x")
     draft = "." + "0" * 32 + ".part"
     left = [".resume", ".resume.0.network1"]
-    gone = {make(done.with_name(done.name + end)) for end in left} | {make(done.with_name(f".{done.name}{draft}"))}
+    gone = {make(done.with_name(done.name + end)) for end in left} | {
+        make(done.with_name(f".{done.name}{draft}"))
+    }
     gone |= {make(done.with_name(f".{done.name}.resume{draft}")), make(done.with_name(f".{done.name}.lock"))}
-    stay = {make(unfinished.with_name(unfinished.name + end)) for end in left} | {make(results / ".gitignore")}
-    stay |= {make(unfinished.with_name(f".{unfinished.name}.lock")), make(done.with_name(f"{done.name}.mine"))}
+    stay = {make(unfinished.with_name(unfinished.name + end)) for end in left} | {
+        make(results / ".gitignore")
+    }
+    stay |= {
+        make(unfinished.with_name(f".{unfinished.name}.lock")),
+        make(done.with_name(f"{done.name}.mine")),
+    }
     make(results.parent / synthetic.shard_path(Share("classes", "0-9")))
-    make((results.parent / synthetic.shard_path(Share("classes", "0-9"))).with_name(".classes0-9.safetensors.lock"))
+    make(
+        (results.parent / synthetic.shard_path(Share("classes", "0-9"))).with_name(
+            ".classes0-9.safetensors.lock"
+        )
+    )
     prune.sweep(results)
     assert not [path for path in gone if path.exists()] and all(path.exists() for path in stay | kept)
     assert not (results / "shards" / synthetic.place).exists()

@@ -1,4 +1,5 @@
-"""What the README and the documents show works, and one screen of the README leads a newcomer to all of it."""
+"""What the README and the documents show works, and one screen of the README leads a newcomer to all of
+it."""
 
 import re
 import shlex
@@ -32,7 +33,12 @@ def blocks(language, text=README):
 
 
 def commands():
-    lines = [line.split("#")[0].strip() for text in [README, *DETAILS] for block in blocks("sh", text) for line in block.splitlines()]
+    lines = [
+        line.split("#")[0].strip()
+        for text in [README, *DETAILS]
+        for block in blocks("sh", text)
+        for line in block.splitlines()
+    ]
     return [line.removeprefix(".venv/bin/") for line in lines if line]
 
 
@@ -40,12 +46,20 @@ def test_the_training_example_runs_on_a_set(digits, tmp_path, monkeypatch):
     recipe = catalogue.recipe("random")
     job = jobs.ShardJob(recipe, digits / "train.safetensors", arch="none", options={}, ipc=5, seed=0, key="k")
     jobs.condense_shard(tmp_path / "shard.safetensors", job, jobs.Machine("cpu", 1))
-    jobs.gather(tmp_path / "condensed" / "synthetic.safetensors", [tmp_path / "shard.safetensors"], digits / "train.safetensors")
+    jobs.gather(
+        tmp_path / "condensed" / "synthetic.safetensors",
+        [tmp_path / "shard.safetensors"],
+        digits / "train.safetensors",
+    )
     monkeypatch.chdir(tmp_path)
     example = blocks("python")[0]
     scope: dict = {}
     exec(example, scope)  # noqa: S102
-    assert len(scope["data"]) == 50 and scope["images"].shape[1:] == (1, 8, 8) and scope["model"][1].weight.grad is not None
+    assert (
+        len(scope["data"]) == 50
+        and scope["images"].shape[1:] == (1, 8, 8)
+        and scope["model"][1].weight.grad is not None
+    )
 
 
 def test_the_term_of_the_readme_is_one():
@@ -54,7 +68,8 @@ def test_the_term_of_the_readme_is_one():
     exec(term, scope)  # noqa: S102
     real, synthetic = torch.tensor([[[1.0], [5.0], [9.0], [0.0]]]), torch.tensor([[[2.0], [3.0], [7.0]]])
     quantile, mask = scope["quantile_discrepancy"], torch.tensor([[True, True, True, False]])
-    assert quantile(real, synthetic).tolist() == [0.0] and quantile(real, synthetic, mask).tolist() == [4.0]  # 3 and 5 against 3
+    # 3 and 5 against 3
+    assert quantile(real, synthetic).tolist() == [0.0] and quantile(real, synthetic, mask).tolist() == [4.0]
     assert quantile(real, synthetic, mask, 1.0).tolist() == [4.0]  # 9 against 7
     scope = {"__name__": specs.terms.__name__, "dataclass": dataclass, "Literal": Literal, "Term": specs.Term}
     exec(options, scope)  # noqa: S102
@@ -63,11 +78,27 @@ def test_the_term_of_the_readme_is_one():
 
 def test_the_engine_of_the_readme_is_one(train):
     *_, settings, function = blocks("python")
-    scope = {"dataclass": dataclass, "ClassVar": ClassVar, "Literal": Literal, "Recipe": specs.Recipe, "Shard": Shard, "Work": Work}
-    scope |= {"__name__": "condense.specs.recipe", "torch": torch, "Site": Site, "Order": Order, "Outcome": Outcome, "Sequence": Sequence}
+    scope = {
+        "dataclass": dataclass,
+        "ClassVar": ClassVar,
+        "Literal": Literal,
+        "Recipe": specs.Recipe,
+        "Shard": Shard,
+        "Work": Work,
+    }
+    scope |= {
+        "__name__": "condense.specs.recipe",
+        "torch": torch,
+        "Site": Site,
+        "Order": Order,
+        "Outcome": Outcome,
+        "Sequence": Sequence,
+    }
     exec(settings, scope)  # noqa: S102
     exec(function, scope)  # noqa: S102
-    recipe = scope["MeanRecipe"](name="a", title="b", source=specs.Source("ours"), engine="mean", brightness=2.0)
+    recipe = scope["MeanRecipe"](
+        name="a", title="b", source=specs.Source("ours"), engine="mean", brightness=2.0
+    )
     order = Order(recipe, 3, {}, Checkpoint(None, ""))
     (outcome,) = scope["mean_images"](Site(train, (4, 7), "none", {}, 0, torch.device("cpu")), [order])
     assert outcome.images.shape == (2, 3, 1, 8, 8)
@@ -89,7 +120,9 @@ def test_commands_of_the_readme_are_understood(command):
 
 @pytest.mark.parametrize("command", [line for line in commands() if line.startswith("make ")])
 def test_make_targets_of_the_readme_exist(command):
-    assert re.search(rf"^{command.split()[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert re.search(
+        rf"^{command.split()[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
 
 
 def test_every_method_is_in_the_readme():
@@ -105,9 +138,13 @@ def anchors(text):
 
 def test_a_newcomer_needs_one_screen_whose_links_lead_somewhere():
     screen = README[: README.index("\n## ")]
-    assert screen.count("\n") <= 48 and {"make tables", "condense run"} <= set(re.findall("make tables|condense run", screen))
+    assert screen.count("\n") <= 48 and {"make tables", "condense run"} <= set(
+        re.findall("make tables|condense run", screen)
+    )
     links = re.findall(r"(?<!!)\[[^\]]*\]\(([^)#]*)#?([^)]*)\)", screen)
-    assert {file for file, _ in links} >= {f"docs/{name}.md" for name in ("data", "running", "cluster", "settings", "architecture")}
+    assert {file for file, _ in links} >= {
+        f"docs/{name}.md" for name in ("data", "running", "cluster", "settings", "architecture")
+    }
     for file, anchor in links:
         text = (ROOT / (file or "README.md")).read_text(encoding="utf-8")
         assert not anchor or anchor in anchors(text), f"{file}#{anchor}"
@@ -116,7 +153,11 @@ def test_a_newcomer_needs_one_screen_whose_links_lead_somewhere():
 def test_files_that_texts_name_are_there():
     for text in ("CONTRIBUTING.md", "docs/architecture.md", "docs/running.md"):
         named = re.findall(r"`([a-z_/]+\.py)`", (ROOT / text).read_text(encoding="utf-8"))
-        absent = [name for name in named if not any((ROOT / folder / name).is_file() for folder in ("", "src/condense"))]
+        absent = [
+            name
+            for name in named
+            if not any((ROOT / folder / name).is_file() for folder in ("", "src/condense"))
+        ]
         assert absent == [], f"{text}: no such files"
 
 

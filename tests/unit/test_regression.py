@@ -1,7 +1,7 @@
 """Results do not move unnoticed: a tiny run of every recipe against stored values.
 
-Where this fails after a change of the mathematics, raise the recipe's `revision` or the `NUMBER` of its class, and
-store the new values with `CONDENSE_STORE_REGRESSION=1 pytest tests/unit/test_regression.py`.
+Where this fails after a change of the mathematics, raise the recipe's `revision` or the `NUMBER` of its
+class, and store the new values with `CONDENSE_STORE_REGRESSION=1 pytest tests/unit/test_regression.py`.
 """
 
 import json
@@ -20,8 +20,11 @@ from condense.files import artifacts
 pytestmark = pytest.mark.usefixtures("double", "one_thread")
 
 STORED = Path(__file__).with_name("regression.json")
-# Adam turns any gradient, even the rounding error of none, into a step: in float32 another order of a sum shows.
-STEADY = [method for method in METHODS if getattr(getattr(tiny(method), "optimizer", None), "name", "") != "adamw"]
+# Adam turns any gradient, even the rounding error of none, into a step: in float32 another order of a sum
+# shows.
+STEADY = [
+    method for method in METHODS if getattr(getattr(tiny(method), "optimizer", None), "name", "") != "adamw"
+]
 
 
 @pytest.fixture
@@ -38,7 +41,9 @@ def images(digits, teacher, bank_of, tmp_path):
     def made(recipe):
         beforehand = {"teacher": teacher, "bank": bank_of(getattr(recipe, "networks", None))}
         parents = {name: beforehand[name] for name in recipe.parents() if beforehand[name]}
-        job = jobs.ShardJob(recipe, digits / "train.safetensors", **ARCH, ipc=2, seed=0, key="k", parents=parents)
+        job = jobs.ShardJob(
+            recipe, digits / "train.safetensors", **ARCH, ipc=2, seed=0, key="k", parents=parents
+        )
         jobs.condense_shard(tmp_path / "x.safetensors", job, jobs.Machine("cpu", 1))
         return artifacts.read_tensors(tmp_path / "x.safetensors", "shard")[0]["images"]
 
@@ -62,7 +67,9 @@ def check(recipe, images, kind, tolerance):
         artifacts.write_json(STORED, stored | {recipe.name: own | numbers | {kind: found}})
         pytest.skip("stored")
     assert kind in own, "no stored values for this recipe yet; store them as the head of this file says"
-    assert (own["numerics"], own["revision"]) == (number, recipe.revision), "store the values of the new number"
+    assert (own["numerics"], own["revision"]) == (number, recipe.revision), (
+        "store the values of the new number"
+    )
     assert found == pytest.approx(own[kind], rel=tolerance, abs=tolerance)
 
 

@@ -1,4 +1,5 @@
-"""The terms of A.2 of `discrepancy`, the Hausdorff distance and the barycentre: closed forms, plain loops and identities."""
+"""The terms of A.2 of `discrepancy`, the Hausdorff distance and the barycentre: closed forms, plain loops and
+identities."""
 
 import math
 
@@ -21,7 +22,9 @@ MASK = torch.tensor([[True] * 6, [True] * 3 + [False] * 3, [True] * 5 + [False]]
 # Every term as a function of a synthetic sample (3, 4, 5), with what else it needs.
 OF_SYNTHETIC = {
     "representative": lambda x: similarity.representative(sample(3, 6, 5, seed=1), x, MASK),
-    "representative, farthest": lambda x: similarity.representative(sample(3, 6, 5, seed=1), x, MASK, "farthest"),
+    "representative, farthest": lambda x: similarity.representative(
+        sample(3, 6, 5, seed=1), x, MASK, "farthest"
+    ),
     "cosine_diversity": similarity.cosine_diversity,
     "intra_class_contrast": lambda x: contrast.intra_class_contrast(x, sample(3, 5, seed=2), 0.7),
     "inter_class_margin": lambda x: contrast.inter_class_margin(x.mean(1), 3.0),
@@ -30,7 +33,9 @@ OF_SYNTHETIC = {
     "discrimination": lambda x: contrast.discrimination(sample(3, 6, 5, seed=1), x, MASK),
     "hausdorff": lambda x: hausdorff_distance(sample(3, 6, 5, seed=1), x, MASK),
     "atoms": lambda x: distance_to_atoms(x, sample(3, 4, 5, seed=3)),
-    "class statistics": lambda x: style.distance_of_statistics(sample(3, 10, seed=3).abs(), torch.cat([x.mean(1), x.square().mean(1)], 1)),
+    "class statistics": lambda x: style.distance_of_statistics(
+        sample(3, 10, seed=3).abs(), torch.cat([x.mean(1), x.square().mean(1)], 1)
+    ),
 }
 every_term = pytest.mark.parametrize("term", OF_SYNTHETIC.values(), ids=OF_SYNTHETIC)
 
@@ -40,17 +45,26 @@ def test_gradients_are_those_of_finite_differences(term):
     assert torch.autograd.gradcheck(lambda x: term(x).sum(), (sample(3, 4, 5).requires_grad_(True),))
 
 
-@pytest.mark.parametrize("name", sorted(OF_SYNTHETIC.keys() - {"atoms"}))  # each sample has an atom of its own
+# Each sample has an atom of its own
+@pytest.mark.parametrize("name", sorted(OF_SYNTHETIC.keys() - {"atoms"}))
 def test_the_order_of_synthetic_samples_does_not_matter(name):
     x = sample(3, 4, 5)
-    torch.testing.assert_close(OF_SYNTHETIC[name](x[:, [2, 0, 3, 1]]), OF_SYNTHETIC[name](x), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(
+        OF_SYNTHETIC[name](x[:, [2, 0, 3, 1]]), OF_SYNTHETIC[name](x), rtol=1e-12, atol=1e-14
+    )
 
 
-@pytest.mark.parametrize("function", [similarity.representative, hausdorff_distance, contrast.discrimination], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "function",
+    [similarity.representative, hausdorff_distance, contrast.discrimination],
+    ids=lambda f: f.__name__,
+)
 def test_a_mask_makes_the_batch_shorter_and_the_order_of_real_samples_does_not_matter(function):
     real, synthetic, order = sample(3, 6, 5, seed=1), sample(3, 4, 5), [4, 2, 0, 5, 3, 1]
     together = function(real, synthetic, MASK)
-    torch.testing.assert_close(function(real[:, order], synthetic, MASK[:, order]), together, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(
+        function(real[:, order], synthetic, MASK[:, order]), together, rtol=1e-12, atol=1e-14
+    )
     spoilt = torch.where(MASK.unsqueeze(-1), real, 1e3)
     torch.testing.assert_close(function(spoilt, synthetic, MASK), together, rtol=1e-12, atol=1e-14)
     assert function(real.float(), synthetic.float()).dtype == torch.float32
@@ -70,7 +84,9 @@ def test_the_representative_term_asks_the_nearest_real_sample_or_the_farthest():
     real, synthetic = sample(6, 5, seed=1), sample(4, 5)
     for reading, pick in (("nearest", max), ("farthest", min)):
         by_hand = -sum(pick(cosine(s, r).item() for r in real) for s in synthetic) / 4
-        assert similarity.representative(real, synthetic, reading=reading).item() == pytest.approx(by_hand, rel=1e-12)
+        assert similarity.representative(real, synthetic, reading=reading).item() == pytest.approx(
+            by_hand, rel=1e-12
+        )
 
 
 def test_cosine_diversity_looks_at_the_most_similar_other_sample():
@@ -91,7 +107,9 @@ def test_intra_class_contrast_is_its_formula():
     assert contrast.intra_class_contrast(x, c, t).item() == pytest.approx(total, rel=1e-12)
     assert contrast.intra_class_contrast(x[:1], c).item() == 0
     # k samples at right angles to each other and to the class embedding: all inner products are 0
-    assert contrast.intra_class_contrast(torch.eye(4)[:3], torch.eye(4)[3]).item() == pytest.approx(math.log(3))
+    assert contrast.intra_class_contrast(torch.eye(4)[:3], torch.eye(4)[3]).item() == pytest.approx(
+        math.log(3)
+    )
 
 
 def test_the_margin_counts_every_pair_from_both_sides():
@@ -127,14 +145,20 @@ def test_discrimination_is_cross_entropy_with_class_means_as_the_classifier():
     real, synthetic = sample(3, 6, 5, seed=1), sample(3, 4, 5)
     expected = F.cross_entropy(real.flatten(0, 1) @ synthetic.mean(1).T, torch.arange(3).repeat_interleave(6))
     torch.testing.assert_close(contrast.discrimination(real, synthetic).sum(), expected, rtol=1e-12, atol=0)
-    torch.testing.assert_close(contrast.discrimination(real, 0 * synthetic), torch.full((3,), math.log(3) / 3).double())
+    torch.testing.assert_close(
+        contrast.discrimination(real, 0 * synthetic), torch.full((3,), math.log(3) / 3).double()
+    )
 
 
 @pytest.mark.parametrize("n, m", [(1, 1), (9, 4), (4, 9)])
 def test_hausdorff_distance_agrees_with_scipy(n, m):
     a, b = sample(n, 3), 1 + sample(m, 3, seed=1)
     expected = max(directed_hausdorff(a, b)[0], directed_hausdorff(b, a)[0])
-    assert hausdorff_distance(a, b).item() == hausdorff_distance(b, a).item() == pytest.approx(expected, rel=1e-12)
+    assert (
+        hausdorff_distance(a, b).item()
+        == hausdorff_distance(b, a).item()
+        == pytest.approx(expected, rel=1e-12)
+    )
     assert hausdorff_distance(a, a.flip(0)).item() == 0
     assert hausdorff_distance(3 * a, 3 * b).item() == pytest.approx(3 * expected, rel=1e-12)
 
@@ -145,10 +169,14 @@ def test_class_statistics_are_those_of_all_places_of_all_images():
 
     def of_class(layers):
         pixels = [one.movedim(1, 0).flatten(1) for one in layers]
-        return torch.cat([one.mean(1) for one in pixels]), torch.cat([one.var(1, correction=0) for one in pixels])
+        return torch.cat([one.mean(1) for one in pixels]), torch.cat(
+            [one.var(1, correction=0) for one in pixels]
+        )
 
     (mean, variance), (other_mean, other_variance) = of_class(maps), of_class(others)
-    expected = torch.linalg.vector_norm(mean - other_mean) + torch.linalg.vector_norm(variance - other_variance)
+    expected = torch.linalg.vector_norm(mean - other_mean) + torch.linalg.vector_norm(
+        variance - other_variance
+    )
     found = style.distance_of_statistics(style.raw_moments(maps).mean(0), style.raw_moments(others).mean(0))
     torch.testing.assert_close(found, expected, rtol=1e-11, atol=0)
 

@@ -35,7 +35,9 @@ class Links(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
-        self.targets += [(tag, key, attrs[key]) for key in ("src", "href", "srcset", "action", "data") if key in attrs]
+        self.targets += [
+            (tag, key, attrs[key]) for key in ("src", "href", "srcset", "action", "data") if key in attrs
+        ]
         self.anchors |= {attrs["id"]} if "id" in attrs else set()
         self.alts += [attrs.get("alt", "")] if tag == "img" else []
         self.open += [] if tag in self.VOID else [tag]
@@ -72,9 +74,16 @@ def test_report_is_one_file_that_loads_nothing(page):
     links.feed(text)
     assert links.open == []
     for tag, key, target in links.targets:
-        assert target.startswith("data:image/") if tag == "img" else (tag, key) == ("a", "href") and target[0] == "#", (tag, target[:60])
+        assert (
+            target.startswith("data:image/")
+            if tag == "img"
+            else (tag, key) == ("a", "href") and target[0] == "#"
+        ), (tag, target[:60])
         assert target[0] != "#" or target[1:] in links.anchors
-    assert not re.search(r"""(src|href|url|@import)\s*[=(]?\s*["']?\s*(https?:)?//""", text) and "<script" not in text
+    assert (
+        not re.search(r"""(src|href|url|@import)\s*[=(]?\s*["']?\s*(https?:)?//""", text)
+        and "<script" not in text
+    )
     assert all(links.alts) and len(links.alts) == 1 + 2 + 1  # the summary, two figures, one grid
     assert "cpu &lt;&amp;&gt;" in text  # what files say is text, never markup
 
@@ -85,13 +94,23 @@ def test_the_grid_of_a_set_that_was_taken_without_one_is_drawn_again(page, resul
     grid.unlink()
     assert not html._grid(cell).exists(), "there is neither the set nor the data"
     images, labels = np.full((10, 1, 8, 8), 0.5, np.float32), np.arange(10)
-    shared = {"dataset": "digits", "class_names": list("0123456789"), "mean": [0.3], "std": [0.4], "data_sha256": 64 * "0"}
+    shared = {
+        "dataset": "digits",
+        "class_names": list("0123456789"),
+        "mean": [0.3],
+        "std": [0.4],
+        "data_sha256": 64 * "0",
+    }
     artifacts.write_tensors(
-        Path(cell.path), {"images": images, "labels": labels}, shared | {"kind": "synthetic", "method": "dm", "arch": "convnet"}
+        Path(cell.path),
+        {"images": images, "labels": labels},
+        shared | {"kind": "synthetic", "method": "dm", "arch": "convnet"},
     )
     real = {"images": np.zeros((20, 1, 8, 8), np.uint8), "labels": np.repeat(labels, 2)}
     layout = {"kind": "dataset", "split": "train", "counts": [2] * 10, "channels": 1, "size": 8}
-    artifacts.write_tensors(Path(cell.data.train), real, shared | layout | {"data_sha256": artifacts.content_sha256(real)})
+    artifacts.write_tensors(
+        Path(cell.data.train), real, shared | layout | {"data_sha256": artifacts.content_sha256(real)}
+    )
     assert html._grid(cell) == grid and Image.open(grid).size[0] > 100
     html.make_report(page, Path("results/report.html"))
     text = Path("results/report.html").read_text(encoding="utf-8")
@@ -116,7 +135,10 @@ def test_report_says_what_was_run_and_what_was_not(page):
         assert f'id="{table.replace("/", "-")}"' in text
     found = {row["name"]: row for row in provenance.not_run(page)}
     rows = page.tables["cpdm/table1"]
-    assert (found["cpdm/table1"]["run"], found["cpdm/table1"]["total"]) == (sum(bool(row.runs) for row in rows), len(rows))
+    assert (found["cpdm/table1"]["run"], found["cpdm/table1"]["total"]) == (
+        sum(bool(row.runs) for row in rows),
+        len(rows),
+    )
     assert any(reason.startswith("not run at quick") for reason in found["cpdm/table1"]["reasons"])
     assert provenance.stages(Path("results/benchmarks")) == [provenance.Stage("teach", 2, 121.5, "400")]
     assert "2 min 2 s" in text or "2 min 1 s" in text

@@ -1,4 +1,5 @@
-"""Figures of images and of what networks make of them, and grids: whole files, the same bytes again, the very pixels."""
+"""Figures of images and of what networks make of them, and grids: whole files, the same bytes again, the very
+pixels."""
 
 import json
 import os
@@ -32,9 +33,13 @@ def with_sets(tmp_path_factory):
     scale = Plan("quick")
     for cell in scale.data.values():
         prepare.prepare(cell.spec, Path(cell.folder))
-    for cell in (cell for figure in scale.figures.values() for curve in figure.curves for cell in curve.shown):
+    for cell in (
+        cell for figure in scale.figures.values() for curve in figure.curves for cell in curve.shown
+    ):
         real = dataset.load(cell.data.train)
-        images = np.concatenate([real.images[real.class_slice(label)][:3].numpy() / 255 - 0.2 for label in real.classes])
+        images = np.concatenate(
+            [real.images[real.class_slice(label)][:3].numpy() / 255 - 0.2 for label in real.classes]
+        )
         header = {
             "kind": "synthetic",
             "dataset": real.dataset,
@@ -48,11 +53,24 @@ def with_sets(tmp_path_factory):
         }
         tensors = {"images": images.astype(np.float32), "labels": np.repeat(real.classes, 3)}
         artifacts.write_tensors(Path(cell.path), tensors, header)
-    for cell in (parent for figure in scale.figures.values() for curve in figure.curves for parent in curve.parents.values()):
+    for cell in (
+        parent
+        for figure in scale.figures.values()
+        for curve in figure.curves
+        for parent in curve.parents.values()
+    ):
         # As pretraining stores a teacher, after as little training as there is.
         protocol = replace(cell.protocol, epochs=1, batch=512)
-        settings = {"arch": cell.arch, "options": json.loads(cell.options), "strategy": "none", "seed": 0, "key": cell.key}
-        jobs.pretrain_teacher(Path(cell.path), Path(cell.data.train), protocol, **settings, machine=jobs.Machine("cpu", 1))
+        settings = {
+            "arch": cell.arch,
+            "options": json.loads(cell.options),
+            "strategy": "none",
+            "seed": 0,
+            "key": cell.key,
+        }
+        jobs.pretrain_teacher(
+            Path(cell.path), Path(cell.data.train), protocol, **settings, machine=jobs.Machine("cpu", 1)
+        )
     os.chdir(before)
     return folder
 
@@ -70,11 +88,14 @@ def test_embedding_map_shows_every_image_once(with_sets, tmp_path, monkeypatch):
         assert 139 <= len(real) <= samples.MOST_REAL
         for curve in plan.curves:
             assert sum(row["kind"] == "synthetic" and row["method"] == curve.method for row in mine) == 3
-    # Features of the same network: the synthetic images are real ones made darker, so they lie elsewhere but are finite.
+    # Features of the same network: the synthetic images are real ones made darker, so they lie elsewhere but
+    # are finite.
     assert np.isfinite([[float(row["x"]), float(row["y"])] for row in rows]).all()
 
 
-@pytest.mark.parametrize("name", ["ddm/figure1a", "ddm/figure4b", "ddm/figure5d", "ddm/figure7", "idm/figure4"])
+@pytest.mark.parametrize(
+    "name", ["ddm/figure1a", "ddm/figure4b", "ddm/figure5d", "ddm/figure7", "idm/figure4"]
+)
 def test_figures_of_images_are_whole_files_and_the_same_bytes_again(with_sets, tmp_path, monkeypatch, name):
     monkeypatch.chdir(with_sets)
     monkeypatch.setattr(pictures, "_tsne", lambda features: features[:, :2])
@@ -107,7 +128,11 @@ def test_style_maps_show_means_and_variances_of_the_first_stage(with_sets, tmp_p
     for label in (0, 1):
         with torch.no_grad():
             maps = network.stages[0](real.of_class(label))[:, 3].flatten(1).double().numpy()
-        found = [(float(row["x"]), float(row["y"])) for row in rows if (row["class"], row["kind"]) == (str(label), "real")]
+        found = [
+            (float(row["x"]), float(row["y"]))
+            for row in rows
+            if (row["class"], row["kind"]) == (str(label), "real")
+        ]
         np.testing.assert_allclose(found, np.stack([maps.mean(1), maps.var(1)], 1), atol=6e-4)
     assert {row["method"] for row in rows} == {"", "dm", "ddm"}
 
@@ -123,9 +148,15 @@ def test_the_consistency_figure_counts_neighbours_of_the_class(with_sets, tmp_pa
     network, real = network_of(curve)
     made = load_synthetic(curve.synthetic.path)
     figures.make_figure(scale, "idm/figure4", tmp_path / "f.png")
-    found = {row["neighbours"]: float(row["ratio"]) for row in rows_of(tmp_path / "f.csv") if row["method"] == curve.method}
+    found = {
+        row["neighbours"]: float(row["ratio"])
+        for row in rows_of(tmp_path / "f.csv")
+        if row["method"] == curve.method
+    }
     with torch.no_grad():
-        features, others = (network.embed(images).double().numpy() for images in (real.normalise(real.images), made.images))
+        features, others = (
+            network.embed(images).double().numpy() for images in (real.normalise(real.images), made.images)
+        )
     for k in (1, 10, 100):
         shares = KNeighborsClassifier(k, algorithm="brute").fit(features, real.labels).predict_proba(others)
         assert found[str(k)] == pytest.approx(shares[np.arange(len(others)), made.labels].mean(), abs=6e-5)
@@ -138,7 +169,9 @@ def test_the_texture_figure_measures_real_and_synthetic_images_of_the_class(with
     monkeypatch.chdir(with_sets)
     figures.make_figure(Plan("quick"), "ddm/figure5d", tmp_path / "f.png")
     rows = {(row["method"], row["measure"]): row for row in rows_of(tmp_path / "f.csv")}
-    assert rows.keys() == {(method, measure) for method in ("", "dm", "ddm") for measure in ("dissimilarity", "entropy")}
+    assert rows.keys() == {
+        (method, measure) for method in ("", "dm", "ddm") for measure in ("dissimilarity", "entropy")
+    }
     curve = Plan("quick").figures["ddm/figure5d"].curves[0]
     with_header = artifacts.read_tensors(Path(curve.synthetic.path), "synthetic")[0]
     values = texture(grey_levels(with_header["images"][with_header["labels"] == 0]))
@@ -147,7 +180,8 @@ def test_the_texture_figure_measures_real_and_synthetic_images_of_the_class(with
         assert (float(row["mean"]), row["images"]) == (pytest.approx(value.mean(), abs=0.02), "3")
         assert float(row["standard_error"]) == pytest.approx(np.std(value) / 3**0.5, abs=0.02)
     assert 139 <= int(rows["", "entropy"]["images"]) <= samples.MOST_REAL
-    assert float(rows["", "dissimilarity"]["mean"]) > float(rows["dm", "dissimilarity"]["mean"])  # darker, and cut at black
+    # Darker, and cut at black
+    assert float(rows["", "dissimilarity"]["mean"]) > float(rows["dm", "dissimilarity"]["mean"])
 
 
 def test_tsne_keeps_groups_apart_and_repeats():
@@ -167,7 +201,9 @@ def test_image_figure_holds_the_very_pixels(with_sets, tmp_path, monkeypatch):
     size = tensors["images"].shape[-1]
     pitch, start = size + 1, 5 * (size + 1) + size // 2
     second = np.clip(tensors["images"][1, 0], 0, 1)
-    np.testing.assert_array_equal(mosaic[:size, start + pitch : start + pitch + size, 0], np.round(second * 255).astype(np.uint8))
+    np.testing.assert_array_equal(
+        mosaic[:size, start + pitch : start + pitch + size, 0], np.round(second * 255).astype(np.uint8)
+    )
     assert titles == header["class_names"] and len(centres) == len(titles)
     figures.make_figure(Plan("quick"), "cpdm/figure7", tmp_path / "f.png")
     assert (tmp_path / "f.svg").stat().st_size > 1000
@@ -181,7 +217,8 @@ def test_grid_shows_each_class_in_its_row(tmp_path):
     grids.draw_grid(tmp_path / "g.png", synthetic, labels, real, np.array([0, 1]), ["zero", "one"], most=1)
     with Image.open(tmp_path / "g.png") as image:
         pixels = np.asarray(image)[..., 0]
-    # With `most=1` only the first synthetic image of each class is there: black and mid-grey, each 32 x 32 pixels.
+    # With `most=1` only the first synthetic image of each class is there: black and mid-grey, each 32 x 32
+    # pixels.
     assert (pixels == 128).sum() >= 32 * 32
     assert (pixels == 64).sum() < 100
     rows = np.flatnonzero((pixels == 128).sum(1) >= 32)
@@ -201,14 +238,19 @@ def test_grid_limits_and_refusals(tmp_path):
     grids.draw_grid(tmp_path / "g.png", many[few], np.arange(40)[few], none, np.zeros(0, int), names)
     with Image.open(tmp_path / "g.png") as image:
         assert image.size[1] < height  # without the line that says what is not shown
-    assert grids._cut(20, 40, 10, 50) == "shown: 20 of 40 classes, 10 of 50 synthetic images a class" and not grids._cut(2, 2, 5, 5)
+    assert grids._cut(
+        20, 40, 10, 50
+    ) == "shown: 20 of 40 classes, 10 of 50 synthetic images a class" and not grids._cut(2, 2, 5, 5)
     with pytest.raises(UserError, match="synthetic: images"):
         grids.draw_grid(tmp_path / "h.png", many, np.arange(39), none, np.zeros(0, int), names)
     assert not (tmp_path / "h.png").exists()
 
 
 def test_grids_need_neither_torch_nor_matplotlib():
-    code = "import sys, condense.report.grids; sys.exit(any(name in sys.modules for name in ('torch', 'matplotlib', 'sklearn', 'pandas')))"
+    code = (
+        "import sys, condense.report.grids; sys.exit(any(name in sys.modules for name in ('torch', "
+        "'matplotlib', 'sklearn', 'pandas')))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -229,6 +271,11 @@ def test_class_names_are_written_in_a_font_that_has_them_and_cut(tmp_path, monke
     assert text == "кошка" and font.path == fitting
     lettering._font_for.cache_clear()
     images = np.zeros((3, 1, 8, 8), np.float32)
-    grids.draw_grid(tmp_path / "g.png", images, np.arange(3), images, np.arange(3), ["猫", "кошка", "x" * 200])
+    grids.draw_grid(
+        tmp_path / "g.png", images, np.arange(3), images, np.arange(3), ["猫", "кошка", "x" * 200]
+    )
     assert Image.open(tmp_path / "g.png").width < 500
-    assert lettering.for_figures("кошка", 2) == "кошка" and lettering.for_figures("猫 $5", 2) == r"2: U+732B  \$5"
+    assert (
+        lettering.for_figures("кошка", 2) == "кошка"
+        and lettering.for_figures("猫 $5", 2) == r"2: U+732B  \$5"
+    )

@@ -1,4 +1,5 @@
-"""Tables: the CSV contract, numbers worked by hand, and that no number stands under a dataset it does not belong to."""
+"""Tables: the CSV contract, numbers worked by hand, and that no number stands under a dataset it does not
+belong to."""
 
 import csv
 import os
@@ -24,7 +25,9 @@ CONTRACT = (
 
 def write_metrics(cell, given, steps=(0,), **more):
     lists = given if cell.task.over_steps else [given]
-    artifacts.write_json(Path(cell.path), metrics_of(cell, dict(zip(steps, lists, strict=True))) | {"run": {}} | more)
+    artifacts.write_json(
+        Path(cell.path), metrics_of(cell, dict(zip(steps, lists, strict=True))) | {"run": {}} | more
+    )
 
 
 def accuracies_of(cell):
@@ -61,7 +64,10 @@ def test_csv_has_the_contract_columns_and_first_one_row_per_published_row(here, 
     assert columns == CONTRACT
     published = [row.published for row in scale.tables[name]]
     for row, paper in zip(rows, published, strict=False):
-        assert all(row[key] == paper[key] for key in ("paper", "table", "dataset", "ipc", "method", "train_arch", "eval_arch", "setting"))
+        assert all(
+            row[key] == paper[key]
+            for key in ("paper", "table", "dataset", "ipc", "method", "train_arch", "eval_arch", "setting")
+        )
         assert (row["published"], row["published_std"]) == (paper["value"], paper["std"])
     for row in rows[len(published) :]:
         assert row["dataset"] == "digits" and row["measured"] and not row["published"] and not row["delta"]
@@ -73,18 +79,30 @@ def test_digits_never_stand_under_a_dataset_of_the_papers(here, name):
     scale = Plan("quick")
     found = records.records(scale, name)
     assert all(not record.was_measured for record in found if record.values["dataset"] != "digits")
-    assert all("not run at quick" in record.values["note"] or record.reason for record in found if not record.was_measured)
-    stood_for = [names.dataset(dataset) for dataset, here in scale.datasets_of(name).items() if here == ["digits"]]
-    titles = {f"Measured here on handwritten digits (scale quick), standing in for {dataset}" for dataset in stood_for}
+    assert all(
+        "not run at quick" in record.values["note"] or record.reason
+        for record in found
+        if not record.was_measured
+    )
+    stood_for = [
+        names.dataset(dataset) for dataset, here in scale.datasets_of(name).items() if here == ["digits"]
+    ]
+    titles = {
+        f"Measured here on handwritten digits (scale quick), standing in for {dataset}"
+        for dataset in stood_for
+    }
     for block in layout.blocks(scale, found):
-        cells = [cell for _, lines in block.groups for line in lines for cells in line.cells for cell in cells]
+        cells = [
+            cell for _, lines in block.groups for line in lines for cells in line.cells for cell in cells
+        ]
         assert not (any(cell.measured for cell in cells) and any(cell.published for cell in cells))
         if block.measured:
             assert block.title in titles
 
 
 def test_sets_and_networks_are_pooled(tmp_path, monkeypatch):
-    # Mean of 57 58 59 67 68 69 is 63; squares of the deviations 36 25 16 16 25 36, so the std is sqrt(154 / 6).
+    # Mean of 57 58 59 67 68 69 is 63; squares of the deviations 36 25 16 16 25 36, so the std is
+    # sqrt(154 / 6).
     monkeypatch.chdir(tmp_path)
     first, second = Plan("quick").metrics_of("cpdm/table1")[:2]
     write_metrics(first, [57.0, 58.0, 59.0])
@@ -105,7 +123,9 @@ def test_transfer_mean_is_the_mean_of_the_architectures_means(tmp_path, monkeypa
 
 def test_a_transfer_mean_has_no_deviation_in_the_table(here):
     found = [r for r in records.records(Plan("quick"), "cpdm/table6") if r.was_measured]
-    assert found and all((r.values["measured_std"] == "") == r.values["eval_arch"].startswith("mean(") for r in found)
+    assert found and all(
+        (r.values["measured_std"] == "") == r.values["eval_arch"].startswith("mean(") for r in found
+    )
 
 
 def test_snapshots_are_pooled_step_by_step(tmp_path, monkeypatch):
@@ -115,7 +135,10 @@ def test_snapshots_are_pooled_step_by_step(tmp_path, monkeypatch):
     write_metrics(curves[1], [[5.0, 7.0], [7.0, 7.0]], steps=[0, 40])
     steps, found = measured.measure_steps(tuple(curves))
     assert steps == [0, 40]
-    assert [(f.mean, f.std, f.n_sets, f.n_networks) for f in found] == [(4.0, 5.0**0.5, 2, 2), (6.0, 1.0, 2, 2)]
+    assert [(f.mean, f.std, f.n_sets, f.n_networks) for f in found] == [
+        (4.0, 5.0**0.5, 2, 2),
+        (6.0, 1.0, 2, 2),
+    ]
     write_metrics(curves[1], [[5.0, 7.0]], steps=[0])
     with pytest.raises(UserError, match="its steps differ"):
         measured.measure_steps(tuple(curves))
@@ -126,7 +149,9 @@ def test_delta_is_measured_minus_published_on_the_very_dataset(here):
     mine = [r for r in found if (r.values["method"], r.values["ipc"]) == ("dm", "10") and r.was_measured]
     assert [r.values["dataset"] for r in mine] == ["cifar10", "fashion_mnist"]
     first, second = (r.values for r in mine)
-    assert first["published"] == "48.9" and Decimal(first["delta"]) == Decimal(first["measured"]) - Decimal("48.9")
+    assert first["published"] == "48.9" and Decimal(first["delta"]) == Decimal(first["measured"]) - Decimal(
+        "48.9"
+    )
     assert first["delta"].startswith("+") and first["scale"] == "laptop"
     assert second["measured"] and (second["published"], second["delta"]) == ("", "")
     assert "fashion_mnist stands in for cifar10" in second["note"] and "scale laptop" in first["note"]
@@ -136,9 +161,10 @@ def test_rows_of_other_machines_keep_their_scale_and_come_last(here, tmp_path, m
     source = catalogue.params_folder().resolve()
     shutil.copytree(source, tmp_path / "params")
     row = dict.fromkeys([*CONTRACT, *measured.ORIGIN_COLUMNS], "") | {
-        "paper": "cpdm", "table": "1", "dataset": "cifar10", "ipc": "10", "method": "dm", "train_arch": "convnet", "eval_arch": "convnet",
-        "metric": "test_accuracy", "measured": "48.1", "measured_std": "0.5", "n_sets": "5", "n_networks": "20", "published": "48.9",
-        "delta": "-0.8", "scale": "paper", "date": "2026-01-02", "device": "A GPU",
+        "paper": "cpdm", "table": "1", "dataset": "cifar10", "ipc": "10", "method": "dm",
+        "train_arch": "convnet", "eval_arch": "convnet", "metric": "test_accuracy",
+        "measured": "48.1", "measured_std": "0.5", "n_sets": "5", "n_networks": "20",
+        "published": "48.9", "delta": "-0.8", "scale": "paper", "date": "2026-01-02", "device": "A GPU",
     }  # fmt: skip
     (tmp_path / "params" / "measured").mkdir(exist_ok=True)
     path = tmp_path / "params" / "measured" / "run.csv"
@@ -202,7 +228,9 @@ def test_two_runs_give_the_same_bytes(here, tmp_path):
 def test_columns_follow_what_varies(here):
     scale = Plan("quick")
     columns = {name: layout.blocks(scale, records.records(scale, name))[0].columns for name in scale.tables}
-    assert columns["cpdm/table1"][-1] == "whole set" and all(column.startswith("ipc ") for column in columns["cpdm/table1"][:-1])
+    assert columns["cpdm/table1"][-1] == "whole set" and all(
+        column.startswith("ipc ") for column in columns["cpdm/table1"][:-1]
+    )
     assert all(column.startswith("ipc ") for column in columns["cpdm/table5"])
     assert columns["cpdm/table14"] == ["ConvNet", "MLP", "ResNet-18", "ResNet-152", "ViT"]
     assert columns["ddm/table4"] == ["ConvNet", "AlexNet", "VGG-11", "ResNet-18"]
@@ -212,10 +240,20 @@ def test_every_number_of_the_csv_stands_once_in_the_blocks(here):
     scale = Plan("quick")
     for name in scale.tables:
         found = records.records(scale, name)
-        cells = [c for b in layout.blocks(scale, found) for _, lines in b.groups for line in lines for place in line.cells for c in place]
+        cells = [
+            c
+            for b in layout.blocks(scale, found)
+            for _, lines in b.groups
+            for line in lines
+            for place in line.cells
+            for c in place
+        ]
         for key, column in (("measured", "measured"), ("published", "published")):
             shown = sorted(getattr(cell, key).split(" ")[0] for cell in cells if getattr(cell, key))
-            assert shown == sorted(record.values[column] for record in found if record.values[column]), (name, key)
+            assert shown == sorted(record.values[column] for record in found if record.values[column]), (
+                name,
+                key,
+            )
 
 
 def test_latex_escapes():
@@ -239,6 +277,12 @@ def test_markdown_escapes_bars_and_pads_every_row():
 
 
 def test_order_and_decimals():
-    assert names.in_order(["cpdm/table14", "idm/table1", "cpdm/table4"]) == ["cpdm/table4", "cpdm/table14", "idm/table1"]
+    assert names.in_order(["cpdm/table14", "idm/table1", "cpdm/table4"]) == [
+        "cpdm/table4",
+        "cpdm/table14",
+        "idm/table1",
+    ]
     assert [records.decimals(text) for text in ("14", "14.4", "14.42", "14.421")] == [1, 1, 2, 2]
-    assert names.method("m3d_cpdm") == "M3D + CPDM" and names.architecture("mean(mlp,vit)") == "mean of MLP, ViT"
+    assert (
+        names.method("m3d_cpdm") == "M3D + CPDM" and names.architecture("mean(mlp,vit)") == "mean of MLP, ViT"
+    )

@@ -1,4 +1,5 @@
-"""What `Run` does for an engine that gives no more than its loss, and what it refuses to let an engine forget."""
+"""What `Run` does for an engine that gives no more than its loss, and what it refuses to let an engine
+forget."""
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ PLATEAU = specs.Plateau(factor=0.5, patience=1)
 
 
 class Brighter(Run):
-    """Pulls every value of the images towards `aim`, in two turns; the second comes after the images moved."""
+    """Pulls every value of the images towards `aim`, in two turns; the second comes after the images
+    moved."""
 
     aim, level, asks = 5.0, 1.0, ("real", "synthetic")
 
@@ -26,10 +28,14 @@ class Brighter(Run):
 
 
 def brighter(train, kind=Brighter, *, types=True, **changes):
-    value = recipe("dm", **({"steps": 6, "couples": ["classes"], "optimizer": {"lr": 40.0, "momentum": 0.0}} | changes))
+    value = recipe(
+        "dm", **({"steps": 6, "couples": ["classes"], "optimizer": {"lr": 40.0, "momentum": 0.0}} | changes)
+    )
     images = MovingImages(value, train, train.classes, ipc=1, seed=0, device=CPU)
     with torch.random.fork_rng(devices=[]):
-        network = models.build(ARCH["arch"], channels=train.channels, size=train.size, classes=10, **ARCH["options"])
+        network = models.build(
+            ARCH["arch"], channels=train.channels, size=train.size, classes=10, **ARCH["options"]
+        )
     given = Types(value.precision, network, CPU) if types else None
     return kind(value, images, ["first", "second"], NOWHERE, len(train.counts), given)
 
@@ -51,7 +57,9 @@ def test_pixels_are_brought_back_before_every_step(train):
     clipped.moving.clip()
     within = clipped.images
     rows = [row["first"] for row in clipped.outcome.history]
-    assert rows[-1] == pytest.approx((within - Brighter.aim).square().mean().item(), rel=1e-3), "the last step saw images within bounds"
+    assert rows[-1] == pytest.approx((within - Brighter.aim).square().mean().item(), rel=1e-3), (
+        "the last step saw images within bounds"
+    )
     assert [row["first"] for row in plain.outcome.history] != rows
 
 
@@ -71,10 +79,15 @@ def test_a_precision_that_an_engine_does_not_use_is_told(train):
     class Forgetful(Brighter):
         asks = ("synthetic",)
 
-    with pytest.raises(ValueError, match="engine 'matching': 'precision' is not used: a step asks `types` for no type of: real"):
+    with pytest.raises(
+        ValueError,
+        match="engine 'matching': 'precision' is not used: a step asks `types` for no type of: real",
+    ):
         brighter(train, Forgetful, precision="mixed").advance(None)
     brighter(train, Forgetful, precision="fp32").advance(None)
-    with pytest.raises(ValueError, match="engine 'matching': its recipes have a 'precision', of which Run gets no `types`"):
+    with pytest.raises(
+        ValueError, match="engine 'matching': its recipes have a 'precision', of which Run gets no `types`"
+    ):
         brighter(train, types=False)
 
 
@@ -84,7 +97,9 @@ def test_a_loss_that_tells_of_no_known_part_is_told(train):
             for loss, parts in super().step(shared):
                 yield loss, {f"the {name}": part for name, part in parts.items()}
 
-    with pytest.raises(ValueError, match=r"engine 'matching': a step tells of \['the first'\], which are none of its columns"):
+    with pytest.raises(
+        ValueError, match=r"engine 'matching': a step tells of \['the first'\], which are none of its columns"
+    ):
         brighter(train, Misnamed).advance(None)
 
 

@@ -1,4 +1,5 @@
-"""Files made to do harm: each gives an error that names it; none runs code, writes beside its place or fills the memory."""
+"""Files made to do harm: each gives an error that names it; none runs code, writes beside its place or fills
+the memory."""
 
 import ast
 import gzip
@@ -56,8 +57,24 @@ def test_the_trap_springs_where_something_unpickles(trap):
 CALLS = {"eval", "exec", "compile", "__import__", "load_module", "literal_eval"}
 MODULES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 QUALIFIED = {
-    *("torch.load", "torch.jit.load", "np.fromfile", "numpy.load", "os.system", "os.popen", "pd.read_pickle", "pandas.read_pickle"),
-    *("yaml.unsafe_load", "yaml.full_load", "yaml.load_all", "tarfile.TarFile.extractall", "shutil.unpack_archive", "torch.hub.load"),
+    *(
+        "torch.load",
+        "torch.jit.load",
+        "np.fromfile",
+        "numpy.load",
+        "os.system",
+        "os.popen",
+        "pd.read_pickle",
+        "pandas.read_pickle",
+    ),
+    *(
+        "yaml.unsafe_load",
+        "yaml.full_load",
+        "yaml.load_all",
+        "tarfile.TarFile.extractall",
+        "shutil.unpack_archive",
+        "torch.hub.load",
+    ),
 }
 SOURCES = sorted(path for folder in ("src", "workflow/scripts") for path in (ROOT / folder).rglob("*.py"))
 
@@ -65,7 +82,11 @@ SOURCES = sorted(path for folder in ("src", "workflow/scripts") for path in (ROO
 def faults(path):
     """What in a source file could run or unpack what it reads."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    safe = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and "yaml.SafeLoader" in map(ast.unparse, node.bases)}
+    safe = {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and "yaml.SafeLoader" in map(ast.unparse, node.bases)
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
@@ -75,9 +96,17 @@ def faults(path):
         named, given = ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
         if named in CALLS | QUALIFIED or named.endswith((".extractall", ".extract")):
             yield f"calls {named}"
-        if named in ("yaml.load", "np.load") and given.get("Loader") not in safe and given.get("allow_pickle") != "False":
+        if (
+            named in ("yaml.load", "np.load")
+            and given.get("Loader") not in safe
+            and given.get("allow_pickle") != "False"
+        ):
             yield f"calls {named} without a safe way"
-        if given.get("allow_pickle") == "True" or given.get("shell") == "True" or given.get("trust_remote_code") == "True":
+        if (
+            given.get("allow_pickle") == "True"
+            or given.get("shell") == "True"
+            or given.get("trust_remote_code") == "True"
+        ):
             yield f"calls {named} with {given}"
 
 
@@ -87,12 +116,26 @@ def test_no_source_file_can_run_or_unpack_what_it_reads(path):
 
 
 def test_the_search_finds_what_it_looks_for(tmp_path):
-    lines = ["import pickle", "from joblib import load", "torch.load(f)", "np.load(f)", "np.load(f, allow_pickle=True)", "yaml.load(f)"]
-    lines += ["yaml.load(f, Loader=yaml.Loader)", "eval(text)", "archive.extractall(p)", "subprocess.run(c, shell=True)"]
+    lines = [
+        "import pickle",
+        "from joblib import load",
+        "torch.load(f)",
+        "np.load(f)",
+        "np.load(f, allow_pickle=True)",
+        "yaml.load(f)",
+    ]
+    lines += [
+        "yaml.load(f, Loader=yaml.Loader)",
+        "eval(text)",
+        "archive.extractall(p)",
+        "subprocess.run(c, shell=True)",
+    ]
     for line in lines:
         (tmp_path / "a.py").write_text(line)
         assert list(faults(tmp_path / "a.py")), line
-    (tmp_path / "a.py").write_text("class L(yaml.SafeLoader): ...\nyaml.load(f, Loader=L), np.load(f, allow_pickle=False), model.eval()")
+    (tmp_path / "a.py").write_text(
+        "class L(yaml.SafeLoader): ...\nyaml.load(f, Loader=L), np.load(f, allow_pickle=False), model.eval()"
+    )
     assert list(faults(tmp_path / "a.py")) == []
 
 
@@ -105,7 +148,12 @@ def test_the_golden_values_hold_no_pickles():
 # Settings
 
 
-TAGS = ["!!python/object/apply:os.mkdir ['{}']", "!!python/object/new:os.mkdir ['{}']", "!!python/name:os.mkdir", "!!python/module:os"]
+TAGS = [
+    "!!python/object/apply:os.mkdir ['{}']",
+    "!!python/object/new:os.mkdir ['{}']",
+    "!!python/name:os.mkdir",
+    "!!python/module:os",
+]
 TAGS += ["!!python/object/apply:subprocess.check_output [[mkdir, '{}']]", "!!python/tuple [1]"]
 
 
@@ -121,7 +169,9 @@ def test_yaml_with_python_tags(tag, trap, tmp_path):
         trap[0].rmdir()
 
 
-@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a b; touch evil", "$(touch evil)", "a/b", ".hidden"])
+@pytest.mark.parametrize(
+    "name", ["../evil", "/etc/evil", "a b; touch evil", "$(touch evil)", "a/b", ".hidden"]
+)
 def test_names_that_become_paths_and_words_of_commands(name, tmp_path):
     values = load_yaml(ROOT / "params/datasets/digits.yaml")
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(values | {"name": name}))
@@ -136,7 +186,11 @@ def crafted(path, layout, data=b"\0" * 64, length=None):
     """A safetensors file with this header, and our own entry in it with a right seal."""
     note = {"kind": "synthetic", "schema": SCHEMA, "content_sha256": "0"}
     note["header_sha256"] = digest(note, 64)
-    text = json.dumps({"__metadata__": {"condense": canonical(note)}, **layout}).encode() if isinstance(layout, dict) else layout
+    text = (
+        json.dumps({"__metadata__": {"condense": canonical(note)}, **layout}).encode()
+        if isinstance(layout, dict)
+        else layout
+    )
     path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
 
 
@@ -190,7 +244,13 @@ def test_a_torch_file_in_the_place_of_a_set(trap, tmp_path):
 
 
 GOOD = {"images": np.zeros((2, 1, 8, 8), np.float32), "labels": np.arange(2)}
-HEADER = {"kind": "synthetic", "dataset": "digits", "method": "dm", "arch": "convnet", "data_sha256": "0" * 64}
+HEADER = {
+    "kind": "synthetic",
+    "dataset": "digits",
+    "method": "dm",
+    "arch": "convnet",
+    "data_sha256": "0" * 64,
+}
 HEADER |= {"class_names": list("ab"), "mean": [0.5], "std": [0.5]}
 
 
@@ -227,17 +287,22 @@ def test_class_names_that_point_elsewhere_stay_in_the_folder(tmp_path):
     assert len(read_set(path)[0]["labels"]) == 2
     export_set(path, "png", None)
     files = {file for file in tmp_path.rglob("*") if file.is_file()} - {path}
-    assert sorted(file.suffix for file in files) == [".json", ".png", ".png"]  # the images and the names of their classes
+    # The images and the names of their classes
+    assert sorted(file.suffix for file in files) == [".json", ".png", ".png"]
     assert all(file.resolve().is_relative_to(tmp_path / "set" / "png") for file in files)
 
 
-@pytest.mark.parametrize("name", ["synthetic/convnet/ipc1/seed0-0123456789ab/../../../../../../../evil", "/tmp/evil", "../x"])
+@pytest.mark.parametrize(
+    "name", ["synthetic/convnet/ipc1/seed0-0123456789ab/../../../../../../../evil", "/tmp/evil", "../x"]
+)
 def test_a_dvc_file_that_points_elsewhere(name, tmp_path):
     wanted = "synthetic/convnet/ipc1/seed0-0123456789ab/synthetic.safetensors"
     files = {wanted: Listed("0" * 32, 1), name: Listed("0" * 32, 1)}
     write_pointer(PurePosixPath("kept/sets/digits/dm"), files, tmp_path)
     with pytest.raises(UserError, match="dm.dvc: damaged .* does not lie in the folder beside it"):
-        store.restore("results/synthetic/digits/dm/convnet/ipc1/seed0-0123456789ab/synthetic.safetensors", tmp_path)
+        store.restore(
+            "results/synthetic/digits/dm/convnet/ipc1/seed0-0123456789ab/synthetic.safetensors", tmp_path
+        )
     assert not (tmp_path / "results").exists()
 
 
@@ -271,13 +336,21 @@ def bomb(width, height):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 64))
+        + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("side", [8193, 9500, 20_000, 2**31 - 1])
 @pytest.mark.filterwarnings("error")
 def test_images_of_more_pixels_than_any_memory_holds(side, tmp_path):
-    for read in (lambda: pixels.header(bomb(side, side), "a.png"), lambda: pixels.decode(bomb(side, side), "a.png", **FIT)):
+    for read in (
+        lambda: pixels.header(bomb(side, side), "a.png"),
+        lambda: pixels.decode(bomb(side, side), "a.png", **FIT),
+    ):
         with pytest.raises(UserError, match="a.png: announces more than 67,108,864 pixels"):
             read()
     folder = tmp_path / "images"
@@ -310,7 +383,9 @@ def test_the_usual_kinds_of_images_are_read(kind):
 
 def write_parquet(path, column, metadata=None):
     image = pa.field("image", column.type, metadata=metadata)
-    table = pa.Table.from_arrays([column, pa.array([0, 1])], schema=pa.schema([image, pa.field("label", pa.int64())]))
+    table = pa.Table.from_arrays(
+        [column, pa.array([0, 1])], schema=pa.schema([image, pa.field("label", pa.int64())])
+    )
     pq.write_table(table, path)
 
 
@@ -341,7 +416,9 @@ def test_parquet_with_an_image_that_fills_the_memory(tmp_path):
         spec_from_images(path)
 
 
-@pytest.mark.parametrize("column", [pa.array(["a", "b"]), pa.array([[1], [2]]), pa.array([{"x": 1}, {"x": 2}])], ids=str)
+@pytest.mark.parametrize(
+    "column", [pa.array(["a", "b"]), pa.array([[1], [2]]), pa.array([{"x": 1}, {"x": 2}])], ids=str
+)
 def test_parquet_with_other_things_in_the_place_of_images(column, tmp_path):
     path = tmp_path / "a.parquet"
     write_parquet(path, column)
@@ -363,10 +440,19 @@ def tar_of(path, *members):
     return path
 
 
-SPECIAL = [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE]
+SPECIAL = [
+    tarfile.SYMTYPE,
+    tarfile.LNKTYPE,
+    tarfile.CHRTYPE,
+    tarfile.BLKTYPE,
+    tarfile.FIFOTYPE,
+    tarfile.DIRTYPE,
+]
 
 
-@pytest.mark.parametrize("kind", SPECIAL, ids=["symlink", "hard link", "character device", "block device", "pipe", "folder"])
+@pytest.mark.parametrize(
+    "kind", SPECIAL, ids=["symlink", "hard link", "character device", "block device", "pipe", "folder"]
+)
 def test_a_member_that_is_no_plain_file(kind, tmp_path):
     path = tar_of(tmp_path / "a.tar.gz", ("data.bin", kind, "/etc/passwd"))
     with pytest.raises(UserError, match="a.tar.gz: lacks the files data.bin"):
@@ -375,7 +461,9 @@ def test_a_member_that_is_no_plain_file(kind, tmp_path):
 
 
 def test_a_file_below_a_link_of_the_archive_is_not_written_through_it(tmp_path):
-    path = tar_of(tmp_path / "a.tar.gz", ("out", tarfile.SYMTYPE, str(tmp_path)), ("out/evil", tarfile.REGTYPE, b"x"))
+    path = tar_of(
+        tmp_path / "a.tar.gz", ("out", tarfile.SYMTYPE, str(tmp_path)), ("out/evil", tarfile.REGTYPE, b"x")
+    )
     assert fetch.tar_members(path, ["out/evil"]) == {"out/evil": b"x"}
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.tar.gz"]
 

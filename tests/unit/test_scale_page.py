@@ -47,7 +47,13 @@ def node(name, seconds, *parents, stage="evaluate"):
 
 
 # a and b first; c after a, d after both; the table takes no GPU.
-DIAMOND = [node("a", 4), node("b", 2), node("c", 3, "a"), node("d", 5, "a", "b"), node("t", 1, "c", "d", stage="tables/figures")]
+DIAMOND = [
+    node("a", 4),
+    node("b", 2),
+    node("c", 3, "a"),
+    node("d", 5, "a", "b"),
+    node("t", 1, "c", "d", stage="tables/figures"),
+]
 
 
 def test_the_longest_path_behind_each_job():
@@ -58,13 +64,16 @@ def test_schedules_worked_out_by_hand():
     assert wall_seconds(DIAMOND, 1) == 4 + 2 + 5 + 3 + 1
     assert wall_seconds(DIAMOND, 2) == wall_seconds(DIAMOND, 100) == 10
     independent = [node(str(place), seconds) for place, seconds in enumerate([5, 4, 3, 3, 3])]
-    assert wall_seconds(independent, 2) == 10  # 5 + 3 and 4 + 3 + 3, while 9 would be the best: the longest go first
-    assert wall_seconds([node("a", 4, stage="data"), node("b", 4, stage="data")], 1) == 4  # no GPU, no waiting
+    # 5 + 3 and 4 + 3 + 3, while 9 would be the best: the longest go first
+    assert wall_seconds(independent, 2) == 10
+    # No GPU, no waiting
+    assert wall_seconds([node("a", 4, stage="data"), node("b", 4, stage="data")], 1) == 4
 
 
 def test_the_rate_of_the_scheduler_delays_jobs_in_the_order_in_which_they_become_ready():
     assert wall_seconds([node(str(place), 1) for place in range(10)], 100, per_minute=30) == 9 * 2 + 1
-    assert wall_seconds([node("a", 5), node("b", 5, "a")], 100, per_minute=30) == 10  # the second is handed over when it is ready
+    # The second is handed over when it is ready
+    assert wall_seconds([node("a", 5), node("b", 5, "a")], 100, per_minute=30) == 10
 
 
 def test_jobs_that_wait_for_each_other_are_found_out():
@@ -92,9 +101,15 @@ def test_sets_that_share_the_real_side_are_one_job_shorter_than_theirs_alone():
     pace = Pace(plan.maker)
     nodes = {node.output: node for node in graph(plan, [*plan.tables, *plan.figures], None, pace)}
     job, alone = nodes[group.name], [pace.job("synthesize", cell, 10) for cell in group.cells]
-    assert all(nodes[cell.path].parents == (group.name,) for cell in group.cells) and not set(group.outputs) & set(nodes)
+    assert all(nodes[cell.path].parents == (group.name,) for cell in group.cells) and not set(
+        group.outputs
+    ) & set(nodes)
     assert group.parents["teacher"].path in job.parents and job.on_gpu and job.bytes_out == 0
-    assert max(one.seconds for one in alone) < job.seconds < sum(one.seconds for one in alone) - REFERENCE.start * (len(alone) - 1)
+    assert (
+        max(one.seconds for one in alone)
+        < job.seconds
+        < sum(one.seconds for one in alone) - REFERENCE.start * (len(alone) - 1)
+    )
     rows = [row(cell, 0.5) for cell in {(cell.recipe.name, cell.ipc): cell for cell in group.cells}.values()]
     rated = Pace(plan.maker, rows)
     share = (job.seconds - REFERENCE.start) / sum(one.seconds - REFERENCE.start for one in alone)
@@ -103,18 +118,28 @@ def test_sets_that_share_the_real_side_are_one_job_shorter_than_theirs_alone():
 
 
 def test_an_evaluation_in_parts_is_several_shorter_jobs_and_one_without_a_gpu(split):
-    """Seven networks, three a job: two jobs of three and one of one, whose steps add up to those of one job."""
+    """Seven networks, three a job: two jobs of three and one of one, whose steps add up to those of one
+    job."""
     plan = split({"convnet": 3, "convnet/cifar10": 5}, n_networks=7)
     pace = Pace(plan.maker)
     nodes = {node.output: node for node in graph(plan, ["cpdm/table1"], None, pace)}
     cell = next(cell for cell in plan.metrics.values() if cell.synthetic.recipe.name == "dm")
     parts = [nodes[cell.part_path(part)] for part in ("0-2", "3-5", "6-6")]
     joined, whole = nodes[cell.path], pace.job("evaluate", cell)
-    assert joined.parents == tuple(part.output for part in parts) and joined.stage == "join" and not joined.on_gpu
-    assert all(part.stage == "evaluate" and part.on_gpu and cell.synthetic.path in part.parents for part in parts)
-    assert sum(part.seconds - REFERENCE.start for part in parts) == pytest.approx(whole.seconds - REFERENCE.start)
+    assert (
+        joined.parents == tuple(part.output for part in parts)
+        and joined.stage == "join"
+        and not joined.on_gpu
+    )
+    assert all(
+        part.stage == "evaluate" and part.on_gpu and cell.synthetic.path in part.parents for part in parts
+    )
+    assert sum(part.seconds - REFERENCE.start for part in parts) == pytest.approx(
+        whole.seconds - REFERENCE.start
+    )
     assert parts[2].seconds < parts[0].seconds
-    # A GPU trains the networks of a part at once: activations and parameters of each, and one copy of the data.
+    # A GPU trains the networks of a part at once: activations and parameters of each, and one copy of the
+    # data.
     network, spec = cell.synthetic.data.profile(cell.eval_arch, cell.options), cell.synthetic.data.spec
     data = (spec.train + spec.test) * 64 + 10 * cell.synthetic.ipc * 64 * 4
     each = 10 * cell.synthetic.ipc * (1.25 * network.kept + 3 * network.largest) + 5 * network.parameters
@@ -122,7 +147,23 @@ def test_an_evaluation_in_parts_is_several_shorter_jobs_and_one_without_a_gpu(sp
     expected = [data + 4 * math.ceil(max(count * each, tested)) for count in (3, 3, 1, 7, 40)]
     assert [job.gpu_bytes for job in jobs] == expected and expected[-1] > expected[0]
     assert [part.bytes_out for part in parts] == [0, 0, 0] and joined.bytes_out == whole.bytes_out
-    rated = Pace(plan.maker, [Measured(REFERENCE_NAME, "evaluate", "digits", "dm", "convnet", str(cell.synthetic.ipc), "", 2.0, "", "")])
+    rated = Pace(
+        plan.maker,
+        [
+            Measured(
+                REFERENCE_NAME,
+                "evaluate",
+                "digits",
+                "dm",
+                "convnet",
+                str(cell.synthetic.ipc),
+                "",
+                2.0,
+                "",
+                "",
+            )
+        ],
+    )
     epochs = number_of_epochs(cell.protocol, 10 * cell.synthetic.ipc)
     assert rated.job("evaluate", cell, 3).seconds == pytest.approx(REFERENCE.start + 3 * epochs * 2.0)
 
@@ -132,7 +173,9 @@ def test_the_text_counts_parts_and_those_that_are_done(split, monkeypatch, tmp_p
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(estimate, "Plan", lambda scale: plan)
     monkeypatch.setattr(estimate, "rates_for", lambda *args: (REFERENCE, "known"))
-    target, cell = next((path, cell) for path, cell in plan.metrics.items() if cell.synthetic.recipe.name == "dm")
+    target, cell = next(
+        (path, cell) for path, cell in plan.metrics.items() if cell.synthetic.recipe.name == "dm"
+    )
 
     def rows():
         lines = [line.split() for line in estimate.estimate_text(target, "quick").splitlines()[2:]]
@@ -150,7 +193,9 @@ def test_the_text_counts_parts_and_those_that_are_done(split, monkeypatch, tmp_p
 
 def test_every_job_of_the_papers_ends_in_its_first_attempt_with_the_memory_that_it_asks_for():
     plan = Plan("paper")
-    for found in graph(plan, [*plan.tables, *plan.figures], plan.scale.classes_per_job, Pace(plan.maker, measured_rows())):
+    for found in graph(
+        plan, [*plan.tables, *plan.figures], plan.scale.classes_per_job, Pace(plan.maker, measured_rows())
+    ):
         if found.on_gpu:
             asked = plan.scale.resources[found.stage]
             assert found.seconds < 60 * asked.runtime and found.host_bytes < 1e6 * asked.mem_mb, found.output
@@ -159,10 +204,17 @@ def test_every_job_of_the_papers_ends_in_its_first_attempt_with_the_memory_that_
 
 def test_rate_and_attempts_are_those_of_the_profile(monkeypatch, tmp_path):
     profile = yaml.safe_load((PAGE.parents[1] / PROFILE).read_text(encoding="utf-8"))
-    assert profile["max-jobs-per-timespan"] == f"{cluster().per_minute:g}/1m" and cluster().attempts == profile["retries"] + 1
+    assert (
+        profile["max-jobs-per-timespan"] == f"{cluster().per_minute:g}/1m"
+        and cluster().attempts == profile["retries"] + 1
+    )
     monkeypatch.setattr("condense.estimate.cluster.catalogue.params_folder", lambda: tmp_path / "params")
     (tmp_path / PROFILE).parent.mkdir(parents=True)
-    for text, said in (("retries: 2", "'None'"), ("max-jobs-per-timespan: 60", "'60'"), ("max-jobs-per-timespan: 9/3s", "retries")):
+    for text, said in (
+        ("retries: 2", "'None'"),
+        ("max-jobs-per-timespan: 60", "'60'"),
+        ("max-jobs-per-timespan: 9/3s", "retries"),
+    ):
         (tmp_path / PROFILE).write_text(text)
         with pytest.raises(UserError, match=f"slurm/config.yaml: .*{said}"):
             cluster.__wrapped__()
@@ -171,7 +223,18 @@ def test_rate_and_attempts_are_those_of_the_profile(monkeypatch, tmp_path):
 
 
 def row(cell, seconds, classes=10):
-    return Measured(REFERENCE_NAME, "synthesize", cell.data.name, cell.recipe.name, cell.arch, str(cell.ipc), str(classes), seconds, "", "")
+    return Measured(
+        REFERENCE_NAME,
+        "synthesize",
+        cell.data.name,
+        cell.recipe.name,
+        cell.arch,
+        str(cell.ipc),
+        str(classes),
+        seconds,
+        "",
+        "",
+    )
 
 
 def test_what_was_measured_is_taken_and_scales_what_was_not():

@@ -1,4 +1,5 @@
-"""Files that were changed and sealed anew: their checksums are right, so what they hold has to fit what they say."""
+"""Files that were changed and sealed anew: their checksums are right, so what they hold has to fit what they
+say."""
 
 import random
 import shutil
@@ -13,7 +14,8 @@ JUNK = [None, -1, 0, 10**6, 0.5, float(10**30), "x", "../x", [], {}, [1], ["a"],
 
 
 def sealed(original, path, tensors=None, **header):
-    """The file `original` with some tensors and entries of its header changed; an entry that is None is left out."""
+    """The file `original` with some tensors and entries of its header changed; an entry that is None is left
+    out."""
     arrays, note = read_tensors(original)
     note = {name: value for name, value in (note | header).items() if value is not None}
     for name, change in (tensors or {}).items():
@@ -35,7 +37,10 @@ def verbs_for(kind, path, made, folder):
     train = ("--data", made.digits / "train.safetensors")
     verbs = [("inspect", path), ("inspect", "--digest", path)]
     if kind == "synthetic":
-        verbs += [evaluation(path, made.digits, folder / "metrics.json"), ("export", path, "--to", "npz", "--out", folder / "set.npz")]
+        verbs += [
+            evaluation(path, made.digits, folder / "metrics.json"),
+            ("export", path, "--to", "npz", "--out", folder / "set.npz"),
+        ]
     if kind == "shard":
         verbs.append(("gather", "--shards", path, *train, "--out", folder / "out" / "set.safetensors"))
     return verbs
@@ -76,7 +81,10 @@ def test_what_does_not_fit_is_named_by_every_verb_that_reads_it(kind, tensors, h
     assert {entry.name for entry in tmp_path.iterdir()} <= {path.name, "file.run.json", "out"}
 
 
-@pytest.mark.parametrize("header", [{"arch": "nothing"}, {"shape": {"channels": 3, "size": 8, "classes": 10}}, {"options": {"width": 5}}])
+@pytest.mark.parametrize(
+    "header",
+    [{"arch": "nothing"}, {"shape": {"channels": 3, "size": 8, "classes": 10}}, {"options": {"width": 5}}],
+)
 def test_a_teacher_whose_weights_are_of_another_network(header, made, tmp_path):
     import torch
 

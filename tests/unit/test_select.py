@@ -19,8 +19,15 @@ def herding_by_definition(features, k):
     """The unused sample nearest to (i + 1) * mean - sum of those taken, sample by sample."""
     taken = []
     for step in range(k):
-        target = (step + 1) * features.mean(0) - sum((features[i] for i in taken), np.zeros(features.shape[1]))
-        taken.append(min((i for i in range(len(features)) if i not in taken), key=lambda i: np.linalg.norm(features[i] - target)))
+        target = (step + 1) * features.mean(0) - sum(
+            (features[i] for i in taken), np.zeros(features.shape[1])
+        )
+        taken.append(
+            min(
+                (i for i in range(len(features)) if i not in taken),
+                key=lambda i: np.linalg.norm(features[i] - target),
+            )
+        )
     return taken
 
 
@@ -37,7 +44,9 @@ def test_herding_by_hand():
 
 def test_herding_keeps_the_mean_better_than_chance():
     features = points(500, 8)
-    errors = [np.linalg.norm(features[coreset.herding(features, k)].mean(0) - features.mean(0)) for k in (5, 50)]
+    errors = [
+        np.linalg.norm(features[coreset.herding(features, k)].mean(0) - features.mean(0)) for k in (5, 50)
+    ]
     chance = np.linalg.norm(features[:50].mean(0) - features.mean(0))
     assert errors[1] < errors[0] / 3 and errors[1] < chance / 5
 
@@ -145,14 +154,18 @@ def test_covering_by_hand():
     # centres 1 and 9 have all within 1; greedy k-centre from 0 would take 0 and 10, 5 away from the 5
     features = np.array([[0.0], [1.0], [2.0], [8.0], [9.0], [10.0]])
     assert covering.minimum_covering(features, 2, 0, Covering()).tolist() == [1, 4]
-    assert covering.minimum_covering(torch.zeros(4, 2), 3, 0, Covering()).tolist() == [0, 1, 2]  # copies, filled up
+    # Copies, filled up
+    assert covering.minimum_covering(torch.zeros(4, 2), 3, 0, Covering()).tolist() == [0, 1, 2]
 
 
 def test_covering_among_candidates_lies_between_greedy_and_best():
     features = points(90, 6)
     greedy = covering_radius(features, coreset.k_center(features, 5, 3))
     best = covering_radius(features, covering.minimum_covering(features, 5, 3, Covering()))
-    radii = [covering_radius(features, covering.minimum_covering(features, 5, 3, Covering(count))) for count in (1, 5, 30, 90, 1000)]
+    radii = [
+        covering_radius(features, covering.minimum_covering(features, 5, 3, Covering(count)))
+        for count in (1, 5, 30, 90, 1000)
+    ]
     assert radii[0] == radii[1] == greedy  # the greedy centres alone
     assert greedy > radii[2] >= radii[3] == radii[4] == best
 
@@ -164,7 +177,9 @@ def test_the_best_among_candidates_is_found():
     assert len(candidates) == 10 and set(greedy.tolist()) <= set(candidates.tolist())
     best = min(covering_radius(features, centres) for centres in combinations(candidates.tolist(), 3))
     found = covering.minimum_covering(features, 3, 0, Covering(10))
-    assert set(found.tolist()) <= set(candidates.tolist()) and covering_radius(features, found) == pytest.approx(best, abs=1e-12)
+    assert set(found.tolist()) <= set(candidates.tolist()) and covering_radius(
+        features, found
+    ) == pytest.approx(best, abs=1e-12)
 
 
 def test_a_covering_that_cannot_be_searched_for_is_refused():

@@ -1,4 +1,5 @@
-"""Settings that no run could mean: refused when they are read, in a sentence that names the file and the key."""
+"""Settings that no run could mean: refused when they are read, in a sentence that names the file and the
+key."""
 
 import random
 import re
@@ -32,7 +33,15 @@ def params(tmp_path, monkeypatch):
 
 
 def forget():
-    cached = catalogue.recipe, catalogue.protocol, catalogue.scale, catalogue.table, plan.data_cell, Plan.specs_by_path, Plan._stems
+    cached = (
+        catalogue.recipe,
+        catalogue.protocol,
+        catalogue.scale,
+        catalogue.table,
+        plan.data_cell,
+        Plan.specs_by_path,
+        Plan._stems,
+    )
     for function in cached:
         function.cache_clear()
 
@@ -66,8 +75,18 @@ def message(*files):
     ("file", "way", "value", "said"),
     [
         ("methods/dm.yaml", ["name"], CLIMBING, "name: a name of"),
-        ("methods/dm.yaml", ["overrides"], {"any": {"all": {"name": CLIMBING}}}, "name: cannot be changed here"),
-        ("methods/dm.yaml", ["overrides"], {"digits": {"all": {"engine": "whole"}}}, "engine: cannot be changed here"),
+        (
+            "methods/dm.yaml",
+            ["overrides"],
+            {"any": {"all": {"name": CLIMBING}}},
+            "name: cannot be changed here",
+        ),
+        (
+            "methods/dm.yaml",
+            ["overrides"],
+            {"digits": {"all": {"engine": "whole"}}},
+            "engine: cannot be changed here",
+        ),
         ("methods/dm.yaml", ["evaluation"], {"name": CLIMBING}, "name: cannot be changed here"),
         ("methods/dm.yaml", ["optimizer", "lr"], 1e308, "lr: must be at most"),
         ("methods/dm.yaml", ["terms", 0, "weight"], -1.0, "weight: must not be negative"),
@@ -79,11 +98,36 @@ def message(*files):
         ("protocols/dc.yaml", ["epochs"], 10**12, "epochs: must be at most"),
         ("protocols/dc.yaml", ["schedule", "factor"], 1e308, "factor: must lie in"),
         ("protocols/dc.yaml", ["optimizer", "lr"], float("nan"), "a finite number"),
-        ("scales/quick.yaml", ["protocols", "dc", "name"], CLIMBING, "protocols: dc: name: cannot be changed here"),
-        ("scales/quick.yaml", ["recipes", "matching", "name"], CLIMBING, "recipes: matching: name: cannot be changed here"),
-        ("scales/quick.yaml", ["recipes", "dm", "engine"], "whole", "recipes: dm: engine: cannot be changed here"),
-        ("scales/quick.yaml", ["recipes", "dm", "optimizer"], {"lr": 1e308}, "recipes: dm: optimizer: optimizer: lr"),
-        ("scales/quick.yaml", ["recipes", "dm", "terms"], {"gram": {"weight": 1.0}}, "recipes: dm: unknown entry 'gram'"),
+        (
+            "scales/quick.yaml",
+            ["protocols", "dc", "name"],
+            CLIMBING,
+            "protocols: dc: name: cannot be changed here",
+        ),
+        (
+            "scales/quick.yaml",
+            ["recipes", "matching", "name"],
+            CLIMBING,
+            "recipes: matching: name: cannot be changed here",
+        ),
+        (
+            "scales/quick.yaml",
+            ["recipes", "dm", "engine"],
+            "whole",
+            "recipes: dm: engine: cannot be changed here",
+        ),
+        (
+            "scales/quick.yaml",
+            ["recipes", "dm", "optimizer"],
+            {"lr": 1e308},
+            "recipes: dm: optimizer: optimizer: lr",
+        ),
+        (
+            "scales/quick.yaml",
+            ["recipes", "dm", "terms"],
+            {"gram": {"weight": 1.0}},
+            "recipes: dm: unknown entry 'gram'",
+        ),
         ("scales/quick.yaml", ["whole", "name"], "all", "whole: name: cannot be changed here"),
         ("scales/quick.yaml", ["n_networks"], 10**9, "n_networks: must be at most"),
         ("scales/quick.yaml", ["n_sets"], 10**9, "n_sets: must be at most"),
@@ -159,7 +203,9 @@ def test_where_a_dataset_comes_from_leads_nowhere_else(params, change_of_source,
 
 def numbers(value, way=()):
     """The address of every number in nested settings."""
-    for key, entry in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for key, entry in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
         if isinstance(entry, (int, float)) and not isinstance(entry, bool):
             yield (*way, key)
         yield from numbers(entry, (*way, key))

@@ -31,7 +31,13 @@ def test_a_shared_run_killed_anywhere_ends_the_same(digits, teacher, tmp_path, m
     def sets(folder):
         asked = [("dm", 1, None), ("ed", 2, None), ("cpdm", 1, teacher)]
         made = [
-            jobs.ShardJob(recipe(name, steps=5), ipc=ipc, key=name, parents={"teacher": found} if found else {}, **settings)
+            jobs.ShardJob(
+                recipe(name, steps=5),
+                ipc=ipc,
+                key=name,
+                parents={"teacher": found} if found else {},
+                **settings,
+            )
             for name, ipc, found in asked
         ]
         return {tmp_path / folder / f"{job.key}.safetensors": job for job in made}
@@ -46,7 +52,11 @@ def test_a_shared_run_killed_anywhere_ends_the_same(digits, teacher, tmp_path, m
     for out in sets("whole"):
         assert file_sha256(out) == file_sha256(tmp_path / "killed" / out.name)
     facts = json.loads((tmp_path / "whole" / "dm.run.json").read_text())
-    assert facts["shared_by"] == 3 and facts["precision"] == {"real": "float32", "synthetic": "float32"} and facts["kernels"]
+    assert (
+        facts["shared_by"] == 3
+        and facts["precision"] == {"real": "float32", "synthetic": "float32"}
+        and facts["kernels"]
+    )
 
 
 def test_jobs_that_cannot_share_say_why(digits, tmp_path):
@@ -57,8 +67,16 @@ def test_jobs_that_cannot_share_say_why(digits, tmp_path):
 
     settings = {"data": digits / "train.safetensors", **ARCH, "ipc": 1, "key": "k"}
     dm = jobs.ShardJob(recipe("dm"), seed=0, **settings)
-    refused(dm, jobs.ShardJob(recipe("ed"), seed=1, **settings), "ed: sets condensed in one pass agree in .*; seed differs")
-    refused(dm, jobs.ShardJob(recipe("ed", batch_real=8), seed=0, **settings), "ed: its networks, batches, .* are not those of dm")
+    refused(
+        dm,
+        jobs.ShardJob(recipe("ed"), seed=1, **settings),
+        "ed: sets condensed in one pass agree in .*; seed differs",
+    )
+    refused(
+        dm,
+        jobs.ShardJob(recipe("ed", batch_real=8), seed=0, **settings),
+        "ed: its networks, batches, .* are not those of dm",
+    )
     refused(dm, jobs.ShardJob(catalogue.recipe("random"), seed=0, **settings), "random: shares no real side")
 
 
@@ -78,11 +96,23 @@ def test_shards_join_to_the_set_made_in_one_piece(digits, tmp_path):
     shard(tmp_path / "all.safetensors", digits, value)
     for name, shards in (("joined", parts[::-1]), ("one", [tmp_path / "all.safetensors"])):
         jobs.gather(tmp_path / name / "synthetic.safetensors", shards, digits / "train.safetensors")
-    (joined, header), (one, other) = (read_tensors(tmp_path / name / "synthetic.safetensors", "synthetic") for name in ("joined", "one"))
-    assert joined["labels"].tolist() == one["labels"].tolist() == [label for label in range(10) for _ in range(2)]
-    torch.testing.assert_close(torch.from_numpy(joined["images"]), torch.from_numpy(one["images"]), rtol=1e-4, atol=1e-5)
-    assert {k: v for k, v in header.items() if k != "content_sha256"} == {k: v for k, v in other.items() if k != "content_sha256"}
-    history = [[json.loads(line) for line in open(tmp_path / name / "history.jsonl")] for name in ("joined", "one")]
+    (joined, header), (one, other) = (
+        read_tensors(tmp_path / name / "synthetic.safetensors", "synthetic") for name in ("joined", "one")
+    )
+    assert (
+        joined["labels"].tolist()
+        == one["labels"].tolist()
+        == [label for label in range(10) for _ in range(2)]
+    )
+    torch.testing.assert_close(
+        torch.from_numpy(joined["images"]), torch.from_numpy(one["images"]), rtol=1e-4, atol=1e-5
+    )
+    assert {k: v for k, v in header.items() if k != "content_sha256"} == {
+        k: v for k, v in other.items() if k != "content_sha256"
+    }
+    history = [
+        [json.loads(line) for line in open(tmp_path / name / "history.jsonl")] for name in ("joined", "one")
+    ]
     assert [row["loss"] for row in history[0]] == pytest.approx([row["loss"] for row in history[1]], rel=1e-4)
     snapshots, note = read_tensors(tmp_path / "joined" / "snapshots.safetensors", "snapshots")
     assert note["snapshot_steps"] == [2, 4] and snapshots["images"].shape == (2, *joined["images"].shape)
@@ -97,7 +127,9 @@ def test_a_set_stored_in_half_precision_is_read_as_it_was_rounded(digits, tmp_pa
         jobs.gather(path, [tmp_path / "all.safetensors"], digits / "train.safetensors", stored)
     (whole, _), (half, header) = read_set(sets["float32"]), read_set(sets["float16"])
     assert header["stored"] == "float16" and half["images"].dtype == whole["images"].dtype == "float32"
-    assert (half["images"] == whole["images"].astype("float16")).all() and (half["images"] != whole["images"]).any()
+    assert (half["images"] == whole["images"].astype("float16")).all() and (
+        half["images"] != whole["images"]
+    ).any()
     assert read_tensors(sets["float16"])[0]["images"].dtype == "float16"
     assert sets["float16"].stat().st_size < 0.75 * sets["float32"].stat().st_size
     snapshots, _ = read_set(sets["float16"].with_name("snapshots.safetensors"), "snapshots")
@@ -113,7 +145,12 @@ def test_pixels_too_large_for_half_precision_are_refused(digits, tmp_path):
     header = {name: value for name, value in header.items() if name not in ("schema", "content_sha256")}
     write_tensors(tmp_path / "all.safetensors", tensors, header)
     with pytest.raises(UserError, match="too large for float16; write `stored: float32`"):
-        jobs.gather(tmp_path / "set" / "synthetic.safetensors", [tmp_path / "all.safetensors"], digits / "train.safetensors", "float16")
+        jobs.gather(
+            tmp_path / "set" / "synthetic.safetensors",
+            [tmp_path / "all.safetensors"],
+            digits / "train.safetensors",
+            "float16",
+        )
 
 
 def test_shards_that_do_not_make_a_set_are_refused(digits, tmp_path):
@@ -122,7 +159,11 @@ def test_shards_that_do_not_make_a_set_are_refused(digits, tmp_path):
     shard(again, digits, recipe("random"), classes=tuple(range(4, 10)))
     shard(other, digits, recipe("random"), classes=tuple(range(5, 10)), key="another")
     data = digits / "train.safetensors"
-    for shards, message in (([first], "instead of each of 10 once"), ([first, again], "instead"), ([first, other], "belongs to the set")):
+    for shards, message in (
+        ([first], "instead of each of 10 once"),
+        ([first, again], "instead"),
+        ([first, other], "belongs to the set"),
+    ):
         with pytest.raises(UserError, match=message):
             jobs.gather(tmp_path / "set" / "synthetic.safetensors", shards, data)
     assert not (tmp_path / "set" / "synthetic.safetensors").exists()
@@ -178,7 +219,9 @@ def test_selections_take_the_images_that_the_rules_choose(name, train, teacher):
             order = covering.minimum_covering(features, 4, first, recipe(name).covering)
         else:
             assert name == "k_center"
-            order = coreset.k_center(features, 4, int(torch.randint(len(features), (1,), generator=generator)))
+            order = coreset.k_center(
+                features, 4, int(torch.randint(len(features), (1,), generator=generator))
+            )
         assert torch.equal(found.images[place], images[order.copy()])
 
 

@@ -48,13 +48,24 @@ def draw(site, orders):
     for order in orders:
         numbers = range(order.first, order.first + order.ipc)
         drawn = [
-            [torch.randn(size, generator=seeds.generator(site.seed, "image", label, number)) for number in numbers]
+            [
+                torch.randn(size, generator=seeds.generator(site.seed, "image", label, number))
+                for number in numbers
+            ]
             for label in site.classes
         ]
         images = torch.stack([torch.stack(images) for images in drawn])
-        soft = torch.nn.functional.one_hot(torch.tensor(site.classes), len(site.data.counts)).float()[:, None].repeat(1, order.ipc, 1)
+        soft = (
+            torch.nn.functional.one_hot(torch.tensor(site.classes), len(site.data.counts))
+            .float()[:, None]
+            .repeat(1, order.ipc, 1)
+        )
         outcomes.append(
-            Outcome(images, snapshots={0: images, 1: images + 1}, tensors={"soft_labels": soft, "score": images[:, :, 0, 0, 0]})
+            Outcome(
+                images,
+                snapshots={0: images, 1: images + 1},
+                tensors={"soft_labels": soft, "score": images[:, :, 0, 0, 0]},
+            )
         )
     return outcomes
 
@@ -72,7 +83,9 @@ def registered(monkeypatch):
 def shard(folder, digits, name, **asked):
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / f"{name}.safetensors"
-    jobs.condense_shard(out, jobs.ShardJob(speckled(), digits / "train.safetensors", "none", {}, 5, 3, "k", **asked), CPU)
+    jobs.condense_shard(
+        out, jobs.ShardJob(speckled(), digits / "train.safetensors", "none", {}, 5, 3, "k", **asked), CPU
+    )
     return out
 
 
@@ -84,25 +97,38 @@ def joined(folder, digits, *shards):
 
 def test_images_made_by_jobs_of_their_own_give_the_bytes_of_the_whole_set(tmp_path, digits):
     alone = joined(tmp_path / "a", digits, shard(tmp_path / "a", digits, "all"))
-    parts = [shard(tmp_path / "b", digits, f"images{part[0]}", images=part) for part in (range(3, 5), range(0, 3))]
+    parts = [
+        shard(tmp_path / "b", digits, f"images{part[0]}", images=part) for part in (range(3, 5), range(0, 3))
+    ]
     assert joined(tmp_path / "b", digits, *parts) == alone
     mixed = [shard(tmp_path / "c", digits, "classes0-3", classes=range(4))]
-    mixed += [shard(tmp_path / "c", digits, f"rest{part[0]}", classes=range(4, 10), images=part) for part in (range(0, 1), range(1, 5))]
+    mixed += [
+        shard(tmp_path / "c", digits, f"rest{part[0]}", classes=range(4, 10), images=part)
+        for part in (range(0, 1), range(1, 5))
+    ]
     assert joined(tmp_path / "c", digits, *mixed) == alone
     tensors, header = read_set(tmp_path / "b" / "synthetic.safetensors")
     assert tensors["labels"].tolist() == np.repeat(range(10), 5).tolist() and "images" not in header
 
 
 def test_missing_and_doubled_images_are_told(tmp_path, digits):
-    first, last = (shard(tmp_path, digits, f"images{part[0]}", images=part) for part in (range(0, 3), range(2, 5)))
+    first, last = (
+        shard(tmp_path, digits, f"images{part[0]}", images=part) for part in (range(0, 3), range(2, 5))
+    )
     for some in ([first], [first, last]):
-        with pytest.raises(UserError, match="hold the images 0-2.* instead of each of 5 of each of 10 classes once"):
+        with pytest.raises(
+            UserError, match="hold the images 0-2.* instead of each of 5 of each of 10 classes once"
+        ):
             jobs.gather(tmp_path / "synthetic.safetensors", some, digits / "train.safetensors")
 
 
 def test_a_shard_that_lies_about_its_images_is_refused(tmp_path, digits):
     tensors, header = read_shard(shard(tmp_path, digits, "x", images=range(1, 3)))
-    for images, why in (([0, 2], "does not hold 3 images"), ([3, 5], "first and the last of its 5"), ([2, 1], "first and the last")):
+    for images, why in (
+        ([0, 2], "does not hold 3 images"),
+        ([3, 5], "first and the last of its 5"),
+        ([2, 1], "first and the last"),
+    ):
         write_tensors(tmp_path / "bent.safetensors", tensors, header | {"images": images})
         with pytest.raises(UserError, match=why):
             read_shard(tmp_path / "bent.safetensors")
@@ -114,20 +140,30 @@ def test_images_are_asked_for_only_of_recipes_that_split_so(tmp_path, digits):
         jobs.condense_shard(tmp_path / "x.safetensors", job, CPU)
     for recipe in (catalogue.recipe("random"), catalogue.recipe("dm")):
         job = jobs.ShardJob(recipe, digits / "train.safetensors", "none", {}, 5, 3, "k", images=range(0, 2))
-        with pytest.raises(UserError, match=f"{recipe.name}: the images of a class are made together; leave --images out"):
+        with pytest.raises(
+            UserError, match=f"{recipe.name}: the images of a class are made together; leave --images out"
+        ):
             jobs.condense_shard(tmp_path / "x.safetensors", job, CPU)
-    batch_norm = jobs.ShardJob(speckled(), digits / "train.safetensors", "convnet", {"norm": "batch"}, 5, 3, "k", images=range(0, 2))
+    batch_norm = jobs.ShardJob(
+        speckled(), digits / "train.safetensors", "convnet", {"norm": "batch"}, 5, 3, "k", images=range(0, 2)
+    )
     with pytest.raises(UserError, match="made together"):
         jobs.condense_shard(tmp_path / "x.safetensors", batch_norm, CPU)
     assert not list(tmp_path.glob("*.safetensors"))
 
 
-def test_some_classes_are_asked_for_only_of_recipes_whose_classes_do_not_depend_on_each_other(tmp_path, digits):
+def test_some_classes_are_asked_for_only_of_recipes_whose_classes_do_not_depend_on_each_other(
+    tmp_path, digits
+):
     for name in ("dsa", "dm_regularised"):
-        job = jobs.ShardJob(tiny(name), digits / "train.safetensors", "convnet", {}, 1, 3, "k", classes=range(4))
+        job = jobs.ShardJob(
+            tiny(name), digits / "train.safetensors", "convnet", {}, 1, 3, "k", classes=range(4)
+        )
         with pytest.raises(UserError, match=f"{name}: its classes depend on each other.*leave --classes out"):
             jobs.condense_shard(tmp_path / "x.safetensors", job, CPU)
-    job = jobs.ShardJob(tiny("dm"), digits / "train.safetensors", "convnet", {"norm": "batch"}, 1, 3, "k", classes=range(4))
+    job = jobs.ShardJob(
+        tiny("dm"), digits / "train.safetensors", "convnet", {"norm": "batch"}, 1, 3, "k", classes=range(4)
+    )
     with pytest.raises(UserError, match="dm: its classes depend on each other"):
         jobs.condense_shard(tmp_path / "x.safetensors", job, CPU)
     assert not list(tmp_path.glob("*.safetensors"))
@@ -153,6 +189,11 @@ def test_a_plan_makes_a_job_of_every_share(monkeypatch):
         for cell in group.cells:
             shares.setdefault((cell.recipe.engine == "select", cell.ipc), set()).add(str(group.shard))
     assert shares[True, 10] == {"images0-3", "images4-7", "images8-9"} and shares[True, 1] == {"images0-0"}
-    assert all(share.startswith("classes") for (selected, _), some in shares.items() if not selected for share in some)
+    assert all(
+        share.startswith("classes")
+        for (selected, _), some in shares.items()
+        if not selected
+        for share in some
+    )
     nodes = {node.output for node in graph(plan, ["cpdm/table1"], None, Pace(plan.maker))}
     assert sum("/random/" in output and "/images" in output for output in nodes) >= 3

@@ -32,7 +32,11 @@ def test_followed_are_wanted_jobs_of_one_head_one_for_each_comment_and_no_tasks_
     twice, array, other = Job("3", ONE, a), Job("4_1", ONE, c), Job("5", TWO, c)
     jobs = [Job("1", ONE, a), Job("2", ONE, b), twice, array, other, Job("6", ONE, "rule_y")]
     followed, others = slurm.divided(jobs, {a, b, c})
-    assert {job.comment for job in followed} == {a, b} and {job.head for job in followed} == {ONE} and len(followed) == 2
+    assert (
+        {job.comment for job in followed} == {a, b}
+        and {job.head for job in followed} == {ONE}
+        and len(followed) == 2
+    )
     assert sorted(followed + others) == sorted(jobs)
     assert slurm.divided(jobs, set()) == ([], jobs) and slurm.divided([], {a}) == ([], [])
 
@@ -43,13 +47,16 @@ def test_a_comment_is_that_of_the_executor():
     class WithWildcards:
         wildcards = ["digits/x", "0-4"]
 
-    assert slurm.comment("x", WithWildcards.wildcards) == f"rule_x_wildcards_{get_job_wildcards(WithWildcards)}"
+    assert (
+        slurm.comment("x", WithWildcards.wildcards) == f"rule_x_wildcards_{get_job_wildcards(WithWildcards)}"
+    )
     assert slurm.comment("table", []) == "rule_table"
 
 
 @pytest.fixture
 def commands(tmp_path, monkeypatch):
-    """A `squeue` that lists a file, and a `scancel` that notes what it was told and empties that file unless told otherwise."""
+    """A `squeue` that lists a file, and a `scancel` that notes what it was told and empties that file unless
+    told otherwise."""
     for name, text in {
         "squeue": f"cat {tmp_path}/queue",
         "scancel": f'echo "$@" >{tmp_path}/told; test -e {tmp_path}/stuck || : >{tmp_path}/queue',
@@ -57,7 +64,9 @@ def commands(tmp_path, monkeypatch):
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    (tmp_path / "queue").write_text(f"7|{ONE}|{FOLDER}|rule_a\n8_[1-3]|{ONE}|{FOLDER}|rule_b\n8_0|{ONE}|{FOLDER}|rule_b\n")
+    (tmp_path / "queue").write_text(
+        f"7|{ONE}|{FOLDER}|rule_a\n8_[1-3]|{ONE}|{FOLDER}|rule_b\n8_0|{ONE}|{FOLDER}|rule_b\n"
+    )
     return tmp_path
 
 

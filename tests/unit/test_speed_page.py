@@ -31,7 +31,10 @@ FOUND = {
     "images": "noise",
     "limits": {"convolution_bfloat16_gflops": 1010.4, "copy_gb_s": 45.2},
     "rows": [ROW, {name: value for name, value in ROW.items() if name != "gradient"}],
-    "accuracy": {"goal": 47.5, "runs": [{"run": "r", "seconds": 90, "steps": 1200, "accuracies": [46.0, 47.0]}]},
+    "accuracy": {
+        "goal": 47.5,
+        "runs": [{"run": "r", "seconds": 90, "steps": 1200, "accuracies": [46.0, 47.0]}],
+    },
 }
 
 
@@ -39,7 +42,13 @@ def test_numbers_are_shown_with_their_units(tmp_path):
     write_json(tmp_path / "engine.json", FOUND)
     (speed,) = speeds(tmp_path)
     first, second = speed.lines
-    assert (first.plain, first.ours, first.ratio, first.settled, first.asked) == ("2,874", "500", "5.7× (5.1–6.0)", "2.4×", "5× / 8×")
+    assert (first.plain, first.ours, first.ratio, first.settled, first.asked) == (
+        "2,874",
+        "500",
+        "5.7× (5.1–6.0)",
+        "2.4×",
+        "5× / 8×",
+    )
     assert (first.gradient, second.gradient, first.memory) == ("0.23 %, cosine 1.0000", "–", "900 (+2)")
     assert speed.limits == [("convolution bfloat16, GFLOP/s", "1,010"), ("copy, GB/s", "45")]
     assert speed.accuracies == [("r", "90", "1,200", "46.5 (46.0, 47.0)")]

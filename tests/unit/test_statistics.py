@@ -28,8 +28,16 @@ def waves_apart(real, synthetic, mask=None):
     return characteristic_energy(real, synthetic, sample(7, real.shape[-1], seed=9), mask)
 
 
-ALL = {"variance": variance_discrepancy, "covariance": covariance_discrepancy, "waves": waves, "waves apart": waves_apart}
-ALL |= {kernel: (lambda real, synthetic, mask=None, kernel=kernel: kernel_mmd(real, synthetic, mask, kernel)) for kernel in KERNELS}
+ALL = {
+    "variance": variance_discrepancy,
+    "covariance": covariance_discrepancy,
+    "waves": waves,
+    "waves apart": waves_apart,
+}
+ALL |= {
+    kernel: (lambda real, synthetic, mask=None, kernel=kernel: kernel_mmd(real, synthetic, mask, kernel))
+    for kernel in KERNELS
+}
 every = pytest.mark.parametrize("discrepancy", ALL.values(), ids=ALL)
 
 
@@ -38,21 +46,32 @@ def test_order_does_not_matter_and_classes_are_apart(discrepancy):
     real, synthetic = sample(2, 6, 3), sample(2, 4, 3, seed=1)
     together = discrepancy(real, synthetic)
     assert together.shape == (2,)
-    torch.testing.assert_close(discrepancy(real.flip(1), synthetic[:, [2, 0, 3, 1]]), together, rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(torch.stack([discrepancy(*pair) for pair in zip(real, synthetic, strict=True)]), together, rtol=1e-9, atol=0)
+    torch.testing.assert_close(
+        discrepancy(real.flip(1), synthetic[:, [2, 0, 3, 1]]), together, rtol=1e-9, atol=1e-12
+    )
+    torch.testing.assert_close(
+        torch.stack([discrepancy(*pair) for pair in zip(real, synthetic, strict=True)]),
+        together,
+        rtol=1e-9,
+        atol=0,
+    )
 
 
 @every
 def test_what_a_mask_leaves_out_does_not_count(discrepancy):
     real, synthetic = sample(6, 3), sample(4, 3, seed=1)
     mask = torch.tensor([True, True, False, True, False, True])
-    torch.testing.assert_close(discrepancy(real, synthetic, mask), discrepancy(real[mask], synthetic), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        discrepancy(real, synthetic, mask), discrepancy(real[mask], synthetic), rtol=1e-9, atol=1e-12
+    )
 
 
 @every
 def test_gradients_are_those_of_small_changes(discrepancy, monkeypatch):
     # The bandwidth counts as a constant, so it has to be one.
-    monkeypatch.setattr("condense.discrepancy.kernels.bandwidth", lambda apart, held: torch.tensor(2.0, dtype=apart.dtype))
+    monkeypatch.setattr(
+        "condense.discrepancy.kernels.bandwidth", lambda apart, held: torch.tensor(2.0, dtype=apart.dtype)
+    )
     real, synthetic = sample(5, 3), sample(3, 3, seed=1).requires_grad_()
     assert torch.autograd.gradcheck(lambda given: discrepancy(real, given), synthetic)
 
@@ -60,9 +79,13 @@ def test_gradients_are_those_of_small_changes(discrepancy, monkeypatch):
 def test_variances_and_covariances_are_those_of_torch():
     real, synthetic = sample(8, 4), sample(5, 4, seed=1)
     covariances = [torch.cov(points.T, correction=0) for points in (real, synthetic)]
-    torch.testing.assert_close(covariance_discrepancy(real, synthetic), (covariances[0] - covariances[1]).square().sum())
+    torch.testing.assert_close(
+        covariance_discrepancy(real, synthetic), (covariances[0] - covariances[1]).square().sum()
+    )
     variances = [points.var(0, correction=0) for points in (real, synthetic)]
-    torch.testing.assert_close(variance_discrepancy(real, synthetic), (variances[0] - variances[1]).square().sum())
+    torch.testing.assert_close(
+        variance_discrepancy(real, synthetic), (variances[0] - variances[1]).square().sum()
+    )
     assert covariance_discrepancy(real, real + 5.0).abs() < 1e-12, "means do not enter"
 
 
@@ -113,12 +136,16 @@ def test_the_energy_of_characteristics_by_double_loops():
 
     attraction = math.fsum(apart(x, s) for x in real for s in synthetic) / 12
     repulsion = math.fsum(apart(a, b) for a in synthetic for b in synthetic) / 9
-    assert characteristic_energy(real, synthetic, t).item() == pytest.approx(2 * attraction - repulsion, rel=1e-9)
+    assert characteristic_energy(real, synthetic, t).item() == pytest.approx(
+        2 * attraction - repulsion, rel=1e-9
+    )
 
 
 def test_moments_are_those_of_torch_and_a_constant_map_has_a_gradient():
     maps = sample(3, 4, 5, 6)
-    torch.testing.assert_close(style.moments(maps), torch.cat([maps.mean((2, 3)), maps.var((2, 3), correction=0)], 1))
+    torch.testing.assert_close(
+        style.moments(maps), torch.cat([maps.mean((2, 3)), maps.var((2, 3), correction=0)], 1)
+    )
     torch.testing.assert_close(style.moments(maps, "deviation")[:, 4:], maps.std((2, 3), correction=0))
     constant = torch.ones(1, 2, 3, 3, requires_grad=True)
     style.moments(constant, "deviation").sum().backward()
@@ -131,7 +158,10 @@ def test_gram_matrices_carry_the_factor_of_the_paper():
     wanted = (raw[0] - raw[1]).square().sum() / (4 * (4 * 5) ** 2 * 3**2)
     torch.testing.assert_close(style.squared_distance(style.gram(a), style.gram(b))[0], wanted)
     moved = a[..., torch.randperm(4, generator=torch.Generator().manual_seed(0)), :]
-    torch.testing.assert_close(style.gram(moved), style.gram(a)), "where something lies does not matter to style"
+    (
+        torch.testing.assert_close(style.gram(moved), style.gram(a)),
+        "where something lies does not matter to style",
+    )
 
 
 @pytest.mark.parametrize("power", [1, 2, 4])
@@ -169,15 +199,23 @@ def test_diversity_inside_a_class_by_loops(through):
 
 def test_diversity_without_neighbours_is_nothing():
     single, none = sample(2, 1, 3).requires_grad_(), sample(2, 4, 3)
-    assert intra_class_diversity(single, 2).tolist() == [0, 0] and intra_class_diversity(none, 0).tolist() == [0, 0]
+    assert intra_class_diversity(single, 2).tolist() == [0, 0] and intra_class_diversity(
+        none, 0
+    ).tolist() == [0, 0]
     intra_class_diversity(single, 2).sum().backward()
     assert single.grad.abs().max() == 0
-    assert torch.equal(intra_class_diversity(none, 9), intra_class_diversity(none, 3)), "there are no more than the others"
+    assert torch.equal(intra_class_diversity(none, 9), intra_class_diversity(none, 3)), (
+        "there are no more than the others"
+    )
 
 
 def test_a_trained_sampler_tells_samples_further_apart():
     """The discrepancy at its frequencies grows along its gradient."""
-    real, synthetic, noise = sample(32, 4).float(), 0.5 * sample(8, 4, seed=1).float(), sample(4, 4, seed=2).float()
+    real, synthetic, noise = (
+        sample(32, 4).float(),
+        0.5 * sample(8, 4, seed=1).float(),
+        sample(4, 4, seed=2).float(),
+    )
     parameters = frequencies.drawn(4, torch.Generator().manual_seed(0))
 
     def value():

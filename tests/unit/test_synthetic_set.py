@@ -9,10 +9,17 @@ from condense import load_synthetic
 
 def test_sets_are_compared_by_what_they_hold(made):
     first, again = load_synthetic(made.synthetic), load_synthetic(made.synthetic)
-    assert (first == again) is True and (first != again) is False and hash(first) == hash(again) and len({first, again}) == 1
+    assert (
+        (first == again) is True
+        and (first != again) is False
+        and hash(first) == hash(again)
+        and len({first, again}) == 1
+    )
     moved = replace(again, images=again.images + 1e-3)
     assert (first == moved) is False and len({first, moved}) == 2
-    assert first != replace(again, labels=again.labels.flip(0)) and first != replace(again, header=again.header | {"seed": 7})
+    assert first != replace(again, labels=again.labels.flip(0)) and first != replace(
+        again, header=again.header | {"seed": 7}
+    )
     assert first != replace(again, images=again.images[:3], labels=again.labels[:3])
     assert (first == "a set") is False and first != None  # noqa: E711
     assert first in [moved, again] and [moved, again].index(first) == 1

@@ -1,4 +1,5 @@
-"""Table and figure specs: every setting changes the recipe as the paper says it, and nothing else; what a scale cuts of them."""
+"""Table and figure specs: every setting changes the recipe as the paper says it, and nothing else; what a
+scale cuts of them."""
 
 import re
 from dataclasses import replace
@@ -22,7 +23,11 @@ from condense.specs.common import check_name
 ROOT = Path(__file__).resolve().parents[2]
 SPECS = Plan.specs_by_path()
 PAPERS = {row["paper"] for row in published_rows()}  # figures of one's own are compared with nothing
-COMPARING = sorted(name for name, spec in SPECS.items() if isinstance(spec, FigureSpec) and spec.points and spec.paper in PAPERS)
+COMPARING = sorted(
+    name
+    for name, spec in SPECS.items()
+    if isinstance(spec, FigureSpec) and spec.points and spec.paper in PAPERS
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +37,9 @@ def paper():
 
 def recipe_of(name, paper, **wanted):
     """The resolved recipes of the published rows of a table that have these values; they are all the same."""
-    rows = [row for row in paper.tables[name] if all(row.published[key] == value for key, value in wanted.items())]
+    rows = [
+        row for row in paper.tables[name] if all(row.published[key] == value for key, value in wanted.items())
+    ]
     found = [run.cells[0].synthetic.recipe for row in rows for run in row.runs]
     assert found and all(one == found[0] for one in found)
     return found[0]
@@ -42,10 +49,14 @@ def term(recipe, name):
     return next(one for one in recipe.terms if one.name == name)
 
 
-@pytest.mark.parametrize("name", [name for name, spec in SPECS.items() if isinstance(spec, TableSpec) and spec.settings])
+@pytest.mark.parametrize(
+    "name", [name for name, spec in SPECS.items() if isinstance(spec, TableSpec) and spec.settings]
+)
 def test_settings_are_those_of_the_published_rows(name):
     spec = SPECS[name]
-    assert set(spec.settings) == {row["setting"] for row in published_rows() if (row["paper"], row["table"]) == (spec.paper, spec.table)}
+    assert set(spec.settings) == {
+        row["setting"] for row in published_rows() if (row["paper"], row["table"]) == (spec.paper, spec.table)
+    }
 
 
 @pytest.mark.parametrize("share", [round(0.1 * tenth, 1) for tenth in range(11)])
@@ -54,7 +65,9 @@ def test_neighbours_are_the_printed_share(share, paper):
     found = recipe_of("ddm/table6", paper, setting=setting)
     plain = paper.maker.recipe("dm_icd", plan.data_cell("cifar10"), 10, {})
     assert term(found, "intra_class_diversity").neighbours == share
-    kept = [replace(one, neighbours=0.2) if one.name == "intra_class_diversity" else one for one in found.terms]
+    kept = [
+        replace(one, neighbours=0.2) if one.name == "intra_class_diversity" else one for one in found.terms
+    ]
     assert replace(found, terms=kept) == plain
 
 
@@ -87,8 +100,17 @@ def test_rows_without_a_change_are_the_recipes_themselves(paper):
         for cell in cells:
             number = cell.data.spec.smallest_class if cell.ipc == "full" else cell.ipc
             assert cell.recipe == paper.maker.recipe(cell.recipe.name, cell.data, number, {})
-    whole = {cell.eval_arch for row in paper.tables["ddm/table2"] for run in row.runs for cell in run.cells if cell.synthetic.ipc == "full"}
-    assert whole == {"resnet18"} and recipe_of("ddm/table5", paper, method="whole", dataset="cifar100").name == "whole"
+    whole = {
+        cell.eval_arch
+        for row in paper.tables["ddm/table2"]
+        for run in row.runs
+        for cell in run.cells
+        if cell.synthetic.ipc == "full"
+    }
+    assert (
+        whole == {"resnet18"}
+        and recipe_of("ddm/table5", paper, method="whole", dataset="cifar100").name == "whole"
+    )
 
 
 # What lies along the x axis of a figure, read from a resolved recipe.
@@ -107,7 +129,9 @@ ALONG = {
 @pytest.mark.parametrize("name", [name for name in COMPARING if name != "ddm/figure3a"])
 def test_a_point_lies_at_the_value_its_recipe_has(name, paper):
     curves = [curve for curve in paper.figures[name].curves if not curve.point.level]
-    assert len(curves) > 4 and len({cell.synthetic.key for curve in curves for cell in curve.cells}) == 5 * len(curves)
+    assert len(curves) > 4 and len(
+        {cell.synthetic.key for curve in curves for cell in curve.cells}
+    ) == 5 * len(curves)
     for curve in curves:
         recipe = curve.cells[0].synthetic.recipe
         assert ALONG[name](recipe) == pytest.approx(curve.point.x, rel=1e-12)
@@ -120,7 +144,9 @@ def test_a_point_lies_at_the_value_its_recipe_has(name, paper):
 @pytest.mark.parametrize("name", COMPARING)
 def test_every_printed_number_of_a_point_is_one_published_row(name):
     spec = SPECS[name]
-    printed = {point.name: row["mean"] for point in spec.points if (row := printed_row(spec, point, spec.ipc[0]))}
+    printed = {
+        point.name: row["mean"] for point in spec.points if (row := printed_row(spec, point, spec.ipc[0]))
+    }
     known = {
         "ddm/figure3a": {"DM": "48.9", "DM + MM + CM": "52.29", "DM + MM + CM + ICD": "53.0"},
         "ddm/figure5c": {"1": "33.9"},
@@ -134,8 +160,14 @@ def test_every_printed_number_of_a_point_is_one_published_row(name):
 
 
 def test_epochs_of_trained_networks_win_over_their_protocol_and_change_the_bank(paper):
-    banks = {c.point.x: c.cells[0].synthetic.parents["bank"] for c in paper.figures["idm/figure3"].curves if c.method == "dm_trained"}
-    assert {x: (bank.protocol.epochs, bank.networks.count) for x, bank in banks.items()} == {x: (x, 100) for x in range(10, 61, 10)}
+    banks = {
+        c.point.x: c.cells[0].synthetic.parents["bank"]
+        for c in paper.figures["idm/figure3"].curves
+        if c.method == "dm_trained"
+    }
+    assert {x: (bank.protocol.epochs, bank.networks.count) for x, bank in banks.items()} == {
+        x: (x, 100) for x in range(10, 61, 10)
+    }
     assert len({bank.key for bank in banks.values()}) == 6
     usual = catalogue.protocol("idm_networks")
     assert banks[20].protocol == replace(usual, epochs=20)
@@ -146,8 +178,8 @@ def test_epochs_of_trained_networks_win_over_their_protocol_and_change_the_bank(
 
 
 FIGURE = {
-    "kind": "figure", "paper": "ddm", "figure": "9z", "title": "T", "draw": "accuracy_by_setting", "dataset": "cifar10", "ipc": [10],
-    "methods": ["dm"], "points": [{"x": 1.0}, {"x": 2.0}],
+    "kind": "figure", "paper": "ddm", "figure": "9z", "title": "T", "draw": "accuracy_by_setting",
+    "dataset": "cifar10", "ipc": [10], "methods": ["dm"], "points": [{"x": 1.0}, {"x": 2.0}],
 }  # fmt: skip
 
 
@@ -186,18 +218,39 @@ def test_a_scale_leaves_out_settings_and_architectures_and_says_so():
     rows = limited("ddm/table8", settings=["sm_blocks=2"]).tables["ddm/table8"]
     assert [row.published["setting"] for row in rows if row.runs] == ["sm_blocks=2"]
     figure = limited("ddm/figure5b", settings=["1", "10"]).figures["ddm/figure5b"]
-    assert [curve.point.name for curve in figure.curves] == ["1", "10"] and figure.cut == ("0.01", "0.1", "100")
+    assert [curve.point.name for curve in figure.curves] == ["1", "10"] and figure.cut == (
+        "0.01",
+        "0.1",
+        "100",
+    )
 
 
 def test_stand_ins_and_changes_of_one_table_stay_there():
     limits = {"datasets": {"tinyimagenet": ["digits"]}, "changes": {"steps": 7}, "ipc": [10]}
     scale = limited("ddm/table5", **limits)
-    runs = [run for row in scale.tables["ddm/table5"] for run in row.runs if row.published["dataset"] == "tinyimagenet"]
+    runs = [
+        run
+        for row in scale.tables["ddm/table5"]
+        for run in row.runs
+        if row.published["dataset"] == "tinyimagenet"
+    ]
     assert runs and {run.dataset for run in runs} == {"digits"}
-    assert {cell.synthetic.recipe.steps for run in runs for cell in run.cells if cell.synthetic.ipc == 10} == {7}
-    others = [cell.synthetic.recipe for name in scale.tables if name.startswith("cpdm") for cell in scale.metrics_of(name)]
+    assert {
+        cell.synthetic.recipe.steps for run in runs for cell in run.cells if cell.synthetic.ipc == 10
+    } == {7}
+    others = [
+        cell.synthetic.recipe
+        for name in scale.tables
+        if name.startswith("cpdm")
+        for cell in scale.metrics_of(name)
+    ]
     assert {recipe.steps for recipe in others if isinstance(recipe, specs.MatchingRecipe)} == {200}
-    assert not any(run for row in scale.tables["ddm/table1"] for run in row.runs if row.published["dataset"] == "tinyimagenet")
+    assert not any(
+        run
+        for row in scale.tables["ddm/table1"]
+        for run in row.runs
+        if row.published["dataset"] == "tinyimagenet"
+    )
 
 
 @pytest.mark.parametrize(
@@ -212,7 +265,9 @@ def test_stand_ins_and_changes_of_one_table_stay_there():
 )
 def test_a_scale_that_names_what_is_not_there_is_refused(change, message, tmp_path, monkeypatch):
     folder = catalogue.params_folder()
-    values = merged(yaml.safe_load((folder / "scales" / "quick.yaml").read_text()), {"name": "odd", "tables": change})
+    values = merged(
+        yaml.safe_load((folder / "scales" / "quick.yaml").read_text()), {"name": "odd", "tables": change}
+    )
     catalogue.scale.cache_clear()
     (tmp_path / "params").mkdir()
     for path in folder.iterdir():
@@ -251,9 +306,21 @@ def test_estimates_of_a_figure_of_settings_can_be_asked_for(capsys):
 
 def test_the_rules_make_whatever_a_name_may_be():
     """A name that the specs take and a wildcard does not would end in Snakemake's words on missing files."""
-    text = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")))
-    found = dict.fromkeys(re.findall(r'^ +(paper|name|method|arch|eval_arch|protocol|dataset)="([^"]+)",$', text, re.MULTILINE))
-    assert {name for name, _ in found} == {"paper", "name", "method", "arch", "eval_arch", "protocol", "dataset"}
+    text = "".join(
+        path.read_text(encoding="utf-8") for path in sorted((ROOT / "workflow" / "rules").glob("*.smk"))
+    )
+    found = dict.fromkeys(
+        re.findall(r'^ +(paper|name|method|arch|eval_arch|protocol|dataset)="([^"]+)",$', text, re.MULTILINE)
+    )
+    assert {name for name, _ in found} == {
+        "paper",
+        "name",
+        "method",
+        "arch",
+        "eval_arch",
+        "protocol",
+        "dataset",
+    }
     for name, pattern in found:
         start = re.match("table|figure|", pattern)[0]
         check_name(name, f"{start}my_own_2")

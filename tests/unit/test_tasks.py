@@ -1,4 +1,5 @@
-"""Tasks: each is one class and one function; what it says of itself decides keys, files and rows, whoever adds it."""
+"""Tasks: each is one class and one function; what it says of itself decides keys, files and rows, whoever
+adds it."""
 
 import json
 import re
@@ -22,14 +23,27 @@ from condense.plan import Maker, MetricsCell
 from condense.plan.published import metric_named, metric_of, published_rows
 from condense.plan.tables import Plan
 from condense.report import measured, records
-from condense.specs import ACCURACY, DEFAULT_TASK, AnyTask, Drift, Metric, TableSpec, Task, catalogue, task_class
+from condense.specs import (
+    ACCURACY,
+    DEFAULT_TASK,
+    AnyTask,
+    Drift,
+    Metric,
+    TableSpec,
+    Task,
+    catalogue,
+    task_class,
+)
 from condense.specs.tasks.base import check_class
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def kinds():
-    return {next(field.default for field in fields(task) if field.name == "kind"): task for task in get_args(AnyTask)}
+    return {
+        next(field.default for field in fields(task) if field.name == "kind"): task
+        for task in get_args(AnyTask)
+    }
 
 
 def test_every_task_is_computed_and_all_that_is_computed_is_a_task():
@@ -37,7 +51,9 @@ def test_every_task_is_computed_and_all_that_is_computed_is_a_task():
     assert len({task.folder for task in kinds().values()}) == len(kinds())
     for task in kinds().values():
         check_class(task)
-        assert "numerics" in vars(task), "its mathematics has a number of its own, or it says that it has none"
+        assert "numerics" in vars(task), (
+            "its mathematics has a number of its own, or it says that it has none"
+        )
         assert task.__doc__ and task.title and task_class(task.folder) is task
 
 
@@ -88,7 +104,9 @@ class Errors(Task):
 
 
 def errors(task, sets, tested, trainer):
-    assert set(sets.further) == {"other"} and len(sets.further["other"].by_step[0]()) == len(sets.judged.by_step[0]())
+    assert set(sets.further) == {"other"} and len(sets.further["other"].by_step[0]()) == len(
+        sets.judged.by_step[0]()
+    )
 
     def measure(networks):
         (accuracies,) = measured_accuracy(tested, networks).values()
@@ -118,7 +136,11 @@ def test_settings_of_a_task_enter_the_key_and_the_folder_the_path(maker):
         return maker.metrics(synthetic, "convnet", "dc", task=task, sets=sets)
 
     assert plain.task == DEFAULT_TASK and plain.path.startswith("results/metrics/condense/digits/random/")
-    asked = [cell(Errors(), other=other), cell(Errors(times=2.0), other=other), cell(Errors(), other=synthetic)]
+    asked = [
+        cell(Errors(), other=other),
+        cell(Errors(times=2.0), other=other),
+        cell(Errors(), other=synthetic),
+    ]
     assert len({plain.key, *(cell.key for cell in asked)}) == 4
     assert cell(Errors(times=1.0), other=other).key == asked[0].key  # a default enters no key
     assert asked[0].path.startswith("results/metrics/errors/") and asked[0].all_sets == [synthetic, other]
@@ -144,7 +166,8 @@ def without_run(path):
 
 
 def test_the_command_computes_a_task_with_several_metrics_whole_or_in_parts(registered, made, tmp_path):
-    """Whole, in parts, with a further set and settings; what comes out is read again, shown, and compared with the accuracy task."""
+    """Whole, in parts, with a further set and settings; what comes out is read again, shown, and compared
+    with the accuracy task."""
     given = ("--networks", 3, "--task", '{"kind": "errors", "times": 2}', "--with", f"other={made.synthetic}")
 
     def judged(name, *more):
@@ -161,30 +184,57 @@ def test_the_command_computes_a_task_with_several_metrics_whole_or_in_parts(regi
     metrics = metrics_in(found)
     assert metrics["accuracy"] == metrics_in(alone)["accuracy"] | {"unit": "%"}
     assert metrics["error"]["values"] == [2 * (1 - value / 100) for value in alone["accuracies"]]
-    assert "accuracies" not in found and found["errors"].keys() == {"times", "other"} and found["errors"]["times"] == 2.0
+    assert (
+        "accuracies" not in found
+        and found["errors"].keys() == {"times", "other"}
+        and found["errors"]["times"] == 2.0
+    )
     error = metrics["error"]
     assert re.search(r"^errors: times +2$", describe(whole), re.MULTILINE)
     assert re.search(rf"^error +{error['mean']:.4g} ± {error['std']:.2g}$", describe(whole), re.MULTILINE)
-    assert re.search(rf"^accuracy +{alone['mean']:.2f} ± {alone['std']:.2f} %$", describe(whole), re.MULTILINE)
-    assert "--with NAME=FILE: task errors needs 'other'" in refused(*evaluation(made.synthetic, made.digits, joined, "--task", "errors"))
+    assert re.search(
+        rf"^accuracy +{alone['mean']:.2f} ± {alone['std']:.2f} %$", describe(whole), re.MULTILINE
+    )
+    assert "--with NAME=FILE: task errors needs 'other'" in refused(
+        *evaluation(made.synthetic, made.digits, joined, "--task", "errors")
+    )
 
 
 @pytest.mark.parametrize(
     "change, said",
     [
         (lambda value: value["metrics"].pop("error"), "metrics: are accuracy instead of accuracy, error"),
-        (lambda value: value["metrics"]["error"]["values"].pop(), "error: are 1 instead of one for each of 2 networks"),
+        (
+            lambda value: value["metrics"]["error"]["values"].pop(),
+            "error: are 1 instead of one for each of 2 networks",
+        ),
         (lambda value: value["metrics"]["error"].update(mean=7.0), "mean: is not that of its error"),
         (lambda value: value["metrics"]["error"].update(unit="%"), "unit: is not that of its error"),
-        (lambda value: value["metrics"]["error"].update(values=[-1.0, 0.0], mean=-0.5, std=0.5), "error: are no values of it"),
-        (lambda value: value.update(accuracies=[1.0, 2.0], mean=1.5, std=0.5), "accuracies: are not what its task gives"),
+        (
+            lambda value: value["metrics"]["error"].update(values=[-1.0, 0.0], mean=-0.5, std=0.5),
+            "error: are no values of it",
+        ),
+        (
+            lambda value: value.update(accuracies=[1.0, 2.0], mean=1.5, std=0.5),
+            "accuracies: are not what its task gives",
+        ),
         (lambda value: value.update(task="nothing"), "unknown task 'nothing'"),
     ],
 )
 def test_metrics_that_are_not_those_of_their_task_are_refused(registered, change, said, tmp_path):
     rows = {"accuracy": ([90.0, 92.0], 91.0, 1.0, "%"), "error": ([0.2, 0.1], 0.15, 0.05, "")}
-    metrics = {name: dict(zip(("values", "mean", "std", "unit"), row, strict=True)) for name, row in rows.items()}
-    value = {"schema": 1, "kind": "metrics", "task": "errors", "key": "k", "n_networks": 2, "metrics": metrics, "run": {}}
+    metrics = {
+        name: dict(zip(("values", "mean", "std", "unit"), row, strict=True)) for name, row in rows.items()
+    }
+    value = {
+        "schema": 1,
+        "kind": "metrics",
+        "task": "errors",
+        "key": "k",
+        "n_networks": 2,
+        "metrics": metrics,
+        "run": {},
+    }
     write_json(tmp_path / "m.json", value)
     assert metrics_in(read_metrics(tmp_path / "m.json", "errors", "k")) == metrics
     change(value)
@@ -199,7 +249,9 @@ def of_table(paper, table):
 
 def test_the_papers_words_for_a_metric_are_told_by_the_metric():
     named = {row["metric"]: metric_named(row["metric"]) for row in published_rows()}
-    assert {name for name, metric in named.items() if metric} == set(ACCURACY.published) and ACCURACY.published[0] == "test_accuracy"
+    assert {name for name, metric in named.items() if metric} == set(
+        ACCURACY.published
+    ) and ACCURACY.published[0] == "test_accuracy"
     for name in Plan.specs_by_path():
         spec = Plan.specs_by_path()[name]
         if isinstance(spec, TableSpec):
@@ -211,24 +263,40 @@ def seventh_table(monkeypatch, **changes):
     spec = TableSpec("table", "cpdm", "7", "Search", **changes)
     known = Plan.specs_by_path()
     monkeypatch.setattr(Plan, "specs_by_path", staticmethod(lambda: known | {"cpdm/table7": spec}))
-    monkeypatch.setattr(Plan, "file_of", classmethod(lambda cls, name: catalogue.file_of("tables", name.replace("/", "_"))))
+    monkeypatch.setattr(
+        Plan, "file_of", classmethod(lambda cls, name: catalogue.file_of("tables", name.replace("/", "_")))
+    )
     plan = Plan("quick")
     return plan, plan.tables["cpdm/table7"]
 
 
 def test_a_row_is_never_filled_from_another_metric_than_its_own(monkeypatch):
     with pytest.raises(
-        UserError, match=r"cpdm_table7.yaml: row cpdm Table 7, .*: its metric '\w+' is .*the task 'accuracy', which gives accuracy"
+        UserError,
+        match=r"cpdm_table7.yaml: row cpdm Table 7, .*: its metric '\w+' is .*the task 'accuracy', which "
+        r"gives accuracy",
     ):
         seventh_table(monkeypatch)
     (row, *_) = [row for row in of_table("cpdm", "7") if row["metric"] == "spearman"]
-    with pytest.raises(UserError, match=r"its metric 'spearman' is none of the task 'accuracy', which gives accuracy; name the task"):
+    with pytest.raises(
+        UserError,
+        match=r"its metric 'spearman' is none of the task 'accuracy', which gives accuracy; name the task",
+    ):
         metric_of(row, DEFAULT_TASK)
     (row, *_) = [row for row in of_table("cpdm", "7") if row["metric"] == "top1_accuracy"]
-    with pytest.raises(UserError, match=r"is of the published task 'nas', and the task 'accuracy'.* measures those of condense, transfer"):
+    with pytest.raises(
+        UserError,
+        match=r"is of the published task 'nas', and the task 'accuracy'.* measures those of condense, "
+        r"transfer",
+    ):
         metric_of(row, DEFAULT_TASK)
-    assert metric_of(row, Errors()) == "accuracy" and metric_of(row | {"metric": "spearman", "unit": ""}, Errors()) == "error"
-    with pytest.raises(UserError, match="its metric 'spearman' is in '%', and 'error' of the task 'errors' in ''"):
+    assert (
+        metric_of(row, Errors()) == "accuracy"
+        and metric_of(row | {"metric": "spearman", "unit": ""}, Errors()) == "error"
+    )
+    with pytest.raises(
+        UserError, match="its metric 'spearman' is in '%', and 'error' of the task 'errors' in ''"
+    ):
         metric_of(row | {"metric": "spearman"}, Errors())
 
 
@@ -243,8 +311,18 @@ def test_rows_of_one_table_are_filled_each_from_its_metric(registered, monkeypat
     assert set(by_metric) == {"accuracy", "error"}, "the scale runs a row of each"
     for cell in plan.metrics_of("cpdm/table7"):
         metrics = {"accuracy": (80.0, "%"), "error": (0.25, "")}
-        about = {"schema": 1, "kind": "metrics", "task": "errors", "key": cell.key, "n_networks": 1, "run": {}}
-        about["metrics"] = {name: {"values": [value], "mean": value, "std": 0.0, "unit": unit} for name, (value, unit) in metrics.items()}
+        about = {
+            "schema": 1,
+            "kind": "metrics",
+            "task": "errors",
+            "key": cell.key,
+            "n_networks": 1,
+            "run": {},
+        }
+        about["metrics"] = {
+            name: {"values": [value], "mean": value, "std": 0.0, "unit": unit}
+            for name, (value, unit) in metrics.items()
+        }
         write_json(tmp_path / cell.path, about)
         assert [one.recipe.name for one in cell.all_sets][1:] == ["random"]
     for metric, mean in (("accuracy", 80.0), ("error", 0.25)):
@@ -258,7 +336,9 @@ def test_rows_of_one_table_are_filled_each_from_its_metric(registered, monkeypat
 def test_what_a_table_does_not_measure_stays_empty_with_its_reason(monkeypatch):
     why = {"spearman": "no search yet", "top1_accuracy": "no search yet"}
     plan, rows = seventh_table(monkeypatch, not_measured=why)
-    assert {(row.reason, row.runs) for row in rows} == {("no search yet", ())} and not plan.metrics_of("cpdm/table7")
+    assert {(row.reason, row.runs) for row in rows} == {("no search yet", ())} and not plan.metrics_of(
+        "cpdm/table7"
+    )
     with pytest.raises(UserError, match="not_measured: unknown metric 'sperman'; did you mean 'spearman'"):
         seventh_table(monkeypatch, not_measured={"sperman": "x"})
 
@@ -272,16 +352,44 @@ def test_tables_of_tasks_that_they_cannot_show_are_refused():
     assert replace(spec, note="y").task == spec.task
 
 
-def test_a_measure_that_does_not_give_what_its_task_says_is_an_error_of_the_task(registered, monkeypatch, made, tmp_path):
-    monkeypatch.setitem(tasks.TASKS, "errors", lambda task, sets, tested, trainer: trainer.measured(sets.judged.by_step, lambda _: {}))
+def test_a_measure_that_does_not_give_what_its_task_says_is_an_error_of_the_task(
+    registered, monkeypatch, made, tmp_path
+):
+    monkeypatch.setitem(
+        tasks.TASKS,
+        "errors",
+        lambda task, sets, tested, trainer: trainer.measured(sets.judged.by_step, lambda _: {}),
+    )
     with pytest.raises(ValueError, match="a task says that it gives accuracy, error"):
-        run(*evaluation(made.synthetic, made.digits, tmp_path / "x.json", "--task", "errors", "--with", f"other={made.synthetic}"))
+        run(
+            *evaluation(
+                made.synthetic,
+                made.digits,
+                tmp_path / "x.json",
+                "--task",
+                "errors",
+                "--with",
+                f"other={made.synthetic}",
+            )
+        )
 
 
 def test_losses_without_a_number_end_with_a_sentence(registered, monkeypatch, made, tmp_path):
     def lost(networks):
         return {"accuracy": [50.0], "error": [float(torch.tensor(torch.inf))]}
 
-    monkeypatch.setitem(tasks.TASKS, "errors", lambda task, sets, tested, trainer: trainer.measured(sets.judged.by_step, lost))
-    said = refused(*evaluation(made.synthetic, made.digits, tmp_path / "x.json", "--task", "errors", "--with", f"other={made.synthetic}"))
+    monkeypatch.setitem(
+        tasks.TASKS, "errors", lambda task, sets, tested, trainer: trainer.measured(sets.judged.by_step, lost)
+    )
+    said = refused(
+        *evaluation(
+            made.synthetic,
+            made.digits,
+            tmp_path / "x.json",
+            "--task",
+            "errors",
+            "--with",
+            f"other={made.synthetic}",
+        )
+    )
     assert "error: is no finite number for a trained network" in said

@@ -11,25 +11,33 @@ from condense.config import UserError
 from condense.machine import runtime
 from condense.machine.terminal import speaking_to
 
-SAY = "from condense.machine.progress import *; from condense.machine.terminal import *; replace_unprintable(); import sys, logging; "
+SAY = (
+    "from condense.machine.progress import *; from condense.machine.terminal import *; "
+    "replace_unprintable(); import sys, logging; "
+)
 SAY += "logging.basicConfig(stream=sys.stderr); "
 
 
 def printed(code, encoding):
     environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-    done = subprocess.run([sys.executable, "-c", SAY + code], env=environment, capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SAY + code], env=environment, capture_output=True, check=True
+    )
     return done.stdout, done.stderr
 
 
 def test_text_of_ascii_only_says_the_same_plainly():
     told = r"text = '91.20 \u00b1 0.50 \u2013 8 \u00d7 8, caf\u00e9, \u732b, \udce9, \U0001f600'; "
     plain = rb"91.20 +- 0.50 - 8 x 8, caf\xe9, \u732b, \udce9, \U0001f600"
-    stdout, stderr = printed(told + "print(text); print(text, file=sys.stderr); logging.warning(text)", "ascii")
+    stdout, stderr = printed(
+        told + "print(text); print(text, file=sys.stderr); logging.warning(text)", "ascii"
+    )
     assert stdout.strip() == plain and stderr.count(plain) == 2
 
 
 @pytest.mark.parametrize(
-    ("encoding", "wanted"), [("utf-8", "± \\udce9".encode()), ("latin-1", b"\xb1 \\udce9"), ("cp1252:strict", b"\xb1 \\udce9")]
+    ("encoding", "wanted"),
+    [("utf-8", "± \\udce9".encode()), ("latin-1", b"\xb1 \\udce9"), ("cp1252:strict", b"\xb1 \\udce9")],
 )
 def test_what_an_encoding_has_is_printed_as_it_is(encoding, wanted):
     assert printed(r"print('\u00b1 \udce9')", encoding)[0].strip() == wanted
@@ -47,7 +55,9 @@ def test_the_whole_command_on_such_a_terminal(tmp_path):
     for argv in (["list", "tables"], ["list", "methods"], ["inspect", "caf\u00e9\u732b.json"]):
         command = [sys.executable, "-m", "condense.command.cli", *argv]
         done = subprocess.run(command, env=environment, capture_output=True, cwd=tmp_path, check=False)
-        assert b"Traceback" not in done.stderr and done.returncode == (2 if argv[0] == "inspect" else 0), done.stderr
+        assert b"Traceback" not in done.stderr and done.returncode == (2 if argv[0] == "inspect" else 0), (
+            done.stderr
+        )
     assert rb"no such file" in done.stderr
 
 
@@ -79,13 +89,18 @@ def test_threads_beyond_the_cores_are_not_started_and_it_is_said_once(threads, c
         runtime.set_threads(wanted)
     assert threads == [4, 4, 4, 4, 3, 4]
     lines = [record.getMessage() for record in caplog.records]
-    assert lines == [f"--threads {number}: this process may use 4 cores, so that many threads are used" for number in (999, 10**30)]
+    assert lines == [
+        f"--threads {number}: this process may use 4 cores, so that many threads are used"
+        for number in (999, 10**30)
+    ]
     for wanted in (0, -1):
         with pytest.raises(UserError, match="--threads"):
             runtime.set_threads(wanted)
 
 
-@pytest.mark.parametrize(("said", "wanted"), [("2", 2), ("3,1", 3), ("64", 4), ("0", 4), ("", 4), ("many", 4), ("-1", 4)])
+@pytest.mark.parametrize(
+    ("said", "wanted"), [("2", 2), ("3,1", 3), ("64", 4), ("0", 4), ("", 4), ("many", 4), ("-1", 4)]
+)
 def test_the_environment_says_how_many_where_the_command_does_not(said, wanted, threads, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", said)
     runtime.set_threads(None)

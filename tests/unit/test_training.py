@@ -1,4 +1,5 @@
-"""Training, pretraining and evaluation: against torch.optim, against the published schedule written out, and resumed anywhere."""
+"""Training, pretraining and evaluation: against torch.optim, against the published schedule written out, and
+resumed anywhere."""
 
 from dataclasses import asdict, replace
 
@@ -40,8 +41,12 @@ def protocol(name="dc", **changes):
 def few(digits):
     """Forty training images, four a class, as a training set, and the test images."""
     data = load(digits / "train.safetensors")
-    chosen = torch.cat([torch.arange(start, start + 4) for start in np.cumsum([0, *data.counts[:-1]]).tolist()])
-    return tensor_set(data.normalise(data.images[chosen]), data.labels[chosen]), load(digits / "test.safetensors")
+    chosen = torch.cat(
+        [torch.arange(start, start + 4) for start in np.cumsum([0, *data.counts[:-1]]).tolist()]
+    )
+    return tensor_set(data.normalise(data.images[chosen]), data.labels[chosen]), load(
+        digits / "test.safetensors"
+    )
 
 
 def network(seed=0, dtype=torch.float32, **changes):
@@ -61,7 +66,8 @@ def test_sgd_equals_torch_step_by_step(momentum, weight_decay):
             own.lr = other.param_groups[0]["lr"] = 0.02
         for optimizer, tensors in ((own, ours), (other, theirs)):
             optimizer.zero_grad()
-            loss = (tensors[0] ** 3).sum() + (0.0 if step == 1 else (tensors[1] ** 2).sum())  # at step 1 the second has no gradient
+            # At step 1 the second has no gradient
+            loss = (tensors[0] ** 3).sum() + (0.0 if step == 1 else (tensors[1] ** 2).sum())
             loss.backward()
             optimizer.step()
         for a, b in zip(ours, theirs, strict=True):
@@ -83,8 +89,12 @@ def test_forgotten_momentum_is_that_of_a_new_optimiser():
 
 
 def plain_training(net, images, labels, rules, drops, restart, epochs, strategy, seed, name):
-    """The training loop of the papers, with torch.optim: `drops` are epochs after which the rate falls, `restart` forgets momentum."""
-    lr, settings = rules.optimizer.lr, {"momentum": rules.optimizer.momentum, "weight_decay": rules.optimizer.weight_decay}
+    """The training loop of the papers, with torch.optim: `drops` are epochs after which the rate falls,
+    `restart` forgets momentum."""
+    lr, settings = (
+        rules.optimizer.lr,
+        {"momentum": rules.optimizer.momentum, "weight_decay": rules.optimizer.weight_decay},
+    )
     optimizer = torch.optim.SGD(net.parameters(), lr=lr, **settings)
     net.train()
     for epoch in range(epochs):
@@ -143,7 +153,15 @@ def test_a_small_set_is_trained_for_the_least_number_of_updates():
 def test_a_step_schedule_over_one_epoch_keeps_the_full_rate(few):
     ours, theirs = network(), network()
     for net, changes in ((ours, {}), (theirs, {"schedule": {"kind": "constant"}})):
-        train(net, few[0], protocol("critic", **{"epochs": 1} | changes), strategy="none", seed=0, name=("x",), checkpoint=NOWHERE)
+        train(
+            net,
+            few[0],
+            protocol("critic", **{"epochs": 1} | changes),
+            strategy="none",
+            seed=0,
+            name=("x",),
+            checkpoint=NOWHERE,
+        )
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
@@ -170,7 +188,15 @@ def test_training_resumed_after_every_epoch_is_the_unbroken_one(few, tmp_path, m
 
 def test_diverging_training_is_an_error(few):
     with pytest.raises(UserError, match="loss is .* after epoch .*learning rate"):
-        train(network(), few[0], protocol(optimizer={"lr": 1e12}), strategy="none", seed=0, name=("x",), checkpoint=NOWHERE)
+        train(
+            network(),
+            few[0],
+            protocol(optimizer={"lr": 1e12}),
+            strategy="none",
+            seed=0,
+            name=("x",),
+            checkpoint=NOWHERE,
+        )
 
 
 def test_pretraining_resumed_anywhere_gives_the_same_bytes(digits, tmp_path, monkeypatch):
@@ -181,7 +207,9 @@ def test_pretraining_resumed_anywhere_gives_the_same_bytes(digits, tmp_path, mon
     teachers.pretrain(tmp_path / "whole.safetensors", data, rules, **settings)
     with monkeypatch.context() as patched:
         patched.setattr(teachers, "Checkpoint", Stopping)
-        calls, _ = until_done(lambda: teachers.pretrain(tmp_path / "broken.safetensors", data, rules, **settings))
+        calls, _ = until_done(
+            lambda: teachers.pretrain(tmp_path / "broken.safetensors", data, rules, **settings)
+        )
     assert calls == 4
     assert file_sha256(tmp_path / "whole.safetensors") == file_sha256(tmp_path / "broken.safetensors")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.safetensors", "whole.safetensors"]
@@ -224,7 +252,14 @@ def test_accuracy_counts_what_is_right(few):
 
 def judge(few, n_networks, checkpoint=NOWHERE, seed=0, rules=None):
     settings = {**ARCH, "strategy": "color_crop_cutout_scale_rotate", "seed": seed, "device": CPU}
-    return evaluate(few[0], few[1], rules or protocol(epochs=8), **settings, networks=range(n_networks), checkpoint=checkpoint)
+    return evaluate(
+        few[0],
+        few[1],
+        rules or protocol(epochs=8),
+        **settings,
+        networks=range(n_networks),
+        checkpoint=checkpoint,
+    )
 
 
 def test_a_networks_accuracy_does_not_depend_on_how_many_there_are(few):
@@ -237,7 +272,15 @@ def test_evaluation_is_what_training_and_testing_say(few):
     net = network()
     models.reinitialise(net, seeds.stream(0, "evaluation", 1))
     rules = protocol(epochs=8)
-    train(net, few[0], rules, strategy="color_crop_cutout_scale_rotate", seed=0, name=("evaluation", 1), checkpoint=NOWHERE)
+    train(
+        net,
+        few[0],
+        rules,
+        strategy="color_crop_cutout_scale_rotate",
+        seed=0,
+        name=("evaluation", 1),
+        checkpoint=NOWHERE,
+    )
     assert accuracy(net, pixel_set(few[1], CPU)) == judge(few, 2)[1]
 
 
@@ -262,27 +305,49 @@ def set_with_snapshots(digits, tmp_path_factory):
     value = catalogue.resolve(catalogue.recipe("dm"), "digits", "color_crop", 1, changes)
     job = jobs.ShardJob(value, digits / "train.safetensors", **ARCH, ipc=1, seed=0, key="k")
     jobs.condense_shard(folder / "shard.safetensors", job, HERE)
-    jobs.gather(folder / "synthetic.safetensors", [folder / "shard.safetensors"], digits / "train.safetensors")
+    jobs.gather(
+        folder / "synthetic.safetensors", [folder / "shard.safetensors"], digits / "train.safetensors"
+    )
     return folder
 
 
 def evaluation(folder, digits, task=specs.DEFAULT_TASK, **changes):
-    settings = {"protocol": protocol(epochs=3), "strategy": "color_crop", "n_networks": 2, "seed": 0, "key": "k"} | changes
+    settings = {
+        "protocol": protocol(epochs=3),
+        "strategy": "color_crop",
+        "n_networks": 2,
+        "seed": 0,
+        "key": "k",
+    } | changes
     return jobs.EvaluationJob(task, folder / f"{task.reads}.safetensors", digits, "dm", **ARCH, **settings)
 
 
 def test_metrics_of_a_set_and_of_its_snapshots_agree(set_with_snapshots, digits, tmp_path):
     jobs.evaluate_set(tmp_path / "set.json", evaluation(set_with_snapshots, digits), HERE)
-    jobs.evaluate_set(tmp_path / "curve.json", evaluation(set_with_snapshots, digits, specs.Snapshots()), HERE)
+    jobs.evaluate_set(
+        tmp_path / "curve.json", evaluation(set_with_snapshots, digits, specs.Snapshots()), HERE
+    )
     one, curve = read_json(tmp_path / "set.json"), read_json(tmp_path / "curve.json")
     assert curve["steps"] == [2, 4, 6] and len(curve["accuracies"]) == 3
-    assert curve["accuracies"][2] == one["accuracies"] and curve["mean"][2] == one["mean"] and curve["std"][2] == one["std"]
-    assert one["mean"] == pytest.approx(np.mean(one["accuracies"])) and one["n_networks"] == len(one["accuracies"]) == 2
+    assert (
+        curve["accuracies"][2] == one["accuracies"]
+        and curve["mean"][2] == one["mean"]
+        and curve["std"][2] == one["std"]
+    )
+    assert (
+        one["mean"] == pytest.approx(np.mean(one["accuracies"]))
+        and one["n_networks"] == len(one["accuracies"]) == 2
+    )
 
 
-@pytest.mark.parametrize("task, calls", [(specs.DEFAULT_TASK, 3 + 3 + 1 + 1), (specs.Snapshots(), 3 * (3 + 3 + 1) + 2 + 1)])
-def test_metrics_resumed_anywhere_are_the_same_and_leave_nothing_behind(set_with_snapshots, digits, tmp_path, monkeypatch, task, calls):
-    """Two networks of four epochs: 3 + 3 saves within and 1 between them; for each of three snapshots, and 2 between those."""
+@pytest.mark.parametrize(
+    "task, calls", [(specs.DEFAULT_TASK, 3 + 3 + 1 + 1), (specs.Snapshots(), 3 * (3 + 3 + 1) + 2 + 1)]
+)
+def test_metrics_resumed_anywhere_are_the_same_and_leave_nothing_behind(
+    set_with_snapshots, digits, tmp_path, monkeypatch, task, calls
+):
+    """Two networks of four epochs: 3 + 3 saves within and 1 between them; for each of three snapshots, and 2
+    between those."""
     job = evaluation(set_with_snapshots, digits, task)
     jobs.evaluate_set(tmp_path / "whole.json", job, HERE)
     monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")

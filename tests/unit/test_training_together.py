@@ -35,19 +35,30 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def protocol(name="dc", **changes):
-    return read(specs.Protocol, merged(asdict(catalogue.protocol(name)), {"epochs": 4, "batch": 16, "precision": "fp32"} | changes), "test")
+    return read(
+        specs.Protocol,
+        merged(asdict(catalogue.protocol(name)), {"epochs": 4, "batch": 16, "precision": "fp32"} | changes),
+        "test",
+    )
 
 
 @pytest.fixture(scope="module")
 def few(digits):
     """Forty training images, four a class, as a training set, and the test images."""
     data = load(digits / "train.safetensors")
-    chosen = torch.cat([torch.arange(start, start + 4) for start in np.cumsum([0, *data.counts[:-1]]).tolist()])
-    return tensor_set(data.normalise(data.images[chosen]), data.labels[chosen]), load(digits / "test.safetensors")
+    chosen = torch.cat(
+        [torch.arange(start, start + 4) for start in np.cumsum([0, *data.counts[:-1]]).tolist()]
+    )
+    return tensor_set(data.normalise(data.images[chosen]), data.labels[chosen]), load(
+        digits / "test.safetensors"
+    )
 
 
 def networks(arch="convnet", count=3, dtype=torch.float32, size=8, channels=1, **options):
-    built = [models.build(arch, channels=channels, size=size, classes=10, **options).to(dtype) for _ in range(count)]
+    built = [
+        models.build(arch, channels=channels, size=size, classes=10, **options).to(dtype)
+        for _ in range(count)
+    ]
     for number, network in enumerate(built):
         models.reinitialise(network, seeds.stream(0, "evaluation", number))
     return built
@@ -58,7 +69,9 @@ def assert_same(stacked, alone, **tolerance):
         taken = copy.deepcopy(network)
         stacked.copy_to(place, taken)
         for name, value in network.state_dict().items():
-            torch.testing.assert_close(taken.state_dict()[name], value, **tolerance, msg=lambda text, name=name: f"{name}: {text}")
+            torch.testing.assert_close(
+                taken.state_dict()[name], value, **tolerance, msg=lambda text, name=name: f"{name}: {text}"
+            )
 
 
 ARCHITECTURES = {
@@ -79,14 +92,19 @@ RULES = {
 @pytest.mark.parametrize("options", ARCHITECTURES.values(), ids=ARCHITECTURES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_network_becomes_what_it_becomes_alone(few, options, dtype):
-    """Batches of 16, 16 and 8 under every augmentation; to float order, which float64 shows to be all that differs."""
+    """Batches of 16, 16 and 8 under every augmentation; to float order, which float64 shows to be all that
+    differs."""
     images = tensor_set(few[0].fetch(torch.arange(40)).to(dtype), few[0].labels)
     alone, settings = networks(**options, dtype=dtype), {"strategy": ALL, "seed": 3, "checkpoint": NOWHERE}
     stacked = Stacked(alone)
     train_together(stacked, images, protocol(), names=NAMES, **settings)
     for network, name in zip(alone, NAMES, strict=True):
         train(network, images, protocol(), name=name, **settings)
-    assert_same(stacked, alone, **({"rtol": 1e-3, "atol": 2e-5} if dtype == torch.float32 else {"rtol": 1e-9, "atol": 1e-12}))
+    assert_same(
+        stacked,
+        alone,
+        **({"rtol": 1e-3, "atol": 2e-5} if dtype == torch.float32 else {"rtol": 1e-9, "atol": 1e-12}),
+    )
     if dtype == torch.float32:
         test = pixel_set(few[1], CPU)
         together = measured_accuracy(test, TrainedNetworks(stacked, torch.float32))["accuracy"]
@@ -155,10 +173,21 @@ def test_dropout_masks_differ_between_networks_and_are_repeated_by_the_seed():
 
 def test_what_can_be_batched_is_told_by_the_layers():
     with torch.device("meta"):
-        sizes = {name: {"enlarge": 224} if name.startswith(("tv_", "deit")) else {} for name in models.architecture_names()}
-        found = {name: can_be_batched(models.build(name, channels=3, size=64, classes=10, **more)) for name, more in sizes.items()}
+        sizes = {
+            name: {"enlarge": 224} if name.startswith(("tv_", "deit")) else {}
+            for name in models.architecture_names()
+        }
+        found = {
+            name: can_be_batched(models.build(name, channels=3, size=64, classes=10, **more))
+            for name, more in sizes.items()
+        }
     refused = {name for name, batched in found.items() if not batched}
-    assert refused == {"vit", "deit_tiny", "shufflenet_v2_x0_5", *(name for name in found if name.startswith("tv_"))}
+    assert refused == {
+        "vit",
+        "deit_tiny",
+        "shufflenet_v2_x0_5",
+        *(name for name in found if name.startswith("tv_")),
+    }
     assert not can_be_batched(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect")))
     with pytest.raises(ValueError, match="VisionTransformer"):
         Stacked(networks("vit", depth=1, dim=8, heads=1))
@@ -185,7 +214,9 @@ def test_training_resumed_after_every_epoch_gives_the_same_bytes(few, tmp_path, 
 
     def go():
         stacked = Stacked(start)
-        train_together(stacked, few[0], protocol(), **settings, checkpoint=Stopping(tmp_path / "x.resume", "k"))
+        train_together(
+            stacked, few[0], protocol(), **settings, checkpoint=Stopping(tmp_path / "x.resume", "k")
+        )
         return stacked
 
     calls, broken = until_done(go)
@@ -196,12 +227,22 @@ def test_training_resumed_after_every_epoch_gives_the_same_bytes(few, tmp_path, 
 def test_a_loss_that_is_lost_is_an_error(few):
     with pytest.raises(UserError, match="loss is .* after epoch .*learning rate"):
         rules = protocol(optimizer={"lr": 1e12})
-        train_together(Stacked(networks(**SMALL)), few[0], rules, strategy="none", seed=0, names=NAMES, checkpoint=NOWHERE)
+        train_together(
+            Stacked(networks(**SMALL)),
+            few[0],
+            rules,
+            strategy="none",
+            seed=0,
+            names=NAMES,
+            checkpoint=NOWHERE,
+        )
 
 
 def judge(few, count, checkpoint=NOWHERE, rules=None, arch="convnet", **changes):
     settings = {"arch": arch, "options": SMALL, "strategy": ALL, "seed": 0, "device": CPU} | changes
-    return evaluate(few[0], few[1], rules or protocol(epochs=8), **settings, networks=range(count), checkpoint=checkpoint)
+    return evaluate(
+        few[0], few[1], rules or protocol(epochs=8), **settings, networks=range(count), checkpoint=checkpoint
+    )
 
 
 def test_an_evaluation_at_once_is_the_one_after_another(few):
@@ -221,7 +262,11 @@ def test_accuracies_at_once_and_one_after_another_have_one_distribution(few):
 
 
 def test_networks_that_cannot_be_batched_are_judged_one_after_another(few):
-    options = {"arch": "vit", "options": {"depth": 1, "dim": 8, "heads": 1, "head_dim": 4, "mlp": 8}, "rules": protocol(epochs=1)}
+    options = {
+        "arch": "vit",
+        "options": {"depth": 1, "dim": 8, "heads": 1, "head_dim": 4, "mlp": 8},
+        "rules": protocol(epochs=1),
+    }
     assert judge(few, 2, at_once=2, **options) == judge(few, 2, **options)
 
 
@@ -231,7 +276,11 @@ def test_networks_that_would_be_others_at_once_are_trained_alone(few, monkeypatc
     monkeypatch.setattr(Stacked, "forward", lambda stacked, images: forward(stacked, images.roll(1, -1)))
     assert judge(few, 3, at_once=3) == alone
     (said,) = runtime._notes
-    assert said == "3 networks of an evaluation are not trained at once, but 1: network 0 gives other values before a step"
+    assert (
+        said
+        == "3 networks of an evaluation are not trained at once, but 1: network 0 gives other values before "
+        "a step"
+    )
 
 
 def test_fewer_networks_are_trained_at_once_where_the_memory_does_not_suffice(few, monkeypatch):
@@ -247,7 +296,10 @@ def test_fewer_networks_are_trained_at_once_where_the_memory_does_not_suffice(fe
     wanted = judge(few, 5, at_once=2)
     monkeypatch.setattr(protocols, "train_together", small_memory)
     assert judge(few, 5, at_once=5) == wanted and sizes == [5, 2, 2]
-    assert runtime._notes == ["5 networks of an evaluation are not trained at once, but 2: the memory of the device does not suffice"]
+    assert runtime._notes == [
+        "5 networks of an evaluation are not trained at once, but 2: the memory of the device does not "
+        "suffice"
+    ]
 
 
 @pytest.mark.parametrize("arch", ["convnet", "convnet_bn", "alexnet", "vgg11"])
@@ -255,27 +307,37 @@ def test_networks_at_once_agree_with_each_alone(arch, few):
     options = {"depth": 2, "width": 8} if arch.startswith("convnet") else {"enlarge": 32, "width": 8}
     drawn = networks(arch=arch, **options)
     images, labels = few[0].fetch(torch.arange(6)), few[0].labels[:6]
-    stacked, states = Stacked(drawn), [{name: value.clone() for name, value in network.state_dict().items()} for network in drawn]
+    stacked, states = (
+        Stacked(drawn),
+        [{name: value.clone() for name, value in network.state_dict().items()} for network in drawn],
+    )
     assert differs(stacked, drawn, images, labels, 1e-4) == ""
     for network, state in zip(drawn, states, strict=True):
-        assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items()), "copies are worked on"
+        assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items()), (
+            "copies are worked on"
+        )
     with torch.no_grad():
         weight = next(stacked.parameters())
         weight.copy_(weight.flip(-1))
-    assert differs(stacked, drawn, images, labels, 1e-2).startswith("network 0 gives other values before a step")
+    assert differs(stacked, drawn, images, labels, 1e-2).startswith(
+        "network 0 gives other values before a step"
+    )
 
 
 def test_an_evaluation_at_once_resumed_anywhere_gives_the_same_accuracies(few, tmp_path, monkeypatch):
     monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
     rules = protocol(epochs=2)
-    calls, found = until_done(lambda: judge(few, 4, Stopping(tmp_path / "x.resume", "k"), rules=rules, at_once=2))
+    calls, found = until_done(
+        lambda: judge(few, 4, Stopping(tmp_path / "x.resume", "k"), rules=rules, at_once=2)
+    )
     assert calls == 2 * 2 + 1 + 1  # after each epoch but a group's last, after each group but the last
     assert found == judge(few, 4, rules=rules, at_once=2)
     assert [path.name for path in tmp_path.iterdir()] == ["x.resume"]
 
 
 def test_the_number_that_fits_follows_from_memory():
-    """An MLP of 64 - 16 - 16 - 10: 1482 parameters; outputs of the layers for one image 64 (enlarge) + 64 + 4 x 16 + 10."""
+    """An MLP of 64 - 16 - 16 - 10: 1482 parameters; outputs of the layers for one image 64 (enlarge) + 64 + 4
+    x 16 + 10."""
     network = models.build("mlp", channels=1, size=8, classes=10, width=16)
     each = 4 * (5 * 1482 + 2 * 20 * (64 + 64 + 4 * 16 + 10))
     image = torch.zeros(1, 8, 8)
@@ -285,7 +347,10 @@ def test_the_number_that_fits_follows_from_memory():
 def test_a_captured_step_is_replayed_for_its_size_and_rate(few):
     sizes, rates = [16, 8, 16, 8, 16, 16, 8, 4], [0.1] * 4 + [0.01] * 4
     rng, both = torch.Generator().manual_seed(0), []
-    batches = [(torch.randn(3, size, 1, 8, 8, generator=rng), torch.randint(10, (3, size), generator=rng)) for size in sizes]
+    batches = [
+        (torch.randn(3, size, 1, 8, 8, generator=rng), torch.randint(10, (3, size), generator=rng))
+        for size in sizes
+    ]
     recorder = TapeRecorder()
     for captured in (False, True):
         stacked = Stacked(networks(**SMALL))
@@ -298,7 +363,8 @@ def test_a_captured_step_is_replayed_for_its_size_and_rate(few):
                 optimizer.lr = rate
                 losses = step(images, labels)
         both.append([losses, *stacked.parameters()])
-    assert (recorder.plain, recorder.captures) == (3, 4)  # two sizes at two rates; the third size was met once, and so done plainly
+    # Two sizes at two rates; the third size was met once, and so done plainly
+    assert (recorder.plain, recorder.captures) == (3, 4)
     assert all(torch.equal(a, b) for a, b in zip(*both, strict=True))
 
 

@@ -1,4 +1,5 @@
-"""A setting that nothing would read is refused by its name where it is read, with the reason; at its default it may stand."""
+"""A setting that nothing would read is refused by its name where it is read, with the reason; at its default
+it may stand."""
 
 from dataclasses import asdict
 
@@ -25,7 +26,11 @@ def recipe(name, change):
             {"loop": {"outer": 1, "inner": 3}},
             "loop: inner: with `outer: 1` no network is trained between two steps; leave it out, or at 1",
         ),
-        ("dm", {"augment": {"siamese": "none", "mode": "all"}}, 'augment: mode: without operations .* leave it out, or at "one"'),
+        (
+            "dm",
+            {"augment": {"siamese": "none", "mode": "all"}},
+            'augment: mode: without operations .* leave it out, or at "one"',
+        ),
         ("dm", {"decode": {"factor": 1, "order": "columns"}}, "decode: order: a single cell has no order"),
         (
             "dm",
@@ -33,11 +38,31 @@ def recipe(name, change):
             "snapshots: the set is never kept in 10 steps .* every 11; give at most 10, or leave it out",
         ),
         ("dsa", {"steps": 5, "loop": {"outer": 2}, "snapshots": 11}, "never kept in 10 steps"),
-        ("dm", {"networks": {**QUEUE, "batch": 8}}, "networks: batch: with `trained: 0` no network is trained; leave it out, or at 256"),
-        ("dm", {"networks": {**QUEUE, "accuracy_over": 5}}, "networks: accuracy_over: with `trained: 0` no network is trained"),
-        ("minimum_covering", {"covering": {"largest": 9}}, "covering: largest: it limits `candidates: all` alone; .*, or at 500"),
-        ("ncfm", {"terms": {"characteristic_function": {"repeats": 4}}}, "repeats: it is of a sampler that learns .*, or at 16"),
-        ("ncfm", {"terms": {"characteristic_function": {"sampler_lr": 0.1}}}, "sampler_lr: it is of a sampler that learns"),
+        (
+            "dm",
+            {"networks": {**QUEUE, "batch": 8}},
+            "networks: batch: with `trained: 0` no network is trained; leave it out, or at 256",
+        ),
+        (
+            "dm",
+            {"networks": {**QUEUE, "accuracy_over": 5}},
+            "networks: accuracy_over: with `trained: 0` no network is trained",
+        ),
+        (
+            "minimum_covering",
+            {"covering": {"largest": 9}},
+            "covering: largest: it limits `candidates: all` alone; .*, or at 500",
+        ),
+        (
+            "ncfm",
+            {"terms": {"characteristic_function": {"repeats": 4}}},
+            "repeats: it is of a sampler that learns .*, or at 16",
+        ),
+        (
+            "ncfm",
+            {"terms": {"characteristic_function": {"sampler_lr": 0.1}}},
+            "sampler_lr: it is of a sampler that learns",
+        ),
     ],
 )
 def test_of_a_recipe(name, change, said):
@@ -53,7 +78,9 @@ def test_what_stands_at_its_default_may_stand():
 
 
 def test_an_accuracy_that_no_network_ever_has_weighs_no_term():
-    with pytest.raises(UserError, match="'cross_entropy' by accuracy needs networks that are trained as it goes"):
+    with pytest.raises(
+        UserError, match="'cross_entropy' by accuracy needs networks that are trained as it goes"
+    ):
         recipe("dm", {"networks": QUEUE, "terms": [{"name": "cross_entropy", "by_accuracy": True}]})
 
 
@@ -61,16 +88,27 @@ def test_operations_that_a_dataset_takes_away_leave_no_mode():
     """A recipe that takes all operations is one of a dataset that has none of them, too."""
     plain = catalogue.resolve(catalogue.recipe("dsdm"), "digits", "none", 1, [])
     assert catalogue.recipe("dsdm").augment.mode == "all" and plain.augment == specs.Augment("none", "one")
-    assert catalogue.resolve(catalogue.recipe("dsdm"), "digits", "color", 1, []).augment == specs.Augment("color", "all")
+    assert catalogue.resolve(catalogue.recipe("dsdm"), "digits", "color", 1, []).augment == specs.Augment(
+        "color", "all"
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"augment": "none", "siamese": "color"}, "siamese: with `augment: none` no operation is used; leave it out"),
+        (
+            {"augment": "none", "siamese": "color"},
+            "siamese: with `augment: none` no operation is used; leave it out",
+        ),
         ({"schedule": {"kind": "step"}}, "schedule: the key 'at' is missing"),
-        ({"schedule": {"kind": "step", "at": []}}, r"schedule: at: without a fraction .* write `schedule: {kind: constant}`"),
-        ({"loss": DISTILLED, "cutmix": 0.0, "mixing": None}, "loss: hard_labels: .* nothing mixes them; leave it out, or give `mixing`"),
+        (
+            {"schedule": {"kind": "step", "at": []}},
+            r"schedule: at: without a fraction .* write `schedule: {kind: constant}`",
+        ),
+        (
+            {"loss": DISTILLED, "cutmix": 0.0, "mixing": None},
+            "loss: hard_labels: .* nothing mixes them; leave it out, or give `mixing`",
+        ),
     ],
 )
 def test_of_a_protocol(change, said):
@@ -81,7 +119,12 @@ def test_of_a_protocol(change, said):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"), [({"x_label": "x"}, "x_label: only"), ({"log": True}, "log: only"), ({"features": "style"}, "features: only")]
+    ("change", "said"),
+    [
+        ({"x_label": "x"}, "x_label: only"),
+        ({"log": True}, "log: only"),
+        ({"features": "style"}, "features: only"),
+    ],
 )
 def test_of_a_figure(change, said):
     images = {

@@ -1,4 +1,5 @@
-"""The convolution with a quarter of the products against torch's, in double precision, and when it is left alone."""
+"""The convolution with a quarter of the products against torch's, in double precision, and when it is left
+alone."""
 
 import pytest
 import torch
@@ -12,7 +13,14 @@ pytestmark = [
     pytest.mark.usefixtures("one_thread"),
     pytest.mark.skipif(kernels.state() != "compiled", reason=f"kernels: {kernels.state()}"),
 ]
-SHAPES = [(128, 128, 2, 16, 16), (16, 48, 13, 8, 8), (32, 16, 3, 7, 7), (16, 16, 1, 4, 12), (48, 144, 30, 5, 8), (64, 32, 2, 3, 3)]
+SHAPES = [
+    (128, 128, 2, 16, 16),
+    (16, 48, 13, 8, 8),
+    (32, 16, 3, 7, 7),
+    (16, 16, 1, 4, 12),
+    (48, 144, 30, 5, 8),
+    (64, 32, 2, 3, 3),
+]
 
 
 def sample(inputs, outputs, count, height, width, **options):
@@ -21,7 +29,9 @@ def sample(inputs, outputs, count, height, width, **options):
     with torch.no_grad():
         for parameter in convolution.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=rng) / (9 * inputs) ** 0.5)
-    maps = torch.randn(count, inputs, height, width, generator=rng).contiguous(memory_format=torch.channels_last)
+    maps = torch.randn(count, inputs, height, width, generator=rng).contiguous(
+        memory_format=torch.channels_last
+    )
     return convolution, maps.requires_grad_(), torch.randn(count, outputs, height, width, generator=rng)
 
 
@@ -42,7 +52,10 @@ def test_values_and_gradients_equal_double_precision(shape):
     found = winograd.convolve(convolution, maps)
     inputs, wanted = in_double_precision(convolution, maps)
     assert found.shape == wanted.shape and found.is_contiguous(memory_format=torch.channels_last)
-    gradients = torch.autograd.grad(found, (maps, *convolution.parameters()), given), torch.autograd.grad(wanted, inputs, given.double())
+    gradients = (
+        torch.autograd.grad(found, (maps, *convolution.parameters()), given),
+        torch.autograd.grad(wanted, inputs, given.double()),
+    )
     assert error(found, wanted) < 5e-6
     assert all(error(*pair) < 2e-5 for pair in zip(*gradients, strict=True))
 
@@ -61,7 +74,9 @@ def test_a_bias_before_a_norm_has_no_gradient():
     convolution, maps, _ = sample(16, 16, 3, 8, 8)
     norm = nn.GroupNorm(16, 16)
     summed, known = (
-        torch.autograd.grad(norm(winograd.convolve(convolution, maps, centred)).pow(3).sum(), list(convolution.parameters()))
+        torch.autograd.grad(
+            norm(winograd.convolve(convolution, maps, centred)).pow(3).sum(), list(convolution.parameters())
+        )
         for centred in (False, True)
     )
     assert known[1].abs().max() == 0 and summed[1].abs().max() < 1e-4 * summed[0].abs().max()
@@ -96,7 +111,9 @@ def test_the_gradient_can_be_differentiated_in_its_turn():
         return torch.autograd.grad(sum(one.square().sum() for one in first), tensors)
 
     own = (maps, *convolution.parameters())
-    pairs = zip(of_gradients(winograd.convolve(convolution, maps), own), of_gradients(exact, inputs), strict=True)
+    pairs = zip(
+        of_gradients(winograd.convolve(convolution, maps), own), of_gradients(exact, inputs), strict=True
+    )
     assert all(error(*pair) < 1e-4 for pair in pairs)
 
 
@@ -111,11 +128,17 @@ def test_what_is_no_number_stays_none():
 def test_other_convolutions_are_left_to_torch():
     maps = torch.randn(2, 16, 8, 8)
     assert winograd.serves(nn.Conv2d(16, 16, 3, padding=1), maps)
-    others = [nn.Conv2d(16, 16, 3), nn.Conv2d(16, 16, 5, padding=2), nn.Conv2d(16, 16, 3, padding=1, stride=2)]
+    others = [
+        nn.Conv2d(16, 16, 3),
+        nn.Conv2d(16, 16, 5, padding=2),
+        nn.Conv2d(16, 16, 3, padding=1, stride=2),
+    ]
     others += [nn.Conv2d(16, 24, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1, groups=2)]
     others += [nn.Conv2d(16, 16, 3, padding=1, padding_mode="reflect")]
     assert not any(winograd.serves(one, maps) for one in others)
-    assert not winograd.serves(nn.Conv2d(16, 16, 3, padding=1), torch.randn(2, 16, 2, 2)), "most of a tile would be wasted"
+    assert not winograd.serves(nn.Conv2d(16, 16, 3, padding=1), torch.randn(2, 16, 2, 2)), (
+        "most of a tile would be wasted"
+    )
     assert not winograd.serves(nn.Conv2d(16, 16, 3, padding=1).double(), maps.double())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert not winograd.serves(nn.Conv2d(16, 16, 3, padding=1), maps)

@@ -14,7 +14,9 @@ def slurm(tmp_path_factory):
     """The environment in which the commands of a freshly started SLURM work."""
     folder = tmp_path_factory.mktemp("slurm")
     command = [SCRIPTS / "slurm-up", folder]
-    started = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | {"GPUS": "2", "CPUS": "4"})
+    started = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env=os.environ | {"GPUS": "2", "CPUS": "4"}
+    )
     if started.returncode == MISSING:
         pytest.skip(started.stderr.strip())
     try:

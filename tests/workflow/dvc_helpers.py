@@ -1,4 +1,5 @@
-"""Small repositories with the project's own DVC files, for the tests that run real `dvc` and `git` in them."""
+"""Small repositories with the project's own DVC files, for the tests that run real `dvc` and `git` in
+them."""
 
 import os
 import shutil
@@ -19,9 +20,23 @@ DATA = "results/data/digits/dddddddddddd/dataset.json"
 
 
 def sh(*command, cwd, fails=False, env=None):
-    environment = os.environ | (env or {}) | {"DVC_NO_ANALYTICS": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
-    environment |= {f"GIT_{who}_{what}": "a@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    done = subprocess.run(command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    environment = (
+        os.environ
+        | (env or {})
+        | {"DVC_NO_ANALYTICS": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    )
+    environment |= {
+        f"GIT_{who}_{what}": "a@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert (done.returncode != 0) == fails, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout + done.stderr
 
@@ -35,16 +50,32 @@ def make_set(root, path, fill=0.5):
     folder = (root / path).parent
     method, key = path.split("/")[3], folder.name.split("-")[1]
     tensors = {"images": np.full((2, 1, 4, 4), fill, np.float32), "labels": np.arange(2)}
-    header = {"kind": "synthetic", "dataset": "digits", "method": method, "key": key, "arch": "convnet", "data_sha256": 64 * "5"}
+    header = {
+        "kind": "synthetic",
+        "dataset": "digits",
+        "method": method,
+        "key": key,
+        "arch": "convnet",
+        "data_sha256": 64 * "5",
+    }
     write_tensors(root / path, tensors, header | {"class_names": ["a", "b"], "mean": [0.5], "std": [0.5]})
     write_json(folder / "run.json", {"seconds": 1.0})
-    (folder / "history.jsonl").write_text(f'{{"loss":1.0,"step":{int(digest(path, 6), 16)}}}\n')  # another for each set
+    # Another for each set
+    (folder / "history.jsonl").write_text(f'{{"loss":1.0,"step":{int(digest(path, 6), 16)}}}\n')
     (folder / "grid.png").write_bytes(b"grid of " + path.encode())
 
 
 def make_metrics(root, path, mean=90.0, seconds=1.0):
-    about = {"schema": 1, "kind": "metrics", "task": "condense", "key": Path(path).stem.split("-")[-1], "n_networks": 1}
-    write_json(root / path, about | {"accuracies": [mean], "mean": mean, "std": 0.0, "run": {"seconds": seconds}})
+    about = {
+        "schema": 1,
+        "kind": "metrics",
+        "task": "condense",
+        "key": Path(path).stem.split("-")[-1],
+        "n_networks": 1,
+    }
+    write_json(
+        root / path, about | {"accuracies": [mean], "mean": mean, "std": 0.0, "run": {"seconds": seconds}}
+    )
 
 
 def make_data(root, path=DATA):
@@ -56,18 +87,23 @@ def make_data(root, path=DATA):
         header = about | known | {"split": split, "channels": 1, "size": 2, "mean": [0.5], "std": [0.5]}
         write_tensors((root / path).with_name(f"{split}.safetensors"), tensors, header)
     splits = {split: {"file": f"{split}.safetensors", "images": 2, **known} for split in ("train", "test")}
-    write_json(root / path, about | {"title": "Some", "source": {"some.tar": "md5:" + 32 * "0"}, "splits": splits})
+    write_json(
+        root / path, about | {"title": "Some", "source": {"some.tar": "md5:" + 32 * "0"}, "splits": splits}
+    )
 
 
 def make_summary(root, accuracy="90.0", folder="results/summary"):
     """What the rule `summary` writes."""
-    write_json(root / folder / "accuracy.json", {"digits": {"ipc1": {"dm": {"convnet-convnet": float(accuracy)}}}})
+    write_json(
+        root / folder / "accuracy.json", {"digits": {"ipc1": {"dm": {"convnet-convnet": float(accuracy)}}}}
+    )
     rows = f"dataset,ipc,method,train_arch,eval_arch,accuracy\ndigits,1,dm,convnet,convnet,{accuracy}\n"
     (root / folder / "accuracy.csv").write_text(rows)
 
 
 def repository(root):
-    """A repository with the project's DVC files whose maintainer kept two sets, one metrics file and the data; git knows nothing of it."""
+    """A repository with the project's DVC files whose maintainer kept two sets, one metrics file and the
+    data; git knows nothing of it."""
     for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore", "dvc.yaml", ".gitignore", ".gitattributes"):
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(PROJECT / name, root / name)

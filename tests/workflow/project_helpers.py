@@ -45,7 +45,11 @@ def called(root, arguments, environment):
     cores = [] if "--profile" in arguments else ["--cores", "2"]
     if not any(argument.startswith("mlflow=") for argument in arguments):  # tests of other things do without
         where = arguments.index("--config") + 1 if "--config" in arguments else 0
-        arguments = [*arguments[:where], "mlflow=off", *arguments[where:]] if where else [*arguments, "--config", "mlflow=off"]
+        arguments = (
+            [*arguments[:where], "mlflow=off", *arguments[where:]]
+            if where
+            else [*arguments, "--config", "mlflow=off"]
+        )
     command = [sys.executable, "-m", "snakemake", *cores, *arguments]
     return {"args": command, "cwd": root, "env": os.environ | {"OMP_NUM_THREADS": "1"} | environment}
 
@@ -53,7 +57,9 @@ def called(root, arguments, environment):
 def head(root, *arguments, **environment):
     """A running Snakemake in a process group of its own; both its streams go to `said.txt`."""
     with open(root / "said.txt", "w", encoding="utf-8") as said:
-        running = subprocess.Popen(**called(root, arguments, environment), stdout=said, stderr=said, start_new_session=True)
+        running = subprocess.Popen(
+            **called(root, arguments, environment), stdout=said, stderr=said, start_new_session=True
+        )
     running.root = root
     return running
 

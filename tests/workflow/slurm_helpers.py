@@ -14,7 +14,8 @@ PROFILES = ("--profile", "workflow/profiles/slurm", "--profile", str(PROJECT / "
 OFTEN_LOOKED = """
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
-RemoteExecutor.next_seconds_between_status_checks = property(lambda executor: 0.5, lambda executor, seconds: None)
+often = property(lambda executor: 0.5, lambda executor, seconds: None)
+RemoteExecutor.next_seconds_between_status_checks = often
 """
 
 
@@ -29,17 +30,27 @@ def cluster_project(root, scale):
 
 def run(*command, cwd=None, environment=None, timeout=200):
     """What a command said, on both streams; its status is asserted."""
-    done = subprocess.run(command, cwd=cwd, env=os.environ | (environment or {}), capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=os.environ | (environment or {}),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
 def job_facts(environment, root):
-    """Comment (rule and wildcards) -> what SLURM knows of the jobs of a project with it, in the order of their numbers."""
+    """Comment (rule and wildcards) -> what SLURM knows of the jobs of a project with it, in the order of
+    their numbers."""
     found = {}
     lines = run("scontrol", "--oneliner", "show", "job", environment=environment).splitlines()
     every = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
-    for facts in sorted((facts for facts in every if facts.get("WorkDir") == str(root)), key=lambda facts: int(facts["JobId"])):
+    for facts in sorted(
+        (facts for facts in every if facts.get("WorkDir") == str(root)), key=lambda facts: int(facts["JobId"])
+    ):
         found.setdefault(facts["Comment"], []).append(facts)
     return found
 

@@ -1,4 +1,5 @@
-"""Whatever command Snakemake is given: what is finished stays or is made again, and what goes wrong is said."""
+"""Whatever command Snakemake is given: what is finished stays or is made again, and what goes wrong is
+said."""
 
 import re
 import shutil
@@ -16,7 +17,8 @@ sys.path.insert(0, str(PROJECT / "workflow"))
 pytestmark = pytest.mark.workflow
 TABLE = "results/tables/cpdm/table1.csv"
 TINY = ("--config", "scale=tiny")
-OTHER_PROFILE = ("--workflow-profile", "none", "--retries", "0")  # one without our triggers: Snakemake looks at everything
+# One without our triggers: Snakemake looks at everything
+OTHER_PROFILE = ("--workflow-profile", "none", "--retries", "0")
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +59,20 @@ def test_forced_jobs_leave_finished_results_as_they_are_and_say_so(project, forc
     said = snakemake(project, *TINY, *options, *end, TABLE)
     assert finished(project) == before and "What was finished stays" not in said
     asked = 0 if forced == ("--force",) else 7
-    kept = re.findall(r"kept: (\S+) \(it is whole; to make it anew delete it, or give Snakemake --config anew=true\)", said)
+    kept = re.findall(
+        r"kept: (\S+) \(it is whole; to make it anew delete it, or give Snakemake --config anew=true\)", said
+    )
     assert len(kept) >= asked and all((project / path).exists() for path in kept), said
 
 
 def test_anew_makes_forced_jobs_do_their_work_again(project):
-    before, dates = finished(project), {path: path.stat().st_mtime_ns for path in project.glob("results/synthetic/**/*.safetensors")}
-    said = snakemake(project, "-R", "synthesize", "gather", "--config", "scale=tiny", "anew=true", "--", TABLE)
+    before, dates = (
+        finished(project),
+        {path: path.stat().st_mtime_ns for path in project.glob("results/synthetic/**/*.safetensors")},
+    )
+    said = snakemake(
+        project, "-R", "synthesize", "gather", "--config", "scale=tiny", "anew=true", "--", TABLE
+    )
     assert "kept:" not in said and finished(project) == before
     assert all(path.stat().st_mtime_ns > date for path, date in dates.items())
 
@@ -72,7 +81,9 @@ def test_a_profile_without_our_triggers_has_nothing_to_do_a_second_time(made):
     assert "Nothing to be done" in snakemake(made, TABLE, *TINY, *OTHER_PROFILE, "-n")
     lines = snakemake(made, TABLE, *TINY, *OTHER_PROFILE, "--summary").splitlines()
     rows = [line.split("\t") for line in lines if line.startswith("results/")]
-    assert rows and all(row[-1] == "no update" for row in rows), "an index of a group is missing, and nobody needs it"
+    assert rows and all(row[-1] == "no update" for row in rows), (
+        "an index of a group is missing, and nobody needs it"
+    )
 
 
 @pytest.mark.parametrize("profile", [(), OTHER_PROFILE], ids=["ours", "another"])
@@ -109,7 +120,9 @@ def test_a_folder_that_cannot_hold_the_notes_of_a_run_is_named_with_the_way_out(
     shutil.rmtree(project / ".snakemake")
     (project / ".snakemake").write_text("", encoding="utf-8")
     said = snakemake(project, *TINY, fails=True)
-    assert ".snakemake: cannot be written" in said and "--directory FOLDER" in said and "Traceback" not in said
+    assert (
+        ".snakemake: cannot be written" in said and "--directory FOLDER" in said and "Traceback" not in said
+    )
 
 
 SETTINGS = [
@@ -132,14 +145,21 @@ def test_a_wrong_setting_is_answered(made, setting, sentence):
 def test_what_failed_is_said_with_its_reason_and_its_log(project):
     write_scale(project, name="far", datasets={"cifar10": ["fashion_mnist"]})
     nowhere = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
-    said = snakemake(project, TABLE, "--config", "scale=far", fails=True, CONDENSE_DATA=str(project / "nothing"), **nowhere)
+    said = snakemake(
+        project, TABLE, "--config", "scale=far", fails=True, CONDENSE_DATA=str(project / "nothing"), **nowhere
+    )
     log = re.search(r"FAILED: data, which makes (\S+)\n  log: (\S+)\n    condense: (.*)", said)
     assert log and (project / log[2]).exists() and "get it by other means" in log[3]
     assert "CalledProcessError" not in said and "no backup found" not in said
 
 
 def test_without_a_gpu_the_head_says_so_before_the_first_job(project):
-    write_scale(project, name="gpus", methods=["random"], resources={"evaluate": {"gpu": 1, "threads": 1, "mem_mb": 1000, "runtime": 9}})
+    write_scale(
+        project,
+        name="gpus",
+        methods=["random"],
+        resources={"evaluate": {"gpu": 1, "threads": 1, "mem_mb": 1000, "runtime": 9}},
+    )
     shutil.rmtree(project / "results" / "metrics")
     if Path("/proc/driver/nvidia").exists():
         pytest.skip("there is a GPU here")
@@ -154,7 +174,9 @@ def test_all_that_is_relied_upon_of_snakemake_is_there():
 
     needs = [name for change in interventions.CHANGES for name in change.needs]
     assert needs and [name for name in needs if not interventions._exists(name)] == []
-    assert not interventions._exists("snakemake.dag:DAG.no_such_thing") and not interventions._exists("no_such_module:x")
+    assert not interventions._exists("snakemake.dag:DAG.no_such_thing") and not interventions._exists(
+        "no_such_module:x"
+    )
 
 
 def test_a_change_that_has_no_place_is_left_out_and_said(capsys, monkeypatch):
@@ -162,7 +184,9 @@ def test_a_change_that_has_no_place_is_left_out_and_said(capsys, monkeypatch):
     import snakemake.api  # noqa: F401  first, since its modules import each other
 
     made = []
-    lost = interventions.Change("x", "it is slower", ("snakemake.dag:DAG.gone",), lambda *_: made.append("lost"))
+    lost = interventions.Change(
+        "x", "it is slower", ("snakemake.dag:DAG.gone",), lambda *_: made.append("lost")
+    )
     fits = interventions.Change("y", "nothing", ("snakemake.dag:DAG",), lambda *_: made.append("fits"))
     monkeypatch.setattr(interventions, "CHANGES", (lost, fits))
     interventions.make_changes(None, interventions.Head(bool, print))
@@ -170,7 +194,8 @@ def test_a_change_that_has_no_place_is_left_out_and_said(capsys, monkeypatch):
 
 
 def test_the_rules_can_be_a_module_of_another_workflow(made, tmp_path):
-    module = f'module condense:\n    snakefile: "{made}/Snakefile"\n    config: config\n\nuse rule * from condense as condense_*\n'
+    module = f'module condense:\n    snakefile: "{made}/Snakefile"\n    config: config\n\n'
+    module += "use rule * from condense as condense_*\n"
     (tmp_path / "Snakefile").write_text(module, encoding="utf-8")
     shutil.copytree(made / "params", tmp_path / "params")
     write_scale(tmp_path, methods=["random"])

@@ -1,6 +1,8 @@
-"""Whatever dies at whatever moment, the same command goes on and ends with the files of the unbroken run, byte for byte.
+"""Whatever dies at whatever moment, the same command goes on and ends with the files of the unbroken run,
+byte for byte.
 
-`CONDENSE_FAULT_ROUNDS` asks for more rounds of random faults than the three of every day, `CONDENSE_FAULT_SEED` for others.
+`CONDENSE_FAULT_ROUNDS` asks for more rounds of random faults than the three of every day,
+`CONDENSE_FAULT_SEED` for others.
 """
 
 import os
@@ -40,7 +42,8 @@ SCALE = {
     "classes_per_job": 5,
     "sets_per_job": 2,
     "networks_per_job": {"convnet": 1},
-    "resources": {"synthesize": {"mem_mb": 5000, "runtime": 60}},  # the most: a first attempt asks for what is estimated
+    # The most: a first attempt asks for what is estimated
+    "resources": {"synthesize": {"mem_mb": 5000, "runtime": 60}},
 }
 
 
@@ -131,10 +134,14 @@ def test_a_run_with_random_faults_ends_as_the_unbroken_one(unbroken, project, nu
     assert snakemake(project, *COMMAND, "-n").count("Nothing to be done") == 1
 
 
-def test_a_killed_job_is_retried_with_more_and_a_killed_head_is_followed_by_one_that_goes_on(unbroken, project):
+def test_a_killed_job_is_retried_with_more_and_a_killed_head_is_followed_by_one_that_goes_on(
+    unbroken, project
+):
     running = started(project)
     saved = "results/shards/digits/dm/**/*.resume"
-    wait_for(project, lambda: len(list(project.glob(saved))) == 2, running, "checkpoint of each of the two shards")
+    wait_for(
+        project, lambda: len(list(project.glob(saved))) == 2, running, "checkpoint of each of the two shards"
+    )
     working = jobs(project, "synthesize")
     for pid in working:
         send(pid, signal.SIGSTOP)  # they would be done before another head has started
@@ -162,7 +169,11 @@ def test_a_killed_job_is_retried_with_more_and_a_killed_head_is_followed_by_one_
 def mounted(folder, size):
     folder.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    return os.geteuid() == 0 and shutil.which("mount") and subprocess.run(command, capture_output=True).returncode == 0
+    return (
+        os.geteuid() == 0
+        and shutil.which("mount")
+        and subprocess.run(command, capture_output=True).returncode == 0
+    )
 
 
 def test_a_full_disk_stops_the_run_with_a_message_and_no_damage(unbroken, tmp_path):
@@ -180,7 +191,11 @@ def test_a_full_disk_stops_the_run_with_a_message_and_no_damage(unbroken, tmp_pa
             while True:
                 file.write(b"x" * 4096)
         said = ended(running)
-        assert running.returncode != 0 and "results: the disk is full (0 MB left)" in said and "free some space" in said
+        assert (
+            running.returncode != 0
+            and "results: the disk is full (0 MB left)" in said
+            and "free some space" in said
+        )
         filler.unlink()
         running = started(root)
         said = ended(running)

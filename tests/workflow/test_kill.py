@@ -1,4 +1,5 @@
-"""Killed at any moment and run again, a job ends with the files of the unbroken run; nothing half-written ever bears the final name."""
+"""Killed at any moment and run again, a job ends with the files of the unbroken run; nothing half-written
+ever bears the final name."""
 
 import json
 import os
@@ -36,18 +37,40 @@ def synthesize(digits, out, steps=400, **changes):
 def teach(digits, out):
     protocol = settings(catalogue.protocol("selection"), epochs=24)
     strategy = ["--strategy", "color_crop_cutout"]
-    return ["teach", "--data", str(digits / "train.safetensors"), "--protocol", protocol, *strategy, *ARCH, "--out", str(out)]
+    return [
+        "teach",
+        "--data",
+        str(digits / "train.safetensors"),
+        "--protocol",
+        protocol,
+        *strategy,
+        *ARCH,
+        "--out",
+        str(out),
+    ]
 
 
 def evaluate(digits, out, synthetic):
     protocol = settings(catalogue.protocol("dc"), epochs=60)
     what = ["--synthetic", str(synthetic), "--data", str(digits), "--method", "dm", "--networks", "4"]
-    return ["evaluate", *what, "--protocol", protocol, "--strategy", "color_crop_cutout", *ARCH, "--out", str(out)]
+    return [
+        "evaluate",
+        *what,
+        "--protocol",
+        protocol,
+        "--strategy",
+        "color_crop_cutout",
+        *ARCH,
+        "--out",
+        str(out),
+    ]
 
 
 def start(arguments):
     command = [sys.executable, "-m", "condense.command.cli", *arguments]
-    return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
 
 
 def state(folder):
@@ -63,7 +86,8 @@ def state(folder):
 
 
 def killed(arguments, folder, out, rng, at):
-    """Kills a job in its first second, some time after a checkpoint, or (if caught) the moment a draft appears. True if it was done."""
+    """Kills a job in its first second, some time after a checkpoint, or (if caught) the moment a draft
+    appears. True if it was done."""
     job, before, began = start(arguments), state(folder), time.monotonic()
     limit = rng.uniform(0.1, 1.0) if at == "start" else None
     while job.poll() is None:
@@ -71,7 +95,8 @@ def killed(arguments, folder, out, rng, at):
         if limit is None and at == "draft" and any(name.endswith(".part") for name, _ in new):
             limit = 0.0
         elif limit is None and at != "start" and any(not name.endswith(".part") for name, _ in new):
-            limit = time.monotonic() - began + rng.uniform(0, 0.4)  # also where no draft was caught until then
+            # Also where no draft was caught until then
+            limit = time.monotonic() - began + rng.uniform(0, 0.4)
         if limit is not None and time.monotonic() - began >= limit:
             job.kill()
             job.wait()
@@ -103,7 +128,9 @@ def kill_until_done(arguments, folder, out):
 
 def leftovers(folder):
     """Checkpoints that stayed. Drafts of killed writers may stay; their names say that they are drafts."""
-    return [path.name for path in folder.rglob("*") if ".resume" in path.name and not path.name.endswith(".part")]
+    return [
+        path.name for path in folder.rglob("*") if ".resume" in path.name and not path.name.endswith(".part")
+    ]
 
 
 def test_synthesize_survives_kills(digits, tmp_path):
@@ -197,7 +224,9 @@ def test_a_checkpoint_of_another_key_or_recipe_is_ignored(digits, tmp_path, monk
         monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
         with monkeypatch.context() as patched:
             inside(patched, 7, lambda: os.kill(os.getpid(), signal.SIGTERM))
-            other = synthesize(digits, tmp_path / "x.safetensors", steps=20, optimizer={"lr": 1.0 if arguments else 5.0})
+            other = synthesize(
+                digits, tmp_path / "x.safetensors", steps=20, optimizer={"lr": 1.0 if arguments else 5.0}
+            )
             assert cli.main([*other, *arguments]) == 130
         assert (tmp_path / "x.safetensors.resume").exists()
         assert cli.main(synthesize(digits, tmp_path / "x.safetensors", steps=20)) == 0
@@ -218,4 +247,6 @@ def test_a_damaged_checkpoint_is_an_error_that_names_it(digits, tmp_path, capsys
 def test_a_wrong_interval_is_named(digits, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "soon")
     assert cli.main(synthesize(digits, tmp_path / "x.safetensors", steps=20)) == 2
-    assert "CONDENSE_CHECKPOINT_SECONDS: a number of seconds is needed, found 'soon'" in capsys.readouterr().err
+    assert (
+        "CONDENSE_CHECKPOINT_SECONDS: a number of seconds is needed, found 'soon'" in capsys.readouterr().err
+    )

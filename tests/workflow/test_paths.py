@@ -30,9 +30,17 @@ def test_a_slurm_starts_in_a_folder_with_an_awkward_name(tmp_path):
         pytest.skip(started.stderr.strip())
     try:
         assert started.returncode == 0, started.stderr
-        call = ["bash", "-c", f'{started.stdout}\nsrun --quiet --time=1 printenv SLURM_JOB_ID; echo "$SLURM_CONF"']
-        number, configuration = subprocess.run(call, capture_output=True, text=True, timeout=60).stdout.split()
-        assert number.isdigit() and Path(configuration).read_text(encoding="utf-8").startswith("ClusterName=trial")
+        call = [
+            "bash",
+            "-c",
+            f'{started.stdout}\nsrun --quiet --time=1 printenv SLURM_JOB_ID; echo "$SLURM_CONF"',
+        ]
+        number, configuration = subprocess.run(
+            call, capture_output=True, text=True, timeout=60
+        ).stdout.split()
+        assert number.isdigit() and Path(configuration).read_text(encoding="utf-8").startswith(
+            "ClusterName=trial"
+        )
     finally:
         subprocess.run([SCRIPTS / "slurm-down", folder], check=True, timeout=60)
     assert not folder.exists() and not Path(configuration).parent.parent.exists()
@@ -76,7 +84,9 @@ def test_a_path_that_slurm_cannot_be_told_is_refused(name, queues):
 
 def test_ordinary_paths_and_spaces_are_not_refused(queues, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/home/me/my project ü/.venv/bin/python")
-    workflow = SimpleNamespace(workdir_init="/home/me/my project ü", main_snakefile="/home/me/my project ü/Snakefile")
+    workflow = SimpleNamespace(
+        workdir_init="/home/me/my project ü", main_snakefile="/home/me/my project ü/Snakefile"
+    )
     queues.refuse_what_slurm_cannot_name(workflow)
 
 
@@ -86,8 +96,18 @@ def test_without_the_package_itself_the_workflow_says_how_to_install_it(tmp_path
     alone = tmp_path / "bin"
     alone.mkdir()
     (alone / "python").symlink_to(sys.executable)
-    code = f"import sys; sys.executable = {str(alone / 'python')!r}; sys.argv = ['snakemake', '-n']; from snakemake.cli import main; main()"
+    code = (
+        f"import sys; sys.executable = {str(alone / 'python')!r}; sys.argv = ['snakemake', '-n']; from "
+        f"snakemake.cli import main; main()"
+    )
     environment = os.environ | {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(PROJECT / "src")}
-    done = subprocess.run([sys.executable, "-c", code], cwd=project, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     command = f"{alone / 'python'} -m pip install --no-deps --no-build-isolation -e {project}"
     assert done.returncode == 1 and f"run `{command}`" in done.stdout + done.stderr

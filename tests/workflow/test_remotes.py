@@ -1,4 +1,5 @@
-"""The remotes of docs/remotes.md, set up with the very commands shown there: a folder, a real sshd, a server that speaks S3."""
+"""The remotes of docs/remotes.md, set up with the very commands shown there: a folder, a real sshd, a server
+that speaks S3."""
 
 import getpass
 import os
@@ -31,7 +32,10 @@ def free_port():
 @contextmanager
 def served(command, port, folder, **more):
     """A server process that listens on `port` until the block ends."""
-    with open(folder / "server.log", "wb") as log, subprocess.Popen(command, stdout=log, stderr=log, **more) as server:
+    with (
+        open(folder / "server.log", "wb") as log,
+        subprocess.Popen(command, stdout=log, stderr=log, **more) as server,
+    ):
         try:
             for _ in range(300):
                 assert server.poll() is None, (folder / "server.log").read_text()
@@ -83,7 +87,11 @@ class S3Remote:
 
         # Whatever the person who runs the tests has set up for the real service stays out of it.
         (folder / "none").write_text("")
-        self.env = {"AWS_CONFIG_FILE": str(folder / "none"), "AWS_SHARED_CREDENTIALS_FILE": str(folder / "none"), "NO_PROXY": "127.0.0.1"}
+        self.env = {
+            "AWS_CONFIG_FILE": str(folder / "none"),
+            "AWS_SHARED_CREDENTIALS_FILE": str(folder / "none"),
+            "NO_PROXY": "127.0.0.1",
+        }
         self.words = {"https://s3.example.org": f"http://127.0.0.1:{port}"}
         self.client = boto3.client(
             "s3",
@@ -96,7 +104,10 @@ class S3Remote:
 
     def objects(self):
         listed = self.client.list_objects_v2(Bucket=self.bucket).get("Contents", [])
-        return {entry["Key"]: self.client.get_object(Bucket=self.bucket, Key=entry["Key"])["Body"].read() for entry in listed}
+        return {
+            entry["Key"]: self.client.get_object(Bucket=self.bucket, Key=entry["Key"])["Body"].read()
+            for entry in listed
+        }
 
     def replace(self, name, data):
         self.client.put_object(Bucket=self.bucket, Key=name, Body=data)
@@ -105,9 +116,20 @@ class S3Remote:
 def sshd_config(folder, port):
     for name in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
-    lines = [f"Port {port}", "ListenAddress 127.0.0.1", f"HostKey {folder}/host", f"AuthorizedKeysFile {folder}/user.pub"]
+    lines = [
+        f"Port {port}",
+        "ListenAddress 127.0.0.1",
+        f"HostKey {folder}/host",
+        f"AuthorizedKeysFile {folder}/user.pub",
+    ]
     # Temporary folders belong to all, which StrictModes forbids; PAM needs a system set up for it.
-    lines += ["StrictModes no", "UsePAM no", "PasswordAuthentication no", "PidFile none", "Subsystem sftp internal-sftp"]
+    lines += [
+        "StrictModes no",
+        "UsePAM no",
+        "PasswordAuthentication no",
+        "PidFile none",
+        "Subsystem sftp internal-sftp",
+    ]
     (folder / "config").write_text("\n".join(lines) + "\n")
     return folder / "config"
 
@@ -136,16 +158,22 @@ def remote(request, tmp_path_factory):
 def shown(title):
     """The commands of the first block below a heading of docs/remotes.md."""
     section = DOCUMENT[DOCUMENT.index(f"## {title}\n") :]
-    return [shlex.split(line, comments=True) for line in re.search(r"```sh\n(.*?)```", section, re.DOTALL)[1].splitlines()]
+    return [
+        shlex.split(line, comments=True)
+        for line in re.search(r"```sh\n(.*?)```", section, re.DOTALL)[1].splitlines()
+    ]
 
 
 def follow(remote, title, here, only_local=False):
-    """Runs the commands shown under `title` in `here`, with this remote's address, name and keys in their place."""
+    """Runs the commands shown under `title` in `here`, with this remote's address, name and keys in their
+    place."""
     for program, *words in shown(title):
         if only_local and "--local" not in words:
             continue
         arguments = [remote.words.get(word, word) for word in words]
-        dvc(*arguments, cwd=here, env=remote.env) if program == ".venv/bin/dvc" else sh(program, *arguments, cwd=here)
+        dvc(*arguments, cwd=here, env=remote.env) if program == ".venv/bin/dvc" else sh(
+            program, *arguments, cwd=here
+        )
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +194,11 @@ def member(remote, origin, tmp_path):
     """A fresh clone of a member who set up nothing but what is private, without what git brought along."""
     here = clone(origin, tmp_path / "clone")
     follow(remote, remote.title, here, only_local=True)
-    shutil.rmtree(here / "dvcstore"), shutil.rmtree(here / "kept/sets/digits/dm"), shutil.rmtree(here / "kept/sets/digits/cpdm")
+    (
+        shutil.rmtree(here / "dvcstore"),
+        shutil.rmtree(here / "kept/sets/digits/dm"),
+        shutil.rmtree(here / "kept/sets/digits/cpdm"),
+    )
     shutil.rmtree(here / "kept/data/digits")
     assert sh("git", "status", "--short", "--", ".dvc", cwd=here) == "", "keys are no business of git"
     return here
@@ -174,7 +206,9 @@ def member(remote, origin, tmp_path):
 
 def test_one_method_alone_and_then_everything_comes_with_its_very_bytes(remote, origin, member):
     dvc("pull", "kept/sets/digits/dm", cwd=member, env=remote.env)
-    assert store.restore_all(KEPT, member) == [DM, METRICS] and not (member / "kept/sets/digits/cpdm").exists()
+    assert (
+        store.restore_all(KEPT, member) == [DM, METRICS] and not (member / "kept/sets/digits/cpdm").exists()
+    )
     dvc("pull", cwd=member, env=remote.env)
     assert store.restore_all(KEPT, member) == [CPDM, DATA]
     assert all((member / path).read_bytes() == (origin / path).read_bytes() for path in KEPT)
@@ -182,7 +216,8 @@ def test_one_method_alone_and_then_everything_comes_with_its_very_bytes(remote, 
 
 
 def test_what_a_cluster_made_is_pushed_from_there_and_pulled_elsewhere(remote, origin, tmp_path):
-    """The jobs wrote files; afterwards one process on a node keeps and pushes them. Only the new objects travel."""
+    """The jobs wrote files; afterwards one process on a node keeps and pushes them. Only the new objects
+    travel."""
     before = remote.objects()
     here = clone(origin, tmp_path / "clone")
     follow(remote, remote.title, here, only_local=True)
@@ -192,12 +227,16 @@ def test_what_a_cluster_made_is_pushed_from_there_and_pulled_elsewhere(remote, o
     publish(here)
     dvc("push", "-q", cwd=here, env=remote.env)
     after = remote.objects()
-    assert {name: after[name] for name in before} == before and len(after) == len(before) + 3  # the set, its history, the list
+    # The set, its history, the list
+    assert {name: after[name] for name in before} == before and len(after) == len(before) + 3
     other = clone(here, tmp_path / "other")
     follow(remote, remote.title, other, only_local=True)
     shutil.rmtree(other / "dvcstore"), shutil.rmtree(other / "kept/sets/digits/dm")
     dvc("pull", "kept/sets/digits/dm", cwd=other, env=remote.env)
-    assert store.restore_all([DM, newer], other) == [DM, newer] and (other / newer).read_bytes() == (here / newer).read_bytes()
+    assert (
+        store.restore_all([DM, newer], other) == [DM, newer]
+        and (other / newer).read_bytes() == (here / newer).read_bytes()
+    )
 
 
 def test_a_corrupted_object_is_refused_and_stops_only_its_own_group(remote, origin, member):
@@ -206,7 +245,10 @@ def test_a_corrupted_object_is_refused_and_stops_only_its_own_group(remote, orig
     remote.replace(name, good.replace(b"loss", b"LOSS"))
     try:
         assert "kept/sets/digits/dm" in dvc("pull", cwd=member, fails=True, env=remote.env)
-        assert not (member / store.kept_path(DM)).exists() and store.restore_all([CPDM, DATA], member) == [CPDM, DATA]
+        assert not (member / store.kept_path(DM)).exists() and store.restore_all([CPDM, DATA], member) == [
+            CPDM,
+            DATA,
+        ]
     finally:
         remote.replace(name, good)
     dvc("pull", cwd=member, env=remote.env)

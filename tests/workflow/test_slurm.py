@@ -1,4 +1,5 @@
-"""A real SLURM of one node, started for these tests: a few cells go through the cluster profile and end as they do locally."""
+"""A real SLURM of one node, started for these tests: a few cells go through the cluster profile and end as
+they do locally."""
 
 import shutil
 import subprocess
@@ -20,8 +21,8 @@ SCALE = {
     },
 }
 COMMAND = (TABLE, "--config", "scale=tiny")
-# Read by the shell of every job: notes which GPU it was given, and lets the first attempt at gathering fail. The GPUs of this SLURM are
-# make-believe, so that jobs which would use one work on the CPU.
+# Read by the shell of every job: notes which GPU it was given, and lets the first attempt at gathering fail.
+# The GPUs of this SLURM are make-believe, so that jobs which would use one work on the CPU.
 IN_EVERY_JOB = """
 condense() {
   local words=() word
@@ -30,14 +31,17 @@ condense() {
 }
 if [ -n "${SLURM_JOB_ID:-}" ]; then
   echo "${CUDA_VISIBLE_DEVICES-none}" >"$NOTES/$SLURM_JOB_ID"
-  case "${BASH_EXECUTION_STRING-}" in *" gather --index "*) mkdir "$NOTES/failed" 2>/dev/null && exit 1 ;; esac
+  case "${BASH_EXECUTION_STRING-}" in
+    *" gather --index "*) mkdir "$NOTES/failed" 2>/dev/null && exit 1 ;;
+  esac
 fi
 """
 
 
 @pytest.fixture(scope="module")
 def made(slurm, tmp_path_factory):
-    """Two copies of the project in which the table was made, one locally and one by SLURM, from the same prepared data."""
+    """Two copies of the project in which the table was made, one locally and one by SLURM, from the same
+    prepared data."""
     folder = tmp_path_factory.mktemp("projects")
     local, cluster = copy_project(folder / "local"), cluster_project(folder / "cluster", SCALE)
     write_scale(local, **SCALE)
@@ -53,24 +57,40 @@ def made(slurm, tmp_path_factory):
 
 
 def jobs_of(made, rule):
-    return [facts for comment, jobs in sorted(made.jobs.items()) if comment.startswith(f"rule_{rule}") for facts in jobs]
+    return [
+        facts
+        for comment, jobs in sorted(made.jobs.items())
+        if comment.startswith(f"rule_{rule}")
+        for facts in jobs
+    ]
 
 
 def test_shards_are_jobs_of_their_own_with_the_gpu_memory_and_time_of_the_rule(made):
     shards = jobs_of(made, "synthesize")
     assert [asked(facts) for facts in shards] == [("700M", "00:07:00", "gres:gpu:1")] * 2
-    assert sorted(made.gpus[facts["JobId"]] for facts in shards) == ["0", "1"], "at once, each on a GPU of its own"
+    assert sorted(made.gpus[facts["JobId"]] for facts in shards) == ["0", "1"], (
+        "at once, each on a GPU of its own"
+    )
     assert [asked(facts) for facts in jobs_of(made, "evaluate")] == [("600M", "00:06:00", "")]
 
 
 def test_a_failed_job_is_sent_again_as_a_new_job_with_more_memory_and_time(made):
     first, second = jobs_of(made, "gather")
-    assert (first["JobState"], second["JobState"]) == ("FAILED", "COMPLETED") and first["JobId"] != second["JobId"]
-    assert [asked(facts) for facts in (first, second)] == [("1000M", "00:10:00", ""), ("1500M", "00:15:00", "")], "up to the scale's limit"
+    assert (first["JobState"], second["JobState"]) == ("FAILED", "COMPLETED") and first["JobId"] != second[
+        "JobId"
+    ]
+    assert [asked(facts) for facts in (first, second)] == [
+        ("1000M", "00:10:00", ""),
+        ("1500M", "00:15:00", ""),
+    ], "up to the scale's limit"
 
 
 def test_the_numbers_are_those_of_a_local_run(made):
-    assert len(list(made.local.glob("results/metrics/**/*.json"))) == len(list(made.local.glob("results/synthetic/**/*.safetensors"))) == 1
+    assert (
+        len(list(made.local.glob("results/metrics/**/*.json")))
+        == len(list(made.local.glob("results/synthetic/**/*.safetensors")))
+        == 1
+    )
     assert results_of(made.cluster) == results_of(made.local)
 
 
@@ -78,7 +98,11 @@ def test_the_log_of_every_job_lies_in_one_place_and_says_what_failed(made):
     logs = made.cluster / "results" / "logs" / "slurm"
     rules = {path.relative_to(logs).parts[0] for path in logs.rglob("*.log")}
     assert rules == {"rule_synthesize", "rule_gather", "rule_evaluate", "group_pages_table"}
-    numbers = [facts["JobId"] for rule in ("synthesize", "gather", "evaluate", "pages") for facts in jobs_of(made, rule)]
+    numbers = [
+        facts["JobId"]
+        for rule in ("synthesize", "gather", "evaluate", "pages")
+        for facts in jobs_of(made, rule)
+    ]
     assert len(numbers) == 6 and sorted(path.stem for path in logs.rglob("*.log")) == sorted(numbers)
     failed = next(logs.rglob(f"{jobs_of(made, 'gather')[0]['JobId']}.log"))
     assert "FAILED: gather, which makes results/synthetic/" in failed.read_text()

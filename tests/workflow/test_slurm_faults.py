@@ -1,6 +1,8 @@
-"""Whatever happens to a job or to the head on a real SLURM, the same command goes on and ends with the files of the unbroken run.
+"""Whatever happens to a job or to the head on a real SLURM, the same command goes on and ends with the files
+of the unbroken run.
 
-`CONDENSE_FAULT_ROUNDS` asks for more rounds of random faults than the one of every day, `CONDENSE_FAULT_SEED` for others.
+`CONDENSE_FAULT_ROUNDS` asks for more rounds of random faults than the one of every day, `CONDENSE_FAULT_SEED`
+for others.
 """
 
 import os
@@ -11,7 +13,20 @@ import time
 from datetime import datetime
 
 import pytest
-from fault_helpers import OFTEN, SEED, TABLE, at_work, ended, jobs, leftovers, logs, results_of, rounds, send, wait_for
+from fault_helpers import (
+    OFTEN,
+    SEED,
+    TABLE,
+    at_work,
+    ended,
+    jobs,
+    leftovers,
+    logs,
+    results_of,
+    rounds,
+    send,
+    wait_for,
+)
 from project_helpers import copy_project, head, snakemake, write_scale
 from slurm_helpers import PROFILES, asked, cluster_project, job_facts, run, steps
 
@@ -23,10 +38,12 @@ SCALE = {
     "recipes": {"matching": {"steps": 600, "batch_real": 16}},
     "resources": {"synthesize": {"threads": 1, "mem_mb": 5000, "runtime": 60}},
 }
-TAIL = ("--groups", "gather=pages", "evaluate=pages", "table=pages")  # what comes after the shards is one job of SLURM
+# What comes after the shards is one job of SLURM
+TAIL = ("--groups", "gather=pages", "evaluate=pages", "table=pages")
 SHARDS = ("0-4", "5-9")
 HEADS = []  # that were started and may still run
-FIRST, SECOND = ("2000M", "00:10:00"), ("4000M", "00:20:00")  # memory and time of the attempts at a shard: estimated, and twice that
+# Memory and time of the attempts at a shard: estimated, and twice that
+FIRST, SECOND = ("2000M", "00:10:00"), ("4000M", "00:20:00")
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +78,18 @@ def started(slurm, root):
 
 def in_queue(slurm, root):
     """The numbers of the jobs of a project that wait or run."""
-    rows = [line.split("|") for line in run("squeue", "--noheader", "--format=%i|%Z", environment=slurm).splitlines()]
+    rows = [
+        line.split("|")
+        for line in run("squeue", "--noheader", "--format=%i|%Z", environment=slurm).splitlines()
+    ]
     return [number for number, folder in rows if folder == str(root)]
 
 
 def jobs_of(slurm, root, shard):
     """What SLURM knows of the jobs that make a shard, the last one last."""
-    return next((facts for comment, facts in job_facts(slurm, root).items() if comment.endswith(f"_{shard}")), [])
+    return next(
+        (facts for comment, facts in job_facts(slurm, root).items() if comment.endswith(f"_{shard}")), []
+    )
 
 
 def change(slurm, what, *words):
@@ -81,9 +103,11 @@ def down(slurm):
 
 
 def hurry(slurm, root):
-    """SLURM lets a job that it put back into the queue wait for two minutes, in which its processes end; seconds do here.
+    """SLURM lets a job that it put back into the queue wait for two minutes, in which its processes end;
+    seconds do here.
 
-    A job that it starts while the step of before still ends on the node is held for good, so what carries its number is waited for.
+    A job that it starts while the step of before still ends on the node is held for good, so what carries its
+    number is waited for.
     """
     for facts in [facts for found in job_facts(slurm, root).values() for facts in found]:
         if facts["JobState"] == "PENDING" and facts["Reason"] == "BeginTime":
@@ -95,12 +119,15 @@ def hurry(slurm, root):
 
 
 def held(slurm, root, running, shard, attempt=1):
-    """Stops the process that makes a shard in SLURM job number `attempt`, once it has left a checkpoint; what SLURM knows of it."""
+    """Stops the process that makes a shard in SLURM job number `attempt`, once it has left a checkpoint; what
+    SLURM knows of it."""
 
     def works():
         log = next(root.glob(f"results/logs/synthesize/*-{shard}.log"), None)
         resumed = attempt == 1 or (log and "resumed from step" in log.read_text())
-        saved = jobs(root, "synthesize", shard) and any(root.glob(f"results/shards/**/classes{shard}.safetensors.resume"))
+        saved = jobs(root, "synthesize", shard) and any(
+            root.glob(f"results/shards/**/classes{shard}.safetensors.resume")
+        )
         sent = jobs_of(slurm, root, shard)
         return saved and resumed and len(sent) == attempt and sent[-1]["JobState"] == "RUNNING"
 
@@ -129,24 +156,49 @@ def test_jobs_and_heads_that_die_in_every_way_are_followed_by_ones_that_go_on(sl
     running.kill()
     running.wait()
     running = started(slurm, project)
-    wait_for(project, lambda: (project / "said.txt").read_text().count("follows SLURM job") == 2, running, "following")
+    wait_for(
+        project,
+        lambda: (project / "said.txt").read_text().count("follows SLURM job") == 2,
+        running,
+        "following",
+    )
     assert "SLURM jobs that an earlier head left: 2 followed, 0 stopped" in (project / "said.txt").read_text()
     for pid in jobs(project, "synthesize", b):
         send(pid, signal.SIGCONT)
-    wait_for(project, lambda: "(20%) done" in (project / "said.txt").read_text(), running, "end of a job of the first head")
-    assert sorted(in_queue(slurm, project)) == followed[:1] and states(slurm, project, b)[-1] == ("COMPLETED", *SECOND)
+    wait_for(
+        project,
+        lambda: "(20%) done" in (project / "said.txt").read_text(),
+        running,
+        "end of a job of the first head",
+    )
+    assert sorted(in_queue(slurm, project)) == followed[:1] and states(slurm, project, b)[-1] == (
+        "COMPLETED",
+        *SECOND,
+    )
 
     os.killpg(running.pid, signal.SIGINT)
     assert "What was finished stays" in ended(running) and running.returncode != 0
-    assert in_queue(slurm, project) == [] and jobs(project) == [] and list(project.glob(".snakemake/locks/*")) == []
-    assert states(slurm, project, a)[-1] == ("CANCELLED", *SECOND) and list(project.glob("results/shards/**/*.resume"))
+    assert (
+        in_queue(slurm, project) == []
+        and jobs(project) == []
+        and list(project.glob(".snakemake/locks/*")) == []
+    )
+    assert states(slurm, project, a)[-1] == ("CANCELLED", *SECOND) and list(
+        project.glob("results/shards/**/*.resume")
+    )
 
     running = started(slurm, project)
     job = held(slurm, project, running, a, 3)
     run("scancel", job["JobId"], environment=slurm)
     held(slurm, project, running, a, 4)
     down(slurm)
-    wait_for(project, lambda: hurry(slurm, project) and jobs_of(slurm, project, a)[-1]["JobState"] == "RUNNING", running, "restart", 100)
+    wait_for(
+        project,
+        lambda: hurry(slurm, project) and jobs_of(slurm, project, a)[-1]["JobState"] == "RUNNING",
+        running,
+        "restart",
+        100,
+    )
     said = ended(running)
     assert running.returncode == 0, said + logs(project)
     assert "earlier head" not in said
@@ -195,7 +247,12 @@ def test_a_run_with_random_faults_ends_as_the_unbroken_one(slurm, unbroken, proj
             running = started(slurm, project)
         followed_up(slurm, project, running, at_a_job=True)
         time.sleep(rng.uniform(0, 3))
-        working = [facts["JobId"] for shard in SHARDS for facts in jobs_of(slurm, project, shard) if facts["JobState"] == "RUNNING"]
+        working = [
+            facts["JobId"]
+            for shard in SHARDS
+            for facts in jobs_of(slurm, project, shard)
+            if facts["JobState"] == "RUNNING"
+        ]
         processes = jobs(project, "synthesize")
         if running.poll() is None and working and processes:
             told.append(kind)

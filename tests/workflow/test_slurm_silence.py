@@ -1,4 +1,5 @@
-"""The head waits while SLURM does not answer, says so, and goes on; jobs that SLURM forgot are judged by what they made."""
+"""The head waits while SLURM does not answer, says so, and goes on; jobs that SLURM forgot are judged by what
+they made."""
 
 import os
 import shutil
@@ -60,7 +61,10 @@ class Controller:
     def stop(self):
         send(self.pid, signal.SIGKILL)
         for _ in range(100):
-            if not Path(f"/proc/{self.pid}").exists() or "Z" in Path(f"/proc/{self.pid}/stat").read_text().split()[2]:
+            if (
+                not Path(f"/proc/{self.pid}").exists()
+                or "Z" in Path(f"/proc/{self.pid}/stat").read_text().split()[2]
+            ):
                 return
             time.sleep(0.1)
 
@@ -68,7 +72,14 @@ class Controller:
         with open(self.folder / "log" / "slurmctld.out", "a") as out:
             command = ["slurmctld", "-D", "-i", *options, "-f", str(self.folder / "slurm.conf")]
             environment = os.environ | {"PATH": f"{os.environ['PATH']}:/usr/sbin"}
-            started = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=environment)
+            started = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                env=environment,
+            )
         (self.folder / "run" / "slurmctld.pid").write_text(f"{started.pid}\n")
 
 
@@ -86,7 +97,13 @@ def test_a_controller_that_is_away_is_waited_for(slurm, project):
     working(project)
     controller.stop()
     try:
-        wait_for(project.root, lambda: "SLURM does not answer; waiting" in said(project), project, "word of the silence", 60)
+        wait_for(
+            project.root,
+            lambda: "SLURM does not answer; waiting" in said(project),
+            project,
+            "word of the silence",
+            60,
+        )
         time.sleep(3)
         assert project.poll() is None
     finally:
@@ -96,7 +113,8 @@ def test_a_controller_that_is_away_is_waited_for(slurm, project):
 
 
 def test_jobs_that_slurm_forgot_are_judged_by_their_files(slurm, project):
-    """A controller that starts without its state knows no job; what had been made counts, and the rest is sent again."""
+    """A controller that starts without its state knows no job; what had been made counts, and the rest is
+    sent again."""
     controller = Controller(slurm)
     working(project)
     controller.stop()
@@ -109,7 +127,12 @@ def test_jobs_that_slurm_forgot_are_judged_by_their_files(slurm, project):
 
 def test_a_job_that_slurm_holds_is_told_and_goes_on_when_released(slurm, project):
     working(project)
-    number = subprocess.run(["squeue", "--noheader", "--states=R", "--format=%i"], env=os.environ | slurm, capture_output=True, text=True)
+    number = subprocess.run(
+        ["squeue", "--noheader", "--states=R", "--format=%i"],
+        env=os.environ | slurm,
+        capture_output=True,
+        text=True,
+    )
     (job, *_) = number.stdout.split()
     subprocess.run(["scontrol", "requeuehold", job], env=os.environ | slurm, check=True)
     hint = f"`scontrol release {job}` lets it go on"
@@ -122,4 +145,7 @@ def test_what_slurm_refuses_is_said(slurm, tmp_path):
     root = cluster_project(tmp_path / "project", {"methods": ["random"]})
     wrong = ("--default-resources", "slurm_partition=nowhere", "mem_mb=100", "runtime=5", "--retries", "0")
     told = snakemake(root, *COMMAND, *PROFILES, *wrong, fails=True, **slurm)
-    assert "FAILED: data, which makes results/data/digits/" in told and "invalid partition specified: nowhere" in told, told
+    assert (
+        "FAILED: data, which makes results/data/digits/" in told
+        and "invalid partition specified: nowhere" in told
+    ), told

@@ -1,4 +1,5 @@
-"""A real Snakemake on a copy of the project at a tiny scale: what is made, what is made again, and what is left alone."""
+"""A real Snakemake on a copy of the project at a tiny scale: what is made, what is made again, and what is
+left alone."""
 
 import csv
 import os
@@ -65,7 +66,10 @@ def test_the_first_run_makes_the_table_with_the_profile_of_this_machine(made):
     assert list(rows[0]) == COLUMNS
     found = {row["method"]: row for row in rows if row["dataset"] == "digits"}
     assert set(found) == {"random", "dm", "cpdm"}
-    assert all(0 <= float(row["measured"]) <= 100 and row["scale"] == "tiny" and not row["published"] for row in found.values())
+    assert all(
+        0 <= float(row["measured"]) <= 100 and row["scale"] == "tiny" and not row["published"]
+        for row in found.values()
+    )
     assert list(root.glob("results/shards/**/*.safetensors")) == []
     assert len(list(root.glob("results/synthetic/**/grid.png"))) == 3
     assert list(root.rglob("*.part")) == list(root.rglob("*.resume*")) == []
@@ -80,7 +84,12 @@ def test_files_are_accepted_without_snakemakes_records_and_without_what_they_wer
     shutil.rmtree(project / ".snakemake")
     for folder in ("data", "teachers", "synthetic"):
         shutil.rmtree(project / "results" / folder)
-    assert planned(project, *(str(path.relative_to(project)) for path in project.glob("results/metrics/**/*.json"))) == {}
+    assert (
+        planned(
+            project, *(str(path.relative_to(project)) for path in project.glob("results/metrics/**/*.json"))
+        )
+        == {}
+    )
 
 
 def test_a_missing_metrics_file_is_remade_with_what_depends_on_it(project):
@@ -98,7 +107,9 @@ def test_a_deleted_set_is_made_anew_when_everything_is_asked_for(made, project):
 
 def test_another_scale_planned_between_leaves_nothing_to_do(project):
     write_scale(project, name="other", title="another test")
-    assert planned(project, scale="other") == {"table": 1}, "its cells are the same, but the table says whose numbers it shows"
+    assert planned(project, scale="other") == {"table": 1}, (
+        "its cells are the same, but the table says whose numbers it shows"
+    )
     assert planned(project) == {}
     snakemake(project, TABLE, "--config", "scale=other")
     assert planned(project) == {"table": 1}
@@ -114,7 +125,9 @@ def test_a_changed_setting_asks_for_its_cells_and_no_others(project):
 def test_an_evaluation_in_parts_is_that_of_one_job(project, monkeypatch):
     monkeypatch.chdir(project)
     write_scale(project, name="parted", n_networks=3)
-    target = next(path for path, cell in Plan("parted").metrics.items() if cell.synthetic.recipe.name == "random")
+    target = next(
+        path for path, cell in Plan("parted").metrics.items() if cell.synthetic.recipe.name == "random"
+    )
 
     def made():
         snakemake(project, target, "--config", "scale=parted")
@@ -123,7 +136,9 @@ def test_an_evaluation_in_parts_is_that_of_one_job(project, monkeypatch):
 
     run, whole = made()
     write_scale(project, name="parted", n_networks=3, networks_per_job={"convnet": 2})
-    assert planned(project, scale="parted") == {"evaluate_part": 4, "join": 2, "table": 1}, "what one job made is not made again"
+    assert planned(project, scale="parted") == {"evaluate_part": 4, "join": 2, "table": 1}, (
+        "what one job made is not made again"
+    )
     (project / target).unlink()
     assert planned(project, scale="parted") == {"evaluate_part": 6, "join": 3, "table": 1}
     run_of_parts, joined = made()
@@ -150,8 +165,12 @@ def test_sets_of_one_job_are_those_of_their_own_jobs(project, monkeypatch):
     assert (project / TABLE).read_text(encoding="utf-8") == table
     assert not (project / "results" / "shards").exists()
     shutil.rmtree(paths["dm"].parent)
-    said = snakemake(project, str(paths["dm"]), "-n", "--config", "scale=together", "--workflow-profile", "none")
-    assert group.path in said and re.search(r"gather +1\n", said), "the group is the same, whatever is made of it"
+    said = snakemake(
+        project, str(paths["dm"]), "-n", "--config", "scale=together", "--workflow-profile", "none"
+    )
+    assert group.path in said and re.search(r"gather +1\n", said), (
+        "the group is the same, whatever is made of it"
+    )
 
 
 def test_sets_made_beside_those_asked_for_are_not_made_again(project, monkeypatch):
@@ -163,7 +182,8 @@ def test_sets_made_beside_those_asked_for_are_not_made_again(project, monkeypatc
     snakemake(project, paths["dm"], "--config", "scale=together")
     (waiting,) = project.glob("results/shards/**/*.safetensors")
     assert waiting.relative_to(project / "results").parts[2] == "cpdm"
-    Path(paths["dm"]).unlink()  # made anew from shards that went with it, while the index of the group still tells of them
+    # Made anew from shards that went with it, while the index of the group still tells of them
+    Path(paths["dm"]).unlink()
     snakemake(project, paths["dm"], "--config", "scale=together")
     assert Path(paths["dm"]).exists() and waiting.exists()
     said = snakemake(project, paths["cpdm"], "--config", "scale=together")
@@ -174,11 +194,19 @@ def test_sets_made_beside_those_asked_for_are_not_made_again(project, monkeypatc
 def test_what_is_set_for_the_rule_of_one_set_holds_for_jobs_of_several(project):
     shutil.rmtree(project / "results")
     write_scale(project, sets_per_job=3)
-    given = ["--set-resources", "synthesize:mem_mb=1234", "synthesize:gpu_model=a100", "--set-threads", "synthesize=2"]
+    given = [
+        "--set-resources",
+        "synthesize:mem_mb=1234",
+        "synthesize:gpu_model=a100",
+        "--set-threads",
+        "synthesize=2",
+    ]
     said = snakemake(project, TABLE, "-n", *given, "--config", "scale=tiny", "--workflow-profile", "none")
     found = re.findall(r"rule synthesize:(.*?resources: [^\n]*)", said, re.DOTALL)
     assert len(found) == 2, "a group of two sets, and a selection"
-    assert all("mem_mb=1234" in text and "gpu_model=a100" in text and "threads: 2" in text for text in found), found
+    assert all(
+        "mem_mb=1234" in text and "gpu_model=a100" in text and "threads: 2" in text for text in found
+    ), found
 
 
 def test_a_raised_revision_asks_for_its_method_and_a_comment_for_nothing(project):
@@ -224,7 +252,9 @@ with runtime.claim(["gpu-a", "gpu-b"], Path(sys.argv[1]), poll=0.05) as place:
 
 
 def holder(folder):
-    return subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def test_processes_hold_different_devices_and_the_third_waits_until_one_is_killed(tmp_path):
@@ -256,7 +286,8 @@ def test_a_claim_ends_with_its_block_also_on_an_error(tmp_path):
 
 
 def test_locks_can_be_shared_by_the_users_of_a_machine(tmp_path):
-    """Whoever comes first makes folder and file; others have to be able to lock the file and to add their own."""
+    """Whoever comes first makes folder and file; others have to be able to lock the file and to add their
+    own."""
     before = os.umask(0o022)
     try:
         with runtime.claim(["a"], tmp_path / "locks"):

@@ -7,7 +7,21 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dvc_helpers import CPDM, DATA, DM, METRICS, clone, dvc, make_data, make_metrics, make_set, make_summary, publish, repository, sh
+from dvc_helpers import (
+    CPDM,
+    DATA,
+    DM,
+    METRICS,
+    clone,
+    dvc,
+    make_data,
+    make_metrics,
+    make_set,
+    make_summary,
+    publish,
+    repository,
+    sh,
+)
 
 from condense.config import UserError
 from condense.files import store
@@ -32,7 +46,10 @@ def test_keep_repeats_without_change_replaces_other_numbers_and_skips_the_unfini
     assert store.keep([DM, METRICS], tmp_path).added == [DM, METRICS]
     shutil.rmtree(tmp_path / "results")
     store.restore_all([DM, METRICS], tmp_path)
-    assert json.loads((tmp_path / METRICS).read_text())["mean"] == 91.0 and read_tensors(tmp_path / DM)[0]["images"].max() == 0.75
+    assert (
+        json.loads((tmp_path / METRICS).read_text())["mean"] == 91.0
+        and read_tensors(tmp_path / DM)[0]["images"].max() == 0.75
+    )
 
 
 def test_only_what_changed_enters_the_store_and_what_is_needed_no_more_leaves_it(tmp_path):
@@ -43,9 +60,12 @@ def test_only_what_changed_enters_the_store_and_what_is_needed_no_more_leaves_it
     make_set(tmp_path, TEN[3], fill=0.25)
     store.keep(TEN, tmp_path)
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "dvcstore").rglob("*") if path.is_file()}
-    assert len(after.keys() - before.keys()) == len(before.keys() - after.keys()) == 2  # the set and the list of the folder
+    # The set and the list of the folder
+    assert len(after.keys() - before.keys()) == len(before.keys() - after.keys()) == 2
     assert all(after[path] == before[path] for path in after.keys() & before.keys())
-    assert {str(path.relative_to(tmp_path)) for path in after} == {path for path in store.tracked(tmp_path) if path.startswith("dvcstore")}
+    assert {str(path.relative_to(tmp_path)) for path in after} == {
+        path for path in store.tracked(tmp_path) if path.startswith("dvcstore")
+    }
 
 
 def test_a_kept_copy_is_not_newer_than_the_result_so_that_nothing_is_taken_again(tmp_path):
@@ -68,7 +88,8 @@ def test_a_dvc_file_that_another_command_wrote_anew_gets_its_form_back(tmp_path)
     store.keep([DM], tmp_path)
     path = tmp_path / pointer(GROUP)
     before, value = path.read_bytes(), yaml.safe_load(path.read_text())
-    del value["outs"][0]["md5"], value["outs"][0]["size"], value["outs"][0]["nfiles"]  # as `dvc commit` leaves it
+    # As `dvc commit` leaves it
+    del value["outs"][0]["md5"], value["outs"][0]["size"], value["outs"][0]["nfiles"]
     path.write_text(yaml.safe_dump(value))
     assert store.keep([DM], tmp_path).unchanged == [DM] and path.read_bytes() == before
 
@@ -76,7 +97,11 @@ def test_a_dvc_file_that_another_command_wrote_anew_gets_its_form_back(tmp_path)
 def test_grids_are_not_kept(tmp_path):
     make_set(tmp_path, DM)
     store.keep([DM], tmp_path)
-    assert sorted(name.rsplit("/", 1)[1] for name in listing(GROUP, tmp_path)) == ["history.jsonl", "run.json", "synthetic.safetensors"]
+    assert sorted(name.rsplit("/", 1)[1] for name in listing(GROUP, tmp_path)) == [
+        "history.jsonl",
+        "run.json",
+        "synthetic.safetensors",
+    ]
 
 
 def test_keep_refuses_a_damaged_set_and_one_under_a_wrong_key(tmp_path):
@@ -92,7 +117,9 @@ def test_keep_refuses_a_damaged_set_and_one_under_a_wrong_key(tmp_path):
     assert not (tmp_path / "kept").exists()
 
 
-def test_a_kept_file_that_was_changed_is_refused_before_git_gets_it_and_mended_where_the_result_is_here(tmp_path):
+def test_a_kept_file_that_was_changed_is_refused_before_git_gets_it_and_mended_where_the_result_is_here(
+    tmp_path,
+):
     make_set(tmp_path, DM), make_metrics(tmp_path, METRICS)
     store.keep([DM, METRICS], tmp_path)
     kept = tmp_path / store.kept_path(DM)
@@ -101,7 +128,9 @@ def test_a_kept_file_that_was_changed_is_refused_before_git_gets_it_and_mended_w
     assert store.keep([DM, METRICS], tmp_path).added == [DM] and kept.read_bytes() == whole
     kept.write_bytes(whole[:-1] + b"!")
     shutil.rmtree((tmp_path / DM).parent)
-    with pytest.raises(UserError, match="kept/sets/.*safetensors: damaged .its checksum differs from that of kept/sets/.*dvc"):
+    with pytest.raises(
+        UserError, match="kept/sets/.*safetensors: damaged .its checksum differs from that of kept/sets/.*dvc"
+    ):
         store.keep([DM, METRICS], tmp_path)
 
 
@@ -110,10 +139,16 @@ def test_keeping_completes_a_group_from_the_store_and_refuses_where_that_lacks_s
     store.keep([DM], tmp_path)
     shutil.rmtree(tmp_path / GROUP)
     store.keep([TEN[1]], tmp_path)
-    assert store.reusable(DM, tmp_path) and (tmp_path / store.kept_path(DM)).read_bytes() == (tmp_path / DM).read_bytes()
+    assert (
+        store.reusable(DM, tmp_path)
+        and (tmp_path / store.kept_path(DM)).read_bytes() == (tmp_path / DM).read_bytes()
+    )
     shutil.rmtree(tmp_path / GROUP), shutil.rmtree(tmp_path / "dvcstore")
     make_set(tmp_path, TEN[2])
-    with pytest.raises(UserError, match="is listed in kept/sets/digits/dm.dvc but not here; run 'dvc pull kept/sets/digits/dm' first"):
+    with pytest.raises(
+        UserError,
+        match="is listed in kept/sets/digits/dm.dvc but not here; run 'dvc pull kept/sets/digits/dm' first",
+    ):
         store.keep([TEN[2]], tmp_path)
 
 
@@ -122,13 +157,25 @@ def test_dropping_others_leaves_what_is_wanted(tmp_path):
     store.keep([DM, CPDM, METRICS, DATA], tmp_path)
     removed = store.drop_others([DM], tmp_path)
     assert len(removed) == 7 and store.kept_path(METRICS) in removed and store.kept_path(CPDM) in removed
-    assert store.reusable(DM, tmp_path) and not store.reusable(METRICS, tmp_path) and not store.reusable(CPDM, tmp_path)
+    assert (
+        store.reusable(DM, tmp_path)
+        and not store.reusable(METRICS, tmp_path)
+        and not store.reusable(CPDM, tmp_path)
+    )
     left = [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
-    assert len(left) == 4 and {str(path.relative_to(tmp_path)) for path in left} < set(store.tracked(tmp_path))
+    assert len(left) == 4 and {str(path.relative_to(tmp_path)) for path in left} < set(
+        store.tracked(tmp_path)
+    )
     assert len([path for path in (tmp_path / "dvcstore").rglob("*") if path.is_file()]) == 4
 
 
-BENT = ["outs: [{path: dm}]", "outs: [{path: other, files: []}]", "outs: 3", "[", "outs: [{path: dm, files: [{relpath: a}]}]"]
+BENT = [
+    "outs: [{path: dm}]",
+    "outs: [{path: other, files: []}]",
+    "outs: 3",
+    "[",
+    "outs: [{path: dm, files: [{relpath: a}]}]",
+]
 
 
 @pytest.mark.parametrize("text", BENT)
@@ -149,7 +196,11 @@ def test_what_is_large_goes_to_a_remote_when_asked_and_never_to_git(tmp_path, mo
     everything = [pets, of_pets, METRICS.replace("digits", "pets")]
     done = store.keep(everything, root, with_bytes=["digits"])
     group = unit_of(pets).group
-    assert (done.large, done.added) == ([*everything], []) and listing(group, root) == {} and not (root / group).exists()
+    assert (
+        (done.large, done.added) == ([*everything], [])
+        and listing(group, root) == {}
+        and not (root / group).exists()
+    )
     said = notes(group, root)["condense"]["eeeeeeeeeeee"]
     assert said["source"] == {"some.tar": "md5:" + 32 * "0"} and said["prepared"]["train"]["images"] == 2
     sh("git", "add", f"{group}.dvc", cwd=root), sh("git", "commit", "-q", "-m", "Data described", cwd=root)
@@ -164,10 +215,20 @@ def test_what_is_large_goes_to_a_remote_when_asked_and_never_to_git(tmp_path, mo
     here = clone(root, tmp_path / "clone")
     assert not (here / store.kept_path(of_pets)).exists()
     dvc("pull", cwd=here)
-    assert store.restore_all(everything, here) == everything and sh("git", "status", "--short", cwd=here) == ""
-    for path in (of_pets, *(str(Path(pets).with_name(name)) for name in ("train.safetensors", "test.safetensors", "dataset.json"))):
+    assert (
+        store.restore_all(everything, here) == everything and sh("git", "status", "--short", cwd=here) == ""
+    )
+    for path in (
+        of_pets,
+        *(
+            str(Path(pets).with_name(name))
+            for name in ("train.safetensors", "test.safetensors", "dataset.json")
+        ),
+    ):
         assert (here / path).read_bytes() == (root / path).read_bytes()
-    assert store.keep(everything, here).unchanged == everything, "once kept, the bytes stay without asking again"
+    assert store.keep(everything, here).unchanged == everything, (
+        "once kept, the bytes stay without asking again"
+    )
     store.drop_others(everything[1:], here)
     assert not (here / f"{group}.dvc").exists() and "kept/data/pets" not in "".join(store.tracked(here))
     assert not (here / "kept/data/.gitignore").exists()
@@ -177,7 +238,11 @@ def test_the_kept_summary_takes_over_the_datasets_that_were_measured_here(tmp_pa
     made, kept = tmp_path / "results/summary/accuracy.json", tmp_path / "kept/accuracy.json"
     assert keep_summary(made, kept) == []
     make_summary(tmp_path), make_summary(tmp_path, "80.0", "kept")
-    kept.with_suffix(".csv").write_text(kept.with_suffix(".csv").read_text() + "cifar10,1,dm,convnet,convnet,26.5\n")
+    kept.with_suffix(".csv").write_text(
+        kept.with_suffix(".csv").read_text() + "cifar10,1,dm,convnet,convnet,26.5\n"
+    )
     assert keep_summary(made, kept) == [kept, kept.with_suffix(".csv")]
     values = json.loads(kept.read_text())
-    assert values["digits"]["ipc1"]["dm"] == {"convnet-convnet": 90.0} and values["cifar10"]["ipc1"]["dm"] == {"convnet-convnet": 26.5}
+    assert values["digits"]["ipc1"]["dm"] == {"convnet-convnet": 90.0} and values["cifar10"]["ipc1"][
+        "dm"
+    ] == {"convnet-convnet": 26.5}

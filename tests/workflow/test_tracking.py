@@ -41,21 +41,55 @@ RECIPE = {
 
 def make_set(results, seed=0, rows=3, run=RUN):
     path = results / f"synthetic/digits/dm/convnet/ipc1/seed{seed}-0123456789a{seed}/synthetic.safetensors"
-    header = {"kind": "synthetic", "dataset": "digits", "method": "dm", "arch": "convnet", "ipc": 1, "seed": seed, "recipe": RECIPE}
-    header |= {"key": f"0123456789a{seed}", "data_sha256": "d", "class_names": ["a", "b"], "mean": [0.5], "std": [0.5]}
+    header = {
+        "kind": "synthetic",
+        "dataset": "digits",
+        "method": "dm",
+        "arch": "convnet",
+        "ipc": 1,
+        "seed": seed,
+        "recipe": RECIPE,
+    }
+    header |= {
+        "key": f"0123456789a{seed}",
+        "data_sha256": "d",
+        "class_names": ["a", "b"],
+        "mean": [0.5],
+        "std": [0.5],
+    }
     write_tensors(path, {"images": np.zeros((2, 1, 2, 2), np.float32), "labels": np.arange(2)}, header)
     write_json(path.with_name("run.json"), run)
     path.with_name("grid.png").write_bytes(b"png")
     path.with_name("history.jsonl").unlink(missing_ok=True)
     for step in range(rows):
-        append_line(path.with_name("history.jsonl"), {"step": step, "loss": 1 / (step + 1), "mean": 2 / (step + 1)})
+        append_line(
+            path.with_name("history.jsonl"), {"step": step, "loss": 1 / (step + 1), "mean": 2 / (step + 1)}
+        )
     return path
 
 
 def make_metrics(results, task="condense", seed=0, **changes):
-    path = results / f"metrics/{task}/digits/dm/convnet/ipc1/seed{seed}-0123456789a{seed}/convnet-dc-aaaaaaaaaaaa.json"
-    values = {"schema": 1, "kind": "metrics", "task": task, "dataset": "digits", "method": "dm", "arch": "convnet", "ipc": 1, "seed": seed}
-    values |= {"key": "aaaaaaaaaaaa", "eval_arch": "convnet", "protocol": {"name": "dc", "epochs": 5}, "n_networks": 2, "run": RUN}
+    path = (
+        results
+        / f"metrics/{task}/digits/dm/convnet/ipc1/seed{seed}-0123456789a{seed}/convnet-dc-aaaaaaaaaaaa.json"
+    )
+    values = {
+        "schema": 1,
+        "kind": "metrics",
+        "task": task,
+        "dataset": "digits",
+        "method": "dm",
+        "arch": "convnet",
+        "ipc": 1,
+        "seed": seed,
+    }
+    values |= {
+        "key": "aaaaaaaaaaaa",
+        "eval_arch": "convnet",
+        "protocol": {"name": "dc", "epochs": 5},
+        "n_networks": 2,
+        "run": RUN,
+    }
     mean = changes.get("mean", 91.0)
     accuracies = {} if task == "snapshots" else {"accuracies": [mean - 1, mean + 1], "mean": mean, "std": 1.0}
     write_json(path, values | accuracies | changes)
@@ -68,7 +102,14 @@ def place(tmp_path):
     results = tmp_path / "results"
     make_set(results), make_set(results, seed=1)
     make_metrics(results), make_metrics(results, seed=1), make_metrics(results, seed=2)
-    make_metrics(results, "snapshots", steps=[10, 20], accuracies=[[50.0, 52.0], [60.0, 62.0]], mean=[51.0, 61.0], std=[1.0, 1.0])
+    make_metrics(
+        results,
+        "snapshots",
+        steps=[10, 20],
+        accuracies=[[50.0, 52.0], [60.0, 62.0]],
+        mean=[51.0, 61.0],
+        std=[1.0, 1.0],
+    )
     return results, f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "mlartifacts"
 
 
@@ -82,7 +123,8 @@ def runs(store):
     client = MlflowClient(store)
     names = {experiment.experiment_id: experiment.name for experiment in client.search_experiments()}
     return client, {
-        (names[run.info.experiment_id], run.data.tags["source"]): run for run in client.search_runs(list(names), max_results=1000)
+        (names[run.info.experiment_id], run.data.tags["source"]): run
+        for run in client.search_runs(list(names), max_results=1000)
     }
 
 
@@ -99,25 +141,48 @@ def test_every_file_becomes_one_run_with_its_curves_and_repeating_adds_none(plac
     assert {experiment for experiment, _ in found} == {"condense"}
     run = found["condense", SET.format(0)]
     curve = [
-        (point.step, point.value, point.timestamp - run.info.start_time) for point in client.get_metric_history(run.info.run_id, "loss")
+        (point.step, point.value, point.timestamp - run.info.start_time)
+        for point in client.get_metric_history(run.info.run_id, "loss")
     ]
     assert curve == [(0, 1.0, 0), (1, 0.5, 1250), (2, pytest.approx(1 / 3), 2500)]
     place_of_set = {"dataset": "digits", "method": "dm", "arch": "convnet", "ipc": "1", "seed": "0"}
-    settings = {"terms.mean.of": "embedding", "terms.mean.weight": "1.0", "optimizer.lr": "0.5", "optimizer.name": "sgd"}
+    settings = {
+        "terms.mean.of": "embedding",
+        "terms.mean.weight": "1.0",
+        "optimizer.lr": "0.5",
+        "optimizer.name": "sgd",
+    }
     settings |= {"engine": "matching", "steps": "3"}
     expected = place_of_set | {f"recipe.{name}": value for name, value in settings.items()}
     assert run.data.params == expected
-    cost = {"seconds": 2.5, "peak_memory_bytes": 1000, "system/seconds": 2.5, "system/peak_memory_megabytes": 0.001, "system/threads": 1}
-    accuracies = {"accuracy": 91.0, "accuracy_std": 1.0, "accuracy/convnet-dc": 91.0, "accuracy_std/convnet-dc": 1.0}
+    cost = {
+        "seconds": 2.5,
+        "peak_memory_bytes": 1000,
+        "system/seconds": 2.5,
+        "system/peak_memory_megabytes": 0.001,
+        "system/threads": 1,
+    }
+    accuracies = {
+        "accuracy": 91.0,
+        "accuracy_std": 1.0,
+        "accuracy/convnet-dc": 91.0,
+        "accuracy_std/convnet-dc": 1.0,
+    }
     assert run.data.metrics | {"loss": 0, "mean": 0} == {"loss": 0, "mean": 0} | cost | accuracies
     assert (run.data.tags["key"], run.data.tags["code_version"]) == ("0123456789a0", "abcdef0123+")
-    assert (run.info.status, run.info.end_time - run.info.start_time, run.info.start_time) == ("FINISHED", 2500, 1767349230000)
+    assert (run.info.status, run.info.end_time - run.info.start_time, run.info.start_time) == (
+        "FINISHED",
+        2500,
+        1767349230000,
+    )
     files = {file.path: file.file_size for file in client.list_artifacts(run.info.run_id)}
     assert sorted(files) == ["grid.png", "history.jsonl", "run.json", "synthetic.safetensors"]
     assert files["synthetic.safetensors"] == (place[0] / SET.format(0)).stat().st_size
     evaluation = found["condense", METRICS.format(1)]
     assert evaluation.data.metrics["accuracy"] == 91.0 and evaluation.data.params["protocol.epochs"] == "5"
-    assert [point.value for point in client.get_metric_history(evaluation.info.run_id, "accuracy_of_network")] == [90.0, 92.0]
+    assert [
+        point.value for point in client.get_metric_history(evaluation.info.run_id, "accuracy_of_network")
+    ] == [90.0, 92.0]
     curve = client.get_metric_history(found["condense", SNAPSHOTS].info.run_id, "accuracy")
     assert [(point.step, point.value) for point in curve] == [(10, 51.0), (20, 61.0)]
 
@@ -130,10 +195,20 @@ def test_runs_have_names_of_their_own_parents_tags_and_the_images_they_read(plac
     for seed in (0, 1):
         parent = found["condense", SET.format(seed)]
         assert found["condense", METRICS.format(seed)].data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert found["condense", SNAPSHOTS].data.tags["mlflow.parentRunId"] == found["condense", SET.format(0)].info.run_id
+    assert (
+        found["condense", SNAPSHOTS].data.tags["mlflow.parentRunId"]
+        == found["condense", SET.format(0)].info.run_id
+    )
     assert "mlflow.parentRunId" not in found["condense", METRICS.format(2)].data.tags, "its set is not here"
     tags = found["condense", METRICS.format(0)].data.tags
-    wanted = {"method": "dm", "dataset": "digits", "ipc": "1", "key": "aaaaaaaaaaaa", "eval_arch": "convnet", "task": "evaluate"}
+    wanted = {
+        "method": "dm",
+        "dataset": "digits",
+        "ipc": "1",
+        "key": "aaaaaaaaaaaa",
+        "eval_arch": "convnet",
+        "task": "evaluate",
+    }
     assert wanted.items() <= tags.items() and tags["mlflow.source.git.commit"] == "abcdef0123"
     (images,) = found["condense", SET.format(0)].inputs.dataset_inputs
     assert (images.dataset.name, images.dataset.digest, images.tags[0].value) == ("digits", "d", "training")
@@ -166,7 +241,10 @@ def test_a_moved_folder_takes_its_artifacts_along(tmp_path, monkeypatch):
     monkeypatch.chdir(after)
     client, found = runs("sqlite:///mlflow.db")
     (run,) = found.values()
-    assert all(not experiment.artifact_location.startswith(("/", "file:")) for experiment in client.search_experiments())
+    assert all(
+        not experiment.artifact_location.startswith(("/", "file:"))
+        for experiment in client.search_experiments()
+    )
     assert Path(client.download_artifacts(run.info.run_id, "grid.png")).read_bytes() == b"png"
     make_set(Path("results"), seed=1)
     tracking.ingest(Path("results"), f"sqlite:///{after}/mlflow.db")  # the same store by its whole path
@@ -280,7 +358,9 @@ def test_an_interrupted_ingestion_is_mended_not_doubled(place, monkeypatch, step
     added, replaced, unchanged, total = counts(tracking.ingest(*place))
     assert (added + replaced + unchanged, replaced, total) == (6, 1, 6)
     _, found = runs(place[1])
-    assert len(found) == 6 and all(run.info.status == "FINISHED" and "source.digest" in run.data.tags for run in found.values())
+    assert len(found) == 6 and all(
+        run.info.status == "FINISHED" and "source.digest" in run.data.tags for run in found.values()
+    )
 
 
 def test_a_changed_file_replaces_its_run_alone_and_a_run_deleted_by_hand_comes_back(place):
@@ -297,14 +377,19 @@ def test_a_changed_file_replaces_its_run_alone_and_a_run_deleted_by_hand_comes_b
 
 def test_two_ingestions_at_once_leave_one_run_a_file(place):
     results, store, artifacts = place
-    code = "import sys; from pathlib import Path; from condense.tracking import ingest; a, b, c = sys.argv[1:]; ingest(Path(a), b, Path(c))"
+    code = (
+        "import sys; from pathlib import Path; from condense.tracking import ingest; a, b, c = sys.argv[1:]; "
+        "ingest(Path(a), b, Path(c))"
+    )
     command = [sys.executable, "-c", code, str(results), store, str(artifacts)]
     artifacts.mkdir()
     with open(artifacts / ".lock", "w") as lock:  # both wait here, so that both truly run at once
         fcntl.flock(lock, fcntl.LOCK_EX)
         both = [subprocess.Popen(command) for _ in range(2)]
         time.sleep(0.5)
-        assert [process.poll() for process in both] == [None, None] and not (artifacts.parent / "mlflow.db").exists()
+        assert [process.poll() for process in both] == [None, None] and not (
+            artifacts.parent / "mlflow.db"
+        ).exists()
     assert [process.wait(timeout=120) for process in both] == [0, 0]
     assert counts(tracking.ingest(*place)) == (0, 0, 6, 6) and len(runs(store)[1]) == 6
 
@@ -324,7 +409,10 @@ def test_without_mlflow_the_message_says_what_to_install(place, monkeypatch):
 
 
 def test_condense_imports_without_mlflow():
-    code = "import sys; import condense.tracking, condense.tracking.follower; sys.exit('mlflow' in sys.modules or 'torch' in sys.modules)"
+    code = (
+        "import sys; import condense.tracking, condense.tracking.follower; sys.exit('mlflow' in sys.modules "
+        "or 'torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -337,7 +425,11 @@ def test_long_histories_are_thinned_to_evenly_spaced_rows_with_both_ends():
 
 def test_the_summary_for_dvc_has_each_measured_cell_once(tmp_path):
     head = "dataset,ipc,method,train_arch,eval_arch,metric,setting,measured\n"
-    (tmp_path / "a.csv").write_text(head + "cifar10,1,dm,,convnet,test_accuracy,,\ndigits,1,dm,,convnet,test_accuracy,,91.5\n")
-    (tmp_path / "b.csv").write_text(head + "digits,1,dm,,convnet,test_accuracy,,91.5\ndigits,1,dm,,convnet,test_accuracy,no_critic,80\n")
+    (tmp_path / "a.csv").write_text(
+        head + "cifar10,1,dm,,convnet,test_accuracy,,\ndigits,1,dm,,convnet,test_accuracy,,91.5\n"
+    )
+    (tmp_path / "b.csv").write_text(
+        head + "digits,1,dm,,convnet,test_accuracy,,91.5\ndigits,1,dm,,convnet,test_accuracy,no_critic,80\n"
+    )
     rows = summary.accuracy_rows([tmp_path / "a.csv", tmp_path / "b.csv"])
     assert summary.accuracy_tree(rows) == {"digits": {"ipc1": {"dm": {"none-convnet": 91.5}}}}

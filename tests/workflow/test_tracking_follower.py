@@ -1,4 +1,5 @@
-"""The process that tells MLflow of runs while others are made: beside a workflow, beside `condense run`, and when its head is killed."""
+"""The process that tells MLflow of runs while others are made: beside a workflow, beside `condense run`, and
+when its head is killed."""
 
 import os
 import signal
@@ -32,7 +33,9 @@ time.sleep(600)
 @contextmanager
 def head(folder):
     """A process that has started a follower in `folder`; yields it and the follower's number."""
-    with subprocess.Popen([sys.executable, "-c", HEAD], cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", HEAD], cwd=folder, stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             yield process, int(process.stdout.readline())
         finally:
@@ -70,7 +73,9 @@ def is_gone(number):
             return stat.read().rsplit(")", 1)[1].split()[0] == "Z"
 
 
-def test_runs_appear_within_a_minute_and_a_killed_head_takes_the_follower_along_after_a_last_pass(tmp_path, monkeypatch):
+def test_runs_appear_within_a_minute_and_a_killed_head_takes_the_follower_along_after_a_last_pass(
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     make_set(tmp_path / "results")
     with head(tmp_path) as (process, number):
@@ -116,15 +121,25 @@ def test_a_store_that_cannot_be_used_is_told_when_the_follower_ends(tmp_path, mo
 
 def test_a_failed_cell_keeps_no_other_out_and_runs_say_which_table_they_are_for(tmp_path, monkeypatch):
     root = copy_project(tmp_path / "project")
-    write_scale(root, methods=["random", "dm"], recipes={"matching": {"steps": 3, "batch_real": 8, "optimizer": {"lr": 1e30}}})
-    said = snakemake(root, "--retries", "0", "--keep-going", "--config", "scale=tiny", f"mlflow={STORE}", fails=True)
+    write_scale(
+        root,
+        methods=["random", "dm"],
+        recipes={"matching": {"steps": 3, "batch_real": 8, "optimizer": {"lr": 1e30}}},
+    )
+    said = snakemake(
+        root, "--retries", "0", "--keep-going", "--config", "scale=tiny", f"mlflow={STORE}", fails=True
+    )
     monkeypatch.chdir(root)
     assert not (root / "results/tracking/ingested.json").exists() and "MLflow" not in said
     _, found = runs(store())
     assert len(found) == 2 and {run.data.tags["method"] for run in found.values()} == {"random"}
     for (experiment, _), run in found.items():
         assert experiment == "condense-tiny" and run.info.start_time % 86_400_000
-        assert (run.data.tags["paper"], run.data.tags["table"], run.data.tags["scale"]) == ("cpdm", "cpdm/table1", "tiny")
+        assert (run.data.tags["paper"], run.data.tags["table"], run.data.tags["scale"]) == (
+            "cpdm",
+            "cpdm/table1",
+            "tiny",
+        )
 
 
 def test_a_run_of_ones_own_is_logged_where_it_is_asked_for(tmp_path, monkeypatch):
@@ -133,11 +148,17 @@ def test_a_run_of_ones_own_is_logged_where_it_is_asked_for(tmp_path, monkeypatch
     for _ in range(2):  # what is made and tracked is not tracked again
         assert cli.main([*arguments, "--out", "own", "--mlflow", store()]) == 0
         _, found = runs(store())
-        assert sorted(source.rpartition("/")[2] for _, source in found) == ["metrics.json", "synthetic.safetensors"]
+        assert sorted(source.rpartition("/")[2] for _, source in found) == [
+            "metrics.json",
+            "synthetic.safetensors",
+        ]
     parent = next(run for (_, source), run in found.items() if source.endswith(".safetensors"))
     child = next(run for (_, source), run in found.items() if source.endswith(".json"))
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert parent.data.metrics["accuracy"] == child.data.metrics["accuracy"] and parent.data.params["recipe.engine"] == "select"
+    assert (
+        parent.data.metrics["accuracy"] == child.data.metrics["accuracy"]
+        and parent.data.params["recipe.engine"] == "select"
+    )
     (tmp_path / "folder").mkdir()
     assert cli.main([*arguments, "--out", "other", "--mlflow", "sqlite:///folder"]) == 2
     assert not (tmp_path / "other").exists(), "it is said before the work"

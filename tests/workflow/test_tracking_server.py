@@ -1,4 +1,5 @@
-"""A real MLflow tracking server: ingestion over HTTP, by several at once, with the server away, and from the workflow."""
+"""A real MLflow tracking server: ingestion over HTTP, by several at once, with the server away, and from the
+workflow."""
 
 import hashlib
 import multiprocessing
@@ -33,12 +34,34 @@ def direct():
 @contextmanager
 def serving(folder, port):
     """The server over the store in `folder`; yields its process."""
-    named = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    named = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
     named["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"]
-    command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        f"sqlite:///{folder}/mlflow.db",
+        "--workers",
+        "1",
+    ]
+    command += [
+        "--artifacts-destination",
+        str(folder / "artifacts"),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     with open(folder / "server.log", "ab") as log:
-        process = subprocess.Popen(command, env=os.environ | named, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command, env=os.environ | named, stdout=log, stderr=log, start_new_session=True
+        )
     try:
         deadline = time.monotonic() + 120
         while not listens(port):
@@ -81,7 +104,14 @@ def results(tmp_path, request):
     make_set(folder), make_set(folder, seed=1)
     for seed in range(3):
         make_metrics(folder, seed=seed)
-    make_metrics(folder, "snapshots", steps=[10, 20], accuracies=[[50.0, 52.0], [60.0, 62.0]], mean=[51.0, 61.0], std=[1.0, 1.0])
+    make_metrics(
+        folder,
+        "snapshots",
+        steps=[10, 20],
+        accuracies=[[50.0, 52.0], [60.0, 62.0]],
+        mean=[51.0, 61.0],
+        std=[1.0, 1.0],
+    )
     own = f"dm{hashlib.sha256(request.node.name.encode()).hexdigest()[:8]}"
     for parent in [path for path in folder.rglob("dm")]:
         parent.rename(parent.with_name(own))
@@ -90,7 +120,16 @@ def results(tmp_path, request):
 
 def track(results, store, place="here", wait=True):
     """`condense track` as the workflow calls it, from a machine called `place`."""
-    command = [sys.executable, "-m", "condense.command.cli", "track", "--results", str(results), "--store", store]
+    command = [
+        sys.executable,
+        "-m",
+        "condense.command.cli",
+        "track",
+        "--results",
+        str(results),
+        "--store",
+        store,
+    ]
     command += ["--artifacts", str(results.parent / place), "--out", str(results.parent / f"{place}.json")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if not wait:
@@ -106,7 +145,11 @@ def runs(store, results):
     client = MlflowClient(store)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     sources = {path.relative_to(results).as_posix() for path in results.rglob("*.*")}
-    return client, [run for run in client.search_runs(experiments, max_results=5000) if run.data.tags.get("source") in sources]
+    return client, [
+        run
+        for run in client.search_runs(experiments, max_results=5000)
+        if run.data.tags.get("source") in sources
+    ]
 
 
 def assert_each_once(store, results, expected=FILES):
@@ -116,7 +159,11 @@ def assert_each_once(store, results, expected=FILES):
 
 
 def fingerprint(folder):
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_runs_and_artifacts_go_through_the_server_once(server, results):
@@ -125,19 +172,30 @@ def test_runs_and_artifacts_go_through_the_server_once(server, results):
     assert track(results, server)[1].splitlines()[-1] == f"0 runs added, 0 replaced, {FILES} unchanged"
     assert_each_once(server, results)
     client, found = runs(server, results)
-    run = next(run for run in found if run.data.tags["source"].endswith("seed0-0123456789a0/synthetic.safetensors"))
+    run = next(
+        run for run in found if run.data.tags["source"].endswith("seed0-0123456789a0/synthetic.safetensors")
+    )
     assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
-    assert [point.value for point in client.get_metric_history(run.info.run_id, "loss")] == [1.0, 0.5, pytest.approx(1 / 3)]
+    assert [point.value for point in client.get_metric_history(run.info.run_id, "loss")] == [
+        1.0,
+        0.5,
+        pytest.approx(1 / 3),
+    ]
     assert Path(client.download_artifacts(run.info.run_id, "grid.png")).read_bytes() == b"png"
-    assert [path.name for path in (results.parent / "here").iterdir()] == [".lock"], "nothing but the lock is kept here"
+    assert [path.name for path in (results.parent / "here").iterdir()] == [".lock"], (
+        "nothing but the lock is kept here"
+    )
     assert len(read_json(results.parent / "here.json")) == FILES
 
 
-@pytest.mark.parametrize("places", [["here"] * 3, ["one", "two", "three"]], ids=["one machine", "three machines"])
+@pytest.mark.parametrize(
+    "places", [["here"] * 3, ["one", "two", "three"]], ids=["one machine", "three machines"]
+)
 def test_several_ingestions_at_once_leave_one_run_a_file(server, results, places):
     processes = [track(results, server, place, wait=False) for place in places]
     said = [process.communicate(timeout=180)[0] for process in processes]
-    # Without a shared lock one may find its unfinished run replaced by another, and says so; the other brings in everything.
+    # Without a shared lock one may find its unfinished run replaced by another, and says so; the other brings
+    # in everything.
     assert {process.returncode for process in processes} <= ({0} if len(set(places)) == 1 else {0, 2}), said
     _, found = runs(server, results)
     finished = Counter(run.data.tags["source"] for run in found if "source.digest" in run.data.tags)
@@ -152,7 +210,8 @@ def work(folder, worker, count):
 
 
 def test_jobs_that_finish_during_ingestions_are_all_brought_in(server, tmp_path):
-    """Eight jobs at once write their files; they neither wait for MLflow nor disturb the ingestion that runs meanwhile."""
+    """Eight jobs at once write their files; they neither wait for MLflow nor disturb the ingestion that runs
+    meanwhile."""
     results = tmp_path / "results"
     make_metrics(results, seed=9999)
     with multiprocessing.get_context("spawn").Pool(8) as pool:
@@ -190,7 +249,11 @@ def test_a_server_that_is_down_is_one_message_and_everything_comes_later_once(re
 
 def test_a_store_of_an_unknown_kind_is_one_message(results):
     status, said = track(results, "ftp://127.0.0.1/x")
-    assert status == 2 and said.splitlines()[-1].startswith("condense: MLflow store ftp://127.0.0.1/x: ") and "Traceback" not in said
+    assert (
+        status == 2
+        and said.splitlines()[-1].startswith("condense: MLflow store ftp://127.0.0.1/x: ")
+        and "Traceback" not in said
+    )
 
 
 def test_the_workflow_makes_everything_else_when_tracking_fails_and_tracks_later(server, tmp_path):

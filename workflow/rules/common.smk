@@ -1,7 +1,7 @@
 # What all stages share: the settings, the plan of the scale, and how a rule finds the cell behind a path.
 #
-# Inputs, params and commands of a rule follow from the plan alone, never from which files exist. Nothing is written here: a dry
-# run, and every job of a cluster, reads these files anew.
+# Inputs, params and commands of a rule follow from the plan alone, never from which files exist. Nothing is
+# written here: a dry run, and every job of a cluster, reads these files anew.
 import os
 import shlex
 import shutil
@@ -11,17 +11,21 @@ from pathlib import Path
 
 # Jobs call `condense` by name; it lies beside the interpreter that runs this file, activated or not.
 os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
-HERE = Path(str(workflow.current_basedir)).resolve().parent  # `workflow`, also where another workflow uses these rules as a module
+# `workflow`, also where another workflow uses these rules as a module
+HERE = Path(str(workflow.current_basedir)).resolve().parent
 sys.path[:0] = [str(HERE.parent / "src"), str(HERE)]
 
 from snakemake.exceptions import WorkflowError
 
-if (HERE.parent / "src" / "condense").is_dir():  # the jobs run the code that the plan is made with, whatever is installed
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
+# The jobs run the code that the plan is made with, whatever is installed.
+if (HERE.parent / "src" / "condense").is_dir():
+    paths = [str(HERE.parent / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
 if shutil.which("condense") is None:
     raise WorkflowError(
         f"the package itself is not installed beside {sys.executable}, so that no job would find `condense`;"
-        f" run `{shlex.quote(sys.executable)} -m pip install --no-deps --no-build-isolation -e {shlex.quote(str(HERE.parent))}`"
+        f" run `{shlex.quote(sys.executable)} -m pip install --no-deps --no-build-isolation"
+        f" -e {shlex.quote(str(HERE.parent))}`"
     )
 
 from condense import specs
@@ -79,12 +83,16 @@ wildcard_constraints:
 def cell_of(cells, key):
     """The cell with this key; a path from another scale, or made up, has none."""
     if key not in cells:
-        raise WorkflowError(f"no cell of scale '{SCALE}' has the key {key}; `snakemake -n --config scale={SCALE}` lists what it makes")
+        raise WorkflowError(
+            f"no cell of scale '{SCALE}' has the key {key};"
+            f" `snakemake -n --config scale={SCALE}` lists what it makes"
+        )
     return cells[key]
 
 
 def keys_kept(cells):
-    """A pattern of the keys of those cells of which there is a kept copy to be taken; others are not taken but made."""
+    """A pattern of the keys of those cells of which there is a kept copy to be taken; others are not taken
+    but made."""
     return "|".join(sorted({cell.key for cell in cells if offered(cell.path)})) or "none"
 
 
@@ -94,12 +102,17 @@ def threads_of(stage):
 
 
 def asks(reckon):
-    """The resources of a rule: `reckon` says for wildcards and an attempt what a job is estimated to need, with a margin, within limits."""
-    return {name: (lambda w, attempt, name=name: getattr(reckon(w, attempt), name)) for name in ("gpu", "mem_mb", "runtime")}
+    """The resources of a rule: `reckon` says for wildcards and an attempt what a job is estimated to need,
+    with a margin, within limits."""
+    return {
+        name: (lambda w, attempt, name=name: getattr(reckon(w, attempt), name))
+        for name in ("gpu", "mem_mb", "runtime")
+    }
 
 
 def device_of(reckon):
-    """The device of a job: a GPU where it asks for one; else, and with `--config device=...`, what that says."""
+    """The device of a job: a GPU where it asks for one; else, and with `--config device=...`, what that
+    says."""
     return lambda w: SETTINGS.device_of(reckon(w, 1).gpu)
 
 

@@ -1,5 +1,6 @@
-# Sets that see the same networks and real batches are condensed in one job (`sets_per_job` of the scale): a group. Its key is that of
-# all its sets, made or not, and its only output is an index of the shards, which lie under the keys of the sets.
+# Sets that see the same networks and real batches are condensed in one job (`sets_per_job` of the scale): a
+# group. Its key is that of all its sets, made or not, and its only output is an index of the shards, which
+# lie under the keys of the sets.
 GROUPS = {(group.key, str(group.shard)): group for group in groups(PLAN)}
 GROUPS_OF = {}
 for group in GROUPS.values():
@@ -10,7 +11,9 @@ for group in GROUPS.values():
 def group_of(w):
     share = f"{w.of}{w.shard}"
     if (w.key, share) not in GROUPS:
-        raise WorkflowError(f"no group of scale '{SCALE}' has the key {w.key} and the share {share}; ask for the set itself")
+        raise WorkflowError(
+            f"no group of scale '{SCALE}' has the key {w.key} and the share {share}; ask for the set itself"
+        )
     return GROUPS[w.key, share]
 
 
@@ -23,9 +26,11 @@ def group_inputs(w):
 def group_options(w):
     group = group_of(w)
     first, cells = group.cells[0], group.cells
-    words = ["--data", first.data.train, "--arch", first.arch, "--options", first.options, "--seed", first.seed]
+    words = ["--data", first.data.train, "--arch", first.arch]
+    words += ["--options", first.options, "--seed", first.seed]
     words += [f"--{group.shard.of}", group.shard.range]
-    words += ["--recipe", *(cell.settings for cell in cells), "--ipc", *(cell.ipc for cell in cells), "--key", *(cell.key for cell in cells)]
+    words += ["--recipe", *(cell.settings for cell in cells)]
+    words += ["--ipc", *(cell.ipc for cell in cells), "--key", *(cell.key for cell in cells)]
     words += [word for name, parent in group.parents.items() for word in ("--with", f"{name}={parent.path}")]
     return options(*words, "--out", *group.outputs, "--whole", *(cell.path for cell in cells))
 
@@ -40,7 +45,8 @@ rule synthesize:
     input:
         group_inputs,
     output:
-        # Not temporary: shards of sets that nobody has asked for yet stay, and the others go when the head ends (prune.sweep).
+        # Not temporary: shards of sets that nobody has asked for yet stay, and the others go when the head
+        # ends (prune.sweep).
         "results/groups/{dataset}/{arch}/{key}/{of}{shard}.json",
     params:
         keep=KEEP,
@@ -52,7 +58,8 @@ rule synthesize:
     resources:
         **asks(group_needs),
     shell:
-        "condense --log {log:q} synthesize {params.options} --device {params.device:q} --threads {threads} --index {output:q} {params.keep}"
+        "condense --log {log:q} synthesize {params.options} --device {params.device:q} --threads {threads}"
+        " --index {output:q} {params.keep}"
 
 
 def gather_inputs(w):
@@ -81,12 +88,14 @@ rule gather:
     resources:
         **asks(gather_needs),
     shell:
-        "condense --log {log:q} gather --index {input.index:q} --shards {params.shards:q} --data {input.data:q}"
+        "condense --log {log:q} gather --index {input.index:q} --shards {params.shards:q}"
+        " --data {input.data:q}"
         " --key {wildcards.key} --stored {params.stored:q} --out {output:q} {params.keep}"
 
 
 rule take_set:
-    """One synthetic set that was kept earlier, taken over after its check instead of being condensed again."""
+    """One synthetic set that was kept earlier, taken over after its check instead of being condensed
+    again."""
     wildcard_constraints:
         key=keys_kept(SETS.values()),
     input:

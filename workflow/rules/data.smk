@@ -3,7 +3,8 @@ def data_needs(w, attempt):
 
 
 rule data:
-    """One dataset: fetched, checked, and prepared once into tensors with statistics, names, counts and checksum."""
+    """One dataset: fetched, checked, and prepared once into tensors with statistics, names, counts and
+    checksum."""
     output:
         train=update("results/data/{dataset}/{key}/train.safetensors"),
         test=update("results/data/{dataset}/{key}/test.safetensors"),

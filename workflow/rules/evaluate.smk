@@ -13,14 +13,16 @@ def trained_and_tested_on(w):
 
 
 def evaluate_options(w):
-    """Of `condense evaluate` for the networks of a cell: on its set, or its snapshots, with the further sets of its task, or on all
-    training images."""
+    """Of `condense evaluate` for the networks of a cell: on its set, or its snapshots, with the further sets
+    of its task, or on all training images."""
     cell, synthetic = evaluated(w), evaluated(w).synthetic
     words = ["--synthetic", cell.judged] if synthetic.recipe.makes_set else []
     words += [word for name, other in cell.sets.items() for word in ("--with", f"{name}={other.path}")]
-    words += ["--task", cell.task_settings, "--data", synthetic.data.folder, "--method", synthetic.recipe.name]
+    words += ["--task", cell.task_settings]
+    words += ["--data", synthetic.data.folder, "--method", synthetic.recipe.name]
     words += ["--arch", cell.eval_arch, "--options", cell.options, "--protocol", cell.settings]
-    words += ["--strategy", synthetic.data.spec.strategy, "--networks", cell.n_networks, "--seed", synthetic.seed, "--key", cell.key]
+    words += ["--strategy", synthetic.data.spec.strategy, "--networks", cell.n_networks]
+    words += ["--seed", synthetic.seed, "--key", cell.key]
     return options(*words)
 
 
@@ -52,7 +54,8 @@ rule evaluate:
     resources:
         **asks(evaluate_needs),
     shell:
-        "condense --log {log:q} evaluate {params.options} --device {params.device:q} --threads {threads} --out {output:q} {params.keep}"
+        "condense --log {log:q} evaluate {params.options} --device {params.device:q} --threads {threads}"
+        " --out {output:q} {params.keep}"
 
 
 rule evaluate_part:

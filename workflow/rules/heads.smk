@@ -1,4 +1,5 @@
-# What the process that runs the workflow does around the jobs. The changes to Snakemake itself are in workflow/interventions.py.
+# What the process that runs the workflow does around the jobs. The changes to Snakemake itself are in
+# workflow/interventions.py.
 import shutil
 
 import interventions
@@ -10,8 +11,8 @@ LEAST_FREE = 16 << 20  # bytes; with less, a failed job is taken to have failed 
 
 
 def is_outdated(job):
-    """Whether the table or figure of `job` is there but was made from something else, such as the cells of another scale; or whether
-    shards were deleted of which the index that is the output of `job` tells."""
+    """Whether the table or figure of `job` is there but was made from something else, such as the cells of
+    another scale; or whether shards were deleted of which the index that is the output of `job` tells."""
     named = job.wildcards_dict
     group = GROUPS.get((named.get("key"), f"{named.get('of')}{named.get('shard')}"))
     if group:
@@ -26,14 +27,16 @@ def is_outdated(job):
 
 
 def check_before_jobs(jobs):
-    """Before the first job: without a GPU on this machine, jobs that ask for one would fail one after another."""
+    """Before the first job: without a GPU on this machine, jobs that ask for one would fail one after
+    another."""
     asking = [job for job in jobs if job.resources.get("gpu")]
     plugin = workflow.executor_plugin
     if asking and (plugin is None or plugin.name == "local"):
         reason = gpus.why_none()
         if reason:
             raise WorkflowError(
-                f"{len(asking)} of {len(jobs)} jobs ask for a GPU, and no GPU can be used here: {reason}. Give `--config device=cpu` to run"
+                f"{len(asking)} of {len(jobs)} jobs ask for a GPU, and no GPU can be used here: {reason}."
+                " Give `--config device=cpu` to run"
                 " them on the CPU; `condense doctor` says what is here"
             )
 
@@ -52,7 +55,8 @@ onerror:
     free = shutil.disk_usage("results").free if Path("results").is_dir() else LEAST_FREE
     if free < LEAST_FREE:
         print(
-            f"results: the disk is full ({free / 1e6:.0f} MB left); nothing was damaged: free some space and run the same command again",
+            f"results: the disk is full ({free / 1e6:.0f} MB left); nothing was damaged: free some space and run"
+            " the same command again",
             file=sys.stderr,
             flush=True,
         )

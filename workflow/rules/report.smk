@@ -2,12 +2,15 @@ def report_inputs(w):
     """What a table or figure is made from."""
     name = f"{w.paper}/{w.name}"
     if name not in PLAN.tables and name not in PLAN.figures:
-        raise WorkflowError(f"scale '{SCALE}' makes no table or figure {name}; `condense list tables` names all of them")
+        raise WorkflowError(
+            f"scale '{SCALE}' makes no table or figure {name}; `condense list tables` names all of them"
+        )
     return report_files(PLAN, name)
 
 
 def made_from(w):
-    """A digest of that list and of what else is shown: it stands beside a table, which is made again where another one is wanted."""
+    """A digest of that list and of what else is shown: it stands beside a table, which is made again where
+    another one is wanted."""
     return manifest_digest(manifest(PLAN, f"{w.paper}/{w.name}"))
 
 
@@ -31,7 +34,8 @@ rule table:
     resources:
         **asks(page_needs),
     shell:
-        "condense --log {log:q} table --name {wildcards.paper:q}/{wildcards.name:q} --scale {params.scale:q} --out {output.csv:q}"
+        "condense --log {log:q} table --name {wildcards.paper:q}/{wildcards.name:q} --scale {params.scale:q}"
+        " --out {output.csv:q}"
 
 
 rule figure:
@@ -39,7 +43,9 @@ rule figure:
     input:
         report_inputs,
     output:
-        png=report(update("results/figures/{paper}/{name}.png"), caption="../report/figure.rst", category="Figures"),
+        png=report(
+            update("results/figures/{paper}/{name}.png"), caption="../report/figure.rst", category="Figures"
+        ),
         svg=update("results/figures/{paper}/{name}.svg"),
         manifest=update("results/figures/{paper}/{name}.json"),
     params:
@@ -53,7 +59,8 @@ rule figure:
     resources:
         **asks(page_needs),
     shell:
-        "condense --log {log:q} figure --name {wildcards.paper:q}/{wildcards.name:q} --scale {params.scale:q} --out {output.png:q}"
+        "condense --log {log:q} figure --name {wildcards.paper:q}/{wildcards.name:q} --scale {params.scale:q}"
+        " --out {output.png:q}"
 
 
 rule report:

@@ -3,7 +3,8 @@ def parent_of(w):
 
 
 def teach_options(w):
-    """Of `condense parent`: the kind of what is made, and all settings of that kind, as its cell says them."""
+    """Of `condense parent`: the kind of what is made, and all settings of that kind, as its cell says
+    them."""
     cell = parent_of(w)
     words = [cell.kind, "--settings", cell.settings, "--data", cell.data.train, "--arch", cell.arch]
     return options(*words, "--options", cell.options, "--seed", cell.seed, "--key", cell.key)
@@ -14,7 +15,8 @@ def teach_needs(w, attempt):
 
 
 rule teach:
-    """What sets need beforehand: a classifier trained on the whole training set, a bank of networks, or another kind of `plan.PARENTS`."""
+    """What sets need beforehand: a classifier trained on the whole training set, a bank of networks, or
+    another kind of `plan.PARENTS`."""
     wildcard_constraints:
         room="|".join(parent_rooms()),
     input:
@@ -32,4 +34,5 @@ rule teach:
     resources:
         **asks(teach_needs),
     shell:
-        "condense --log {log:q} parent {params.options} --device {params.device:q} --threads {threads} --out {output:q} {params.keep}"
+        "condense --log {log:q} parent {params.options} --device {params.device:q} --threads {threads}"
+        " --out {output:q} {params.keep}"

@@ -1,6 +1,8 @@
-# MLflow is told by one process beside the workflow, the follower, which reads finished files; jobs know nothing of it. It starts with
-# the head and ends with it, however that ends, and one failed job stops nothing. The rule `track` looks once more when all is made.
-# Setting: --config mlflow=http://HOST:PORT, or mlflow=off (default: $MLFLOW_TRACKING_URI, or sqlite:///mlflow.db)
+# MLflow is told by one process beside the workflow, the follower, which reads finished files; jobs know
+# nothing of it. It starts with the head and ends with it, however that ends, and one failed job stops
+# nothing. The rule `track` looks once more when all is made.
+# Setting: --config mlflow=http://HOST:PORT, or mlflow=off (default: $MLFLOW_TRACKING_URI, or
+# sqlite:///mlflow.db)
 from condense.files.artifacts import digest
 from condense.tracking import follower, stores
 
@@ -10,13 +12,16 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 # A stamp and not the database, which Snakemake would delete before every run; every other store has its own.
-TRACKED = "results/tracking/ingested.json" if STORE == stores.DEFAULT_STORE else f"results/tracking/{digest(STORE)}/ingested.json"
-TRACKED = [TRACKED] if STORE else []
-FOLLOWER = follower.Follower(STORE, Path("results"), Path("results/logs/tracking.log"), SCALE) if STORE else None
+STAMP = "ingested.json" if STORE == stores.DEFAULT_STORE else f"{digest(STORE)}/ingested.json"
+TRACKED = [f"results/tracking/{STAMP}"] if STORE else []
+FOLLOWER = (
+    follower.Follower(STORE, Path("results"), Path("results/logs/tracking.log"), SCALE) if STORE else None
+)
 
 
 def stop_following():
-    """Waits until the last runs are in MLflow; says so in one line if they are not. To be called when the workflow ends."""
+    """Waits until the last runs are in MLflow; says so in one line if they are not. To be called when the
+    workflow ends."""
     if FOLLOWER and (fault := FOLLOWER.stop()):
         print(fault, file=sys.stderr, flush=True)
 
@@ -29,7 +34,8 @@ onstart:
 if STORE:
 
     rule track:
-        """Runs, metrics and artifacts into MLflow. Nothing depends on it: tracking can neither lose nor slow a result."""
+        """Runs, metrics and artifacts into MLflow. Nothing depends on it: tracking can neither lose nor slow
+        a result."""
         input:
             sorted(METRICS),
             [cell.path for cell in SETS.values()],
@@ -46,7 +52,8 @@ if STORE:
         resources:
             **asks(page_needs),
         shell:
-            "condense --log {log:q} track --results results --scale {params.scale:q} --store {params.store:q} --out {output:q}"
+            "condense --log {log:q} track --results results --scale {params.scale:q} --store {params.store:q}"
+            " --out {output:q}"
 
 
 rule summary:

@@ -1,4 +1,5 @@
-"""CutMix: a box of every image of a batch is replaced by that of another one, and the label by a mixture in the shares of their areas.
+"""CutMix: a box of every image of a batch is replaced by that of another one, and the label by a mixture in
+the shares of their areas.
 
 Source: Yun et al. 2019; the box as in the code of SRe2L, IDC and NCFM.
 """
@@ -13,7 +14,8 @@ from torch import Generator, Tensor
 
 
 def box(size: int, share: float, row: int, col: int) -> tuple[int, int, int, int]:
-    """First row, first column, row and column behind the last of a box around a centre, clipped at the border of `size` pixels.
+    """First row, first column, row and column behind the last of a box around a centre, clipped at the border
+    of `size` pixels.
 
     Before that it covers 1 - `share` of the image.
     """
@@ -27,7 +29,8 @@ def box(size: int, share: float, row: int, col: int) -> tuple[int, int, int, int
 
 @dataclass(frozen=True)
 class Mixture:
-    """`other` (b,): whose box and label each image of a batch also has; `share` of its own; the box. None of them: unmixed."""
+    """`other` (b,): whose box and label each image of a batch also has; `share` of its own; the box. None of
+    them: unmixed."""
 
     other: Tensor | None = None
     share: float = 1.0
@@ -49,7 +52,8 @@ class Mixture:
         return self.share * batch + (1 - self.share) * batch[self.other.to(batch.device)]
 
     def loss(self, logits: Tensor, labels: Tensor, part: slice = slice(None)) -> Tensor:
-        """Mean cross-entropy of both labels in their shares: of a batch with labels (b,), or of the images in `part` of it."""
+        """Mean cross-entropy of both labels in their shares: of a batch with labels (b,), or of the images in
+        `part` of it."""
         own = torch.nn.functional.cross_entropy(logits, labels[part])
         if self.other is None:
             return own
@@ -75,7 +79,8 @@ def others(count: int, generator: Generator) -> Tensor:
 
 
 def draw(probability: float, count: int, size: int, generator: Generator, beta: float = 1.0) -> Mixture:
-    """A mixture for `count` images of `size` pixels, with this probability; `share_from` draws the share before the box is clipped."""
+    """A mixture for `count` images of `size` pixels, with this probability; `share_from` draws the share
+    before the box is clipped."""
     if not happens(probability, generator):
         return Mixture()
     share = share_from(beta, generator)

@@ -1,7 +1,9 @@
-"""Formations: a stored image holds factor x factor smaller ones, which are cut out and enlarged before they are used.
+"""Formations: a stored image holds factor x factor smaller ones, which are cut out and enlarged before they
+are used.
 
-Source: IDC (Kim et al. 2022), multi-formation, and IDM (Zhao et al. 2023), partition and expansion; with the order of the cells in their
-authors' code: IDC takes them by rows, IDM 2 x 2 by columns and 3 x 3 by rows. The decoded images of one cell lie together, cell after cell.
+Source: IDC (Kim et al. 2022), multi-formation, and IDM (Zhao et al. 2023), partition and expansion; with the
+order of the cells in their authors' code: IDC takes them by rows, IDM 2 x 2 by columns and 3 x 3 by rows. The
+decoded images of one cell lie together, cell after cell.
 """
 
 from __future__ import annotations
@@ -22,10 +24,11 @@ def cells(factor: int, order: str) -> list[tuple[int, int]]:
 
 
 def decode(images: Tensor, how: Decode | None, fill: Sequence[float] | Tensor = (0.0,)) -> Tensor:
-    """Stored images (..., n, c, h, w) as those of full size, (..., factor^2 n, c, h, w); differentiable. None: as they are.
+    """Stored images (..., n, c, h, w) as those of full size, (..., factor^2 n, c, h, w); differentiable.
+    None: as they are.
 
-    A side that `factor` does not divide is first made longer, on the right and below, with `fill`, a value a channel.
-    Enlarged bilinearly, corners not aligned.
+    A side that `factor` does not divide is first made longer, on the right and below, with `fill`, a value a
+    channel. Enlarged bilinearly, corners not aligned.
     """
     if how is None or how.factor == 1:
         return images
@@ -46,20 +49,25 @@ def _padded(images: Tensor, factor: int, fill: Sequence[float] | Tensor) -> Tens
     rows, cols = (-side % factor for side in images.shape[-2:])
     if not rows and not cols:
         return images
-    values = torch.as_tensor(fill, dtype=images.dtype, device=images.device).view(-1, 1, 1)  # one for all channels, or each its own
-    larger = values.expand(len(images), images.shape[1], images.shape[2] + rows, images.shape[3] + cols).clone()
+    # One for all channels, or each its own
+    values = torch.as_tensor(fill, dtype=images.dtype, device=images.device).view(-1, 1, 1)
+    larger = values.expand(
+        len(images), images.shape[1], images.shape[2] + rows, images.shape[3] + cols
+    ).clone()
     larger[..., : images.shape[2], : images.shape[3]] = images
     return larger
 
 
 def decode_all(images: Tensor, labels: Tensor, factor: int) -> tuple[Tensor, Tensor]:
-    """IDC's 'multi': images (n, c, h, w) in [0, 1] decoded by every factor from 1 to `factor`, one after the other, with their labels."""
+    """IDC's 'multi': images (n, c, h, w) in [0, 1] decoded by every factor from 1 to `factor`, one after the
+    other, with their labels."""
     found = [_decoded(images, labels, one) for one in range(1, factor + 1)]
     return torch.cat([images for images, _ in found]), torch.cat([labels for _, labels in found])
 
 
 def decode_within(images: Tensor, labels: Tensor, factor: int, bound: int) -> tuple[Tensor, Tensor]:
-    """IDC's 'bound': every image decoded once, the first ones by `factor`, later ones by less, so that at most `bound` come out.
+    """IDC's 'bound': every image decoded once, the first ones by `factor`, later ones by less, so that at
+    most `bound` come out.
 
     More come out only if there are more images than that.
     """
@@ -81,7 +89,8 @@ def _decoded(images: Tensor, labels: Tensor, factor: int) -> tuple[Tensor, Tenso
 def mosaic(images: Tensor, how: Decode, mode: str = "bilinear") -> Tensor:
     """Real images (factor^2 n, c, h, w), cell after cell, made small and laid into n images (n, c, h, w).
 
-    `mode`: 'bilinear' as IDM does it, 'nearest' as IDC does. A side that does not divide keeps its rest from the last cell made larger.
+    `mode`: 'bilinear' as IDM does it, 'nearest' as IDC does. A side that does not divide keeps its rest from
+    the last cell made larger.
     """
     count, (height, width) = len(images) // how.factor**2, images.shape[-2:]
     rows, cols = (_edges(side, how.factor) for side in (height, width))
@@ -95,6 +104,7 @@ def mosaic(images: Tensor, how: Decode, mode: str = "bilinear") -> Tensor:
 
 
 def _edges(side: int, factor: int) -> list[int]:
-    """Where cells begin and end. Where the side does not divide, the first ones are larger, as the padding of `decode` has it."""
+    """Where cells begin and end. Where the side does not divide, the first ones are larger, as the padding of
+    `decode` has it."""
     cell = -(-side // factor)
     return [min(place * cell, side) for place in range(factor + 1)]

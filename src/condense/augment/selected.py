@@ -1,4 +1,5 @@
-"""Siamese draws as tensors: the host decides nothing, so that a step with any draws is the same work for a GPU."""
+"""Siamese draws as tensors: the host decides nothing, so that a step with any draws is the same work for a
+GPU."""
 
 from __future__ import annotations
 
@@ -13,17 +14,26 @@ from condense.augment.siamese import OPERATIONS, Draw, apply, stages
 
 
 def as_tensors(draws: Sequence[Draw], strategy: str, mode: str = "one") -> list[Tensor]:
-    """One draw a class: for every stage which of its operations, and the parameters of all of them; each (C,)."""
+    """One draw a class: for every stage which of its operations, and the parameters of all of them; each
+    (C,)."""
     found = []
     # As many stages as the strategy has; without operations the draws have one, which does nothing.
     for names, left in zip(stages(strategy, mode), zip(*map(_in_order, draws), strict=True), strict=False):
         found.append(torch.tensor([names.index(drawn.operation) for drawn in left]))
         for name in names:
             for parameter in _parameters(name):
-                # Of classes under another operation any value does, as long as it is one of the parameter's type.
+                # Of classes under another operation any value does, as long as it is one of the parameter's
+                # type.
                 kind = torch.float32 if parameter in OPERATIONS[name].uniforms else torch.int64
                 found.append(
-                    torch.cat([drawn.parameters[parameter] if drawn.operation == name else torch.zeros(1, dtype=kind) for drawn in left])
+                    torch.cat(
+                        [
+                            drawn.parameters[parameter]
+                            if drawn.operation == name
+                            else torch.zeros(1, dtype=kind)
+                            for drawn in left
+                        ]
+                    )
                 )
     return found
 
@@ -41,8 +51,8 @@ def _parameters(name: str) -> list[str]:
 class Selected:
     """The draws of C classes, as `as_tensors` gives them, on the device of the images.
 
-    Every operation is applied to all images and each class takes the result of its own: more arithmetic, which a GPU has to spare,
-    and always the same launches.
+    Every operation is applied to all images and each class takes the result of its own: more arithmetic,
+    which a GPU has to spare, and always the same launches.
     """
 
     strategy: str
@@ -70,7 +80,8 @@ class Selected:
 
 
 def apply_each_class(images: Tensor, draws: Sequence[Draw] | Selected) -> Tensor:
-    """`images` (C, n, c, h, w), every class under its own draw, of either form. Raises ValueError if there are not C draws."""
+    """`images` (C, n, c, h, w), every class under its own draw, of either form. Raises ValueError if there
+    are not C draws."""
     if not isinstance(draws, Selected):
         return siamese.apply_each_class(images, draws)
     if len(images) != len(draws):

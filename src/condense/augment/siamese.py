@@ -1,4 +1,5 @@
-"""Differentiable siamese augmentation (DSA): one random operation for a whole batch, the same for real and synthetic images.
+"""Differentiable siamese augmentation (DSA): one random operation for a whole batch, the same for real and
+synthetic images.
 
 Source: DSA (Zhao & Bilen 2021), with the parameter ranges of its authors' code. A strategy such as
 `color_crop_cutout_flip_scale_rotate` names the operations of which every draw takes one.
@@ -32,9 +33,10 @@ ROTATE = 15.0  # greatest angle, in degrees
 class Draw:
     """What was drawn: an operation ('none' is the identity) and its parameters.
 
-    Every parameter is a tensor with one entry for a whole batch, or with one entry an image. Those in [0, 1) (brightness,
-    saturation, contrast, flip, scale_x, scale_y, angle) are uniform draws, mapped to their range when they are applied;
-    shift_rows, shift_cols, offset_rows and offset_cols are integers, in pixels. `then` comes after it.
+    Every parameter is a tensor with one entry for a whole batch, or with one entry an image. Those in [0, 1)
+    (brightness, saturation, contrast, flip, scale_x, scale_y, angle) are uniform draws, mapped to their range
+    when they are applied; shift_rows, shift_cols, offset_rows and offset_cols are integers, in pixels. `then`
+    comes after it.
     """
 
     operation: str
@@ -54,9 +56,11 @@ def operations(strategy: str) -> tuple[str, ...]:
 
 
 def stages(strategy: str, mode: str) -> list[tuple[str, ...]]:
-    """Of which operations a draw takes one, one stage after the other. Raises UserError for an unknown operation or mode.
+    """Of which operations a draw takes one, one stage after the other. Raises UserError for an unknown
+    operation or mode.
 
-    `mode` 'one': of all that are named. 'all', as IDC has it: flip and color, if named, then of those that move the image, then cutout.
+    `mode` 'one': of all that are named. 'all', as IDC has it: flip and color, if named, then of those that
+    move the image, then cutout.
     """
     names = operations(strategy)
     if mode not in MODES:
@@ -66,19 +70,23 @@ def stages(strategy: str, mode: str) -> list[tuple[str, ...]]:
 
 
 def draw(strategy: str, size: int, generator: Generator, mode: str = "one") -> Draw:
-    """One siamese draw for square images of `size` pixels: an operation of the strategy, uniformly, with one set of parameters."""
+    """One siamese draw for square images of `size` pixels: an operation of the strategy, uniformly, with one
+    set of parameters."""
     return draw_each(strategy, size, 1, generator, mode)
 
 
 def draw_each(strategy: str, size: int, count: int, generator: Generator, mode: str = "one") -> Draw:
-    """One operation for a batch of `count` images of `size` pixels, with parameters of its own for every image.
+    """One operation for a batch of `count` images of `size` pixels, with parameters of its own for every
+    image.
 
-    This is how networks are trained on augmented images. `generator` is a CPU generator; `mode` as in `stages`.
+    This is how networks are trained on augmented images. `generator` is a CPU generator; `mode` as in
+    `stages`.
     Raises UserError for an unknown operation or mode.
     """
     chosen = []
     for names in stages(strategy, mode):
-        alone = mode == "all" and names[0] not in _MOVING  # a stage of one operation by its nature takes no number
+        # A stage of one operation by its nature takes no number
+        alone = mode == "all" and names[0] not in _MOVING
         chosen.append(names[0] if alone else names[int(torch.randint(len(names), (1,), generator=generator))])
     drawn = [_parameters(name, size, count, generator) for name in chosen]
     found = None
@@ -89,7 +97,10 @@ def draw_each(strategy: str, size: int, count: int, generator: Generator, mode: 
 
 def _parameters(name: str, size: int, count: int, generator: Generator) -> Draw:
     ranges = {parameter: limits(size) for parameter, limits in OPERATIONS[name].integers.items()}
-    integers = {parameter: torch.randint(low, high + 1, (count,), generator=generator) for parameter, (low, high) in ranges.items()}
+    integers = {
+        parameter: torch.randint(low, high + 1, (count,), generator=generator)
+        for parameter, (low, high) in ranges.items()
+    }
     uniforms = {parameter: torch.rand(count, generator=generator) for parameter in OPERATIONS[name].uniforms}
     return Draw(name, {**integers, **uniforms})
 
@@ -98,7 +109,8 @@ def apply(images: Tensor, drawn: Draw) -> Tensor:
     """`images` (n, c, h, w) under a draw, differentiable; shape, dtype and device are kept.
 
     A siamese draw commutes with concatenation, so real and synthetic images may be given together or apart.
-    Raises ValueError if the draw has neither one entry nor one an image, UserError if its operation is not known.
+    Raises ValueError if the draw has neither one entry nor one an image, UserError if its operation is not
+    known.
     """
     if drawn.then is not None:
         return apply(apply(images, replace(drawn, then=None)), drawn.then)
@@ -107,12 +119,15 @@ def apply(images: Tensor, drawn: Draw) -> Tensor:
     if drawn.operation not in OPERATIONS:
         raise unknown("augmentation", drawn.operation, OPERATIONS)
     if any(len(entries) not in (1, len(images)) for entries in drawn.parameters.values()):
-        raise ValueError(f"a draw of '{drawn.operation}' has neither one entry nor one for each of {len(images)} images")
+        raise ValueError(
+            f"a draw of '{drawn.operation}' has neither one entry nor one for each of {len(images)} images"
+        )
     return OPERATIONS[drawn.operation].function(images, **drawn.parameters)
 
 
 def apply_each_class(images: Tensor, draws: Sequence[Draw]) -> Tensor:
-    """`images` (C, n, c, h, w), every class under its own draw. Raises ValueError if there are not C draws."""
+    """`images` (C, n, c, h, w), every class under its own draw. Raises ValueError if there are not C
+    draws."""
     if len(images) != len(draws):
         raise ValueError(f"{len(draws)} draws for {len(images)} classes")
     return torch.stack([apply(batch, drawn) for batch, drawn in zip(images, draws, strict=True)])
@@ -129,7 +144,8 @@ def _is_number(entries: Tensor) -> bool:
 
 
 def _factor(entries: Tensor, images: Tensor) -> Tensor | float:
-    """Parameters ready to multiply images: a number for a siamese draw, which needs no copy to the device, else (n, 1, 1, 1)."""
+    """Parameters ready to multiply images: a number for a siamese draw, which needs no copy to the device,
+    else (n, 1, 1, 1)."""
     if _is_number(entries):
         return float(entries)
     return _entries(entries.to(images.dtype), images.device)
@@ -164,7 +180,8 @@ def _crop(images: Tensor, shift_rows: Tensor, shift_cols: Tensor) -> Tensor:
 
 
 def _cutout(images: Tensor, offset_rows: Tensor, offset_cols: Tensor) -> Tensor:
-    """Zeroes a square around the given centre, clipped at the border; an even square reaches further up and left."""
+    """Zeroes a square around the given centre, clipped at the border; an even square reaches further up and
+    left."""
     height, width = images.shape[-2:]
     rows = _erased(offset_rows, height, images.device).unsqueeze(-1)
     cols = _erased(offset_cols, width, images.device).unsqueeze(-2)
@@ -186,7 +203,9 @@ def _flip(images: Tensor, flip: Tensor) -> Tensor:
 
 
 def _scale(images: Tensor, scale_x: Tensor, scale_y: Tensor) -> Tensor:
-    factor_x, factor_y = (_factor(entries.double() * (SCALE - 1 / SCALE) + 1 / SCALE, images) for entries in (scale_x, scale_y))
+    factor_x, factor_y = (
+        _factor(entries.double() * (SCALE - 1 / SCALE) + 1 / SCALE, images) for entries in (scale_x, scale_y)
+    )
     return _resampled(images, ((factor_x, 0), (0, factor_y)))
 
 
@@ -197,12 +216,17 @@ def _rotate(images: Tensor, angle: Tensor) -> Tensor:
 
 
 def _resampled(images: Tensor, matrix: Sequence[Sequence[Tensor | float]]) -> Tensor:
-    """Bilinear samples where `matrix` maps the pixel centres of [-1, 1] x [-1, 1] (x first), zero outside the image.
+    """Bilinear samples where `matrix` maps the pixel centres of [-1, 1] x [-1, 1] (x first), zero outside the
+    image.
 
-    Written out rather than with `affine_grid`, whose matrix product may be rounded to TF32; a siamese grid is shared, not copied.
+    Written out rather than with `affine_grid`, whose matrix product may be rounded to TF32; a siamese grid is
+    shared, not copied.
     """
     height, width = images.shape[-2:]
-    x, y = ((2 * torch.arange(side, device=images.device, dtype=images.dtype) + 1) / side - 1 for side in (width, height))
+    x, y = (
+        (2 * torch.arange(side, device=images.device, dtype=images.dtype) + 1) / side - 1
+        for side in (width, height)
+    )
     grid = torch.stack([to_x * x + to_y * y.view(1, 1, -1, 1) for to_x, to_y in matrix], -1).squeeze(1)
     grid = grid.expand(len(images), -1, -1, -1)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -210,7 +234,8 @@ def _resampled(images: Tensor, matrix: Sequence[Sequence[Tensor | float]]) -> Te
 
 @dataclass(frozen=True)
 class _Operation:
-    """A function of images and parameters, the uniform parameters, and the ranges of the integer ones as functions of the side."""
+    """A function of images and parameters, the uniform parameters, and the ranges of the integer ones as
+    functions of the side."""
 
     function: Callable[..., Tensor]
     uniforms: tuple[str, ...] = ()

@@ -1,4 +1,5 @@
-"""The `condense` command: one verb for each rule of the workflow, and the user's verbs. Parses, calls, prints."""
+"""The `condense` command: one verb for each rule of the workflow, and the user's verbs. Parses, calls,
+prints."""
 
 from __future__ import annotations
 
@@ -45,27 +46,41 @@ def parent(args: argparse.Namespace) -> None:
 
     if args.kind not in PARENTS:
         raise unknown("kind", args.kind, PARENTS)
-    _make_parent(args, args.kind, lambda: PARENTS[args.kind].values_from(json_of(args.settings, "--settings"), "--settings"))
+    _make_parent(
+        args,
+        args.kind,
+        lambda: PARENTS[args.kind].values_from(json_of(args.settings, "--settings"), "--settings"),
+    )
 
 
 def teach(args: argparse.Namespace) -> None:
     """Pretrains a classifier on the whole training set."""
     _make_parent(
-        args, "teacher", lambda: {"protocol": settings_of(specs.Protocol, args.protocol, "protocol"), "strategy": args.strategy or "none"}
+        args,
+        "teacher",
+        lambda: {
+            "protocol": settings_of(specs.Protocol, args.protocol, "protocol"),
+            "strategy": args.strategy or "none",
+        },
     )
 
 
 def bank(args: argparse.Namespace) -> None:
-    """Trains networks on the training set before a condensation: a queue, of which it keeps what its steps need, or finished ones."""
+    """Trains networks on the training set before a condensation: a queue, of which it keeps what its steps
+    need, or finished ones."""
     networks = settings_of(specs.AnyNetworks, args.networks, "networks")
     asked = networks.parents().get("bank")
     if asked is None:
-        raise UserError(f"--networks: {networks.kind} ones are drawn as they are needed; a bank holds a queue or trained ones")
+        raise UserError(
+            f"--networks: {networks.kind} ones are drawn as they are needed; a bank holds a queue or trained "
+            f"ones"
+        )
     _make_parent(args, asked.made_as, lambda: _bank_settings(args, asked))
 
 
 def _bank_settings(args: argparse.Namespace, networks: Any) -> dict[str, Any]:
-    """The settings of a bank from the options that are of its kind. Raises UserError for one that is of another kind, or missing."""
+    """The settings of a bank from the options that are of its kind. Raises UserError for one that is of
+    another kind, or missing."""
     from condense.plan import PARENTS
 
     values: dict[str, Any] = {"networks": networks}
@@ -75,11 +90,15 @@ def _bank_settings(args: argparse.Namespace, networks: Any) -> dict[str, Any]:
         if value is not None and name not in takes:
             raise UserError(f"--{name.replace('_', '-')}: {networks.what} take none; leave the option out")
     if "protocol" in takes:
-        values["protocol"] = networks.trained_by(settings_of(specs.Protocol, args.protocol or networks.protocol, "protocol"))
+        values["protocol"] = networks.trained_by(
+            settings_of(specs.Protocol, args.protocol or networks.protocol, "protocol")
+        )
         values["strategy"] = args.strategy or "none"
     if "steps" in takes:
         if args.steps is None:
-            raise UserError("--steps: is needed for a queue: those of the longest condensation that will use it")
+            raise UserError(
+                "--steps: is needed for a queue: those of the longest condensation that will use it"
+            )
         values |= {"steps": args.steps, "max_mb": MAX_MB if args.max_mb is None else args.max_mb}
         for name, value, least in (("--steps", values["steps"], 1), ("--max-mb", values["max_mb"], 0)):
             if value < least:
@@ -99,13 +118,16 @@ def _make_parent(args: argparse.Namespace, kind: str, settings: Callable[[], dic
 
 
 def synthesize(args: argparse.Namespace) -> None:
-    """Condenses some classes of a synthetic set, or of several that share the real side (rule `synthesize`)."""
+    """Condenses some classes of a synthetic set, or of several that share the real side (rule
+    `synthesize`)."""
     from condense.jobs import Member, ShardJob, condense_group, condense_shards
 
     keys = [args.key] * len(args.out) if isinstance(args.key, str) else args.key
     for name, given in {"--recipe": args.recipe, "--ipc": args.ipc, "--key": keys}.items():
         if len(given) != len(args.out):
-            raise UserError(f"{name}: one for each --out is needed, which are {len(args.out)}; found {len(given)}")
+            raise UserError(
+                f"{name}: one for each --out is needed, which are {len(args.out)}; found {len(given)}"
+            )
     if len(set(args.out)) < len(args.out):
         raise UserError("--out: every set needs a file of its own")
     shared = {"arch": args.arch, "options": options_of(args.options), "seed": args.seed}
@@ -124,7 +146,9 @@ def synthesize(args: argparse.Namespace) -> None:
         condense_shards(shards, _machine(args))
         return
     if len(args.whole) != len(args.out):
-        raise UserError(f"--whole: one set for each --out is needed, which are {len(args.out)}; found {len(args.whole)}")
+        raise UserError(
+            f"--whole: one set for each --out is needed, which are {len(args.out)}; found {len(args.whole)}"
+        )
     members = {out: Member(shards[out], whole) for out, whole in zip(args.out, args.whole, strict=True)}
     condense_group(args.index, members, keep=args.keep, machine=_machine(args))
 
@@ -149,9 +173,21 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.keep and not args.part and keeps_file(args.out, "metrics", args.key):
         return
     protocol = settings_of(specs.Protocol, args.protocol, "protocol")
-    settings = {"arch": args.arch, "options": options_of(args.options), "strategy": args.strategy, "seed": args.seed, "key": args.key}
+    settings = {
+        "arch": args.arch,
+        "options": options_of(args.options),
+        "strategy": args.strategy,
+        "seed": args.seed,
+        "key": args.key,
+    }
     task = settings_of(specs.AnyTask, args.task, "task")
-    what = {"task": task, "synthetic": args.synthetic, "data": args.data, "method": args.method, "sets": paths_of(args.sets, "--with")}
+    what = {
+        "task": task,
+        "synthetic": args.synthetic,
+        "data": args.data,
+        "method": args.method,
+        "sets": paths_of(args.sets, "--with"),
+    }
     part = range_of(args.part, "--part", "a network")
     job = EvaluationJob(**what, protocol=protocol, n_networks=args.networks, **settings, part=part)
     evaluate_set(args.out, job, _machine(args))
@@ -203,7 +239,10 @@ def track(args: argparse.Namespace) -> None:
     if store is None:
         raise UserError(f"--store {args.store}: names no store; give sqlite:///mlflow.db or http://HOST:PORT")
     if not args.results.is_dir():
-        raise UserError(f"--results {args.results}: no such folder; name the results of a workflow, or the folder that was --out of a run")
+        raise UserError(
+            f"--results {args.results}: no such folder; name the results of a workflow, or the folder that "
+            f"was --out of a run"
+        )
     if args.out:
         require_place(args.out)
     ingestion = Ingestion(args.results, store, args.artifacts, args.scale)
@@ -236,7 +275,8 @@ def take(args: argparse.Namespace) -> None:
 
 
 def keep(args: argparse.Namespace) -> None:
-    """Copies finished results into kept/, which git and DVC track, and removes from there what no scale asks for."""
+    """Copies finished results into kept/, which git and DVC track, and removes from there what no scale asks
+    for."""
     from condense.files import store
     from condense.files.kept import unit_of
     from condense.machine.drafts import whole
@@ -248,16 +288,28 @@ def keep(args: argparse.Namespace) -> None:
     datasets = sorted({cell.name for cell in chosen.data.values()})
     unknown = sorted(set(args.bytes) - set(datasets))
     if unknown:
-        raise UserError(f"--bytes {unknown[0]}: scale '{args.scale}' has no such dataset; it has {', '.join(datasets)}")
+        raise UserError(
+            f"--bytes {unknown[0]}: scale '{args.scale}' has no such dataset; it has {', '.join(datasets)}"
+        )
     done = store.keep(chosen.keepable(few=args.scale != "quick"), with_bytes=args.bytes)
-    removed = store.drop_others([path for name, scale in scales.items() for path in scale.keepable(few=name != "quick")])
+    removed = store.drop_others(
+        [path for name, scale in scales.items() for path in scale.keepable(few=name != "quick")]
+    )
     summaries = keep_summary()
     if args.list:
         with whole(args.list) as draft:
-            draft.write_text("".join(f"{path}\n" for path in [*store.tracked(), *map(str, summaries)]), encoding="utf-8")
-    print(f"{len(done.added)} added, {len(done.unchanged)} kept already, {len(done.absent)} not finished, {len(removed)} files removed")
+            draft.write_text(
+                "".join(f"{path}\n" for path in [*store.tracked(), *map(str, summaries)]), encoding="utf-8"
+            )
+    print(
+        f"{len(done.added)} added, {len(done.unchanged)} kept already, {len(done.absent)} not finished, "
+        f"{len(removed)} files removed"
+    )
     for name, number in Counter(unit_of(path).dataset for path in done.large).items():
-        print(f"{name}: {number} too large for git left out (of data, source and checksums are kept); --bytes {name} is for a remote")
+        print(
+            f"{name}: {number} too large for git left out (of data, source and checksums are kept); --bytes "
+            f"{name} is for a remote"
+        )
     print(f"kept/ holds {done.size / 1e6:.1f} MB")
 
 
@@ -353,11 +405,13 @@ VERBS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command line `argv`; returns the exit status: 0 done, 1 the doctor found a problem, 2 the user's fault, 130 interrupted."""
+    """Runs the command line `argv`; returns the exit status: 0 done, 1 the doctor found a problem, 2 the
+    user's fault, 130 interrupted."""
     replace_unprintable()
     args = with_homes(parser(VERBS).parse_args(argv))
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("torch").setLevel(logging.WARNING)  # it counts its caches at the end, if it was stopped while it was imported
+    # It counts its caches at the end, if it was stopped while it was imported
+    logging.getLogger("torch").setLevel(logging.WARNING)
     try:
         with speaking_to(args.log):
             return _status_of(args)
@@ -377,14 +431,22 @@ def _status_of(args: argparse.Namespace) -> int:
         print(f"condense: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more when it ends
+        # Else Python complains once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("condense: interrupted; run the same command again to go on from the last checkpoint", file=sys.stderr)
+        print(
+            "condense: interrupted; run the same command again to go on from the last checkpoint",
+            file=sys.stderr,
+        )
         return 130
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            print("condense: the disk is full; nothing was damaged: free some space and run the same command again", file=sys.stderr)
+            print(
+                "condense: the disk is full; nothing was damaged: free some space and run the same command "
+                "again",
+                file=sys.stderr,
+            )
         elif error.filename is not None:
             print(f"condense: {error.filename}: {error.strerror}", file=sys.stderr)
         else:
@@ -393,14 +455,22 @@ def _status_of(args: argparse.Namespace) -> int:
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
-        print("condense: out of memory: choose a smaller network, fewer classes a job (--classes) or a smaller ipc", file=sys.stderr)
+        print(
+            "condense: out of memory: choose a smaller network, fewer classes a job (--classes) or a smaller "
+            "ipc",
+            file=sys.stderr,
+        )
         return 2
 
 
 def _out_of_memory(error: Exception) -> bool:
-    # By name and by words: torch must not be imported for verbs that do without, and on the CPU it raises no type of its own.
+    # By name and by words: torch must not be imported for verbs that do without, and on the CPU it raises no
+    # type of its own.
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or any(words in str(error) for words in ("can't allocate memory", "not enough memory", "Storage size calculation"))
+    return named or any(
+        words in str(error)
+        for words in ("can't allocate memory", "not enough memory", "Storage size calculation")
+    )
 
 
 if __name__ == "__main__":

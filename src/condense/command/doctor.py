@@ -1,4 +1,5 @@
-"""What `condense doctor` says of the machine: every probe has a time limit, changes nothing, and needs no program of the workflow."""
+"""What `condense doctor` says of the machine: every probe has a time limit, changes nothing, and needs no
+program of the workflow."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ Probe = Callable[[], Iterator[Finding]]
 
 
 def examine(limit: float = LIMIT) -> list[Finding]:
-    """What all probes found, in their order; one that fails or takes longer than `limit` seconds is a finding itself."""
+    """What all probes found, in their order; one that fails or takes longer than `limit` seconds is a finding
+    itself."""
     results: list[list[Finding]] = [[] for _ in PROBES]
     threads = []
     for place, (subject, probe) in enumerate(PROBES.items()):
@@ -67,7 +69,13 @@ def examine(limit: float = LIMIT) -> list[Finding]:
             thread.join(0.05)
         found += list(result)
         if thread.is_alive():
-            found.append(Finding(PROBLEM, subject, f"did not answer within {limit:g} s; see whether its programs or file systems hang"))
+            found.append(
+                Finding(
+                    PROBLEM,
+                    subject,
+                    f"did not answer within {limit:g} s; see whether its programs or file systems hang",
+                )
+            )
     return found
 
 
@@ -84,7 +92,11 @@ def _python() -> Iterator[Finding]:
     advice = "" if fits else "; the project is for 3.11 to 3.13: `make env` takes one of them"
     yield Finding(GOOD if fits else NOTE, "python", f"{platform.python_version()} ({sys.executable}){advice}")
     home = checkout()
-    yield Finding(GOOD, "condense", f"{runtime.code_version()}, {f'from the checkout {home}' if home else 'installed by itself'}")
+    yield Finding(
+        GOOD,
+        "condense",
+        f"{runtime.code_version()}, {f'from the checkout {home}' if home else 'installed by itself'}",
+    )
 
 
 def _torch() -> Iterator[Finding]:
@@ -93,23 +105,41 @@ def _torch() -> Iterator[Finding]:
     try:
         done = _called(sys.executable, "-c", _OUTLOOK, patience=LIMIT - 1)
     except subprocess.TimeoutExpired:
-        yield Finding(NOTE, "torch", f"takes more than {LIMIT - 1:.0f} s to load: a busy machine, or a slow disk; try again")
+        yield Finding(
+            NOTE,
+            "torch",
+            f"takes more than {LIMIT - 1:.0f} s to load: a busy machine, or a slow disk; try again",
+        )
         why = gpus.why_none()
-        yield Finding(PROBLEM if signs and why else GOOD, "gpu", f"{why}; {gpus.way_out()}" if signs and why else why or gpus.state())
+        yield Finding(
+            PROBLEM if signs and why else GOOD,
+            "gpu",
+            f"{why}; {gpus.way_out()}" if signs and why else why or gpus.state(),
+        )
         return
     try:
         facts = json.loads(done.stdout.strip().splitlines()[-1])
     except (ValueError, IndexError):
         reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
-        yield Finding(PROBLEM, "torch", f"cannot be loaded: {reason}; delete .venv and make it anew with `make env`")
+        yield Finding(
+            PROBLEM, "torch", f"cannot be loaded: {reason}; delete .venv and make it anew with `make env`"
+        )
         return
     cuda = facts["cuda"]
     yield Finding(GOOD, "torch", facts["torch"] + (f", for CUDA {cuda}" if cuda else ", without CUDA"))
     yield from _gpu(facts["usable"], signs)
     compiled = facts["kernels"].startswith("compiled")
-    advice = "" if compiled else "; slower on CPUs, same mathematics: install a C++ compiler (g++) where none is found"
+    advice = (
+        ""
+        if compiled
+        else "; slower on CPUs, same mathematics: install a C++ compiler (g++) where none is found"
+    )
     yield Finding(GOOD if compiled else NOTE, "kernels", facts["kernels"] + advice)
-    yield Finding(GOOD, "bfloat16", "the CPU has units for it" if facts["bfloat16"] else "the CPU has no units for it; float32 is used")
+    yield Finding(
+        GOOD,
+        "bfloat16",
+        "the CPU has units for it" if facts["bfloat16"] else "the CPU has no units for it; float32 is used",
+    )
 
 
 def _gpu(usable: bool, signs: list[str]) -> Iterator[Finding]:
@@ -119,11 +149,20 @@ def _gpu(usable: bool, signs: list[str]) -> Iterator[Finding]:
             yield Finding(GOOD, "gpu", f"{gpu.name}{memory}")
         yield Finding(GOOD, "driver", gpus.state())
     elif signs:
-        seen = f"torch cannot use the GPU that seems to be here ({', '.join(signs)}): {gpus.why_none() or gpus.state()}"
+        seen = (
+            f"torch cannot use the GPU that seems to be here ({', '.join(signs)}): "
+            f"{gpus.why_none() or gpus.state()}"
+        )
         yield Finding(PROBLEM, "gpu", f"{seen}. To mend it, {gpus.way_out()}; or give --device cpu")
     else:
         withheld = gpus.withheld()
-        text = "SLURM gave this job none" if withheld else "none is hidden" if gpus.why_none() == "" else gpus.why_none()
+        text = (
+            "SLURM gave this job none"
+            if withheld
+            else "none is hidden"
+            if gpus.why_none() == ""
+            else gpus.why_none()
+        )
         yield Finding(NOTE if withheld or gpus.hidden() else GOOD, "gpu", f"{text}; jobs run on the CPU")
 
 
@@ -132,11 +171,19 @@ def _cores() -> Iterator[Finding]:
     threads = os.environ.get("OMP_NUM_THREADS", "")
     text = f"{may} of {here} may be used" + (f", OMP_NUM_THREADS={threads}" if threads else "")
     bad = bool(threads) and not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", threads)
-    yield Finding(PROBLEM if bad else GOOD, "cores", text + (": set it to a number from 1 on, or unset it" if bad else ""))
+    yield Finding(
+        PROBLEM if bad else GOOD,
+        "cores",
+        text + (": set it to a number from 1 on, or unset it" if bad else ""),
+    )
 
 
 def _memory() -> Iterator[Finding]:
-    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines() if Path("/proc/meminfo").exists() else []
+    lines = (
+        Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        if Path("/proc/meminfo").exists()
+        else []
+    )
     sizes = {line.split(":")[0]: int(line.split()[1]) << 10 for line in lines if len(line.split()) > 1}
     if "MemAvailable" not in sizes:
         yield Finding(NOTE, "memory", "this system does not tell")
@@ -157,7 +204,11 @@ def _disk() -> Iterator[Finding]:
     if not os.access(here, os.W_OK):
         yield Finding(PROBLEM, "disk", f"{here} cannot be written; work in a folder of your own")
     mark = PROBLEM if free < NO_DISK else NOTE if free < LITTLE_DISK else GOOD
-    yield Finding(mark, "disk", f"{_size(free)} free in {here}" + ("" if mark == GOOD else "; free some space, results need it"))
+    yield Finding(
+        mark,
+        "disk",
+        f"{_size(free)} free in {here}" + ("" if mark == GOOD else "; free some space, results need it"),
+    )
 
 
 def _data() -> Iterator[Finding]:
@@ -170,7 +221,11 @@ def _data() -> Iterator[Finding]:
     elif os.environ.get("CONDENSE_DATA"):
         yield Finding(NOTE, "data", f"CONDENSE_DATA={folder} is not there yet; data sets are fetched into it")
     else:
-        yield Finding(GOOD, "data", f"{folder.absolute()} is made when a data set is fetched; CONDENSE_DATA names another folder")
+        yield Finding(
+            GOOD,
+            "data",
+            f"{folder.absolute()} is made when a data set is fetched; CONDENSE_DATA names another folder",
+        )
 
 
 def _terminal() -> Iterator[Finding]:
@@ -184,10 +239,20 @@ def _workflow() -> Iterator[Finding]:
     for name in ("snakemake", "snakemake-executor-plugin-slurm", "mlflow", "dvc"):
         version = _version(name)
         text = version or "not installed: only the workflow needs it, and `make env` installs it"
-        yield Finding(GOOD if version else NOTE, "slurm" if name.endswith("slurm") else name, (f"plugin {text}" if "-" in name else text))
+        yield Finding(
+            GOOD if version else NOTE,
+            "slurm" if name.endswith("slurm") else name,
+            (f"plugin {text}" if "-" in name else text),
+        )
     store = Path("mlflow.db")
-    if store.exists() and (not store.is_file() or (store.stat().st_size and store.read_bytes()[:15] != b"SQLite format 3")):
-        yield Finding(PROBLEM, "mlflow", f"{store.absolute()} is no database of MLflow; move it away, the next run makes it anew")
+    if store.exists() and (
+        not store.is_file() or (store.stat().st_size and store.read_bytes()[:15] != b"SQLite format 3")
+    ):
+        yield Finding(
+            PROBLEM,
+            "mlflow",
+            f"{store.absolute()} is no database of MLflow; move it away, the next run makes it anew",
+        )
 
 
 def _slurm() -> Iterator[Finding]:
@@ -197,23 +262,46 @@ def _slurm() -> Iterator[Finding]:
         yield Finding(GOOD, "slurm", "not on this machine")
         return
     if missing:
-        yield Finding(PROBLEM, "slurm", f"{', '.join(missing)} not found in PATH; load the module of SLURM, or work on a login node")
+        yield Finding(
+            PROBLEM,
+            "slurm",
+            f"{', '.join(missing)} not found in PATH; load the module of SLURM, or work on a login node",
+        )
         return
     try:
         done = _called("sinfo", "--noheader", "--format=%P %a %l %G")
     except subprocess.TimeoutExpired:
-        yield Finding(PROBLEM, "slurm", f"the controller does not answer within {ANSWER:.0f} s; `scontrol ping` tells when it does")
+        yield Finding(
+            PROBLEM,
+            "slurm",
+            f"the controller does not answer within {ANSWER:.0f} s; `scontrol ping` tells when it does",
+        )
         return
-    if done.returncode and not (os.environ.get("SLURM_CONF") or os.environ.get("SLURM_JOB_ID") or SLURM_CONF.exists()):
-        yield Finding(NOTE, "slurm", "its programs are here, but no cluster is set up for them (SLURM_CONF names another slurm.conf)")
+    if done.returncode and not (
+        os.environ.get("SLURM_CONF") or os.environ.get("SLURM_JOB_ID") or SLURM_CONF.exists()
+    ):
+        yield Finding(
+            NOTE,
+            "slurm",
+            "its programs are here, but no cluster is set up for them (SLURM_CONF names another slurm.conf)",
+        )
         return
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
-        yield Finding(PROBLEM, "slurm", f"the controller does not answer: {reason}; `scontrol ping` tells when it does")
+        yield Finding(
+            PROBLEM, "slurm", f"the controller does not answer: {reason}; `scontrol ping` tells when it does"
+        )
         return
     rows = [row for row in map(str.split, done.stdout.splitlines()) if len(row) == 4]
-    kinds = dict.fromkeys(f"{name} ({state}, at most {most}{'' if gres == '(null)' else f', {gres}'})" for name, state, most, gres in rows)
-    mark, text = (GOOD, f"partitions {', '.join(kinds)}") if kinds else (PROBLEM, "no partition is open to you; ask who runs the cluster")
+    kinds = dict.fromkeys(
+        f"{name} ({state}, at most {most}{'' if gres == '(null)' else f', {gres}'})"
+        for name, state, most, gres in rows
+    )
+    mark, text = (
+        (GOOD, f"partitions {', '.join(kinds)}")
+        if kinds
+        else (PROBLEM, "no partition is open to you; ask who runs the cluster")
+    )
     yield Finding(mark, "slurm", text)
 
 
@@ -223,7 +311,14 @@ def _remote() -> Iterator[Finding]:
     config = configparser.ConfigParser(interpolation=None)
     config.read([home / "config", home / "config.local"], encoding="utf-8")
     name = config.get("core", "remote", fallback="")
-    section = next((part for part in config.sections() if name and re.fullmatch(rf"'?remote \"{re.escape(name)}\"'?", part)), None)
+    section = next(
+        (
+            part
+            for part in config.sections()
+            if name and re.fullmatch(rf"'?remote \"{re.escape(name)}\"'?", part)
+        ),
+        None,
+    )
     if section is None:
         yield Finding(NOTE, "remote", "DVC has no default remote here")
         return
@@ -237,18 +332,24 @@ def _remote() -> Iterator[Finding]:
         return
     port = parts.port or {"http": 80, "https": 443, "ssh": 22}.get(parts.scheme)
     if port is None or not parts.hostname:
-        yield Finding(NOTE, "remote", f"{name}: {parts.scheme} is not tried here; `dvc status --cloud` asks it")
+        yield Finding(
+            NOTE, "remote", f"{name}: {parts.scheme} is not tried here; `dvc status --cloud` asks it"
+        )
         return
     try:
         socket.create_connection((parts.hostname, port), timeout=ANSWER).close()
     except OSError as error:
-        yield Finding(PROBLEM, "remote", f"{name}: {parts.hostname} does not answer ({error}); see docs/remotes.md")
+        yield Finding(
+            PROBLEM, "remote", f"{name}: {parts.hostname} does not answer ({error}); see docs/remotes.md"
+        )
         return
     yield Finding(GOOD, "remote", f"{name}: {parts.hostname} answers")
 
 
 def _called(*command: str, patience: float = ANSWER) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=patience, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        command, capture_output=True, text=True, errors="replace", timeout=patience, stdin=subprocess.DEVNULL
+    )
 
 
 def _version(name: str) -> str:

@@ -1,6 +1,8 @@
-"""What may stand in the YAML files, told by the dataclasses that read them: a page for people and JSON schemas for editors.
+"""What may stand in the YAML files, told by the dataclasses that read them: a page for people and JSON
+schemas for editors.
 
-`python -m condense.command.documented` writes `docs/settings.md` and `params/schemas/`; a test compares them with the code.
+`python -m condense.command.documented` writes `docs/settings.md` and `params/schemas/`; a test compares them
+with the code.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ _PLAIN = {int: "integer", float: "number", str: "string", bool: "boolean", type(
 
 @dataclass(frozen=True)
 class Setting:
-    """One key: its type, its default as YAML ('' where it has to be given), and what the comment beside it says."""
+    """One key: its type, its default as YAML ('' where it has to be given), and what the comment beside it
+    says."""
 
     name: str
     type: Any
@@ -39,17 +42,38 @@ class Setting:
 
 @cache
 def _comments(kind: type) -> dict[str, str]:
-    """Name of a field that stands in the class itself -> the comment at the end of its line."""
+    """Name of a field that stands in the class itself -> the comment at the end of its line, or else above
+    it."""
     try:
         source = textwrap.dedent(inspect.getsource(kind))
     except (OSError, TypeError):
         return {}
     (body,) = ast.parse(source).body
     assert isinstance(body, ast.ClassDef)
-    ends = {node.end_lineno: node.target.id for node in body.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
+    fields_by_name = {
+        node.target.id: node
+        for node in body.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    beside, alone = _remarks(source)
+    meanings = {}
+    for name, node in fields_by_name.items():
+        above: list[str] = []
+        while (line := node.lineno - 1 - len(above)) in alone:
+            above.insert(0, alone[line])
+        if meaning := beside.get(node.end_lineno or node.lineno) or " ".join(above):
+            meanings[name] = meaning
+    return meanings
+
+
+def _remarks(source: str) -> tuple[dict[int, str], dict[int, str]]:
+    """The comments of `source` by their line: those behind code, and those that have the line for
+    themselves."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    remarks = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
-    return {name: remarks[line].strip() for line, name in ends.items() if line in remarks}
+    comments = [token for token in tokens if token.type == tokenize.COMMENT]
+    behind = {token.start[0] for token in comments if token.line[: token.start[1]].strip()}
+    texts = {token.start[0]: token.string.lstrip("# ").strip() for token in comments}
+    return {line: texts[line] for line in behind}, {line: texts[line] for line in texts.keys() - behind}
 
 
 def settings_of(kind: type) -> list[Setting]:
@@ -58,7 +82,11 @@ def settings_of(kind: type) -> list[Setting]:
     comments: dict[str, str] = {}
     for owner in reversed(kind.__mro__):
         comments |= _comments(owner) if is_dataclass(owner) else {}
-    return [Setting(field.name, hints[field.name], _default(field), comments.get(field.name, "")) for field in fields(kind) if field.init]
+    return [
+        Setting(field.name, hints[field.name], _default(field), comments.get(field.name, ""))
+        for field in fields(kind)
+        if field.init
+    ]
 
 
 def _default(field: Field) -> str:
@@ -125,7 +153,13 @@ def type_text(kind: Any) -> str:
     if kind is Any:
         return "anything"
     if kind in _PLAIN:
-        return {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "nothing"}[kind]
+        return {
+            int: "whole number",
+            float: "number",
+            str: "text",
+            bool: "true or false",
+            type(None): "nothing",
+        }[kind]
     if origin in (typing.Union, types.UnionType):
         return ", or ".join(type_text(part) for part in arguments if part is not type(None))
     if origin is typing.Literal:
@@ -156,9 +190,13 @@ def classes_in(kind: Any) -> Iterator[type]:
 
 
 def page(kinds: dict[str, Any]) -> str:
-    """`docs/settings.md`: for each kind of file the keys of its classes. `kinds`: the folder of the files -> what they are read as."""
+    """`docs/settings.md`: for each kind of file the keys of its classes. `kinds`: the folder of the files ->
+    what they are read as."""
     lines = ["# What may stand in the YAML files", ""]
-    lines += ["Made from the classes that read them (`src/condense/specs/`) by `python -m condense.command.documented`; editors that know"]
+    lines += [
+        "Made from the classes that read them (`src/condense/specs/`) by `python -m "
+        "condense.command.documented`; editors that know"
+    ]
     lines += ["JSON schemas find them in `params/schemas/`. A key without a default has to be given.", ""]
     told: set[type] = set()
     for folder, kind in kinds.items():
@@ -174,7 +212,11 @@ def _section(kind: type) -> list[str]:
     lines = [f"### {kind.__name__}", "", inspect.cleandoc(kind.__doc__ or ""), ""]
     lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
     for setting in settings_of(kind):
-        default = f"`{setting.default}`" if setting.default and setting.default != "its defaults" else setting.default
+        default = (
+            f"`{setting.default}`"
+            if setting.default and setting.default != "its defaults"
+            else setting.default
+        )
         cells = [f"`{setting.name}`", type_text(setting.type), default, setting.meaning]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return [*lines, ""]
@@ -215,8 +257,14 @@ def notes_index(notes: str) -> str:
     links: dict[str, str] = {}
     for heading in re.findall(r"^## (.*)$", notes, re.MULTILINE):
         anchor = re.sub(r"[^a-z0-9_ -]", "", heading.lower()).replace(" ", "-")
-        links |= {name: f"[{name}](#{anchor})" for name in re.findall(r"`([a-z0-9_]+)`", heading) if name in catalogue.names_in("methods")}
-    return textwrap.fill(", ".join(links[name] for name in sorted(links)), 128, break_long_words=False, break_on_hyphens=False)
+        links |= {
+            name: f"[{name}](#{anchor})"
+            for name in re.findall(r"`([a-z0-9_]+)`", heading)
+            if name in catalogue.names_in("methods")
+        }
+    return textwrap.fill(
+        ", ".join(links[name] for name in sorted(links)), 128, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def between(text: str, what: str, content: str) -> str:

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 
 def export_set(path: Path, to: str, out: Path | None, *, as_stored: bool = False) -> str:
-    """Writes a synthetic set as `to` (png, npz or parquet) to `out`, by default beside the set, and says where.
+    """Writes a synthetic set as `to` (png, npz or parquet) to `out`, by default beside the set, and says
+    where.
 
-    Where the set stores formations these are decoded, unless `as_stored`. png: a folder `<number>_<class>/<index>.png` of 8-bit
-    images, clipped, whose class folders sort in the order of the labels, with the names in `classes.json`; npz: `images` float32
-    (N, C, H, W) in pixels, not clipped, `labels` int64 (N,) and `class_names`, and all else that the set carries, such as `soft_labels`
-    (N, classes); parquet: the columns `image` (bytes of a PNG and its path), `label` and `soft_labels`, if the set has these, with the
-    class names. What a format does not hold is said.
+    Where the set stores formations these are decoded, unless `as_stored`. png: a folder
+    `<number>_<class>/<index>.png` of 8-bit images, clipped, whose class folders sort in the order of the
+    labels, with the names in `classes.json`; npz: `images` float32 (N, C, H, W) in pixels, not clipped,
+    `labels` int64 (N,) and `class_names`, and all else that the set carries, such as `soft_labels`
+    (N, classes); parquet: the columns `image` (bytes of a PNG and its path), `label` and `soft_labels`, if
+    the set has these, with the class names. What a format does not hold is said.
     Raises UserError if the file is no synthetic set or damaged, and if the target exists.
     """
     path = Path(path)
@@ -39,20 +41,27 @@ def export_set(path: Path, to: str, out: Path | None, *, as_stored: bool = False
         raise UserError(f"{target}: exists already; remove it or name another place with --out")
     remark = ""
     if header.get("decode") is not None:
-        remark = f", each of which holds {read(Decode, header['decode'], f'{path}: decode').factor ** 2} smaller ones,"
+        remark = (
+            f", each of which holds {read(Decode, header['decode'], f'{path}: decode').factor ** 2} smaller "
+            f"ones,"
+        )
         if not as_stored:
             remark = f" (decoded from {len(tensors['labels'])} stored ones; --as-stored writes those)"
             tensors = _decoded(path, tensors, header)
     held = [name for name in carried(tensors) if name in _HELD[to] or _HELD[to] == "all"]
     left = [name for name in carried(tensors) if name not in held]
     _EXPORTS[to](target, {name: tensors[name] for name in ("images", "labels", *held)}, header)
-    told = f"{len(tensors['labels'])} images{remark} of {header['method']} on {header['dataset']} written to {target}"
+    told = (
+        f"{len(tensors['labels'])} images{remark} of {header['method']} on {header['dataset']} written to "
+        f"{target}"
+    )
     holders = [name for name in _HELD if _HELD[name] == "all" or set(left) <= set(_HELD[name])]
     return told + (f"; {to} does not hold its {', '.join(left)}, {' or '.join(holders)} does" if left else "")
 
 
 def _decoded(path: Path, tensors: Mapping[str, np.ndarray], header: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The tensors of a set of formations as they train, class-major: pixels float32 (n, C, H, W), labels (n,), soft labels (n, classes).
+    """The tensors of a set of formations as they train, class-major: pixels float32 (n, C, H, W), labels
+    (n,), soft labels (n, classes).
 
     What else it carries belongs to the stored images, and stays as it is.
     """
@@ -66,7 +75,9 @@ def _decoded(path: Path, tensors: Mapping[str, np.ndarray], header: dict[str, An
     images = formations.decode(torch.from_numpy(tensors["images"]), how, grey).numpy()
     labels = np.tile(tensors["labels"], how.factor**2)
     order = np.argsort(labels, kind="stable")
-    soft = {name: np.tile(tensors[name], (how.factor**2, 1))[order] for name in (SOFT_LABELS,) if name in tensors}
+    soft = {
+        name: np.tile(tensors[name], (how.factor**2, 1))[order] for name in (SOFT_LABELS,) if name in tensors
+    }
     return {**tensors, **soft, "images": images[order], "labels": labels[order]}
 
 
@@ -86,10 +97,12 @@ def _pngs(images: np.ndarray, labels: np.ndarray, names: list[str]) -> Iterable[
 
 
 def _folders(names: list[str]) -> list[str]:
-    """A folder name for every class, numbered so that they sort in the order of the labels, as other programs number classes."""
+    """A folder name for every class, numbered so that they sort in the order of the labels, as other programs
+    number classes."""
     digits = max(4, len(str(len(names) - 1)))
     plain = [re.sub(r"[^\w .-]+", "_", name).strip(" .") for name in names]
-    short = [name.encode()[:160].decode(errors="ignore").strip(" .") for name in plain]  # file systems count bytes
+    # File systems count bytes
+    short = [name.encode()[:160].decode(errors="ignore").strip(" .") for name in plain]
     return [f"{label:0{digits}}_{name}" for label, name in enumerate(short)]
 
 
@@ -104,7 +117,9 @@ def _to_png(target: Path, tensors: dict[str, np.ndarray], header: dict[str, Any]
             file = draft / place
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
-        listed = [{"folder": folders[label], "name": name} for label, name in enumerate(names) if label in present]
+        listed = [
+            {"folder": folders[label], "name": name} for label, name in enumerate(names) if label in present
+        ]
         write_json(draft / CLASSES_FILE, {"kind": "classes", "dataset": header["dataset"], "classes": listed})
 
 
@@ -112,7 +127,8 @@ def _to_npz(target: Path, tensors: dict[str, np.ndarray], header: dict[str, Any]
     import numpy as np
 
     with whole(target) as draft, open(draft, "wb") as file:
-        # Any: savez also takes a switch, `allow_pickle`, among the names of arrays, and not in every version of numpy.
+        # Any: savez also takes a switch, `allow_pickle`, among the names of arrays, and not in every version
+        # of numpy.
         arrays: dict[str, Any] = {**tensors, "class_names": np.array(header["class_names"], dtype=np.str_)}
         np.savez_compressed(file, **arrays)
 
@@ -122,8 +138,14 @@ def _to_parquet(target: Path, tensors: dict[str, np.ndarray], header: dict[str, 
     import pyarrow.parquet as pq
 
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    pictures = [{"bytes": data, "path": place} for place, data in _pngs(tensors["images"], tensors["labels"], header["class_names"])]
-    features: dict[str, Any] = {"image": {"_type": "Image"}, "label": {"names": header["class_names"], "_type": "ClassLabel"}}
+    pictures = [
+        {"bytes": data, "path": place}
+        for place, data in _pngs(tensors["images"], tensors["labels"], header["class_names"])
+    ]
+    features: dict[str, Any] = {
+        "image": {"_type": "Image"},
+        "label": {"names": header["class_names"], "_type": "ClassLabel"},
+    }
     columns = {"image": pa.array(pictures, kind), "label": pa.array(tensors["labels"], pa.int64())}
     if SOFT_LABELS in tensors:
         columns[SOFT_LABELS] = pa.array(tensors[SOFT_LABELS].tolist(), pa.list_(pa.float32()))
@@ -134,6 +156,10 @@ def _to_parquet(target: Path, tensors: dict[str, np.ndarray], header: dict[str, 
         pq.write_table(pa.Table.from_arrays(list(columns.values()), schema=schema), draft)
 
 
-_EXPORTS: dict[str, Callable[[Path, Any, dict[str, Any]], None]] = {"png": _to_png, "npz": _to_npz, "parquet": _to_parquet}
+_EXPORTS: dict[str, Callable[[Path, Any, dict[str, Any]], None]] = {
+    "png": _to_png,
+    "npz": _to_npz,
+    "parquet": _to_parquet,
+}
 # What each holds of what a set carries beside images and labels.
 _HELD: dict[str, tuple[str, ...] | str] = {"png": (), "npz": "all", "parquet": (SOFT_LABELS,)}

@@ -1,4 +1,5 @@
-"""A user's own images, end to end: estimate, prepare, pretrain, condense, evaluate against random selection."""
+"""A user's own images, end to end: estimate, prepare, pretrain, condense, evaluate against random
+selection."""
 
 from __future__ import annotations
 
@@ -54,10 +55,13 @@ class Work:
     @property
     def parents(self) -> list[ParentCell]:
         """What is to be made before the sets, each once."""
-        return list({cell.key: cell for synthetic in self.sets for cell in synthetic.parents.values()}.values())
+        return list(
+            {cell.key: cell for synthetic in self.sets for cell in synthetic.parents.values()}.values()
+        )
 
     def folder_of(self, parent: ParentCell) -> str:
-        """The folder that `parent` lies in: called after it, with its key where another parent is called alike."""
+        """The folder that `parent` lies in: called after it, with its key where another parent is called
+        alike."""
         alike = [other for other in self.parents if other.nickname == parent.nickname]
         return parent.nickname if len(alike) == 1 else f"{parent.nickname}-{parent.key}"
 
@@ -67,16 +71,21 @@ class Work:
 
 
 def suiting_convnet(size: int) -> str:
-    """The ConvNet of the literature for square images of `size` pixels: three blocks at 32, one more for every doubling."""
+    """The ConvNet of the literature for square images of `size` pixels: three blocks at 32, one more for
+    every doubling."""
     depth = min(max(round(math.log2(size)) - 2, 1), 6)
     return "convnet" if depth == 3 else f"convnetd{depth}"
 
 
 def plan_request(request: Request) -> Work:
-    """The cells of a request. Raises UserError for images, methods, architectures and numbers that do not fit together."""
+    """The cells of a request. Raises UserError for images, methods, architectures and numbers that do not fit
+    together."""
     recipe = catalogue.recipe(request.method)
     if not recipe.makes_set:
-        raise UserError(f"--method {recipe.name}: it keeps every image, so nothing is condensed; choose another of `condense list methods`")
+        raise UserError(
+            f"--method {recipe.name}: it keeps every image, so nothing is condensed; choose another of "
+            f"`condense list methods`"
+        )
     if request.steps and not recipe.number_of_steps:
         raise UserError(f"--steps: '{recipe.name}' takes no steps; leave the option out")
     for name, least in (("ipc", 1), ("steps", 1), ("epochs", 1), ("resize", 4), ("seed", 0)):
@@ -86,7 +95,10 @@ def plan_request(request: Request) -> Work:
     data, maker = _data_of(request), Maker(catalogue.scale(request.scale))
     spec = data.spec
     if request.ipc > spec.smallest_class:
-        raise UserError(f"--ipc {request.ipc}: the smallest class has {spec.smallest_class} training images; choose an ipc up to that")
+        raise UserError(
+            f"--ipc {request.ipc}: the smallest class has {spec.smallest_class} training images; choose an "
+            f"ipc up to that"
+        )
     arch = request.arch or suiting_convnet(spec.size)
     _check_architecture(arch, data, json.loads(maker.options(arch)))
     change = {"steps": request.steps} if request.steps else {}
@@ -95,12 +107,16 @@ def plan_request(request: Request) -> Work:
     sets = list({cell.key: cell for cell in sets}.values())  # one where the baseline itself is asked for
     metrics = [maker.metrics(cell, arch, DEFAULT_PROTOCOL) for cell in sets]
     if request.epochs:
-        metrics = [replace(cell, protocol=replace(cell.protocol, epochs=request.epochs, least_updates=0)) for cell in metrics]
+        metrics = [
+            replace(cell, protocol=replace(cell.protocol, epochs=request.epochs, least_updates=0))
+            for cell in metrics
+        ]
     return Work(data, tuple(sets), tuple(metrics))
 
 
 def _data_of(request: Request) -> DataCell:
-    """The user's own images; or a dataset of `params/datasets`, named where no file or folder of that name lies."""
+    """The user's own images; or a dataset of `params/datasets`, named where no file or folder of that name
+    lies."""
     from condense.data.own import require_outside, spec_from_images
 
     known = catalogue.names_in("datasets")
@@ -109,11 +125,15 @@ def _data_of(request: Request) -> DataCell:
         if request.test is not None:
             require_outside(request.out, request.test, "--test")
         columns = {"image": request.image_column, "label": request.label_column}
-        spec = spec_from_images(request.images, test=request.test, resize=request.resize, **columns, ground=request.ground)
+        spec = spec_from_images(
+            request.images, test=request.test, resize=request.resize, **columns, ground=request.ground
+        )
         return DataCell(spec)
     for option in ("test", "resize", "image-column", "label-column", "ground"):
         if getattr(request, option.replace("-", "_")) is not None:
-            raise UserError(f"--{option}: is for images of your own; the dataset '{request.images}' says this itself")
+            raise UserError(
+                f"--{option}: is for images of your own; the dataset '{request.images}' says this itself"
+            )
     return data_cell(str(request.images))
 
 
@@ -124,11 +144,14 @@ def _check_architecture(arch: str, data: DataCell, options: dict) -> None:
     from condense import models
 
     with torch.device("meta"):  # large images would make some networks larger than the memory
-        models.build(arch, channels=data.spec.channels, size=data.spec.size, classes=data.spec.classes, **options)
+        models.build(
+            arch, channels=data.spec.channels, size=data.spec.size, classes=data.spec.classes, **options
+        )
 
 
 def run_images(request: Request) -> None:
-    """Does everything a request asks for, going on where an interrupted run stopped, and prints what came out and where."""
+    """Does everything a request asks for, going on where an interrupted run stopped, and prints what came out
+    and where."""
     from condense.data.classes import brief
     from condense.estimate import estimate_cells
     from condense.tracking import follower, stores
@@ -142,7 +165,10 @@ def run_images(request: Request) -> None:
     spec = work.data.spec
     shape = f"{spec.size} x {spec.size} x {spec.channels}"
     names = f" ({brief(spec.class_names)})" if spec.class_names else ""
-    print(f"{spec.title}: {spec.train} training and {spec.test} test images, {spec.classes} classes{names}, {shape}")
+    print(
+        f"{spec.title}: {spec.train} training and {spec.test} test images, {spec.classes} classes{names}, "
+        f"{shape}"
+    )
     if spec.note:
         print(spec.note)
     estimate = estimate_cells(work.parents, work.sets, work.metrics, threads=request.threads, gpu=on_gpu)
@@ -160,7 +186,10 @@ def _made(request: Request, work: Work) -> list[dict]:
     parents = {cell.key: _parent(request.out, work, cell, machine) for cell in work.parents}
     for cell in work.sets:
         _synthetic(_place(request.out, work, cell), request.out, cell, parents, machine)
-    return [_evaluated(_place(request.out, work, cell.synthetic), request.out, cell, machine) for cell in work.metrics]
+    return [
+        _evaluated(_place(request.out, work, cell.synthetic), request.out, cell, machine)
+        for cell in work.metrics
+    ]
 
 
 def _bind(out: Path, work: Work, request: Request) -> None:
@@ -169,21 +198,34 @@ def _bind(out: Path, work: Work, request: Request) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: is a file; name a folder")
     if out.is_symlink() and not out.exists():
-        raise UserError(f"--out {out}: is a link to {os.readlink(out)}, which is not there; make that folder, or name another one")
+        raise UserError(
+            f"--out {out}: is a link to {os.readlink(out)}, which is not there; make that folder, or name "
+            f"another one"
+        )
     if not path.exists():
         # Who was killed while writing the request left no more than a draft of it.
         if out.exists() and any(draft_of(entry.name) != path.name for entry in out.iterdir()):
             raise UserError(f"--out {out}: is not empty and holds no run of ours; name a new folder")
-        settings = {"method": request.method, "ipc": request.ipc, "scale": request.scale, "seed": request.seed, "arch": work.sets[0].arch}
+        settings = {
+            "method": request.method,
+            "ipc": request.ipc,
+            "scale": request.scale,
+            "seed": request.seed,
+            "arch": work.sets[0].arch,
+        }
         write_json(path, {"kind": "request", "key": work.key, "images": str(request.images), **settings})
         return
     try:
         found = read_request(path)
     except UserError:
-        raise UserError(f"{path}: damaged, so that nobody can tell which run the folder holds; name a new folder with --out") from None
+        raise UserError(
+            f"{path}: damaged, so that nobody can tell which run the folder holds; name a new folder with "
+            f"--out"
+        ) from None
     if found.key != work.key:
         raise UserError(
-            f"--out {out}: holds another run ({found.method}, ipc {found.ipc}, seed {found.seed}, scale {found.scale}, or other images"
+            f"--out {out}: holds another run ({found.method}, ipc {found.ipc}, seed {found.seed}, scale "
+            f"{found.scale}, or other images"
             f" or recipe), as {path.name} in it says; name a new folder"
         )
     remove_dead_below(out)
@@ -209,8 +251,14 @@ def _parent(out: Path, work: Work, cell: ParentCell, machine: jobs.Machine) -> P
     return path
 
 
-def _synthetic(place: Path, out: Path, cell: SyntheticCell, parents: dict[str, Path], machine: jobs.Machine) -> None:
-    path, data, shard = place / "synthetic.safetensors", out / "data" / "train.safetensors", place / "shard" / "all.safetensors"
+def _synthetic(
+    place: Path, out: Path, cell: SyntheticCell, parents: dict[str, Path], machine: jobs.Machine
+) -> None:
+    path, data, shard = (
+        place / "synthetic.safetensors",
+        out / "data" / "train.safetensors",
+        place / "shard" / "all.safetensors",
+    )
     if jobs.is_whole(path, "synthetic", cell.key):
         shutil.rmtree(shard.parent, ignore_errors=True)
         return
@@ -252,11 +300,24 @@ def _evaluated(place: Path, out: Path, cell: MetricsCell, machine: jobs.Machine)
 
 def _summary(request: Request, work: Work, results: list[dict]) -> str:
     recipe, out = work.sets[0].recipe, request.out
-    lines = [f"\n{recipe.title}: {request.ipc} images a class instead of about {work.data.spec.train // work.data.spec.classes}"]
+    lines = [
+        f"\n{recipe.title}: {request.ipc} images a class instead of about "
+        f"{work.data.spec.train // work.data.spec.classes}"
+    ]
     for cell, result in zip(work.sets, results, strict=True):
-        lines.append(f"  {cell.recipe.title:<40} {result['mean']:6.2f} ± {result['std']:.2f} % ({result['n_networks']} networks)")
-    files = {"synthetic.safetensors": "the set", "grid.png": "real and synthetic images", "metrics.json": "every accuracy"}
+        lines.append(
+            f"  {cell.recipe.title:<40} {result['mean']:6.2f} ± {result['std']:.2f} % "
+            f"({result['n_networks']} networks)"
+        )
+    files = {
+        "synthetic.safetensors": "the set",
+        "grid.png": "real and synthetic images",
+        "metrics.json": "every accuracy",
+    }
     beside = catalogue.recipe(catalogue.BASELINE)
-    files |= {"history.jsonl": "the loss over the steps", f"{beside.name}/": f"{beside.title.lower()} of the same size"}
+    files |= {
+        "history.jsonl": "the loss over the steps",
+        f"{beside.name}/": f"{beside.title.lower()} of the same size",
+    }
     lines += [f"  {out / name}  {what}" for name, what in files.items() if (out / name).exists()]
     return "\n".join(lines)

@@ -28,7 +28,8 @@ _DAY = 86400.0  # seconds; a job may still be writing what is younger
 
 
 def _owned() -> dict[str, str]:
-    """By folder of the results, a pattern of the folder, or for metrics the file, that one key owns, relative to the results."""
+    """By folder of the results, a pattern of the folder, or for metrics the file, that one key owns, relative
+    to the results."""
     return {
         "data": rf"data/{_NAME}/(?P<key>{_KEY})",
         **{room: rf"{room}/{_NAME}/{_NAME}/{_NAME}/seed[0-9]+-(?P<key>{_KEY})" for room in parent_rooms()},
@@ -41,17 +42,24 @@ def _owned() -> dict[str, str]:
 
 
 def prune_results(results: Path, dry: bool) -> str:
-    """Removes from `results` what no scale asks for, shards and parts of what is whole, and what interrupted jobs left more than a day ago.
+    """Removes from `results` what no scale asks for, shards and parts of what is whole, and what interrupted
+    jobs left more than a day ago.
 
-    A checkpoint is left behind if its output exists; one of a job that is still to be finished stays. Says what was removed, or
-    with `dry` only what would be. Tables, figures, tracking and files that are not at a path of the workflow are left alone.
+    A checkpoint is left behind if its output exists; one of a job that is still to be finished stays. Says
+    what was removed, or with `dry` only what would be. Tables, figures, tracking and files that are not at a
+    path of the workflow are left alone.
     Raises UserError if `results` is not a folder.
     """
     results = Path(results)
     if not results.is_dir():
         raise UserError(f"{results}: no such folder; give the folder of the results with --results")
     asked, lines, count, total = _asked(), [], 0, 0
-    found = [entry for kind in _owned() if (results / kind).is_dir() for entry in _removable(results / kind, results, asked)]
+    found = [
+        entry
+        for kind in _owned()
+        if (results / kind).is_dir()
+        for entry in _removable(results / kind, results, asked)
+    ]
     for path, why in found:
         files = [path] if path.is_file() else [entry for entry in path.rglob("*") if entry.is_file()]
         size = sum(file.stat().st_size for file in files)
@@ -64,14 +72,16 @@ def prune_results(results: Path, dry: bool) -> str:
 
 
 def sweep(results: Path) -> list[Path]:
-    """Removes what killed jobs left: checkpoints, drafts and locks beside finished files, drafts that nobody writes any more, and shards
-    and parts of what is whole; says what.
+    """Removes what killed jobs left: checkpoints, drafts and locks beside finished files, drafts that nobody
+    writes any more, and shards and parts of what is whole; says what.
 
-    To be called by the head, or by `condense run`, alone and at its end, when all that it asked for is made: then nobody writes these
-    any more.
+    To be called by the head, or by `condense run`, alone and at its end, when all that it asked for is made:
+    then nobody writes these any more.
     """
     gone = []
-    for path in sorted(path for path in results.rglob("*") if path.name.startswith(".") or ".resume" in path.name):
+    for path in sorted(
+        path for path in results.rglob("*") if path.name.startswith(".") or ".resume" in path.name
+    ):
         draft = _DRAFT.fullmatch(path.name)
         checkpoint = _CHECKPOINT.fullmatch(draft["output"] if draft else path.name)
         left = checkpoint or draft
@@ -84,7 +94,9 @@ def sweep(results: Path) -> list[Path]:
     for path in gone:
         if path.exists():  # and did not go with the folder around it
             _remove(path, results)
-    for index in [index for index in sorted(results.glob("groups/*/*/*/*.json")) if not _shards_left(index, results)]:
+    for index in [
+        index for index in sorted(results.glob("groups/*/*/*/*.json")) if not _shards_left(index, results)
+    ]:
         gone.append(index)
         _remove(index, results)
     return gone
@@ -159,7 +171,8 @@ def _owner(path: Path, results: Path) -> tuple[str, str]:
 
 
 def _unplanned(path: Path, results: Path) -> bool:
-    """Whether a path belongs to a method that no plan can name here, since what it requires, such as weights of CLIP, is not here."""
+    """Whether a path belongs to a method that no plan can name here, since what it requires, such as weights
+    of CLIP, is not here."""
     lacking = {name for name in catalogue.names_in("methods") if lacks(catalogue.recipe(name))}
     return bool(lacking & set(path.relative_to(results).parts))
 

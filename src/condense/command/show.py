@@ -32,14 +32,29 @@ from condense.specs import AnyTask, catalogue
 if TYPE_CHECKING:
     import numpy as np
 
-_PLAIN = "kind dataset split method ipc arch eval_arch options protocol seed key steps n_networks mean std unit train_accuracy".split()
-_SHOWN_ELSEWHERE = {"class_names", "classes", "counts", "recipe", "history", "content_sha256", "header_sha256", "schema", "state", "run"}
+_PLAIN = (
+    "kind dataset split method ipc arch eval_arch options protocol seed key steps n_networks mean std unit "
+    "train_accuracy"
+).split()
+_SHOWN_ELSEWHERE = {
+    "class_names",
+    "classes",
+    "counts",
+    "recipe",
+    "history",
+    "content_sha256",
+    "header_sha256",
+    "schema",
+    "state",
+    "run",
+}
 
 
 def describe(path: Path) -> str:
     """What a file of ours holds, of whatever kind it is, in aligned lines.
 
-    Tensors are read whole and their checksum verified. Raises UserError if the file is absent, damaged or not ours.
+    Tensors are read whole and their checksum verified. Raises UserError if the file is absent, damaged or not
+    ours.
     """
     path = Path(path)
     if path.suffix == ".jsonl":
@@ -78,7 +93,10 @@ def _our_json(path: Path) -> dict[str, Any]:
         header_as(Manifest, value, path, "its entries")
     else:
         known = ", ".join(sorted(_JSON))
-        raise UserError(f"{path}: is none of the JSON files that are known by their 'kind' ({known}), nor a record of a run")
+        raise UserError(
+            f"{path}: is none of the JSON files that are known by their 'kind' ({known}), nor a record of a "
+            f"run"
+        )
     return value
 
 
@@ -90,14 +108,19 @@ _JSON: dict[str, Callable[[Path], object]] = {
     "request": read_request,
     "rates": lambda path: header_as(RatesNote, read_json(path), path, "its entries"),
     "benchmark": read_speed,
-    "classes": lambda path: None,  # of an exported folder; `condense run` reads it with the folders that it names
+    # Of an exported folder; `condense run` reads it with the folders that it names
+    "classes": lambda path: None,
     "part that was not needed": lambda path: None,
 }
 
 
 def _last_loss(history: list[dict[str, float]]) -> list[tuple[str, str]]:
     rows = [("rows", str(len(history)))]
-    return rows + [("last loss", ", ".join(f"{name} {value:.6g}" for name, value in history[-1].items()))] if history else rows
+    return (
+        rows + [("last loss", ", ".join(f"{name} {value:.6g}" for name, value in history[-1].items()))]
+        if history
+        else rows
+    )
 
 
 def _header_facts(header: dict[str, Any]) -> list[tuple[str, str]]:
@@ -108,13 +131,17 @@ def _header_facts(header: dict[str, Any]) -> list[tuple[str, str]]:
         chosen = [names[label] for label in classes] if classes else names
         lines.append(("classes", f"{len(chosen)}: {_brief(chosen)}"))
     if header["kind"] == "dataset":
-        lines.append(("images", f"{sum(header['counts'])}, {min(header['counts'])} to {max(header['counts'])} a class"))
+        lines.append(
+            ("images", f"{sum(header['counts'])}, {min(header['counts'])} to {max(header['counts'])} a class")
+        )
     if header["kind"] == "shard":
         lines += _last_loss(header["history"])[1:]
     if isinstance(header.get("state"), dict):
         lines += [(name, _value(value)) for name, value in header["state"].items()]
     skip = {*_PLAIN, *_SHOWN_ELSEWHERE}
-    return lines + [(name, _value(value)) for name, value in header.items() if name not in skip and value is not None]
+    return lines + [
+        (name, _value(value)) for name, value in header.items() if name not in skip and value is not None
+    ]
 
 
 def _json_facts(value: dict[str, Any]) -> list[tuple[str, str]]:
@@ -122,14 +149,34 @@ def _json_facts(value: dict[str, Any]) -> list[tuple[str, str]]:
         return [("kind", "provenance"), *_run_facts(value)]
     if value.get("kind") != "metrics":
         return [(name, _value(entry)) for name, entry in value.items()]
-    shown = [name for name in ("kind", "task", *_PLAIN[1:]) if name in value and name not in ("mean", "std", "protocol")]
+    shown = [
+        name
+        for name in ("kind", "task", *_PLAIN[1:])
+        if name in value and name not in ("mean", "std", "protocol")
+    ]
     lines = [(name, _value(value[name])) for name in shown]
-    lines += [(f"{value['task']}: {name}", _value(entry)) for name, entry in value.get(value["task"], {}).items()]
+    lines += [
+        (f"{value['task']}: {name}", _value(entry)) for name, entry in value.get(value["task"], {}).items()
+    ]
     protocol = value.get("protocol", {})
-    told = [form.format(protocol[name]) for name, form in (("epochs", "{} epochs"), ("batch", "batch {}")) if name in protocol]
-    lines += [("protocol", f"{protocol['name']}: {', '.join(told)}" if told else protocol["name"])] if protocol else []
-    lines += [line for name, found in metrics_in(value).items() for line in _metric(name, found, value.get("steps"))]
-    lines += [(name, value[name]) for name in ("synthetic_key", "synthetic_sha256", "data_sha256", "test_sha256") if value.get(name)]
+    told = [
+        form.format(protocol[name])
+        for name, form in (("epochs", "{} epochs"), ("batch", "batch {}"))
+        if name in protocol
+    ]
+    lines += (
+        [("protocol", f"{protocol['name']}: {', '.join(told)}" if told else protocol["name"])]
+        if protocol
+        else []
+    )
+    lines += [
+        line for name, found in metrics_in(value).items() for line in _metric(name, found, value.get("steps"))
+    ]
+    lines += [
+        (name, value[name])
+        for name in ("synthetic_key", "synthetic_sha256", "data_sha256", "test_sha256")
+        if value.get(name)
+    ]
     return lines + _run_facts(value.get("run", {}))
 
 
@@ -144,9 +191,16 @@ def _metric(name: str, found: dict[str, Any], steps: list[int] | None) -> list[t
 
 
 def _run_facts(run: dict[str, Any]) -> list[tuple[str, str]]:
-    shown = {"seconds": lambda value: f"{value:g}", "peak_memory_bytes": lambda value: f"{value / 1e6:.0f} MB"}
+    shown = {
+        "seconds": lambda value: f"{value:g}",
+        "peak_memory_bytes": lambda value: f"{value / 1e6:.0f} MB",
+    }
     names = {"peak_memory_bytes": "peak memory", "code_version": "code version"}
-    return [(names.get(name, name), shown.get(name, _value)(value)) for name, value in run.items() if value is not None]
+    return [
+        (names.get(name, name), shown.get(name, _value)(value))
+        for name, value in run.items()
+        if value is not None
+    ]
 
 
 def _value(value: Any) -> str:
@@ -154,7 +208,11 @@ def _value(value: Any) -> str:
         return ", ".join(f"{name} {entry}" for name, entry in value.items()) or "none"
     if isinstance(value, float):
         return f"{value:.6g}"
-    if isinstance(value, list) and all(isinstance(entry, (int, float)) for entry in value) and len(value) <= 12:
+    if (
+        isinstance(value, list)
+        and all(isinstance(entry, (int, float)) for entry in value)
+        and len(value) <= 12
+    ):
         return ", ".join(f"{entry:.6g}" for entry in value)
     text = value if isinstance(value, str) else canonical(value)
     return text if len(text) <= 100 else text[:97] + "..."
@@ -178,8 +236,8 @@ def _aligned(lines: Iterable[tuple[str, str]]) -> str:
 def digest_of(path: Path) -> str:
     """SHA-256, as hex, of what is compared between two runs.
 
-    Of a safetensors file that is every byte; of metrics it is the canonical JSON without the part that says where and how long
-    they were computed. Raises UserError if the file is absent, damaged or not ours.
+    Of a safetensors file that is every byte; of metrics it is the canonical JSON without the part that says
+    where and how long they were computed. Raises UserError if the file is absent, damaged or not ours.
     """
     path = Path(path)
     if not _is_json(path):
@@ -190,12 +248,16 @@ def digest_of(path: Path) -> str:
 
 
 def listing(what: str) -> str:
-    """The methods, datasets, protocols, tasks, tables, architectures or scales there are, one a line. Raises UserError for another word."""
+    """The methods, datasets, protocols, tasks, tables, architectures or scales there are, one a line. Raises
+    UserError for another word."""
     if what not in _LISTINGS:
         raise unknown("list", what, _LISTINGS)
     rows = [tuple(map(str, row)) for row in _LISTINGS[what]()]
     widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
-    return "\n".join("".join(f"{entry:<{width}}" for entry, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "".join(f"{entry:<{width}}" for entry, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
 
 
 def _methods() -> Iterable[tuple[Any, ...]]:
@@ -227,7 +289,13 @@ def _tasks() -> Iterable[tuple[Any, ...]]:
     for task in get_args(AnyTask):
         settings = ", ".join(entry.name for entry in fields(task) if entry.name != "kind")
         metrics = ", ".join(about.label for about in task.metrics.values())
-        yield next(entry.default for entry in fields(task) if entry.name == "kind"), task.title, metrics, settings, ", ".join(task.further)
+        yield (
+            next(entry.default for entry in fields(task) if entry.name == "kind"),
+            task.title,
+            metrics,
+            settings,
+            ", ".join(task.further),
+        )
 
 
 def _tables() -> Iterable[tuple[Any, ...]]:
@@ -256,7 +324,13 @@ def _scales() -> Iterable[tuple[Any, ...]]:
     yield "name", "title", "sets", "networks", "tables and figures"
     for name in catalogue.names_in("scales"):
         plan = Plan(name)
-        yield name, plan.scale.title, plan.scale.n_sets, plan.scale.n_networks, len(plan.tables) + len(plan.figures)
+        yield (
+            name,
+            plan.scale.title,
+            plan.scale.n_sets,
+            plan.scale.n_networks,
+            len(plan.tables) + len(plan.figures),
+        )
 
 
 _LISTINGS: dict[str, Callable[[], Iterable[tuple[Any, ...]]]] = {

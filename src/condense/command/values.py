@@ -30,21 +30,27 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"the key '{next(name for name in names if names.count(name) > 1)}' stands in it twice")
+        raise ValueError(
+            f"the key '{next(name for name in names if names.count(name) > 1)}' stands in it twice"
+        )
     return value
 
 
 def options_of(text: str) -> dict[str, Any]:
-    """The options of an architecture; the shape of the images and the number of classes come from the data."""
+    """The options of an architecture; the shape of the images and the number of classes come from the
+    data."""
     options = convert(dict[str, Any], json_of(text, "--options"), "--options")
     for name in FROM_DATA:
         if name in options:
-            raise UserError(f"--options: '{name}' is no option of an architecture: it follows from the data and --arch")
+            raise UserError(
+                f"--options: '{name}' is no option of an architecture: it follows from the data and --arch"
+            )
     return options
 
 
 def settings_of(kind: Any, text: str, what: str) -> Any:
-    """Settings given as JSON or as a YAML file; a recipe, a protocol, or a task that needs no further settings also by name."""
+    """Settings given as JSON or as a YAML file; a recipe, a protocol, or a task that needs no further
+    settings also by name."""
     if text.lstrip().startswith("{"):
         return convert(kind, json_of(text, f"--{what}"), f"--{what}")
     if text.endswith((".yaml", ".yml")):
@@ -60,7 +66,8 @@ def settings_of(kind: Any, text: str, what: str) -> Any:
 
 
 def paths_of(texts: list[str], option: str) -> dict[str, Path]:
-    """The files of ['teacher=a.safetensors', ...] by their names. Raises UserError for a text of another form and a name given twice."""
+    """The files of ['teacher=a.safetensors', ...] by their names. Raises UserError for a text of another form
+    and a name given twice."""
     paths: dict[str, Path] = {}
     for text in texts:
         name, equals, path = text.partition("=")

@@ -1,4 +1,5 @@
-"""What one image costs in the networks of the scales: counted before, in `networks.csv`, by `python -m condense.estimate.counting`.
+"""What one image costs in the networks of the scales: counted before, in `networks.csv`, by
+`python -m condense.estimate.counting`.
 
 No torch here: the Snakefile asks in every job of a cluster.
 """
@@ -36,7 +37,9 @@ def counted_networks() -> dict[Network, Profile]:
 def write_table(counted: dict[Network, Profile], path: Path = TABLE) -> None:
     """Writes the profiles of networks, sorted."""
     with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [*_COLUMNS, *(field.name for field in fields(Profile))], lineterminator="\n")
+        writer = csv.DictWriter(
+            file, [*_COLUMNS, *(field.name for field in fields(Profile))], lineterminator="\n"
+        )
         writer.writeheader()
         for network in sorted(counted):
             writer.writerow(dict(zip(_COLUMNS, network, strict=True)) | asdict(counted[network]))

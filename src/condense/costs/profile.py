@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Profile:
-    """What one image costs in a network: multiply-adds count as 2 FLOPs; activations in numbers, not bytes."""
+    """What one image costs in a network: multiply-adds count as 2 FLOPs; activations in numbers, not
+    bytes."""
 
     embed: int  # FLOPs of a forward pass up to the last linear layer
     forward: int  # FLOPs of a forward pass

@@ -12,7 +12,8 @@ FLOAT = 4  # bytes
 
 
 class Sizes(Protocol):
-    """What costs depend on of a dataset, as its `data.spec.DatasetSpec` says it: images of each split, and numbers in an image."""
+    """What costs depend on of a dataset, as its `data.spec.DatasetSpec` says it: images of each split, and
+    numbers in an image."""
 
     @property
     def train(self) -> int: ...
@@ -30,7 +31,8 @@ class Sizes(Protocol):
 
 @dataclass(frozen=True)
 class Work:
-    """What one job does. `peak_bytes`, on a GPU those of the GPU, is on top of what the imported libraries take."""
+    """What one job does. `peak_bytes`, on a GPU those of the GPU, is on top of what the imported libraries
+    take."""
 
     flops_forward: float = 0.0  # without gradients
     flops_training: float = 0.0  # forward and backward
@@ -48,7 +50,10 @@ class Work:
 def both(first: Work, second: Work) -> Work:
     """The work of a job that does one thing and the other by turns."""
     names = [field.name for field in fields(Work) if field.name != "light"]
-    return Work(**{name: getattr(first, name) + getattr(second, name) for name in names}, light=first.light and second.light)
+    return Work(
+        **{name: getattr(first, name) + getattr(second, name) for name in names},
+        light=first.light and second.light,
+    )
 
 
 def pixels_of(data: Sizes) -> int:
@@ -60,8 +65,9 @@ def pixels_of(data: Sizes) -> int:
 class Shard:
     """So many classes of a synthetic set, whose cost a recipe is asked for.
 
-    `condensed_with`: what an image costs in the network of the set (None: it has none); `parents`: the same by name for the networks of
-    those parents that are made beforehand. `shared`: with the work that a group of sets does once.
+    `condensed_with`: what an image costs in the network of the set (None: it has none); `parents`: the same
+    by name for the networks of those parents that are made beforehand. `shared`: with the work that a group
+    of sets does once.
     """
 
     data: Sizes

@@ -12,15 +12,17 @@ import numpy as np
 from condense.config import UserError
 
 _SHOWN = 8  # names in a message
-_UNSEEN = dict.fromkeys(map(ord, "\u200b\ufeff"))  # a space without width, and the mark that begins files of Windows
+# A space without width, and the mark that begins files of Windows
+_UNSEEN = dict.fromkeys(map(ord, "\u200b\ufeff"))
 
 
 @dataclass(frozen=True)
 class Labels:
     """The labels of a file or a folder: `places` int64 (N,) in `names`, which may hold names without images.
 
-    `numbered`: the names are nothing but the numbers that the labels are. `ordered`: the order of the names is that of the source, so
-    that numbers elsewhere may count them, and not the alphabet's. `where` is for messages.
+    `numbered`: the names are nothing but the numbers that the labels are. `ordered`: the order of the names
+    is that of the source, so that numbers elsewhere may count them, and not the alphabet's. `where` is for
+    messages.
     """
 
     names: list[str]
@@ -41,18 +43,22 @@ def brief(names: Sequence[object]) -> str:
 
 
 def alike(name: str) -> str:
-    """What two names have in common that look alike: accents are written in two ways, and blanks at the ends or doubled are not seen."""
+    """What two names have in common that look alike: accents are written in two ways, and blanks at the ends
+    or doubled are not seen."""
     return " ".join(unicodedata.normalize("NFC", name).translate(_UNSEEN).split())
 
 
-def of_names(names: Sequence[str], places: Sequence[int] | np.ndarray, where: str, ordered: bool = True) -> Labels:
+def of_names(
+    names: Sequence[str], places: Sequence[int] | np.ndarray, where: str, ordered: bool = True
+) -> Labels:
     """Labels whose classes have names. Raises UserError for two names that look alike."""
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(alike(name), name)
         if other != name:
             raise UserError(
-                f"{where}: two classes look alike, '{other}' and '{name}', whose accents or blanks are written in two ways: join them"
+                f"{where}: two classes look alike, '{other}' and '{name}', whose accents or blanks are "
+                f"written in two ways: join them"
             )
     if len(seen) < len(names):
         twice = next(name for place, name in enumerate(names) if name in names[:place])
@@ -68,14 +74,16 @@ def of_numbers(values: np.ndarray, where: str) -> Labels:
     kinds, places = np.unique(values, return_inverse=True)
     if len(kinds) and kinds[0] < 0:
         raise UserError(
-            f"{where}: has the label {kinds[0]}, outside 0..{max(int(kinds[-1]), 0)} (its labels are {brief(kinds.tolist())}): "
+            f"{where}: has the label {kinds[0]}, outside 0..{max(int(kinds[-1]), 0)} (its labels are "
+            f"{brief(kinds.tolist())}): "
             "remove the rows without a label, or write the classes as text"
         )
     return Labels([str(kind) for kind in kinds.tolist()], places.astype(np.int64), where, numbered=True)
 
 
 def joined(parts: Sequence[Labels]) -> Labels:
-    """The labels of the shards of one set, in their order. Raises UserError if some have names and others numbers of other classes."""
+    """The labels of the shards of one set, in their order. Raises UserError if some have names and others
+    numbers of other classes."""
     first = next((part for part in parts if not part.numbered), parts[0])
     parts = [numbers_named(part, first) for part in parts]
     known: dict[str, str] = {}
@@ -89,15 +97,19 @@ def joined(parts: Sequence[Labels]) -> Labels:
         names.sort()
         ordered = False
     place_of = {alike(name): place for place, name in enumerate(names)}
-    places = [np.array([place_of[alike(name)] for name in part.names], np.int64)[part.places] for part in parts]
+    places = [
+        np.array([place_of[alike(name)] for name in part.names], np.int64)[part.places] for part in parts
+    ]
     return Labels(names, np.concatenate(places), parts[0].where, first.numbered, ordered)
 
 
 def numbers_named(labels: Labels, other: Labels) -> Labels:
     """`labels` with the names of `other` if they are numbers without names and those of `other` are names.
 
-    The numbers count the names, from 0; but where the names are numbers written as text, each number is the name that says it.
-    Raises UserError for a number that `other` has no name for, and where nothing says how its names are numbered.
+    The numbers count the names, from 0; but where the names are numbers written as text, each number is the
+    name that says it.
+    Raises UserError for a number that `other` has no name for, and where nothing says how its names are
+    numbered.
     """
     if not labels.numbered or other.numbered or not labels.names:
         return labels
@@ -106,16 +118,20 @@ def numbers_named(labels: Labels, other: Labels) -> Labels:
         return replace(labels, names=[written.get(int(name), name) for name in labels.names], numbered=False)
     if not other.ordered:
         raise UserError(
-            f"{labels.where}: its labels are numbers ({brief(labels.names)}), and nothing says which of the classes of {other.where} "
+            f"{labels.where}: its labels are numbers ({brief(labels.names)}), and nothing says which of the "
+            f"classes of {other.where} "
             f"({brief(other.names)}) they mean: give both files labels of one kind"
         )
     numbers = [int(name) for name in labels.names]
     if max(numbers) >= len(other.names):
         raise UserError(
-            f"{labels.where}: its labels are numbers ({brief(labels.names)}), of which {max(numbers)} is none of the {len(other.names)} "
+            f"{labels.where}: its labels are numbers ({brief(labels.names)}), of which {max(numbers)} is "
+            f"none of the {len(other.names)} "
             f"classes of {other.where} ({brief(other.names)}): give both files labels of one kind"
         )
-    return replace(labels, names=other.names, places=np.array(numbers, np.int64)[labels.places], numbered=False)
+    return replace(
+        labels, names=other.names, places=np.array(numbers, np.int64)[labels.places], numbered=False
+    )
 
 
 def _written_numbers(labels: Labels) -> dict[int, str] | None:
@@ -132,12 +148,16 @@ def _written_numbers(labels: Labels) -> dict[int, str] | None:
         if not number.is_integer() or abs(number) >= 2**53:
             return None
         if written.setdefault(int(number), name) != name:
-            raise UserError(f"{labels.where}: two classes are one number, '{written[int(number)]}' and '{name}': join them, or rename one")
+            raise UserError(
+                f"{labels.where}: two classes are one number, '{written[int(number)]}' and '{name}': join "
+                f"them, or rename one"
+            )
     return written
 
 
 def pairing(sets: Sequence[Labels]) -> str:
-    """A sentence on how a training and a test set are matched if one of them has numbers and the other names; empty if not."""
+    """A sentence on how a training and a test set are matched if one of them has numbers and the other names;
+    empty if not."""
     if len({labels.numbered for labels in sets}) < 2:
         return ""
     numbers, names = sorted(sets, key=lambda labels: not labels.numbered)
@@ -146,13 +166,19 @@ def pairing(sets: Sequence[Labels]) -> str:
 
 
 def matched(labels: Labels, to: Labels) -> Labels:
-    """`labels` in the numbering of `to`, by name. Raises UserError naming a class with images that `to` does not have."""
+    """`labels` in the numbering of `to`, by name. Raises UserError naming a class with images that `to` does
+    not have."""
     place_of = {alike(name): place for place, name in enumerate(to.names)}
     counts = labels.counts
-    lone = [name for name, count in zip(labels.names, counts, strict=True) if count and alike(name) not in place_of]
+    lone = [
+        name
+        for name, count in zip(labels.names, counts, strict=True)
+        if count and alike(name) not in place_of
+    ]
     if lone:
         raise UserError(
-            f"{labels.where}: classes are matched by their names, and '{lone[0][:80]}' is none of those of {to.where} "
+            f"{labels.where}: classes are matched by their names, and '{lone[0][:80]}' is none of those of "
+            f"{to.where} "
             f"({brief(to.names)}): give both the same names, or remove these images"
         )
     places = np.array([place_of.get(alike(name), 0) for name in labels.names], np.int64)
@@ -160,7 +186,8 @@ def matched(labels: Labels, to: Labels) -> Labels:
 
 
 def without_unused(labels: Labels) -> tuple[Labels, list[str]]:
-    """`labels` with the classes alone that have images, numbered anew in their order, and the names that fell away."""
+    """`labels` with the classes alone that have images, numbered anew in their order, and the names that fell
+    away."""
     counts = labels.counts
     names = [name for name, count in zip(labels.names, counts, strict=True) if count]
     places = np.cumsum(np.array(counts) > 0) - 1
@@ -169,7 +196,8 @@ def without_unused(labels: Labels) -> tuple[Labels, list[str]]:
 
 
 def paired(sets: Sequence[Labels]) -> list[Labels]:
-    """Labels of a training set and perhaps a test set; where one has numbers and the other named classes, the numbers count its names."""
+    """Labels of a training set and perhaps a test set; where one has numbers and the other named classes, the
+    numbers count its names."""
     if len(sets) < 2:
         return list(sets)
     train, test = sets
@@ -177,18 +205,29 @@ def paired(sets: Sequence[Labels]) -> list[Labels]:
 
 
 def in_order_of(labels: Labels, names: Sequence[str], where: str) -> Labels:
-    """`labels` in the numbering of `names`, by name; a name may be longer than that of the class, as 'n01440764 tench' of 'n01440764'.
+    """`labels` in the numbering of `names`, by name; a name may be longer than that of the class, as
+    'n01440764 tench' of 'n01440764'.
 
-    Numbers that are none of `names` count them from 0. Raises UserError naming a class that is none of `names`.
+    Numbers that are none of `names` count them from 0. Raises UserError naming a class that is none of
+    `names`.
     """
     firsts = [alike(name.split(" ")[0]) for name in names]
     times = Counter(firsts)
     place_of = {first: place for place, first in enumerate(firsts) if times[first] == 1}
     place_of |= {alike(name): place for place, name in enumerate(names)}
-    lone = [name for name, count in zip(labels.names, labels.counts, strict=True) if count and alike(name) not in place_of]
+    lone = [
+        name
+        for name, count in zip(labels.names, labels.counts, strict=True)
+        if count and alike(name) not in place_of
+    ]
     if lone and labels.numbered:
-        return in_order_of(numbers_named(labels, Labels(list(names), np.array([], np.int64), where)), names, where)
+        return in_order_of(
+            numbers_named(labels, Labels(list(names), np.array([], np.int64), where)), names, where
+        )
     if lone:
-        raise UserError(f"{labels.where}: names a class '{lone[0]}' that is not among the `class_names` of {where} ({brief(list(names))})")
+        raise UserError(
+            f"{labels.where}: names a class '{lone[0]}' that is not among the `class_names` of {where} "
+            f"({brief(list(names))})"
+        )
     places = np.array([place_of.get(alike(name), 0) for name in labels.names], np.int64)
     return replace(labels, names=list(names), places=places[labels.places], numbered=False)

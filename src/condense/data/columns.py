@@ -15,11 +15,27 @@ _IMAGE_NAMES = ("image", "img", "images")
 _LABEL_NAMES = ("label", "labels", "class", "target", "category")
 _PANDAS_INDEX = "__index_level_"
 # Columns that say of a row where it belongs or what it is called, and never what it shows.
-_NO_LABELS = ("fold", "folds", "split", "subset", "partition", "id", "idx", "index", "uuid", "row", "no", "number", "width", "height")
+_NO_LABELS = (
+    "fold",
+    "folds",
+    "split",
+    "subset",
+    "partition",
+    "id",
+    "idx",
+    "index",
+    "uuid",
+    "row",
+    "no",
+    "number",
+    "width",
+    "height",
+)
 
 
 class Columns:
-    """The columns of a file, `where` for messages, and what Hugging Face's `datasets` says of them in the metadata of the schema."""
+    """The columns of a file, `where` for messages, and what Hugging Face's `datasets` says of them in the
+    metadata of the schema."""
 
     def __init__(self, schema: pa.Schema, where: str):
         self._schema, self._where, self._features = schema, where, _features_of(schema)
@@ -30,30 +46,48 @@ class Columns:
         Raises UserError if there is none, or if it holds something else.
         """
         fitting = [field.name for field in self._schema if is_image(field.type)]
-        name = self._once("image", self._named_or_usual("image", name, _IMAGE_NAMES, self._typed("Image"), fitting))
+        name = self._once(
+            "image", self._named_or_usual("image", name, _IMAGE_NAMES, self._typed("Image"), fitting)
+        )
         kind = self._schema.field(name).type
         if not (is_image(kind) or is_text(kind)):
             wanted = "encoded images (binary, a struct with 'bytes', or paths)"
-            raise UserError(f"{self._where}: the column '{name}' must hold {wanted}, but it holds {str(kind)[:80]}{another('image')}")
+            raise UserError(
+                f"{self._where}: the column '{name}' must hold {wanted}, but it holds "
+                f"{str(kind)[:80]}{another('image')}"
+            )
         return name
 
     def label(self, name: str | None, image: str, shown: Callable[[str], str]) -> str:
-        """The column of the labels beside the images' column `image`, chosen alike; `shown` gives the first values of a column.
+        """The column of the labels beside the images' column `image`, chosen alike; `shown` gives the first
+        values of a column.
 
         Raises UserError if there is none, or if it holds something else.
         """
         fitting = [field.name for field in self._schema if is_label(field.type) and field.name != image]
-        rivals = [field.name for field in self._schema if not (is_label(field.type) or is_image(field.type) or field.name == image)]
-        name = self._once("label", self._named_or_usual("label", name, _LABEL_NAMES, self._typed("ClassLabel"), [*fitting, *rivals]))
+        rivals = [
+            field.name
+            for field in self._schema
+            if not (is_label(field.type) or is_image(field.type) or field.name == image)
+        ]
+        name = self._once(
+            "label",
+            self._named_or_usual("label", name, _LABEL_NAMES, self._typed("ClassLabel"), [*fitting, *rivals]),
+        )
         kind = value_type(self._schema.field(name).type)
         if not (is_label(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-            what = f"holds {str(kind)[:80]}, such as {shown(name)}: labels are names or whole numbers, one an image"
+            what = (
+                f"holds {str(kind)[:80]}, such as {shown(name)}: labels are names or whole numbers, one an "
+                f"image"
+            )
             raise UserError(f"{self._where}: the column '{name}' {what}{another('label')}")
         return name
 
     def others(self, *chosen: str) -> list[str]:
         """The columns beside those."""
-        return [name for name in self._schema.names if name not in chosen and not name.startswith(_PANDAS_INDEX)]
+        return [
+            name for name in self._schema.names if name not in chosen and not name.startswith(_PANDAS_INDEX)
+        ]
 
     def class_names(self, label: str) -> list[str] | None:
         """The names of the labels as the metadata have them; None if there are none."""
@@ -64,16 +98,25 @@ class Columns:
         return [str(name) for name in names] if isinstance(names, list) and names else None
 
     def _typed(self, kind: str) -> list[str]:
-        return [name for name in self._schema.names if isinstance(about := self._features.get(name), dict) and about.get("_type") == kind]
+        return [
+            name
+            for name in self._schema.names
+            if isinstance(about := self._features.get(name), dict) and about.get("_type") == kind
+        ]
 
     def _once(self, what: str, name: str) -> str:
         times = self._schema.names.count(name)
         if times > 1:
-            raise UserError(f"{self._where}: has {times} columns '{name}': rename all but the one with the {what}s")
+            raise UserError(
+                f"{self._where}: has {times} columns '{name}': rename all but the one with the {what}s"
+            )
         return name
 
-    def _named_or_usual(self, what: str, name: str | None, usual: Sequence[str], typed: list[str], fitting: list[str]) -> str:
-        """The column to take. One of a usual name is taken whatever it holds, so that no other stands in for it unnoticed."""
+    def _named_or_usual(
+        self, what: str, name: str | None, usual: Sequence[str], typed: list[str], fitting: list[str]
+    ) -> str:
+        """The column to take. One of a usual name is taken whatever it holds, so that no other stands in for
+        it unnoticed."""
         names = self._schema.names
         if name is not None:
             if name not in names:
@@ -84,12 +127,18 @@ class Columns:
         if usual[0] in names:
             return usual[0]
         for candidates in (typed, [lower[entry] for entry in usual if entry in lower], fitting):
-            doubtful = candidates is fitting and what == "label" and candidates[0:1] and candidates[0].lower() in _NO_LABELS
+            doubtful = (
+                candidates is fitting
+                and what == "label"
+                and candidates[0:1]
+                and candidates[0].lower() in _NO_LABELS
+            )
             if len(candidates) == 1 and not doubtful:
                 return candidates[0]
             if candidates:
                 raise UserError(
-                    f"{self._where}: which column holds the {what}s? It may be {brief(candidates)}: name it with --{what}-column "
+                    f"{self._where}: which column holds the {what}s? It may be {brief(candidates)}: name it "
+                    f"with --{what}-column "
                     f"(`{what}:` in the source of a description)"
                 )
         raise UserError(f"{self._where}: no column holds {what}s; its columns: {brief(names)}{another(what)}")
@@ -127,5 +176,7 @@ def is_label(kind: pa.DataType) -> bool:
 def is_image(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         place = kind.get_field_index("bytes")
-        return (place >= 0 and is_image(kind.field(place).type)) or (place < 0 and kind.get_field_index("path") >= 0)
+        return (place >= 0 and is_image(kind.field(place).type)) or (
+            place < 0 and kind.get_field_index("path") >= 0
+        )
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)

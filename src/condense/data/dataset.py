@@ -1,4 +1,5 @@
-"""Prepared images as tensors, mapped from the file: processes on one machine share its pages, and nothing is copied until used."""
+"""Prepared images as tensors, mapped from the file: processes on one machine share its pages, and nothing is
+copied until used."""
 
 from __future__ import annotations
 
@@ -19,16 +20,19 @@ from condense.files.artifacts import damaged
 def normalise(pixels: Tensor, mean: Iterable[float], std: Iterable[float]) -> Tensor:
     """Pixels (..., C, H, W), uint8 0..255 or floating [0, 1], as (pixel - mean) / std per channel.
 
-    `mean` and `std` are in units of the pixel range [0, 1]. uint8 becomes torch's default type (float32); a floating type is kept.
+    `mean` and `std` are in units of the pixel range [0, 1]. uint8 becomes torch's default type (float32); a
+    floating type is kept.
     """
     if pixels.is_floating_point():
         return (pixels - _per_channel(mean, pixels)) / _per_channel(std, pixels)
-    values = pixels.to(torch.get_default_dtype()).div_(255)  # in place from here on: pixels without a gradient
+    # In place from here on: pixels without a gradient
+    values = pixels.to(torch.get_default_dtype()).div_(255)
     return values.sub_(_per_channel(mean, values)).div_(_per_channel(std, values))
 
 
 def denormalise(values: Tensor, mean: Iterable[float], std: Iterable[float]) -> Tensor:
-    """The inverse of `normalise`: normalised values (..., C, H, W) as pixels in units of [0, 1], not clipped."""
+    """The inverse of `normalise`: normalised values (..., C, H, W) as pixels in units of [0, 1], not
+    clipped."""
     return values * _per_channel(std, values) + _per_channel(mean, values)
 
 
@@ -49,9 +53,9 @@ _on_gpu = cache(_made)  # sent once: every copy from the host waits for all that
 class Images:
     """Images of a split, or of some of its classes, class-major.
 
-    `images` uint8 (N, C, size, size) and `labels` int64 (N,) keep the dataset's numbering of classes; `classes` are the class
-    numbers present here, in the order in which they lie, and `class_names` and `counts` belong to them one by one.
-    `data_sha256` is the checksum of the whole split.
+    `images` uint8 (N, C, size, size) and `labels` int64 (N,) keep the dataset's numbering of classes;
+    `classes` are the class numbers present here, in the order in which they lie, and `class_names` and
+    `counts` belong to them one by one. `data_sha256` is the checksum of the whole split.
     """
 
     dataset: str
@@ -73,13 +77,16 @@ class Images:
     def class_slice(self, label: int) -> slice:
         """Where the images of class `label` lie. Raises UserError if the class is not here."""
         if label not in self.classes:
-            raise UserError(f"{self.dataset}: class {label} is not among the classes loaded ({_brief(self.classes)})")
+            raise UserError(
+                f"{self.dataset}: class {label} is not among the classes loaded ({_brief(self.classes)})"
+            )
         place = self.classes.index(label)
         start = sum(self.counts[:place])
         return slice(start, start + self.counts[place])
 
     def of_class(self, label: int, indices: Tensor | list[int] | slice | None = None) -> Tensor:
-        """Images of class `label`, all or those at `indices` within the class, float32 (n, C, size, size), normalised."""
+        """Images of class `label`, all or those at `indices` within the class, float32 (n, C, size, size),
+        normalised."""
         images = self.images[self.class_slice(label)]
         return self.normalise(images if indices is None else images[indices])
 
@@ -95,8 +102,9 @@ class Images:
 def load(path: str | Path, classes: Iterable[int] | None = None, *, verify: bool = True) -> Images:
     """A prepared split, or some of its classes in the order given.
 
-    The tensors stay in the mapped file, except that classes which are no ascending run of neighbours are copied together.
-    `verify` reads the whole file once to compare its checksum; its header and length are always checked.
+    The tensors stay in the mapped file, except that classes which are no ascending run of neighbours are
+    copied together. `verify` reads the whole file once to compare its checksum; its header and length are
+    always checked.
     Raises UserError if the file is absent, damaged or of another kind, and for a class it does not have.
     """
     path = Path(path)
@@ -130,7 +138,11 @@ def _checked(path: Path, classes: Iterable[int], known: int) -> tuple[int, ...]:
     chosen = tuple(int(label) for label in classes)
     outside = [label for label in chosen if not 0 <= label < known]
     if not chosen or outside or len(set(chosen)) < len(chosen):
-        reason = f"class {outside[0]} does not exist (0..{known - 1})" if outside else "classes must be given, each once"
+        reason = (
+            f"class {outside[0]} does not exist (0..{known - 1})"
+            if outside
+            else "classes must be given, each once"
+        )
         raise UserError(f"{path}: {reason}; found {_brief(chosen)}")
     return chosen
 

@@ -1,4 +1,5 @@
-"""Published files: found in a mirror or the data folder, or downloaded; never used before their checksum is verified."""
+"""Published files: found in a mirror or the data folder, or downloaded; never used before their checksum is
+verified."""
 
 from __future__ import annotations
 
@@ -23,20 +24,25 @@ from condense.files.artifacts import whole
 
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 60  # seconds without a byte
-_LARGEST = 2 << 30  # bytes that one file of an archive may have: far above any published one, and below what fills a memory
+# Bytes that one file of an archive may have: far above any published one, and below what fills a memory
+_LARGEST = 2 << 30
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
 def progress(text: str, total: int, unit: str, steps: Iterable[T] | None = None) -> tqdm:
-    """A bar on standard error over `steps`, or to be moved by hand; one log line instead where that is no terminal."""
+    """A bar on standard error over `steps`, or to be moved by hand; one log line instead where that is no
+    terminal."""
     if not sys.stderr.isatty():
         log.info("%s (%s %s)", text, f"{total:,}", unit)
-    return tqdm(steps, desc=text, total=total or None, unit=unit, unit_scale=unit == "B", disable=None, leave=False)
+    return tqdm(
+        steps, desc=text, total=total or None, unit=unit, unit_scale=unit == "B", disable=None, leave=False
+    )
 
 
 def obtain(spec: DatasetSpec) -> dict[str, Path]:
-    """The files of the source by name, each verified. Downloads what neither the mirror nor the data folder has.
+    """The files of the source by name, each verified. Downloads what neither the mirror nor the data folder
+    has.
 
     Raises UserError naming the file, its address, its checksum and the folder to put it into.
     """
@@ -67,7 +73,10 @@ def _verify(path: Path, file: File) -> None:
             return
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-    raise UserError(f"{path}: wrong checksum: its {kind} is {found}, but {wanted} is expected; delete it and run again to get {file.url}")
+    raise UserError(
+        f"{path}: wrong checksum: its {kind} is {found}, but {wanted} is expected; delete it and run again "
+        f"to get {file.url}"
+    )
 
 
 def _contents_sha256(path: Path) -> str | None:
@@ -93,7 +102,8 @@ def _download(spec: DatasetSpec, file: File, path: Path) -> None:
                 target.write(chunk)
         if total.hexdigest() != wanted:
             raise UserError(
-                f"{file.url}: wrong checksum: what came has the {kind} {total.hexdigest()}, but {wanted} is expected; "
+                f"{file.url}: wrong checksum: what came has the {kind} {total.hexdigest()}, but {wanted} is "
+                f"expected; "
                 f"nothing was kept: {help_yourself}"
             )
 
@@ -108,7 +118,9 @@ def _chunks(file: File, path: Path, help_yourself: str) -> Iterator[bytes]:
                     bar.update(len(chunk))
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
-        raise UserError(f"{path}: not found, and {file.url} cannot be downloaded ({reason}): {help_yourself}") from None
+        raise UserError(
+            f"{path}: not found, and {file.url} cannot be downloaded ({reason}): {help_yourself}"
+        ) from None
 
 
 def gunzipped(path: Path) -> bytes:
@@ -128,16 +140,20 @@ def tar_members(path: Path, names: Iterable[str]) -> dict[str, bytes]:
     Raises UserError if one is absent, or if any member's path would leave the folder it is unpacked in.
     """
     wanted = set(names)
-    found = {member.name: content for member, content in tar_walk(path, wanted.__contains__) if content is not None}
+    found = {
+        member.name: content for member, content in tar_walk(path, wanted.__contains__) if content is not None
+    }
     if wanted - set(found):
         raise UserError(f"{path}: lacks the files {', '.join(sorted(wanted - set(found)))}")
     return found
 
 
 def tar_walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
-    """The members of a gzipped tar archive in their order, read without unpacking it, with the contents of the plain files `wanted`.
+    """The members of a gzipped tar archive in their order, read without unpacking it, with the contents of
+    the plain files `wanted`.
 
-    Raises UserError if the archive is damaged, or if a member's path would leave the folder it is unpacked in.
+    Raises UserError if the archive is damaged, or if a member's path would leave the folder it is unpacked
+    in.
     """
     try:
         with tarfile.open(path, "r:gz") as archive:
@@ -154,7 +170,8 @@ def tar_walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[tarfil
 
 
 class Zip:
-    """A zip archive whose members are read without unpacking it; members whose path would leave the folder are refused."""
+    """A zip archive whose members are read without unpacking it; members whose path would leave the folder
+    are refused."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -173,7 +190,15 @@ class Zip:
             return self._archive.read(name)
         except KeyError:
             raise UserError(f"{self.path}: lacks the file {name}") from None
-        except (zipfile.BadZipFile, OSError, EOFError, zlib.error, RuntimeError, NotImplementedError) as error:  # the last two: encrypted
+        # The last two: encrypted
+        except (
+            zipfile.BadZipFile,
+            OSError,
+            EOFError,
+            zlib.error,
+            RuntimeError,
+            NotImplementedError,
+        ) as error:
             raise UserError(f"{self.path}: {name} is damaged or encrypted ({error})") from None
 
     def lines(self, name: str) -> list[str]:

@@ -1,4 +1,5 @@
-"""A file of tensors of ours filled piece by piece, in any order: no more of it than a piece is ever in memory."""
+"""A file of tensors of ours filled piece by piece, in any order: no more of it than a piece is ever in
+memory."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ UNKNOWN_NUMBER = -2.2250738585072014e-308  # stands for a number; none is longer
 
 
 class Filling:
-    """The open draft of a safetensors file. `seal` completes it to the bytes that `artifacts.write_tensors` would have written."""
+    """The open draft of a safetensors file. `seal` completes it to the bytes that `artifacts.write_tensors`
+    would have written."""
 
     def __init__(self, file: BinaryIO, shapes: Shapes, header: Mapping[str, Any]):
         self._file, self._shapes = file, shapes
@@ -33,11 +35,19 @@ class Filling:
         return np.dtype(kind).itemsize * math.prod(shape[1:])
 
     def put(self, name: str, row: int, values: np.ndarray) -> None:
-        """Writes `values`, some rows of the tensor `name`, from `row` on. Raises ValueError if they are of another type or shape."""
+        """Writes `values`, some rows of the tensor `name`, from `row` on. Raises ValueError if they are of
+        another type or shape."""
         kind, shape = self._shapes[name]
-        if str(values.dtype) != kind or values.shape[1:] != shape[1:] or not 0 <= row <= shape[0] - len(values):
-            raise ValueError(f"{name}: {values.dtype} {values.shape} at row {row} does not fit {kind} {shape}")
-        # Not through a memory map: its pages would count as memory of this process, and a full disk would kill it.
+        if (
+            str(values.dtype) != kind
+            or values.shape[1:] != shape[1:]
+            or not 0 <= row <= shape[0] - len(values)
+        ):
+            raise ValueError(
+                f"{name}: {values.dtype} {values.shape} at row {row} does not fit {kind} {shape}"
+            )
+        # Not through a memory map: its pages would count as memory of this process, and a full disk would
+        # kill it.
         self._file.seek(self._start + self._offsets[name][0] + row * self._row_bytes(name))
         self._file.write(np.ascontiguousarray(values).data)
 
@@ -88,7 +98,8 @@ class Filling:
 def filling(path: Path, shapes: Shapes, header: Mapping[str, Any]) -> Iterator[Filling]:
     """A `Filling` that becomes the file `path` if all goes well, and else leaves nothing.
 
-    `header` is what `seal` will get as far as it is known, with UNKNOWN_SHA256 and UNKNOWN_NUMBER in the places of what is not.
+    `header` is what `seal` will get as far as it is known, with UNKNOWN_SHA256 and UNKNOWN_NUMBER in the
+    places of what is not.
     """
     with whole(path) as draft, open(draft, "w+b") as file:
         yield Filling(file, shapes, header)

@@ -13,30 +13,113 @@ from condense.config import UserError
 from condense.data.classes import alike, brief, of_names
 from condense.files.artifacts import canonical, file_sha256
 
-TRAIN, TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation", "dev")  # folders that are no classes
+# Folders that are no classes
+TRAIN, TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation", "dev")
 
 CLASSES_FILE = "classes.json"  # beside class folders: their names and order, as an export writes them
 # What systems, cloud drives and storage boxes leave behind unasked.
 _LITTER = {
-    *("thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "__macosx", "@eadir"),
-    *("$recycle.bin", "system volume information", "lost+found", "#recycle", "@recycle", "#snapshot", "@tmp", "__pycache__"),
-    *("network trash folder", "temporary items", "@recently-snapshot", "@sharebin", "zbthumbnail.info", "found.000", "_gsdata_"),
+    *(
+        "thumbs.db",
+        "thumbs.db:encryptable",
+        "ehthumbs.db",
+        "ehthumbs_vista.db",
+        "desktop.ini",
+        "icon\r",
+        "__macosx",
+        "@eadir",
+    ),
+    *(
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+        "#recycle",
+        "@recycle",
+        "#snapshot",
+        "@tmp",
+        "__pycache__",
+    ),
+    *(
+        "network trash folder",
+        "temporary items",
+        "@recently-snapshot",
+        "@sharebin",
+        "zbthumbnail.info",
+        "found.000",
+        "_gsdata_",
+    ),
 }
 # Notes, tables and lists: files that by their names are no images.
 _NOTES = (
-    *(".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".htm", ".log", ".ini", ".cfg"),
-    *(".url", ".webloc", ".lnk", ".py", ".ipynb", ".pdf", ".doc", ".docx", ".odt", ".rtf", ".xls", ".xlsx", ".ods"),
-    *(".md5", ".sha1", ".sha256", ".parquet", ".pq", ".db", ".sqlite", ".part", ".crdownload", ".aux", ".bib", ".license"),
-    *(".xmp", ".aae", ".thm", ":zone.identifier"),  # beside the images of cameras and phones, and of what Windows downloads
+    *(
+        ".txt",
+        ".md",
+        ".rst",
+        ".csv",
+        ".tsv",
+        ".json",
+        ".jsonl",
+        ".xml",
+        ".yaml",
+        ".yml",
+        ".html",
+        ".htm",
+        ".log",
+        ".ini",
+        ".cfg",
+    ),
+    *(
+        ".url",
+        ".webloc",
+        ".lnk",
+        ".py",
+        ".ipynb",
+        ".pdf",
+        ".doc",
+        ".docx",
+        ".odt",
+        ".rtf",
+        ".xls",
+        ".xlsx",
+        ".ods",
+    ),
+    *(
+        ".md5",
+        ".sha1",
+        ".sha256",
+        ".parquet",
+        ".pq",
+        ".db",
+        ".sqlite",
+        ".part",
+        ".crdownload",
+        ".aux",
+        ".bib",
+        ".license",
+    ),
+    # Beside the images of cameras and phones, and of what Windows downloads
+    *(".xmp", ".aae", ".thm", ":zone.identifier"),
 )
-_NOTES_WITHOUT_ENDING = ("readme", "license", "licence", "copying", "notice", "authors", "citation", "changelog", "md5sums", "sha256sums")
+_NOTES_WITHOUT_ENDING = (
+    "readme",
+    "license",
+    "licence",
+    "copying",
+    "notice",
+    "authors",
+    "citation",
+    "changelog",
+    "md5sums",
+    "sha256sums",
+)
 
 
 @dataclass(frozen=True)
 class Listing:
     """The images of a folder: class names, and for each image its label and its path within `root`.
 
-    `passed_over` are the paths of notes among the images, and of files beside the class folders that are no notes.
+    `passed_over` are the paths of notes among the images, and of files beside the class folders that are no
+    notes.
     """
 
     root: Path
@@ -49,29 +132,43 @@ class Listing:
 def list_images(root: Path, only: Iterable[str] = ()) -> Listing:
     """The images in the class folders of `root`, or in those of the classes `only`, sorted by class and name.
 
-    A class is called as its folder, and classes have the order of their names, unless a CLASSES_FILE says otherwise.
-    Hidden files, litter and notes are passed over. Raises UserError for a folder that is absent or empty, for fewer than two
-    classes, for a class folder that is empty or nested, for a link that leads nowhere, and naming one of `only` that is absent.
+    A class is called as its folder, and classes have the order of their names, unless a CLASSES_FILE says
+    otherwise. Hidden files, litter and notes are passed over. Raises UserError for a folder that is absent or
+    empty, for fewer than two classes, for a class folder that is empty or nested, for a link that leads
+    nowhere, and naming one of `only` that is absent.
     """
     root, only = Path(root), {alike(name): name for name in only}
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; a folder with one folder of images a class is needed")
     entries = visible(root)
-    chosen = [(folder, name) for folder, name in _class_folders(root, entries) if not only or alike(name) in only]
+    chosen = [
+        (folder, name) for folder, name in _class_folders(root, entries) if not only or alike(name) in only
+    ]
     absent = sorted(only[name] for name in set(only) - {alike(name) for _, name in chosen})
     if absent:
         raise UserError(f"{root}: has no folder for the class '{absent[0]}', which the description asks for")
     if not chosen:
         beside = [name for name, is_folder in entries if not is_folder]
         but = f", but {len(beside)} file(s) ({brief(beside)})" if beside else ""
-        raise UserError(f"{root}: holds no class folders{but}; a folder with one folder of images a class is needed, or a parquet file")
+        raise UserError(
+            f"{root}: holds no class folders{but}; a folder with one folder of images a class is needed, or "
+            f"a parquet file"
+        )
     files, labels = [], []
-    passed_over = [name for name, is_folder in entries if not is_folder and "." in name and not _is_note(name)]
+    passed_over = [
+        name for name, is_folder in entries if not is_folder and "." in name and not _is_note(name)
+    ]
     for label, (folder, name) in enumerate(chosen):
         images, notes = _images_in(root, folder)
         if not images:
             tables = any(note.lower().endswith((".parquet", ".pq")) for note in notes)
-            what = "parquet files instead, whose labels have to be in a column" if tables else "other files" if notes else "nothing"
+            what = (
+                "parquet files instead, whose labels have to be in a column"
+                if tables
+                else "other files"
+                if notes
+                else "nothing"
+            )
             raise UserError(f"{root / folder}: the class '{name}' has no images: the folder holds {what}")
         files += [f"{folder}/{image}" for image in images]  # as text: a million paths would fill a memory
         labels += [label] * len(images)
@@ -89,7 +186,8 @@ def _images_in(root: Path, folder: str) -> tuple[list[str], list[str]]:
     for name, is_folder in visible(root / folder):
         if is_folder:
             raise UserError(
-                f"{root / folder / name}: a folder inside a class folder; give the folder that holds the class folders "
+                f"{root / folder / name}: a folder inside a class folder; give the folder that holds the "
+                f"class folders "
                 f"({_holder(root, folder)}?)"
             )
         (notes if _is_note(name) else images).append(name)
@@ -101,7 +199,8 @@ def _is_note(name: str) -> bool:
 
 
 def _holder(root: Path, nested: str) -> Path:
-    """The folder whose folders are likely the classes: rather the one for training than the one for testing."""
+    """The folder whose folders are likely the classes: rather the one for training than the one for
+    testing."""
     train = [name for name, is_folder in visible(root) if is_folder and name.lower() in TRAIN]
     return root / (train[0] if train and holds_folders(root / train[0]) else nested)
 
@@ -121,7 +220,11 @@ def _class_folders(root: Path, entries: list[tuple[str, bool]]) -> list[tuple[st
     classes = listed.get("classes")
     pairs: list[tuple[str, str]] = []
     for entry in classes if isinstance(classes, list) else []:
-        if isinstance(entry, dict) and isinstance(entry.get("folder"), str) and isinstance(entry.get("name"), str):
+        if (
+            isinstance(entry, dict)
+            and isinstance(entry.get("folder"), str)
+            and isinstance(entry.get("name"), str)
+        ):
             pairs.append((entry["folder"], entry["name"]))
     if not pairs or not isinstance(classes, list) or len(pairs) < len(classes):
         raise UserError(f"{path}: damaged: every class needs its 'folder' and its 'name'; mend or remove it")
@@ -130,8 +233,14 @@ def _class_folders(root: Path, entries: list[tuple[str, bool]]) -> list[tuple[st
         of_names(folders, [], str(root))  # refuses the two
     for name in [alike(folder) for folder, _ in pairs] + list(known):
         if name not in known or name not in {alike(folder) for folder, _ in pairs}:
-            lacking = f"has no folder '{name}', which {path} names" if name not in known else f"has a folder '{name}' that {path} lacks"
-            raise UserError(f"{root}: {lacking}: mend {CLASSES_FILE}, or remove it to call the classes as their folders")
+            lacking = (
+                f"has no folder '{name}', which {path} names"
+                if name not in known
+                else f"has a folder '{name}' that {path} lacks"
+            )
+            raise UserError(
+                f"{root}: {lacking}: mend {CLASSES_FILE}, or remove it to call the classes as their folders"
+            )
     return [(known[alike(folder)], name) for folder, name in pairs]
 
 
@@ -143,11 +252,14 @@ def is_visible(name: str) -> bool:
 def visible(folder: Path) -> list[tuple[str, bool]]:
     """The visible entries of `folder`, sorted: their names, and whether they are folders.
 
-    Raises UserError if it cannot be read, and for a link that leads nowhere: what it led to would be missing without a word.
+    Raises UserError if it cannot be read, and for a link that leads nowhere: what it led to would be missing
+    without a word.
     """
     try:
         with os.scandir(folder) as entries:
-            found = sorted(((entry.name, entry) for entry in entries if is_visible(entry.name)), key=lambda pair: pair[0])
+            found = sorted(
+                ((entry.name, entry) for entry in entries if is_visible(entry.name)), key=lambda pair: pair[0]
+            )
             return [(name, _is_folder(entry)) for name, entry in found]
     except OSError as error:
         raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
@@ -158,7 +270,9 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return True
     if not entry.is_file():
         if entry.is_symlink():
-            raise UserError(f"{entry.path}: a link to {os.readlink(entry.path)}, which is not there: mend or remove it")
+            raise UserError(
+                f"{entry.path}: a link to {os.readlink(entry.path)}, which is not there: mend or remove it"
+            )
         raise UserError(f"{entry.path}: neither a file nor a folder: remove it")
     return False
 
@@ -180,9 +294,14 @@ def aligned(listings: list[Listing]) -> list[Listing]:
         lone = sorted(set(names) ^ set(theirs))
         if lone:
             holder, lacker = (first, other) if lone[0] in names else (other, first)
-            raise UserError(f"{lacker.root}: has no folder for the class '{lone[0]}' of {holder.root}: both need the same classes")
+            raise UserError(
+                f"{lacker.root}: has no folder for the class '{lone[0]}' of {holder.root}: both need the "
+                f"same classes"
+            )
         numbers = [names[name] for name in theirs]
-        numbered.append(replace(other, class_names=first.class_names, labels=[numbers[label] for label in other.labels]))
+        numbered.append(
+            replace(other, class_names=first.class_names, labels=[numbers[label] for label in other.labels])
+        )
     return numbered
 
 
@@ -202,7 +321,8 @@ def encoded(listing: Listing) -> Iterator[tuple[str, bytes]]:
 
 
 def fingerprint(files: Iterable[tuple[str, Path]]) -> str:
-    """SHA-256 over the bytes of files, in this order, each with its role (such as its split and class); where they lie does not count.
+    """SHA-256 over the bytes of files, in this order, each with its role (such as its split and class); where
+    they lie does not count.
 
     Raises UserError naming a file that cannot be read.
     """

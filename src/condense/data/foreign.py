@@ -1,11 +1,18 @@
-"""What a file is that is no image or no parquet file, told from its first bytes, and what its owner can do."""
+"""What a file is that is no image or no parquet file, told from its first bytes, and what its owner can
+do."""
 
 from __future__ import annotations
 
 _HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _STARTS = (
-    (b"version https://git-lfs", "is a Git LFS pointer instead of the file itself: run `git lfs pull` in its repository"),
-    (b"/annex/objects/", "is a git-annex pointer instead of the file itself: run `git annex get` in its repository"),
+    (
+        b"version https://git-lfs",
+        "is a Git LFS pointer instead of the file itself: run `git lfs pull` in its repository",
+    ),
+    (
+        b"/annex/objects/",
+        "is a git-annex pointer instead of the file itself: run `git annex get` in its repository",
+    ),
     (b"PK\x03\x04", "is a zip archive: unpack it"),
     (b"PK\x05\x06", "is an empty zip archive: unpack the right one"),
     (b"\x1f\x8b", "is a gzip archive: unpack it"),
@@ -29,7 +36,8 @@ _IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"
 
 
 def kind_of(data: bytes) -> str | None:
-    """What the bytes of a file show that it is, with the remedy, as the end of a sentence; None if they show nothing known."""
+    """What the bytes of a file show that it is, with the remedy, as the end of a sentence; None if they show
+    nothing known."""
     if not data:
         return "is empty (0 bytes): get the file again, or remove it"
     for start, sentence in _STARTS:
@@ -56,5 +64,6 @@ def kind_of(data: bytes) -> str | None:
 
 
 def begins_as_image(data: bytes) -> bool:
-    """Whether the first bytes are those of an image of a usual format, so that what cannot be read of it is damaged or missing."""
+    """Whether the first bytes are those of an image of a usual format, so that what cannot be read of it is
+    damaged or missing."""
     return data.startswith(_IMAGES) or data[4:12] in (b"ftypavif", b"ftypavis")

@@ -13,11 +13,21 @@ from condense.data.fetch import gunzipped, tar_members
 Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 (N, C, H, W), labels int64 (N,)
 _IDX = ("train", "t10k")
 _CIFAR = {
-    # archive members of the train and the test split, file of class names, bytes of labels before the pixels (the last one counts)
-    "cifar10": ([f"cifar-10-batches-bin/data_batch_{n}.bin" for n in range(1, 6)], ["cifar-10-batches-bin/test_batch.bin"],
-                "cifar-10-batches-bin/batches.meta.txt", 1),
-    "cifar100": (["cifar-100-binary/train.bin"], ["cifar-100-binary/test.bin"], "cifar-100-binary/fine_label_names.txt", 2),
-}  # fmt: skip
+    # archive members of the train and the test split, file of class names, bytes of labels before the pixels
+    # (the last one counts)
+    "cifar10": (
+        [f"cifar-10-batches-bin/data_batch_{n}.bin" for n in range(1, 6)],
+        ["cifar-10-batches-bin/test_batch.bin"],
+        "cifar-10-batches-bin/batches.meta.txt",
+        1,
+    ),
+    "cifar100": (
+        ["cifar-100-binary/train.bin"],
+        ["cifar-100-binary/test.bin"],
+        "cifar-100-binary/fine_label_names.txt",
+        2,
+    ),
+}
 
 
 def digits() -> Arrays:
@@ -45,7 +55,8 @@ def _named(files: dict[str, Path], name: str) -> Path:
 
 
 def _idx_array(path: Path, axes: int) -> np.ndarray:
-    """The unsigned bytes of one IDX file: two zero bytes, type 8, the number of axes, each length as big-endian int32, data."""
+    """The unsigned bytes of one IDX file: two zero bytes, type 8, the number of axes, each length as
+    big-endian int32, data."""
     data = gunzipped(path)
     start = 4 + 4 * axes
     if len(data) < start or data[:4] != bytes((0, 0, 8, axes)):
@@ -53,19 +64,24 @@ def _idx_array(path: Path, axes: int) -> np.ndarray:
     shape = struct.unpack(f">{axes}i", data[4:start])
     array = np.frombuffer(data, np.uint8, offset=start)
     if min(shape) < 0 or array.size != np.prod(shape):
-        raise UserError(f"{path}: holds {array.size} bytes of data, but announces {' x '.join(map(str, shape))}")
+        raise UserError(
+            f"{path}: holds {array.size} bytes of data, but announces {' x '.join(map(str, shape))}"
+        )
     return array.reshape(shape)
 
 
 def cifar(files: dict[str, Path], layout: str) -> tuple[list[Arrays], list[str]]:
-    """Train, test and class names of the binary version of CIFAR-10 or CIFAR-100 (fine labels); images (N, 3, 32, 32).
+    """Train, test and class names of the binary version of CIFAR-10 or CIFAR-100 (fine labels); images
+    (N, 3, 32, 32).
 
     Raises UserError if the archive lacks a file or a file is no whole number of records.
     """
     train, test, names, label_bytes = _CIFAR[layout]
     (path,) = files.values()
     contents = tar_members(path, [*train, *test, names])
-    splits = [_cifar_records(path, {name: contents[name] for name in part}, label_bytes) for part in (train, test)]
+    splits = [
+        _cifar_records(path, {name: contents[name] for name in part}, label_bytes) for part in (train, test)
+    ]
     return splits, contents[names].decode("ascii").split()
 
 
@@ -73,13 +89,16 @@ def _cifar_records(path: Path, files: dict[str, bytes], label_bytes: int) -> Arr
     width = label_bytes + 3 * 32 * 32
     for name, data in files.items():
         if len(data) % width or not data:
-            raise UserError(f"{path}: {name} has {len(data)} bytes, which is no whole number of records of {width} bytes")
+            raise UserError(
+                f"{path}: {name} has {len(data)} bytes, which is no whole number of records of {width} bytes"
+            )
     records = np.frombuffer(b"".join(files.values()), np.uint8).reshape(-1, width)
     return records[:, label_bytes:].reshape(-1, 3, 32, 32), records[:, label_bytes - 1].astype(np.int64)
 
 
 def svhn(files: dict[str, Path]) -> list[Arrays]:
-    """Train and test of SVHN's cropped digits from MATLAB 5 files; images (N, 3, 32, 32). The digit 0, there labelled 10, is class 0."""
+    """Train and test of SVHN's cropped digits from MATLAB 5 files; images (N, 3, 32, 32). The digit 0, there
+    labelled 10, is class 0."""
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 

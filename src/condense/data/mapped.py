@@ -1,4 +1,5 @@
-"""Tensors mapped from a file of ours: processes on one machine share its pages, and nothing is copied until it is used."""
+"""Tensors mapped from a file of ours: processes on one machine share its pages, and nothing is copied until
+it is used."""
 
 from __future__ import annotations
 
@@ -23,6 +24,8 @@ def map_tensors(path: Path, kind: str, *, verify: bool = True) -> tuple[dict[str
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, ValueError, OSError) as error:
         raise damaged(path, str(error)) from None
-    if verify and content_sha256({name: tensor.numpy() for name, tensor in tensors.items()}) != header.get("content_sha256"):
+    if verify and content_sha256({name: tensor.numpy() for name, tensor in tensors.items()}) != header.get(
+        "content_sha256"
+    ):
         raise damaged(path, "its checksum differs")
     return tensors, header

@@ -19,15 +19,18 @@ from condense.data.spec import WHITE, DatasetSpec, Source, ground_levels, held_o
 HOLDOUT = 0.2
 SIDES = (32, 64, 96, 128, 224)  # what mixed images are scaled to
 LARGEST_SIDE = 512  # up to here images of one square size keep it unasked
-_SAY_MISSING = ("nan", "none", "null", "na", "n/a", "<na>", "nat", "?", "-")  # how programs write that there is nothing
+# How programs write that there is nothing
+_SAY_MISSING = ("nan", "none", "null", "na", "n/a", "<na>", "nat", "?", "-")
 _STRATEGY = "color_crop_cutout_flip_scale_rotate"
 
 
 @dataclass
 class _Headers:
-    """What the headers of images say: sizes (width, height), the most channels, how many have transparency, and what is left out.
+    """What the headers of images say: sizes (width, height), the most channels, how many have transparency,
+    and what is left out.
 
-    `bytes_of` are hashes of the files of each split, by which test images are found that are training images, too.
+    `bytes_of` are hashes of the files of each split, by which test images are found that are training images,
+    too.
     """
 
     sizes: Counter[tuple[int, int]]
@@ -57,9 +60,10 @@ def spec_from_images(
 ) -> DatasetSpec:
     """The description of the images in `path`, found by looking at every image's header.
 
-    Images of one square size up to LARGEST_SIDE keep it; others are scaled and cropped to the square in SIDES nearest to the median
-    of their shorter sides, or to `resize`; the note says so. Without test images a stratified 20 % is held out. `image` and `label`
-    name the columns of parquet files, `ground` the colour that transparent images are laid on (default: white).
+    Images of one square size up to LARGEST_SIDE keep it; others are scaled and cropped to the square in SIDES
+    nearest to the median of their shorter sides, or to `resize`; the note says so. Without test images a
+    stratified 20 % is held out. `image` and `label` name the columns of parquet files, `ground` the colour
+    that transparent images are laid on (default: white).
     Raises UserError naming the file, folder or row that cannot be used.
     """
     try:
@@ -70,22 +74,35 @@ def spec_from_images(
     for entry in paths:
         if not entry.exists():
             raise UserError(
-                f"{entry}: no such file or folder; give a folder of class folders, a parquet file, or a dataset of `condense list datasets`"
+                f"{entry}: no such file or folder; give a folder of class folders, a parquet file, or a "
+                f"dataset of `condense list datasets`"
             )
     layout = layout_of(paths[0], paths[1] if test is not None else None)
     if layout.test is not None and layout.test == layout.train:
-        raise UserError(f"--test {test}: names the training images ({layout.train}); leave it away, and a fifth of them is held out")
+        raise UserError(
+            f"--test {test}: names the training images ({layout.train}); leave it away, and a fifth of them "
+            f"is held out"
+        )
     places = [place for place in (layout.train, layout.test) if place is not None]
     if layout.kind == "image_folder":
         if image or label:
-            raise UserError(f"{paths[0]}: --{'image' if image else 'label'}-column: is for parquet files; here folders are the classes")
+            raise UserError(
+                f"{paths[0]}: --{'image' if image else 'label'}-column: is for parquet files; here folders "
+                f"are the classes"
+            )
         sets, headers, source, notes = _folders(places, ground)
     else:
         sets, headers, source, notes = _parquets(places, image, label, ground)
     size, scaled = _side(headers.sizes, resize, paths[0])
-    left_out = [f"{count} of the images have {what}, which are not read." for what, count in sorted(headers.left_out.items())]
+    left_out = [
+        f"{count} of the images have {what}, which are not read."
+        for what, count in sorted(headers.left_out.items())
+    ]
     if headers.shared:
-        notes.append(f"{headers.shared} of the {len(sets[1].places)} test images are training images, too: accuracies will be too high.")
+        notes.append(
+            f"{headers.shared} of the {len(sets[1].places)} test images are training images, too: accuracies "
+            f"will be too high."
+        )
     notes = [*layout.notes, *notes, *_transparency(headers, ground), *left_out, *scaled]
     counts = sets[0].counts
     train_counts = counts
@@ -113,10 +130,14 @@ def spec_from_images(
 
 
 def require_outside(out: Path, images: Path, option: str) -> None:
-    """Raises UserError if the folder `out` lies in the folder of `images`: what is written there would be read as an image."""
+    """Raises UserError if the folder `out` lies in the folder of `images`: what is written there would be
+    read as an image."""
     out, images = Path(out).resolve(), Path(images).expanduser().resolve()
     if images.is_dir() and (out == images or images in out.parents):
-        raise UserError(f"--out {out}: lies inside the images that {option} names ({images}); name a folder outside of them")
+        raise UserError(
+            f"--out {out}: lies inside the images that {option} names ({images}); name a folder outside of "
+            f"them"
+        )
 
 
 def _name(path: Path) -> str:
@@ -129,10 +150,20 @@ def _folders(places: Sequence[Path], ground: str | None) -> tuple[list[Labels], 
     for listing in listings:
         _look(headers, folder.encoded(listing), len(listing.files), listing.root)
     passed_over = [name for listing in listings for name in listing.passed_over]
-    notes = [f"Passed over: {len(passed_over)} file(s) that are no images of a class ({brief(passed_over)})."] if passed_over else []
+    notes = (
+        [f"Passed over: {len(passed_over)} file(s) that are no images of a class ({brief(passed_over)})."]
+        if passed_over
+        else []
+    )
     sets = [classes.of_names(listing.class_names, listing.labels, str(listing.root)) for listing in listings]
     fingerprint = folder.fingerprint(folder.listing_roles(listings))
-    source = Source("image_folder", train=str(places[0]), test=_second(places), fingerprint=fingerprint, ground=ground or WHITE)
+    source = Source(
+        "image_folder",
+        train=str(places[0]),
+        test=_second(places),
+        fingerprint=fingerprint,
+        ground=ground or WHITE,
+    )
     return sets, headers, source, notes
 
 
@@ -140,12 +171,17 @@ def _parquets(
     places: Sequence[Path], image: str | None, label: str | None, ground: str | None
 ) -> tuple[list[Labels], _Headers, Source, list[str]]:
     first = parquet.Shards(parquet.files_of(places[0]), image, label)
-    splits = [first, *(parquet.Shards(parquet.files_of(place), first.image, first.label) for place in places[1:])]
+    splits = [
+        first,
+        *(parquet.Shards(parquet.files_of(place), first.image, first.label) for place in places[1:]),
+    ]
     notes = []
     if (first.image, first.label) != ("image", "label"):
         notes.append(f"Images are those of the column '{first.image}', labels those of '{first.label}'.")
     raw = [shards.labels() for shards in splits]
-    others = list(dict.fromkeys(name for shards in splits for table in shards.tables for name in table.others))
+    others = list(
+        dict.fromkeys(name for shards in splits for table in shards.tables for name in table.others)
+    )
     notes += [f"Not read: the column{'s' * (len(others) > 1)} {brief(others)}."] if others else []
     notes += [sentence] if (sentence := classes.pairing(raw)) else []
     sets = classes.paired(raw)
@@ -153,13 +189,21 @@ def _parquets(
     sets = [train, *(classes.matched(labels, train) for labels in sets[1:])]
     if unused:
         named = len(unused) + len(train.names)
-        notes.append(f"Left out, as they have no images: {brief(unused)} ({len(unused)} of {named} named classes).")
+        notes.append(
+            f"Left out, as they have no images: {brief(unused)} ({len(unused)} of {named} named classes)."
+        )
     if train.numbered and train.names != [str(number) for number in range(len(train.names))]:
-        notes.append(f"The labels are {brief(train.names)}, not 0, 1, ...: they are numbered anew in this order and keep their names.")
+        notes.append(
+            f"The labels are {brief(train.names)}, not 0, 1, ...: they are numbered anew in this order and "
+            f"keep their names."
+        )
     blank = [name for name in train.names if name.lower() in _SAY_MISSING]
     notes += [f"The class '{name}' may be rows without a label." for name in blank]
     if len(train.names) < 2:
-        raise UserError(f"{places[0]}: holds one class only ({brief(train.names)}, column '{first.label}'); at least 2 are needed")
+        raise UserError(
+            f"{places[0]}: holds one class only ({brief(train.names)}, column '{first.label}'); at least 2 "
+            f"are needed"
+        )
     for labels in sets[1:]:
         absent = [name for name, count in zip(labels.names, labels.counts, strict=True) if not count]
         notes += [f"No test images of: {brief(absent)}."] if absent else []
@@ -197,7 +241,10 @@ def _look(headers: _Headers, encoded: Iterable[tuple[str, bytes]], total: int, r
 def _transparency(headers: _Headers, ground: str | None) -> list[str]:
     if headers.transparent:
         how = "--ground takes another colour" if ground is None else "as --ground says"
-        return [f"{headers.transparent} of the images can be transparent: what is so shows {ground or WHITE} ({how})."]
+        return [
+            f"{headers.transparent} of the images can be transparent: what is so shows {ground or WHITE} "
+            f"({how})."
+        ]
     return ["No image is transparent: --ground changes nothing."] if ground else []
 
 
@@ -212,16 +259,21 @@ def _side(sizes: Counter[tuple[int, int]], resize: int | None, path: Path) -> tu
             return width, []
     side = resize or min(SIDES, key=lambda known: abs(known - median(min(pair) for pair in sizes.elements())))
     (width, height), most = sizes.most_common(1)[0]
-    note = f"Scaled to {side}x{side} from {len(sizes)} size(s), mostly {width}x{height} ({most} of {sizes.total()})."
+    note = (
+        f"Scaled to {side}x{side} from {len(sizes)} size(s), mostly {width}x{height} ({most} of "
+        f"{sizes.total()})."
+    )
     return side, [note] + (["The centre square is kept."] if any(w != h for w, h in sizes) else [])
 
 
 def _require_bearable(side: int, resize: int | None, path: Path) -> None:
-    """Raises UserError for images so large that nobody condenses them unasked: memory and time grow with the square of the side."""
+    """Raises UserError for images so large that nobody condenses them unasked: memory and time grow with the
+    square of the side."""
     if resize is None and side > LARGEST_SIDE:
         times = round((side / SIDES[-1]) ** 2)
         raise UserError(
-            f"{path}: its images have {side} x {side} pixels, which take {times} times the memory and time of {SIDES[-1]} x {SIDES[-1]}: "
+            f"{path}: its images have {side} x {side} pixels, which take {times} times the memory and time "
+            f"of {SIDES[-1]} x {SIDES[-1]}: "
             f"give --resize {SIDES[-1]} (or another side; --resize {side} keeps them as they are)"
         )
 
@@ -229,8 +281,12 @@ def _require_bearable(side: int, resize: int | None, path: Path) -> None:
 def _require_two_each(labels: Labels) -> None:
     lacking = [(name, count) for name, count in zip(labels.names, labels.counts, strict=True) if count < 2]
     if lacking:
-        (name, count), more = lacking[0], f" (and {len(lacking) - 1} more classes of {len(labels.names)})" if len(lacking) > 1 else ""
+        (name, count), more = (
+            lacking[0],
+            f" (and {len(lacking) - 1} more classes of {len(labels.names)})" if len(lacking) > 1 else "",
+        )
         raise UserError(
-            f"{labels.where}: the class '{name[:80]}' has {count} image{more}: at least 2 are needed to hold one out; add images, "
+            f"{labels.where}: the class '{name[:80]}' has {count} image{more}: at least 2 are needed to hold "
+            f"one out; add images, "
             "or give a test set"
         )

@@ -1,6 +1,8 @@
-"""Images in parquet files: a column of encoded images, or of their paths, and a column of labels, which are names or whole numbers.
+"""Images in parquet files: a column of encoded images, or of their paths, and a column of labels, which are
+names or whole numbers.
 
-Images are binary, or a struct with fields `bytes` and `path`; where there are no bytes the path is looked up beside the file.
+Images are binary, or a struct with fields `bytes` and `path`; where there are no bytes the path is looked up
+beside the file.
 """
 
 from __future__ import annotations
@@ -19,15 +21,18 @@ from condense.data.columns import is_text, value_type
 
 SUFFIXES = (".parquet", ".pq")
 _BATCH = 1024  # rows held at once
-_ENCODED_IMAGES = ("data:", "iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk0", "SUkq", "TU0AK")  # how images begin that are written as text
+# How images begin that are written as text
+_ENCODED_IMAGES = ("data:", "iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk0", "SUkq", "TU0AK")
 _PARTS = ("train", "test")
 
 
 class Table:
-    """An open parquet file of images. Raises UserError naming the file if it is damaged or a column is absent or of the wrong type."""
+    """An open parquet file of images. Raises UserError naming the file if it is damaged or a column is absent
+    or of the wrong type."""
 
     def __init__(self, path: Path, image: str | None = None, label: str | None = None):
-        """Without `image` or `label` the column is that of the usual name, else the only one that can be meant."""
+        """Without `image` or `label` the column is that of the usual name, else the only one that can be
+        meant."""
         self.path = Path(path)
         try:
             self._file = pq.ParquetFile(path, memory_map=True)
@@ -39,7 +44,10 @@ class Table:
         self.label = self._chosen.label(label, self.image, self._shown)
 
     def _damaged(self, error: Exception) -> UserError:
-        reason = f"cannot be read as parquet, or is cut short ({str(error)[:200]}); a folder of class folders can be given instead"
+        reason = (
+            f"cannot be read as parquet, or is cut short ({str(error)[:200]}); a folder of class folders can "
+            f"be given instead"
+        )
         try:
             with open(self.path, "rb") as file:
                 beginning = file.read(1000)
@@ -62,7 +70,8 @@ class Table:
         return brief([str(value) for value in self._column(name).slice(0, 4).to_pylist()])
 
     def labels(self) -> Labels:
-        """The labels. Raises UserError naming the first row without one, and for numbers that are none of the named classes."""
+        """The labels. Raises UserError naming the first row without one, and for numbers that are none of the
+        named classes."""
         column = self._column(self.label)
         kind = value_type(column.type)
         if pa.types.is_dictionary(column.type):
@@ -76,7 +85,9 @@ class Table:
             try:
                 column.validate(full=True)
             except pa.ArrowException as error:
-                raise UserError(f"{where}: the column '{self.label}' holds text that is not UTF-8 ({str(error)[:100]})") from None
+                raise UserError(
+                    f"{where}: the column '{self.label}' holds text that is not UTF-8 ({str(error)[:100]})"
+                ) from None
             return self._named(np.array(column.to_pylist(), dtype=object), names)
         if pa.types.is_decimal(kind):
             values = self._whole(np.array([float(value) for value in column.to_pylist()]))
@@ -92,16 +103,20 @@ class Table:
         outside = [value for value in map(int, np.unique(values).tolist()) if not 0 <= value < len(names)]
         if outside:
             raise UserError(
-                f"{where}: the label {outside[0]} is outside 0..{len(names) - 1}, the numbers of its classes ({brief(names)}): "
+                f"{where}: the label {outside[0]} is outside 0..{len(names) - 1}, the numbers of its classes "
+                f"({brief(names)}): "
                 "remove the rows without a label"
             )
         return classes.of_names(names, values.astype(np.int64), where)
 
     def _without_label(self, missing: np.ndarray) -> UserError:
-        return UserError(f"{self.path}: row {missing.argmax()} has no label: remove the rows without one ({missing.sum()})")
+        return UserError(
+            f"{self.path}: row {missing.argmax()} has no label: remove the rows without one ({missing.sum()})"
+        )
 
     def _named(self, values: np.ndarray, known: Sequence[str] | None) -> Labels:
-        """Labels that are text; where the metadata name the classes, in their order. Digits there are numbers of these classes."""
+        """Labels that are text; where the metadata name the classes, in their order. Digits there are numbers
+        of these classes."""
         names, places = np.unique(values, return_inverse=True)
         if known and all(name in known or (name.isdecimal() and int(name) < len(known)) for name in names):
             numbers = [known.index(name) if name in known else int(name) for name in names]
@@ -121,7 +136,8 @@ class Table:
         if bad.any():
             seen = brief(np.unique(values).tolist())
             raise UserError(
-                f"{self.path}: the column '{self.label}' holds {seen}: labels are names or whole numbers{columns.another('label')}"
+                f"{self.path}: the column '{self.label}' holds {seen}: labels are names or whole "
+                f"numbers{columns.another('label')}"
             )
         return values.astype(np.int64)
 
@@ -129,10 +145,15 @@ class Table:
         """Number, bytes and path of every row."""
         kind, row = self._schema.field(self.image).type, 0
         nested = pa.types.is_struct(kind)
-        fields = [f"{self.image}.{field.name}" for field in kind if field.name in ("bytes", "path")] if nested else [self.image]
+        fields = (
+            [f"{self.image}.{field.name}" for field in kind if field.name in ("bytes", "path")]
+            if nested
+            else [self.image]
+        )
         try:
             for batch in self._file.iter_batches(_BATCH, columns=fields):
-                for value in batch.column(0):  # one by one: a batch of large images need not be in memory twice
+                # One by one: a batch of large images need not be in memory twice
+                for value in batch.column(0):
                     entry = value.as_py()
                     if isinstance(entry, dict):
                         yield row, entry.get("bytes"), entry.get("path")
@@ -143,7 +164,8 @@ class Table:
             raise self._damaged(error) from None
 
     def encoded(self) -> Iterator[tuple[str, bytes]]:
-        """The place of each row, for messages, and its encoded image. Raises UserError naming the first row without one."""
+        """The place of each row, for messages, and its encoded image. Raises UserError naming the first row
+        without one."""
         for row, data, path in self._rows():
             if data is not None:
                 yield f"{self.path}: row {row}", data
@@ -165,18 +187,23 @@ class Table:
             raise UserError(f"{self.path}: row {row} has {what}: decode the column '{self.image}' to bytes")
         path = path.removeprefix("file://")
         if "://" in path:
-            raise UserError(f"{self.path}: row {row} has the address {path[:80]} instead of an image: download the images first")
+            raise UserError(
+                f"{self.path}: row {row} has the address {path[:80]} instead of an image: download the "
+                f"images first"
+            )
         file = self.path.parent / path
         if not _is_file(file) and "\\" in path:  # as Windows writes paths
             file = self.path.parent / path.replace("\\", "/")
         if not _is_file(file):
             raise UserError(
-                f"{self.path}: row {row} has no image bytes, and its path '{path[:120]}' is no file beside the table ({str(file)[:300]})"
+                f"{self.path}: row {row} has no image bytes, and its path '{path[:120]}' is no file beside "
+                f"the table ({str(file)[:300]})"
             )
         return file
 
     def named_files(self) -> Iterator[Path]:
-        """The files of the images that lie outside the table. Raises UserError naming the first that is absent."""
+        """The files of the images that lie outside the table. Raises UserError naming the first that is
+        absent."""
         kind = self._schema.field(self.image).type
         if is_text(kind) or (pa.types.is_struct(kind) and self._lacks_bytes(kind)):
             for row, data, path in self._rows():
@@ -188,7 +215,9 @@ class Table:
         if kind.get_field_index("bytes") < 0:
             return True
         meta = self._file.metadata
-        place = next((c for c in range(meta.num_columns) if meta.schema.column(c).path == f"{self.image}.bytes"), None)
+        place = next(
+            (c for c in range(meta.num_columns) if meta.schema.column(c).path == f"{self.image}.bytes"), None
+        )
         if place is None:
             return True
         counts = [meta.row_group(group).column(place).statistics for group in range(meta.num_row_groups)]
@@ -231,11 +260,16 @@ def files_of(path: Path) -> list[Path]:
 
 def in_folder(path: Path) -> list[Path]:
     """The parquet files that lie in a folder, sorted."""
-    return [path / name for name, is_folder in folder.visible(path) if not is_folder and name.lower().endswith(SUFFIXES)]
+    return [
+        path / name
+        for name, is_folder in folder.visible(path)
+        if not is_folder and name.lower().endswith(SUFFIXES)
+    ]
 
 
 def fingerprint(splits: Sequence[Shards]) -> str:
-    """The checksum of all bytes of a training set and perhaps a test set, and of the images that they only name."""
+    """The checksum of all bytes of a training set and perhaps a test set, and of the images that they only
+    name."""
 
     def files() -> Iterator[tuple[str, Path]]:
         for part, shards in zip(_PARTS, splits, strict=False):

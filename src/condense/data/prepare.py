@@ -1,4 +1,5 @@
-"""Preparation: a source becomes two files of class-sorted uint8 tensors with statistics, names, counts and checksums."""
+"""Preparation: a source becomes two files of class-sorted uint8 tensors with statistics, names, counts and
+checksums."""
 
 from __future__ import annotations
 
@@ -21,11 +22,14 @@ from condense.machine.drafts import require_place
 
 
 def prepare(spec: DatasetSpec, out_dir: str | Path) -> None:
-    """Writes train.safetensors, test.safetensors and, last, dataset.json into `out_dir`. Equal sources give equal bytes.
+    """Writes train.safetensors, test.safetensors and, last, dataset.json into `out_dir`. Equal sources give
+    equal bytes.
 
-    Tensors: `images` uint8 (N, C, size, size) and `labels` int64 (N,), class-major, within a class in the order of the source.
-    Images go to the disk as they are decoded, so the memory it takes does not depend on their number.
-    Raises UserError if the source cannot be had or is damaged, or if its classes, counts or sizes differ from those of `spec`.
+    Tensors: `images` uint8 (N, C, size, size) and `labels` int64 (N,), class-major, within a class in the
+    order of the source. Images go to the disk as they are decoded, so the memory it takes does not depend on
+    their number.
+    Raises UserError if the source cannot be had or is damaged, or if its classes, counts or sizes differ from
+    those of `spec`.
     """
     out_dir = Path(out_dir)
     opened = open_source(spec)
@@ -51,8 +55,13 @@ def prepare(spec: DatasetSpec, out_dir: str | Path) -> None:
         require_place(out_dir / "dataset.json")
         files: dict[str, Filling] = {}
         for part, values in labels.items():
-            shapes = {"images": ("uint8", (len(values), spec.channels, spec.size, spec.size)), "labels": ("int64", (len(values),))}
-            files[part] = stack.enter_context(filling(out_dir / splits[part]["file"], shapes, _header(shared, splits, part)))
+            shapes = {
+                "images": ("uint8", (len(values), spec.channels, spec.size, spec.size)),
+                "labels": ("int64", (len(values),)),
+            }
+            files[part] = stack.enter_context(
+                filling(out_dir / splits[part]["file"], shapes, _header(shared, splits, part))
+            )
             files[part].put("labels", 0, values)
         _decode(spec, opened, rows, files)
         if spec.mean is None:
@@ -64,7 +73,12 @@ def prepare(spec: DatasetSpec, out_dir: str | Path) -> None:
 
 
 def _header(shared: dict[str, Any], splits: dict[str, dict[str, Any]], part: str) -> dict[str, Any]:
-    return {**shared, "counts": splits[part]["counts"], "data_sha256": splits[part]["data_sha256"], "split": part}
+    return {
+        **shared,
+        "counts": splits[part]["counts"],
+        "data_sha256": splits[part]["data_sha256"],
+        "split": part,
+    }
 
 
 @contextmanager
@@ -87,7 +101,10 @@ def statistics(images: Iterable[np.ndarray]) -> tuple[list[float], list[float]]:
     Raises UserError if a channel is constant, which nothing can normalise.
     """
     # bincount makes an int64 copy of what it counts: `images` in small pieces keep that small.
-    counted = (np.stack([np.bincount(part.reshape(-1), minlength=256) for part in np.moveaxis(piece, -3, 0)]) for piece in images)
+    counted = (
+        np.stack([np.bincount(part.reshape(-1), minlength=256) for part in np.moveaxis(piece, -3, 0)])
+        for piece in images
+    )
     counts: np.ndarray = reduce(np.add, counted)
     levels = np.arange(256) / 255
     mean, std = [], []
@@ -96,8 +113,15 @@ def statistics(images: Iterable[np.ndarray]) -> tuple[list[float], list[float]]:
         centre = float(share @ levels)
         spread = float(np.sqrt(share @ (levels - centre) ** 2))
         if spread == 0:
-            instead = "give images that differ" if len(counts) == 1 else "convert the images to grey, or fill that channel otherwise"
-            raise UserError(f"all pixels of channel {channel} of the training images are equal: they cannot be normalised; {instead}")
+            instead = (
+                "give images that differ"
+                if len(counts) == 1
+                else "convert the images to grey, or fill that channel otherwise"
+            )
+            raise UserError(
+                f"all pixels of channel {channel} of the training images are equal: they cannot be "
+                f"normalised; {instead}"
+            )
         mean.append(centre)
         std.append(spread)
     return mean, std
@@ -117,7 +141,10 @@ def _class_names(spec: DatasetSpec, opened: Opened) -> list[str]:
 
 def _differs(spec: DatasetSpec, what: str, found: int, expected: int, least: bool = False) -> UserError:
     wanted = f"at least {expected:,}" if least else f"{expected:,}"
-    return UserError(f"{spec.name}: {found:,} {what} found, but its description says {wanted}: either the data or the description is wrong")
+    return UserError(
+        f"{spec.name}: {found:,} {what} found, but its description says {wanted}: either the data or the "
+        f"description is wrong"
+    )
 
 
 def _source(opened: Opened, part: str) -> Split:
@@ -129,7 +156,10 @@ def _rows(spec: DatasetSpec, opened: Opened, classes: int) -> dict[str, np.ndarr
     """The rows of the source that make up each part, in class-major order; their counts agree with `spec`."""
     if spec.holdout is None:
         if opened.test is None:
-            raise UserError(f"{spec.name}: its source has no images for testing; give the fraction that is held out (`holdout`)")
+            raise UserError(
+                f"{spec.name}: its source has no images for testing; give the fraction that is held out "
+                f"(`holdout`)"
+            )
         rows = {"train": _sorted_rows(opened.train), "test": _sorted_rows(opened.test)}
     else:
         held = _held_out(opened.train.labels, spec.holdout)
@@ -164,11 +194,16 @@ def _check_labels(spec: DatasetSpec, part: str, labels: np.ndarray, classes: int
     if part == "train":
         smallest = int(np.bincount(labels, minlength=classes).min())
         if smallest < spec.smallest_class or (smallest > spec.smallest_class and not least):
-            raise _differs(spec, "images in the smallest training class", smallest, spec.smallest_class, least)
+            raise _differs(
+                spec, "images in the smallest training class", smallest, spec.smallest_class, least
+            )
 
 
-def _decode(spec: DatasetSpec, opened: Opened, rows: dict[str, np.ndarray], files: dict[str, Filling]) -> None:
-    """Decodes the images in the order of the source and puts each into the file and the place where it belongs."""
+def _decode(
+    spec: DatasetSpec, opened: Opened, rows: dict[str, np.ndarray], files: dict[str, Filling]
+) -> None:
+    """Decodes the images in the order of the source and puts each into the file and the place where it
+    belongs."""
     if opened.test is None:
         _decode_split(spec, opened.train, rows, files, "all")
         return
@@ -176,7 +211,9 @@ def _decode(spec: DatasetSpec, opened: Opened, rows: dict[str, np.ndarray], file
         _decode_split(spec, _source(opened, part), {part: rows[part]}, files, part)
 
 
-def _decode_split(spec: DatasetSpec, split: Split, rows: dict[str, np.ndarray], files: dict[str, Filling], text: str) -> None:
+def _decode_split(
+    spec: DatasetSpec, split: Split, rows: dict[str, np.ndarray], files: dict[str, Filling], text: str
+) -> None:
     parts = list(rows)
     part_of = np.empty(len(split.labels), np.int64)
     place_of = np.empty(len(split.labels), np.int64)

@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Split:
-    """Labels int64 (N,) and, in the same order, the images uint8 (C, size, size), decoded as they are asked for."""
+    """Labels int64 (N,) and, in the same order, the images uint8 (C, size, size), decoded as they are asked
+    for."""
 
     labels: np.ndarray
     images: Iterable[np.ndarray]
@@ -28,7 +29,8 @@ class Split:
 
 @dataclass(frozen=True)
 class Opened:
-    """A source: its splits (`test` is None where it has none), its own class names if it has any, and the checksums of what was read."""
+    """A source: its splits (`test` is None where it has none), its own class names if it has any, and the
+    checksums of what was read."""
 
     train: Split
     test: Split | None
@@ -37,7 +39,8 @@ class Opened:
 
 
 def open_source(spec: DatasetSpec) -> Opened:
-    """Finds or downloads, verifies and opens the source of `spec`. Raises UserError for whatever is absent, damaged or different."""
+    """Finds or downloads, verifies and opens the source of `spec`. Raises UserError for whatever is absent,
+    damaged or different."""
     if spec.source.layout not in OPENERS:
         raise unknown("layout of a source", spec.source.layout, OPENERS)
     return OPENERS[spec.source.layout](spec)
@@ -52,7 +55,9 @@ def _obtained(spec: DatasetSpec) -> tuple[dict[str, Path], dict[str, str]]:
     return fetch.obtain(spec), {file.name: file.checksum for file in spec.source.files}
 
 
-def _opened(spec: DatasetSpec, splits: Iterable[formats.Arrays], names: list[str] | None, checksums: dict[str, str]) -> Opened:
+def _opened(
+    spec: DatasetSpec, splits: Iterable[formats.Arrays], names: list[str] | None, checksums: dict[str, str]
+) -> Opened:
     train, test = (_from_arrays(spec, arrays) for arrays in splits)
     return Opened(train, test, names, checksums)
 
@@ -77,19 +82,25 @@ def _from_arrays(spec: DatasetSpec, arrays: formats.Arrays) -> Split:
     if len(images) != len(labels):
         raise UserError(f"{spec.name}: the source has {len(images)} images but {len(labels)} labels")
     if images.shape[1] != spec.channels:
-        raise UserError(f"{spec.name}: the images of the source have {images.shape[1]} channels instead of {spec.channels}")
+        raise UserError(
+            f"{spec.name}: the images of the source have {images.shape[1]} channels instead of "
+            f"{spec.channels}"
+        )
     if images.shape[2:] == (spec.size, spec.size):
         return Split(labels, images)
     return Split(labels, (_refitted(spec, image, place) for place, image in enumerate(images)))
 
 
 def _refitted(spec: DatasetSpec, image: np.ndarray, place: int) -> np.ndarray:
-    picture = Image.fromarray(image[0] if spec.channels == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
+    picture = Image.fromarray(
+        image[0] if spec.channels == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
+    )
     return pixels.fitted(picture, f"{spec.name}: image {place}", spec.size, spec.resize is not None)
 
 
 def local_path(spec: DatasetSpec, name: str) -> Path:
-    """Where the parquet file or the folder `name` of the source is: as it stands if absolute, else in the mirror or the data folder.
+    """Where the parquet file or the folder `name` of the source is: as it stands if absolute, else in the
+    mirror or the data folder.
 
     Raises UserError naming every place looked at.
     """
@@ -114,7 +125,10 @@ def _paths(spec: DatasetSpec) -> list[Path]:
 
 def _check_fingerprint(spec: DatasetSpec, found: str) -> dict[str, str]:
     if spec.source.fingerprint not in (None, found):
-        raise UserError(f"{spec.name}: the images in {spec.source.train} have changed since they were looked at: start anew")
+        raise UserError(
+            f"{spec.name}: the images in {spec.source.train} have changed since they were looked at: start "
+            f"anew"
+        )
     return {"fingerprint": f"sha256:{found}"}
 
 
@@ -124,7 +138,8 @@ def _described_before(spec: DatasetSpec) -> bool:
 
 
 def _decoder(spec: DatasetSpec) -> Callable[[Iterable[tuple[str, bytes]]], Iterator[np.ndarray]]:
-    """What decodes the images of the splits, and says once if any of them is transparent or holds what is not read."""
+    """What decodes the images of the splits, and says once if any of them is transparent or holds what is not
+    read."""
     told: set[str] = set()
 
     def tell(what: str, where: str, done: str) -> None:
@@ -135,7 +150,11 @@ def _decoder(spec: DatasetSpec) -> Callable[[Iterable[tuple[str, bytes]]], Itera
     def decoded(encoded: Iterable[tuple[str, bytes]]) -> Iterator[np.ndarray]:
         for where, data in encoded:
             image, transparent, left_out = pixels.shown(data, where, spec.channels, spec.source.ground)
-            tell("transparent images" if transparent else "", where, f"laid on {spec.source.ground} (`ground:` in the source)")
+            tell(
+                "transparent images" if transparent else "",
+                where,
+                f"laid on {spec.source.ground} (`ground:` in the source)",
+            )
             tell(left_out, where, "not read")
             yield pixels.fitted(image, where, spec.size, spec.resize is not None)
 
@@ -143,16 +162,21 @@ def _decoder(spec: DatasetSpec) -> Callable[[Iterable[tuple[str, bytes]]], Itera
 
 
 def _open_parquet(spec: DatasetSpec) -> Opened:
-    splits = [parquet.Shards(parquet.files_of(path), spec.source.image, spec.source.label) for path in _paths(spec)]
+    splits = [
+        parquet.Shards(parquet.files_of(path), spec.source.image, spec.source.label) for path in _paths(spec)
+    ]
     checksums = _check_fingerprint(spec, parquet.fingerprint(splits))
     labels, names = _as_described(spec, [shards.labels() for shards in splits])
     decoded = _decoder(spec)
-    opened = [Split(entry.places, decoded(shards.encoded())) for entry, shards in zip(labels, splits, strict=True)]
+    opened = [
+        Split(entry.places, decoded(shards.encoded())) for entry, shards in zip(labels, splits, strict=True)
+    ]
     return Opened(opened[0], opened[1] if len(opened) > 1 else None, names, checksums)
 
 
 def _as_described(spec: DatasetSpec, sets: Sequence[Labels]) -> tuple[list[Labels], list[str] | None]:
-    """Labels of the training and perhaps the test images in one numbering, and the names of the classes, None if they are 0, 1, ...
+    """Labels of the training and perhaps the test images in one numbering, and the names of the classes, None
+    if they are 0, 1, ...
 
     Raises UserError if there are other classes than `spec` says.
     """
@@ -168,13 +192,19 @@ def _as_described(spec: DatasetSpec, sets: Sequence[Labels]) -> tuple[list[Label
         train, unused = classes.without_unused(train)
     if len(train.names) != spec.classes:
         raise UserError(
-            f"{spec.name}: {len(train.names):,} classes found in {train.where} ({classes.brief(train.names)}), "
+            f"{spec.name}: {len(train.names):,} classes found in {train.where} "
+            f"({classes.brief(train.names)}), "
             f"but its description says {spec.classes:,}: either the data or the description is wrong"
         )
     if unused:
         log.info("%s: classes without images are left out: %s", spec.name, classes.brief(unused))
     if train.numbered:
-        log.info("%s: the labels %s are numbered 0..%d in this order", spec.name, classes.brief(train.names), spec.classes - 1)
+        log.info(
+            "%s: the labels %s are numbered 0..%d in this order",
+            spec.name,
+            classes.brief(train.names),
+            spec.classes - 1,
+        )
     return [train, *(classes.matched(labels, train) for labels in sets[1:])], train.names
 
 
@@ -183,15 +213,25 @@ def _open_folder(spec: DatasetSpec) -> Opened:
     checksums = _check_fingerprint(spec, folder.fingerprint(folder.listing_roles(listings)))
     passed_over = [f"{listing.root}/{name}" for listing in listings for name in listing.passed_over]
     if passed_over and not _described_before(spec):
-        log.info("%s: passed over: %d file(s) that are no images of a class: %s", spec.name, len(passed_over), classes.brief(passed_over))
+        log.info(
+            "%s: passed over: %d file(s) that are no images of a class: %s",
+            spec.name,
+            len(passed_over),
+            classes.brief(passed_over),
+        )
     return _from_listings(spec, listings, folder.encoded, checksums)
 
 
 def _from_listings(
-    spec: DatasetSpec, listings: list[folder.Listing], encoded: Callable[[folder.Listing], Iterator[tuple[str, bytes]]], checksums: dict
+    spec: DatasetSpec,
+    listings: list[folder.Listing],
+    encoded: Callable[[folder.Listing], Iterator[tuple[str, bytes]]],
+    checksums: dict,
 ) -> Opened:
     decoded = _decoder(spec)
-    splits = [Split(np.array(listing.labels, dtype=np.int64), decoded(encoded(listing))) for listing in listings]
+    splits = [
+        Split(np.array(listing.labels, dtype=np.int64), decoded(encoded(listing))) for listing in listings
+    ]
     return Opened(splits[0], splits[1] if len(splits) > 1 else None, listings[0].class_names, checksums)
 
 
@@ -204,8 +244,9 @@ def _open_class_folders(spec: DatasetSpec) -> Opened:
 
 
 def _open_tiny_imagenet(spec: DatasetSpec) -> Opened:
+    """Train from train/<wnid>/images, test from val/ through val_annotations.txt; classes in the order of
+    their wnids."""
     files, checksums = _obtained(spec)
-    """Train from train/<wnid>/images, test from val/ through val_annotations.txt; classes in the order of their wnids."""
     (path,) = files.values()
     archive = fetch.Zip(path)
     root = "tiny-imagenet-200"
@@ -213,7 +254,9 @@ def _open_tiny_imagenet(spec: DatasetSpec) -> Opened:
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     words = dict(line.split("\t", 1) for line in archive.lines(f"{root}/words.txt"))
     train = sorted(
-        (label_of[name.split("/")[2]], name) for name in archive.names if name.startswith(f"{root}/train/") and name.endswith(".JPEG")
+        (label_of[name.split("/")[2]], name)
+        for name in archive.names
+        if name.startswith(f"{root}/train/") and name.endswith(".JPEG")
     )
     rows = [line.split("\t") for line in archive.lines(f"{root}/val/val_annotations.txt")]
     test = [(label_of[row[1]], f"{root}/val/images/{row[0]}") for row in rows]
@@ -225,7 +268,9 @@ def _open_tiny_imagenet(spec: DatasetSpec) -> Opened:
         )
         for members in (train, test)
     ]
-    return Opened(splits[0], splits[1], [f"{wnid} {words.get(wnid, '')}".strip() for wnid in wnids], checksums)
+    return Opened(
+        splits[0], splits[1], [f"{wnid} {words.get(wnid, '')}".strip() for wnid in wnids], checksums
+    )
 
 
 # By the layout that a source names (`data.spec.Source.layout`).

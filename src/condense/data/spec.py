@@ -19,7 +19,13 @@ from condense.specs.common import MANY, check_groups
 
 SPEC_FOLDER = Path("params/datasets")
 # Only published files whose reading needs no pickle; the name is torchvision's class for the same data.
-TORCHVISION = {"MNIST": "idx", "FashionMNIST": "idx", "CIFAR10": "cifar10", "CIFAR100": "cifar100", "SVHN": "svhn"}
+TORCHVISION = {
+    "MNIST": "idx",
+    "FashionMNIST": "idx",
+    "CIFAR10": "cifar10",
+    "CIFAR100": "cifar100",
+    "SVHN": "svhn",
+}
 ARCHIVES = ("tiny_imagenet", "class_folders")
 _NEEDS = {
     "sklearn_digits": (),
@@ -28,7 +34,11 @@ _NEEDS = {
     "parquet": ("train",),
     "image_folder": ("train",),
 }
-_ALLOWS = {"parquet": ("test", "fingerprint", "mirror"), "image_folder": ("test", "classes", "fingerprint", "mirror"), "sklearn_digits": ()}
+_ALLOWS = {
+    "parquet": ("test", "fingerprint", "mirror"),
+    "image_folder": ("test", "classes", "fingerprint", "mirror"),
+    "sklearn_digits": (),
+}
 _ARRAYS = ("torchvision", "sklearn_digits")
 WHITE = "white"  # what transparent images are laid on if nobody says otherwise
 _GROUNDS = {WHITE: (255, 255, 255), "grey": (128, 128, 128), "black": (0, 0, 0)}
@@ -49,13 +59,21 @@ class File:
         if not (self.md5 or self.sha256):
             raise UserError(f"the file '{self.name}' needs an md5 or a sha256")
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,200}", self.name):
-            raise UserError(f"the file name '{self.name[:80]}' must consist of letters, digits, '_', '.', '+' and '-', without folders")
+            raise UserError(
+                f"the file name '{self.name[:80]}' must consist of letters, digits, '_', '.', '+' and '-', "
+                f"without folders"
+            )
         if not re.match(r"https?://[^/\s]", self.url) or any(ord(letter) <= 32 for letter in self.url):
-            raise UserError(f"the file '{self.name}': url: an address http:// or https:// is needed, found '{self.url[:80]}'")
+            raise UserError(
+                f"the file '{self.name}': url: an address http:// or https:// is needed, found "
+                f"'{self.url[:80]}'"
+            )
         for kind, digits in (("md5", 32), ("sha256", 64), ("contents_sha256", 64)):
             total = getattr(self, kind)
             if total is not None and not re.fullmatch(f"[0-9a-f]{{{digits}}}", total):
-                raise UserError(f"the file '{self.name}': {kind}: {digits} digits 0-9a-f are needed, found '{total[:80]}'")
+                raise UserError(
+                    f"the file '{self.name}': {kind}: {digits} digits 0-9a-f are needed, found '{total[:80]}'"
+                )
 
     @property
     def checksum(self) -> str:
@@ -69,12 +87,13 @@ class File:
 class Source:
     """Where the images come from.
 
-    torchvision: `dataset` (its class name) and `files`; archive: `format` and `files`; parquet and image_folder: `train` and
-    `test`, paths relative to `mirror` or to the data folder (of parquet a file, a folder of shards, or a pattern such as
-    `pets/train-*.parquet`); `image` and `label` are the columns of a parquet file; `classes` are the classes of an image_folder
-    that are used, all without it, numbered in the order of their names. `ground` is the colour that transparent images are laid on.
-    `mirror` is a local folder (or the one file) tried before the data folder and the network.
-    `fingerprint` is the checksum of all bytes of a parquet file or folder, refused when it differs.
+    torchvision: `dataset` (its class name) and `files`; archive: `format` and `files`; parquet and
+    image_folder: `train` and `test`, paths relative to `mirror` or to the data folder (of parquet a file, a
+    folder of shards, or a pattern such as `pets/train-*.parquet`); `image` and `label` are the columns of a
+    parquet file; `classes` are the classes of an image_folder that are used, all without it, numbered in the
+    order of their names. `ground` is the colour that transparent images are laid on. `mirror` is a local
+    folder (or the one file) tried before the data folder and the network. `fingerprint` is the checksum of
+    all bytes of a parquet file or folder, refused when it differs.
     """
 
     kind: Literal["sklearn_digits", "torchvision", "archive", "parquet", "image_folder"]
@@ -97,12 +116,19 @@ class Source:
             if key in needed and not getattr(self, key):
                 raise UserError(f"a source of kind {self.kind} needs the key '{key}'")
             if key not in allowed and getattr(self, key):
-                raise UserError(f"a source of kind {self.kind} has no key '{key}' (its keys: {', '.join(allowed) or 'none'})")
+                raise UserError(
+                    f"a source of kind {self.kind} has no key '{key}' (its keys: "
+                    f"{', '.join(allowed) or 'none'})"
+                )
         for key in ("image", "label"):
             if self.kind != "parquet" and getattr(self, key) != key:
-                raise UserError(f"a source of kind {self.kind} has no key '{key}': it names a column of a parquet file")
+                raise UserError(
+                    f"a source of kind {self.kind} has no key '{key}': it names a column of a parquet file"
+                )
         if self.ground != WHITE and self.kind not in ("parquet", "image_folder", "archive"):
-            raise UserError(f"a source of kind {self.kind} has no key 'ground': its images have no transparency")
+            raise UserError(
+                f"a source of kind {self.kind} has no key 'ground': its images have no transparency"
+            )
         ground_levels(self.ground)
         for name in self.classes:
             if name in ("", ".", "..") or "/" in name or "\0" in name:
@@ -130,18 +156,23 @@ class Source:
     @property
     def layout(self) -> str:
         """The name of the reader for this source."""
-        return TORCHVISION[self.dataset] if self.kind == "torchvision" and self.dataset else self.format or self.kind
+        return (
+            TORCHVISION[self.dataset]
+            if self.kind == "torchvision" and self.dataset
+            else self.format or self.kind
+        )
 
 
 @dataclass(frozen=True)
 class DatasetSpec:
     """A dataset of square images with `channels` x `size` x `size` pixels.
 
-    `train` and `test` are numbers of images after the split, `smallest_class` that of the smallest training class (no ipc can exceed it).
-    `mean` and `std` per channel are in units of the pixel range [0, 1]; absent, they are computed from the training images.
-    `resize` scales the shorter side to that many pixels and cuts out the centre; `holdout` is the stratified fraction of the
-    training images that becomes the test set where the source has none. `strategy` is the siamese augmentation that suits it.
-    With `counts: at_least`, `train` and `smallest_class` are bounds from below, for images whose numbers are published nowhere.
+    `train` and `test` are numbers of images after the split, `smallest_class` that of the smallest training
+    class (no ipc can exceed it). `mean` and `std` per channel are in units of the pixel range [0, 1]; absent,
+    they are computed from the training images. `resize` scales the shorter side to that many pixels and cuts
+    out the centre; `holdout` is the stratified fraction of the training images that becomes the test set
+    where the source has none. `strategy` is the siamese augmentation that suits it. With `counts: at_least`,
+    `train` and `smallest_class` are bounds from below, for images whose numbers are published nowhere.
     """
 
     name: str
@@ -164,23 +195,34 @@ class DatasetSpec:
 
     def __post_init__(self) -> None:
         checks = {
-            f"name: '{self.name}' must consist of lower-case letters, digits, '_' and '-'": re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name),
+            f"name: '{self.name}' must consist of lower-case letters, digits, '_' and '-'": re.fullmatch(
+                r"[a-z0-9][a-z0-9_-]*", self.name
+            ),
             f"channels: 1 or 3 are possible, found {self.channels}": self.channels in (1, 3),
             f"classes: at least 2 are needed, found {self.classes}": self.classes >= 2,
-            f"classes: the source names {len(self.source.classes)}, but {self.classes} are expected": len(self.source.classes)
+            f"classes: the source names {len(self.source.classes)}, but {self.classes} are expected": len(
+                self.source.classes
+            )
             in (0, self.classes),
             f"classes: at most 1,000,000 are possible, found {self.classes}": self.classes <= 1_000_000,
             f"size: a positive number, at most 16,384, is needed, found {self.size}": 0 < self.size <= 16_384,
             f"train, test: at most {MANY:,} images are possible": max(self.train, self.test) <= MANY,
-            "smallest_class: it must lie between 1 and train / classes": 1 <= self.smallest_class * self.classes <= self.train,
+            "smallest_class: it must lie between 1 and train / classes": 1
+            <= self.smallest_class * self.classes
+            <= self.train,
             f"test: a positive number is needed, found {self.test}": self.test > 0,
             f"resize: it must equal size ({self.size})": self.resize in (None, self.size),
             f"class_names: {self.classes} different names are needed": self.class_names is None
             or len(set(self.class_names)) == len(self.class_names) == self.classes,
             "mean, std: give both or neither": (self.mean is None) == (self.std is None),
-            f"mean, std: {self.channels} numbers are needed": {len(v) for v in (self.mean, self.std) if v is not None} <= {self.channels},
+            f"mean, std: {self.channels} numbers are needed": {
+                len(v) for v in (self.mean, self.std) if v is not None
+            }
+            <= {self.channels},
             "mean: numbers from 0 to 1 are needed": all(0 <= value <= 1 for value in self.mean or ()),
-            "std: positive numbers, from 0.000001 to 1000, are needed": all(1e-6 <= value <= 1e3 for value in self.std or ()),
+            "std: positive numbers, from 0.000001 to 1000, are needed": all(
+                1e-6 <= value <= 1e3 for value in self.std or ()
+            ),
             "holdout: a fraction between 0 and 1 is needed": self.holdout is None or 0 < self.holdout < 1,
         }
         for message, fine in checks.items():
@@ -189,10 +231,14 @@ class DatasetSpec:
         check_groups(self.strategy, "strategy")
         has_test = bool(self.source.files) or self.source.test is not None
         if has_test == (self.holdout is not None):
-            raise UserError("holdout: the source has " + ("a test split already" if has_test else "no test split: give a fraction"))
+            raise UserError(
+                "holdout: the source has "
+                + ("a test split already" if has_test else "no test split: give a fraction")
+            )
 
     def identity(self) -> dict[str, Any]:
-        """What decides the prepared images, as JSON values, for the key in the paths; not where they were found or how they are shown."""
+        """What decides the prepared images, as JSON values, for the key in the paths; not where they were
+        found or how they are shown."""
         values = dataclasses.asdict(self)
         for key in ("title", "note", "strategy"):
             del values[key]
@@ -214,7 +260,8 @@ class DatasetSpec:
 
 
 def ground_levels(ground: str) -> tuple[int, int, int]:
-    """The red, green and blue (0..255) of a ground: white, grey, black or #rrggbb. Raises UserError for anything else."""
+    """The red, green and blue (0..255) of a ground: white, grey, black or #rrggbb. Raises UserError for
+    anything else."""
     if re.fullmatch("#[0-9a-fA-F]{6}", ground):
         red, green, blue = bytes.fromhex(ground[1:])
         return red, green, blue
@@ -233,13 +280,16 @@ def load_spec(name: str | Path, folder: Path = SPEC_FOLDER) -> DatasetSpec:
     if by_name:
         path = Path(folder) / f"{name}.yaml"
         if not path.is_file():
-            raise config.unknown("dataset", name, [entry.stem for entry in Path(folder).glob("*.yaml")], str(folder))
+            raise config.unknown(
+                "dataset", name, [entry.stem for entry in Path(folder).glob("*.yaml")], str(folder)
+            )
     spec = config.read(DatasetSpec, config.load_yaml(path), str(path))
     for key in ("train", "test"):
         value = getattr(spec.source, key) or ""
         if ".." in Path(value).parts or "\0" in value:
             raise UserError(
-                f"{path}: source: {key}: a path without '..' is needed, found '{value[:80]}'; a folder elsewhere is its 'mirror'"
+                f"{path}: source: {key}: a path without '..' is needed, found '{value[:80]}'; a folder "
+                f"elsewhere is its 'mirror'"
             )
     if by_name and spec.name != name:
         raise UserError(f"{path}: its name is '{spec.name}', which differs from the file name")
@@ -247,7 +297,8 @@ def load_spec(name: str | Path, folder: Path = SPEC_FOLDER) -> DatasetSpec:
 
 
 def data_folder() -> Path:
-    """Where downloaded and hand-placed data live: the environment variable CONDENSE_DATA, else `data` in the working directory."""
+    """Where downloaded and hand-placed data live: the environment variable CONDENSE_DATA, else `data` in the
+    working directory."""
     return Path(os.environ.get("CONDENSE_DATA") or "data").expanduser()
 
 
@@ -259,6 +310,9 @@ def held_out_count(images: int, fraction: float) -> int:
 def held_out_places(label: int, images: int, fraction: float) -> list[int]:
     """Which of a class's images, numbered in the order of the source, are held out for testing.
 
-    Drawn by the named stream ("holdout", class, image), so independent of other classes, of libraries and of run seeds.
+    Drawn by the named stream ("holdout", class, image), so independent of other classes, of libraries and of
+    run seeds.
     """
-    return sorted(range(images), key=lambda image: seeds.stream(0, "holdout", label, image))[: held_out_count(images, fraction)]
+    return sorted(range(images), key=lambda image: seeds.stream(0, "holdout", label, image))[
+        : held_out_count(images, fraction)
+    ]

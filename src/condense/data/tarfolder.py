@@ -13,10 +13,13 @@ SPLITS = ("train", "val")
 
 
 def list_images(path: Path) -> list[Listing]:
-    """The images of `FOLDER/train/CLASS/` and of `FOLDER/val/CLASS/` in an archive, each in the order of the archive.
+    """The images of `FOLDER/train/CLASS/` and of `FOLDER/val/CLASS/` in an archive, each in the order of the
+    archive.
 
-    The sorted names of the class folders are the classes. Files beside train/ and val/ and hidden ones are passed over.
-    Raises UserError if the archive is damaged or has no images of a split, and for a member that is a link or lies elsewhere.
+    The sorted names of the class folders are the classes. Files beside train/ and val/ and hidden ones are
+    passed over.
+    Raises UserError if the archive is damaged or has no images of a split, and for a member that is a link or
+    lies elsewhere.
     """
     members: dict[str, list[str]] = {split: [] for split in SPLITS}
     for member, _ in fetch.tar_walk(path, lambda name: False):
@@ -26,7 +29,9 @@ def list_images(path: Path) -> list[Listing]:
         if not member.isfile():
             raise UserError(f"{path}: refused, since its member '{member.name}' is no plain file")
         if len(parts) != 4 or parts[1] not in SPLITS:
-            raise UserError(f"{path}: its member '{member.name}' does not lie in FOLDER/train/CLASS or FOLDER/val/CLASS")
+            raise UserError(
+                f"{path}: its member '{member.name}' does not lie in FOLDER/train/CLASS or FOLDER/val/CLASS"
+            )
         members[parts[1]].append(member.name)
     return [_listing(path, split, names) for split, names in members.items()]
 
@@ -41,7 +46,8 @@ def _listing(path: Path, split: str, names: list[str]) -> Listing:
 
 
 def encoded(path: Path, listing: Listing) -> Iterator[tuple[str, bytes]]:
-    """The place of each image of `listing`, for messages, and its bytes. Raises UserError if the archive is damaged."""
+    """The place of each image of `listing`, for messages, and its bytes. Raises UserError if the archive is
+    damaged."""
     wanted = set(listing.files)
     for member, content in fetch.tar_walk(path, wanted.__contains__):
         if content is not None:

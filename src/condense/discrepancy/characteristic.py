@@ -11,18 +11,27 @@ from torch.utils.checkpoint import checkpoint
 from condense.discrepancy.samples import checked, real_weights
 
 _LEAST = 1e-12  # of the squared discrepancy at a frequency: the square root then has a gradient
-_BLOCK = 1 << 26  # numbers of the table of points by frequencies that are held at once, where it has no gradient
+# Numbers of the table of points by frequencies that are held at once, where it has no gradient
+_BLOCK = 1 << 26
 
 
 def characteristic_function(
-    real: Tensor, synthetic: Tensor, frequencies: Tensor, mask: Tensor | None = None, amplitude: float = 0.5, phase: float = 0.5
+    real: Tensor,
+    synthetic: Tensor,
+    frequencies: Tensor,
+    mask: Tensor | None = None,
+    amplitude: float = 0.5,
+    phase: float = 0.5,
 ) -> Tensor:
     """Mean over frequencies of sqrt(amplitude (|P| - |Q|)^2 + phase 2 (|P| |Q| - Re P Re Q - Im P Im Q)).
 
-    P and Q are the empirical characteristic functions, means of e^(i t x), of the real and the synthetic sample. With both weights 1/2
-    this is |P - Q| / sqrt(2). The phase part is at least 1e-12, so that samples that agree have sqrt(phase) 1e-6.
-    Shapes: real (..., n, d), synthetic (..., m, d), frequencies (f, d), mask (..., n) boolean or None -> (...).
-    Units: none; at most sqrt(amplitude + 4 phase). Raises: ValueError if the shapes do not fit or a sample is empty.
+    P and Q are the empirical characteristic functions, means of e^(i t x), of the real and the synthetic
+    sample. With both weights 1/2 this is |P - Q| / sqrt(2). The phase part is at least 1e-12, so that samples
+    that agree have sqrt(phase) 1e-6.
+    Shapes: real (..., n, d), synthetic (..., m, d), frequencies (f, d), mask (..., n) boolean or None ->
+    (...).
+    Units: none; at most sqrt(amplitude + 4 phase). Raises: ValueError if the shapes do not fit or a sample is
+    empty.
     Source: NCFM (Wang et al. 2025), eq. (5), as its authors' code has it. Cost: 2 (n + m) d f operations.
     """
     real, synthetic, dtype = checked(real, synthetic, mask)
@@ -36,7 +45,8 @@ def characteristic_function(
 
 
 def _mean_of(sample: Tensor, frequencies: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Real and imaginary part of the characteristic function: (..., n, d), (f, d), (..., n) -> two (..., f)."""
+    """Real and imaginary part of the characteristic function: (..., n, d), (f, d), (..., n) -> two (...,
+    f)."""
     if sample.requires_grad:
         angles = sample @ frequencies.mT
         along = weights.unsqueeze(-1)
@@ -48,7 +58,9 @@ def _mean_of(sample: Tensor, frequencies: Tensor, weights: Tensor) -> tuple[Tens
 
 def _mean_of_block(sample: Tensor, frequencies: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     angles = sample @ frequencies.mT
-    return (weights.unsqueeze(-2) @ angles.cos()).squeeze(-2), (weights.unsqueeze(-2) @ angles.sin()).squeeze(-2)
+    return (weights.unsqueeze(-2) @ angles.cos()).squeeze(-2), (weights.unsqueeze(-2) @ angles.sin()).squeeze(
+        -2
+    )
 
 
 def _length(real: Tensor, imaginary: Tensor) -> Tensor:
@@ -58,11 +70,15 @@ def _length(real: Tensor, imaginary: Tensor) -> Tensor:
     return torch.where(zero, 0, torch.where(zero, 1, squared).sqrt())
 
 
-def characteristic_energy(real: Tensor, synthetic: Tensor, frequencies: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The energy distance with the distance of characteristic functions, mean |e^(i t x) - e^(i t y)|, between two points x and y.
+def characteristic_energy(
+    real: Tensor, synthetic: Tensor, frequencies: Tensor, mask: Tensor | None = None
+) -> Tensor:
+    """The energy distance with the distance of characteristic functions, mean |e^(i t x) - e^(i t y)|,
+    between two points x and y.
 
-    Shapes: real (..., n, d), synthetic (..., m, d), frequencies (f, d), mask (..., n) boolean or None -> (...). The distances inside
-    the real sample, which have no gradient, are left out. Units: none; a distance is at most 2.
+    Shapes: real (..., n, d), synthetic (..., m, d), frequencies (f, d), mask (..., n) boolean or None ->
+    (...). The distances inside the real sample, which have no gradient, are left out. Units: none; a distance
+    is at most 2.
     Raises: ValueError if the shapes do not fit or a sample is empty.
     Source: cpdm, eq. (10) and (11). Cost: n m f sines, of which no more than a block is held at once.
     """
@@ -74,7 +90,8 @@ def characteristic_energy(real: Tensor, synthetic: Tensor, frequencies: Tensor, 
 
 
 def _mean_apart(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
-    """Mean over b and frequencies, weighted over a, of |e^(i a) - e^(i b)|: (..., n, f), (..., m, f), (..., n) -> (...)."""
+    """Mean over b and frequencies, weighted over a, of |e^(i a) - e^(i b)|: (..., n, f), (..., m, f),
+    (..., n) -> (...)."""
 
     def of_block(some: Tensor, others: Tensor) -> Tensor:
         apart = 2 * ((some.unsqueeze(-2) - others.unsqueeze(-3)) / 2).sin().abs()

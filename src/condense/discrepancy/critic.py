@@ -17,11 +17,15 @@ def classifier_critic(logits: Tensor, labels: Tensor) -> Tensor:
 def prediction_kl(real_logits: Tensor, synthetic_logits: Tensor) -> Tensor:
     """KL(p(y | real) || p(y | synthetic)) of the critic's predictions, pairwise, averaged over the m pairs.
 
-    Shapes: (..., m, k), (..., m, k) -> (...); the real batch is already cut to the m images of the synthetic set. Units: nats.
+    Shapes: (..., m, k), (..., m, k) -> (...); the real batch is already cut to the m images of the synthetic
+    set. Units: nats.
     Raises: ValueError if the shapes differ.
     Source: cpdm, section 6.3 (ablation "+ KL").
     """
     if real_logits.shape != synthetic_logits.shape:
-        raise ValueError(f"the real batch must be cut to the synthetic one: {tuple(real_logits.shape)}, {tuple(synthetic_logits.shape)}")
+        raise ValueError(
+            f"the real batch must be cut to the synthetic one: {tuple(real_logits.shape)}, "
+            f"{tuple(synthetic_logits.shape)}"
+        )
     target = real_logits.log_softmax(-1)
     return (target.exp() * (target - synthetic_logits.log_softmax(-1))).sum(-1).mean(-1)

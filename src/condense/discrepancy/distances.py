@@ -20,7 +20,8 @@ def distances(a: Tensor, b: Tensor) -> Tensor:
 
 
 class _Distances(torch.autograd.Function):
-    """`torch.cdist` by differences; its own backward would need n * m * d numbers on a GPU, this one needs n * m."""
+    """`torch.cdist` by differences; its own backward would need n * m * d numbers on a GPU, this one needs n
+    * m."""
 
     @staticmethod
     def forward(ctx: Context, a: Tensor, b: Tensor) -> Tensor:
@@ -32,15 +33,19 @@ class _Distances(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Context, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Gradients (..., n, d) and (..., m, d); 0 from pairs at distance 0."""
-        # Sum over pairs of w (a - b) with w = gradient / distance. In double precision, since the difference is taken
-        # after the sum: at a distance of a rounding error w is huge and single precision would leave nothing but noise.
+        # Sum over pairs of w (a - b) with w = gradient / distance. In double precision, since the difference
+        # is taken after the sum: at a distance of a rounding error w is huge and single precision would leave
+        # nothing but noise.
         a, b, result = ctx.saved_tensors
         weight = torch.where(result > 0, gradient / result, 0).double()
         of_a, of_b = ctx.needs_input_grad
-        return _weighted_differences(weight, a, b) if of_a else None, _weighted_differences(weight.mT, b, a) if of_b else None
+        return _weighted_differences(weight, a, b) if of_a else None, _weighted_differences(
+            weight.mT, b, a
+        ) if of_b else None
 
 
 def _weighted_differences(weight: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """sum over j of weight[i, j] (x[i] - y[j]): (..., n, m), (..., n, d), (..., m, d) -> the shape and dtype of x."""
+    """sum over j of weight[i, j] (x[i] - y[j]): (..., n, m), (..., n, d), (..., m, d) -> the shape and dtype
+    of x."""
     total = weight.sum(-1, keepdim=True) * x - weight @ y.double()
     return total.sum_to_size(x.shape).to(x.dtype)

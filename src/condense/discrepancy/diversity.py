@@ -9,10 +9,11 @@ from condense.discrepancy.distances import distances
 
 
 def intra_class_diversity(embedding: Tensor, neighbours: int, through_neighbours: bool = True) -> Tensor:
-    """Minus the sum over samples of KL(softmax(z) || softmax(mean of the k nearest other samples)): (..., m, d) -> (...).
+    """Minus the sum over samples of KL(softmax(z) || softmax(mean of the k nearest other samples)):
+    (..., m, d) -> (...).
 
-    Nearest by Euclidean distance. 0 where k or m - 1 is 0; k is at most m - 1. `through_neighbours`: the gradient also goes through
-    the mean, which the paper leaves open. Units: nats; at most 0.
+    Nearest by Euclidean distance. 0 where k or m - 1 is 0; k is at most m - 1. `through_neighbours`: the
+    gradient also goes through the mean, which the paper leaves open. Units: nats; at most 0.
     Source: ddm, eq. (8).
     """
     count = embedding.shape[-2]

@@ -1,7 +1,8 @@
 """A network that turns noise into the frequencies at which two characteristic functions differ most.
 
-Source: NCFM (Wang et al. 2025), its frequency sampler: three linear layers, each with batch norm, LeakyReLU between them and tanh last.
-Written as functions of named tensors, since its state enters checkpoints beside that of the images.
+Source: NCFM (Wang et al. 2025), its frequency sampler: three linear layers, each with batch norm, LeakyReLU
+between them and tanh last. Written as functions of named tensors, since its state enters checkpoints beside
+that of the images.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ def sampled(parameters: Mapping[str, Tensor], noise: Tensor, count: int) -> Tens
     values = noise
     for layer in range(LAYERS):
         values = F.linear(values, parameters[f"{layer}.weight"], parameters[f"{layer}.bias"])
-        values = F.batch_norm(values, None, None, parameters[f"{layer}.scale"], parameters[f"{layer}.shift"], training=True)
+        values = F.batch_norm(
+            values, None, None, parameters[f"{layer}.scale"], parameters[f"{layer}.shift"], training=True
+        )
         values = torch.tanh(values) if layer == LAYERS - 1 else F.leaky_relu(values, SLOPE)
     return values.repeat(-(-count // len(values)), 1)[:count]

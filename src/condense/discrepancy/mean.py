@@ -10,8 +10,8 @@ from condense.discrepancy.samples import checked, real_weights
 def mean_discrepancy(real: Tensor, synthetic: Tensor, mask: Tensor | None = None) -> Tensor:
     """Squared Euclidean distance between the means of two samples, summed (not averaged) over features.
 
-    Shapes: real (..., n, d), synthetic (..., m, d), mask (..., n) boolean or None -> (...); leading axes (classes) broadcast.
-    `mask` is false where a stacked class is padded; every class needs one true entry.
+    Shapes: real (..., n, d), synthetic (..., m, d), mask (..., n) boolean or None -> (...); leading axes
+    (classes) broadcast. `mask` is false where a stacked class is padded; every class needs one true entry.
     Units: those of the features, squared.
     Raises: ValueError if the shapes do not fit or a sample is empty.
     Source: DM (Zhao & Bilen 2023); cpdm, eq. (2).
@@ -28,15 +28,18 @@ def variance_discrepancy(real: Tensor, synthetic: Tensor, mask: Tensor | None = 
     Source: discrepancy, section 5.1.4, second-order moment of Yu et al. 2024.
     """
     real, synthetic, dtype = checked(real, synthetic, mask)
-    found = [(_centred(*pair).square() * pair[1].unsqueeze(-1)).sum(-2) for pair in _weighted(real, synthetic, mask)]
+    found = [
+        (_centred(*pair).square() * pair[1].unsqueeze(-1)).sum(-2)
+        for pair in _weighted(real, synthetic, mask)
+    ]
     return (found[0] - found[1]).square().sum(-1).to(dtype)
 
 
 def covariance_discrepancy(real: Tensor, synthetic: Tensor, mask: Tensor | None = None) -> Tensor:
     """Squared Frobenius distance between the (biased) covariance matrices of two samples.
 
-    Shapes as in `mean_discrepancy`. Units: those of the features, to the fourth. Computed from inner products of samples, never from
-    d x d matrices: (n + m)^2 d operations.
+    Shapes as in `mean_discrepancy`. Units: those of the features, to the fourth. Computed from inner products
+    of samples, never from d x d matrices: (n + m)^2 d operations.
     Source: discrepancy, section 5.1.4 (covariances in place of variances).
     """
     real, synthetic, dtype = checked(real, synthetic, mask)
@@ -45,7 +48,9 @@ def covariance_discrepancy(real: Tensor, synthetic: Tensor, mask: Tensor | None 
     return (next(squares) - 2 * next(squares) + next(squares)).to(dtype)
 
 
-def _weighted(real: Tensor, synthetic: Tensor, mask: Tensor | None) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def _weighted(
+    real: Tensor, synthetic: Tensor, mask: Tensor | None
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     return (real, real_weights(real, mask)), (synthetic, real_weights(synthetic, None))
 
 

@@ -1,4 +1,5 @@
-"""The loops that turn a recipe and a dataset into a synthetic set, by the name that a recipe gives its engine."""
+"""The loops that turn a recipe and a dataset into a synthetic set, by the name that a recipe gives its
+engine."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ Kind = TypeVar("Kind", bound=Recipe)
 
 
 def of_recipes(kind: type[Kind], make: Callable[[Site, Sequence[Order[Kind]]], list[Outcome]]) -> Engine:
-    """An engine that takes orders of any recipes, made from one that takes those of the class `kind`; others are a TypeError."""
+    """An engine that takes orders of any recipes, made from one that takes those of the class `kind`; others
+    are a TypeError."""
 
     def run(site: Site, orders: Sequence[Order[Recipe]]) -> list[Outcome]:
         return make(site, [order.of(kind) for order in orders])
@@ -26,7 +28,8 @@ def of_recipes(kind: type[Kind], make: Callable[[Site, Sequence[Order[Kind]]], l
     return run
 
 
-# Each makes the sets that it is ordered together, all at one site. Their recipes are of the class that `specs.ENGINES` has by this name.
+# Each makes the sets that it is ordered together, all at one site. Their recipes are of the class that
+# `specs.ENGINES` has by this name.
 ENGINES: dict[str, Engine] = {
     "matching": of_recipes(MatchingRecipe, match),
     "gradient": of_recipes(GradientRecipe, match_gradients),
@@ -35,7 +38,8 @@ ENGINES: dict[str, Engine] = {
 
 
 def engine(name: str) -> Engine:
-    """The engine called `name`. Raises UserError for a name that is none, or whose function is missing here."""
+    """The engine called `name`. Raises UserError for a name that is none, or whose function is missing
+    here."""
     if name not in ENGINES and name in specs.ENGINES and specs.ENGINES[name].makes_set:
         raise without_function("engine", name, "condense.engines.ENGINES", "a recipe class")
     if name not in ENGINES:

@@ -18,7 +18,9 @@ from condense.machine.transfer import sent
 def characteristic_function_term(views: Views, term: Any) -> Tensor:
     """Value (C,) of the term, and one step of the sampler, if it is learned, against that of the images."""
     real, synthetic = _embeddings(views, term)
-    found = partial(characteristic_function, real, mask=views.mask, amplitude=term.amplitude, phase=term.phase)
+    found = partial(
+        characteristic_function, real, mask=views.mask, amplitude=term.amplitude, phase=term.phase
+    )
     if term.sampler == "gaussian":
         return found(synthetic, _normal(views, term.frequencies))
     return found(synthetic, _learned(views, term, partial(found, synthetic.detach())))
@@ -32,7 +34,9 @@ def characteristic_energy_term(views: Views, term: Any) -> Tensor:
 
 def _embeddings(views: Views, term: Any) -> list[Tensor]:
     both = views.real_embedding, views.synthetic_embedding
-    return [torch.nn.functional.normalize(sample, dim=-1) if term.row_normalised else sample for sample in both]
+    return [
+        torch.nn.functional.normalize(sample, dim=-1) if term.row_normalised else sample for sample in both
+    ]
 
 
 def _normal(views: Views, count: int) -> Tensor:
@@ -44,13 +48,16 @@ def _normal(views: Views, count: int) -> Tensor:
 
 
 def _learned(views: Views, term: Any, value: Any) -> Tensor:
-    """Frequencies of the sampler, which then takes a step that makes the term's part of the loss, of all classes, larger."""
+    """Frequencies of the sampler, which then takes a step that makes the term's part of the loss, of all
+    classes, larger."""
     like, memory = views.synthetic_embedding, views.memory
     if not memory:
         drawn = frequencies.drawn(like.shape[-1], seeds.generator(views.side.seed[0], "sampler"))
         memory |= {name: tensor.to(like.device, like.dtype) for name, tensor in drawn.items()}
     parameters = {name: value.requires_grad_() for name, value in memory.items()}
-    chosen = frequencies.sampled(parameters, _normal(views, -(-term.frequencies // term.repeats)), term.frequencies)
+    chosen = frequencies.sampled(
+        parameters, _normal(views, -(-term.frequencies // term.repeats)), term.frequencies
+    )
     gradients = torch.autograd.grad(value(chosen).sum(), list(parameters.values()))
     with torch.no_grad():
         for parameter, gradient in zip(parameters.values(), gradients, strict=True):

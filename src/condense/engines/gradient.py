@@ -1,8 +1,9 @@
-"""Gradient matching: images follow the distance between the gradients that real and synthetic images of a class give a network.
+"""Gradient matching: images follow the distance between the gradients that real and synthetic images of a
+class give a network.
 
-A network is drawn anew for every `loop` of image steps; between these it is trained on the synthetic images of all classes. What is
-drawn for a class depends on the run seed, the class and the number of the image step only; networks and their training on the seed and
-their number.
+A network is drawn anew for every `loop` of image steps; between these it is trained on the synthetic images
+of all classes. What is drawn for a class depends on the run seed, the class and the number of the image step
+only; networks and their training on the seed and their number.
 Source: DC (Zhao et al. 2021), algorithm 1; DSA (Zhao and Bilen 2021), algorithm 1.
 """
 
@@ -39,7 +40,9 @@ class GradientMatching(Run):
         data, device = site.data, site.device
         images = MovingImages(recipe, data, site.classes, ipc=ipc, seed=site.seed, device=device)
         with torch.random.fork_rng(devices=[]):  # what is drawn here is replaced at every loop
-            network = models.build(site.arch, channels=data.channels, size=data.size, classes=len(data.counts), **site.options)
+            network = models.build(
+                site.arch, channels=data.channels, size=data.size, classes=len(data.counts), **site.options
+            )
         self.network = network.to(device)
         types = Types(recipe.precision, self.network, device)
         super().__init__(recipe, images, [], checkpoint, len(data.counts), types)
@@ -48,7 +51,9 @@ class GradientMatching(Run):
         self.parameters = self.distance.counted(list(self.network.parameters()))
         self.batches = RealBatches(data, site.classes, recipe.batch_real, site.seed, device)
         self.real_type = types.of("real")
-        self.real_labels = torch.tensor(site.classes, device=device)[:, None].expand(-1, max(self.batches.sizes))
+        self.real_labels = torch.tensor(site.classes, device=device)[:, None].expand(
+            -1, max(self.batches.sizes)
+        )
         self._drawing = models.Drawing(self.network)
 
     def step(self, shared: None) -> Iterator[Loss]:
@@ -60,10 +65,17 @@ class GradientMatching(Run):
         freeze_statistics(self.network, self.site.data.normalise(pixels[:, :STATISTICS]).flatten(0, 1))
         draws = self._draws()
         real = class_gradients(
-            self.network, self._augmented(pixels, draws), self.real_labels, self.parameters, self.batches.mask, self.real_type
+            self.network,
+            self._augmented(pixels, draws),
+            self.real_labels,
+            self.parameters,
+            self.batches.mask,
+            self.real_type,
         )
         seen = apply_each_class(self.moving.shown(), draws)
-        loss = gradient_discrepancy(self.network, real, seen, self.moving.labels, self.parameters, self.distance).sum()
+        loss = gradient_discrepancy(
+            self.network, real, seen, self.moving.labels, self.parameters, self.distance
+        ).sum()
         yield loss, {}
         if place + 1 < self.settings.loop.outer:
             self._train_network()
@@ -71,11 +83,14 @@ class GradientMatching(Run):
     def _draws(self) -> list[siamese.Draw]:
         """The augmentation of each class at this step, for its real and its synthetic images alike."""
         augment, data = self.settings.augment, self.site.data
-        generators = [seeds.generator(self.site.seed, "augment", label, self.done) for label in self.site.classes]
+        generators = [
+            seeds.generator(self.site.seed, "augment", label, self.done) for label in self.site.classes
+        ]
         return [siamese.draw(augment.siamese, data.size, generator, augment.mode) for generator in generators]
 
     def _augmented(self, pixels: Tensor, draws: Sequence[siamese.Draw]) -> Iterator[Tensor]:
-        """The normalised real images (n, ...) of one class after the other, under its draw: never those of all at once."""
+        """The normalised real images (n, ...) of one class after the other, under its draw: never those of
+        all at once."""
         for images, draw in zip(pixels, draws, strict=True):
             yield siamese.apply(self.site.data.normalise(images), draw)
 
@@ -90,13 +105,23 @@ class GradientMatching(Run):
             batch=recipe.batch_network,
             optimizer=recipe.network_optimizer,
             schedule=ConstantSchedule("constant"),
-            augment=("all" if recipe.augment.mode == "all" else "dataset") if recipe.augment_network else "none",
+            augment=("all" if recipe.augment.mode == "all" else "dataset")
+            if recipe.augment_network
+            else "none",
             precision=recipe.precision,
         )
         images = tensor_set(self.moving.shown().detach().flatten(0, 1), self.moving.labels.flatten())
         name = ("gradient", self.done)
         nowhere = Checkpoint(None, "")
-        train(self.network, images, protocol, strategy=recipe.augment.siamese, seed=self.site.seed, name=name, checkpoint=nowhere)
+        train(
+            self.network,
+            images,
+            protocol,
+            strategy=recipe.augment.siamese,
+            seed=self.site.seed,
+            name=name,
+            checkpoint=nowhere,
+        )
 
     def kept(self) -> dict[str, Tensor]:
         return {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}

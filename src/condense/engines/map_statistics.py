@@ -15,8 +15,8 @@ from condense.models.base import Network
 class Statistic:
     """Something of the feature maps of each image, of which terms compare the means of classes.
 
-    `function` takes the maps (n, channels, h, w) of all stages and gives (n, k). `pooled`: maps behind the pooling of their stage, or
-    before it. `name` says what it is: equal names mean equal statistics.
+    `function` takes the maps (n, channels, h, w) of all stages and gives (n, k). `pooled`: maps behind the
+    pooling of their stage, or before it. `name` says what it is: equal names mean equal statistics.
     """
 
     name: str
@@ -24,15 +24,22 @@ class Statistic:
     pooled: bool = True
 
 
-def with_statistics(network: Network, images: Tensor, wanted: tuple[Statistic, ...]) -> tuple[Tensor, dict[Statistic, Tensor]]:
+def with_statistics(
+    network: Network, images: Tensor, wanted: tuple[Statistic, ...]
+) -> tuple[Tensor, dict[Statistic, Tensor]]:
     """Embeddings (n, d) and the value (n, k), at least float32, of every statistic of images (n, ...)."""
     embedding, behind, before = network.embed_with_maps(images, before=not all(one.pooled for one in wanted))
-    behind, before = ([one.to(torch.promote_types(one.dtype, torch.float32)) for one in maps] for maps in (behind, before))
-    return embedding, {statistic: statistic.function(behind if statistic.pooled else before) for statistic in wanted}
+    behind, before = (
+        [one.to(torch.promote_types(one.dtype, torch.float32)) for one in maps] for maps in (behind, before)
+    )
+    return embedding, {
+        statistic: statistic.function(behind if statistic.pooled else before) for statistic in wanted
+    }
 
 
 class ClassMeans:
-    """Means of statistics over the images of each class, which come class by class in parts. `weights` (C, B) of the images."""
+    """Means of statistics over the images of each class, which come class by class in parts. `weights` (C, B)
+    of the images."""
 
     def __init__(self, weights: Tensor):
         self.weights, self.batch, self.place = weights.flatten(), weights.shape[1], 0
@@ -43,8 +50,11 @@ class ClassMeans:
         """The values (n, k) of the next `count` images."""
         images = torch.arange(self.place, self.place + count, device=self.weights.device)
         first, last = self.place // self.batch, (self.place + count - 1) // self.batch
-        weights = self.weights.new_zeros(last - first + 1, count)  # of the images in the mean of each class that they belong to
-        weights[images // self.batch - first, images - self.place] = self.weights[self.place : self.place + count]
+        # Of the images in the mean of each class that they belong to
+        weights = self.weights.new_zeros(last - first + 1, count)
+        weights[images // self.batch - first, images - self.place] = self.weights[
+            self.place : self.place + count
+        ]
         for statistic, value in values.items():
             if statistic not in self.found:
                 self.found[statistic] = value.new_zeros(self.classes, value.shape[1])

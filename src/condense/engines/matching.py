@@ -1,8 +1,9 @@
 """One-level matching: the synthetic images follow the gradient of a sum of terms over freshly drawn networks.
 
-All classes of a shard go through each step together, with a leading class axis. What is drawn for a class depends on
-the run seed, the class and the step only, so a class gives the same images alone, in a shard, or with all others. Several sets
-with the same stream, such as other methods or ipc, go through each step together too, and share its real side.
+All classes of a shard go through each step together, with a leading class axis. What is drawn for a class
+depends on the run seed, the class and the step only, so a class gives the same images alone, in a shard, or
+with all others. Several sets with the same stream, such as other methods or ipc, go through each step
+together too, and share its real side.
 Source: DM (Zhao and Bilen 2023), algorithm 1; cpdm, algorithm 1.
 """
 
@@ -30,38 +31,68 @@ from condense.specs import MatchingRecipe
 from condense.teachers.clip import clip_critic
 from condense.teachers.pretrain import load_teacher
 
-CRITICS: dict[str, Callable[[Images, torch.device], nn.Module]] = {"clip": clip_critic}  # by what a recipe requires
+# By what a recipe requires
+CRITICS: dict[str, Callable[[Images, torch.device], nn.Module]] = {"clip": clip_critic}
 
 
 class Matching(Run):
     """One set. `run` alone, or `run_together` with others on the same stream, makes it."""
 
-    def __init__(self, recipe: MatchingRecipe, stream: RealStream, *, ipc: int, critic: nn.Module | None, checkpoint: Checkpoint):
-        images = MovingImages(recipe, stream.data, stream.classes, ipc=ipc, seed=stream.seed, device=stream.device)
+    def __init__(
+        self,
+        recipe: MatchingRecipe,
+        stream: RealStream,
+        *,
+        ipc: int,
+        critic: nn.Module | None,
+        checkpoint: Checkpoint,
+    ):
+        images = MovingImages(
+            recipe, stream.data, stream.classes, ipc=ipc, seed=stream.seed, device=stream.device
+        )
         if not stream.serves(recipe):
-            raise ValueError(f"{recipe.name}: its networks, batches or augmentation are not those of the stream")
-        super().__init__(recipe, images, recipe.term_labels, checkpoint, len(stream.data.counts), stream.types)
+            raise ValueError(
+                f"{recipe.name}: its networks, batches or augmentation are not those of the stream"
+            )
+        super().__init__(
+            recipe, images, recipe.term_labels, checkpoint, len(stream.data.counts), stream.types
+        )
         self.terms, self.stream, self.critic = recipe.terms, stream, critic
-        self.statistics: tuple[Statistic, ...] = tuple(entry for term in recipe.terms for entry in objective(term.name).statistics(term))
+        self.statistics: tuple[Statistic, ...] = tuple(
+            entry for term in recipe.terms for entry in objective(term.name).statistics(term)
+        )
         stream.want(self.statistics)
-        self.memory: dict[str, dict[str, Tensor]] = {label: {} for label in recipe.term_labels}  # of each term
+        # Of each term
+        self.memory: dict[str, dict[str, Tensor]] = {label: {} for label in recipe.term_labels}
         self._steps = RepeatedSteps(self, recipe.terms, super().move, stream)
 
     def run(self) -> Outcome:
-        """All steps, from the last checkpoint if there is one. Raises UserError if the loss or the images diverge."""
+        """All steps, from the last checkpoint if there is one. Raises UserError if the loss or the images
+        diverge."""
         return run_together([self])[0]
 
     def move(self, shared: RealSide) -> Tensor:
-        return self._steps(shared, [weight_at(term.weight, self.done, self.recipe.steps) for term in self.terms])
+        return self._steps(
+            shared, [weight_at(term.weight, self.done, self.recipe.steps) for term in self.terms]
+        )
 
     def step(self, shared: tuple[RealSide, Sequence[float | Tensor]]) -> Iterator[Loss]:
-        """The weighted sum of the terms of every turn, against the real side and under the weights of the step."""
+        """The weighted sum of the terms of every turn, against the real side and under the weights of the
+        step."""
         side, weights = shared
         for turn in sorted({term.turn for term in self.terms}):
-            views = Views(side, self.moving.shown(), self.moving.labels, self.critic, self.stream.synthetic_type, self.statistics)
+            views = Views(
+                side,
+                self.moving.shown(),
+                self.moving.labels,
+                self.critic,
+                self.stream.synthetic_type,
+                self.statistics,
+            )
             loss, parts = torch.zeros((), device=self.device), {}
             for term, (label, memory), weight in zip(self.terms, self.memory.items(), weights, strict=True):
-                # Skip a term whose weight is a plain 0; a weight that is a tensor cannot be tested without waiting for the GPU.
+                # Skip a term whose weight is a plain 0; a weight that is a tensor cannot be tested without
+                # waiting for the GPU.
                 if term.turn == turn and (isinstance(weight, Tensor) or weight != 0):
                     views.memory = memory
                     value = objective(term.name).value(views, term).sum()
@@ -70,7 +101,11 @@ class Matching(Run):
             yield loss, parts
 
     def remembered(self) -> dict[str, Tensor]:
-        return {f"memory.{label}.{name}": tensor for label, kept in self.memory.items() for name, tensor in kept.items()}
+        return {
+            f"memory.{label}.{name}": tensor
+            for label, kept in self.memory.items()
+            for name, tensor in kept.items()
+        }
 
     def take_up(self, tensors: dict[str, Tensor]) -> None:
         self.memory = {label: below(tensors, f"memory.{label}.") for label in self.memory}
@@ -89,7 +124,9 @@ def run_together(sets: Sequence[Matching]) -> list[Outcome]:
     if any(matching.stream is not stream for matching in sets):
         raise ValueError("sets that run together share one stream")
     try:
-        return run_steps(sets, f"{stream.data.dataset}, classes {stream.classes[0]}-{stream.classes[-1]}", stream.at)
+        return run_steps(
+            sets, f"{stream.data.dataset}, classes {stream.classes[0]}-{stream.classes[-1]}", stream.at
+        )
     finally:
         stream.close()
 
@@ -116,15 +153,22 @@ def match(site: Site, orders: Sequence[Order[MatchingRecipe]]) -> list[Outcome]:
     for order in orders:
         recipe = order.recipe
         if not stream.serves(recipe):
-            raise UserError(f"{recipe.name}: its networks, batches, augmentation or precision are not those of {first.recipe.name}")
+            raise UserError(
+                f"{recipe.name}: its networks, batches, augmentation or precision are not those of "
+                f"{first.recipe.name}"
+            )
         asked = (order.parents.get("teacher"), recipe.requires)
         if asked not in critics:  # one copy of each, however many sets it judges
             critics[asked] = _critic(*asked, site.data, site.device)
-        sets.append(Matching(recipe, stream, ipc=order.ipc, critic=critics[asked], checkpoint=order.checkpoint))
+        sets.append(
+            Matching(recipe, stream, ipc=order.ipc, critic=critics[asked], checkpoint=order.checkpoint)
+        )
     return run_together(sets)
 
 
-def _critic(teacher: Path | None, requires: str | None, images: Images, device: torch.device) -> nn.Module | None:
+def _critic(
+    teacher: Path | None, requires: str | None, images: Images, device: torch.device
+) -> nn.Module | None:
     if requires is not None:
         return CRITICS[requires](images, device)
     return load_teacher(teacher, images, device)[0] if teacher else None

@@ -1,4 +1,5 @@
-"""The images of one set while an optimiser moves them: where they start, what networks see of them, their mean over the steps."""
+"""The images of one set while an optimiser moves them: where they start, what networks see of them, their
+mean over the steps."""
 
 from __future__ import annotations
 
@@ -13,18 +14,33 @@ from condense.specs import ImageRecipe
 
 
 class MovingImages:
-    """Images (C, ipc, channels, size, size) of some classes, as `values` in the units of the recipe, which the optimiser moves in place.
+    """Images (C, ipc, channels, size, size) of some classes, as `values` in the units of the recipe, which
+    the optimiser moves in place.
 
     Raises UserError if the classes do not have the real images that they start from.
     """
 
-    def __init__(self, recipe: ImageRecipe, data: Images, classes: tuple[int, ...], *, ipc: int, seed: int, device: torch.device):
+    def __init__(
+        self,
+        recipe: ImageRecipe,
+        data: Images,
+        classes: tuple[int, ...],
+        *,
+        ipc: int,
+        seed: int,
+        device: torch.device,
+    ):
         check_starts(recipe, data, classes, ipc)
-        self.recipe, self._units, self._grey = recipe, units(recipe.optimised, data, device), grey(data, device)
+        self.recipe, self._units, self._grey = (
+            recipe,
+            units(recipe.optimised, data, device),
+            grey(data, device),
+        )
         start = initial_images(data, classes, ipc, recipe.init, seed, recipe.decode)
         self.values = self._units.values(start).to(device).requires_grad_(True)
         self.averaged = self.values.detach().clone() if recipe.averaging is not None else None
-        self.labels = torch.tensor(classes, device=device)[:, None].expand(-1, ipc * recipe.images_a_stored)  # of the images shown
+        # Of the images shown
+        self.labels = torch.tensor(classes, device=device)[:, None].expand(-1, ipc * recipe.images_a_stored)
 
     def shown(self) -> Tensor:
         """What networks see: normalised images of full size (C, M, ...), with gradient.
@@ -35,7 +51,8 @@ class MovingImages:
 
     @property
     def kept(self) -> Tensor:
-        """What the set keeps: normalised images (C, ipc, ...) without gradient, the last ones or their mean over the steps."""
+        """What the set keeps: normalised images (C, ipc, ...) without gradient, the last ones or their mean
+        over the steps."""
         return self._units.images(self.values.detach() if self.averaged is None else self.averaged)
 
     @property
@@ -53,12 +70,15 @@ class MovingImages:
         """Takes the images after so many steps into their mean, where the recipe asks for one."""
         eta = self.recipe.averaging
         if self.averaged is not None and eta is not None:
-            # Polynomial-decay averaging (Shamir and Zhang 2013, section 4): a constant share of the run, whatever its length.
+            # Polynomial-decay averaging (Shamir and Zhang 2013, section 4): a constant share of the run,
+            # whatever its length.
             self.averaged.lerp_(self.values.detach(), (eta + 1) / (eta + done))
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint holds of them, by name."""
-        return {"values": self.values.detach()} | ({"averaged": self.averaged} if self.averaged is not None else {})
+        return {"values": self.values.detach()} | (
+            {"averaged": self.averaged} if self.averaged is not None else {}
+        )
 
     @torch.no_grad()
     def load(self, tensors: dict[str, Tensor]) -> None:

@@ -20,10 +20,11 @@ Move = Callable[[tuple[RealSide, Sequence[float | Tensor]]], Tensor]
 
 
 class RepeatedSteps:
-    """The steps `move` of one set: recorded once and repeated where the stream has a recorder, plain elsewhere.
+    """The steps `move` of one set: recorded once and repeated where the stream has a recorder, plain
+    elsewhere.
 
-    Weights that change over the steps then lie in a tensor that stays where it is. Recorded work is left as soon as a term shows that
-    steps are not all the same work.
+    Weights that change over the steps then lie in a tensor that stays where it is. Recorded work is left as
+    soon as a term shows that steps are not all the same work.
     """
 
     def __init__(self, run: Run, terms: Sequence[AnyTerm], move: Move, stream: RealStream):
@@ -35,7 +36,13 @@ class RepeatedSteps:
         self._falling = [isinstance(term.weight, Weight) for term in terms]
         if stream.recorder is not None and run.optimizer.repeats and run.plateau is None:
             name = f"{run.recipe.name}: a step"
-            self._recorded = Recorded(self._move, stream.recorder, state=self._changing, computed_in=stream.synthetic_type, name=name)
+            self._recorded = Recorded(
+                self._move,
+                stream.recorder,
+                state=self._changing,
+                computed_in=stream.synthetic_type,
+                name=name,
+            )
             self._slots = Slots([torch.zeros(len(terms))], stream.device) if any(self._falling) else None
 
     @property
@@ -53,7 +60,9 @@ class RepeatedSteps:
         if self._slots is not None:
             self._slots.fill([torch.tensor(weights)])
             lying = self._slots.tensors[0]
-            self._weights = [lying[place] if falls else weights[place] for place, falls in enumerate(self._falling)]
+            self._weights = [
+                lying[place] if falls else weights[place] for place, falls in enumerate(self._falling)
+            ]
         row = self._recorded().clone()
         if side.read or self.run.remembers:
             why = "asks the host at every step" if side.read else "keeps something from step to step"

@@ -1,4 +1,5 @@
-"""The run of one set through its steps, whatever the engine: steps of the optimiser, history, divergence, snapshots, checkpoints."""
+"""The run of one set through its steps, whatever the engine: steps of the optimiser, history, divergence,
+snapshots, checkpoints."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from condense.training.optimizers import Stalling, optimizer_of
 _log = logging.getLogger(__name__)
 _DIVERGED = 1e4  # normalised pixels beyond this are no images any more
 _ROWS = 200  # rows of the history of a run, about
-Loss = tuple[Tensor, Mapping[str, Tensor]]  # (), with gradient, and its parts by the names of their columns, without
+# (), with gradient, and its parts by the names of their columns, without
+Loss = tuple[Tensor, Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,10 @@ class Progressed:
 class Run:
     """One set on its way through the steps of its recipe.
 
-    An engine's subclass writes `step`, which gives the loss, and says in `kept` and `take_up` what else it keeps from step to step.
-    Everything that the settings of `ImageRecipe` ask for is done here: pixels are brought back into their bounds, the optimiser steps,
-    a plateau lowers its rate, images are averaged and kept.
+    An engine's subclass writes `step`, which gives the loss, and says in `kept` and `take_up` what else it
+    keeps from step to step. Everything that the settings of `ImageRecipe` ask for is done here: pixels are
+    brought back into their bounds, the optimiser steps, a plateau lowers its rate, images are averaged and
+    kept.
     """
 
     def __init__(
@@ -50,17 +53,31 @@ class Run:
         classes: int,
         types: Types | None = None,
     ):
-        """`columns` name the parts of the loss, which stand beside it in the history; `classes`: how many the whole dataset has.
+        """`columns` name the parts of the loss, which stand beside it in the history; `classes`: how many the
+        whole dataset has.
 
-        `types`: in which the engine computes, where recipes have the setting `precision`. Raises ValueError if they are not those of it.
+        `types`: in which the engine computes, where recipes have the setting `precision`. Raises ValueError
+        if they are not those of it.
         """
         if getattr(recipe, "precision", None) != (types.precision if types else None):
-            raise ValueError(f"engine '{recipe.engine}': its recipes have a 'precision', of which Run gets no `types`, or those of another")
+            raise ValueError(
+                f"engine '{recipe.engine}': its recipes have a 'precision', of which Run gets no `types`, or "
+                f"those of another"
+            )
         self.types = types
-        self.recipe, self.moving, self.columns, self.checkpoint = recipe, images, ["loss", *columns], checkpoint
+        self.recipe, self.moving, self.columns, self.checkpoint = (
+            recipe,
+            images,
+            ["loss", *columns],
+            checkpoint,
+        )
         self.device = images.values.device
         self.optimizer = optimizer_of([images.values], recipe.optimizer, classes)
-        self.plateau = Stalling(self.optimizer, recipe.optimizer.plateau, self.device) if recipe.optimizer.plateau else None
+        self.plateau = (
+            Stalling(self.optimizer, recipe.optimizer.plateau, self.device)
+            if recipe.optimizer.plateau
+            else None
+        )
         self.outcome = Outcome(images.kept, decode=recipe.decode)
         self.window: list[Tensor] = []  # the losses of the steps since the last row of the history
         self.done = 0
@@ -68,15 +85,17 @@ class Run:
         self._every = max(1, min(100, self.steps // _ROWS))
 
     def step(self, shared: Any) -> Iterator[Loss]:
-        """Gives the loss of a step, or one after the other those of its turns, with what all sets of the job share at it.
+        """Gives the loss of a step, or one after the other those of its turns, with what all sets of the job
+        share at it.
 
-        The images move along the gradient of a loss before the next is asked for. What an engine does after they moved, such as training
-        a network on them, stands behind its last `yield`.
+        The images move along the gradient of a loss before the next is asked for. What an engine does after
+        they moved, such as training a network on them, stands behind its last `yield`.
         """
         raise NotImplementedError
 
     def move(self, shared: Any) -> Tensor:
-        """Moves the images by the losses of a step; their sum and their parts before they moved, (columns,)."""
+        """Moves the images by the losses of a step; their sum and their parts before they moved,
+        (columns,)."""
         total = torch.zeros((), device=self.device)
         parts = dict.fromkeys(self.columns[1:], total)
         for loss, told in self.step(shared):
@@ -84,12 +103,15 @@ class Run:
             total = total + loss.detach()
             if not told.keys() <= parts.keys():
                 names = [name for name in told if name not in parts]
-                raise ValueError(f"engine '{self.recipe.engine}': a step tells of {names}, which are none of its columns")
+                raise ValueError(
+                    f"engine '{self.recipe.engine}': a step tells of {names}, which are none of its columns"
+                )
             parts |= {name: part.detach() for name, part in told.items()}
         return torch.stack([total, *parts.values()])
 
     def kept(self) -> dict[str, Tensor]:
-        """What the engine keeps from step to step beside the images and the optimiser, by name; always the same names and shapes."""
+        """What the engine keeps from step to step beside the images and the optimiser, by name; always the
+        same names and shapes."""
         return {}
 
     @property
@@ -115,16 +137,21 @@ class Run:
 
     @property
     def images(self) -> Tensor:
-        """The normalised images (C, ipc, ...), without gradient: the last ones, or their mean over the steps."""
+        """The normalised images (C, ipc, ...), without gradient: the last ones, or their mean over the
+        steps."""
         return self.moving.kept
 
     def advance(self, shared: Any) -> None:
-        """One step and its bookkeeping. Raises ValueError for an engine that leaves a setting of its recipe unused."""
+        """One step and its bookkeeping. Raises ValueError for an engine that leaves a setting of its recipe
+        unused."""
         self.moving.clip()
         row = self.move(shared)
         if self.types is not None and self.types.forgotten():
             sides = ", ".join(sorted(self.types.forgotten()))
-            raise ValueError(f"engine '{self.recipe.engine}': 'precision' is not used: a step asks `types` for no type of: {sides}")
+            raise ValueError(
+                f"engine '{self.recipe.engine}': 'precision' is not used: a step asks `types` for no type "
+                f"of: {sides}"
+            )
         if self.plateau is not None:
             self.plateau.see(row[0])
         self.window.append(row)
@@ -136,24 +163,32 @@ class Run:
             self.outcome.snapshots[self.done] = self.images.clone()
 
     def _descend(self, loss: Tensor) -> None:
-        """A step of the optimiser along the gradient of `loss`; none where nothing in it depends on the images."""
+        """A step of the optimiser along the gradient of `loss`; none where nothing in it depends on the
+        images."""
         self.optimizer.zero_grad()
         if loss.requires_grad:
             loss.backward()
             self.optimizer.step()
 
     def _record(self) -> None:
-        """Adds the means of the last steps to the history, after looking for the first value that is no number."""
+        """Adds the means of the last steps to the history, after looking for the first value that is no
+        number."""
         values = torch.stack(self.window)
         hint = f"lower the learning rate of the images (optimizer: lr) in the recipe{self.checkpoint.blame}"
         bad = (~torch.isfinite(values)).nonzero()
         if len(bad):
             row, column = bad[bad[:, 0] == bad[0, 0]][-1].tolist()
             step = self.done - len(values) + row + 1
-            raise UserError(f"{self.recipe.name}: '{self.columns[column]}' is {values[row, column].item()} at step {step}; {hint}")
+            raise UserError(
+                f"{self.recipe.name}: '{self.columns[column]}' is {values[row, column].item()} at step "
+                f"{step}; {hint}"
+            )
         largest = self.moving.largest
         if not largest < _DIVERGED:
-            raise UserError(f"{self.recipe.name}: the images diverge at step {self.done}: a normalised pixel is {largest:.3g}; {hint}")
+            raise UserError(
+                f"{self.recipe.name}: the images diverge at step {self.done}: a normalised pixel is "
+                f"{largest:.3g}; {hint}"
+            )
         means = values.double().mean(0).tolist()
         self.outcome.history.append({"step": self.done, **dict(zip(self.columns, means, strict=True))})
         self.window.clear()
@@ -175,45 +210,69 @@ class Run:
 
     def _state(self) -> dict[str, Tensor]:
         optimizer = {f"optimizer.{name}": tensor for name, tensor in self.optimizer.state().items()}
-        plateau = {f"plateau.{name}": tensor for name, tensor in (self.plateau.state() if self.plateau else {}).items()}
+        plateau = {
+            f"plateau.{name}": tensor
+            for name, tensor in (self.plateau.state() if self.plateau else {}).items()
+        }
         return self.moving.state() | optimizer | plateau | self.kept()
 
     def resume(self) -> None:
-        """Takes up the last checkpoint, if there is one. Raises UserError if it is damaged, or of another set."""
-        loaded = self.checkpoint.load(Progressed, unbounded=("plateau.best",))  # which is infinite before the first step
+        """Takes up the last checkpoint, if there is one. Raises UserError if it is damaged, or of another
+        set."""
+        # Which is infinite before the first step
+        loaded = self.checkpoint.load(Progressed, unbounded=("plateau.best",))
         if loaded is None:
             return
-        tensors, state = {name: torch.from_numpy(value).to(self.device) for name, value in loaded[0].items()}, loaded[1]
+        tensors, state = (
+            {name: torch.from_numpy(value).to(self.device) for name, value in loaded[0].items()},
+            loaded[1],
+        )
         self._check(tensors, state)
         self.moving.load(tensors)
         self.optimizer.load(below(tensors, "optimizer."))
         if self.plateau:
             self.plateau.load(below(tensors, "plateau."))
         self.take_up(tensors)
-        self.done, self.outcome.history, self.window = state.done, state.history, list(tensors.get("window", ()))
+        self.done, self.outcome.history, self.window = (
+            state.done,
+            state.history,
+            list(tensors.get("window", ())),
+        )
         _log.info("resumed from step %d of %d", self.done, self.steps)
         self.outcome.snapshots = {int(step): tensor for step, tensor in below(tensors, "snapshot.").items()}
 
     def _check(self, tensors: dict[str, Tensor], state: Progressed) -> None:
-        """Raises UserError for a checkpoint that is not of this set, or whose steps, history and snapshots do not fit each other."""
+        """Raises UserError for a checkpoint that is not of this set, or whose steps, history and snapshots do
+        not fit each other."""
         check, steps, every = self.checkpoint.check, self.steps, self.recipe.snapshots
         check_shapes = self.checkpoint.check_shapes
         check_shapes(tensors, self._state())
         check(0 < state.done <= steps, f"step {state.done} is none of {steps}")
-        told = list(range(self._every, state.done + 1, self._every)) + ([steps] if state.done == steps and steps % self._every else [])
+        told = list(range(self._every, state.done + 1, self._every)) + (
+            [steps] if state.done == steps and steps % self._every else []
+        )
         names = {"step", *self.columns}
-        rows_fit = [row.get("step") for row in state.history] == told and all(row.keys() == names for row in state.history)
+        rows_fit = [row.get("step") for row in state.history] == told and all(
+            row.keys() == names for row in state.history
+        )
         check(rows_fit, f"its history is not that of {state.done} steps of {self.recipe.name}")
         waiting = state.done - (told[-1] if told else 0)
-        check(("window" in tensors) == (waiting > 0), "it has no history of its last steps, or too much of it")
+        check(
+            ("window" in tensors) == (waiting > 0), "it has no history of its last steps, or too much of it"
+        )
         if waiting:
             check_shapes(tensors, {"window": torch.empty(waiting, len(self.columns))})
         taken = [str(step) for step in range(every, state.done + 1, every)] if every else []
-        check(sorted(below(tensors, "snapshot.")) == sorted(taken), "its snapshots are not those of its steps")
+        check(
+            sorted(below(tensors, "snapshot.")) == sorted(taken), "its snapshots are not those of its steps"
+        )
         check_shapes(tensors, {f"snapshot.{step}": self.outcome.images for step in taken})
         sizes = below(tensors, "optimizer.squares.").values()
         check(all((size >= 0).all() for size in sizes), "squares that its optimiser keeps are negative")
-        check(self.plateau is None or 0 < tensors["plateau.rate"].item() <= self.recipe.optimizer.lr, "its rate is not one of the recipe")
+        check(
+            self.plateau is None or 0 < tensors["plateau.rate"].item() <= self.recipe.optimizer.lr,
+            "its rate is not one of the recipe",
+        )
 
 
 def below(tensors: dict[str, Tensor], start: str) -> dict[str, Tensor]:
@@ -224,7 +283,8 @@ def below(tensors: dict[str, Tensor], start: str) -> dict[str, Tensor]:
 def run_steps(runs: Sequence[Run], what: str, shared_at: Callable[[int], Any]) -> list[Outcome]:
     """All steps of the runs of a job, from their last checkpoints; each ends as it would alone.
 
-    `what` is shown beside the progress; `shared_at` gives what the runs share at a step, which is used before the next is asked for.
+    `what` is shown beside the progress; `shared_at` gives what the runs share at a step, which is used before
+    the next is asked for.
     Raises UserError if the loss or the images of one of them diverge.
     """
     for run in runs:

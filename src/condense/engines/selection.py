@@ -28,9 +28,12 @@ def class_features(network: Network, images: Tensor, device: torch.device, batch
 
 
 class Candidates:
-    """The images of one class, of which `ipc` are chosen; what a selection looks at is computed when it is first asked for."""
+    """The images of one class, of which `ipc` are chosen; what a selection looks at is computed when it is
+    first asked for."""
 
-    def __init__(self, data: Images, label: int, ipc: int, seed: int, teacher: Teacher | None, device: torch.device):
+    def __init__(
+        self, data: Images, label: int, ipc: int, seed: int, teacher: Teacher | None, device: torch.device
+    ):
         self.data, self.label, self.ipc, self.device = data, label, ipc, device
         self.images, self.generator = data.of_class(label), seeds.generator(seed, "select", label)
         self._teacher = teacher
@@ -57,10 +60,13 @@ class Candidates:
 
     @property
     def forgotten(self) -> np.ndarray:
-        """How often each image was forgotten in training. Raises UserError if the events belong to another number of images."""
+        """How often each image was forgotten in training. Raises UserError if the events belong to another
+        number of images."""
         counts = self.teacher[1]
         if len(counts) != len(self.data):
-            raise UserError(f"{self.data.dataset}: the teacher saw {len(counts)} images, not {len(self.data)}")
+            raise UserError(
+                f"{self.data.dataset}: the teacher saw {len(counts)} images, not {len(self.data)}"
+            )
         return counts[self.data.class_slice(self.label)].numpy()
 
 
@@ -86,7 +92,8 @@ def _minimum_covering(candidates: Candidates, recipe: SelectionRecipe) -> np.nda
     return covering.minimum_covering(candidates.features, candidates.ipc, candidates.first, recipe.covering)
 
 
-# Each gives the places (ipc,) of the chosen among the images of a class, in their order; names as in `specs.SELECTIONS`.
+# Each gives the places (ipc,) of the chosen among the images of a class, in their order; names as in
+# `specs.SELECTIONS`.
 CHOICES: dict[str, Callable[[Candidates, SelectionRecipe], np.ndarray]] = {
     "random": _random,
     "herding": _herding,
@@ -109,7 +116,8 @@ def choose(
     """ipc real images of each class, chosen by the recipe's selection.
 
     `teacher` is the classifier with its forgetting events, for the selections that use one.
-    Raises UserError if a class has fewer than ipc images, or if the forgetting events belong to another number of images.
+    Raises UserError if a class has fewer than ipc images, or if the forgetting events belong to another
+    number of images.
     """
     if recipe.selection not in CHOICES:
         raise unknown("selection", recipe.selection, CHOICES)
@@ -125,7 +133,19 @@ def select(site: Site, orders: Sequence[Order[SelectionRecipe]]) -> list[Outcome
     """The engine `select`: every set by itself."""
     outcomes = []
     for order in orders:
-        teacher = load_teacher(order.parents["teacher"], site.data, site.device) if "teacher" in order.parents else None
-        made = choose(order.recipe, site.data, site.classes, ipc=order.ipc, seed=site.seed, teacher=teacher, device=site.device)
+        teacher = (
+            load_teacher(order.parents["teacher"], site.data, site.device)
+            if "teacher" in order.parents
+            else None
+        )
+        made = choose(
+            order.recipe,
+            site.data,
+            site.classes,
+            ipc=order.ipc,
+            seed=site.seed,
+            teacher=teacher,
+            device=site.device,
+        )
         outcomes.append(made)
     return outcomes

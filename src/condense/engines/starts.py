@@ -15,7 +15,8 @@ MOSAICS = {"mosaic": "bilinear", "mosaic_nearest": "nearest"}  # how real images
 
 
 def check_starts(recipe: ImageRecipe, data: Images, classes: tuple[int, ...], ipc: int) -> None:
-    """Raises UserError if these classes do not have the images that `ipc` synthetic ones start from or are paired with."""
+    """Raises UserError if these classes do not have the images that `ipc` synthetic ones start from or are
+    paired with."""
     held = [data.class_slice(label) for label in classes]
     smallest = min(part.stop - part.start for part in held)
     recipe.check_ipc(ipc)
@@ -23,10 +24,13 @@ def check_starts(recipe: ImageRecipe, data: Images, classes: tuple[int, ...], ip
         raise UserError(f"{data.dataset}: {recipe.asked(ipc)}, but a class has only {smallest} images")
 
 
-def initial_images(data: Images, classes: tuple[int, ...], ipc: int, kind: str, seed: int, decode: Decode | None = None) -> Tensor:
+def initial_images(
+    data: Images, classes: tuple[int, ...], ipc: int, kind: str, seed: int, decode: Decode | None = None
+) -> Tensor:
     """Where the optimisation starts: (C, ipc, ...) normalised.
 
-    `real`: distinct images of each class; `mosaic`, `mosaic_nearest`: each made of as many as it is decoded into; `noise`: N(0, 1).
+    `real`: distinct images of each class; `mosaic`, `mosaic_nearest`: each made of as many as it is decoded
+    into; `noise`: N(0, 1).
     """
     starts = []
     for label in classes:
@@ -37,7 +41,9 @@ def initial_images(data: Images, classes: tuple[int, ...], ipc: int, kind: str, 
         elif kind in MOSAICS:
             if decode is None:
                 raise ValueError(f"{kind}: formations to lay the images into are not given")
-            chosen = data.of_class(label, torch.randperm(count, generator=generator)[: ipc * decode.factor**2])
+            chosen = data.of_class(
+                label, torch.randperm(count, generator=generator)[: ipc * decode.factor**2]
+            )
             starts.append(formations.mosaic(chosen, decode, MOSAICS[kind]))
         else:
             starts.append(data.of_class(label, torch.randperm(count, generator=generator)[:ipc]))

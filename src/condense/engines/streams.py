@@ -1,6 +1,8 @@
-"""The real side of matching: networks, batches and augmentation, drawn by the seed, the class and the step alone.
+"""The real side of matching: networks, batches and augmentation, drawn by the seed, the class and the step
+alone.
 
-Methods and ipc do not enter, so sets whose recipes ask for the same stream are matched to the same real side, computed once.
+Methods and ipc do not enter, so sets whose recipes ask for the same stream are matched to the same real side,
+computed once.
 """
 
 from __future__ import annotations
@@ -38,12 +40,18 @@ class RealBatches:
         lying = [data.class_slice(label) for label in classes]
         self.counts = [part.stop - part.start for part in lying]
         neighbours = all(one.stop == following.start for one, following in pairwise(lying))
-        together = data.images[lying[0].start : lying[-1].stop] if neighbours else torch.cat([data.images[part] for part in lying])
+        together = (
+            data.images[lying[0].start : lying[-1].stop]
+            if neighbours
+            else torch.cat([data.images[part] for part in lying])
+        )
         self.pixels = together.to(device)  # of the classes, one after the other
         self.sizes = [min(size, count) for count in self.counts]
         self.mask = None
         if min(self.sizes) < max(self.sizes):
-            self.mask = torch.tensor([[place < held for place in range(max(self.sizes))] for held in self.sizes], device=device)
+            self.mask = torch.tensor(
+                [[place < held for place in range(max(self.sizes))] for held in self.sizes], device=device
+            )
 
     def chosen(self, step: int) -> Tensor:
         """Where in `pixels` the batches of a step lie: (C, B), on the CPU.
@@ -52,7 +60,9 @@ class RealBatches:
         """
         found, start, most = [], 0, max(self.sizes)
         for label, count, held in zip(self.classes, self.counts, self.sizes, strict=True):
-            order = torch.randperm(count, generator=seeds.generator(self.seed, "real-batch", label, step))[:held]
+            order = torch.randperm(count, generator=seeds.generator(self.seed, "real-batch", label, step))[
+                :held
+            ]
             if held < most:
                 order = torch.cat([order, order[:1].expand(most - held)])
             found.append(order + start)
@@ -66,7 +76,8 @@ class RealBatches:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """What is drawn for a step: places (C, B) of real images, a draw for each class, and the draws as tensors, where these are used."""
+    """What is drawn for a step: places (C, B) of real images, a draw for each class, and the draws as
+    tensors, where these are used."""
 
     chosen: Tensor
     draws: list[siamese.Draw]
@@ -74,7 +85,8 @@ class _Drawn:
 
 
 class RealStream:
-    """The real side of every step for some classes, as one recipe, or several that agree in `Recipe.stream`, asks for it."""
+    """The real side of every step for some classes, as one recipe, or several that agree in `Recipe.stream`,
+    asks for it."""
 
     def __init__(
         self,
@@ -89,24 +101,36 @@ class RealStream:
         bank: Path | None = None,
         recorder: Recorder | None = None,
     ):
-        """`bank` holds the networks of a queue; without one a queue is trained as it goes, on all images of `data`.
+        """`bank` holds the networks of a queue; without one a queue is trained as it goes, on all images of
+        `data`.
 
         With a `recorder`, steps are recorded once and repeated; see `condense.machine.graphs`.
         """
         self.settings = recipe.stream
         self.data, self.classes, self.seed, self.device = data, classes, seed, device
         with torch.random.fork_rng(devices=[]):  # what is drawn here is replaced at every step
-            self.network = models.build(arch, channels=data.channels, size=data.size, classes=len(data.counts), **options)
+            self.network = models.build(
+                arch, channels=data.channels, size=data.size, classes=len(data.counts), **options
+            )
         self.network.to(device).requires_grad_(False)
         # Batch statistics belong to the whole batch, so it cannot go through the network in parts.
-        self.chunked = not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.network.modules())
+        self.chunked = not any(
+            isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.network.modules()
+        )
         self.types = Types(recipe.precision, self.network, device)
         self.real_type, self.synthetic_type = self.types.of("real"), self.types.of("synthetic")
-        # The real side's own copy of the parameters, so that they are converted once a step and not once a chunk.
-        self.real_network = self.network if self.real_type == torch.float32 else copy.deepcopy(self.network).to(self.real_type)
+        # The real side's own copy of the parameters, so that they are converted once a step and not once a
+        # chunk.
+        self.real_network = (
+            self.network
+            if self.real_type == torch.float32
+            else copy.deepcopy(self.network).to(self.real_type)
+        )
         self.batches = RealBatches(data, classes, recipe.batch_real, seed, device)
         self.wanted: tuple[Statistic, ...] = ()
-        self.source = network_source(recipe.networks, self.network, data, arch=arch, options=options, seed=seed, bank=bank)
+        self.source = network_source(
+            recipe.networks, self.network, data, arch=arch, options=options, seed=seed, bank=bank
+        )
         self._drawn = Ahead(self._draw, AHEAD[device.type])
         self.recorder = recorder
         self._as_tensors = recorder is not None or device.type != "cpu"  # the draws
@@ -128,7 +152,8 @@ class RealStream:
         self.wanted = wanted
 
     def at(self, step: int) -> RealSide:
-        """The real side of a step. It is to be used before the next is asked for, which replaces the network."""
+        """The real side of a step. It is to be used before the next is asked for, which replaces the
+        network."""
         self.source.at(step)
         drawn, accuracy = self._drawn.at(step), self.source.accuracy
         if self.recorder is not None:
@@ -144,7 +169,11 @@ class RealStream:
             self._bring_parameters()
             side = self._side(self.batches.taken(places), draws)
             side.accuracy = accuracy
-        side.trained, side.seed, side.draw_second = self.source.trained, (self.seed, step), partial(self.source.second, step)
+        side.trained, side.seed, side.draw_second = (
+            self.source.trained,
+            (self.seed, step),
+            partial(self.source.second, step),
+        )
         return side
 
     def close(self) -> None:
@@ -156,8 +185,14 @@ class RealStream:
         """Which real images, and the augmentation of each class; on the CPU."""
         augment = self.settings["augment"]
         generators = [seeds.generator(self.seed, "augment", label, step) for label in self.classes]
-        draws = [siamese.draw(augment.siamese, self.data.size, generator, augment.mode) for generator in generators]
-        return _Drawn(self.batches.chosen(step), draws, as_tensors(draws, augment.siamese, augment.mode) if self._as_tensors else [])
+        draws = [
+            siamese.draw(augment.siamese, self.data.size, generator, augment.mode) for generator in generators
+        ]
+        return _Drawn(
+            self.batches.chosen(step),
+            draws,
+            as_tensors(draws, augment.siamese, augment.mode) if self._as_tensors else [],
+        )
 
     def _bring_parameters(self) -> None:
         """Gives the real side's own network the parameters of the step, in its type."""
@@ -169,7 +204,11 @@ class RealStream:
                 drawn.copy_(own)  # both sides under the very same network
 
     def _side(
-        self, pixels: Tensor, draws: list[siamese.Draw] | Selected, kind: type[RealSide] = RealSide, computed: Computed | None = None
+        self,
+        pixels: Tensor,
+        draws: list[siamese.Draw] | Selected,
+        kind: type[RealSide] = RealSide,
+        computed: Computed | None = None,
     ) -> RealSide:
         """The real side of these images under the networks as they are."""
         return kind(
@@ -186,14 +225,21 @@ class RealStream:
         )
 
     def _recorded_side(self, recorder: Recorder, tensors: list[Tensor]) -> tuple[RealSide, Tensor]:
-        """By recorded work: `tensors`, places of the real images, the network's accuracy and draws, go where those of all steps lie.
+        """By recorded work: `tensors`, places of the real images, the network's accuracy and draws, go where
+        those of all steps lie.
 
         Gives the side, and the accuracy () where it lies.
         """
         if self._recorded is None or self._slots is None:
             self._slots = Slots(tensors, self.device)
             work = partial(self._seen_by, self._slots)
-            self._recorded = Recorded(work, recorder, state=self._changing, computed_in=self.real_type, name="the real side of a step")
+            self._recorded = Recorded(
+                work,
+                recorder,
+                state=self._changing,
+                computed_in=self.real_type,
+                name="the real side of a step",
+            )
         self._slots.fill(tensors)
         pixels, computed = self._recorded()
         _, accuracy, *draws = self._slots.tensors

@@ -32,7 +32,8 @@ Statistics = Callable[[Any], list[Statistic]]
 
 @dataclass(frozen=True)
 class Objective:
-    """A term as the engine uses it: its value (C,), one a class, and the statistics of feature maps it asks for."""
+    """A term as the engine uses it: its value (C,), one a class, and the statistics of feature maps it asks
+    for."""
 
     value: Callable[[Views, Any], Tensor]
     statistics: Statistics = lambda term: []
@@ -71,7 +72,9 @@ def _cross_entropy(views: Views, term: Any) -> Tensor:
     if not term.by_accuracy:
         return value
     if views.side.accuracy is None:
-        raise ValueError("a loss that is weighted by the training accuracy was given networks that are not trained")
+        raise ValueError(
+            "a loss that is weighted by the training accuracy was given networks that are not trained"
+        )
     return value * views.side.accuracy
 
 
@@ -114,7 +117,8 @@ def _barycentre(views: Views, term: Any) -> Tensor:
 
 
 def _atoms(views: Views) -> Tensor:
-    """As many atoms (C, M, d) of the barycentre of each class as it has synthetic images, of all its real images without augmentation."""
+    """As many atoms (C, M, d) of the barycentre of each class as it has synthetic images, of all its real
+    images without augmentation."""
     side, (_, count, features), found = views.side, views.synthetic_embedding.shape, []
     for label in views.labels[:, 0].tolist():
         images = side.data.of_class(label).to(views.synthetic.device)
@@ -127,7 +131,9 @@ def _atoms(views: Views) -> Tensor:
 def _of_layers(name: str, function: Callable[[Tensor], Tensor], layers: Sequence[int] | None) -> Statistic:
     """A statistic of the maps behind the pooling of some stages, side by side."""
     where = "all" if layers is None else "-".join(map(str, layers))
-    return Statistic(f"{name} {where}", lambda maps: torch.cat([function(one) for one in style.chosen(maps, layers)], 1))
+    return Statistic(
+        f"{name} {where}", lambda maps: torch.cat([function(one) for one in style.chosen(maps, layers)], 1)
+    )
 
 
 def _moments_of(term: Any) -> list[Statistic]:
@@ -144,7 +150,9 @@ def _gram_of(term: Any) -> list[Statistic]:
 
 def _raw_moments_of(term: Any) -> list[Statistic]:
     where = "all" if term.layers is None else "-".join(map(str, term.layers))
-    return [Statistic(f"raw moments {where}", lambda maps: style.raw_moments(style.chosen(maps, term.layers)))]
+    return [
+        Statistic(f"raw moments {where}", lambda maps: style.raw_moments(style.chosen(maps, term.layers)))
+    ]
 
 
 def _class_statistics(views: Views, term: Any) -> Tensor:

@@ -13,7 +13,8 @@ from condense.data.dataset import Images
 
 
 class Units(Protocol):
-    """How images become the values that are moved, and back. `low`, `high`: where pixels of 0 and 1 lie, (c, 1, 1) or (1, 1, 1)."""
+    """How images become the values that are moved, and back. `low`, `high`: where pixels of 0 and 1 lie,
+    (c, 1, 1) or (1, 1, 1)."""
 
     low: Tensor
     high: Tensor

@@ -26,13 +26,14 @@ Computed = tuple[Tensor, dict[Statistic, Tensor]]  # embeddings of real images, 
 class RealSide:
     """Real images of all classes of a shard at one step, and the network and the augmentation of that step.
 
-    Nothing here depends on a synthetic set, so that all sets with the same stream share it. `pixels` (C, B, ...) is uint8; `mask`
-    (C, B) is false where a class has fewer real images than the batch, None if no class has. `draws` holds one siamese draw a
-    class. `chunked` is false where batch statistics need the whole batch at once. `dtype` is what embeddings are computed in.
-    `accuracy` is the network's running training accuracy in percent, None where networks are not trained; `trained` is the trained
-    network beside it, if there is one. `wanted` are the statistics that sets at work will ask for: one pass computes all of them.
-    `seed` addresses what terms draw at this step. `draw_second` gives another network for the step, for terms that compare two.
-    `computed` is what `seen` would compute, if it is there already.
+    Nothing here depends on a synthetic set, so that all sets with the same stream share it. `pixels`
+    (C, B, ...) is uint8; `mask` (C, B) is false where a class has fewer real images than the batch, None if
+    no class has. `draws` holds one siamese draw a class. `chunked` is false where batch statistics need the
+    whole batch at once. `dtype` is what embeddings are computed in. `accuracy` is the network's running
+    training accuracy in percent, None where networks are not trained; `trained` is the trained network beside
+    it, if there is one. `wanted` are the statistics that sets at work will ask for: one pass computes all of
+    them. `seed` addresses what terms draw at this step. `draw_second` gives another network for the step, for
+    terms that compare two. `computed` is what `seen` would compute, if it is there already.
     """
 
     data: Images
@@ -64,12 +65,14 @@ class RealSide:
         return self.seen[0]
 
     def mean_of(self, statistic: Statistic) -> Tensor:
-        """The mean of a statistic over the real images of each class, (C, k), without gradient. It has to be among `wanted`."""
+        """The mean of a statistic over the real images of each class, (C, k), without gradient. It has to be
+        among `wanted`."""
         return self.seen[1][statistic]
 
     @cached_property
     def second_network(self) -> Network:
-        """The second network of the step, drawn when first asked for. Raises ValueError where there is none."""
+        """The second network of the step, drawn when first asked for. Raises ValueError where there is
+        none."""
         if self.draw_second is None:
             raise ValueError("the step has no second network")
         return self.draw_second()
@@ -92,29 +95,39 @@ class RealSide:
         embedding = self.without_gradient(seen, *self._blocks())
         return embedding, {statistic: mean.clone() for statistic, mean in means.found.items()}
 
-    def without_gradient(self, function: Callable[[Tensor], Tensor], *blocks: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """`function` of images in blocks (c, n, ...) of classes, computed in `dtype` (None: that of the embeddings): (C, n, d) float32."""
+    def without_gradient(
+        self, function: Callable[[Tensor], Tensor], *blocks: Tensor, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """`function` of images in blocks (c, n, ...) of classes, computed in `dtype` (None: that of the
+        embeddings): (C, n, d) float32."""
         device, found = self.pixels.device, []
         with torch.inference_mode(), computed_in(dtype or self.dtype, device):
             for block in blocks:
                 flat = block.flatten(0, 1)
                 size = max(1, CHUNK[device.type] // flat.shape[-1] ** 2) if self.chunked else len(flat)
-                found.append(torch.cat([function(part) for part in flat.split(size)]).unflatten(0, block.shape[:2]))
+                found.append(
+                    torch.cat([function(part) for part in flat.split(size)]).unflatten(0, block.shape[:2])
+                )
             together = torch.cat(found)
         # At least single precision, and out here: autograd keeps no tensors of the inference mode.
         return together.to(torch.promote_types(together.dtype, torch.float32), copy=True)
 
     def _blocks(self) -> Iterable[Tensor]:
-        """The augmented batch, so many classes at a time as one pass takes: what is large never lies in memory whole."""
+        """The augmented batch, so many classes at a time as one pass takes: what is large never lies in
+        memory whole."""
         if not self.chunked:
             return [self.augmented()]
         size = max(1, CHUNK[self.pixels.device.type] // (self.pixels.shape[1] * self.pixels.shape[-1] ** 2))
         parts = zip(self.pixels.split(size), range(0, len(self.draws), size), strict=True)
-        return (apply_each_class(self.data.normalise(part), self.draws[start : start + size]) for part, start in parts)
+        return (
+            apply_each_class(self.data.normalise(part), self.draws[start : start + size])
+            for part, start in parts
+        )
 
 
 class WatchedSide(RealSide):
-    """A real side that notes whether anything is read of it that the host decides at every step: a recorded step would repeat it."""
+    """A real side that notes whether anything is read of it that the host decides at every step: a recorded
+    step would repeat it."""
 
     read: bool = False
 
@@ -128,8 +141,9 @@ class WatchedSide(RealSide):
 class Views:
     """A synthetic set and the real images it is matched to, at one step.
 
-    `synthetic` (C, M, ...) are normalised images of full size before augmentation. `critic` is a frozen classifier in eval mode, or None.
-    `dtype` is what the embeddings of synthetic images are computed in. A term changes its `memory` in place.
+    `synthetic` (C, M, ...) are normalised images of full size before augmentation. `critic` is a frozen
+    classifier in eval mode, or None. `dtype` is what the embeddings of synthetic images are computed in. A
+    term changes its `memory` in place.
     """
 
     side: RealSide
@@ -138,7 +152,8 @@ class Views:
     critic: nn.Module | None
     dtype: torch.dtype = torch.float32
     statistics: tuple[Statistic, ...] = ()  # those that the terms of this set ask for
-    memory: dict[str, Tensor] = field(default_factory=dict)  # what the term at work keeps from step to step; enters checkpoints
+    # What the term at work keeps from step to step; enters checkpoints
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def mask(self) -> Tensor | None:
@@ -159,7 +174,8 @@ class Views:
         return self._seen[0]
 
     def mean_of(self, statistic: Statistic) -> Tensor:
-        """The mean of a statistic over the synthetic images of each class, (C, k); with gradient. It is among `side.wanted`."""
+        """The mean of a statistic over the synthetic images of each class, (C, k); with gradient. It is among
+        `side.wanted`."""
         return self._seen[1][statistic]
 
     @cached_property
@@ -173,19 +189,22 @@ class Views:
 
     @cached_property
     def two_embeddings(self) -> Tensor:
-        """The synthetic images under the network of the step and under its second one: (C, 2, M, d), at least float32."""
+        """The synthetic images under the network of the step and under its second one: (C, 2, M, d), at least
+        float32."""
         with computed_in(self.dtype, self.synthetic.device):
             second = _by_class(self.side.second_network.embed, self.augmented_synthetic)
         return torch.stack([self.synthetic_embedding, second.to(self.synthetic_embedding.dtype)], 1)
 
     @property
     def class_embedding(self) -> Tensor:
-        """What the classifier of the step's network is given for each class, its row: (C, d), at least float32, without gradient."""
+        """What the classifier of the step's network is given for each class, its row: (C, d), at least
+        float32, without gradient."""
         rows = self.side.network.classifier.weight.detach()
         return rows[self.labels[:, 0]].to(self.synthetic_embedding.dtype)
 
     def network_logits(self, sees: str) -> Tensor:
-        """The logits (C, M, k) that the network of the step gives the synthetic images, 'plain' or 'augmented'."""
+        """The logits (C, M, k) that the network of the step gives the synthetic images, 'plain' or
+        'augmented'."""
         if sees == "plain":
             return self._logits("network", self.side.network, sees)
         return _by_class(self.side.network.head, self.synthetic_embedding)

@@ -1,4 +1,5 @@
-"""What jobs cost before any of them starts: their number, compute time, memory and disk, from rates measured on this machine."""
+"""What jobs cost before any of them starts: their number, compute time, memory and disk, from rates measured
+on this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ STAGES = ("data", "teach", "synthesize", "gather", "evaluate", "join", "tables/f
 
 @dataclass(frozen=True)
 class Stage:
-    """The jobs of one stage: how many, how many of them are made already, and what the others cost in seconds and bytes."""
+    """The jobs of one stage: how many, how many of them are made already, and what the others cost in seconds
+    and bytes."""
 
     name: str
     jobs: int
@@ -39,7 +41,8 @@ class Stage:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is to be done and what it costs. `asked_gpu`: the jobs ask for a GPU; `on_gpu`: the rates are those of one."""
+    """What is to be done and what it costs. `asked_gpu`: the jobs ask for a GPU; `on_gpu`: the rates are
+    those of one."""
 
     stages: tuple[Stage, ...]
     threads: int
@@ -68,20 +71,32 @@ class Estimate:
 
     def text(self) -> str:
         """A table of the stages, the totals, and what the numbers rest on."""
-        lines = [f"{'stage':<16}{'jobs':>6}{'done':>6}{'to do':>7}{'time':>12}{'longest job':>13}{'memory':>10}{'disk':>10}"]
+        lines = [
+            f"{'stage':<16}{'jobs':>6}{'done':>6}{'to do':>7}"
+            f"{'time':>12}{'longest job':>13}{'memory':>10}{'disk':>10}"
+        ]
         for stage in self.stages:
             if stage.jobs:
                 left = stage.jobs - stage.done
-                times = (stage.reference_seconds, stage.reference_longest) if self.elsewhere else (stage.seconds, stage.longest)
+                times = (
+                    (stage.reference_seconds, stage.reference_longest)
+                    if self.elsewhere
+                    else (stage.seconds, stage.longest)
+                )
                 shown = [*map(_duration, times), _bytes(stage.memory_bytes), _bytes(stage.disk_bytes)]
                 shown = shown if left else ["-"] * 4
                 counts = f"{stage.jobs:>6}{stage.done:>6}{left:>7}"
-                lines.append(f"{stage.name:<16}{counts}{shown[0]:>12}{shown[1]:>13}{shown[2]:>10}{shown[3]:>10}")
+                lines.append(
+                    f"{stage.name:<16}{counts}{shown[0]:>12}{shown[1]:>13}{shown[2]:>10}{shown[3]:>10}"
+                )
         jobs, done = sum(stage.jobs for stage in self.stages), sum(stage.done for stage in self.stages)
         lines.append(f"in all {jobs} jobs: {done} done, {jobs - done} to do")
         lines += self._compute()
         where = "GPU memory" if self.asked_gpu else "memory"
-        lines.append(f"largest {where} of one job {_bytes(self.memory_bytes)}; disk for results {_bytes(self.disk_bytes)}")
+        lines.append(
+            f"largest {where} of one job {_bytes(self.memory_bytes)}; disk for results "
+            f"{_bytes(self.disk_bytes)}"
+        )
         lines.append(f"rates: {self.source}; downloading and preparing data are not counted")
         return "\n".join(lines)
 
@@ -91,14 +106,18 @@ class Estimate:
         cores = len(os.sched_getaffinity(0))
         together = max(1, cores // self.threads)
         used = f"{self.seconds * self.threads / 3600:,.2f} core-hours"
-        lines = [f"compute: {used}, about {_duration(self.seconds / together)} on the {cores} cores of this machine if it is idle"]
+        lines = [
+            f"compute: {used}, about {_duration(self.seconds / together)} on the {cores} cores of this "
+            f"machine if it is idle"
+        ]
         if not self.elsewhere:
             return lines
         reference = sum(stage.reference_seconds for stage in self.stages)
         assumed = f"not measured here: fp32 at {REFERENCE.forward / 1e12:.0f} TFLOP/s assumed"
         return [
             f"a GPU is asked for and this machine has none: the times above are for one {REFERENCE_NAME}",
-            f"on one {REFERENCE_NAME} ({assumed}): about {reference / 3600:,.1f} GPU-hours, {_duration(reference)};"
+            f"on one {REFERENCE_NAME} ({assumed}): about {reference / 3600:,.1f} GPU-hours, "
+            f"{_duration(reference)};"
             f" on ten of them {_duration(reference / 10)}",
             f"on this machine's CPU instead, at its measured rate: {lines[0].removeprefix('compute: ')}",
         ]
@@ -128,8 +147,8 @@ def estimate_cells(
 ) -> Estimate:
     """What it costs to make these cells and their data, none of which counts as done; every set in one shard.
 
-    `threads` CPU threads a job (None: all cores). `gpu`: on a GPU if there is one, else on this CPU, and also for `REFERENCE`.
-    Measures the rates of this machine if they are not known yet, which takes seconds.
+    `threads` CPU threads a job (None: all cores). `gpu`: on a GPU if there is one, else on this CPU, and also
+    for `REFERENCE`. Measures the rates of this machine if they are not known yet, which takes seconds.
     """
     cells = [*parents, *synthetic, *metrics]
     datasets = {data.key: data for data in map(data_of, cells)}
@@ -138,7 +157,10 @@ def estimate_cells(
     jobs += [Job("teach", cell, work_of(cell)) for cell in cells if isinstance(cell, ParentCell)]
     for cell in cells:
         if isinstance(cell, SyntheticCell):
-            jobs += [Job("synthesize", cell, work_of(cell, on_gpu=on_gpu)), Job("gather", cell, gather_work(cell))]
+            jobs += [
+                Job("synthesize", cell, work_of(cell, on_gpu=on_gpu)),
+                Job("gather", cell, gather_work(cell)),
+            ]
     jobs += [Job("evaluate", cell, work_of(cell)) for cell in cells if isinstance(cell, MetricsCell)]
     return _estimate(jobs, threads, gpu)
 
@@ -170,9 +192,15 @@ def _estimate(jobs: Sequence[Job], threads: int | None, gpu: bool) -> Estimate:
         own = [job for job in jobs if job.stage == name]
         left = [job for job in own if not job.done]
         # Jobs that only read results start as others do, whatever data they are about.
-        taken = [(job.work, rates[data_of(job.cell).key] if job.cell else next(iter(rates.values()))) for job in left]
+        taken = [
+            (job.work, rates[data_of(job.cell).key] if job.cell else next(iter(rates.values())))
+            for job in left
+        ]
         seconds = [cost(work, rate) for work, rate in taken]
-        peaks = [work.peak_bytes + (0 if gpu else rate.light_memory if work.light else rate.memory) for work, rate in taken]
+        peaks = [
+            work.peak_bytes + (0 if gpu else rate.light_memory if work.light else rate.memory)
+            for work, rate in taken
+        ]
         elsewhere = [cost(work, REFERENCE) for work, _ in taken]
         stage = Stage(
             name,
@@ -190,7 +218,8 @@ def _estimate(jobs: Sequence[Job], threads: int | None, gpu: bool) -> Estimate:
 
 
 def _all_rates(jobs: Sequence[Job], threads: int, on_gpu: bool) -> tuple[dict[str, Rates], str]:
-    """Rates by data key, for the data of all jobs that are to be done, measured with the network that most of its jobs use."""
+    """Rates by data key, for the data of all jobs that are to be done, measured with the network that most of
+    its jobs use."""
     left = [job for job in jobs if not job.done]
     networks: dict[str, Counter[tuple[str, str]]] = {}
     for job in [job for job in left if job.cell] or (jobs if left else []):
@@ -210,7 +239,8 @@ def _all_rates(jobs: Sequence[Job], threads: int, on_gpu: bool) -> tuple[dict[st
 
 
 def _rates_file() -> Path | None:
-    """Where rates are kept: among the results of the checkout, else in the user's cache; None where neither may be written."""
+    """Where rates are kept: among the results of the checkout, else in the user's cache; None where neither
+    may be written."""
     project = catalogue.params_folder().absolute().parent
     folders = [project / "results" / "benchmarks"] if (project / "Snakefile").is_file() else []
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
@@ -224,17 +254,23 @@ def _rates_file() -> Path | None:
 
 
 def estimate_text(target: str | None, scale: str) -> str:
-    """What `target` costs at `scale`: a table or figure by name or file, the metrics file of one cell, or None for everything.
+    """What `target` costs at `scale`: a table or figure by name or file, the metrics file of one cell, or
+    None for everything.
 
-    A job counts as done if its output exists, or if all that it is for exists. Raises UserError for an unknown target.
+    A job counts as done if its output exists, or if all that it is for exists. Raises UserError for an
+    unknown target.
     """
     plan = Plan(scale)
     names, metrics = named(plan, target)
-    resources = [plan.scale.resources.get(stage, specs.Resources()) for stage in ("teach", "synthesize", "evaluate")]
+    resources = [
+        plan.scale.resources.get(stage, specs.Resources()) for stage in ("teach", "synthesize", "evaluate")
+    ]
     gpu = gpu_here() or any(entry.gpu for entry in resources)
     jobs = list(jobs_behind(plan, names, metrics, whole=target is None, on_gpu=gpu))
     if not any(job.cell for job in jobs):
-        return f"scale {scale} ({plan.scale.title}): {target or 'everything'}\n{why_nothing_runs(plan, names)}"
+        return (
+            f"scale {scale} ({plan.scale.title}): {target or 'everything'}\n{why_nothing_runs(plan, names)}"
+        )
     estimate = _estimate(jobs, max(entry.threads for entry in resources), gpu)
     text = f"scale {scale} ({plan.scale.title}): {target or 'everything'}\n{estimate.text()}"
     return "\n".join([text, *advice(plan)]) if target is None else text

@@ -1,4 +1,5 @@
-"""What of a scale costs most, what leaving it out saves, where the disk goes, and which jobs exceed what they may ask for."""
+"""What of a scale costs most, what leaving it out saves, where the disk goes, and which jobs exceed what they
+may ask for."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ _WORTH = 0.3  # share of the hours; so many of the dearest are left out together
 
 @dataclass(frozen=True)
 class Wish:
-    """Metrics, or a set that is only shown: the job that makes it, and the target and the method it is made for."""
+    """Metrics, or a set that is only shown: the job that makes it, and the target and the method it is made
+    for."""
 
     job: str
     target: str
@@ -47,16 +49,21 @@ class Shares:
         return sum(self.nodes[name].seconds for name in seen) / 3600
 
     def dearest(self, kind: str) -> list[tuple[str, float, float, float]]:
-        """Targets or methods ('target', 'method') from the dearest on: name, hours alone, saved without it, and without all so far."""
+        """Targets or methods ('target', 'method') from the dearest on: name, hours alone, saved without it,
+        and without all so far."""
         names = {getattr(wish, kind) for wish in self.wishes}
-        alone = {name: self.hours(wish for wish in self.wishes if getattr(wish, kind) == name) for name in names}
+        alone = {
+            name: self.hours(wish for wish in self.wishes if getattr(wish, kind) == name) for name in names
+        }
         shown = sorted(names, key=lambda name: (-alone[name], name))[:_SHOWN]
         whole = self.hours(self.wishes)
 
         def saved(left_out: Sequence[str]) -> float:
             return whole - self.hours(wish for wish in self.wishes if getattr(wish, kind) not in left_out)
 
-        return [(name, alone[name], saved([name]), saved(shown[: place + 1])) for place, name in enumerate(shown)]
+        return [
+            (name, alone[name], saved([name]), saved(shown[: place + 1])) for place, name in enumerate(shown)
+        ]
 
 
 def _wishes(plan: Plan) -> Iterable[Wish]:
@@ -69,7 +76,8 @@ def _wishes(plan: Plan) -> Iterable[Wish]:
 
 
 def advice(plan: Plan) -> list[str]:
-    """Lines about the whole scale, whatever of it is made; on the reference GPU where the scale asks for one."""
+    """Lines about the whole scale, whatever of it is made; on the reference GPU where the scale asks for
+    one."""
     on_gpu = any(resources.gpu for resources in plan.scale.resources.values())
     threads = max((resources.threads for resources in plan.scale.resources.values()), default=1)
     rates = REFERENCE if on_gpu else on_cores(REFERENCE_CPU, threads)
@@ -86,9 +94,17 @@ def _dearest(plan: Plan, shares: Shares, device: str) -> list[str]:
         return []
     for kind, what in (("target", "tables and figures"), ("method", "methods")):
         found = shares.dearest(kind)
-        lines.append(f"the dearest {what} (hours on one {device}, of {whole:,.1f} in all; jobs of several count for each):")
-        lines.append(f"  {'name':<28}{'hours alone':>12}{'share':>8}{'saved without it':>18}{'without all so far':>20}")
-        lines += [f"  {name:<28}{alone:>12,.1f}{alone / whole:>8.0%}{saved:>18,.1f}{all_:>20,.1f}" for name, alone, saved, all_ in found]
+        lines.append(
+            f"the dearest {what} (hours on one {device}, of {whole:,.1f} in all; jobs of several count for "
+            f"each):"
+        )
+        lines.append(
+            f"  {'name':<28}{'hours alone':>12}{'share':>8}{'saved without it':>18}{'without all so far':>20}"
+        )
+        lines += [
+            f"  {name:<28}{alone:>12,.1f}{alone / whole:>8.0%}{saved:>18,.1f}{all_:>20,.1f}"
+            for name, alone, saved, all_ in found
+        ]
         count = next((place for place, entry in enumerate(found, 1) if entry[3] > whole * _WORTH), 1)
         setting = _setting(shares, kind, [entry[0] for entry in found[:count]])
         lines.append(f"  to save {found[count - 1][3]:,.1f} hours, in {plan.maker.where}: {setting}")
@@ -116,45 +132,70 @@ def _disk(plan: Plan, nodes: Sequence[Node]) -> list[str]:
         room = plan.scale.bank_mb // 4
         less = sum(size - min(size, room * 10**6) for size in queues)
         lines.append(
-            f"  {len(queues)} banks of queues take up to {plan.scale.bank_mb / 1e3:,.0f} GB each; bank_mb: {room} saves"
-            f" {less / 1e9:,.0f} GB of disk, and what does not fit is trained again when it is read; bank_mb: 0 makes none, and every"
+            f"  {len(queues)} banks of queues take up to {plan.scale.bank_mb / 1e3:,.0f} GB each; bank_mb: "
+            f"{room} saves"
+            f" {less / 1e9:,.0f} GB of disk, and what does not fit is trained again when it is read; "
+            f"bank_mb: 0 makes none, and every"
             " job trains its queue as it goes"
         )
     return lines
 
 
 def over_limits(plan: Plan) -> list[str]:
-    """Jobs that are estimated to need more than the scale lets them ask for, or than a GPU has, and what makes them smaller."""
+    """Jobs that are estimated to need more than the scale lets them ask for, or than a GPU has, and what
+    makes them smaller."""
     asked = Asked(plan.scale)
     jobs = [("synthesize", asked.need_of_group(group.cells, group.shard)) for group in groups(plan)]
     jobs += [("teach", asked.need("teach", cell)) for cell in plan.parents.values()]
-    jobs += [("evaluate", asked.need("evaluate", cell, number_in(part))) for cell in plan.metrics.values() for part in plan.parts(cell)]
+    jobs += [
+        ("evaluate", asked.need("evaluate", cell, number_in(part)))
+        for cell in plan.metrics.values()
+        for part in plan.parts(cell)
+    ]
     remedies = {
         "synthesize": "lower classes_per_job, images_per_job or sets_per_job",
-        "evaluate": f"lower networks_per_job, such as networks_per_job: {json.dumps(_longest_evaluation(plan, asked))}",
+        "evaluate": f"lower networks_per_job, such as networks_per_job: "
+        f"{json.dumps(_longest_evaluation(plan, asked))}",
         "teach": "raise",
     }
     lines = []
     for stage, remedy in remedies.items():
         most, needs = asked.most(stage), [need for kind, need in jobs if kind == stage]
         limits = [
-            ([need for need in needs if need.seconds > 60 * most.runtime], f"more time than runtime: {most.runtime} (minutes)"),
-            ([need for need in needs if need.host_bytes > 1e6 * most.mem_mb], f"more memory than mem_mb: {most.mem_mb}"),
+            (
+                [need for need in needs if need.seconds > 60 * most.runtime],
+                f"more time than runtime: {most.runtime} (minutes)",
+            ),
+            (
+                [need for need in needs if need.host_bytes > 1e6 * most.mem_mb],
+                f"more memory than mem_mb: {most.mem_mb}",
+            ),
         ]
         for over, what in limits:
             if over:
-                change = f"raise resources: {stage}" if remedy == "raise" else f"{remedy}, or raise resources: {stage}"
-                lines.append(f"{len(over)} jobs of stage {stage} are estimated to need {what}: {change} in {plan.maker.where}")
+                change = (
+                    f"raise resources: {stage}"
+                    if remedy == "raise"
+                    else f"{remedy}, or raise resources: {stage}"
+                )
+                lines.append(
+                    f"{len(over)} jobs of stage {stage} are estimated to need {what}: {change} in "
+                    f"{plan.maker.where}"
+                )
         large = sum(need.gpu_bytes > CARD for need in needs)
         if large:
-            lines.append(f"{large} jobs of stage {stage} are estimated to need more than a GPU of {CARD / 1e9:.0f} GB")
+            lines.append(
+                f"{large} jobs of stage {stage} are estimated to need more than a GPU of {CARD / 1e9:.0f} GB"
+            )
     return lines or ["no job is estimated to need more than the scale lets it ask for"]
 
 
 def _longest_evaluation(plan: Plan, asked: Asked) -> dict[str, int]:
     """A setting that halves the longest evaluation."""
     cells = [
-        (asked.need("evaluate", cell, number_in(part)).seconds, cell, part) for cell in plan.metrics.values() for part in plan.parts(cell)
+        (asked.need("evaluate", cell, number_in(part)).seconds, cell, part)
+        for cell in plan.metrics.values()
+        for part in plan.parts(cell)
     ]
     if not cells:
         return {}

@@ -1,4 +1,5 @@
-"""What a job asks a scheduler for: what it is estimated to take with a margin, within the scale's and the cluster's limits.
+"""What a job asks a scheduler for: what it is estimated to take with a margin, within the scale's and the
+cluster's limits.
 
 The Snakefile imports this in every job of a cluster: no torch, and every job is reckoned once.
 """
@@ -21,12 +22,14 @@ TIME_MARGIN = 3.0  # over the estimated time: other GPUs and shared file systems
 LEAST_MINUTES = 10  # of any job, for a slow start
 MEMORY_MARGIN = 1.5  # over the estimated memory
 LEAST_MB = 1000
-_STEP_MB, _STEP_MINUTES = 500, 5  # what is asked for is rounded up to multiples: few different values, and stable ones
+# What is asked for is rounded up to multiples: few different values, and stable ones
+_STEP_MB, _STEP_MINUTES = 500, 5
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that a job may ask for on this cluster: minutes and MB; None: what the scale says. `gpus`: whether there are any."""
+    """The most that a job may ask for on this cluster: minutes and MB; None: what the scale says. `gpus`:
+    whether there are any."""
 
     runtime: int | None = None
     mem_mb: int | None = None
@@ -60,8 +63,8 @@ def _up(value: float, step: int) -> int:
 class Asked:
     """What the jobs of a scale ask for.
 
-    The scale's `resources` say the threads of a stage, whether it may have a GPU, and the most time and memory a job may ask for,
-    which `limits` lower. Each attempt asks for as much again as the first.
+    The scale's `resources` say the threads of a stage, whether it may have a GPU, and the most time and
+    memory a job may ask for, which `limits` lower. Each attempt asks for as much again as the first.
     """
 
     def __init__(self, scale: Scale, limits: Limits = Limits()):  # noqa: B008 (frozen)
@@ -69,7 +72,8 @@ class Asked:
         self._needs: dict[tuple[Any, ...], Need] = {}
 
     def data(self, cell: DataCell, attempt: int = 1) -> Resources:
-        """A dataset is fetched and prepared. How long a download takes nobody knows: all the time that the scale gives."""
+        """A dataset is fetched and prepared. How long a download takes nobody knows: all the time that the
+        scale gives."""
         need = self._once(("data", cell.key), lambda: self._need("data", work_of(cell)))
         return self._asked("data", replace(need, seconds=math.inf), attempt)
 
@@ -78,12 +82,17 @@ class Asked:
         return self._asked("teach", self.need("teach", cell), attempt)
 
     def synthesize(self, cells: Sequence[SyntheticCell], share: Share | int, attempt: int = 1) -> Resources:
-        """A share of each set of a group is condensed or selected; a GPU only where a network computes something."""
+        """A share of each set of a group is condensed or selected; a GPU only where a network computes
+        something."""
         return self._asked("synthesize", self.need_of_group(cells, share), attempt)
 
     def gather(self, cell: SyntheticCell, attempt: int = 1) -> Resources:
         """A set is put together from its shards."""
-        return self._asked("report", self._once(("gather", cell.key), lambda: self._need("report", gather_work(cell))), attempt)
+        return self._asked(
+            "report",
+            self._once(("gather", cell.key), lambda: self._need("report", gather_work(cell))),
+            attempt,
+        )
 
     def evaluate(self, cell: MetricsCell, networks: int | None = None, attempt: int = 1) -> Resources:
         """So many networks (None: all) of an evaluation are trained and tested."""
@@ -91,32 +100,43 @@ class Asked:
 
     def join(self, cell: MetricsCell, attempt: int = 1) -> Resources:
         """The parts of an evaluation become its metrics."""
-        return self._asked("report", self._once(("join", cell.key), lambda: self._need("report", join_work(cell))), attempt)
+        return self._asked(
+            "report", self._once(("join", cell.key), lambda: self._need("report", join_work(cell))), attempt
+        )
 
     def copy(self, attempt: int = 1) -> Resources:
         """A kept set or kept metrics are checked and copied."""
-        return self._asked("report", self._once(("copy",), lambda: self._need("report", Work(light=True))), attempt)
+        return self._asked(
+            "report", self._once(("copy",), lambda: self._need("report", Work(light=True))), attempt
+        )
 
     def page(self, attempt: int = 1) -> Resources:
-        """A table, a figure, the report, the summary or tracking: what the scale gives, since they read whatever there is."""
+        """A table, a figure, the report, the summary or tracking: what the scale gives, since they read
+        whatever there is."""
         return self._asked("report", Need(math.inf, math.inf, 0, False), attempt)
 
     def need(self, stage: str, cell: Any, count: int | None = None) -> Need:
-        """What the job that makes `cell`, or so many networks of it, is estimated to take on the device that the scale gives it."""
+        """What the job that makes `cell`, or so many networks of it, is estimated to take on the device that
+        the scale gives it."""
         name = (stage, cell.task.folder if isinstance(cell, MetricsCell) else "", cell.key, count)
         return self._once(name, lambda: self._need(stage, work_of(cell, count, self._may_have_gpu(stage))))
 
     def need_of_group(self, cells: Sequence[SyntheticCell], share: Share | int | None) -> Need:
-        """What the job that condenses a share (None: all) of sets which have the real side in common is estimated to take."""
+        """What the job that condenses a share (None: all) of sets which have the real side in common is
+        estimated to take."""
         name = ("synthesize", str(share), *(cell.key for cell in cells))
-        return self._once(name, lambda: self._need("synthesize", group_work(cells, share, self._may_have_gpu("synthesize"))))
+        return self._once(
+            name, lambda: self._need("synthesize", group_work(cells, share, self._may_have_gpu("synthesize")))
+        )
 
     def most(self, stage: str) -> Resources:
         """The threads and GPUs of a stage, and the most that one of its jobs may ask for."""
         given = self.scale.resources.get(stage, Resources())
         times = [given.runtime, *([self.limits.runtime] if self.limits.runtime else [])]
         memory = [given.mem_mb, *([self.limits.mem_mb] if self.limits.mem_mb else [])]
-        return replace(given, gpu=given.gpu if self.limits.gpus else 0, runtime=min(times), mem_mb=min(memory))
+        return replace(
+            given, gpu=given.gpu if self.limits.gpus else 0, runtime=min(times), mem_mb=min(memory)
+        )
 
     def _may_have_gpu(self, stage: str) -> bool:
         return self.limits.gpus and self.scale.resources.get(stage, Resources()).gpu > 0
@@ -127,7 +147,8 @@ class Asked:
         return self._needs[name]
 
     def _need(self, stage: str, work: Work) -> Need:
-        """On a GPU where the stage may have one and the job computes with a network, else on the reference CPU."""
+        """On a GPU where the stage may have one and the job computes with a network, else on the reference
+        CPU."""
         computes = work.flops_forward + work.flops_training > 0
         on_gpu = computes and self._may_have_gpu(stage)
         threads = self.scale.resources.get(stage, Resources()).threads

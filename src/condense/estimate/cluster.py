@@ -30,7 +30,9 @@ def cluster() -> Cluster:
     rate, retries = str(profile.get("max-jobs-per-timespan")), profile.get("retries")
     found = re.fullmatch(r"([1-9][0-9]*)/([1-9][0-9]*)([smh])", rate)
     if not found:
-        raise UserError(f"{path}: max-jobs-per-timespan: jobs and a time such as 60/1m are needed, found '{rate}'")
+        raise UserError(
+            f"{path}: max-jobs-per-timespan: jobs and a time such as 60/1m are needed, found '{rate}'"
+        )
     if not isinstance(retries, int) or retries < 0:
         raise UserError(f"{path}: retries: a number of attempts after the first is needed, found '{retries}'")
     return Cluster(60 * int(found[1]) / (int(found[2]) * _SECONDS[found[3]]), retries + 1)

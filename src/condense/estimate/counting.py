@@ -1,4 +1,5 @@
-"""`python -m condense.estimate.counting` counts what one image costs in the networks of the scales, and writes `networks.csv`."""
+"""`python -m condense.estimate.counting` counts what one image costs in the networks of the scales, and
+writes `networks.csv`."""
 
 from __future__ import annotations
 
@@ -16,8 +17,14 @@ def networks_of_scales() -> set[Network]:
         plan = Plan(name)
         cells: list[SyntheticCell | ParentCell] = [*plan.synthetic.values(), *plan.parents.values()]
         pairs = {(cell.arch, cell.options, cell.data.key): cell.data for cell in cells if cell.arch != "none"}
-        pairs |= {(cell.eval_arch, cell.options, cell.synthetic.data.key): cell.synthetic.data for cell in plan.metrics.values()}
-        found |= {(arch, options, data.spec.channels, data.spec.size, data.spec.classes) for (arch, options, _), data in pairs.items()}
+        pairs |= {
+            (cell.eval_arch, cell.options, cell.synthetic.data.key): cell.synthetic.data
+            for cell in plan.metrics.values()
+        }
+        found |= {
+            (arch, options, data.spec.channels, data.spec.size, data.spec.classes)
+            for (arch, options, _), data in pairs.items()
+        }
     return found
 
 

@@ -18,7 +18,8 @@ from condense.plan.ranges import number_in
 from condense.plan.tables import Curve, Plan
 from condense.specs import catalogue
 
-_OF_TABLES, _OF_FIGURES = ("csv", "md", "tex", "json"), ("png", "svg", "json")  # the files of a table and of a figure, by their ends
+# The files of a table and of a figure, by their ends
+_OF_TABLES, _OF_FIGURES = ("csv", "md", "tex", "json"), ("png", "svg", "json")
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,18 @@ def named(plan: Plan, target: str | None) -> tuple[list[str], list[MetricsCell]]
     name, _, suffix = name.partition(".")
     if name in plan.specs_by_path() and name not in [*plan.tables, *plan.figures]:
         others = ", ".join(catalogue.names_in("scales"))
-        raise UserError(f"{name}: is not made at scale {plan.scale.name}; choose another with --scale ({others})")
+        raise UserError(
+            f"{name}: is not made at scale {plan.scale.name}; choose another with --scale ({others})"
+        )
     if name not in plan.specs_by_path():
         raise unknown("target", target, plan.specs_by_path(), f"scale {plan.scale.name}")
     folder, suffixes = ("figures", _OF_FIGURES) if name in plan.figures else ("tables", _OF_TABLES)
     files = [f"results/{folder}/{name}.{known}" for known in suffixes]
     if path not in (name, *files, *(f"{name}.{known}" for known in suffixes)):
-        raise UserError(f"{target}: is no file of the workflow, which makes {', '.join(files)}; name one of these, or {name}")
+        raise UserError(
+            f"{target}: is no file of the workflow, which makes {', '.join(files)}; name one of these, or "
+            f"{name}"
+        )
     return [name], plan.metrics_of(name)
 
 
@@ -70,18 +76,26 @@ def why_nothing_runs(plan: Plan, names: list[str]) -> str:
                 reasons.add(f"no dataset stands in for {figure.spec.dataset}")
     why = "; ".join(sorted(reasons)) or "no dataset of the scale has the images that it asks for"
     others = ", ".join(name for name in catalogue.names_in("scales") if name != plan.scale.name)
-    return f"nothing of it runs at this scale: {why}; choose another with --scale ({others}), or change {plan.maker.where}"
+    return (
+        f"nothing of it runs at this scale: {why}; choose another with --scale ({others}), or change "
+        f"{plan.maker.where}"
+    )
 
 
-def jobs_behind(plan: Plan, names: list[str], metrics: list[MetricsCell], whole: bool, on_gpu: bool) -> Iterator[Job]:
-    """The jobs behind tables, figures and metrics, from the last to the first: what is made needs none of its own inputs."""
+def jobs_behind(
+    plan: Plan, names: list[str], metrics: list[MetricsCell], whole: bool, on_gpu: bool
+) -> Iterator[Job]:
+    """The jobs behind tables, figures and metrics, from the last to the first: what is made needs none of its
+    own inputs."""
     curves = [curve for name in names if name in plan.figures for curve in plan.figures[name].curves]
     undrawn = [name for name in names if not _is_drawn(plan, name)]
     drawn = [curve for name in undrawn if name in plan.figures for curve in plan.figures[name].curves]
     for name in names:
         yield Job("tables/figures", None, Work(light=True), name not in undrawn)
     if whole:
-        yield Job("tables/figures", None, Work(light=True), Path("results/report.html").exists() and not undrawn)
+        yield Job(
+            "tables/figures", None, Work(light=True), Path("results/report.html").exists() and not undrawn
+        )
     unmeasured = [cell for cell in metrics if not _is_evaluated(plan, cell)]
     for cell in metrics:
         yield from _evaluation_jobs(plan, cell, on_gpu)
@@ -95,23 +109,39 @@ def jobs_behind(plan: Plan, names: list[str], metrics: list[MetricsCell], whole:
     needing: list[Any] = [*missing.values(), *_sets_of([*unmeasured, *drawn])]
     for key, cell in sets.items():
         yield Job("gather", cell, gather_work(cell), key not in missing)
-    parents, unmade = (distinct(cell for curve in some for cell in curve.parents.values()) for some in (curves, drawn))
+    parents, unmade = (
+        distinct(cell for curve in some for cell in curve.parents.values()) for some in (curves, drawn)
+    )
     for group in groups(plan):
         asked = [cell for cell in group.cells if cell.key in sets]
         if asked:
             left = group.left() or group
-            done = all(cell.key not in missing or Path(cell.shard_path(group.shard)).exists() for cell in left.cells if cell.key in sets)
+            done = all(
+                cell.key not in missing or Path(cell.shard_path(group.shard)).exists()
+                for cell in left.cells
+                if cell.key in sets
+            )
             needing += [] if done else left.cells
             unmade |= {} if done else distinct(left.parents.values())
-            own = {parent.key for cell in asked for parent in cell.parents.values()}  # a group has those of its other sets, too
-            parents |= distinct(parent for parent in left.parents.values() if not done or parent.of_stream or parent.key in own)
+            # A group has those of its other sets, too
+            own = {parent.key for cell in asked for parent in cell.parents.values()}
+            parents |= distinct(
+                parent
+                for parent in left.parents.values()
+                if not done or parent.of_stream or parent.key in own
+            )
             yield Job("synthesize", left.cells[0], group_work(left.cells, group.shard, on_gpu), done)
     unmade = {key: cell for key, cell in unmade.items() if not Path(cell.path).exists()}
     for key, cell in parents.items():
         yield Job("teach", cell, work_of(cell), key not in unmade)
     used = distinct(data_of(cell) for cell in [*needing, *unmade.values()] if cell)
     for key, cell in distinct(data_of(cell) for cell in [*sets.values(), *metrics]).items():
-        yield Job("data", cell, work_of(cell), key not in used or Path(cell.train).exists() and Path(cell.test).exists())
+        yield Job(
+            "data",
+            cell,
+            work_of(cell),
+            key not in used or Path(cell.train).exists() and Path(cell.test).exists(),
+        )
 
 
 def _sets_of(asking: Iterable[MetricsCell | Curve]) -> Iterator[SyntheticCell]:
@@ -123,7 +153,9 @@ def _sets_of(asking: Iterable[MetricsCell | Curve]) -> Iterator[SyntheticCell]:
 def _is_evaluated(plan: Plan, cell: MetricsCell) -> bool:
     """Whether nothing is to be trained for `cell` any more: its metrics are there, or all its parts."""
     parts = plan.parts(cell)
-    return Path(cell.path).exists() or (len(parts) > 1 and all(Path(cell.part_path(part)).exists() for part in parts))
+    return Path(cell.path).exists() or (
+        len(parts) > 1 and all(Path(cell.part_path(part)).exists() for part in parts)
+    )
 
 
 def _evaluation_jobs(plan: Plan, cell: MetricsCell, on_gpu: bool) -> Iterator[Job]:
@@ -134,7 +166,10 @@ def _evaluation_jobs(plan: Plan, cell: MetricsCell, on_gpu: bool) -> Iterator[Jo
         return
     for part in parts:
         yield Job(
-            "evaluate", cell, replace(work_of(cell, number_in(part), on_gpu), bytes_out=0), made or Path(cell.part_path(part)).exists()
+            "evaluate",
+            cell,
+            replace(work_of(cell, number_in(part), on_gpu), bytes_out=0),
+            made or Path(cell.part_path(part)).exists(),
         )
     yield Job("join", cell, join_work(cell), made)
 
@@ -143,4 +178,6 @@ def _is_drawn(plan: Plan, name: str) -> bool:
     """Whether the table or figure in `results` was made from what this scale asks for."""
     folder, ending = ("tables", "csv") if name in plan.tables else ("figures", "png")
     note = Path("results") / folder / f"{name}.json"
-    return note.exists() and note.with_suffix(f".{ending}").exists() and read_json(note) == manifest(plan, name)
+    return (
+        note.exists() and note.with_suffix(f".{ending}").exists() and read_json(note) == manifest(plan, name)
+    )

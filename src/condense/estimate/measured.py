@@ -1,4 +1,5 @@
-"""Measured seconds per step and epoch of a reference device, where there are some, and what follows for other jobs."""
+"""Measured seconds per step and epoch of a reference device, where there are some, and what follows for other
+jobs."""
 
 from __future__ import annotations
 
@@ -18,13 +19,15 @@ from condense.plan.ranges import Share
 from condense.specs import DEFAULT_PROTOCOL, DEFAULT_TASK, catalogue, number_of_epochs
 from condense.specs.common import Ipc
 
-# `stage` is synthesize (seconds a step), teach or evaluate (seconds an epoch of one network); `method` of a teacher is its protocol.
+# `stage` is synthesize (seconds a step), teach or evaluate (seconds an epoch of one network); `method` of a
+# teacher is its protocol.
 COLUMNS = ["device", "stage", "dataset", "method", "arch", "ipc", "classes", "seconds", "date", "note"]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A row of `params/measured/rates/*.csv`: seconds a step (or an epoch of one network) took on a device."""
+    """A row of `params/measured/rates/*.csv`: seconds a step (or an epoch of one network) took on a
+    device."""
 
     device: str
     stage: str
@@ -43,7 +46,8 @@ class Measured:
 
 
 def measured_rows(folder: Path | None = None) -> list[Measured]:
-    """The rows of all files, of the reference device alone. Raises UserError naming file and line of a row that cannot be used."""
+    """The rows of all files, of the reference device alone. Raises UserError naming file and line of a row
+    that cannot be used."""
     rows = []
     for path in sorted((folder or catalogue.params_folder() / "measured" / "rates").glob("*.csv")):
         with open(path, encoding="utf-8", newline="") as file:
@@ -57,7 +61,9 @@ def measured_rows(folder: Path | None = None) -> list[Measured]:
 
 def _row(values: dict[str, str], where: str) -> Measured:
     if values["device"] != REFERENCE_NAME:
-        raise UserError(f"{where}: device '{values['device']}': the scale is reckoned for one device, '{REFERENCE_NAME}'")
+        raise UserError(
+            f"{where}: device '{values['device']}': the scale is reckoned for one device, '{REFERENCE_NAME}'"
+        )
     if values["stage"] not in ("synthesize", "teach", "evaluate"):
         raise UserError(f"{where}: stage '{values['stage']}': synthesize, teach or evaluate is needed")
     try:
@@ -70,7 +76,8 @@ def _row(values: dict[str, str], where: str) -> Measured:
 
 
 class JobCost(NamedTuple):
-    """What a job takes on the reference device, `gpu_bytes` of its memory and `host_bytes` of that of the machine around it."""
+    """What a job takes on the reference device, `gpu_bytes` of its memory and `host_bytes` of that of the
+    machine around it."""
 
     seconds: float
     bytes_out: int  # that stay
@@ -81,8 +88,9 @@ class JobCost(NamedTuple):
 class Pace:
     """Seconds of jobs on the reference device: its constants, corrected by the rows that were measured.
 
-    A job of a measured kind takes the measured seconds a step; others of its stage the reckoned ones times the geometric mean of
-    measured over reckoned. Raises UserError for a row of a job that the scale cannot have.
+    A job of a measured kind takes the measured seconds a step; others of its stage the reckoned ones times
+    the geometric mean of measured over reckoned. Raises UserError for a row of a job that the scale cannot
+    have.
     """
 
     def __init__(self, maker: Maker, rows: Sequence[Measured] = (), rates: Rates = REFERENCE):
@@ -91,7 +99,10 @@ class Pace:
         ratios: dict[str, list[float]] = {}
         for row in rows:
             ratios.setdefault(row.stage, []).append(row.seconds / self._reckoned(maker, row))
-        self.factors = {stage: math.exp(math.fsum(map(math.log, values)) / len(values)) for stage, values in ratios.items()}
+        self.factors = {
+            stage: math.exp(math.fsum(map(math.log, values)) / len(values))
+            for stage, values in ratios.items()
+        }
 
     def job(self, stage: str, cell: Any, count: int | Share | None = None) -> JobCost:
         """What the job takes that makes `cell`, or that share or the part of so many networks of it."""
@@ -99,10 +110,17 @@ class Pace:
         if name not in self._jobs:
             work = _work(stage, cell, count)
             # Shards and parts are temporary: what they take is gone once the set or the metrics are whole.
-            temporary = stage == "synthesize" or (stage == "evaluate" and count not in (None, cell.n_networks))
+            temporary = stage == "synthesize" or (
+                stage == "evaluate" and count not in (None, cell.n_networks)
+            )
             library = self.rates.light_memory if work.light else self.rates.memory
             held = (0, work.peak_bytes) if work.light else (work.peak_bytes, work.host_bytes)
-            cost = JobCost(self._seconds(stage, cell, work, count), 0 if temporary else work.bytes_out, held[0], held[1] + library)
+            cost = JobCost(
+                self._seconds(stage, cell, work, count),
+                0 if temporary else work.bytes_out,
+                held[0],
+                held[1] + library,
+            )
             self._jobs[name] = cost
         return self._jobs[name]
 
@@ -117,7 +135,10 @@ class Pace:
         return self._jobs[name]
 
     def _group(self, cells: Sequence[SyntheticCell], share: int | Share) -> JobCost:
-        alone, work = [self.job("synthesize", cell, share) for cell in cells], group_work(cells, share, on_gpu=True)
+        alone, work = (
+            [self.job("synthesize", cell, share) for cell in cells],
+            group_work(cells, share, on_gpu=True),
+        )
         reckoned = [cost(work_of(cell, share, on_gpu=True), self.rates) for cell in cells]
         start = self.rates.start
         factor = sum(one.seconds - start for one in alone) / sum(seconds - start for seconds in reckoned)
@@ -137,13 +158,22 @@ class Pace:
         ipc: Ipc = "full" if row.ipc == "full" else int(row.ipc or 1)
         cell: Any = maker.teacher(data, row.arch, row.method) if row.stage == "teach" else None
         if row.stage != "teach":
-            cell = maker.synthetic(data, row.method, row.arch if row.stage == "synthesize" else "convnet", ipc, 0)
+            cell = maker.synthetic(
+                data, row.method, row.arch if row.stage == "synthesize" else "convnet", ipc, 0
+            )
         if row.stage == "evaluate":
             cell = maker.metrics(cell, row.arch, DEFAULT_PROTOCOL)
-        work = _work(row.stage, cell, Share("classes", f"0-{int(row.classes) - 1}") if row.stage == "synthesize" else None)
+        work = _work(
+            row.stage,
+            cell,
+            Share("classes", f"0-{int(row.classes) - 1}") if row.stage == "synthesize" else None,
+        )
         steps = _steps(row.stage, cell, None)
         if not steps:
-            raise UserError(f"rates: {row.method} is condensed in no steps; only methods of the matching engine have a pace")
+            raise UserError(
+                f"rates: {row.method} is condensed in no steps; only methods of the matching engine have a "
+                f"pace"
+            )
         return (cost(work, self.rates) - self.rates.start) / steps
 
 
@@ -156,14 +186,21 @@ def _work(stage: str, cell: Any, count: int | Share | None) -> Work:
 
 
 def _steps(stage: str, cell: Any, count: int | Share | None) -> int:
-    """Steps of a set, epochs of all networks of an evaluation or a part, what a parent says of itself; 0 for what has none."""
+    """Steps of a set, epochs of all networks of an evaluation or a part, what a parent says of itself; 0 for
+    what has none."""
     if stage == "synthesize":
         return cell.recipe.number_of_steps
     if isinstance(cell, ParentCell):
         return cell.pace
-    if stage == "evaluate" and cell.task.reads == DEFAULT_TASK.reads and cell.task.passes == DEFAULT_TASK.passes:
+    if (
+        stage == "evaluate"
+        and cell.task.reads == DEFAULT_TASK.reads
+        and cell.task.passes == DEFAULT_TASK.passes
+    ):
         spec, ipc = cell.synthetic.data.spec, cell.synthetic.ipc
-        return networks_in(cell, count) * number_of_epochs(cell.protocol, spec.train if ipc == "full" else spec.classes * ipc)
+        return networks_in(cell, count) * number_of_epochs(
+            cell.protocol, spec.train if ipc == "full" else spec.classes * ipc
+        )
     return 0
 
 

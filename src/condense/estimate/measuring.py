@@ -25,23 +25,33 @@ from condense.machine import runtime, seeds
 from condense.plan import DataCell
 from condense.plan.profiles import profile
 
-_LARGEST_SIDE = 256  # of the images that are timed; larger ones would fill a memory, and their rates differ little
+# Of the images that are timed; larger ones would fill a memory, and their rates differ little
+_LARGEST_SIDE = 256
 _DRAWS = 12  # augmentations that are timed together, always the same
 
 
-def rates_for(data: DataCell, arch: str, options: str, threads: int, device: torch.device, cache_file: Path | None) -> tuple[Rates, str]:
-    """Rates of this machine for images like those of `data`, measured with the network `arch`, and where they come from.
+def rates_for(
+    data: DataCell, arch: str, options: str, threads: int, device: torch.device, cache_file: Path | None
+) -> tuple[Rates, str]:
+    """Rates of this machine for images like those of `data`, measured with the network `arch`, and where they
+    come from.
 
-    They are kept in `cache_file` (None: nowhere) and measured again for another device, number of threads or torch, or if the
-    file is damaged.
+    They are kept in `cache_file` (None: nowhere) and measured again for another device, number of threads or
+    torch, or if the file is damaged.
     """
-    spec, device_name = data.spec, torch.cuda.get_device_name(device) if device.type == "cuda" else runtime.cpu_name()
+    spec, device_name = (
+        data.spec,
+        torch.cuda.get_device_name(device) if device.type == "cuda" else runtime.cpu_name(),
+    )
     name = f"{spec.channels}x{spec.size}x{spec.size} {spec.strategy} {arch} {options}"
     facts = {"device": device_name, "threads": threads, "torch": str(torch.__version__)}
     kept, remark = _kept_rates(cache_file)
     found = kept.get(name)
     if cache_file is not None and found and {key: found.get(key) for key in facts} == facts:
-        source = f"measured on {found.get('date')} on this {device_name} (delete {cache_file.name} to measure again)"
+        source = (
+            f"measured on {found.get('date')} on this {device_name} (delete {cache_file.name} to measure "
+            f"again)"
+        )
         return read(Rates, found["rates"], f"{cache_file}: {name}"), source
     measured = _measured(data, arch, options, device)
     if cache_file is not None:
@@ -65,21 +75,30 @@ def _kept_rates(path: Path | None) -> tuple[dict[str, Any], str]:
 
 
 def _measured(data: DataCell, arch: str, options: str, device: torch.device) -> Rates:
-    """Some seconds of work: batches through the network, augmentation, and a process that imports what jobs import."""
+    """Some seconds of work: batches through the network, augmentation, and a process that imports what jobs
+    import."""
     if data.spec.size > _LARGEST_SIDE:
         scaled = None if data.spec.resize is None else _LARGEST_SIDE
         data = DataCell(replace(data.spec, size=_LARGEST_SIDE, resize=scaled))
     spec, counted = data.spec, data.profile(arch, options)
     shape = (spec.channels, spec.size, spec.size)
     with torch.random.fork_rng(devices=[]):
-        network = models.build(arch, channels=spec.channels, size=spec.size, classes=spec.classes, **json.loads(options)).to(device)
+        network = models.build(
+            arch, channels=spec.channels, size=spec.size, classes=spec.classes, **json.loads(options)
+        ).to(device)
         tiny = models.build("convnet", channels=spec.channels, size=8, classes=2, width=8, depth=2).to(device)
     count = int(min(512 if device.type == "cuda" else 64, max(4, 1e10 // counted.forward)))
     images, one = torch.rand(count, *shape, device=device), torch.rand(1, *shape, device=device)
-    threads, layers = torch.get_num_threads(), profile("convnet", '{"depth":2,"width":8}', spec.channels, 8, 2).layers
-    torch.set_num_threads(1)  # what a call takes whatever its size; threads that wait for each other would only hide it
+    threads, layers = (
+        torch.get_num_threads(),
+        profile("convnet", '{"depth":2,"width":8}', spec.channels, 8, 2).layers,
+    )
+    # What a call takes whatever its size; threads that wait for each other would only hide it
+    torch.set_num_threads(1)
     smallest = torch.rand(1, spec.channels, 8, 8, device=device)
-    call, call_trained = (_seconds(partial(run, tiny, smallest), device) / layers for run in (_forward, _training))
+    call, call_trained = (
+        _seconds(partial(run, tiny, smallest), device) / layers for run in (_forward, _training)
+    )
     draw = _seconds(partial(_augment, spec, one), device) / _DRAWS
     torch.set_num_threads(threads)
     passes = (_seconds(partial(run, network, images), device) for run in (_forward, _training))
@@ -126,7 +145,8 @@ def _augment(spec: DatasetSpec, images: torch.Tensor) -> None:
 def _seconds(function: Callable[[], None], device: torch.device) -> float:
     """Seconds of the fastest call of at least three in about a third of a second; the first is left out.
 
-    The fastest, because other programs on the machine make some calls slower by chance, and a call of microseconds a hundredfold.
+    The fastest, because other programs on the machine make some calls slower by chance, and a call of
+    microseconds a hundredfold.
     """
     found: list[float] = []
     began = time.monotonic()
@@ -139,8 +159,9 @@ def _seconds(function: Callable[[], None], device: torch.device) -> float:
     return min(found[1:])
 
 
-# Prints the seconds and the bytes taken so far: of the processor, whose seconds other programs do not stretch, and of /proc, whose
-# high-water mark starts anew with the program, while that of getrusage is inherited from the process that starts it.
+# Prints the seconds and the bytes taken so far: of the processor, whose seconds other programs do not
+# stretch, and of /proc, whose high-water mark starts anew with the program, while that of getrusage is
+# inherited from the process that starts it.
 _START = """
 import re, resource, time
 from pathlib import Path
@@ -157,7 +178,8 @@ show()
 
 @cache
 def _start() -> tuple[tuple[float, float], tuple[int, int]]:
-    """What it takes to start a job, in seconds, and what its libraries take, in bytes: of a job without torch, and with it."""
+    """What it takes to start a job, in seconds, and what its libraries take, in bytes: of a job without
+    torch, and with it."""
     done = subprocess.run([sys.executable, "-c", _START], capture_output=True, text=True, check=True)
     (light, light_bytes), (heavy, heavy_bytes) = (line.split() for line in done.stdout.splitlines())
     return (float(light), float(heavy)), (int(light_bytes), int(heavy_bytes))

@@ -1,4 +1,5 @@
-"""`docs/scale.md`: what every table costs at a scale, what GPUs do to the wall time, and where storage and scheduler become the limit."""
+"""`docs/scale.md`: what every table costs at a scale, what GPUs do to the wall time, and where storage and
+scheduler become the limit."""
 
 from __future__ import annotations
 
@@ -42,9 +43,11 @@ class Sums:
 
 
 def scale_page(name: str, rows: Sequence[Measured] | None = None) -> str:
-    """The page of the scale `name`, from its graph of jobs and the rates of the reference device. Raises UserError for an unknown scale.
+    """The page of the scale `name`, from its graph of jobs and the rates of the reference device. Raises
+    UserError for an unknown scale.
 
-    Depends on files in `params/` alone, and not on this machine, but for the weights of CLIP, without which its rows stay empty.
+    Depends on files in `params/` alone, and not on this machine, but for the weights of CLIP, without which
+    its rows stay empty.
     """
     plan, rows = Plan(name), measured_rows() if rows is None else rows
     if not [*plan.tables, *plan.figures]:
@@ -54,30 +57,50 @@ def scale_page(name: str, rows: Sequence[Measured] | None = None) -> str:
     graphs = {classes: graph(plan, names, classes, pace) for classes in dict.fromkeys([*CLASSES, split])}
     shared = sharing(plan, split)
     alone = {target: graph(plan, [target], split, pace, shared) for target in names}
-    walls = {(classes, gpus): wall_seconds(graphs[classes], gpus, cluster().per_minute) for classes in CLASSES for gpus in GPUS}
-    parts = [_head(name, rows), _tables(alone, Sums(graphs[split]), split, plan.scale.sets_per_job), _walls(plan, graphs, walls)]
+    walls = {
+        (classes, gpus): wall_seconds(graphs[classes], gpus, cluster().per_minute)
+        for classes in CLASSES
+        for gpus in GPUS
+    }
+    parts = [
+        _head(name, rows),
+        _tables(alone, Sums(graphs[split]), split, plan.scale.sets_per_job),
+        _walls(plan, graphs, walls),
+    ]
     parts.append(_needs(plan, split, graphs[split]))
     parts.append(_storage(Sums(graphs[split]), wall_seconds(graphs[split], GPUS[-1], cluster().per_minute)))
     return "\n\n".join([*parts, _scheduler(graphs, walls)]) + "\n"
 
 
 def _head(name: str, rows: Sequence[Measured]) -> str:
-    assumed = f"{REFERENCE.forward / 1e12:.0f} TFLOP/s in fp32, {REFERENCE.call * 1e6:.0f} µs a layer without a gradient"
+    assumed = (
+        f"{REFERENCE.forward / 1e12:.0f} TFLOP/s in fp32, {REFERENCE.call * 1e6:.0f} µs a layer without a "
+        f"gradient"
+    )
     assumed += f" and {REFERENCE.call_training * 1e6:.0f} µs with one, {REFERENCE.start:.0f} s to start a job"
     basis = f"Assumed rates of one {REFERENCE_NAME}, **not measured here**: {assumed}."
     if rows:
         shown = "\n".join(
-            f"| {row.stage} | {row.dataset} | {row.method} | {row.arch} | {row.ipc} | {row.classes} | {row.seconds:.3g} | {row.date} |"
+            f"| {row.stage} | {row.dataset} | {row.method} | {row.arch} | {row.ipc} | {row.classes} | "
+            f"{row.seconds:.3g} | {row.date} |"
             for row in rows
         )
-        basis = f"Rates of one {REFERENCE_NAME}, measured (`params/measured/rates/`); seconds are of a step, or of an epoch"
+        basis = (
+            f"Rates of one {REFERENCE_NAME}, measured (`params/measured/rates/`); seconds are of a step, or "
+            f"of an epoch"
+        )
         basis += " of one network:\n\n"
         basis += _table("stage|dataset|method|architecture|ipc|classes|seconds|date") + shown
-        basis += "\n\nOther jobs of these stages are scaled by the same ratio; the rest rests on assumed rates, **not measured"
+        basis += (
+            "\n\nOther jobs of these stages are scaled by the same ratio; the rest rests on assumed rates, "
+            "**not measured"
+        )
         basis += f" here**: {assumed}."
     return (
-        f"# The cost of the scale `{name}`\n\nMade by `condense estimate --scale {name} --write docs/scale.md` from the graph of jobs;"
-        f" not edited by hand.\n\n{basis} Downloading data and waiting in a queue are not counted, nor are rows of methods that the project"
+        f"# The cost of the scale `{name}`\n\nMade by `condense estimate --scale {name} --write "
+        f"docs/scale.md` from the graph of jobs;"
+        f" not edited by hand.\n\n{basis} Downloading data and waiting in a queue are not counted, nor are "
+        f"rows of methods that the project"
         " does not have or whose weights are not at hand."
     )
 
@@ -91,34 +114,54 @@ def _tables(alone: dict[str, list[Node]], together: Sums, split: int | None, set
     def row(name: str, sums: Sums) -> str:
         counts = [len(sums.nodes), len(sums.of("gather")), len(sums.of("teach")), len(sums.metrics)]
         hours = [*(sums.hours(stage) for stage in GPU_STAGES), sums.hours()]
-        return f"| {name} | {' | '.join(f'{count}' for count in counts)} | {' | '.join(f'{value:,.1f}' for value in hours)} |"
+        return (
+            f"| {name} | {' | '.join(f'{count}' for count in counts)} | "
+            f"{' | '.join(f'{value:,.1f}' for value in hours)} |"
+        )
 
-    found = [row(f"`{name}`", Sums(nodes)) for name, nodes in alone.items()] + [row("**all, shared jobs once**", together)]
+    found = [row(f"`{name}`", Sums(nodes)) for name, nodes in alone.items()] + [
+        row("**all, shared jobs once**", together)
+    ]
     return (
-        f"## Each table and figure\n\nAs if it were made alone, in jobs of {_classes(split)}, of {sets} sets at most where they share"
-        " the real side (`sets_per_job`; a table alone pays for sets of others in its jobs), and of some networks where the scale splits"
+        f"## Each table and figure\n\nAs if it were made alone, in jobs of {_classes(split)}, of {sets} sets "
+        f"at most where they share"
+        " the real side (`sets_per_job`; a table alone pays for sets of others in its jobs), and of some "
+        "networks where the scale splits"
         " evaluations (`networks_per_job`). The last four columns are GPU-hours.\n\n"
         + _table("target|jobs|sets|teachers|evaluations|teach|condense|evaluate|in all")
         + "\n".join(found)
     )
 
 
-def _walls(plan: Plan, graphs: dict[int | None, list[Node]], walls: dict[tuple[int | None, int], float]) -> str:
+def _walls(
+    plan: Plan, graphs: dict[int | None, list[Node]], walls: dict[tuple[int | None, int], float]
+) -> str:
     lines, notes = [], []
     for classes in CLASSES:
         nodes = graphs[classes]
         path = max(remaining(nodes).values())
         times = " | ".join(_hours(walls[classes, gpus]) for gpus in GPUS)
-        lines.append(f"| {_classes(classes)} | {len(nodes):,} | {Sums(nodes).hours():,.0f} | {_hours(path)} | {times} |")
+        lines.append(
+            f"| {_classes(classes)} | {len(nodes):,} | {Sums(nodes).hours():,.0f} | {_hours(path)} | {times} "
+            f"|"
+        )
         notes += _over_the_limit(plan, classes, nodes)
     text = (
         "## Wall time\n\nList scheduling of all jobs, those with the longest path behind them first,"
-        f" {cluster().per_minute:g} jobs a minute handed to the scheduler. No number of GPUs is faster than the critical path.\n\n"
-        + _table("classes a job|jobs|GPU-hours|critical path|" + "|".join(f"{gpus} GPU{'s' * (gpus > 1)}" for gpus in GPUS))
+        f" {cluster().per_minute:g} jobs a minute handed to the scheduler. No number of GPUs is faster than "
+        f"the critical path.\n\n"
+        + _table(
+            "classes a job|jobs|GPU-hours|critical path|"
+            + "|".join(f"{gpus} GPU{'s' * (gpus > 1)}" for gpus in GPUS)
+        )
         + "\n".join(lines)
     )
     limits = [f"- {gpus} GPU{'s' * (gpus > 1)}: {_binding(graphs, walls, gpus)}" for gpus in GPUS]
-    return text + "\n\nWhat sets the time, with the best split for each number of GPUs:\n\n" + "\n".join([*limits, *notes])
+    return (
+        text
+        + "\n\nWhat sets the time, with the best split for each number of GPUs:\n\n"
+        + "\n".join([*limits, *notes])
+    )
 
 
 def _bounds(nodes: Sequence[Node], gpus: int) -> dict[str, float]:
@@ -130,15 +173,21 @@ def _bounds(nodes: Sequence[Node], gpus: int) -> dict[str, float]:
     }
 
 
-def _binding(graphs: dict[int | None, list[Node]], walls: dict[tuple[int | None, int], float], gpus: int) -> str:
+def _binding(
+    graphs: dict[int | None, list[Node]], walls: dict[tuple[int | None, int], float], gpus: int
+) -> str:
     best = min(CLASSES, key=lambda classes: walls[classes, gpus])
     bounds = _bounds(graphs[best], gpus)
     what = max(bounds, key=bounds.__getitem__)
-    return f"{_hours(walls[best, gpus])} with {_classes(best)} a job; the limit is {what} ({_hours(bounds[what])})"
+    return (
+        f"{_hours(walls[best, gpus])} with {_classes(best)} a job; the limit is {what} "
+        f"({_hours(bounds[what])})"
+    )
 
 
 def _over_the_limit(plan: Plan, classes: int | None, nodes: Sequence[Node]) -> list[str]:
-    """Stages whose longest job exceeds the run time that the scale asks for, and whether more attempts suffice."""
+    """Stages whose longest job exceeds the run time that the scale asks for, and whether more attempts
+    suffice."""
     found = []
     for stage in GPU_STAGES:
         allowed = plan.scale.resources.get(stage, specs.Resources()).runtime * 60
@@ -147,8 +196,10 @@ def _over_the_limit(plan: Plan, classes: int | None, nodes: Sequence[Node]) -> l
             longest = max(node.seconds for node in over)
             attempts = math.ceil(longest / allowed)
             found.append(
-                f"- With {_classes(classes)} a job, {len(over):,} of the jobs of stage {stage} exceed the {_hours(allowed)} that the scale"
-                f" lets a job ask for (the longest takes {_hours(longest)}). They go on from their checkpoints: the longest needs"
+                f"- With {_classes(classes)} a job, {len(over):,} of the jobs of stage {stage} exceed the "
+                f"{_hours(allowed)} that the scale"
+                f" lets a job ask for (the longest takes {_hours(longest)}). They go on from their "
+                f"checkpoints: the longest needs"
                 f" {attempts} attempts, the profile of SLURM allows {cluster().attempts}."
             )
     return found
@@ -158,19 +209,35 @@ def _needs(plan: Plan, split: int | None, nodes: Sequence[Node]) -> str:
     """What the longest and the largest jobs of every stage on a GPU take, beside what the scale asks for."""
     lines = []
     for stage in GPU_STAGES:
-        own, asked = [node for node in nodes if node.stage == stage], plan.scale.resources.get(stage, specs.Resources())
+        own, asked = (
+            [node for node in nodes if node.stage == stage],
+            plan.scale.resources.get(stage, specs.Resources()),
+        )
         if own:
             longest, host = max(node.seconds for node in own), max(node.host_bytes for node in own)
-            cells = [_hours(longest), _hours(asked.runtime * 60), f"{host / 1e9:.1f}", f"{asked.mem_mb / 1e3:.1f}"]
-            lines.append(f"| {stage} | {' | '.join([*cells, f'{max(node.gpu_bytes for node in own) / 1e9:.1f}'])} |")
-    counts = [f"{sum(node.gpu_bytes > size * 1e9 for node in nodes if node.on_gpu):,} take more than {size} GB" for size in GPU_SIZES]
+            cells = [
+                _hours(longest),
+                _hours(asked.runtime * 60),
+                f"{host / 1e9:.1f}",
+                f"{asked.mem_mb / 1e3:.1f}",
+            ]
+            lines.append(
+                f"| {stage} | {' | '.join([*cells, f'{max(node.gpu_bytes for node in own) / 1e9:.1f}'])} |"
+            )
+    counts = [
+        f"{sum(node.gpu_bytes > size * 1e9 for node in nodes if node.on_gpu):,} take more than {size} GB"
+        for size in GPU_SIZES
+    ]
     return (
-        f"## What a job needs\n\nThe largest of each stage, in jobs of {_classes(split)}, beside the most that the scale lets a job"
-        " ask for. `mem_mb` is memory of the machine; a job on a GPU holds there its data and the libraries, and"
+        f"## What a job needs\n\nThe largest of each stage, in jobs of {_classes(split)}, beside the most "
+        f"that the scale lets a job"
+        " ask for. `mem_mb` is memory of the machine; a job on a GPU holds there its data and the libraries, "
+        "and"
         " activations in the memory of the GPU, which SLURM gives out whole.\n\n"
         + _table("stage|longest job|most run time|machine GB|most GB|GPU GB")
         + "\n".join(lines)
-        + f"\n\nOf the GPU's memory {', '.join(counts[:-1])} and {counts[-1]}. Where GPUs are of several sizes, `gpu_model` in the profile"
+        + f"\n\nOf the GPU's memory {', '.join(counts[:-1])} and {counts[-1]}. Where GPUs are of several "
+        f"sizes, `gpu_model` in the profile"
         " says by rule which one a job gets."
     )
 
@@ -186,10 +253,14 @@ def _storage(sums: Sums, seconds: float) -> str:
         "## Storage\n\n"
         + _table("what|results|GB")
         + "\n".join(lines)
-        + f"\n\nIn all {sums.gigabytes():,.1f} GB. Shards and parts are temporary and take as much again as what is being made of them."
-        f" Beside each result lie a log and a benchmark, so the number of files, about {4 * len(sums.nodes):,}, meets a quota"
-        f" sooner than their size does.\n\nJobs read {read / 1e9:,.0f} GB, {read / seconds / 1e6:,.1f} MB/s on average on {GPUS[-1]} GPUs."
-        f" The peak counts: {GPUS[-1]} jobs of the largest data that start together read {GPUS[-1] * most / 1e9:,.0f} GB, in a minute only"
+        + f"\n\nIn all {sums.gigabytes():,.1f} GB. Shards and parts are temporary and take as much again as "
+        f"what is being made of them."
+        f" Beside each result lie a log and a benchmark, so the number of files, about "
+        f"{4 * len(sums.nodes):,}, meets a quota"
+        f" sooner than their size does.\n\nJobs read {read / 1e9:,.0f} GB, {read / seconds / 1e6:,.1f} MB/s "
+        f"on average on {GPUS[-1]} GPUs."
+        f" The peak counts: {GPUS[-1]} jobs of the largest data that start together read "
+        f"{GPUS[-1] * most / 1e9:,.0f} GB, in a minute only"
         f" from storage that gives {GPUS[-1] * most / 60e9:,.1f} GB/s."
     )
 
@@ -199,20 +270,27 @@ def _scheduler(graphs: dict[int | None, list[Node]], walls: dict[tuple[int | Non
     for classes in CLASSES:
         nodes = graphs[classes]
         short = sum(node.seconds < SHORT for node in nodes)
-        times = [len(nodes) / cluster().per_minute * 60, walls[classes, GPUS[-1]], wall_seconds(nodes, GPUS[-1])]
+        times = [
+            len(nodes) / cluster().per_minute * 60,
+            walls[classes, GPUS[-1]],
+            wall_seconds(nodes, GPUS[-1]),
+        ]
         shown = " | ".join(map(_hours, times))
         lines.append(f"| {_classes(classes)} | {len(nodes):,} | {short / len(nodes):.0%} | {shown} |")
     busy = {classes: len(nodes) / cluster().per_minute * 60 for classes, nodes in graphs.items()}
     points = [
-        f"- With {_classes(classes)} a job, more than {Sums(graphs[classes]).hours() * 3600 / busy[classes]:,.0f} GPUs wait for jobs to be"
+        f"- With {_classes(classes)} a job, more than "
+        f"{Sums(graphs[classes]).hours() * 3600 / busy[classes]:,.0f} GPUs wait for jobs to be"
         " handed over: the rate, not the GPUs, is the limit beyond that."
         for classes in CLASSES
     ]
     return (
-        f"## The scheduler\n\nEach job is one SLURM job; {cluster().per_minute:g} a minute are handed over at most"
+        f"## The scheduler\n\nEach job is one SLURM job; {cluster().per_minute:g} a minute are handed over "
+        f"at most"
         " (`max-jobs-per-timespan` in `workflow/profiles/slurm/config.yaml`).\n\n"
         + _table(
-            f"classes a job|SLURM jobs|under {SHORT / 60:.0f} min|to hand all over|wall time on {GPUS[-1]} GPUs"
+            f"classes a job|SLURM jobs|under {SHORT / 60:.0f} min|to hand all over|wall time on {GPUS[-1]} "
+            f"GPUs"
             "|the same, handed over at once"
         )
         + "\n".join(lines)

@@ -10,7 +10,8 @@ from condense.costs.work import Work
 
 @dataclass(frozen=True)
 class Rates:
-    """What a machine does in a second, or takes; what jobs start with is in seconds and bytes, `light` without torch."""
+    """What a machine does in a second, or takes; what jobs start with is in seconds and bytes, `light`
+    without torch."""
 
     forward: float  # FLOP/s
     training: float  # FLOP/s
@@ -26,18 +27,23 @@ class Rates:
 
     def __post_init__(self) -> None:
         values = asdict(self)
-        if min(values.values()) < 0 or not (self.forward > 0 and self.training > 0) or max(values.values()) > 1e21:
+        if (
+            min(values.values()) < 0
+            or not (self.forward > 0 and self.training > 0)
+            or max(values.values()) > 1e21
+        ):
             raise UserError("rates: must not be negative nor without bounds, and those of passes above 0")
 
 
-# Not measured here. 20 TFLOP/s is 30 % of the 67 TFLOP/s that NVIDIA states for fp32; training loops of small networks reach
-# such shares (airbench94: 36 % of an A100's bf16 peak). A kernel launch is taken as 6 microseconds, drawing as on a CPU. Of the
-# machine around it torch with the libraries and the context of CUDA is taken to hold 4 GiB.
+# Not measured here. 20 TFLOP/s is 30 % of the 67 TFLOP/s that NVIDIA states for fp32; training loops of small
+# networks reach such shares (airbench94: 36 % of an A100's bf16 peak). A kernel launch is taken as 6
+# microseconds, drawing as on a CPU. Of the machine around it torch with the libraries and the context of CUDA
+# is taken to hold 4 GiB.
 REFERENCE_NAME = "NVIDIA H200"
 REFERENCE = Rates(20e12, 20e12, 12e-6, 36e-6, 6e-9, 5e-4, 2e-7, 10.0, 1.0, 4 << 30, 1 << 27)
 
-# One core of a processor of 2020 without units for bfloat16, measured with this project's kernels; for jobs without a GPU. A GiB is
-# taken to hold torch with its libraries, and the compiler of the kernels.
+# One core of a processor of 2020 without units for bfloat16, measured with this project's kernels; for jobs
+# without a GPU. A GiB is taken to hold torch with its libraries, and the compiler of the kernels.
 REFERENCE_CPU_NAME = "core of a server's CPU"
 REFERENCE_CPU = Rates(18e9, 17e9, 3e-5, 1.2e-4, 7e-8, 6e-4, 1.2e-6, 5.0, 1.0, 1 << 30, 1 << 27)
 

@@ -1,4 +1,5 @@
-"""When the jobs of a scale would end on so many GPUs: its graph of jobs, and list scheduling of that graph."""
+"""When the jobs of a scale would end on so many GPUs: its graph of jobs, and list scheduling of that
+graph."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ GPU_STAGES = ("teach", "synthesize", "evaluate")
 
 @dataclass(frozen=True)
 class Node:
-    """One job: its output (of a group its name), its stage, its seconds, the bytes that stay of it, and the outputs that it waits for."""
+    """One job: its output (of a group its name), its stage, its seconds, the bytes that stay of it, and the
+    outputs that it waits for."""
 
     output: str
     stage: str
@@ -34,18 +36,24 @@ class Node:
 
 
 def sharing(plan: Plan, classes_per_job: int | None) -> dict[str, Group]:
-    """Path of a shard -> the group of sets that are condensed with it, in jobs of so many classes (None: all)."""
+    """Path of a shard -> the group of sets that are condensed with it, in jobs of so many classes
+    (None: all)."""
     found = groups(plan, lambda cell: cell.shards(classes_per_job, plan.scale.images_per_job))
     return {output: group for group in found for output in group.outputs}
 
 
 def graph(
-    plan: Plan, names: Sequence[str], classes_per_job: int | None, pace: Pace, shared: Mapping[str, Group] | None = None
+    plan: Plan,
+    names: Sequence[str],
+    classes_per_job: int | None,
+    pace: Pace,
+    shared: Mapping[str, Group] | None = None,
 ) -> list[Node]:
-    """The jobs behind the tables and figures `names`, parents first, with sets condensed in jobs of so many classes (None: all).
+    """The jobs behind the tables and figures `names`, parents first, with sets condensed in jobs of so many
+    classes (None: all).
 
-    Sets share jobs, and evaluations and images of a class are split, as the scale says; `shared`: what `sharing` gives, where several
-    graphs need it.
+    Sets share jobs, and evaluations and images of a class are split, as the scale says; `shared`: what
+    `sharing` gives, where several graphs need it.
     """
     found = _Graph(plan, classes_per_job, pace, sharing(plan, classes_per_job) if shared is None else shared)
     for name in names:
@@ -65,14 +73,23 @@ class _Graph:
         self.plan, self.pace, self.groups = plan, pace, shared
         self.shards = lambda cell: cell.shards(classes_per_job, plan.scale.images_per_job)
 
-    def add(self, output: str, stage: str, cell: Any, parents: Sequence[str] = (), count: int | Share | None = None) -> str:
+    def add(
+        self,
+        output: str,
+        stage: str,
+        cell: Any,
+        parents: Sequence[str] = (),
+        count: int | Share | None = None,
+    ) -> str:
         if output not in self.nodes:
             self._put(output, stage, self.pace.job(stage, cell, count), parents)
         return output
 
     def _put(self, output: str, stage: str, cost: JobCost, parents: Sequence[str]) -> None:
         before = tuple(dict.fromkeys(parents))
-        self.nodes[output] = Node(output, stage, cost.seconds, cost.bytes_out, before, cost.gpu_bytes, cost.host_bytes)
+        self.nodes[output] = Node(
+            output, stage, cost.seconds, cost.bytes_out, before, cost.gpu_bytes, cost.host_bytes
+        )
 
     def made(self, stage: str, cell: DataCell | ParentCell) -> str:
         """A dataset, or what sets need beforehand."""
@@ -90,7 +107,10 @@ class _Graph:
         """The job that condenses or selects this share of `cell`, and of the sets of its group."""
         group, path = self.groups.get(cell.shard_path(shard)), cell.shard_path(shard)
         cells, made_with = (group.cells if group else (cell,)), (group or cell).parents
-        before = [self.made("data", cell.data), *(self.made("teach", parent) for parent in made_with.values())]
+        before = [
+            self.made("data", cell.data),
+            *(self.made("teach", parent) for parent in made_with.values()),
+        ]
         if group is None or len(cells) == 1:
             return self.add(path, "synthesize", cell, before, shard)
         if group.name not in self.nodes:
@@ -104,12 +124,15 @@ class _Graph:
         ranges = self.plan.parts(cell)
         if len(ranges) == 1:
             return self.add(cell.path, "evaluate", cell, parents)
-        parts = [self.add(cell.part_path(part), "evaluate", cell, parents, number_in(part)) for part in ranges]
+        parts = [
+            self.add(cell.part_path(part), "evaluate", cell, parents, number_in(part)) for part in ranges
+        ]
         return self.add(cell.path, "join", cell, parts)
 
 
 def remaining(nodes: Sequence[Node]) -> dict[str, float]:
-    """Seconds from the start of each job to the end of the last that waits for it, if nothing else held them up."""
+    """Seconds from the start of each job to the end of the last that waits for it, if nothing else held them
+    up."""
     after: dict[str, float] = {}
     for node in reversed(nodes):
         total = after.get(node.output, 0.0) + node.seconds
@@ -122,12 +145,17 @@ def remaining(nodes: Sequence[Node]) -> dict[str, float]:
 def wall_seconds(nodes: Sequence[Node], gpus: int, per_minute: float | None = None) -> float:
     """The end of the last job on so many GPUs, of the ready ones that with the longest path behind it first.
 
-    Jobs without a GPU never wait for a place. `per_minute` jobs at most are handed to the scheduler, in the order in which they
-    become ready (None: at once). Raises ValueError if the graph has a circle.
+    Jobs without a GPU never wait for a place. `per_minute` jobs at most are handed to the scheduler, in the
+    order in which they become ready (None: at once). Raises ValueError if the graph has a circle.
     """
-    order, children, waits = remaining(nodes), _children(nodes), {node.output: len(node.parents) for node in nodes}
+    order, children, waits = (
+        remaining(nodes),
+        _children(nodes),
+        {node.output: len(node.parents) for node in nodes},
+    )
     known, gap = {node.output: node for node in nodes}, 60.0 / per_minute if per_minute else 0.0
-    events = [(0.0, 0, name) for name, count in waits.items() if not count]  # (time, 0 ready | 1 handed over | 2 ended, job)
+    # (time, 0 ready | 1 handed over | 2 ended, job)
+    events = [(0.0, 0, name) for name, count in waits.items() if not count]
     heapq.heapify(events)
     queue: list[tuple[float, str]] = []
     free, handed, end, done = gpus, -gap, 0.0, 0

@@ -12,7 +12,8 @@ from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
 from condense.plan.ranges import Share
 
 _GRID = 100_000  # bytes, about: grid, history and provenance beside a set
-_PIECES, _NAME = 30_000_000, 130  # bytes, about: of images and their histogram at once; of the name and label of an image
+# Bytes, about: of images and their histogram at once; of the name and label of an image
+_PIECES, _NAME = 30_000_000, 130
 _METRICS = 3_000  # bytes, about: one metrics file
 CARD = 80e9  # bytes of the GPU that jobs are reckoned for
 
@@ -23,7 +24,8 @@ def work_of(
     on_gpu: bool = False,
     real: bool = True,
 ) -> Work:
-    """The work of the job that makes `cell`; of a set a share or so many classes, of metrics so many networks (None: all).
+    """The work of the job that makes `cell`; of a set a share or so many classes, of metrics so many networks
+    (None: all).
 
     `real`: with the real side of every step, if `cell` is a set that is matched to one.
     """
@@ -43,7 +45,8 @@ def work_of(
 
 
 def networks_in(cell: MetricsCell, count: int | Share | None) -> int:
-    """How many networks a job of an evaluation trains (None: all). Raises TypeError for a share, which only a set has."""
+    """How many networks a job of an evaluation trains (None: all). Raises TypeError for a share, which only a
+    set has."""
     if isinstance(count, Share):
         raise TypeError(f"{count}: an evaluation is split by its networks")
     return count or cell.n_networks
@@ -52,24 +55,37 @@ def networks_in(cell: MetricsCell, count: int | Share | None) -> int:
 def _shard(cell: SyntheticCell, share: Share | int | None, on_gpu: bool, shared: bool) -> Shard:
     """What the recipe of a set is asked about."""
     network = None if cell.arch == "none" else cell.data.profile(cell.arch, cell.options)
-    parents = {name: cell.data.profile(parent.arch, parent.options) for name, parent in cell.parents.items() if parent.arch != "none"}
+    parents = {
+        name: cell.data.profile(parent.arch, parent.options)
+        for name, parent in cell.parents.items()
+        if parent.arch != "none"
+    }
     return Shard(cell.data.spec, *cell.size_of(share), network, parents, on_gpu, shared)
 
 
 def _set_bytes(cell: SyntheticCell, share: Share | int | None = None) -> int:
     """Of a set or a share of it, with its snapshots."""
-    return math.prod(cell.size_of(share)) * (_pixels(cell.data) * FLOAT + 8) * (1 + cell.recipe.number_of_snapshots)
+    return (
+        math.prod(cell.size_of(share))
+        * (_pixels(cell.data) * FLOAT + 8)
+        * (1 + cell.recipe.number_of_snapshots)
+    )
 
 
 def group_work(cells: Sequence[SyntheticCell], share: Share | int | None, on_gpu: bool = False) -> Work:
-    """The work of the job that condenses a share (None: all) of sets with one real side: that once, and the rest of each."""
+    """The work of the job that condenses a share (None: all) of sets with one real side: that once, and the
+    rest of each."""
     if len(cells) == 1:
         return work_of(cells[0], share, on_gpu)
     alone, own = ([work_of(cell, share, on_gpu, real) for cell in cells] for real in (True, False))
     names = [field.name for field in fields(Work) if field.name not in ("peak_bytes", "light")]
-    shared = {name: max(getattr(one, name) - getattr(rest, name) for one, rest in zip(alone, own, strict=True)) for name in names}
+    shared = {
+        name: max(getattr(one, name) - getattr(rest, name) for one, rest in zip(alone, own, strict=True))
+        for name in names
+    }
     summed = {name: shared[name] + sum(getattr(rest, name) for rest in own) for name in names}
-    # One set after the other goes through a step; of those that wait stay the images, their momentum and their snapshots.
+    # One set after the other goes through a step; of those that wait stay the images, their momentum and
+    # their snapshots.
     held = [3 * math.prod(cell.size_of(share)) * _pixels(cell.data) * FLOAT for cell in cells]
     waiting = [bytes_held + rest.bytes_out for bytes_held, rest in zip(held, own, strict=True)]
     peak = max(one.peak_bytes - held for one, held in zip(alone, waiting, strict=True)) + sum(waiting)
@@ -106,7 +122,12 @@ def networks_together(cell: MetricsCell, networks: int) -> int:
     if not network.batched or not cell.task.together or not cell.protocol.trains_together:
         return 1
     batch = min(cell.protocol.batch, _images(cell))
-    return min(networks, fitting.networks_at_once(network.parameters, network.activations, batch, CARD, cell.protocol.copies_held))
+    return min(
+        networks,
+        fitting.networks_at_once(
+            network.parameters, network.activations, batch, CARD, cell.protocol.copies_held
+        ),
+    )
 
 
 def _images(cell: MetricsCell) -> int:
@@ -119,8 +140,12 @@ def _evaluation(cell: MetricsCell, networks: int, on_gpu: bool) -> Work:
     data, whole = cell.synthetic.data, not cell.synthetic.recipe.makes_set
     count, together = _images(cell), networks_together(cell, networks) if on_gpu else 1
     network = data.profile(cell.eval_arch, cell.options)
-    work = cell.protocol.training_work(network, data.spec, count, _sets(cell) * networks, data.spec.test, together, on_gpu)
-    work = replace(work, flops_training=cell.task.passes * work.flops_training, images=cell.task.passes * work.images)
+    work = cell.protocol.training_work(
+        network, data.spec, count, _sets(cell) * networks, data.spec.test, together, on_gpu
+    )
+    work = replace(
+        work, flops_training=cell.task.passes * work.flops_training, images=cell.task.passes * work.images
+    )
     # All snapshots are read at once, and one of them normalised; the whole set stays in 8 bits.
     host = 0 if whole else len(cell.all_sets) * (1 + _sets(cell)) * count * _pixels(data) * FLOAT
     return replace(work, bytes_out=_metrics_bytes(cell), host_bytes=work.host_bytes + host)

@@ -11,5 +11,6 @@ from condense.training.sets import TrainingSet
 
 
 def accuracy(task: Task, sets: TaskSets, tested: TrainingSet, trainer: Trainer) -> Results:
-    """Networks are trained on the set, at every step that was read of it, and tested on `tested`. The source is that of `protocols`."""
+    """Networks are trained on the set, at every step that was read of it, and tested on `tested`. The source
+    is that of `protocols`."""
     return trainer.measured(sets.judged.by_step, partial(measured_accuracy, tested))

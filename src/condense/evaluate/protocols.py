@@ -68,16 +68,24 @@ def train_and_measure(
     at_once: int | None = None,
     changed: Callable[[nn.Module], nn.Module] | None = None,
 ) -> dict[str, list[float]]:
-    """By metric, of `metrics`, what `measure` gives of the `networks`, by their numbers, trained on `train_on` by `protocol`.
+    """By metric, of `metrics`, what `measure` gives of the `networks`, by their numbers, trained on
+    `train_on` by `protocol`.
 
-    Network k draws from its own streams, so its values do not depend on which others are trained, but for the order of sums and
-    for dropout masks where several are trained at once. How many are (`at_once`) the device decides if it is not given: one on CPUs,
-    as many as its memory takes on GPUs. Networks that cannot be batched are trained one after another whatever is given.
-    Networks are built for images and classes like those of `test`; `changed` makes of such a network the one that is trained.
+    Network k draws from its own streams, so its values do not depend on which others are trained, but for the
+    order of sums and for dropout masks where several are trained at once. How many are (`at_once`) the device
+    decides if it is not given: one on CPUs, as many as its memory takes on GPUs. Networks that cannot be
+    batched are trained one after another whatever is given. Networks are built for images and classes like
+    those of `test`; `changed` makes of such a network the one that is trained.
     """
-    built = models.build(arch, channels=test.channels, size=test.size, classes=len(test.counts), **options).to(device)
+    built = models.build(
+        arch, channels=test.channels, size=test.size, classes=len(test.counts), **options
+    ).to(device)
     network: nn.Module = built if changed is None else changed(built)
-    at_once = (at_once or _at_once(network, train_on, protocol, device)) if can_be_batched(network) and protocol.trains_together else 1
+    at_once = (
+        (at_once or _at_once(network, train_on, protocol, device))
+        if can_be_batched(network) and protocol.trains_together
+        else 1
+    )
     values, done = _resumed(checkpoint, metrics, len(networks))
     epochs = number_of_epochs(protocol, len(train_on))
     bar = Progress(f"{arch} tested on {test.dataset}", len(networks) * epochs, "epoch", start=done * epochs)
@@ -89,7 +97,10 @@ def train_and_measure(
         try:
             found = _train_and_measure(network, train_on, measure, protocol, group, seed, **settings)
         except FewerAtOnce as error:
-            note(f"{len(group)} networks of an evaluation are not trained at once, but {error.networks}: {error}")
+            note(
+                f"{len(group)} networks of an evaluation are not trained at once, but {error.networks}: "
+                f"{error}"
+            )
             at_once, found = error.networks, None
         inner.remove()
         if found is None:
@@ -106,20 +117,31 @@ def train_and_measure(
     return values
 
 
-def evaluate(train_on: TrainingSet, test: Images, protocol: Protocol, *, device: torch.device, **settings: Any) -> list[float]:
-    """Test accuracies in percent of networks trained on `train_on`; `settings` are those of `train_and_measure`."""
+def evaluate(
+    train_on: TrainingSet, test: Images, protocol: Protocol, *, device: torch.device, **settings: Any
+) -> list[float]:
+    """Test accuracies in percent of networks trained on `train_on`; `settings` are those of
+    `train_and_measure`."""
     measure = partial(measured_accuracy, pixel_set(test, device))
     metrics = DEFAULT_TASK.metrics
-    return train_and_measure(train_on, test, protocol, measure=measure, metrics=metrics, device=device, **settings)["accuracy"]
+    return train_and_measure(
+        train_on, test, protocol, measure=measure, metrics=metrics, device=device, **settings
+    )["accuracy"]
 
 
-def _resumed(checkpoint: Checkpoint, metrics: Mapping[str, Metric], networks: int) -> tuple[dict[str, list[float]], int]:
-    """What the last checkpoint has seen, by metric, and of how many networks. Raises UserError if it is damaged."""
+def _resumed(
+    checkpoint: Checkpoint, metrics: Mapping[str, Metric], networks: int
+) -> tuple[dict[str, list[float]], int]:
+    """What the last checkpoint has seen, by metric, and of how many networks. Raises UserError if it is
+    damaged."""
     found = checkpoint.load(_Seen)
     if found is None:
         return {name: [] for name in metrics}, 0
     values = found[1].values
-    checkpoint.check(set(values) == set(metrics), f"it holds {', '.join(values) or 'nothing'} instead of {', '.join(metrics)}")
+    checkpoint.check(
+        set(values) == set(metrics),
+        f"it holds {', '.join(values) or 'nothing'} instead of {', '.join(metrics)}",
+    )
     done = len(next(iter(values.values())))
     checkpoint.check(0 < done < networks, f"it holds the values of {done} networks of {networks}")
     for name, metric in metrics.items():
@@ -128,8 +150,11 @@ def _resumed(checkpoint: Checkpoint, metrics: Mapping[str, Metric], networks: in
     return {name: list(values[name]) for name in metrics}, done
 
 
-def check_seen(checkpoint: Checkpoint, metric: Metric, name: str, values: Sequence[float], networks: int) -> None:
-    """Raises UserError, naming the checkpoint, unless it holds possible values of the metric `name` of so many networks."""
+def check_seen(
+    checkpoint: Checkpoint, metric: Metric, name: str, values: Sequence[float], networks: int
+) -> None:
+    """Raises UserError, naming the checkpoint, unless it holds possible values of the metric `name` of so
+    many networks."""
     try:
         metric.check(name, values, networks)
     except UserError as error:
@@ -139,10 +164,15 @@ def check_seen(checkpoint: Checkpoint, metric: Metric, name: str, values: Sequen
 def _check(found: Mapping[str, Sequence[float]], metrics: Mapping[str, Metric], networks: int) -> None:
     """Raises ValueError for a measure that does not give what its task says."""
     if set(found) != set(metrics):
-        raise ValueError(f"a task says that it gives {', '.join(metrics)}, but {', '.join(found)} was measured")
+        raise ValueError(
+            f"a task says that it gives {', '.join(metrics)}, but {', '.join(found)} was measured"
+        )
     for name, metric in metrics.items():
         if not all(math.isfinite(value) for value in found[name]):
-            raise UserError(f"{name}: is no finite number for a trained network; a lower learning rate in the protocol may help")
+            raise UserError(
+                f"{name}: is no finite number for a trained network; a lower learning rate in the protocol "
+                f"may help"
+            )
         try:
             metric.check(name, found[name], networks)
         except UserError as error:
@@ -152,12 +182,19 @@ def _check(found: Mapping[str, Sequence[float]], metrics: Mapping[str, Metric], 
 def _at_once(network: nn.Module, train_on: TrainingSet, protocol: Protocol, device: torch.device) -> int:
     """How many networks the device trains at once: one on a CPU, what its memory takes on a GPU.
 
-    All of the memory counts, not what happens to be free: the same GPU makes the same groups, and with them the same sums.
+    All of the memory counts, not what happens to be free: the same GPU makes the same groups, and with them
+    the same sums.
     """
     if device.type != "cuda":
         return 1
     memory = torch.cuda.get_device_properties(device).total_memory
-    return fitting(network, train_on.fetch(torch.tensor([0]))[0], min(protocol.batch, len(train_on)), memory, protocol.copies_held)
+    return fitting(
+        network,
+        train_on.fetch(torch.tensor([0]))[0],
+        min(protocol.batch, len(train_on)),
+        memory,
+        protocol.copies_held,
+    )
 
 
 def _train_and_measure(
@@ -169,9 +206,11 @@ def _train_and_measure(
     seed: int,
     **settings: Any,
 ) -> dict[str, list[float]]:
-    """What `measure` gives of the networks of `group`: drawn anew, trained on `train_on`, at once where there are several.
+    """What `measure` gives of the networks of `group`: drawn anew, trained on `train_on`, at once where there
+    are several.
 
-    Raises FewerAtOnce if so many cannot be trained at once: for want of memory, or because they would be other networks than alone.
+    Raises FewerAtOnce if so many cannot be trained at once: for want of memory, or because they would be
+    other networks than alone.
     """
     names, device = [("evaluation", number) for number in group], train_on.labels.device
     if len(group) == 1:
@@ -197,7 +236,13 @@ def _difference(stacked: Stacked, drawn: Sequence[nn.Module], train_on: Training
     """How networks at once would differ from each alone on some images; '' if they do not."""
     places = torch.arange(min(len(train_on), _COMPARED))
     device = train_on.labels.device
-    return differs(stacked, drawn, train_on.fetch(places.to(device)), train_on.labels[places.to(device)], ROUNDING[torch.float32])
+    return differs(
+        stacked,
+        drawn,
+        train_on.fetch(places.to(device)),
+        train_on.labels[places.to(device)],
+        ROUNDING[torch.float32],
+    )
 
 
 def _advance(bar: Progress, before: int, networks: int, epochs: int) -> None:

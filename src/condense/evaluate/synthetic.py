@@ -25,11 +25,12 @@ from condense.training.sets import Targets, TrainingSet, tensor_set
 class SyntheticSet(Dataset):
     """A synthetic set ready for training: `images` (n, C, H, W) normalised float32, `labels` (n,) int64.
 
-    Where the file stores formations these are decoded. `soft_labels` (n, classes) float32, if the set has any: probabilities or
-    logits, as `header["soft_labels"]` says. `further`: what else its method keeps, by name, as the file holds it.
+    Where the file stores formations these are decoded. `soft_labels` (n, classes) float32, if the set has
+    any: probabilities or logits, as `header["soft_labels"]` says. `further`: what else its method keeps, by
+    name, as the file holds it.
 
-    `header` is what the file says of itself: dataset, method, ipc, arch, seed, key, classes, mean, std, recipe and so on.
-    Two sets are equal if their tensors and headers are, wherever these lie.
+    `header` is what the file says of itself: dataset, method, ipc, arch, seed, key, classes, mean, std,
+    recipe and so on. Two sets are equal if their tensors and headers are, wherever these lie.
     """
 
     images: Tensor
@@ -48,7 +49,9 @@ class SyntheticSet(Dataset):
         if not isinstance(other, SyntheticSet):
             return NotImplemented
         mine, theirs = self._tensors(), other._tensors()
-        same = mine.keys() == theirs.keys() and all(torch.equal(mine[name].cpu(), theirs[name].cpu()) for name in mine)
+        same = mine.keys() == theirs.keys() and all(
+            torch.equal(mine[name].cpu(), theirs[name].cpu()) for name in mine
+        )
         return self is other or (self.header == other.header and same)
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -70,8 +73,12 @@ class SyntheticSet(Dataset):
 
 
 def decoded(pixels: np.ndarray, labels: np.ndarray, header: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Stored pixels (n, C, H, W) and labels (n,) as they train: normalised, and decoded as the header of their set says."""
-    images, found = normalise(torch.from_numpy(pixels), header["mean"], header["std"]), torch.from_numpy(labels)
+    """Stored pixels (n, C, H, W) and labels (n,) as they train: normalised, and decoded as the header of
+    their set says."""
+    images, found = (
+        normalise(torch.from_numpy(pixels), header["mean"], header["std"]),
+        torch.from_numpy(labels),
+    )
     how = _decoding(header)
     if how is None:
         return images, found
@@ -80,14 +87,17 @@ def decoded(pixels: np.ndarray, labels: np.ndarray, header: Mapping[str, Any]) -
 
 
 def targets(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> Targets | None:
-    """The soft labels (n, classes) of a set's images as they train, repeated as its labels are; None if it has none."""
+    """The soft labels (n, classes) of a set's images as they train, repeated as its labels are; None if it
+    has none."""
     if SOFT_LABELS not in tensors:
         return None
     how, values = _decoding(header), torch.from_numpy(tensors[SOFT_LABELS])
     return Targets(values if how is None else values.repeat(how.factor**2, 1), header[SOFT_LABELS])
 
 
-def training_set(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any], device: torch.device, name: str) -> TrainingSet:
+def training_set(
+    tensors: Mapping[str, np.ndarray], header: Mapping[str, Any], device: torch.device, name: str
+) -> TrainingSet:
     """A set, as `read_set` gives it, ready for training on the device; `name` is what messages call it."""
     images, labels = (tensor.to(device) for tensor in decoded(tensors["images"], tensors["labels"], header))
     soft = targets(tensors, header)
@@ -95,7 +105,8 @@ def training_set(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any], d
 
 
 def labels_used(protocol: Protocol, header: Mapping[str, Any], name: str) -> dict[str, str]:
-    """What the metrics of a set with soft labels say of them: which labels its networks learned from. Says so if not from these."""
+    """What the metrics of a set with soft labels say of them: which labels its networks learned from. Says so
+    if not from these."""
     if SOFT_LABELS not in header:
         return {}
     if protocol.loss.labels == "hard":
@@ -110,9 +121,12 @@ def _decoding(header: Mapping[str, Any]) -> Decode | None:
 
 
 def load_synthetic(path: str | Path) -> SyntheticSet:
-    """The synthetic set in a file, normalised and checked. Raises UserError if the file is absent, damaged or of another kind."""
+    """The synthetic set in a file, normalised and checked. Raises UserError if the file is absent, damaged or
+    of another kind."""
     tensors, header = read_set(Path(path))
     soft = targets(tensors, header)
-    further = {name: torch.from_numpy(values) for name, values in carried(tensors).items() if name != SOFT_LABELS}
+    further = {
+        name: torch.from_numpy(values) for name, values in carried(tensors).items() if name != SOFT_LABELS
+    }
     pictured = decoded(tensors["images"], tensors["labels"], header)
     return SyntheticSet(*pictured, header, None if soft is None else soft.values, further)

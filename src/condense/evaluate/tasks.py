@@ -14,18 +14,23 @@ from condense.specs import AnyTask, Drift, Task
 from condense.specs.tasks.calibration import Calibration
 from condense.training.sets import TrainingSet
 
-# The task, its sets, the test images, and who trains networks on the sets -> what is measured of each network.
+# The task, its sets, the test images, and who trains networks on the sets -> what is measured of each
+# network.
 TaskFunction = Callable[[Task, TaskSets, TrainingSet, Trainer], Results]
 
 Kind = TypeVar("Kind", bound=Task)
 
 
-def of_tasks(kind: type[Kind], measured: Callable[[Kind, TaskSets, TrainingSet, Trainer], Results]) -> TaskFunction:
+def of_tasks(
+    kind: type[Kind], measured: Callable[[Kind, TaskSets, TrainingSet, Trainer], Results]
+) -> TaskFunction:
     """A function of any task, made from one of those of the class `kind`; others are a TypeError."""
 
     def run(task: Task, sets: TaskSets, test: TrainingSet, trainer: Trainer) -> Results:
         if not isinstance(task, kind):
-            raise TypeError(f"a task of the class {kind.__name__} is needed, found one of {type(task).__name__}")
+            raise TypeError(
+                f"a task of the class {kind.__name__} is needed, found one of {type(task).__name__}"
+            )
         return measured(task, sets, test, trainer)
 
     return run
@@ -40,7 +45,8 @@ TASKS: dict[str, TaskFunction] = {
 
 
 def task_function(kind: str) -> TaskFunction:
-    """What computes tasks of a kind. Raises UserError for a kind that is none, or whose function is missing here."""
+    """What computes tasks of a kind. Raises UserError for a kind that is none, or whose function is missing
+    here."""
     if kind not in TASKS and kind in told_apart(get_args(AnyTask), "kind"):
         raise without_function("task", kind, "condense.evaluate.tasks.TASKS", "a class in AnyTask")
     if kind not in TASKS:

@@ -15,13 +15,15 @@ from condense.training.memory import in_smaller_batches
 from condense.training.sets import TrainingSet
 from condense.training.stacked import Stacked
 
-# Logits (K, b, classes) of K networks and labels (b,) of a batch -> sums over its images (K, m), of any number type.
+# Logits (K, b, classes) of K networks and labels (b,) of a batch -> sums over its images (K, m), of any
+# number type.
 Statistic = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class TrainedNetworks:
-    """`network` is one network or `Stacked` ones; layers are computed in `dtype`. What is measured is the same either way."""
+    """`network` is one network or `Stacked` ones; layers are computed in `dtype`. What is measured is the
+    same either way."""
 
     network: nn.Module
     dtype: torch.dtype
@@ -32,14 +34,15 @@ class TrainedNetworks:
         return self.network.count if isinstance(self.network, Stacked) else 1
 
     def logits(self, images: Tensor) -> Tensor:
-        """Logits (K, b, classes) in float32 of images (b, C, H, W), which all networks see; the gradient of a sum over the networks is
-        that of each."""
+        """Logits (K, b, classes) in float32 of images (b, C, H, W), which all networks see; the gradient of a
+        sum over the networks is that of each."""
         with computed_in(self.dtype, images.device):
             found = self.network(images)
         return found if isinstance(self.network, Stacked) else found[None]
 
     def sums(self, images: TrainingSet, statistic: Statistic) -> Tensor:
-        """The sums (K, m), on the CPU, of a statistic over `images`, in eval mode, in one pass through the networks.
+        """The sums (K, m), on the CPU, of a statistic over `images`, in eval mode, in one pass through the
+        networks.
 
         Fewer images go through at a time where the memory of the device does not suffice.
         """
@@ -51,7 +54,9 @@ class TrainedNetworks:
     def _sums(self, images: TrainingSet, statistic: Statistic, batch: int) -> Tensor:
         total = None
         for indices in torch.arange(len(images)).split(batch):
-            found = statistic(self.logits(images.fetch(indices)), images.labels[indices.to(images.labels.device)])
+            found = statistic(
+                self.logits(images.fetch(indices)), images.labels[indices.to(images.labels.device)]
+            )
             total = found if total is None else total + found
         if total is None:
             raise ValueError("there are no images to measure networks on")

@@ -19,12 +19,14 @@ from condense.specs import Metric, Protocol
 from condense.training.sets import TrainingSet
 
 _log = logging.getLogger(__name__)
-Results = dict[str, dict[int, list[float]]]  # by metric and step (0 of the set itself) the value of each network
+# By metric and step (0 of the set itself) the value of each network
+Results = dict[str, dict[int, list[float]]]
 
 
 @dataclass(frozen=True)
 class TaskSet:
-    """A set that was read: its file (None: all training images), what its header says, and by step what makes its images ready."""
+    """A set that was read: its file (None: all training images), what its header says, and by step what makes
+    its images ready."""
 
     path: Path | None
     header: dict[str, Any]
@@ -48,9 +50,11 @@ class _Seen:
 
 @dataclass(frozen=True)
 class Trainer:
-    """Trains the `networks` of an evaluation, by their numbers, on a set at each of its steps, going on from checkpoints.
+    """Trains the `networks` of an evaluation, by their numbers, on a set at each of its steps, going on from
+    checkpoints.
 
-    `metrics` are those that have to be measured, `test` the images whose form and classes the networks are built for.
+    `metrics` are those that have to be measured, `test` the images whose form and classes the networks are
+    built for.
     """
 
     test: Images
@@ -72,7 +76,8 @@ class Trainer:
     ) -> Results:
         """What `measure` gives of the trained networks, on the training set of every step.
 
-        `changed` makes of a new network, before it is drawn, the one that is trained. Raises ValueError for other metrics than the task's.
+        `changed` makes of a new network, before it is drawn, the one that is trained. Raises ValueError for
+        other metrics than the task's.
         """
         results = self._resumed(list(by_step))
         for step in [step for step in by_step if step not in results]:
@@ -94,7 +99,9 @@ class Trainer:
             )
             part.remove()
             if self.checkpoint.due() and len(results) < len(by_step):
-                seen = {name: {str(at): values[name] for at, values in results.items()} for name in self.metrics}
+                seen = {
+                    name: {str(at): values[name] for at, values in results.items()} for name in self.metrics
+                }
                 self.checkpoint.save({}, {"results": seen})
         return {name: {step: results[step][name] for step in by_step} for name in self.metrics}
 

@@ -18,8 +18,23 @@ from condense.files.records import (
     read_part,
     spread,
 )
-from condense.files.states import check_numbers, check_part, check_shapes, check_weights, read_bank, read_teacher
-from condense.files.tensors import check_dataset, check_prepared, dataset_header, read_artifact, read_dataset_header, read_set, read_shard
+from condense.files.states import (
+    check_numbers,
+    check_part,
+    check_shapes,
+    check_weights,
+    read_bank,
+    read_teacher,
+)
+from condense.files.tensors import (
+    check_dataset,
+    check_prepared,
+    dataset_header,
+    read_artifact,
+    read_dataset_header,
+    read_set,
+    read_shard,
+)
 
 __all__ = [
     "SOFT_LABELS",

@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 SCHEMA = 1
 Shapes = Mapping[str, tuple[str, Sequence[int]]]  # name -> type and shape of a tensor
 # What safetensors calls numpy's types, in the order in which it lays tensors out.
-_CODES = {"uint64": "U64", "int64": "I64", "float64": "F64", "float32": "F32", "uint32": "U32", "int32": "I32", "float16": "F16"}
+_CODES = {
+    "uint64": "U64",
+    "int64": "I64",
+    "float64": "F64",
+    "float32": "F32",
+    "uint32": "U32",
+    "int32": "I32",
+    "float16": "F16",
+}
 _CODES |= {"uint16": "U16", "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL"}
 _LARGEST_HEADER = 16 << 20  # bytes; a larger length field can only come from a damaged file
 
@@ -42,11 +50,14 @@ def digest(value: Any, length: int = 12) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` atomically as indented JSON."""
     with whole(path) as draft:
-        draft.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+        draft.write_text(
+            json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 def parsed(text: str | bytes) -> Any:
-    """The value of a JSON text. Raises ValueError, also for numbers that are not finite or of more than 63 bits: we write none."""
+    """The value of a JSON text. Raises ValueError, also for numbers that are not finite or of more than 63
+    bits: we write none."""
     return json.loads(text, parse_float=_finite, parse_int=_of_63_bits, parse_constant=_finite)
 
 
@@ -77,7 +88,10 @@ def read_json(path: Path) -> Any:
 
 def damaged(path: Path, why: str) -> UserError:
     """The error for a file that fails its check."""
-    return UserError(f"{path}: damaged or not one of our files ({why}); delete it and run the same command again to make it anew")
+    return UserError(
+        f"{path}: damaged or not one of our files ({why}); delete it and run the same command again to make "
+        f"it anew"
+    )
 
 
 def _tensor_bytes(tensor: np.ndarray) -> memoryview:
@@ -109,9 +123,11 @@ def sealed(header: Mapping[str, Any], content_sha256: str) -> dict[str, Any]:
 
 
 def layout(shapes: Shapes, note: Mapping[str, Any]) -> tuple[bytes, dict[str, tuple[int, int]]]:
-    """What stands before the tensors in a safetensors file with the header entry `note`, and where each begins and ends after it.
+    """What stands before the tensors in a safetensors file with the header entry `note`, and where each
+    begins and ends after it.
 
-    The tensors are in the order in which the library lays them out: wide types first, so that every one is aligned.
+    The tensors are in the order in which the library lays them out: wide types first, so that every one is
+    aligned.
     """
     import numpy as np
 
@@ -128,13 +144,17 @@ def layout(shapes: Shapes, note: Mapping[str, Any]) -> tuple[bytes, dict[str, tu
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
-    """Writes `tensors` atomically as safetensors; `header`, `schema` and checksums go into the header entry `condense`."""
+    """Writes `tensors` atomically as safetensors; `header`, `schema` and checksums go into the header entry
+    `condense`."""
     import numpy as np
 
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     note = sealed(header, content_sha256(tensors))
-    head, offsets = layout({name: (str(tensor.dtype), tensor.shape) for name, tensor in tensors.items()}, note)
-    # Not by the library's own `save_file`: it writes a file of another name, which a killed process would leave.
+    head, offsets = layout(
+        {name: (str(tensor.dtype), tensor.shape) for name, tensor in tensors.items()}, note
+    )
+    # Not by the library's own `save_file`: it writes a file of another name, which a killed process would
+    # leave.
     with whole(path) as draft, open(draft, "wb") as file:
         file.write(head)
         for name in offsets:
@@ -145,7 +165,8 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping
 def read_header(path: Path, kind: str | None = None) -> dict[str, Any]:
     """The `condense` header of a safetensors file, read without its tensors.
 
-    Raises UserError if the file is absent, cut short, of another kind than `kind`, or of a schema this version cannot read.
+    Raises UserError if the file is absent, cut short, of another kind than `kind`, or of a schema this
+    version cannot read.
     """
     try:
         with open(path, "rb") as file:
@@ -158,7 +179,14 @@ def read_header(path: Path, kind: str | None = None) -> dict[str, Any]:
                 raise damaged(path, "it is cut short or its header is broken")
             layout = json.loads(file.read(length))
         note = parsed(layout["__metadata__"]["condense"])
-        end = 8 + length + max((entry["data_offsets"][1] for name, entry in layout.items() if name != "__metadata__"), default=0)
+        end = (
+            8
+            + length
+            + max(
+                (entry["data_offsets"][1] for name, entry in layout.items() if name != "__metadata__"),
+                default=0,
+            )
+        )
         schema, seal = note["schema"], note.pop("header_sha256", None)
         broken = seal != digest(note, 64)
     except FileNotFoundError:
@@ -168,7 +196,10 @@ def read_header(path: Path, kind: str | None = None) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         raise damaged(path, "its header is broken") from None
     if schema != SCHEMA:
-        raise UserError(f"{path}: written with schema {schema}; this version reads {SCHEMA}: use the version of condense that wrote it")
+        raise UserError(
+            f"{path}: written with schema {schema}; this version reads {SCHEMA}: use the version of condense "
+            f"that wrote it"
+        )
     if broken:
         raise damaged(path, "the checksum of its header differs")
     if size != end:
@@ -182,7 +213,8 @@ def read_header(path: Path, kind: str | None = None) -> dict[str, Any]:
 
 @contextmanager
 def openable(path: Path) -> Iterator[str]:
-    """The name by which safetensors, which takes UTF-8 alone, opens a file whose path is in another encoding."""
+    """The name by which safetensors, which takes UTF-8 alone, opens a file whose path is in another
+    encoding."""
     try:
         os.fspath(path).encode()
     except UnicodeEncodeError:
@@ -193,7 +225,8 @@ def openable(path: Path) -> Iterator[str]:
 
 
 def read_tensors(path: Path, kind: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The tensors and the header of a file of ours, checksum verified. Raises UserError as `read_header` does, and if a byte changed."""
+    """The tensors and the header of a file of ours, checksum verified. Raises UserError as `read_header`
+    does, and if a byte changed."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -201,7 +234,8 @@ def read_tensors(path: Path, kind: str | None = None) -> tuple[dict[str, np.ndar
     try:
         with openable(path) as name:
             tensors = load_file(name)
-    except (SafetensorError, ValueError, KeyError, AttributeError, OSError) as error:  # the last but one: types that numpy lacks
+    # The last but one: types that numpy lacks
+    except (SafetensorError, ValueError, KeyError, AttributeError, OSError) as error:
         raise damaged(path, str(error)) from None
     if content_sha256(tensors) != note.get("content_sha256"):
         raise damaged(path, "its checksum differs")
@@ -221,7 +255,8 @@ def append_line(path: Path, value: Any) -> None:
 
 
 def read_lines(path: Path) -> list[Any]:
-    """The values of a JSON-lines file. Raises UserError naming the file if it is absent or a line of it is cut off or no JSON."""
+    """The values of a JSON-lines file. Raises UserError naming the file if it is absent or a line of it is
+    cut off or no JSON."""
     try:
         text = Path(path).read_text(encoding="utf-8")
         if text and not text.endswith("\n"):

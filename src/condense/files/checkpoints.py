@@ -1,4 +1,5 @@
-"""Checkpoints of long jobs: under a name of their own beside the output, bound to the key of what is being made."""
+"""Checkpoints of long jobs: under a name of their own beside the output, bound to the key of what is being
+made."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ INTERVAL = "CONDENSE_CHECKPOINT_SECONDS"  # environment variable
 
 
 class _Stop:
-    """Whether the user or the scheduler asked the process to stop, and whether there is a job that can stop at a checkpoint."""
+    """Whether the user or the scheduler asked the process to stop, and whether there is a job that can stop
+    at a checkpoint."""
 
     asked = False
     held = False
@@ -34,7 +36,8 @@ class _Stop:
 
 @contextmanager
 def graceful_stop() -> Iterator[None]:
-    """Inside, the first Ctrl-C or SIGTERM lets the job reach its next checkpoint; a second one stops it at once.
+    """Inside, the first Ctrl-C or SIGTERM lets the job reach its next checkpoint; a second one stops it at
+    once.
 
     Before there is a job with checkpoints (a download, the wait for a GPU) the first one stops it at once.
     """
@@ -43,7 +46,8 @@ def graceful_stop() -> Iterator[None]:
         if _Stop.asked or not _Stop.held:
             raise KeyboardInterrupt
         _Stop.asked = True
-        os.write(2, b"\ncondense: stopping at the next checkpoint; once more to stop at once\n")  # print is not for signal handlers
+        # Print is not for signal handlers
+        os.write(2, b"\ncondense: stopping at the next checkpoint; once more to stop at once\n")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     _Stop.asked = _Stop.held = False
@@ -66,8 +70,9 @@ def checkpoint_path(output: Path) -> Path:
 
 
 class Checkpoint:
-    """Where a job was. A checkpoint of another key is left aside, since it belongs to other settings; so is one that something else
-    computed, such as torch's operations instead of compiled kernels: the job would end with other bytes than an unbroken one.
+    """Where a job was. A checkpoint of another key is left aside, since it belongs to other settings; so is
+    one that something else computed, such as torch's operations instead of compiled kernels: the job would
+    end with other bytes than an unbroken one.
 
     `path` None keeps nothing. Raises UserError if the interval in the environment is not a number.
     """
@@ -79,24 +84,33 @@ class Checkpoint:
         try:
             self.seconds = float(text)
         except ValueError:
-            raise UserError(f"environment variable {INTERVAL}: a number of seconds is needed, found '{text}'") from None
+            raise UserError(
+                f"environment variable {INTERVAL}: a number of seconds is needed, found '{text}'"
+            ) from None
         self.last = time.monotonic()
 
     @classmethod
     def beside(cls, output: Path, key: str, computed_by: str = "") -> Checkpoint:
-        """The checkpoint of the job that makes `output`; from now on a request to stop waits for its next save."""
+        """The checkpoint of the job that makes `output`; from now on a request to stop waits for its next
+        save."""
         _Stop.held = True
         return cls(checkpoint_path(output), key, computed_by)
 
     def part(self, name: str | int) -> Checkpoint:
         """The checkpoint of a part of this job."""
-        return Checkpoint(self.path and self.path.with_name(f"{self.path.name}.{name}"), f"{self.key}-{name}", self.computed_by)
+        return Checkpoint(
+            self.path and self.path.with_name(f"{self.path.name}.{name}"),
+            f"{self.key}-{name}",
+            self.computed_by,
+        )
 
-    def load(self, state: type[State], unbounded: Collection[str] = ()) -> tuple[dict[str, np.ndarray], State] | None:
+    def load(
+        self, state: type[State], unbounded: Collection[str] = ()
+    ) -> tuple[dict[str, np.ndarray], State] | None:
         """Tensors and state, a dataclass, of the last `save` under the same key by the same means, or None.
 
-        Tensors are finite, but for those that are named `unbounded`. Raises UserError if the file is damaged, or if it holds anything
-        else; `check` is for what only the job can know.
+        Tensors are finite, but for those that are named `unbounded`. Raises UserError if the file is damaged,
+        or if it holds anything else; `check` is for what only the job can know.
         """
         if self.path is None or not self.path.exists():
             return None
@@ -107,7 +121,10 @@ class Checkpoint:
             return None
         by = note.computed_by
         if by != self.computed_by:
-            told = "%s: was computed by %s, and this process computes by %s; beginning anew, so that it ends as an unbroken job does"
+            told = (
+                "%s: was computed by %s, and this process computes by %s; beginning anew, so that it ends as "
+                "an unbroken job does"
+            )
             _log.warning(told, self.path, by or "something unknown", self.computed_by or "something unknown")
             return None
         check_numbers(self.path, {name: values for name, values in tensors.items() if name not in unbounded})
@@ -115,7 +132,8 @@ class Checkpoint:
         return tensors, header_as(state, note.state, self.path, "its state")
 
     def check(self, fits: bool, why: str) -> None:
-        """Raises UserError, naming the file and `why` it is damaged, unless what was loaded `fits` the job."""
+        """Raises UserError, naming the file and `why` it is damaged, unless what was loaded `fits` the
+        job."""
         if not fits and self.path is not None:
             raise damaged(self.path, why)
 
@@ -133,8 +151,15 @@ class Checkpoint:
         import numpy as np
 
         if self.path is not None:
-            note = {"kind": "checkpoint", "key": self.key, "computed_by": self.computed_by, "state": dict(state)}
-            note["tensors"] = shapes_of({name: np.ascontiguousarray(values) for name, values in tensors.items()})
+            note = {
+                "kind": "checkpoint",
+                "key": self.key,
+                "computed_by": self.computed_by,
+                "state": dict(state),
+            }
+            note["tensors"] = shapes_of(
+                {name: np.ascontiguousarray(values) for name, values in tensors.items()}
+            )
             write_tensors(self.path, tensors, note)
             self.last = time.monotonic()
 

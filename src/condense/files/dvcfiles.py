@@ -1,8 +1,9 @@
-"""Kept groups as DVC knows them: a `.dvc` file that lists what a folder holds, and a store of those files. Floor 0, without DVC.
+"""Kept groups as DVC knows them: a `.dvc` file that lists what a folder holds, and a store of those files.
+Floor 0, without DVC.
 
-`dvc add` would refuse a folder that git tracks, and it writes no list into the `.dvc` file. With the list there, whoever has the
-file knows every name and checksum: DVC, also when it opens the repository at a git address, where it cannot reach the store, and
-`condense take` in an unpacked archive.
+`dvc add` would refuse a folder that git tracks, and it writes no list into the `.dvc` file. With the list
+there, whoever has the file knows every name and checksum: DVC, also when it opens the repository at a git
+address, where it cannot reach the store, and `condense take` in an unpacked archive.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from condense.machine.drafts import whole
 
 # DVC's cache and the default remote in one (.dvc/config), and part of git: what lies there needs no fetching.
 STORE = PurePosixPath("dvcstore")
-_ENTRIES = {"outs", "deps", "meta", "md5", "desc", "wdir", "frozen", "locked", "always_changed"}  # that a `.dvc` file may have
+# That a `.dvc` file may have
+_ENTRIES = {"outs", "deps", "meta", "md5", "desc", "wdir", "frozen", "locked", "always_changed"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def pointer(group: PurePosixPath) -> PurePosixPath:
 def listing(group: PurePosixPath, root: Path) -> dict[str, Listed]:
     """Name inside the group -> what its `.dvc` file says of the file; empty where there is none.
 
-    Raises UserError if the `.dvc` file is damaged, lists no files, or names one that does not lie in the group.
+    Raises UserError if the `.dvc` file is damaged, lists no files, or names one that does not lie in the
+    group.
     """
     path = root / pointer(group)
     if not path.is_file():
@@ -64,9 +67,12 @@ def listing(group: PurePosixPath, root: Path) -> dict[str, Listed]:
         (out,) = outs
         if out["path"] != group.name:
             raise ValueError
-        files = {str(entry["relpath"]): Listed(str(entry["md5"]), int(entry["size"])) for entry in out["files"]}
+        files = {
+            str(entry["relpath"]): Listed(str(entry["md5"]), int(entry["size"])) for entry in out["files"]
+        }
         total = out.get("md5")  # DVC leaves it out where it writes the file anew
-    except (TypeError, ValueError, KeyError, AttributeError, OverflowError):  # the last: a size without bounds
+    # The last: a size without bounds
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
         raise _damaged(path, "it does not list the files of the folder beside it") from None
     for name, entry in files.items():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not name:
@@ -81,11 +87,15 @@ def listing(group: PurePosixPath, root: Path) -> dict[str, Listed]:
 
 
 def _damaged(path: Path, why: str) -> UserError:
-    return UserError(f"{path}: damaged or not one of our files ({why}); take it from git again, as with 'git checkout -- {path}'")
+    return UserError(
+        f"{path}: damaged or not one of our files ({why}); take it from git again, as with 'git checkout -- "
+        f"{path}'"
+    )
 
 
 def notes(group: PurePosixPath, root: Path) -> dict[str, Any]:
-    """What the `.dvc` file of a group says besides its files (`meta`); empty where there is none. Raises UserError if it is damaged."""
+    """What the `.dvc` file of a group says besides its files (`meta`); empty where there is none. Raises
+    UserError if it is damaged."""
     path = root / pointer(group)
     meta = load_yaml(path).get("meta") if path.is_file() else None
     if meta is None:
@@ -95,8 +105,11 @@ def notes(group: PurePosixPath, root: Path) -> dict[str, Any]:
     return meta
 
 
-def write_pointer(group: PurePosixPath, files: Mapping[str, Listed], root: Path, meta: Mapping[str, Any] | None = None) -> None:
-    """Writes the `.dvc` file of a group, and into the store what DVC calls the folder; removes the file if there is nothing to say."""
+def write_pointer(
+    group: PurePosixPath, files: Mapping[str, Listed], root: Path, meta: Mapping[str, Any] | None = None
+) -> None:
+    """Writes the `.dvc` file of a group, and into the store what DVC calls the folder; removes the file if
+    there is nothing to say."""
     path = root / pointer(group)
     if not files and not meta:
         path.unlink(missing_ok=True)
@@ -106,9 +119,20 @@ def write_pointer(group: PurePosixPath, files: Mapping[str, Listed], root: Path,
         folder = _folder(files)
         name = _md5_of(files)
         _write(root / stored(name), folder)
-        listed = [{"relpath": name, "md5": files[name].md5, "size": files[name].size} for name in sorted(files)]
+        listed = [
+            {"relpath": name, "md5": files[name].md5, "size": files[name].size} for name in sorted(files)
+        ]
         total = sum(entry.size for entry in files.values())
-        value["outs"] = [{"md5": name, "size": total, "nfiles": len(files), "hash": "md5", "path": group.name, "files": listed}]
+        value["outs"] = [
+            {
+                "md5": name,
+                "size": total,
+                "nfiles": len(files),
+                "hash": "md5",
+                "path": group.name,
+                "files": listed,
+            }
+        ]
     _write(path, yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000).encode())
 
 
@@ -121,7 +145,9 @@ def _write(path: Path, content: bytes) -> None:
 
 def _folder(files: Mapping[str, Listed]) -> bytes:
     """A folder as DVC writes it; its MD5 is that of the folder."""
-    return json.dumps([{"md5": files[name].md5, "relpath": name} for name in sorted(files)], sort_keys=True).encode()
+    return json.dumps(
+        [{"md5": files[name].md5, "relpath": name} for name in sorted(files)], sort_keys=True
+    ).encode()
 
 
 def _md5_of(files: Mapping[str, Listed]) -> str:

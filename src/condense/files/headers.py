@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T", bound="DataclassInstance")
-SOFT_LABELS = "soft_labels"  # the tensor of a set, and the entry of its header that says of which kind they are
+# The tensor of a set, and the entry of its header that says of which kind they are
+SOFT_LABELS = "soft_labels"
 
 
 def header_as(kind: type[T], note: Mapping[str, Any], path: Path, where: str = "its header") -> T:
-    """The entries of a header, or of another JSON object, that the dataclass `kind` names; others are left aside.
+    """The entries of a header, or of another JSON object, that the dataclass `kind` names; others are left
+    aside.
 
     Raises UserError naming the file and the entry for one that is missing or of the wrong type.
     """
@@ -42,10 +44,12 @@ def _check_constants(mean: list[float], std: list[float], channels: int | None =
 
 @dataclass(frozen=True)
 class SetHeader:
-    """Of a synthetic set, its snapshots, or a shard of it. `ipc` images a class; `stored`: the type of the pixels in the file.
+    """Of a synthetic set, its snapshots, or a shard of it. `ipc` images a class; `stored`: the type of the
+    pixels in the file.
 
-    `images`: of a shard that has only some images of each of its classes, the numbers of the first and the last.
-    `carries`: further tensors by name, each with an entry an image or of the set as a whole; `soft_labels`: what kind these are.
+    `images`: of a shard that has only some images of each of its classes, the numbers of the first and the
+    last. `carries`: further tensors by name, each with an entry an image or of the set as a whole;
+    `soft_labels`: what kind these are.
     """
 
     dataset: str
@@ -74,12 +78,21 @@ class SetHeader:
         _check_constants(self.mean, self.std)
         at_least({"ipc": self.ipc}, 1)
         at_least({"steps": self.steps, "seed": self.seed}, 0, 1 << 62)
-        if self.classes is not None and sorted(set(self.classes) & set(range(len(self.class_names)))) != sorted(self.classes):
-            raise UserError(f"'classes' are not numbers of its {len(self.class_names)} class names, each once")
-        if self.images is not None and not (len(self.images) == 2 and 0 <= self.images[0] <= self.images[1] < (self.ipc or 0)):
+        if self.classes is not None and sorted(
+            set(self.classes) & set(range(len(self.class_names)))
+        ) != sorted(self.classes):
+            raise UserError(
+                f"'classes' are not numbers of its {len(self.class_names)} class names, each once"
+            )
+        if self.images is not None and not (
+            len(self.images) == 2 and 0 <= self.images[0] <= self.images[1] < (self.ipc or 0)
+        ):
             raise UserError(f"'images' are not the first and the last of its {self.ipc} images a class")
         if (self.soft_labels is None) != (self.carries.get(SOFT_LABELS) != "image"):
-            raise UserError("'soft_labels' and 'carries' do not both say that its images have soft labels, or that they have none")
+            raise UserError(
+                "'soft_labels' and 'carries' do not both say that its images have soft labels, or that they "
+                "have none"
+            )
         steps = self.snapshot_steps or []
         if steps != sorted(set(steps)) or (steps and steps[0] < 0):
             raise UserError("'snapshot_steps' are not ascending numbers from 0 on")
@@ -106,7 +119,9 @@ class DatasetHeader:
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3) or not 0 < self.size <= 16_384:
-            raise UserError(f"images of {self.channels} x {self.size} x {self.size} are none that it could hold")
+            raise UserError(
+                f"images of {self.channels} x {self.size} x {self.size} are none that it could hold"
+            )
         _check_constants(self.mean, self.std, self.channels)
         if len(self.counts) != len(self.class_names):
             raise UserError(f"it has {len(self.counts)} counts for {len(self.class_names)} class names")
@@ -160,9 +175,11 @@ class FinishedNetworks:
 
 @dataclass(frozen=True)
 class BankHeader:
-    """Of a bank of networks: what they are of, and the checksums of its parts, which hold `states_a_part` states each.
+    """Of a bank of networks: what they are of, and the checksums of its parts, which hold `states_a_part`
+    states each.
 
-    A bank of a queue says for how many `steps` it was made, and the `spacing` between the states that it keeps.
+    A bank of a queue says for how many `steps` it was made, and the `spacing` between the states that it
+    keeps.
     """
 
     dataset: str
@@ -195,7 +212,9 @@ class BankHeader:
         if self.finished:
             wanted = -(-self.finished.count // self.states_a_part)
             if len(self.parts) != wanted:
-                raise UserError(f"it lists {len(self.parts)} parts, but its {self.finished.count} networks take {wanted}")
+                raise UserError(
+                    f"it lists {len(self.parts)} parts, but its {self.finished.count} networks take {wanted}"
+                )
         elif self.steps is None or self.spacing is None:
             raise UserError("it does not say how many steps of its queue it holds, nor what it keeps of them")
 

@@ -13,7 +13,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from condense.config import UserError
-from condense.files import check_prepared, read_artifact, read_facts, read_history, read_metrics, read_prepared
+from condense.files import (
+    check_prepared,
+    read_artifact,
+    read_facts,
+    read_history,
+    read_metrics,
+    read_prepared,
+)
 from condense.files.artifacts import canonical, read_header
 from condense.files.dvcfiles import Listed, file_md5
 
@@ -28,7 +35,8 @@ _BESIDE = {"run.json": read_facts, "history.jsonl": read_history}
 
 @dataclass(frozen=True)
 class Unit:
-    """What is kept and taken as one: a set with the files beside it, a prepared dataset, or one metrics file."""
+    """What is kept and taken as one: a set with the files beside it, a prepared dataset, or one metrics
+    file."""
 
     kind: str  # synthetic, data or metrics
     group: PurePosixPath  # the folder with a `.dvc` file that it belongs to
@@ -47,16 +55,26 @@ class Unit:
 
     def entries(self, files: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the `files` of its group that belong to it."""
-        return {name: value for name, value in files.items() if PurePosixPath(name).is_relative_to(self.inner)}
+        return {
+            name: value for name, value in files.items() if PurePosixPath(name).is_relative_to(self.inner)
+        }
 
     def sources(self, root: Path) -> dict[str, Path]:
-        """Name inside the group -> file of the finished unit, the one that finishes it first; drafts and checkpoints are left out."""
+        """Name inside the group -> file of the finished unit, the one that finishes it first; drafts and
+        checkpoints are left out."""
         home = root / self.home
         if self.kind == "metrics":
             return {str(self.inner): home}
-        visible = [file for file in home.iterdir() if file.is_file() and not file.name.startswith(".") and ".resume" not in file.suffixes]
+        visible = [
+            file
+            for file in home.iterdir()
+            if file.is_file() and not file.name.startswith(".") and ".resume" not in file.suffixes
+        ]
         kept = [file for file in visible if file.name not in _DRAWN_AGAIN]
-        return {str(self.inner / file.name): file for file in sorted(kept, key=lambda file: (file.name != self.last.name, file.name))}
+        return {
+            str(self.inner / file.name): file
+            for file in sorted(kept, key=lambda file: (file.name != self.last.name, file.name))
+        }
 
 
 def unit_of(path: str | PurePosixPath) -> Unit:
@@ -64,16 +82,27 @@ def unit_of(path: str | PurePosixPath) -> Unit:
     parts = PurePosixPath(path).parts
     match parts:
         case ("results", "synthetic", dataset, method, *inner, _) if inner:
-            return Unit("synthetic", SETS / dataset / method, PurePosixPath("synthetic", *inner), PurePosixPath(*parts[:-1]))
+            return Unit(
+                "synthetic",
+                SETS / dataset / method,
+                PurePosixPath("synthetic", *inner),
+                PurePosixPath(*parts[:-1]),
+            )
         case ("results", "metrics", task, dataset, method, *inner) if inner:
-            return Unit("metrics", SETS / dataset / method, PurePosixPath("metrics", task, *inner), PurePosixPath(*parts))
+            return Unit(
+                "metrics",
+                SETS / dataset / method,
+                PurePosixPath("metrics", task, *inner),
+                PurePosixPath(*parts),
+            )
         case ("results", "data", dataset, *inner, _) if inner:
             return Unit("data", DATA / dataset, PurePosixPath(*inner), PurePosixPath(*parts[:-1]))
     raise UserError(f"{path}: only synthetic sets, metrics and prepared data under results/ are kept")
 
 
 def kept_path(path: str) -> str:
-    """Where the kept copy of `path` lies, whether or not there is one: the input of the workflow's rules that take results back."""
+    """Where the kept copy of `path` lies, whether or not there is one: the input of the workflow's rules that
+    take results back."""
     unit = unit_of(path)
     return str(unit.group / unit.inner / PurePosixPath(path).relative_to(unit.home))
 
@@ -84,10 +113,13 @@ def kept_name(path: str) -> str:
 
 
 def described(unit: Unit, root: Path) -> dict[str, Any]:
-    """What prepared data were made from, and the checksums of what was made; whoever prepares or pulls them gets the same."""
+    """What prepared data were made from, and the checksums of what was made; whoever prepares or pulls them
+    gets the same."""
     value = read_prepared(root / unit.home / unit.last)
     splits = {"train": value.splits.train, "test": value.splits.test}
-    parts = {name: {"images": split.images, "data_sha256": split.data_sha256} for name, split in splits.items()}
+    parts = {
+        name: {"images": split.images, "data_sha256": split.data_sha256} for name, split in splits.items()
+    }
     return {"title": value.title, "source": value.source, "prepared": parts}
 
 
@@ -106,7 +138,8 @@ def _content(unit: Unit, file: Path) -> Any:
 
 
 def same(unit: Unit, files: Mapping[str, Listed], root: Path) -> bool:
-    """Whether what is kept of a unit is whole and has the same tensors and values as what lies under results/."""
+    """Whether what is kept of a unit is whole and has the same tensors and values as what lies under
+    results/."""
     listed, sources = unit.entries(files), unit.sources(root)
     if listed.keys() != sources.keys():
         return False
@@ -116,19 +149,23 @@ def same(unit: Unit, files: Mapping[str, Listed], root: Path) -> bool:
 
 
 def verify(unit: Unit, root: Path) -> None:
-    """Raises UserError unless every file of the unit is what its reader takes and the unit lies under its own key."""
+    """Raises UserError unless every file of the unit is what its reader takes and the unit lies under its own
+    key."""
     if unit.kind == "data":
         check_prepared(root / unit.home)
     for file in unit.sources(root).values():
         if unit.kind == "metrics":
             key = read_metrics(file)["key"]
             if not file.stem.endswith(f"-{key}"):
-                raise UserError(f"{file}: belongs to the key {key}, not to its name; delete it and make it anew")
+                raise UserError(
+                    f"{file}: belongs to the key {key}, not to its name; delete it and make it anew"
+                )
         elif file.name in _BESIDE:
             _BESIDE[file.name](file)
         if file.suffix == ".safetensors":
             _, header = read_artifact(file)
             if unit.kind == "synthetic" and not unit.home.name.endswith(f"-{header.get('key')}"):
                 raise UserError(
-                    f"{file}: belongs to the key {header.get('key')}, not to the folder it lies in; delete the folder and make it anew"
+                    f"{file}: belongs to the key {header.get('key')}, not to the folder it lies in; delete "
+                    f"the folder and make it anew"
                 )

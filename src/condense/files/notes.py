@@ -1,4 +1,5 @@
-"""Reading the small JSON files that say what lies beside them: indexes of groups, prepared data, requests of runs, rows of tables."""
+"""Reading the small JSON files that say what lies beside them: indexes of groups, prepared data, requests of
+runs, rows of tables."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ class Index:
 
 @dataclass(frozen=True)
 class PreparedSplit:
-    """What `dataset.json` says of a split: its file, its images of each class, and the checksum that its header has too."""
+    """What `dataset.json` says of a split: its file, its images of each class, and the checksum that its
+    header has too."""
 
     file: str
     images: int
@@ -114,7 +116,8 @@ def read_index(path: Path) -> Index:
 
 
 def read_prepared(path: Path) -> Prepared:
-    """What `dataset.json` says of a prepared dataset. Raises UserError if the file is absent, damaged or something else."""
+    """What `dataset.json` says of a prepared dataset. Raises UserError if the file is absent, damaged or
+    something else."""
     value = read_json(path)
     if not isinstance(value, dict):
         raise damaged(path, "it does not describe a dataset")
@@ -129,8 +132,11 @@ def read_request(path: Path) -> RunRequest:
     return header_as(RunRequest, value, path, "its entries")
 
 
-def read_rows(path: Path, columns: Sequence[str], *, delimiter: str = ",", whole: bool = False) -> list[dict[str, str]]:
-    """The rows of a table with at least these columns, or exactly these where it is `whole`; every row has a cell for each column.
+def read_rows(
+    path: Path, columns: Sequence[str], *, delimiter: str = ",", whole: bool = False
+) -> list[dict[str, str]]:
+    """The rows of a table with at least these columns, or exactly these where it is `whole`; every row has a
+    cell for each column.
 
     Raises UserError if the file is absent, cut off, no text, or has other columns.
     """

@@ -81,7 +81,8 @@ class Judged:
     data_sha256: str = ""
     test_sha256: str = ""
     synthetic_sha256: str = ""
-    labels: Literal["hard", "soft"] = "hard"  # of a set with soft labels: which of them its networks learned from
+    # Of a set with soft labels: which of them its networks learned from
+    labels: Literal["hard", "soft"] = "hard"
     unit: Literal["%"] = "%"
 
     @property
@@ -106,7 +107,8 @@ class Values:
     unit: str = "%"
 
     def check(self, name: str, metric: Metric, networks: int, steps: int | None) -> None:
-        """Raises UserError unless they are possible values of `metric`, one for each network, at every one of so many steps."""
+        """Raises UserError unless they are possible values of `metric`, one for each network, at every one of
+        so many steps."""
         nested = steps is not None
         if not self.values or any(isinstance(entry, list) != nested for entry in self.values):
             raise UserError(f"{name}: are not those of its task")
@@ -119,7 +121,9 @@ class Values:
             found = given if isinstance(given, list) else [given]
             wanted = [spread(row)[place] for row in rows]
             fits = isinstance(given, list) == nested and len(found) == len(wanted)
-            if not fits or not all(math.isclose(*pair, rel_tol=1e-6, abs_tol=1e-6) for pair in zip(found, wanted, strict=True)):
+            if not fits or not all(
+                math.isclose(*pair, rel_tol=1e-6, abs_tol=1e-6) for pair in zip(found, wanted, strict=True)
+            ):
                 raise UserError(f"{what}: is not that of its {name}")
         if self.unit != metric.unit:
             raise UserError(f"unit: is not that of its {name}")
@@ -127,7 +131,8 @@ class Values:
 
 @dataclass(frozen=True)
 class Metrics(Judged):
-    """What an evaluation gave. Where the task gives nothing but accuracies, in percent, they stand by themselves; else its metrics by name.
+    """What an evaluation gave. Where the task gives nothing but accuracies, in percent, they stand by
+    themselves; else its metrics by name.
 
     `steps` are of a task that gives curves.
     """
@@ -158,7 +163,8 @@ class Metrics(Judged):
 
 @dataclass(frozen=True)
 class EvaluationPart(Judged):
-    """Some networks of an evaluation, the first and the last by number, and (step, values of the networks) by step (0 of a set).
+    """Some networks of an evaluation, the first and the last by number, and (step, values of the networks) by
+    step (0 of a set).
 
     The values stand by themselves where they are accuracies alone, else by metric, as in `Metrics`.
     """
@@ -177,7 +183,10 @@ class EvaluationPart(Judged):
     def results(self) -> dict[str, dict[int, list[float]]]:
         """The values of its networks by metric and step."""
         return {
-            name: {step: values for step, values in rows if isinstance(step, int) and isinstance(values, list)}  # all, as checked below
+            # All, as checked below
+            name: {
+                step: values for step, values in rows if isinstance(step, int) and isinstance(values, list)
+            }
             for name, rows in self._rows.items()
         }
 
@@ -188,7 +197,9 @@ class EvaluationPart(Judged):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.networks) != 2 or not 0 <= self.networks[0] <= self.networks[1] < self.n_networks:
-            raise UserError(f"networks: are not the first and the last of some of {self.n_networks}, numbered from 0")
+            raise UserError(
+                f"networks: are not the first and the last of some of {self.n_networks}, numbered from 0"
+            )
         known, plain = self.kind.metrics, self.kind.is_plain()
         if set(self._rows) != set(known) or (self.metrics if plain else self.accuracies):
             raise UserError(f"metrics: are {', '.join(self.metrics) or 'none'} instead of {', '.join(known)}")
@@ -206,10 +217,18 @@ class EvaluationPart(Judged):
 
 
 def metrics_in(value: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Of metrics as `read_metrics` gives them: by name the `values`, `mean`, `std` and `unit` of each metric."""
+    """Of metrics as `read_metrics` gives them: by name the `values`, `mean`, `std` and `unit` of each
+    metric."""
     if "metrics" in value:
         return value["metrics"]
-    return {"accuracy": {"values": value["accuracies"], "mean": value["mean"], "std": value["std"], "unit": ACCURACY.unit}}
+    return {
+        "accuracy": {
+            "values": value["accuracies"],
+            "mean": value["mean"],
+            "std": value["std"],
+            "unit": ACCURACY.unit,
+        }
+    }
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:
@@ -219,7 +238,8 @@ def spread(values: Sequence[float]) -> tuple[float, float]:
 
 
 def check_accuracies(row: Sequence[float], networks: int | None = None) -> None:
-    """Raises UserError unless `row` has a percentage for each of the `networks`, or for some where that is None."""
+    """Raises UserError unless `row` has a percentage for each of the `networks`, or for some where that is
+    None."""
     ACCURACY.check("accuracies", row, networks)
 
 
@@ -244,12 +264,18 @@ def facts_of(run: Any, path: Path) -> Facts:
 
 
 def read_metrics(path: Path, task: str | None = None, key: str | None = None) -> dict[str, Any]:
-    """The metrics of an evaluation, of the task of that folder and under `key` where these are given; see `metrics_in`.
+    """The metrics of an evaluation, of the task of that folder and under `key` where these are given; see
+    `metrics_in`.
 
-    Raises UserError if the file is absent, damaged, of another schema, task or key, or if its numbers do not fit.
+    Raises UserError if the file is absent, damaged, of another schema, task or key, or if its numbers do not
+    fit.
     """
     value = read_json(path)
-    if not isinstance(value, dict) or value.get("kind") != "metrics" or not (value.get("accuracies") or value.get("metrics")):
+    if (
+        not isinstance(value, dict)
+        or value.get("kind") != "metrics"
+        or not (value.get("accuracies") or value.get("metrics"))
+    ):
         raise damaged(path, "it holds no accuracies, nor other metrics")
     check_schema(path, value)
     if task is not None and value.get("task") != task:
@@ -265,7 +291,8 @@ def read_metrics(path: Path, task: str | None = None, key: str | None = None) ->
 
 
 def read_part(path: Path) -> tuple[EvaluationPart, dict[str, Any]]:
-    """A part of an evaluation, and all that its file says. Raises UserError if the file is absent, damaged or something else."""
+    """A part of an evaluation, and all that its file says. Raises UserError if the file is absent, damaged or
+    something else."""
     value = read_json(path)
     if not isinstance(value, dict) or value.get("kind") != PART:
         held = value.get("kind") if isinstance(value, dict) else type(value).__name__
@@ -277,7 +304,8 @@ def read_part(path: Path) -> tuple[EvaluationPart, dict[str, Any]]:
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """The rows of a set's history, by ascending step: the loss and the terms of its objective, equally named in every row.
+    """The rows of a set's history, by ascending step: the loss and the terms of its objective, equally named
+    in every row.
 
     Raises UserError if the file is absent or damaged.
     """
@@ -289,7 +317,11 @@ def read_history(path: Path) -> list[dict[str, float]]:
 def check_history(path: Path, rows: list[Any]) -> None:
     """Raises UserError for rows that are no history."""
     for row in rows:
-        if not isinstance(row, dict) or type(row.get("step")) is not int or any(type(value) not in (int, float) for value in row.values()):
+        if (
+            not isinstance(row, dict)
+            or type(row.get("step")) is not int
+            or any(type(value) not in (int, float) for value in row.values())
+        ):
             raise damaged(path, "a row of its history holds no step and numbers")
         if row.keys() != rows[0].keys():
             raise damaged(path, "the rows of its history differ in what they hold")
@@ -305,7 +337,9 @@ def check_schema(path: Path, value: Mapping[str, Any]) -> None:
 
 def other_key(path: Path, key: Any, wanted: str) -> UserError:
     """The error for a file that belongs to another key than the one it is asked for under."""
-    return UserError(f"{path}: belongs to the key {key}, not to {wanted}; delete it and run the same command again")
+    return UserError(
+        f"{path}: belongs to the key {key}, not to {wanted}; delete it and run the same command again"
+    )
 
 
 def _need(path: Path, value: Mapping[str, Any], names: tuple[str, ...]) -> None:

@@ -19,8 +19,8 @@ _LARGEST = 1e8  # of a weight or a running statistic; those of networks that tel
 def read_teacher(path: Path) -> tuple[dict[str, np.ndarray], TeacherHeader]:
     """The tensors of a trained classifier and what it says of itself.
 
-    Raises UserError as `read_tensors` does, and naming what does not fit; whether the weights are those of its architecture shows when it
-    is built.
+    Raises UserError as `read_tensors` does, and naming what does not fit; whether the weights are those of
+    its architecture shows when it is built.
     """
     tensors, header = read_tensors(path, "teacher")
     return tensors, check_teacher(path, tensors, header)
@@ -39,7 +39,8 @@ def check_teacher(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping
 
 
 def read_bank(path: Path) -> tuple[dict[str, np.ndarray], BankHeader, dict[str, Any]]:
-    """The tensors of a bank of networks, what it says of itself, and its whole header; its parts are files of their own.
+    """The tensors of a bank of networks, what it says of itself, and its whole header; its parts are files of
+    their own.
 
     Raises UserError as `read_tensors` does, and naming what does not fit.
     """
@@ -59,20 +60,28 @@ def check_bank(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping[st
         if name not in tensors or tensors[name].dtype != np.int32:
             raise damaged(path, f"its schedule lacks '{name}'")
     right, most = tensors["right"], queue.train_steps * queue.batch
-    if right.shape != (int(tensors["trainings"].sum()),) or (right.size and not 0 <= right.min() <= right.max() <= most):
-        raise damaged(path, f"it does not count for each of its trainings how many of {most} images were classified rightly")
+    if right.shape != (int(tensors["trainings"].sum()),) or (
+        right.size and not 0 <= right.min() <= right.max() <= most
+    ):
+        raise damaged(
+            path,
+            f"it does not count for each of its trainings how many of {most} images were classified rightly",
+        )
     return known
 
 
 def check_part(path: Path, states: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
-    """Raises UserError for a part of a bank whose states, `<name>.<tensor>`, are those of no trained networks."""
+    """Raises UserError for a part of a bank whose states, `<name>.<tensor>`, are those of no trained
+    networks."""
     header_as(PartHeader, header, path)
     momentum = {name for name in states if name.partition(".")[2].startswith("velocity.")}
     check_weights(path, {name: values for name, values in states.items() if name not in momentum})
     check_numbers(path, {name: states[name] for name in momentum})
 
 
-def check_checkpoint(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> CheckpointHeader:
+def check_checkpoint(
+    path: Path, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]
+) -> CheckpointHeader:
     """What a checkpoint says of itself. Raises UserError if its tensors are not those that it lists."""
     known = header_as(CheckpointHeader, header, path)
     if known.tensors is not None and known.tensors != shapes_of(tensors):
@@ -86,7 +95,8 @@ def shapes_of(tensors: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
 
 
 def check_numbers(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Raises UserError for tensors with values that are no numbers, and for whole ones, which count something, below 0."""
+    """Raises UserError for tensors with values that are no numbers, and for whole ones, which count
+    something, below 0."""
     import numpy as np
 
     for name, values in tensors.items():
@@ -97,7 +107,8 @@ def check_numbers(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
 
 
 def check_shapes(path: Path, tensors: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raises UserError unless `tensors` has every tensor of `wanted`, numpy's or torch's, in its type and shape.
+    """Raises UserError unless `tensors` has every tensor of `wanted`, numpy's or torch's, in its type and
+    shape.
 
     A file holds no scalars: what has the shape () lies there as a list of one.
     """
@@ -107,11 +118,14 @@ def check_shapes(path: Path, tensors: Mapping[str, Any], wanted: Mapping[str, An
         there, needed = tuple(tensors[name].shape), tuple(like.shape) or (1,)
         types = [str(values.dtype).removeprefix("torch.") for values in (tensors[name], like)]
         if (there or (1,)) != needed or types[0] != types[1]:
-            raise damaged(path, f"its '{name}' is {types[0]} {list(there)} instead of {types[1]} {list(needed)}")
+            raise damaged(
+                path, f"its '{name}' is {types[0]} {list(there)} instead of {types[1]} {list(needed)}"
+            )
 
 
 def check_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
-    """Raises UserError for weights of a trained network that are no numbers, beyond all bounds, or overwritten by zeros."""
+    """Raises UserError for weights of a trained network that are no numbers, beyond all bounds, or
+    overwritten by zeros."""
     import numpy as np
 
     check_numbers(path, {name: values for name, values in weights.items() if values.dtype.kind == "f"})

@@ -1,8 +1,10 @@
-"""Finished results worth keeping: copied into `kept/`, and taken back from there. Floor 0, without DVC and git.
+"""Finished results worth keeping: copied into `kept/`, and taken back from there. Floor 0, without DVC and
+git.
 
-`kept/` is part of git, so that a clone, an unpacked archive and a git address hold it. Each group of it (a method on a dataset, or
-a dataset) has a `.dvc` file that lists names and checksums: only what it lists is ever taken back. The store holds the same bytes
-under their MD5, where DVC finds them; git stores equal bytes once. The bytes of a large dataset are in neither, unless asked for.
+`kept/` is part of git, so that a clone, an unpacked archive and a git address hold it. Each group of it (a
+method on a dataset, or a dataset) has a `.dvc` file that lists names and checksums: only what it lists is
+ever taken back. The store holds the same bytes under their MD5, where DVC finds them; git stores equal bytes
+once. The bytes of a large dataset are in neither, unless asked for.
 """
 
 from __future__ import annotations
@@ -16,14 +18,35 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from condense.config import UserError
-from condense.files.dvcfiles import Listed, drop, file_md5, listing, notes, pointer, put, stored, stored_of, write_pointer
+from condense.files.dvcfiles import (
+    Listed,
+    drop,
+    file_md5,
+    listing,
+    notes,
+    pointer,
+    put,
+    stored,
+    stored_of,
+    write_pointer,
+)
 from condense.files.kept import KEPT, Unit, described, kept_name, kept_path, largest_of, same, unit_of, verify
 from condense.machine.drafts import whole
 
-__all__ = ["Kept", "drop_others", "keep", "kept_path", "offered", "restore", "restore_all", "reusable", "tracked"]
+__all__ = [
+    "Kept",
+    "drop_others",
+    "keep",
+    "kept_path",
+    "offered",
+    "restore",
+    "restore_all",
+    "reusable",
+    "tracked",
+]
 
-# What has a file above this size, in bytes, is kept only if asked, for a remote: git holds everything for ever. A set of ten images of
-# 32 x 32 pixels a class is below it, one of fifty above.
+# What has a file above this size, in bytes, is kept only if asked, for a remote: git holds everything for
+# ever. A set of ten images of 32 x 32 pixels a class is below it, one of fifty above.
 LARGE = 2_000_000
 _NOTES = "condense"  # our part of `meta` in a `.dvc` file
 
@@ -35,7 +58,8 @@ class Kept:
     added: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)  # not finished
-    large: list[str] = field(default_factory=list)  # left out for their size; of data, the `.dvc` file says what they are
+    # Left out for their size; of data, the `.dvc` file says what they are
+    large: list[str] = field(default_factory=list)
     size: int = 0
 
 
@@ -46,14 +70,17 @@ def reusable(path: str, root: Path = Path()) -> bool:
 
 
 def offered(path: str, root: Path = Path()) -> bool:
-    """Whether the workflow is to take `path` from what is kept instead of making it; with CONDENSE_KEPT=off it makes everything."""
+    """Whether the workflow is to take `path` from what is kept instead of making it; with CONDENSE_KEPT=off
+    it makes everything."""
     return os.environ.get("CONDENSE_KEPT") != "off" and (root / kept_path(path)).is_file()
 
 
 def restore(path: str, root: Path = Path()) -> None:
-    """Takes `path`, with what is kept beside it, from `kept/` into `results/`; does nothing where `path` already exists.
+    """Takes `path`, with what is kept beside it, from `kept/` into `results/`; does nothing where `path`
+    already exists.
 
-    Every copy is checked against the `.dvc` file before any of them appears; a file that is not in `kept/` comes from the store.
+    Every copy is checked against the `.dvc` file before any of them appears; a file that is not in `kept/`
+    comes from the store.
     Raises UserError if nothing is kept for `path`, or naming the kept file that is damaged.
     """
     if (root / path).is_file():
@@ -61,20 +88,31 @@ def restore(path: str, root: Path = Path()) -> None:
     unit = unit_of(path)
     files = unit.entries(listing(unit.group, root))
     if kept_name(path) not in files:
-        raise UserError(f"{path}: nothing is kept under this key; make it with the workflow, or look for newer results with 'git pull'")
-    advice = f"delete it, and 'dvc pull {unit.group}' or 'git checkout -- {unit.group}' brings it back; if damaged again, the same for {{}}"
+        raise UserError(
+            f"{path}: nothing is kept under this key; make it with the workflow, or look for newer results "
+            f"with 'git pull'"
+        )
+    advice = (
+        f"delete it, and 'dvc pull {unit.group}' or 'git checkout -- {unit.group}' brings it back; if "
+        f"damaged again, the same for {{}}"
+    )
     pairs = []
     for name in sorted(files, key=lambda name: (name != str(unit.inner / unit.last), name)):
         here, there = unit.group / name, stored(files[name].md5)
         source = here if (root / here).is_file() else there
         if not (root / source).is_file():
-            raise UserError(f"{here}: is listed in {pointer(unit.group)} but not here; run 'dvc pull {unit.group}'")
-        pairs.append((root / source, root / unit.home / PurePosixPath(name).relative_to(unit.inner), files[name].md5))
+            raise UserError(
+                f"{here}: is listed in {pointer(unit.group)} but not here; run 'dvc pull {unit.group}'"
+            )
+        pairs.append(
+            (root / source, root / unit.home / PurePosixPath(name).relative_to(unit.inner), files[name].md5)
+        )
     _copy(pairs, advice)
 
 
 def restore_all(paths: Iterable[str], root: Path = Path()) -> list[str]:
-    """Takes those of `paths` that are kept and not there yet; returns them. Raises UserError as `restore` does."""
+    """Takes those of `paths` that are kept and not there yet; returns them. Raises UserError as `restore`
+    does."""
     taken = []
     for path in paths:
         if not (root / path).is_file() and reusable(path, root):
@@ -84,30 +122,38 @@ def restore_all(paths: Iterable[str], root: Path = Path()) -> list[str]:
 
 
 def _copy(pairs: list[tuple[Path, Path, str | None]], advice: str) -> dict[Path, Listed]:
-    """Copies (source, target, expected MD5); no target appears unless all copies are right, the first one appears last.
+    """Copies (source, target, expected MD5); no target appears unless all copies are right, the first one
+    appears last.
 
-    Returns what was copied, by source. Raises UserError naming a source whose bytes are not the expected ones.
+    Returns what was copied, by source. Raises UserError naming a source whose bytes are not the expected
+    ones.
     """
     copied = {}
     with ExitStack() as drafts:
         for source, target, expected in pairs:
             draft = drafts.enter_context(whole(target))
             shutil.copyfile(source, draft)
-            if expected is None:  # into kept/: Snakemake takes no result again that is as old as its kept copy
+            # Into kept/: Snakemake takes no result again that is as old as its kept copy
+            if expected is None:
                 os.utime(draft, ns=(source.stat().st_atime_ns, source.stat().st_mtime_ns))
             copied[source] = Listed(file_md5(draft), draft.stat().st_size)
             if expected is not None and copied[source].md5 != expected:
-                raise UserError(f"{source}: damaged (its checksum differs from that of the .dvc file); {advice.format(stored(expected))}")
+                raise UserError(
+                    f"{source}: damaged (its checksum differs from that of the .dvc file); "
+                    f"{advice.format(stored(expected))}"
+                )
     return copied
 
 
 def keep(paths: Iterable[str], root: Path = Path(), with_bytes: Collection[str] = ()) -> Kept:
-    """Copies the finished ones of `paths` (sets, metrics, prepared data under results/) into `kept/`; adds, never removes.
+    """Copies the finished ones of `paths` (sets, metrics, prepared data under results/) into `kept/`; adds,
+    never removes.
 
-    A set is verified before it is copied, and the `.dvc` file is written last. What is kept already stays as it is, also if
-    its cost or date differ; what has other numbers is replaced. What is `LARGE` is kept for the datasets named in `with_bytes`; of
-    other large data the `.dvc` file tells source and checksums.
-    Raises UserError for a damaged file, finished or kept, one that lies under another key than its own, or kept files that are not here.
+    A set is verified before it is copied, and the `.dvc` file is written last. What is kept already stays as
+    it is, also if its cost or date differ; what has other numbers is replaced. What is `LARGE` is kept for
+    the datasets named in `with_bytes`; of other large data the `.dvc` file tells source and checksums.
+    Raises UserError for a damaged file, finished or kept, one that lies under another key than its own, or
+    kept files that are not here.
     """
     summary = Kept()
     groups: dict[PurePosixPath, _Group] = {}
@@ -119,7 +165,11 @@ def keep(paths: Iterable[str], root: Path = Path(), with_bytes: Collection[str] 
         groups[unit.group] = group
         if unit.kind == "data":
             group.meta.setdefault(_NOTES, {})[unit.home.name] = described(unit, root)
-        if unit.dataset not in with_bytes and largest_of(unit, root) > LARGE and not unit.entries(group.files):
+        if (
+            unit.dataset not in with_bytes
+            and largest_of(unit, root) > LARGE
+            and not unit.entries(group.files)
+        ):
             summary.large.append(path)
             continue
         if same(unit, group.files, root):
@@ -161,7 +211,8 @@ def drop_others(paths: Iterable[str], root: Path = Path()) -> list[str]:
 
 
 def tracked(root: Path = Path()) -> list[str]:
-    """What belongs into git: the `.dvc` files, the kept files and what the store holds of them, but nothing large."""
+    """What belongs into git: the `.dvc` files, the kept files and what the store holds of them, but nothing
+    large."""
     found: set[PurePosixPath] = set()
     for path in _groups(root):
         files = listing(path, root)
@@ -174,12 +225,15 @@ def tracked(root: Path = Path()) -> list[str]:
 
 
 def _large_folders(files: Mapping[str, Listed]) -> list[str]:
-    """The folders inside a group that hold a large file: with all that lies in them, they are no business of git."""
+    """The folders inside a group that hold a large file: with all that lies in them, they are no business of
+    git."""
     return sorted({str(PurePosixPath(name).parent) for name, entry in files.items() if entry.size > LARGE})
 
 
 def _groups(root: Path) -> list[PurePosixPath]:
-    return [PurePosixPath(path.relative_to(root)).with_suffix("") for path in sorted((root / KEPT).rglob("*.dvc"))]
+    return [
+        PurePosixPath(path.relative_to(root)).with_suffix("") for path in sorted((root / KEPT).rglob("*.dvc"))
+    ]
 
 
 @dataclass
@@ -200,7 +254,8 @@ class _Group:
         """Copies a unit into the group and the store."""
         sources = unit.sources(root)
         for name in sources:
-            if (root / self.path / name).is_symlink():  # into the store, which must not be written; DVC can be told to (`cache.type`)
+            # Into the store, which must not be written; DVC can be told to (`cache.type`)
+            if (root / self.path / name).is_symlink():
                 (root / self.path / name).unlink()
         copied = _copy([(source, root / self.path / name, None) for name, source in sources.items()], "")
         others = {name: entry for name, entry in self.files.items() if name not in unit.entries(self.files)}
@@ -214,14 +269,16 @@ class _Group:
             file = root / self.path / name
             if file.is_file() and file_md5(file) != entry.md5:
                 raise UserError(
-                    f"{file}: damaged (its checksum differs from that of {pointer(self.path)}); delete it, and 'git checkout -- "
+                    f"{file}: damaged (its checksum differs from that of {pointer(self.path)}); delete it, "
+                    f"and 'git checkout -- "
                     f"{self.path}' or 'dvc pull {self.path}' brings it back"
                 )
 
     def write(self, root: Path) -> None:
         """Brings the store and the `.dvc` file up to date; nothing is touched where nothing changed."""
         if (self.files, self.meta) == self.before:
-            write_pointer(self.path, self.files, root, self.meta)  # other commands, as `dvc commit`, write the same in another form
+            # Other commands, as `dvc commit`, write the same in another form
+            write_pointer(self.path, self.files, root, self.meta)
             return
         for name, entry in self.files.items():
             self._complete(name, entry, root)
@@ -237,14 +294,19 @@ class _Group:
         elif object_.is_file():
             _copy([(object_, file, entry.md5)], "'git checkout -- {}' brings it back")
         else:
-            raise UserError(f"{self.path / name}: is listed in {pointer(self.path)} but not here; run 'dvc pull {self.path}' first")
+            raise UserError(
+                f"{self.path / name}: is listed in {pointer(self.path)} but not here; run 'dvc pull "
+                f"{self.path}' first"
+            )
 
 
 def _leave_out_of_git(group: PurePosixPath, folders: list[str], root: Path) -> None:
     """Names these folders of a group, and no others, in the `.gitignore` beside it."""
     path, mine = root / group.parent / ".gitignore", f"/{group.name}/"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    wanted = sorted([line for line in lines if not line.startswith(mine)] + [f"{mine}{folder}/" for folder in folders])
+    wanted = sorted(
+        [line for line in lines if not line.startswith(mine)] + [f"{mine}{folder}/" for folder in folders]
+    )
     if wanted != lines and wanted:
         with whole(path) as draft:
             draft.write_text("".join(f"{line}\n" for line in wanted), encoding="utf-8")
@@ -254,4 +316,8 @@ def _leave_out_of_git(group: PurePosixPath, folders: list[str], root: Path) -> N
 
 def _needless(objects: set[PurePosixPath], root: Path) -> set[PurePosixPath]:
     """Those of `objects` that no group needs: equal files of two groups are one in the store."""
-    return objects.difference(*(stored_of(listing(path, root)) for path in _groups(root))) if objects else objects
+    return (
+        objects.difference(*(stored_of(listing(path, root)) for path in _groups(root)))
+        if objects
+        else objects
+    )

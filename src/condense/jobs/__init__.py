@@ -1,4 +1,5 @@
-"""The jobs of the workflow: each reads files, calls one engine, and writes one artifact with its provenance."""
+"""The jobs of the workflow: each reads files, calls one engine, and writes one artifact with its
+provenance."""
 
 from condense.jobs.condensing import ShardJob, condense_shard, condense_shards, run_facts_path
 from condense.jobs.grouping import Member, check_indexed, condense_group

@@ -1,4 +1,5 @@
-"""The job that condenses (or selects) the classes of a shard, of one set or of several that share the real side."""
+"""The job that condenses (or selects) the classes of a shard, of one set or of several that share the real
+side."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from condense.specs import Recipe
 
 @dataclass(frozen=True)
 class ShardJob:
-    """Some classes, or some images of each class, of one synthetic set. `recipe` is resolved; `key` is that of the set."""
+    """Some classes, or some images of each class, of one synthetic set. `recipe` is resolved; `key` is that
+    of the set."""
 
     recipe: Recipe
     data: Path
@@ -30,7 +32,8 @@ class ShardJob:
     key: str
     classes: Sequence[int] | None = None  # None: all
     images: range | None = None  # of the `ipc` of each class; None: all
-    parents: Mapping[str, Path] = field(default_factory=dict)  # what was made beforehand, by the names that the recipe gives it
+    # What was made beforehand, by the names that the recipe gives it
+    parents: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def made(self) -> range:
@@ -38,12 +41,16 @@ class ShardJob:
         return range(self.ipc) if self.images is None else self.images
 
     def where(self) -> dict[str, Any]:
-        """What sets have to agree in to be condensed in one pass, beside what their recipes say of the real side."""
-        return {name: getattr(self, name) for name in ("data", "arch", "options", "seed", "classes", "images")}
+        """What sets have to agree in to be condensed in one pass, beside what their recipes say of the real
+        side."""
+        return {
+            name: getattr(self, name) for name in ("data", "arch", "options", "seed", "classes", "images")
+        }
 
 
 def condense_shard(out: Path, job: ShardJob, machine: Machine) -> None:
-    """Condenses (or selects) the classes of a shard and writes them to `out`, with `run.json` facts beside it.
+    """Condenses (or selects) the classes of a shard and writes them to `out`, with `run.json` facts beside
+    it.
 
     Raises UserError if the recipe makes no set, or if something is given that it has no use for.
     """
@@ -51,9 +58,11 @@ def condense_shard(out: Path, job: ShardJob, machine: Machine) -> None:
 
 
 def condense_shards(shards: Mapping[Path, ShardJob], machine: Machine) -> None:
-    """As `condense_shard`, for one or several shards by output; several are matched to the same real side, computed once.
+    """As `condense_shard`, for one or several shards by output; several are matched to the same real side,
+    computed once.
 
-    Each ends as it would alone. Raises UserError also if they cannot share: other data, classes, network, seed, batches or augmentation.
+    Each ends as it would alone. Raises UserError also if they cannot share: other data, classes, network,
+    seed, batches or augmentation.
     """
     from condense import kernels
     from condense.data.dataset import load
@@ -65,12 +74,14 @@ def condense_shards(shards: Mapping[Path, ShardJob], machine: Machine) -> None:
         _check(job, first)
     with at_work(machine, *shards, beside=run_facts_path) as (device, clock):
         images = load(first.data)
+        for label in first.classes or ():
+            images.class_slice(label)  # raises for a class that is not there, before a set of billions is made
         for job in shards.values():
             _check_share(job, images)
-        for label in first.classes or ():
-            images.class_slice(label)  # raises for a class that is not there
         classes = tuple(first.classes or images.classes)
-        checkpoints = {out: _checkpoint(out, job, classes, images.data_sha256, device) for out, job in shards.items()}
+        checkpoints = {
+            out: _checkpoint(out, job, classes, images.data_sha256, device) for out, job in shards.items()
+        }
         site = Site(images, classes, first.arch, first.options, first.seed, device)
         orders = [_order(job, checkpoints[out]) for out, job in shards.items()]
         made = engine(first.recipe.engine)(site, orders)
@@ -82,7 +93,10 @@ def condense_shards(shards: Mapping[Path, ShardJob], machine: Machine) -> None:
         facts = clock.facts(shared_by=len(shards)) | {"kernels": kernels.done_by(device)}
         for out, job in shards.items():
             # Before the shard: whoever finds a shard finds what it cost.
-            write_json(run_facts_path(out), facts | {"precision": outcomes[out].precision, "graphs": outcomes[out].recorded})
+            write_json(
+                run_facts_path(out),
+                facts | {"precision": outcomes[out].precision, "graphs": outcomes[out].recorded},
+            )
             _write_shard(out, job, images, classes, outcomes[out])
         for checkpoint in checkpoints.values():
             checkpoint.remove()
@@ -91,10 +105,15 @@ def condense_shards(shards: Mapping[Path, ShardJob], machine: Machine) -> None:
 def _check(job: ShardJob, first: ShardJob) -> None:
     recipe = job.recipe
     if not recipe.makes_set:
-        raise UserError(f"{recipe.name}: stands for the whole training set, which is evaluated but not condensed")
+        raise UserError(
+            f"{recipe.name}: stands for the whole training set, which is evaluated but not condensed"
+        )
     for name, parent in recipe.parents().items():
         if parent.needed and name not in job.parents:
-            raise UserError(f"{recipe.name}: uses {parent.what}; make it first ({parent.making}) and give it as --with {name}=FILE")
+            raise UserError(
+                f"{recipe.name}: uses {parent.what}; make it first ({parent.making}) and give it as --with "
+                f"{name}=FILE"
+            )
     for name in job.parents:
         if name not in recipe.parents():
             raise unknown("name", name, recipe.parents(), f"{recipe.name}: --with")
@@ -108,11 +127,14 @@ def _check(job: ShardJob, first: ShardJob) -> None:
     differing += [name for name in common if job.parents.get(name) != first.parents.get(name)]
     if differing:
         agreeing = ", ".join([*job.where(), *common])
-        raise UserError(f"{recipe.name}: sets condensed in one pass agree in {agreeing}; {differing[0]} differs")
+        raise UserError(
+            f"{recipe.name}: sets condensed in one pass agree in {agreeing}; {differing[0]} differs"
+        )
 
 
 def _check_share(job: ShardJob, data: Any) -> None:
-    """Raises UserError if only some classes, or images of each, are asked for, which would be others than those of the whole set."""
+    """Raises UserError if only some classes, or images of each, are asked for, which would be others than
+    those of the whole set."""
     from condense import models
     from condense.training.counting import ties_batch
 
@@ -123,13 +145,19 @@ def _check_share(job: ShardJob, data: Any) -> None:
     tied = job.arch != "none" and ties_batch(models.build(job.arch, **shape, **job.options))
     splits = job.recipe.splits_by(tied)
     if some_classes and splits is None:
-        raise UserError(f"{job.recipe.name}: its classes depend on each other, so all are made together; leave --classes out")
+        raise UserError(
+            f"{job.recipe.name}: its classes depend on each other, so all are made together; leave --classes "
+            f"out"
+        )
     if job.images is None:
         return
     if splits != "images":
         raise UserError(f"{job.recipe.name}: the images of a class are made together; leave --images out")
     if job.images.stop > job.ipc:
-        raise UserError(f"{job.recipe.name}: --images: at ipc {job.ipc} they go from 0 to {job.ipc - 1}, found {job.images.stop - 1}")
+        raise UserError(
+            f"{job.recipe.name}: --images: at ipc {job.ipc} they go from 0 to {job.ipc - 1}, found "
+            f"{job.images.stop - 1}"
+        )
 
 
 def _order(job: ShardJob, checkpoint: Checkpoint) -> Any:
@@ -140,7 +168,9 @@ def _order(job: ShardJob, checkpoint: Checkpoint) -> Any:
     return Order(job.recipe, ipc, job.parents, checkpoint, first)
 
 
-def _checkpoint(out: Path, job: ShardJob, classes: tuple[int, ...], data_sha256: str, device: Any) -> Checkpoint:
+def _checkpoint(
+    out: Path, job: ShardJob, classes: tuple[int, ...], data_sha256: str, device: Any
+) -> Checkpoint:
     from condense import kernels
 
     # Not the key alone: jobs that are called by hand may all have the same.
@@ -182,7 +212,9 @@ def _write_shard(out: Path, job: ShardJob, images: Any, classes: tuple[int, ...]
     }
     if outcome.snapshots:
         header["snapshot_steps"] = sorted(outcome.snapshots)
-        tensors["snapshots"] = np.stack([pixels(outcome.snapshots[step]) for step in header["snapshot_steps"]])
+        tensors["snapshots"] = np.stack(
+            [pixels(outcome.snapshots[step]) for step in header["snapshot_steps"]]
+        )
     of_image = {name: values.flatten(0, 1).cpu().numpy() for name, values in outcome.tensors.items()}
     of_set = {name: values.cpu().numpy() for name, values in outcome.of_set.items()}
     write_tensors(out, *carrying(tensors, header, of_image, of_set, outcome.label_kind))

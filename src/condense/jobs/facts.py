@@ -11,7 +11,8 @@ from condense.files.artifacts import damaged
 
 
 def cost_facts(facts: Any, path: Path) -> dict[str, Any]:
-    """`facts` as they stand in `path`. Raises UserError if they do not say the seconds and the peak memory of a job, or do not fit."""
+    """`facts` as they stand in `path`. Raises UserError if they do not say the seconds and the peak memory of
+    a job, or do not fit."""
     known = facts_of(facts, path)
     if known.seconds is None or known.peak_memory_bytes is None:
         raise damaged(path, "it lacks the seconds and the memory of a job")
@@ -19,14 +20,16 @@ def cost_facts(facts: Any, path: Path) -> dict[str, Any]:
 
 
 def joined_facts(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The first job's facts with the earliest start, the seconds of all, the largest peak memory, and the number of jobs.
+    """The first job's facts with the earliest start, the seconds of all, the largest peak memory, and the
+    number of jobs.
 
-    `notes` are those of all jobs, and say so where they were not done by the same means; `graphs` is true where
-    it is for every job.
+    `notes` are those of all jobs, and say so where they were not done by the same means; `graphs` is true
+    where it is for every job.
     """
     peak = max(fact["peak_memory_bytes"] for fact in facts)
     seconds = round(sum(fact["seconds"] for fact in facts), 3)
-    starts = sorted(fact["started"] for fact in facts if "started" in fact)  # in one time zone, so that texts sort as times do
+    # In one time zone, so that texts sort as times do
+    starts = sorted(fact["started"] for fact in facts if "started" in fact)
     found = {"started": starts[0]} if starts else {}
     if any("graphs" in fact for fact in facts):
         found["graphs"] = all(fact.get("graphs", False) for fact in facts)
@@ -39,4 +42,8 @@ def joined_facts(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _in_words(value: Any) -> str:
-    return ", ".join(f"{name} {entry}" for name, entry in value.items()) if isinstance(value, dict) else str(value)
+    return (
+        ", ".join(f"{name} {entry}" for name, entry in value.items())
+        if isinstance(value, dict)
+        else str(value)
+    )

@@ -1,4 +1,5 @@
-"""The job of the rule `synthesize`: the shards of a group of sets, and the index that says they are all there."""
+"""The job of the rule `synthesize`: the shards of a group of sets, and the index that says they are all
+there."""
 
 from __future__ import annotations
 
@@ -30,8 +31,12 @@ def condense_group(index: Path, members: Mapping[Path, Member], *, keep: bool, m
     Raises UserError as `condense_shards` does, and if a file that is there is damaged.
     """
     require_place(index)
-    needed = {out: member for out, member in members.items() if not (keep and is_made(member.whole, member.job.key))}
-    missing = {out: member.job for out, member in needed.items() if not (keep and _is_shard(out, member.job.key))}
+    needed = {
+        out: member for out, member in members.items() if not (keep and is_made(member.whole, member.job.key))
+    }
+    missing = {
+        out: member.job for out, member in needed.items() if not (keep and _is_shard(out, member.job.key))
+    }
     for out in members.keys() - missing.keys():
         say_kept(out if out in needed else members[out].whole)
     if missing:

@@ -17,27 +17,42 @@ from condense.machine.drafts import require_place
 
 
 def join_parts(out: Path, parts: Sequence[Path]) -> None:
-    """Joins the parts of one evaluation into its metrics `out`: those of all networks in one job, but for what the run cost.
+    """Joins the parts of one evaluation into its metrics `out`: those of all networks in one job, but for
+    what the run cost.
 
-    Raises UserError if a file is no part, if the parts are of different evaluations, or if they do not hold every network once.
+    Raises UserError if a file is no part, if the parts are of different evaluations, or if they do not hold
+    every network once.
     """
     require_place(out)
     found = sorted((_read_part(path) for path in parts), key=lambda part: part.networks[0])
     first = found[0]
     for part in found:
-        differing = [name for name in sorted({*first.about, *part.about}) if first.about.get(name) != part.about.get(name)]
+        differing = [
+            name
+            for name in sorted({*first.about, *part.about})
+            if first.about.get(name) != part.about.get(name)
+        ]
         if differing or _steps(part) != _steps(first):
             what = differing[0] if differing else "steps"
-            raise UserError(f"{part.path}: is a part of another evaluation than {first.path}: they differ in '{what}'")
+            raise UserError(
+                f"{part.path}: is a part of another evaluation than {first.path}: they differ in '{what}'"
+            )
     numbers = [number for part in found for number in part.networks]
     if len(numbers) != first.about["n_networks"] or numbers != list(range(len(numbers))):
-        raise UserError(f"{out}: the parts hold the networks {numbers} instead of each of {first.about['n_networks']} once")
+        raise UserError(
+            f"{out}: the parts hold the networks {numbers} instead of each of {first.about['n_networks']} "
+            f"once"
+        )
     results = {
         name: {step: [value for part in found for value in part.results[name][step]] for step in by_step}
         for name, by_step in first.results.items()
     }
     with locks.only_maker(out):
-        write_json(out, metrics_from(first.about | {"kind": "metrics"}, results) | {"run": joined_facts([part.run for part in found])})
+        write_json(
+            out,
+            metrics_from(first.about | {"kind": "metrics"}, results)
+            | {"run": joined_facts([part.run for part in found])},
+        )
 
 
 def leave_out_part(out: Path) -> None:
@@ -60,5 +75,9 @@ def _steps(part: _Part) -> list[int]:
 
 def _read_part(path: Path) -> _Part:
     known, value = read_part(path)
-    about = {name: entry for name, entry in value.items() if name not in ("networks", "accuracies", "metrics", "run")}
+    about = {
+        name: entry
+        for name, entry in value.items()
+        if name not in ("networks", "accuracies", "metrics", "run")
+    }
     return _Part(path, known.numbers, about, known.results, cost_facts(known.run, path))

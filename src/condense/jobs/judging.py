@@ -1,4 +1,5 @@
-"""The jobs that judge a synthetic set, its snapshots, or the whole training set: all networks in one job, or some for `joining`."""
+"""The jobs that judge a synthetic set, its snapshots, or the whole training set: all networks in one job, or
+some for `joining`."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """What a task gives of networks trained on a synthetic set, or on its snapshots, or (`synthetic` None) on the whole training set."""
+    """What a task gives of networks trained on a synthetic set, or on its snapshots, or (`synthetic` None) on
+    the whole training set."""
 
     task: Task
     synthetic: Path | None
@@ -43,10 +45,11 @@ class EvaluationJob:
 
 
 def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
-    """Evaluates a set and writes its metrics to `out`, or those of the networks of `job.part` for `joining.join_parts`.
+    """Evaluates a set and writes its metrics to `out`, or those of the networks of `job.part` for
+    `joining.join_parts`.
 
-    Raises UserError if no network is asked for, or one that is not there, if a set of the task is missing, or if one was made from other
-    images than those tested.
+    Raises UserError if no network is asked for, or one that is not there, if a set of the task is missing, or
+    if one was made from other images than those tested.
     """
     from condense import kernels
     from condense.data.dataset import load
@@ -58,19 +61,33 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
         raise UserError(f"--networks: at least 1 is needed, found {job.n_networks}")
     networks = range(job.n_networks) if job.part is None else job.part
     if networks[-1] >= job.n_networks:
-        raise UserError(f"--part: network {networks[-1]} is not among the {job.n_networks} of --networks, numbered from 0")
+        raise UserError(
+            f"--part: network {networks[-1]} is not among the {job.n_networks} of --networks, numbered from 0"
+        )
     if job.task.of_a_set and job.synthetic is None:
         raise UserError(f"--task {job.task.kind}: --synthetic must name the {job.task.of_a_set}")
     job.task.check_further(list(job.sets), "--with NAME=FILE")
     compute = task_function(job.task.kind)
     with at_work(machine, out) as (device, clock):
         test, sets = load(job.data / "test.safetensors"), _task_sets(job, device)
-        header, further = sets.judged.header, {name: _origin(other.header) for name, other in sets.further.items()}
-        settings = [asdict(job.protocol), job.arch, job.options, job.strategy, job.seed, header["content_sha256"]]
+        header, further = (
+            sets.judged.header,
+            {name: _origin(other.header) for name, other in sets.further.items()},
+        )
+        settings = [
+            asdict(job.protocol),
+            job.arch,
+            job.options,
+            job.strategy,
+            job.seed,
+            header["content_sha256"],
+        ]
         settings.append([networks[0], networks[-1], asdict(job.task), further])
         checkpoint = Checkpoint.beside(out, f"{job.key}-{digest(settings)}", kernels.used_on(device))
         given = {name: getattr(job, name) for name in ("protocol", "arch", "options", "strategy", "seed")}
-        trainer = Trainer(test, **given, networks=networks, metrics=job.task.metrics, checkpoint=checkpoint, device=device)
+        trainer = Trainer(
+            test, **given, networks=networks, metrics=job.task.metrics, checkpoint=checkpoint, device=device
+        )
         results = compute(job.task, sets, pixel_set(test, device), trainer)
         about = _description(job, test, header, further)
         written = metrics_from(about, results) if job.part is None else _part(about, networks, results)
@@ -91,12 +108,18 @@ def _computed_by(job: EvaluationJob, test: Any, device: Any) -> dict[str, str]:
     from condense.training.loop import layer_type
 
     with torch.device("meta"):  # only what it consists of is asked for
-        network = models.build(job.arch, channels=test.channels, size=test.size, classes=len(test.counts), **job.options)
-    return {"precision": str(layer_type(network, job.protocol, device)).removeprefix("torch."), "kernels": kernels.done_by(device)}
+        network = models.build(
+            job.arch, channels=test.channels, size=test.size, classes=len(test.counts), **job.options
+        )
+    return {
+        "precision": str(layer_type(network, job.protocol, device)).removeprefix("torch."),
+        "kernels": kernels.done_by(device),
+    }
 
 
 def _task_sets(job: EvaluationJob, device: Any) -> TaskSets:
-    """The set that is judged, or its snapshots, or the whole training set, and the further sets of the task."""
+    """The set that is judged, or its snapshots, or the whole training set, and the further sets of the
+    task."""
     from condense.data.dataset import load
     from condense.evaluate.trainer import TaskSet, TaskSets
     from condense.training.sets import pixel_set
@@ -132,11 +155,16 @@ def _read_checked(job: EvaluationJob, path: Path, kind: str) -> tuple[dict[str, 
     if header.get("ipc") is None:
         raise damaged(path, "it does not say how many images a class it has")
     if header["data_sha256"] != read_dataset_header(job.data / "train.safetensors").data_sha256:
-        raise UserError(f"{path}: was made from other images than those in {job.data}; delete it and run the same command again")
+        raise UserError(
+            f"{path}: was made from other images than those in {job.data}; delete it and run the same "
+            f"command again"
+        )
     return tensors, header
 
 
-def _description(job: EvaluationJob, test: Any, header: dict[str, Any], further: dict[str, Any]) -> dict[str, Any]:
+def _description(
+    job: EvaluationJob, test: Any, header: dict[str, Any], further: dict[str, Any]
+) -> dict[str, Any]:
     """What was judged and how: the metrics without what came out."""
     from condense.evaluate.synthetic import labels_used
 
@@ -165,10 +193,13 @@ def _description(job: EvaluationJob, test: Any, header: dict[str, Any], further:
 
 
 def metrics_from(about: dict[str, Any], results: Results) -> dict[str, Any]:
-    """The metrics of an evaluation: what was judged and how, and by metric the values with their means and spreads, by step where there
-    are several. Accuracies that are all that a task gives stand by themselves."""
+    """The metrics of an evaluation: what was judged and how, and by metric the values with their means and
+    spreads, by step where there are several. Accuracies that are all that a task gives stand by
+    themselves."""
     task = task_class(about["task"])
-    metrics = {name: {**_values(results[name], task), "unit": metric.unit} for name, metric in task.metrics.items()}
+    metrics = {
+        name: {**_values(results[name], task), "unit": metric.unit} for name, metric in task.metrics.items()
+    }
     steps = {"steps": list(next(iter(results.values())))} if task.over_steps else {}
     if not task.is_plain():
         return about | steps | {"metrics": metrics}

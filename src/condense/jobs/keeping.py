@@ -1,6 +1,8 @@
-"""Results that are there already. A rule of the workflow that is run again leaves them as they are and says so.
+"""Results that are there already. A rule of the workflow that is run again leaves them as they are and says
+so.
 
-Their paths hold their keys, so that making them again would give the same; a file under another key is an error.
+Their paths hold their keys, so that making them again would give the same; a file under another key is an
+error.
 """
 
 from __future__ import annotations
@@ -9,14 +11,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 from condense.config import UserError
-from condense.files import check_part, check_prepared, other_key, read_artifact, read_facts, read_history, read_metrics, read_set
+from condense.files import (
+    check_part,
+    check_prepared,
+    other_key,
+    read_artifact,
+    read_facts,
+    read_history,
+    read_metrics,
+    read_set,
+)
 from condense.files.store import offered
 from condense.machine.terminal import tell
 from condense.plan import parent_files
 
 
 def keeps_file(out: Path, kind: str, key: str) -> bool:
-    """Whether the artifact or metrics file `out` is there, whole; says so if it is. Raises UserError as `is_whole` does."""
+    """Whether the artifact or metrics file `out` is there, whole; says so if it is. Raises UserError as
+    `is_whole` does."""
     if not is_whole(out, kind, key):
         return False
     say_kept(out)
@@ -43,7 +55,9 @@ def is_whole(out: Path, kind: str, key: str) -> bool:
 
 def _check_beside(path: Path, header: dict) -> None:
     """Raises UserError if the record, the history or the snapshots that lie beside a set are damaged."""
-    record, history, snapshots = (path.with_name(name) for name in ("run.json", "history.jsonl", "snapshots.safetensors"))
+    record, history, snapshots = (
+        path.with_name(name) for name in ("run.json", "history.jsonl", "snapshots.safetensors")
+    )
     if record.exists():
         read_facts(record)
     if history.exists():
@@ -53,10 +67,12 @@ def _check_beside(path: Path, header: dict) -> None:
 
 
 def keeps_data(folder: Path) -> bool:
-    """Whether all files of a prepared dataset are there; says so if they are. Raises UserError if one of them is damaged."""
+    """Whether all files of a prepared dataset are there; says so if they are. Raises UserError if one of them
+    is damaged."""
     if not is_prepared(folder):
         return False
-    from condense.data.mapped import map_tensors  # not read as a whole: a dataset may be larger than the memory
+    # Not read as a whole: a dataset may be larger than the memory
+    from condense.data.mapped import map_tensors
 
     check_prepared(folder)
     for split in ("train", "test"):
@@ -66,7 +82,8 @@ def keeps_data(folder: Path) -> bool:
 
 
 def is_prepared(folder: Path) -> bool:
-    """Whether all files of a prepared dataset are there: of one whose last was written, some may have been deleted since."""
+    """Whether all files of a prepared dataset are there: of one whose last was written, some may have been
+    deleted since."""
     return all((folder / name).exists() for name in ("dataset.json", "train.safetensors", "test.safetensors"))
 
 
@@ -87,7 +104,8 @@ _BESIDE: dict[str, Callable[[Path, dict], None]] = {"synthetic": _check_beside, 
 
 
 def is_made(path: Path, key: str) -> bool:
-    """Whether a set is there under its key, in the results or among what is kept, so that its shards are not needed.
+    """Whether a set is there under its key, in the results or among what is kept, so that its shards are not
+    needed.
 
     Raises UserError if it is damaged.
     """

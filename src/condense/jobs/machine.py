@@ -22,11 +22,14 @@ class Machine:
 
 
 @contextmanager
-def at_work(machine: Machine, *outputs: Path, beside: Callable[[Path], Path] | None = None) -> Iterator[tuple[Any, runtime.Clock]]:
-    """Inside, this process alone makes `outputs`, on the `torch.device` that is yielded, with the clock that is started.
+def at_work(
+    machine: Machine, *outputs: Path, beside: Callable[[Path], Path] | None = None
+) -> Iterator[tuple[Any, runtime.Clock]]:
+    """Inside, this process alone makes `outputs`, on the `torch.device` that is yielded, with the clock that
+    is started.
 
-    `beside` gives the file that is written with an output. Raises UserError if an output, its checkpoint or that file cannot be written
-    where it goes, or if the device is not there.
+    `beside` gives the file that is written with an output. Raises UserError if an output, its checkpoint or
+    that file cannot be written where it goes, or if the device is not there.
     """
     for out in outputs:
         require_place(out)

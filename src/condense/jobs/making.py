@@ -19,15 +19,18 @@ from condense.machine.drafts import require_place
 def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -> None:
     """Joins the shards of one set into `out`, with `run.json`, `history.jsonl` and `grid.png` beside it.
 
-    `stored` is the type of the pixels in the file, and of what else belongs to each image: 'float32' or 'float16', which takes half
-    the room and rounds by 0.05 % at most. Raises UserError if the shards do not belong together or do not hold every image once, or if
-    values are too large for the type.
+    `stored` is the type of the pixels in the file, and of what else belongs to each image: 'float32' or
+    'float16', which takes half the room and rounds by 0.05 % at most. Raises UserError if the shards do not
+    belong together or do not hold every image once, or if values are too large for the type.
     """
     folder = out.parent
     for name in ("run.json", "history.jsonl", "grid.png", "snapshots.safetensors"):
         require_place(folder / name)
     require_place(out)
-    found = sorted(((*read_shard(path), path) for path in shards), key=lambda part: (part[1]["classes"][0], part[1].get("images", [0])[0]))
+    found = sorted(
+        ((*read_shard(path), path) for path in shards),
+        key=lambda part: (part[1]["classes"][0], part[1].get("images", [0])[0]),
+    )
     parts = [(tensors, header) for tensors, header, _ in found]
     first = parts[0][1]
     for tensors, header, path in found:
@@ -35,14 +38,23 @@ def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -
             raise UserError(f"{path}: belongs to the set {header['key']}, not to {first['key']}")
         same = ("class_names", "mean", "std", "ipc", "data_sha256", "decode", "snapshot_steps", *ENTRIES)
         differing = [name for name in same if header.get(name) != first.get(name)]
-        if differing or tensors["images"].shape[1:] != parts[0][0]["images"].shape[1:] or not _one_history(header, first):
-            raise UserError(f"{path}: does not fit {found[0][2]}: they differ in their {(differing or ['images or history'])[0]}")
+        if (
+            differing
+            or tensors["images"].shape[1:] != parts[0][0]["images"].shape[1:]
+            or not _one_history(header, first)
+        ):
+            raise UserError(
+                f"{path}: does not fit {found[0][2]}: they differ in their "
+                f"{(differing or ['images or history'])[0]}"
+            )
     order = _order(out, [header for _, header in parts])
     left_out = ("history", "snapshot_steps", "content_sha256", "schema", "images")
     header = {name: value for name, value in first.items() if name not in left_out}
     header |= {"kind": "synthetic", "classes": [*range(len(first["class_names"]))]}
     header |= {"stored": stored} if stored != "float32" else {}
-    tensors = {name: np.concatenate([part[0][name] for part in parts])[order] for name in ("images", "labels")}
+    tensors = {
+        name: np.concatenate([part[0][name] for part in parts])[order] for name in ("images", "labels")
+    }
     tensors["images"] = _rounded(tensors["images"], stored, out)
     for name, values in joined(out, [(tensors, header, path) for tensors, header, path in found]).items():
         of_image = header["carries"][name] == OF_IMAGE
@@ -50,44 +62,73 @@ def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -
         if of_image and values.dtype == np.float32:
             tensors[name] = _rounded(tensors[name], stored, out, f"the values of its '{name}'")
     _write_history(folder / "history.jsonl", [header["history"] for _, header in parts])
-    write_json(folder / "run.json", joined_facts([cost_facts(read_facts(found), found) for found in map(run_facts_path, shards)]))
-    _draw(folder / "grid.png", tensors | {"images": tensors["images"].astype(np.float32)}, header["class_names"], data)
+    write_json(
+        folder / "run.json",
+        joined_facts([cost_facts(read_facts(found), found) for found in map(run_facts_path, shards)]),
+    )
+    _draw(
+        folder / "grid.png",
+        tensors | {"images": tensors["images"].astype(np.float32)},
+        header["class_names"],
+        data,
+    )
     if "snapshot_steps" in first:
-        snapshots = _rounded(np.concatenate([part[0]["snapshots"] for part in parts], 1)[:, order], stored, out)
+        snapshots = _rounded(
+            np.concatenate([part[0]["snapshots"] for part in parts], 1)[:, order], stored, out
+        )
         about = {name: value for name, value in header.items() if name not in ENTRIES}
         about |= {"kind": "snapshots", "snapshot_steps": first["snapshot_steps"]}
-        write_tensors(folder / "snapshots.safetensors", {"images": snapshots, "labels": tensors["labels"]}, about)
+        write_tensors(
+            folder / "snapshots.safetensors", {"images": snapshots, "labels": tensors["labels"]}, about
+        )
     write_tensors(out, tensors, header)
 
 
 def _order(out: Path, headers: list[dict[str, Any]]) -> np.ndarray:
-    """Where the images of the set lie in those of its shards, one after the other: class by class, in each by their numbers.
+    """Where the images of the set lie in those of its shards, one after the other: class by class, in each by
+    their numbers.
 
     Raises UserError unless each is there once.
     """
     ipc, total = headers[0]["ipc"], len(headers[0]["class_names"])
-    numbers = [range(header["images"][0], header["images"][1] + 1) if "images" in header else range(ipc) for header in headers]
-    pairs = [(label, number) for header, some in zip(headers, numbers, strict=True) for label in header["classes"] for number in some]
+    numbers = [
+        range(header["images"][0], header["images"][1] + 1) if "images" in header else range(ipc)
+        for header in headers
+    ]
+    pairs = [
+        (label, number)
+        for header, some in zip(headers, numbers, strict=True)
+        for label in header["classes"]
+        for number in some
+    ]
     if sorted(pairs) == [(label, number) for label in range(total) for number in range(ipc)]:
         return np.asarray(sorted(range(len(pairs)), key=pairs.__getitem__))
     classes = [label for header in headers for label in header["classes"]]
     if len(pairs) == ipc * len(classes) and all("images" not in header for header in headers):
         raise UserError(f"{out}: the shards hold the classes {classes} instead of each of {total} once")
     held = ", ".join(f"{some.start}-{some.stop - 1}" for some in numbers)
-    raise UserError(f"{out}: the shards hold the images {held} of their classes instead of each of {ipc} of each of {total} classes once")
+    raise UserError(
+        f"{out}: the shards hold the images {held} of their classes instead of each of {ipc} of each of "
+        f"{total} classes once"
+    )
 
 
 def _rounded(values: np.ndarray, stored: str, out: Path, what: str = "its pixels") -> np.ndarray:
     with np.errstate(over="ignore"):
         rounded = values.astype(stored)
     if not np.isfinite(rounded).all():
-        raise UserError(f"{out}: {what} reach {np.abs(values).max():.3g}, too large for {stored}; write `stored: float32` in the scale")
+        raise UserError(
+            f"{out}: {what} reach {np.abs(values).max():.3g}, too large for {stored}; write `stored: "
+            f"float32` in the scale"
+        )
     return rounded
 
 
 def _one_history(header: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two shards tell of the same steps and terms."""
-    return [(row["step"], *row) for row in header["history"]] == [(row["step"], *row) for row in other["history"]]
+    return [(row["step"], *row) for row in header["history"]] == [
+        (row["step"], *row) for row in other["history"]
+    ]
 
 
 def _write_history(path: Path, histories: list[list[dict[str, float]]]) -> None:
@@ -95,7 +136,13 @@ def _write_history(path: Path, histories: list[list[dict[str, float]]]) -> None:
     with whole(path) as draft:
         draft.touch()
         for rows in zip(*histories, strict=True):
-            append_line(draft, {name: rows[0][name] if name == "step" else sum(row[name] for row in rows) for name in rows[0]})
+            append_line(
+                draft,
+                {
+                    name: rows[0][name] if name == "step" else sum(row[name] for row in rows)
+                    for name in rows[0]
+                },
+            )
 
 
 def _draw(path: Path, tensors: dict[str, np.ndarray], names: list[str], data: Path) -> None:

@@ -1,6 +1,7 @@
 """Jobs that make what sets need beforehand: classifiers, banks of networks.
 
-One function a kind, named in `MAKERS`; the cells of the kinds stand in `plan.parents`, and a test compares both lists.
+One function a kind, named in `MAKERS`; the cells of the kinds stand in `plan.parents`, and a test compares
+both lists.
 """
 
 from __future__ import annotations
@@ -35,8 +36,21 @@ def pretrain_teacher(
     from condense.teachers.pretrain import pretrain
 
     with at_work(machine, out, beside=_facts_beside) as (device, clock):
-        settings = {"arch": arch, "options": options, "strategy": strategy, "seed": seed, "key": key, "device": device}
-        pretrain(out, load(data), protocol, **settings, trained=lambda: write_json(_facts_beside(out), clock.facts()))
+        settings = {
+            "arch": arch,
+            "options": options,
+            "strategy": strategy,
+            "seed": seed,
+            "key": key,
+            "device": device,
+        }
+        pretrain(
+            out,
+            load(data),
+            protocol,
+            **settings,
+            trained=lambda: write_json(_facts_beside(out), clock.facts()),
+        )
 
 
 def _facts_beside(out: Path) -> Path:
@@ -56,14 +70,24 @@ def make_bank(
     key: str,
     machine: Machine,
 ) -> None:
-    """The bank of a queue of networks, trained on the images in `data`, in at most about `max_mb` MB, written to `out`."""
+    """The bank of a queue of networks, trained on the images in `data`, in at most about `max_mb` MB, written
+    to `out`."""
     from condense.data.dataset import load
     from condense.networks.bank import make_queue_bank
 
     with at_work(machine, out, beside=run_facts_path) as (device, clock):
-        settings = {"arch": arch, "options": options, "steps": steps, "seed": seed, "key": key, "device": device}
+        settings = {
+            "arch": arch,
+            "options": options,
+            "steps": steps,
+            "seed": seed,
+            "key": key,
+            "device": device,
+        }
         settings["max_bytes"] = max_mb * 10**6
-        make_queue_bank(out, load(data), networks, **settings, made=lambda: write_json(run_facts_path(out), clock.facts()))
+        make_queue_bank(
+            out, load(data), networks, **settings, made=lambda: write_json(run_facts_path(out), clock.facts())
+        )
 
 
 def make_trained_bank(
@@ -99,9 +123,13 @@ def make_trained_bank(
         )
 
 
-# By the kind of the cell in `plan.PARENTS`: what makes a file of the kind, given its path, the training images, the kind's own settings by
-# name, and `arch`, `options`, `seed`, `key` and `machine`.
-MAKERS: dict[str, Callable[..., None]] = {"teacher": pretrain_teacher, "trained_bank": make_trained_bank, "queue_bank": make_bank}
+# By the kind of the cell in `plan.PARENTS`: what makes a file of the kind, given its path, the training
+# images, the kind's own settings by name, and `arch`, `options`, `seed`, `key` and `machine`.
+MAKERS: dict[str, Callable[..., None]] = {
+    "teacher": pretrain_teacher,
+    "trained_bank": make_trained_bank,
+    "queue_bank": make_bank,
+}
 
 
 def maker_of(kind: str) -> Callable[..., None]:
@@ -113,5 +141,11 @@ def maker_of(kind: str) -> Callable[..., None]:
 
 def make_parent(out: Path, cell: ParentCell, data: Path, machine: Machine) -> None:
     """What sets need beforehand, made from the training images in `data` as its cell says."""
-    shared = {"arch": cell.arch, "options": json.loads(cell.options), "seed": cell.seed, "key": cell.key, "machine": machine}
+    shared = {
+        "arch": cell.arch,
+        "options": json.loads(cell.options),
+        "seed": cell.seed,
+        "key": cell.key,
+        "machine": machine,
+    }
     maker_of(cell.kind)(out, data, **cell.values, **shared)

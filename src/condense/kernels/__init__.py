@@ -4,4 +4,14 @@ from condense.kernels import few_channels, image_stage, winograd
 from condense.kernels.library import done_by, state, used_on
 from condense.kernels.norm_relu_pool import available, norm_relu_pool, plain
 
-__all__ = ["available", "done_by", "few_channels", "image_stage", "norm_relu_pool", "plain", "state", "used_on", "winograd"]
+__all__ = [
+    "available",
+    "done_by",
+    "few_channels",
+    "image_stage",
+    "norm_relu_pool",
+    "plain",
+    "state",
+    "used_on",
+    "winograd",
+]

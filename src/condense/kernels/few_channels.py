@@ -20,8 +20,15 @@ _CHUNK = 64  # images whose patches are summed at once, while they are in the ca
 def fits(convolution: nn.Conv2d) -> bool:
     """Whether it is a plain convolution of few channels by square windows."""
     plain = convolution.stride == (1, 1) and convolution.dilation == (1, 1) and convolution.groups == 1
-    square = convolution.kernel_size[0] == convolution.kernel_size[1] and convolution.padding in ((0, 0), (1, 1), (2, 2), (3, 3))
-    return plain and square and convolution.padding_mode == "zeros" and convolution.in_channels <= _MOST_CHANNELS
+    square = convolution.kernel_size[0] == convolution.kernel_size[1] and convolution.padding in (
+        (0, 0),
+        (1, 1),
+        (2, 2),
+        (3, 3),
+    )
+    return (
+        plain and square and convolution.padding_mode == "zeros" and convolution.in_channels <= _MOST_CHANNELS
+    )
 
 
 def padding_of(convolution: nn.Conv2d) -> int:
@@ -30,7 +37,8 @@ def padding_of(convolution: nn.Conv2d) -> int:
 
 
 def serves(convolution: nn.Conv2d, images: Tensor) -> bool:
-    """Whether `convolve` is the faster way: the images have few channels, and they or the weights have a gradient."""
+    """Whether `convolve` is the faster way: the images have few channels, and they or the weights have a
+    gradient."""
     either = (convolution.weight.requires_grad or images.requires_grad) and torch.is_grad_enabled()
     return fits(convolution) and either and available(images)
 
@@ -38,9 +46,9 @@ def serves(convolution: nn.Conv2d, images: Tensor) -> bool:
 def convolve(convolution: nn.Conv2d, images: Tensor, centred: bool = False) -> Tensor:
     """As `convolution(images)`, (n, c, h, w) -> (n, d, h', w'), where it `serves`.
 
-    The gradient of images is a product of matrices and a sum of overlapping patches: for 3 channels torch's way takes five times as
-    long. `centred`: what follows takes the mean of every channel away, so that the gradient of the bias is 0; to sum it up would take
-    torch as long as the gradient of the weights.
+    The gradient of images is a product of matrices and a sum of overlapping patches: for 3 channels torch's
+    way takes five times as long. `centred`: what follows takes the mean of every channel away, so that the
+    gradient of the bias is 0; to sum it up would take torch as long as the gradient of the weights.
     """
     return _Convolution.apply(images, convolution.weight, convolution.bias, padding_of(convolution), centred)
 
@@ -57,26 +65,38 @@ class _OfConvolution(_Padded, Protocol):
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: _OfConvolution, images: Tensor, weight: Tensor, bias: Tensor | None, padding: int, centred: bool) -> Tensor:
+    def forward(
+        ctx: _OfConvolution, images: Tensor, weight: Tensor, bias: Tensor | None, padding: int, centred: bool
+    ) -> Tensor:
         ctx.save_for_backward(images if weight.requires_grad else None, weight)
         ctx.shape, ctx.dtype, ctx.padding, ctx.centred = images.shape, images.dtype, padding, centred
         return F.conv2d(images, weight, bias, padding=padding)
 
     @staticmethod
     def backward(ctx: _OfConvolution, given: Tensor) -> tuple[Tensor | None, ...]:
-        """Of the images (n, c, h, w), or of weight (d, c, k, k) and bias (d,), from that of the result (n, d, h', w')."""
+        """Of the images (n, c, h, w), or of weight (d, c, k, k) and bias (d,), from that of the result
+        (n, d, h', w')."""
         images, weight = ctx.saved_tensors
         of_images, of_weight, of_bias, *_ = ctx.needs_input_grad
-        found = _gradient_of_images(given, weight.to(given.dtype), ctx.shape, ctx.padding).to(ctx.dtype) if of_images else None
+        found = (
+            _gradient_of_images(given, weight.to(given.dtype), ctx.shape, ctx.padding).to(ctx.dtype)
+            if of_images
+            else None
+        )
         bias = None
         if of_bias:
             bias = weight.new_zeros(len(weight)) if ctx.centred else given.sum((0, 2, 3), dtype=weight.dtype)
-        windows = _Windows.apply(given, images.to(given.dtype), ctx.padding, weight.shape).to(weight.dtype) if of_weight else None
+        windows = (
+            _Windows.apply(given, images.to(given.dtype), ctx.padding, weight.shape).to(weight.dtype)
+            if of_weight
+            else None
+        )
         return found, windows, bias, None, None
 
 
 class _Windows(torch.autograd.Function):
-    """The gradient of the windows, which is bilinear: (n, d, h', w') and images (n, c, h, w) -> (d, c, k, k)."""
+    """The gradient of the windows, which is bilinear: (n, d, h', w') and images (n, c, h, w) -> (d, c, k,
+    k)."""
 
     @staticmethod
     def forward(ctx: _Padded, given: Tensor, images: Tensor, padding: int, shape: torch.Size) -> Tensor:

@@ -1,7 +1,7 @@
 """Where compiled kernels are kept for the next process.
 
-What lies there is executed. So it is read only from a folder to which no other user can write, nor to any folder above it; it is opened
-once, what was opened is checked, and that is what is loaded (see `library`).
+What lies there is executed. So it is read only from a folder to which no other user can write, nor to any
+folder above it; it is opened once, what was opened is checked, and that is what is loaded (see `library`).
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from pathlib import Path
 from condense.machine.drafts import whole
 from condense.machine.locks import owner_of
 
-_MARK = b"condense kernels "  # stands behind the library, before its checksum; loaders do not look at what stands there
+# Stands behind the library, before its checksum; loaders do not look at what stands there
+_MARK = b"condense kernels "
 _CACHED = "kernels"
 _LARGEST = 64 << 20  # bytes
 
 
 def private_folders(reasons: list[str]) -> Iterator[Path]:
     """The folders for compiled kernels, best first; why others are not used is added to `reasons`."""
-    for place in dict.fromkeys(Path(os.path.realpath(place)) for place in _places()):  # what counts is where links lead to
+    # What counts is where links lead to
+    for place in dict.fromkeys(Path(os.path.realpath(place)) for place in _places()):
         try:
             fault = _unsafe(_lowest(place), whole_path=False)
             if not fault:
@@ -59,7 +61,8 @@ def _lowest(place: Path) -> Path:
 
 
 def _unsafe(place: Path, whole_path: bool) -> str:
-    """Why another user could put something into the folder `place`; '' if none can. `whole_path`: nothing will be made below it."""
+    """Why another user could put something into the folder `place`; '' if none can. `whole_path`: nothing
+    will be made below it."""
     # In a container files of the system may appear as those of nobody; whoever owns the root owns all.
     trusted = {0, os.geteuid(), os.stat("/").st_uid}
     for folder in (place, *place.parents):
@@ -68,14 +71,16 @@ def _unsafe(place: Path, whole_path: bool) -> str:
             return f"{folder} is no folder"
         if about.st_uid not in trusted:
             return f"{folder} belongs to {owner_of(about)}"
-        sticky = about.st_mode & stat.S_ISVTX and not (whole_path and folder == place)  # there nobody moves what is another's
+        # There nobody moves what is another's
+        sticky = about.st_mode & stat.S_ISVTX and not (whole_path and folder == place)
         if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
             return f"other users may write to {folder}: `chmod go-w` mends that"
     return ""
 
 
 def kept(path: Path) -> tuple[bytes | None, str]:
-    """The library in a file, opened once, without its checksum; or None and what is amiss with the file, '' if there is none."""
+    """The library in a file, opened once, without its checksum; or None and what is amiss with the file, ''
+    if there is none."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
 """Kernels written in C++, compiled where they run when first needed, and kept for the next process.
 
-Without a compiler, or with CONDENSE_KERNELS=off, everything is done by torch's own operations: slower, same mathematics.
-`state()` says which it is; jobs record it.
+Without a compiler, or with CONDENSE_KERNELS=off, everything is done by torch's own operations: slower, same
+mathematics. `state()` says which it is; jobs record it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,16 @@ from condense.machine.drafts import scratch
 _SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 _HEADERS = sorted(Path(__file__).parent.glob("*.h"))
 # The last two let comparisons become vector instructions; no option here changes the result of an operation.
-_FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
+_FLAGS = (
+    "-O3",
+    "-march=native",
+    "-std=c++17",
+    "-fopenmp",
+    "-shared",
+    "-fPIC",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+)
 _COMPILERS = ("c++", "g++", "clang++")
 LANES = 16  # channels of a map come in multiples of so many where products of matrices are done here
 TYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
@@ -42,7 +51,8 @@ def library() -> ctypes.CDLL | None:
 
 
 def call(what: str, like: torch.Tensor, *arguments: torch.Tensor | int | float) -> None:
-    """Calls the kernel `what` for the type of `like`: tensors by their address, then numbers, then the number of threads.
+    """Calls the kernel `what` for the type of `like`: tensors by their address, then numbers, then the number
+    of threads.
 
     Raises ValueError for a type that there is no kernel for, or without kernels.
     """
@@ -54,7 +64,8 @@ def call(what: str, like: torch.Tensor, *arguments: torch.Tensor | int | float) 
 
 
 def panel(channels: int) -> int:
-    """How many of `channels` columns a product of the kernels takes at once: matrices are given to them in panels of so many.
+    """How many of `channels` columns a product of the kernels takes at once: matrices are given to them in
+    panels of so many.
 
     Raises ValueError without kernels.
     """
@@ -93,12 +104,14 @@ def outlook() -> str:
 
 
 def done_by(device: torch.device) -> str:
-    """What does on a device what there are kernels for, to record: `state` on a CPU, for which they are; elsewhere torch's operations."""
+    """What does on a device what there are kernels for, to record: `state` on a CPU, for which they are;
+    elsewhere torch's operations."""
     return state() if device.type == "cpu" else used_on(device)
 
 
 def used_on(device: torch.device) -> str:
-    """What computes on a device, as far as it decides the bytes of a result: `checkpoints` are bound to it."""
+    """What computes on a device, as far as it decides the bytes of a result: `checkpoints` are bound to
+    it."""
     if device.type != "cpu":
         return f"torch on {device.type}"
     return "compiled kernels" if library() is not None else "torch's operations"
@@ -121,8 +134,11 @@ def _hindrance_or_compiler() -> tuple[str, str | None]:
     if os.environ.get("CONDENSE_KERNELS") == "off":
         return "torch (kernels switched off)", None
     if platform.system() != "Linux":
-        return f"torch (no kernels on {platform.system()})", None  # two OpenMP libraries in one process do not get on elsewhere
-    compiler = next(filter(None, map(shutil.which, [os.environ["CXX"]] if "CXX" in os.environ else _COMPILERS)), None)
+        # Two OpenMP libraries in one process do not get on elsewhere
+        return f"torch (no kernels on {platform.system()})", None
+    compiler = next(
+        filter(None, map(shutil.which, [os.environ["CXX"]] if "CXX" in os.environ else _COMPILERS)), None
+    )
     return ("torch (no C++ compiler)", None) if compiler is None else ("", compiler)
 
 
@@ -135,7 +151,8 @@ class _NoKernels(Exception):
 
 
 def _content(compiler: str) -> tuple[bytes, Path]:
-    """The bytes of the library, those that are kept or compiled now and kept, and a folder that is this user's alone."""
+    """The bytes of the library, those that are kept or compiled now and kept, and a folder that is this
+    user's alone."""
     name = f"{_name(compiler)}.so"
     reasons: list[str] = []
     folders: list[Path] = []
@@ -151,7 +168,8 @@ def _content(compiler: str) -> tuple[bytes, Path]:
     if reasons:
         _log.warning("kernels: %s; they are kept in %s instead", reasons[0], folders[0])
     if content is None:
-        content = _compiled(compiler, folders[-1] / name)  # the last is for such things, and has room where a home may be full
+        # The last is for such things, and has room where a home may be full
+        content = _compiled(compiler, folders[-1] / name)
         _keep(content, [folder / name for folder in folders])
     return content, folders[-1]
 
@@ -167,7 +185,8 @@ def _keep(content: bytes, paths: list[Path]) -> None:
 
 
 def _loaded(content: bytes, folder: Path) -> ctypes.CDLL:
-    """The library of these very bytes: from memory, where no other file can take its place, or from a folder made for it."""
+    """The library of these very bytes: from memory, where no other file can take its place, or from a folder
+    made for it."""
     try:
         handle = os.memfd_create("condense-kernels", os.MFD_CLOEXEC)
         with open(handle, "wb") as file:
@@ -185,35 +204,51 @@ def _loaded(content: bytes, folder: Path) -> ctypes.CDLL:
 
 
 def _name(compiler: str) -> str:
-    """Differs with the source, the options, the compiler and the processor: home folders are shared by different machines."""
+    """Differs with the source, the options, the compiler and the processor: home folders are shared by
+    different machines."""
     facts = _processor() + "\n".join(("sealed", compiler, str(os.stat(compiler).st_mtime_ns), *_FLAGS))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in (*_SOURCES, *_HEADERS)) + facts.encode()).hexdigest()[:16]
+    return hashlib.sha256(
+        b"".join(path.read_bytes() for path in (*_SOURCES, *_HEADERS)) + facts.encode()
+    ).hexdigest()[:16]
 
 
 def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    kept = {line for line in lines if line.split("\t")[0].split(":")[0].strip() in ("model name", "flags", "Features", "CPU part")}
+    kept = {
+        line
+        for line in lines
+        if line.split("\t")[0].split(":")[0].strip() in ("model name", "flags", "Features", "CPU part")
+    }
     return "\n".join(sorted(kept))
 
 
 def _compiled(compiler: str, path: Path) -> bytes:
-    """The library, compiled in a folder of its own beside `path`. Raises _NoKernels with what the compiler objects to."""
+    """The library, compiled in a folder of its own beside `path`. Raises _NoKernels with what the compiler
+    objects to."""
     try:
         with scratch(path) as place:
             command = [compiler, *_FLAGS, *map(str, _SOURCES), "-o", str(place / "kernels.so")]
             _compile(command, os.environ | {"TMPDIR": str(place)})
             return (place / "kernels.so").read_bytes()
     except _NoKernels:
-        stop_if_asked()  # who stops a job stops its compiler too; the next process is to compile them, and not to go on without
+        # Who stops a job stops its compiler too; the next process is to compile them, and not to go on
+        # without
+        stop_if_asked()
         raise
     except (UserError, OSError) as error:
         raise _NoKernels(f"{Path(compiler).name} could not compile the kernels", str(error)) from None
 
 
 def _compile(command: list[str], environment: Mapping[str, str]) -> None:
-    # In a session of its own: Ctrl-C is for this process, which then ends the compiler with all that it started.
+    # In a session of its own: Ctrl-C is for this process, which then ends the compiler with all that it
+    # started.
     with subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     ) as compiler:
         try:
             told = compiler.communicate()[1].decode(errors="replace").strip().splitlines()

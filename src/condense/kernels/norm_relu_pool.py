@@ -35,14 +35,16 @@ def available(maps: Tensor) -> bool:
 def norm_relu_pool(maps: Tensor, weight: Tensor, bias: Tensor, eps: float, pool: int) -> Tensor:
     """Average of `pool` x `pool` pixels of relu(weight * instance_norm(maps) + bias).
 
-    Shapes: maps (n, C, h, w), weight and bias (C,) float32 -> (n, C, h // pool, w // pool), channels last; `pool` is 1 or 2.
-    Statistics and sums are float32 whatever the type of `maps`, which the result keeps. Twice differentiable in float32; further
-    gradients, and second ones in bfloat16, are taken through torch's operations.
+    Shapes: maps (n, C, h, w), weight and bias (C,) float32 -> (n, C, h // pool, w // pool), channels last;
+    `pool` is 1 or 2. Statistics and sums are float32 whatever the type of `maps`, which the result keeps.
+    Twice differentiable in float32; further gradients, and second ones in bfloat16, are taken through torch's
+    operations.
     Raises ValueError where `available` is false.
     """
     if not available(maps):
         raise ValueError(f"no kernel for {maps.dtype} maps on {maps.device}")
-    # Outside of the operation, so that what it keeps are its inputs, through which a second gradient finds its way.
+    # Outside of the operation, so that what it keeps are its inputs, through which a second gradient finds
+    # its way.
     return _NormReluPool.apply(maps.contiguous(memory_format=torch.channels_last), weight, bias, eps, pool)
 
 
@@ -58,19 +60,38 @@ class _WithSettings(Context, Protocol):
 
 class _NormReluPool(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: _WithSettings, maps: Tensor, weight: Tensor, bias: Tensor, eps: float, pool: int) -> Tensor:
-        """See `norm_relu_pool`; keeps the mean and the inverse deviation of every channel of every image for the gradient."""
+    def forward(
+        ctx: _WithSettings, maps: Tensor, weight: Tensor, bias: Tensor, eps: float, pool: int
+    ) -> Tensor:
+        """See `norm_relu_pool`; keeps the mean and the inverse deviation of every channel of every image for
+        the gradient."""
         count, channels, height, width = maps.shape
-        out = torch.empty((count, channels, height // pool, width // pool), dtype=maps.dtype, memory_format=torch.channels_last)
+        out = torch.empty(
+            (count, channels, height // pool, width // pool),
+            dtype=maps.dtype,
+            memory_format=torch.channels_last,
+        )
         mean, rstd = torch.empty(count, channels), torch.empty(count, channels)
-        call("forward", maps, maps, weight.detach().float(), bias.detach().float(), out, mean, rstd, *_sizes(maps, pool), float(eps))
+        call(
+            "forward",
+            maps,
+            maps,
+            weight.detach().float(),
+            bias.detach().float(),
+            out,
+            mean,
+            rstd,
+            *_sizes(maps, pool),
+            float(eps),
+        )
         ctx.save_for_backward(maps, weight, bias, mean, rstd)
         ctx.settings = eps, pool
         return out
 
     @staticmethod
     def backward(ctx: _WithSettings, given: Tensor) -> tuple[Tensor | None, ...]:
-        """Of maps (n, C, h, w), weight and bias (C,), from that of the result (n, C, h // pool, w // pool)."""
+        """Of maps (n, C, h, w), weight and bias (C,), from that of the result (n, C, h // pool, w //
+        pool)."""
         maps, weight, bias, mean, rstd = ctx.saved_tensors
         eps, pool = ctx.settings
         if not torch.is_grad_enabled():
@@ -87,7 +108,15 @@ class _Gradient(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: _WithSettings, given: Tensor, maps: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor, eps: float, pool: int
+        ctx: _WithSettings,
+        given: Tensor,
+        maps: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        mean: Tensor,
+        rstd: Tensor,
+        eps: float,
+        pool: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Of maps, weight and bias; see `_NormReluPool.backward`."""
         ctx.save_for_backward(given, maps, weight, bias, mean, rstd)
@@ -96,25 +125,43 @@ class _Gradient(torch.autograd.Function):
         return _gradient(given, maps, weight, bias, mean, rstd, pool)
 
     @staticmethod
-    def backward(ctx: _WithSettings, along: Tensor | None, *beside: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: _WithSettings, along: Tensor | None, *beside: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         """Of `given`, maps, weight and bias, from those of the three gradients."""
         given, maps, weight, bias, mean, rstd = ctx.saved_tensors
         eps, pool = ctx.settings
         none = None, None, None, None
-        along = torch.zeros_like(maps) if along is None else along.contiguous(memory_format=torch.channels_last)
+        along = (
+            torch.zeros_like(maps) if along is None else along.contiguous(memory_format=torch.channels_last)
+        )
         along_weight, along_bias = (torch.zeros_like(weight) if one is None else one for one in beside)
         if torch.is_grad_enabled():
-            # Under names of their own: `given` was made from the maps, and what it makes of them is not to be counted here.
+            # Under names of their own: `given` was made from the maps, and what it makes of them is not to be
+            # counted here.
             asked = [tensor.view_as(tensor) for tensor in (given, maps, weight, bias)]
             own_given, *inputs = asked
             first = _gradients_by_torch(inputs, own_given, eps, pool, inputs)
             wanted = [tensor for tensor, needed in zip(asked, ctx.needs_input_grad, strict=False) if needed]
-            by_torch = torch.autograd.grad(first, wanted, (along, along_weight, along_bias), create_graph=True, allow_unused=True)
+            by_torch = torch.autograd.grad(
+                first, wanted, (along, along_weight, along_bias), create_graph=True, allow_unused=True
+            )
             found = iter(by_torch)
             return *(next(found) if needed else None for needed in ctx.needs_input_grad[:4]), *none
-        of_given, of_maps = (torch.empty_like(tensor, memory_format=torch.channels_last) for tensor in (given, maps))
+        of_given, of_maps = (
+            torch.empty_like(tensor, memory_format=torch.channels_last) for tensor in (given, maps)
+        )
         of_weight = torch.empty(len(maps), maps.shape[1])
-        parameters = along_weight.float(), along_bias.float(), given, maps, weight.detach().float(), bias.detach().float(), mean, rstd
+        parameters = (
+            along_weight.float(),
+            along_bias.float(),
+            given,
+            maps,
+            weight.detach().float(),
+            bias.detach().float(),
+            mean,
+            rstd,
+        )
         call("second", maps, along, *parameters, of_given, of_maps, of_weight, *_sizes(maps, pool))
         return of_given, of_maps, of_weight.sum(0).to(weight.dtype), torch.zeros_like(bias), *none
 
@@ -132,14 +179,18 @@ def _gradient(
     return gradient, of_weight.to(weight.dtype), of_bias.to(bias.dtype)
 
 
-def _by_torch(inputs: Sequence[Tensor], given: Tensor, eps: float, pool: int, needed: Sequence[bool]) -> tuple[Tensor | None, ...]:
+def _by_torch(
+    inputs: Sequence[Tensor], given: Tensor, eps: float, pool: int, needed: Sequence[bool]
+) -> tuple[Tensor | None, ...]:
     """The gradients of those of maps, weight and bias that are `needed`, with a graph of their own."""
     wanted = [tensor for tensor, asked in zip(inputs, needed, strict=False) if asked]
     found = iter(_gradients_by_torch(inputs, given, eps, pool, wanted))
     return tuple(next(found) if asked else None for asked in needed[:3])
 
 
-def _gradients_by_torch(inputs: Sequence[Tensor], given: Tensor, eps: float, pool: int, wanted: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def _gradients_by_torch(
+    inputs: Sequence[Tensor], given: Tensor, eps: float, pool: int, wanted: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
     maps, weight, bias = inputs
     return torch.autograd.grad(reference(maps, weight, bias, eps, pool), wanted, given, create_graph=True)
 

@@ -1,4 +1,5 @@
-"""Convolution by 3 x 3 windows in float32 with a quarter of the products, forward and backward (winograd.cpp)."""
+"""Convolution by 3 x 3 windows in float32 with a quarter of the products, forward and backward
+(winograd.cpp)."""
 
 from __future__ import annotations
 
@@ -18,9 +19,15 @@ _MOST_WASTE = 1.8  # pixels that are computed for each that is kept; beyond it t
 def serves(convolution: nn.Conv2d, maps: Tensor) -> bool:
     """Whether `convolve` takes this convolution of these maps, and is the faster way."""
     plain = convolution.stride == (1, 1) and convolution.dilation == (1, 1) and convolution.groups == 1
-    square = convolution.kernel_size == (3, 3) and convolution.padding == (1, 1) and convolution.padding_mode == "zeros"
+    square = (
+        convolution.kernel_size == (3, 3)
+        and convolution.padding == (1, 1)
+        and convolution.padding_mode == "zeros"
+    )
     channels = not (convolution.in_channels % LANES or convolution.out_channels % LANES)
-    if not (plain and square and channels and available(maps)) or {maps.dtype, convolution.weight.dtype} != {torch.float32}:
+    if not (plain and square and channels and available(maps)) or {maps.dtype, convolution.weight.dtype} != {
+        torch.float32
+    }:
         return False
     height, width = maps.shape[2:]
     computed = -(-height // _TILE) * -(-width // _TILE) * _TILE**2
@@ -28,17 +35,23 @@ def serves(convolution: nn.Conv2d, maps: Tensor) -> bool:
 
 
 def convolve(convolution: nn.Conv2d, maps: Tensor, centred: bool = False) -> Tensor:
-    """As `convolution(maps)`, (n, c, h, w) -> (n, d, h, w) channels last, where it `serves`; float32 to a few parts in a million.
+    """As `convolution(maps)`, (n, c, h, w) -> (n, d, h, w) channels last, where it `serves`; float32 to a few
+    parts in a million.
 
-    `centred`: what follows takes the mean of every channel away, so that the gradient of the bias is 0 and need not be summed up.
+    `centred`: what follows takes the mean of every channel away, so that the gradient of the bias is 0 and
+    need not be summed up.
     """
-    return _Convolution.apply(maps.contiguous(memory_format=torch.channels_last), convolution.weight, convolution.bias, centred)
+    return _Convolution.apply(
+        maps.contiguous(memory_format=torch.channels_last), convolution.weight, convolution.bias, centred
+    )
 
 
 def _applied(maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     outputs, inputs = weight.shape[:2]
     width = panel(outputs)
-    panels = weight.permute(2, 3, 1, 0).reshape(9, inputs, outputs // width, width).transpose(1, 2).contiguous()
+    panels = (
+        weight.permute(2, 3, 1, 0).reshape(9, inputs, outputs // width, width).transpose(1, 2).contiguous()
+    )
     out = torch.empty((len(maps), outputs, *maps.shape[2:]), memory_format=torch.channels_last)
     bias = torch.zeros(outputs) if bias is None else bias.contiguous()
     call("winograd", maps, maps, panels, bias, out, len(maps), *maps.shape[2:], inputs, outputs)
@@ -51,7 +64,9 @@ class _OfConvolution(Context, Protocol):
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: _OfConvolution, maps: Tensor, weight: Tensor, bias: Tensor | None, centred: bool) -> Tensor:
+    def forward(
+        ctx: _OfConvolution, maps: Tensor, weight: Tensor, bias: Tensor | None, centred: bool
+    ) -> Tensor:
         ctx.save_for_backward(maps, weight)
         ctx.centred = centred
         return _applied(maps, weight.detach(), None if bias is None else bias.detach())
@@ -62,7 +77,8 @@ class _Convolution(torch.autograd.Function):
         maps, weight = ctx.saved_tensors
         of_maps, of_weight, of_bias, _ = ctx.needs_input_grad
         given = given.contiguous(memory_format=torch.channels_last)
-        # As operations of their own where the gradient is to be differentiated in its turn; elsewhere nothing is kept of them.
+        # As operations of their own where the gradient is to be differentiated in its turn; elsewhere nothing
+        # is kept of them.
         found = (
             _Convolution.apply(given, weight.flip(2, 3).transpose(0, 1), None, False) if of_maps else None,
             _Windows.apply(given, maps) if of_weight else None,

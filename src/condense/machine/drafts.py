@@ -1,7 +1,7 @@
 """Files that are whole or absent: each is written as a draft beside its place, and put there in one step.
 
-The process that writes a draft holds a lock of the kernel on it, which goes with the process. So whoever writes there next knows a draft
-that nobody will finish any more, and removes it.
+The process that writes a draft holds a lock of the kernel on it, which goes with the process. So whoever
+writes there next knows a draft that nobody will finish any more, and removes it.
 """
 
 from __future__ import annotations
@@ -31,10 +31,13 @@ _REFUSED = (
 
 @contextmanager
 def whole(path: Path, mode: int = 0o666) -> Iterator[Path]:
-    """Yields a draft, an empty file beside `path`; on a clean exit the draft becomes `path`, on an error it is removed.
+    """Yields a draft, an empty file beside `path`; on a clean exit the draft becomes `path`, on an error it
+    is removed.
 
-    Drafts of `path` that killed processes left are removed first. `mode` are the permissions, from which the umask takes some away.
-    Raises UserError if the disk is full, if the folder may not be written, or if `path` is something else than a plain file.
+    Drafts of `path` that killed processes left are removed first. `mode` are the permissions, from which the
+    umask takes some away.
+    Raises UserError if the disk is full, if the folder may not be written, or if `path` is something else
+    than a plain file.
     """
     path, draft, handle = Path(path), None, None
     try:
@@ -60,7 +63,8 @@ def whole(path: Path, mode: int = 0o666) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yields an empty folder beside `path`; on a clean exit it becomes the folder `path`, on an error it is removed.
+    """Yields an empty folder beside `path`; on a clean exit it becomes the folder `path`, on an error it is
+    removed.
 
     Raises UserError as `whole` does, and if `path` exists.
     """
@@ -72,7 +76,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch(path: Path, mode: int = 0o700) -> Iterator[Path]:
-    """Yields an empty folder beside `path`, a draft of it that is removed in the end; so are those that killed processes left.
+    """Yields an empty folder beside `path`, a draft of it that is removed in the end; so are those that
+    killed processes left.
 
     Raises UserError as `whole` does.
     """
@@ -96,14 +101,17 @@ def scratch(path: Path, mode: int = 0o700) -> Iterator[Path]:
 def require_place(path: Path) -> None:
     """Raises UserError if no file can be put at `path`: to be called before long work, not after it.
 
-    Removes what killed processes left of drafts of `path` and of its checkpoints, so that they take no space from the work.
+    Removes what killed processes left of drafts of `path` and of its checkpoints, so that they take no space
+    from the work.
     """
     path = Path(path)
     try:
         draft = _draft(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         _require_plain(path)
-        remove_dead(path.parent, lambda output: output == path.name or output.startswith(f"{path.name}.resume"))
+        remove_dead(
+            path.parent, lambda output: output == path.name or output.startswith(f"{path.name}.resume")
+        )
         draft.touch()
         draft.unlink()
     except OSError as error:
@@ -114,13 +122,17 @@ def require_folders(*paths: str) -> None:
     """Raises UserError for a path at which something lies that is neither a folder nor a link to one."""
     for path in map(Path, paths):
         if path.is_symlink() and not path.exists():
-            raise UserError(f"{path}: is a link to {os.readlink(path)}, which is not there; make that folder, or remove the link")
+            raise UserError(
+                f"{path}: is a link to {os.readlink(path)}, which is not there; make that folder, or remove "
+                f"the link"
+            )
         if path.exists() and not path.is_dir():
             raise UserError(f"{path}: a folder is needed here, but this is none; move it away")
 
 
 def remove_dead(folder: Path, of: Callable[[str], bool] = lambda output: True) -> None:
-    """Removes the drafts in `folder` that nobody writes any more; of those files for whose name `of` is true."""
+    """Removes the drafts in `folder` that nobody writes any more; of those files for whose name `of` is
+    true."""
     with os.scandir(folder) as entries:
         drafts = [Path(entry.path) for entry in entries if (output := draft_of(entry.name)) and of(output)]
     for draft in drafts:
@@ -148,7 +160,10 @@ def is_dead(draft: Path) -> bool:
     """Whether no process writes a draft any more."""
     try:
         # A folder is opened for reading only; a lock on a file of NFS takes leave to write.
-        handle = os.open(draft, (os.O_RDONLY if draft.is_dir() else os.O_RDWR) | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(
+            draft,
+            (os.O_RDONLY if draft.is_dir() else os.O_RDWR) | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
+        )
     except OSError:
         return False  # gone, another user's, or no draft of ours
     try:
@@ -161,7 +176,8 @@ def is_dead(draft: Path) -> bool:
 
 
 def _draft(path: Path) -> Path:
-    # In the same folder, since a rename cannot cross file systems; not mkstemp, whose files the team could not read.
+    # In the same folder, since a rename cannot cross file systems; not mkstemp, whose files the team could
+    # not read.
     if not path.name:
         raise UserError(f"{path}: is a folder; name a file in it")
     return path.with_name(f".{path.name}.{uuid4().hex}.part")
@@ -187,19 +203,31 @@ def _locked(handle: int) -> bool:
 
 
 def _require_plain(path: Path) -> None:
-    """Raises UserError if a device, a pipe, a socket, a folder or a link lies at `path`: a rename would put a file in its place."""
+    """Raises UserError if a device, a pipe, a socket, a folder or a link lies at `path`: a rename would put a
+    file in its place."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
         return
     if stat.S_ISLNK(mode):
-        raise UserError(f"{path}: is a link to {os.readlink(path)}, which would be lost; name that file itself, or remove the link")
+        raise UserError(
+            f"{path}: is a link to {os.readlink(path)}, which would be lost; name that file itself, or "
+            f"remove the link"
+        )
     if stat.S_ISDIR(mode):
         raise UserError(f"{path}: cannot be written: it is a folder; name a file in it")
     if not stat.S_ISREG(mode):
-        kinds = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+        kinds = {
+            stat.S_IFIFO: "pipe",
+            stat.S_IFSOCK: "socket",
+            stat.S_IFCHR: "device",
+            stat.S_IFBLK: "device",
+        }
         kind = kinds.get(stat.S_IFMT(mode), "special file")
-        raise UserError(f"{path}: is a {kind}; results are put in their place in one step, as plain files: name a plain file")
+        raise UserError(
+            f"{path}: is a {kind}; results are put in their place in one step, as plain files: name a plain "
+            f"file"
+        )
 
 
 def _umask() -> int:
@@ -218,9 +246,15 @@ def _sync_folder(folder: Path) -> None:
 
 def _explained(error: OSError, path: Path) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"{path}: the disk is full; nothing was damaged: free some space and run the same command again")
+        return UserError(
+            f"{path}: the disk is full; nothing was damaged: free some space and run the same command again"
+        )
     # Not of a file that was read meanwhile: that has its own name.
-    of_output = error.filename is None or Path(os.fsdecode(error.filename)).parent == path.parent or path.is_relative_to(error.filename)
+    of_output = (
+        error.filename is None
+        or Path(os.fsdecode(error.filename)).parent == path.parent
+        or path.is_relative_to(error.filename)
+    )
     if error.errno in _REFUSED and of_output:
         return UserError(f"{path}: cannot be written: {error.strerror}")
     return error

@@ -5,19 +5,22 @@ Floor 0.
 
 from __future__ import annotations
 
-# Pixels of a pass without gradients. On CPUs much of the maps between two layers then stays in the cache: 128 images of 32 x 32 pixels;
-# fewer would be as fast on an idle machine, and wait more often for a core that does something else.
+# Pixels of a pass without gradients. On CPUs much of the maps between two layers then stays in the cache: 128
+# images of 32 x 32 pixels; fewer would be as fast on an idle machine, and wait more often for a core that
+# does something else.
 CHUNK = {"cpu": 1 << 17, "cuda": 1 << 22}
 
 _SHARE = 0.5  # of the memory; the rest is for the data, the test, and what the estimate leaves out
-COPIES = 5  # of the parameters: themselves, gradients, velocity, the step's own, and their form in less than float32
+# Of the parameters: themselves, gradients, velocity, the step's own, and their form in less than float32
+COPIES = 5
 _PASSES = 2  # times that activations are held: for the backward pass, and as its gradients or in another type
 
 
 def networks_at_once(parameters: int, activations: int, batch: int, memory: float, held: int = COPIES) -> int:
     """How many networks train at once on batches of so many images in `memory` bytes; at least 1.
 
-    The rule: `parameters` and `activations` in float32, the latter counted as the outputs of all layers for one image, each as often
-    as training holds them (`held` times the parameters), in half of the memory. Layers in bfloat16 need less.
+    The rule: `parameters` and `activations` in float32, the latter counted as the outputs of all layers for
+    one image, each as often as training holds them (`held` times the parameters), in half of the memory.
+    Layers in bfloat16 need less.
     """
     return max(1, int(_SHARE * memory / (4 * (held * parameters + _PASSES * batch * activations))))

@@ -1,8 +1,8 @@
 """CUDA graphs: work over fixed tensors, recorded once and repeated in one launch.
 
-Small networks leave a GPU idle between the hundreds of launches of a step, which a graph does without. A graph may neither stop a run
-nor change what comes out: before it is used, it is compared with the plain work, and where it cannot be recorded or differs, the
-plain work is done, which the log and `run.json` say.
+Small networks leave a GPU idle between the hundreds of launches of a step, which a graph does without. A
+graph may neither stop a run nor change what comes out: before it is used, it is compared with the plain work,
+and where it cannot be recorded or differs, the plain work is done, which the log and `run.json` say.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from torch.utils._pytree import tree_leaves
 from condense.machine.runtime import note
 
 T = TypeVar("T")
-# How far plain and recorded work may be apart, as a share of what they give: sums on a GPU come in any order, and in TF32.
+# How far plain and recorded work may be apart, as a share of what they give: sums on a GPU come in any order,
+# and in TF32.
 ROUNDING = {torch.float32: 5e-3, torch.float64: 1e-9, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 _SAMPLED = 1 << 16  # values of a tensor that are compared at most
 _GENERATORS = {"cpu": torch, "cuda": torch.cuda}
@@ -50,8 +51,9 @@ class Recorder(Protocol):
 class CudaRecorder:
     """The `Recorder` of GPUs. Not tested where there is no GPU, which is where it was written.
 
-    Its graphs take their memory from one pool: what one needs while it runs serves the next. So no two of them run at once, and what
-    one gives is used before another, recorded later, runs again or is held by the caller.
+    Its graphs take their memory from one pool: what one needs while it runs serves the next. So no two of
+    them run at once, and what one gives is used before another, recorded later, runs again or is held by the
+    caller.
     """
 
     def __init__(self) -> None:
@@ -67,24 +69,33 @@ class CudaRecorder:
         return done
 
     def captured(self, work: Callable[[], T]) -> tuple[Graph, T]:
-        """Raises CannotRecord where the work waits for the GPU, reads memory of the host, or does not fit into the memory."""
+        """Raises CannotRecord where the work waits for the GPU, reads memory of the host, or does not fit
+        into the memory."""
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
-        gc.collect()  # what Python would find to be unused within the work is freed now, as a graph must free nothing but its own
+        # What Python would find to be unused within the work is freed now, as a graph must free nothing but
+        # its own
+        gc.collect()
         try:
             self._pool = self._pool or torch.cuda.graph_pool_handle()
             with torch.cuda.graph(graph, pool=self._pool):
                 results = work()
         except RuntimeError as error:
             self._give_up(stream)
-            hint = "it may wait for the GPU or read from the host: .item(), a mask as an index, a new tensor of numbers"
-            raise CannotRecord(f"{str(error).splitlines()[0]} ({hint})") from None  # the error would keep the memory of the work
+            hint = (
+                "it may wait for the GPU or read from the host: .item(), a mask as an index, a new tensor of "
+                "numbers"
+            )
+            # The error would keep the memory of the work
+            raise CannotRecord(f"{str(error).splitlines()[0]} ({hint})") from None
         return graph, results
 
     def _give_up(self, stream: torch.cuda.Stream) -> None:
-        """Undoes what a capture that failed leaves behind before torch 2.15, so that the plain work goes on and others are recorded.
+        """Undoes what a capture that failed leaves behind before torch 2.15, so that the plain work goes on
+        and others are recorded.
 
-        That is the stream of the capture as the current one, the pool as one that is being recorded to, and generators that take
-        part in a capture: the next draw would raise an error. A capture that succeeds gives these back.
+        That is the stream of the capture as the current one, the pool as one that is being recorded to, and
+        generators that take part in a capture: the next draw would raise an error. A capture that succeeds
+        gives these back.
         """
         torch.cuda.set_stream(stream)
         pool, self._pool = self._pool, None
@@ -98,10 +109,11 @@ class CudaRecorder:
 
 
 class Recorded:
-    """Work that is done plainly when first called, recorded at the second call, and replayed then and from there on.
+    """Work that is done plainly when first called, recorded at the second call, and replayed then and from
+    there on.
 
-    What it gives is overwritten by the next call. Whatever the host decides in it is decided a few times at the start, and never again.
-    `refused` says why the work is not recorded after all; '' as long as it is.
+    What it gives is overwritten by the next call. Whatever the host decides in it is decided a few times at
+    the start, and never again. `refused` says why the work is not recorded after all; '' as long as it is.
     """
 
     def __init__(
@@ -114,10 +126,11 @@ class Recorded:
         name: str = "a step",
         known: bool = False,
     ):
-        """`state` gives the tensors that the work reads and changes, of which copies are put back after the comparison.
+        """`state` gives the tensors that the work reads and changes, of which copies are put back after the
+        comparison.
 
-        `computed_in` is the type of the work with the coarsest rounding. `known`: work like it was done and compared before, so
-        that it is recorded at the first call, without comparing it again.
+        `computed_in` is the type of the work with the coarsest rounding. `known`: work like it was done and
+        compared before, so that it is recorded at the first call, without comparing it again.
         """
         self.work, self.recorder, self.state, self.name = work, recorder, state, name
         self.rounding = ROUNDING[computed_in]
@@ -146,7 +159,8 @@ class Recorded:
         """Records the work and compares it with the plain one; leaves all tensors as they are."""
         kept = _Kept(list(self.state()))
         try:
-            # The plain work comes first and leaves samples alone: its memory is free again before a graph takes some for good.
+            # The plain work comes first and leaves samples alone: its memory is free again before a graph
+            # takes some for good.
             plain = None if self._compared else _trial(self.work, kept)
             kept.put_back()
             graph, results = self.recorder.captured(self.work)
@@ -168,9 +182,13 @@ class Recorded:
             graph.replay()
             return results
 
-        for (when, given, changes), (_, other_given, other_changes) in zip(plain, _trial(replayed, kept), strict=True):
+        for (when, given, changes), (_, other_given, other_changes) in zip(
+            plain, _trial(replayed, kept), strict=True
+        ):
             for what, wanted, found in (("gives", given, other_given), ("changes", changes, other_changes)):
-                if not all(_alike(one, other, self.rounding) for one, other in zip(wanted, found, strict=True)):
+                if not all(
+                    _alike(one, other, self.rounding) for one, other in zip(wanted, found, strict=True)
+                ):
                     return f"{what} something else when it is recorded ({when})"
         return ""
 
@@ -178,14 +196,17 @@ class Recorded:
 class _Kept:
     """Copies of tensors and of the states of the generators of their devices, to go back to.
 
-    The generator of another device is left alone: beside work on a GPU a thread may be drawing from the one of the CPU.
+    The generator of another device is left alone: beside work on a GPU a thread may be drawing from the one
+    of the CPU.
     """
 
     def __init__(self, tensors: Sequence[Tensor]):
         self.tensors = tensors
         self._copies = [tensor.detach().clone() for tensor in tensors]
         devices = {tensor.device.type for tensor in tensors}
-        self._states = {kind: generator.get_rng_state() for kind, generator in _GENERATORS.items() if kind in devices}
+        self._states = {
+            kind: generator.get_rng_state() for kind, generator in _GENERATORS.items() if kind in devices
+        }
 
     @torch.no_grad()
     def put_back(self) -> None:
@@ -196,7 +217,8 @@ class _Kept:
 
     @torch.no_grad()
     def turn_over(self) -> None:
-        """Other values that are as good as these: each tensor of numbers with a fraction holds its own from last to first."""
+        """Other values that are as good as these: each tensor of numbers with a fraction holds its own from
+        last to first."""
         for tensor, value in zip(self.tensors, self._copies, strict=True):
             tensor.copy_(value.flatten().flip(0).view_as(value) if value.is_floating_point() else value)
 
@@ -205,7 +227,8 @@ _Trial = list[tuple[str, list[Tensor], list[Tensor]]]
 
 
 def _trial(work: Callable[[], Any], kept: _Kept) -> _Trial:
-    """Samples of what work gives and how it changes the tensors: at once, once more from there, and from other values."""
+    """Samples of what work gives and how it changes the tensors: at once, once more from there, and from
+    other values."""
     kept.put_back()
     trials = []
     for when in ("at the first step", "at a second step", "from other values"):
@@ -215,7 +238,13 @@ def _trial(work: Callable[[], Any], kept: _Kept) -> _Trial:
         before = _samples(kept.tensors)
         given = _samples(leaf for leaf in tree_leaves(work()) if isinstance(leaf, Tensor))
         changes = [after - value for after, value in zip(_samples(kept.tensors), before, strict=True)]
-        trials.append((when, given, [torch.stack([change, value]) for change, value in zip(changes, before, strict=True)]))
+        trials.append(
+            (
+                when,
+                given,
+                [torch.stack([change, value]) for change, value in zip(changes, before, strict=True)],
+            )
+        )
     return trials
 
 
@@ -226,12 +255,14 @@ def _samples(tensors: Iterable[Tensor]) -> list[Tensor]:
 
 
 def _alike(one: Tensor, other: Tensor, rounding: float) -> bool:
-    """Whether two samples differ by rounding alone: (n,) values, or (2, n) changes and the values that were changed."""
+    """Whether two samples differ by rounding alone: (n,) values, or (2, n) changes and the values that were
+    changed."""
     (one, size), (other, _) = (tuple(one), tuple(other)) if one.dim() == 2 else ((one, one), (other, one))
     if one.shape != other.shape or not torch.equal(one.isfinite(), other.isfinite()):
         return False
     one, other, size = one.nan_to_num(0, 0, 0), other.nan_to_num(0, 0, 0), size.nan_to_num(0, 0, 0)
-    smallest = 16 * torch.finfo(torch.float32).eps * float(size.norm())  # a change of this size is rounding of the values themselves
+    # A change of this size is rounding of the values themselves
+    smallest = 16 * torch.finfo(torch.float32).eps * float(size.norm())
     return float((one - other).norm()) <= rounding * max(float(one.norm()), float(other.norm())) + smallest
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 
 class Progress:
-    """Counts `total` steps of `unit`. `update` may be called at every step; it writes rarely and never waits for a device."""
+    """Counts `total` steps of `unit`. `update` may be called at every step; it writes rarely and never waits
+    for a device."""
 
     def __init__(self, title: str, total: int, unit: str = "step", start: int = 0, every: float = 15.0):
         self.title, self.total, self.unit, self.every = title, total, unit, every
@@ -17,7 +18,9 @@ class Progress:
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            self.bar = tqdm(total=total, initial=start, desc=title, unit=unit, mininterval=0.2, dynamic_ncols=True)
+            self.bar = tqdm(
+                total=total, initial=start, desc=title, unit=unit, mininterval=0.2, dynamic_ncols=True
+            )
 
     def update(self, done: int, values: Mapping[str, float] | None = None) -> None:
         """`done` steps are finished; `values` are shown beside them."""
@@ -30,7 +33,9 @@ class Progress:
             self.last = time.monotonic()
             rate = (done - self.first) / max(self.last - self.began, 1e-9)
             left = (self.total - done) / rate if rate else 0.0
-            line = f"{self.title}: {self.unit} {done}/{self.total}, {rate:.3g} {self.unit}s/s, {left:.0f} s left"
+            line = (
+                f"{self.title}: {self.unit} {done}/{self.total}, {rate:.3g} {self.unit}s/s, {left:.0f} s left"
+            )
             print(line + (f", {shown}" if shown else ""), file=sys.stderr, flush=True)
 
     def close(self) -> None:

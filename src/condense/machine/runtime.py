@@ -36,8 +36,9 @@ _log = logging.getLogger(__name__)
 def keep_freed_memory() -> bool:
     """Tells glibc to keep freed memory instead of returning it; True if it did.
 
-    The activations of every step are large, and fetching fresh pages from the kernel for each of them halves the speed
-    on CPUs. Set CONDENSE_RETURN_MEMORY=1 to leave the allocator as it is. Elsewhere than on glibc nothing happens.
+    The activations of every step are large, and fetching fresh pages from the kernel for each of them halves
+    the speed on CPUs. Set CONDENSE_RETURN_MEMORY=1 to leave the allocator as it is. Elsewhere than on glibc
+    nothing happens.
     """
     if os.environ.get("CONDENSE_RETURN_MEMORY") == "1" or platform.libc_ver()[0] != "glibc":
         return False
@@ -47,11 +48,13 @@ def keep_freed_memory() -> bool:
 
 @contextmanager
 def device(wanted: str = "auto") -> Iterator[Any]:
-    """The `torch.device` for a job: the CPU, or a GPU that no other job on this machine holds until this one ends.
+    """The `torch.device` for a job: the CPU, or a GPU that no other job on this machine holds until this one
+    ends.
 
-    `wanted`: 'auto' (a GPU where there is one, else the CPU), 'cpu', 'cuda' (any GPU) or 'cuda:1'. Waits if every GPU is taken.
-    Raises UserError if a GPU is asked for and torch can use none, for 'auto' too where a GPU seems to be there: work of hours on a GPU
-    would take weeks on the CPU.
+    `wanted`: 'auto' (a GPU where there is one, else the CPU), 'cpu', 'cuda' (any GPU) or 'cuda:1'. Waits if
+    every GPU is taken.
+    Raises UserError if a GPU is asked for and torch can use none, for 'auto' too where a GPU seems to be
+    there: work of hours on a GPU would take weeks on the CPU.
     """
     import torch
 
@@ -66,7 +69,10 @@ def device(wanted: str = "auto") -> Iterator[Any]:
         known = [torch.cuda.get_device_properties(number) for number in numbers]
     except RuntimeError as error:  # torch may have counted them without the driver
         words = f"{_first_sentence(str(error))}; {gpus.state()}"
-        raise UserError(f"--device {wanted}: torch cannot use the GPUs of this machine: {words}. To mend it, {gpus.way_out()}") from None
+        raise UserError(
+            f"--device {wanted}: torch cannot use the GPUs of this machine: {words}. To mend it, "
+            f"{gpus.way_out()}"
+        ) from None
     with claim([str(about.uuid) for about in known]) as place:
         _require_code_for(known[place], wanted)
         torch.cuda.set_device(numbers[place])
@@ -74,12 +80,16 @@ def device(wanted: str = "auto") -> Iterator[Any]:
 
 
 def gpu_usable(wanted: str) -> bool:
-    """Whether a job whose '--device' is `wanted` runs on a GPU. Raises UserError if it is meant to and torch cannot use one."""
+    """Whether a job whose '--device' is `wanted` runs on a GPU. Raises UserError if it is meant to and torch
+    cannot use one."""
     import torch
 
     if wanted == "cpu":
         return False
-    if not (wanted in ("auto", "cuda") or (wanted.startswith("cuda:") and wanted[5:].isdecimal() and wanted.isascii())):
+    if not (
+        wanted in ("auto", "cuda")
+        or (wanted.startswith("cuda:") and wanted[5:].isdecimal() and wanted.isascii())
+    ):
         raise UserError(f"--device: 'auto', 'cpu', 'cuda' or 'cuda:N' is needed, found '{wanted}'")
     with warnings.catch_warnings(record=True) as said:  # what hinders torch is part of our own sentence
         warnings.simplefilter("always")
@@ -91,7 +101,11 @@ def gpu_usable(wanted: str) -> bool:
         if gpus.withheld():
             _say_once("this machine has GPUs, but SLURM gave this job none: it runs on the CPU")
         return False
-    seen = f"a GPU seems to be here ({', '.join(signs)}), but torch cannot use it" if signs else "this machine shows no GPU to torch"
+    seen = (
+        f"a GPU seems to be here ({', '.join(signs)}), but torch cannot use it"
+        if signs
+        else "this machine shows no GPU to torch"
+    )
     hidden = f"; {gpus.why_none()}" if gpus.hidden() else ""
     words = f"{_hindrance([str(warning.message) for warning in said])}{hidden}; {gpus.state()}"
     raise UserError(f"--device {wanted}: {seen}: {words}. To mend it, {gpus.way_out()}; or use --device cpu")
@@ -114,14 +128,22 @@ def _first_sentence(text: str) -> str:
 
 
 def _require_code_for(about: Any, wanted: str) -> None:
-    """Raises UserError for a GPU that the installed torch has no code for: it is found, and then its first operation fails."""
+    """Raises UserError for a GPU that the installed torch has no code for: it is found, and then its first
+    operation fails."""
     import torch
 
     built = torch.cuda.get_arch_list()
     if not hasattr(about, "major") or not built or gpus.has_code_for((about.major, about.minor), built):
         return
-    found = f"the GPU {about.name} has the compute capability {about.major}.{about.minor}, and this torch is built for {', '.join(built)}"
-    older = "; `make env CUDA=cu126` installs one for GPUs from 5.0 to 9.0" if (about.major, about.minor) < (7, 5) else ""
+    found = (
+        f"the GPU {about.name} has the compute capability {about.major}.{about.minor}, and this torch is "
+        f"built for {', '.join(built)}"
+    )
+    older = (
+        "; `make env CUDA=cu126` installs one for GPUs from 5.0 to 9.0"
+        if (about.major, about.minor) < (7, 5)
+        else ""
+    )
     raise UserError(f"--device {wanted}: {found}{older}; or use --device cpu")
 
 
@@ -129,8 +151,9 @@ def _require_code_for(about: Any, wanted: str) -> None:
 def claim(names: Sequence[str], folder: Path | None = None, poll: float = 0.5) -> Iterator[int]:
     """The place in `names` of the first device that is free, held until the block ends.
 
-    One lock file a device, named after its identity and not its number, which differs between jobs. The kernel frees
-    the lock when the process dies, however it dies. Raises UserError naming a folder or a file that is not one of ours.
+    One lock file a device, named after its identity and not its number, which differs between jobs. The
+    kernel frees the lock when the process dies, however it dies. Raises UserError naming a folder or a file
+    that is not one of ours.
     """
     folder = folder or Path(tempfile.gettempdir()) / "condense-devices"
     _shared_folder(folder)
@@ -152,21 +175,30 @@ def claim(names: Sequence[str], folder: Path | None = None, poll: float = 0.5) -
 
 
 def _shared_folder(folder: Path) -> None:
-    """Makes the folder of the locks that the users of a machine share. Raises UserError if another user made one to their own liking."""
+    """Makes the folder of the locks that the users of a machine share. Raises UserError if another user made
+    one to their own liking."""
     if not os.path.lexists(folder):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o1777)
     about = os.lstat(folder)
-    fault = "it is no folder" if not stat.S_ISDIR(about.st_mode) else "" if about.st_mode & stat.S_ISVTX else "it is not sticky"
+    fault = (
+        "it is no folder"
+        if not stat.S_ISDIR(about.st_mode)
+        else ""
+        if about.st_mode & stat.S_ISVTX
+        else "it is not sticky"
+    )
     if fault and (about.st_uid not in (0, os.geteuid()) or not stat.S_ISDIR(about.st_mode)):
         raise UserError(
-            f"{folder}: the locks of this machine's devices lie there, but {fault} and belongs to {locks.owner_of(about)}, who could change"
+            f"{folder}: the locks of this machine's devices lie there, but {fault} and belongs to "
+            f"{locks.owner_of(about)}, who could change"
             " them; let its owner or root remove it, or use --device cpu"
         )
 
 
 def _lock_file(path: Path) -> int:
-    """A handle on a lock file, which reading suffices to lock: it may be another user's, and then may not be opened to create it."""
+    """A handle on a lock file, which reading suffices to lock: it may be another user's, and then may not be
+    opened to create it."""
     try:
         return locks.open_plain(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -176,8 +208,8 @@ def _lock_file(path: Path) -> int:
 def set_threads(threads: int | None) -> int:
     """Limits torch to `threads` and returns their number. Raises UserError if it is not positive.
 
-    More than the cores that this process may use only wait for each other: then it says so and takes the cores, as for None, where
-    OMP_NUM_THREADS is heeded too.
+    More than the cores that this process may use only wait for each other: then it says so and takes the
+    cores, as for None, where OMP_NUM_THREADS is heeded too.
     """
     import torch
 
@@ -185,7 +217,10 @@ def set_threads(threads: int | None) -> int:
         raise UserError(f"--threads: a number from 1 on is needed, found {threads}")
     most = cores()
     if threads is not None and threads > most:
-        _say_once(f"--threads {threads}: this process may use {most} core{'s' * (most > 1)}, so that many threads are used")
+        _say_once(
+            f"--threads {threads}: this process may use {most} core{'s' * (most > 1)}, so that many threads "
+            f"are used"
+        )
     named = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     wanted = threads or (int(named) if named.isascii() and named.isdecimal() and int(named) else most)
     torch.set_num_threads(min(wanted, most))
@@ -198,13 +233,15 @@ def _say_once(text: str) -> None:
 
 
 def cores() -> int:
-    """Cores that this process may use: those it is bound to, or fewer where its control group has less time than they would take."""
+    """Cores that this process may use: those it is bound to, or fewer where its control group has less time
+    than they would take."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([bound, *map(math.ceil, _quotas())]))
 
 
 def _quotas(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> Iterator[float]:
-    """Processors whose time the control groups of this process may take together, of version 2 or 1, theirs and those around them."""
+    """Processors whose time the control groups of this process may take together, of version 2 or 1, theirs
+    and those around them."""
     for line in _text(groups).splitlines():
         _, controllers, place = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
@@ -215,7 +252,8 @@ def _quotas(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs
                 numbers = [_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
             else:
                 numbers = _text(folder / "cpu.max").split()
-            if len(numbers) == 2 and all(number.isdecimal() for number in numbers) and int(numbers[1]):  # 'max' and -1 are no limits
+            # 'max' and -1 are no limits
+            if len(numbers) == 2 and all(number.isdecimal() for number in numbers) and int(numbers[1]):
                 yield int(numbers[0]) / int(numbers[1])
             if folder == top:
                 break
@@ -230,12 +268,17 @@ def _text(path: Path) -> str:
 
 @cache
 def code_version() -> str:
-    """The version of this code: that of git where it runs from a checkout, with '+' for uncommitted changes, else the package's."""
+    """The version of this code: that of git where it runs from a checkout, with '+' for uncommitted changes,
+    else the package's."""
     folder = checkout()
     if folder and (folder / ".git").exists() and shutil.which("git"):
         git = ["git", "-C", str(folder)]
-        found = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=False)
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "src", "params", "workflow", "Snakefile"], check=False)
+        found = subprocess.run(
+            [*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=False
+        )
+        changed = subprocess.run(
+            [*git, "diff", "--quiet", "HEAD", "--", "src", "params", "workflow", "Snakefile"], check=False
+        )
         if found.returncode == 0:
             return found.stdout.strip() + ("+" if changed.returncode else "")
     return metadata.version("condense")
@@ -245,7 +288,8 @@ _notes: list[str] = []  # of this process
 
 
 def note(sentence: str) -> None:
-    """Says once, in the log and in every `run.json` of this process, that something is done otherwise than it was asked for."""
+    """Says once, in the log and in every `run.json` of this process, that something is done otherwise than it
+    was asked for."""
     if sentence not in _notes:
         _notes.append(sentence)
         _log.warning("%s", sentence)
@@ -263,15 +307,21 @@ class Clock:
             torch.cuda.reset_peak_memory_stats(place)
 
     def facts(self, shared_by: int = 1) -> dict[str, Any]:
-        """Seconds since the start, when that was (UTC), date, device, threads, peak memory (of the GPU if there is one), versions.
+        """Seconds since the start, when that was (UTC), date, device, threads, peak memory
+        (of the GPU if there is one), versions.
 
-        Where one job makes several artifacts, each gets an equal part of the seconds and says by how many they were shared.
+        Where one job makes several artifacts, each gets an equal part of the seconds and says by how many
+        they were shared.
         """
         import torch
 
         on_gpu = self.place.type == "cuda"
         name = torch.cuda.get_device_name(self.place) if on_gpu else cpu_name()
-        peak = torch.cuda.max_memory_allocated(self.place) if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
+        peak = (
+            torch.cuda.max_memory_allocated(self.place)
+            if on_gpu
+            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
+        )
         return {
             "seconds": round((time.monotonic() - self.began) / shared_by, 3),
             **({"shared_by": shared_by} if shared_by > 1 else {}),
@@ -282,7 +332,11 @@ class Clock:
             "threads": self.threads,
             "peak_memory_bytes": int(peak),
             "code_version": code_version(),
-            "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": metadata.version("numpy")},
+            "versions": {
+                "python": platform.python_version(),
+                "torch": str(torch.__version__),
+                "numpy": metadata.version("numpy"),
+            },
         }
 
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def stream(run_seed: int, *name: str | int) -> int:
     """A 63-bit seed for the stream `name` of the run `run_seed`, such as ("real-batch", class, step).
 
-    Different names give independent seeds; the same name gives the same seed on every machine and in every process.
+    Different names give independent seeds; the same name gives the same seed on every machine and in every
+    process.
     """
     address = json.dumps([run_seed, *name]).encode()
     return int.from_bytes(hashlib.blake2b(address, digest_size=8).digest(), "big") >> 1

@@ -1,4 +1,5 @@
-"""The jobs that heads sent from a folder and that are still in SLURM's queue: which to follow, and how to stop the others."""
+"""The jobs that heads sent from a folder and that are still in SLURM's queue: which to follow, and how to
+stop the others."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 _FIELDS = "%i|%j|%Z|%k"  # number, name, folder, comment
-_HEAD = re.compile(r"(\w[\w-]*_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # what a head calls all its jobs: a UUID, or PREFIX_UUID
+# What a head calls all its jobs: a UUID, or PREFIX_UUID
+_HEAD = re.compile(r"(\w[\w-]*_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 POLL = 5.0  # seconds between two questions while SLURM is silent
 PATIENCE = 120  # seconds for one answer
@@ -39,14 +41,19 @@ def comment(rule: str, wildcards: Iterable[str]) -> str:
 def parsed(lines: str, folder: Path) -> list[Job]:
     """The jobs of heads of `folder` among the lines of `squeue --format '%i|%j|%Z|%k'`."""
     rows = [line.split("|", 3) for line in lines.splitlines()]
-    return [Job(row[0], row[1], row[3]) for row in rows if len(row) == 4 and row[2] == str(folder) and _HEAD.fullmatch(row[1])]
+    return [
+        Job(row[0], row[1], row[3])
+        for row in rows
+        if len(row) == 4 and row[2] == str(folder) and _HEAD.fullmatch(row[1])
+    ]
 
 
 def divided(jobs: Sequence[Job], wanted: Collection[str]) -> tuple[list[Job], list[Job]]:
     """Those that make what is `wanted` (comments), and the rest.
 
-    What is followed has one head, that of most jobs, and one job a comment: that is how its executor asks for them. Tasks of
-    arrays are in the rest, as their comment is that of the first task only; so are groups, whose jobs may be other ones now.
+    What is followed has one head, that of most jobs, and one job a comment: that is how its executor asks for
+    them. Tasks of arrays are in the rest, as their comment is that of the first task only; so are groups,
+    whose jobs may be other ones now.
     """
     fit = [job for job in jobs if job.comment in wanted and "_" not in job.number]
     heads = [job.head for job in fit]
@@ -56,15 +63,17 @@ def divided(jobs: Sequence[Job], wanted: Collection[str]) -> tuple[list[Job], li
 
 
 def queue(folder: Path) -> list[Job]:
-    """The jobs in the queue, waiting and running, that heads of this user sent from `folder`. Raises SlurmSilent."""
+    """The jobs in the queue, waiting and running, that heads of this user sent from `folder`. Raises
+    SlurmSilent."""
     return parsed(_answer("squeue", "--me", "--noheader", f"--format={_FIELDS}"), folder)
 
 
 def stop(jobs: Collection[Job], folder: Path, seconds: float = 120, poll: float = 0.5) -> list[Job]:
-    """Cancels `jobs` of `folder` and waits until they are gone; returns those that are still there after `seconds`.
+    """Cancels `jobs` of `folder` and waits until they are gone; returns those that are still there after
+    `seconds`.
 
-    SLURM sends SIGTERM to all processes of a job, and SIGKILL after its KillWait (30 seconds if nobody changed it): `condense`
-    leaves a checkpoint in between. Raises SlurmSilent.
+    SLURM sends SIGTERM to all processes of a job, and SIGKILL after its KillWait (30 seconds if nobody
+    changed it): `condense` leaves a checkpoint in between. Raises SlurmSilent.
     """
     if not jobs:
         return []
@@ -99,7 +108,9 @@ class Known(NamedTuple):
 def known(head: str) -> dict[str, Known] | None:
     """Number -> what SLURM knows of the jobs of a head, ended ones included; None if it does not answer."""
     try:
-        lines = _answer("squeue", "--noheader", "--states=all", "--format=%i|%T|%r", f"--name={head}").splitlines()
+        lines = _answer(
+            "squeue", "--noheader", "--states=all", "--format=%i|%T|%r", f"--name={head}"
+        ).splitlines()
     except SlurmSilent:
         return None
     rows = [line.split("|", 2) for line in lines]
@@ -107,7 +118,8 @@ def known(head: str) -> dict[str, Known] | None:
 
 
 class Holds:
-    """Which jobs SLURM holds until somebody lets them go, told once a job and reason: a head would wait for them without a word."""
+    """Which jobs SLURM holds until somebody lets them go, told once a job and reason: a head would wait for
+    them without a word."""
 
     def __init__(self, say: Callable[[str], None]):
         self.say = say
@@ -117,7 +129,10 @@ class Holds:
         """To be called with the jobs that a head waits for whenever SLURM has answered."""
         held = {(number, jobs[number].reason) for number in numbers if number in jobs and jobs[number].held}
         for number, reason in sorted(held - self.told):
-            self.say(f"SLURM holds job {number} ({reason}) and does not start it; `scontrol release {number}` lets it go on")
+            self.say(
+                f"SLURM holds job {number} ({reason}) and does not start it; `scontrol release {number}` "
+                f"lets it go on"
+            )
         self.told = held
 
 
@@ -139,7 +154,8 @@ class Silence:
             self.told = now
             minutes = (now - self.began) / 60
             self.say(
-                f"SLURM has not answered for {minutes:.0f} minutes; jobs that run go on. Wait, or stop this head with Ctrl-C:"
+                f"SLURM has not answered for {minutes:.0f} minutes; jobs that run go on. Wait, or stop this "
+                f"head with Ctrl-C:"
                 " the same command follows its jobs once SLURM answers (`scontrol ping` tells)"
             )
 
@@ -160,18 +176,23 @@ class Absences:
     def lost(self, numbers: Iterable[str], known: Collection[str]) -> set[str]:
         """Those of `numbers` that SLURM has not known for so long that it must have forgotten them.
 
-        A task of an array that waits is listed with its array. Where SLURM keeps accounts, ended jobs are asked for there.
+        A task of an array that waits is listed with its array. Where SLURM keeps accounts, ended jobs are
+        asked for there.
         """
         now, heads = self.clock(), {number.split("_")[0] for number in known}
         absent = {number for number in numbers if number not in known and number.split("_")[0] not in heads}
         self.since = {number: self.since.get(number, now) for number in absent}
-        return {number for number in absent if now - self.since[number] >= FORGOTTEN and not _in_accounts(number)}
+        return {
+            number for number in absent if now - self.since[number] >= FORGOTTEN and not _in_accounts(number)
+        }
 
 
 def _in_accounts(number: str) -> bool:
     """Whether accounting knows a job; False where there is none."""
     try:
-        return bool(_answer("sacct", "--noheader", "--allocations", "--jobs", number, "--format=JobID").strip())
+        return bool(
+            _answer("sacct", "--noheader", "--allocations", "--jobs", number, "--format=JobID").strip()
+        )
     except SlurmSilent:
         return False
 

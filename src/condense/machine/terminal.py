@@ -26,7 +26,8 @@ class _Terminal:
 
 @contextmanager
 def speaking_to(log: Path | None) -> Iterator[None]:
-    """Inside, all that this process and its children print goes to the file `log`, which is begun anew; None changes nothing.
+    """Inside, all that this process and its children print goes to the file `log`, which is begun anew; None
+    changes nothing.
 
     Raises UserError if the log cannot be written.
     """
@@ -40,7 +41,9 @@ def speaking_to(log: Path | None) -> Iterator[None]:
         os.set_blocking(file, True)
     except OSError as error:
         if error.errno == errno.ENXIO:
-            raise UserError(f"--log {log}: cannot be written: it is a pipe that nobody reads, or a socket") from None
+            raise UserError(
+                f"--log {log}: cannot be written: it is a pipe that nobody reads, or a socket"
+            ) from None
         raise UserError(f"--log {log}: cannot be written: {error.strerror}") from None
     _flush()
     streams = [os.dup(1), os.dup(2)]
@@ -59,9 +62,11 @@ def speaking_to(log: Path | None) -> Iterator[None]:
 
 
 def replace_unprintable() -> None:
-    """Lets stdout and stderr print what their encoding lacks as plain signs or as codes, instead of ending the work with an error.
+    """Lets stdout and stderr print what their encoding lacks as plain signs or as codes, instead of ending
+    the work with an error.
 
-    Such are signs on a terminal or in a log that takes ASCII only, and names of files in another encoding than the system's.
+    Such are signs on a terminal or in a log that takes ASCII only, and names of files in another encoding
+    than the system's.
     """
     codecs.register_error("condense", _replaced)
     for stream in (sys.stdout, sys.stderr):
@@ -73,7 +78,9 @@ def _replaced(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     signs = error.object[error.start : error.end]
-    return "".join(_PLAIN.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in signs), error.end
+    return "".join(
+        _PLAIN.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in signs
+    ), error.end
 
 
 def tell(sentence: str) -> None:

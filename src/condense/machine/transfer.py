@@ -14,20 +14,25 @@ AHEAD = {"cpu": 0, "cuda": 4}  # steps for which the host draws while the device
 
 
 class Slots:
-    """Tensors that stay where they are on a device, and are filled anew by one copy a type. `tensors` are shaped as those in `like`."""
+    """Tensors that stay where they are on a device, and are filled anew by one copy a type. `tensors` are
+    shaped as those in `like`."""
 
     def __init__(self, like: Sequence[Tensor], device: torch.device):
         self.device, self.tensors = device, [torch.empty(0)] * len(like)
-        self._parts: list[tuple[list[int], Tensor]] = []  # for each type its places in `tensors`, and all of them as one
+        # For each type its places in `tensors`, and all of them as one
+        self._parts: list[tuple[list[int], Tensor]] = []
         for dtype in dict.fromkeys(tensor.dtype for tensor in like):
             places = [place for place, tensor in enumerate(like) if tensor.dtype == dtype]
             whole = torch.empty(sum(like[place].numel() for place in places), dtype=dtype, device=device)
-            for place, part in zip(places, whole.split([like[place].numel() for place in places]), strict=True):
+            for place, part in zip(
+                places, whole.split([like[place].numel() for place in places]), strict=True
+            ):
                 self.tensors[place] = part.view(like[place].shape)
             self._parts.append((places, whole))
 
     def fill(self, tensors: Sequence[Tensor]) -> None:
-        """Puts in tensors from the host. Raises ValueError if they have not the shapes and types of the first ones."""
+        """Puts in tensors from the host. Raises ValueError if they have not the shapes and types of the first
+        ones."""
         if [(one.shape, one.dtype) for one in tensors] != [(one.shape, one.dtype) for one in self.tensors]:
             raise ValueError("tensors of other shapes or types than before")
         for places, whole in self._parts:
@@ -36,7 +41,8 @@ class Slots:
 
 
 def pinned(tensor: Tensor) -> Tensor:
-    """The tensor in memory from which a GPU reads by itself: the copy waits in its queue, and this process goes on."""
+    """The tensor in memory from which a GPU reads by itself: the copy waits in its queue, and this process
+    goes on."""
     return tensor.pin_memory()
 
 
@@ -71,7 +77,8 @@ class Ahead(Generic[T]):
         return self._coming[step].result()
 
     def close(self) -> None:
-        """Ends the thread; what it is making is finished first, the rest is not made. `at` would start another."""
+        """Ends the thread; what it is making is finished first, the rest is not made. `at` would start
+        another."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
         self._pool, self._coming = None, {}

@@ -11,12 +11,18 @@ _AT_ONCE = 1 << 24  # distances held at a time
 
 
 def consistency_ratio(
-    features_real: Tensor, labels_real: Tensor, features_synthetic: Tensor, labels_synthetic: Tensor, ks: Sequence[int]
+    features_real: Tensor,
+    labels_real: Tensor,
+    features_synthetic: Tensor,
+    labels_synthetic: Tensor,
+    ks: Sequence[int],
 ) -> Tensor:
-    """For each k of `ks` the share of the k nearest real neighbours of a synthetic image that have its class, mean over the images.
+    """For each k of `ks` the share of the k nearest real neighbours of a synthetic image that have its class,
+    mean over the images.
 
-    Shapes: features (n, d) and (m, d), labels (n,) and (m,) -> (len(ks),), in [0, 1], float64. Nearest in Euclidean distance; of real
-    images equally far, which ones count is left to the sort. With k = n it is the mean share of a synthetic image's class.
+    Shapes: features (n, d) and (m, d), labels (n,) and (m,) -> (len(ks),), in [0, 1], float64. Nearest in
+    Euclidean distance; of real images equally far, which ones count is left to the sort. With k = n it is the
+    mean share of a synthetic image's class.
     Raises ValueError for a k that is not in 1..n.
     Source: idm, section 5.3 and Figure 4. Cost: m n d multiplications.
     """

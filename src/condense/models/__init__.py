@@ -1,4 +1,5 @@
-"""Architectures by name: `build` makes one for images of a given shape; parameters are drawn as PyTorch's layers do by default."""
+"""Architectures by name: `build` makes one for images of a given shape; parameters are drawn as PyTorch's
+layers do by default."""
 
 from __future__ import annotations
 
@@ -12,7 +13,17 @@ from condense.models.base import Builder, Network, Options, count_parameters
 from condense.models.convnet import ConvNetOptions
 from condense.models.initialise import Drawing, reinitialise, take
 
-__all__ = ["ARCHITECTURES", "Builder", "Drawing", "Network", "architecture_names", "build", "count_parameters", "reinitialise", "take"]
+__all__ = [
+    "ARCHITECTURES",
+    "Builder",
+    "Drawing",
+    "Network",
+    "architecture_names",
+    "build",
+    "count_parameters",
+    "reinitialise",
+    "take",
+]
 
 CONVNETS: dict[str, ConvNetOptions] = {
     "convnet": ConvNetOptions(),
@@ -90,9 +101,11 @@ def architecture_names() -> list[str]:
 def build(name: str, *, channels: int, size: int, classes: int, **options: object) -> Network:
     """A new network for images of `channels` x `size` x `size` pixels, drawn from PyTorch's global generator.
 
-    `options` are those of the architecture, such as depth and width, and for each of them `enlarge`: images are first brought to that
-    many pixels a side by bilinear interpolation, for networks too deep for the images.
-    Raises UserError for an unknown name or option, a value of the wrong type, and images too small for the network.
+    `options` are those of the architecture, such as depth and width, and for each of them `enlarge`: images
+    are first brought to that many pixels a side by bilinear interpolation, for networks too deep for the
+    images.
+    Raises UserError for an unknown name or option, a value of the wrong type, and images too small for the
+    network.
     """
     if name not in ARCHITECTURES:
         raise unknown("architecture", name, ARCHITECTURES)
@@ -105,7 +118,10 @@ def build(name: str, *, channels: int, size: int, classes: int, **options: objec
             raise unknown("option", option, asdict(builder.defaults), where)
     chosen: Options = read(type(builder.defaults), asdict(builder.defaults) | options, where)
     if chosen.enlarge is not None and chosen.enlarge < size:
-        raise UserError(f"{where}: 'enlarge: {chosen.enlarge}' would shrink images of {size} x {size} pixels: leave it out")
+        raise UserError(
+            f"{where}: 'enlarge: {chosen.enlarge}' would shrink images of {size} x {size} pixels: leave it "
+            f"out"
+        )
     side = chosen.enlarge or size
     if not builder.fits(chosen, channels, side):
         raise _unfit(where, builder, chosen, channels, side)
@@ -116,11 +132,18 @@ def build(name: str, *, channels: int, size: int, classes: int, **options: objec
 
 
 def _unfit(where: str, builder: Builder, options: Options, channels: int, size: int) -> UserError:
-    fitting = next((side for side in range(size + 1, _LARGEST + 1) if builder.fits(options, channels, side)), None)
+    fitting = next(
+        (side for side in range(size + 1, _LARGEST + 1) if builder.fits(options, channels, side)), None
+    )
     if fitting is None:
-        return UserError(f"{where}: images of {size} x {size} pixels do not fit, nor do any up to {_LARGEST} pixels: take a smaller depth")
+        return UserError(
+            f"{where}: images of {size} x {size} pixels do not fit, nor do any up to {_LARGEST} pixels: take "
+            f"a smaller depth"
+        )
     shallower = " or a smaller depth" if hasattr(options, "depth") else ""
     return UserError(
-        f"{where}: images of {size} x {size} pixels do not fit; the smallest size that fits is {fitting} x {fitting}: "
-        f"set the option 'enlarge: {fitting}', scale the images (resize), or choose another architecture{shallower}"
+        f"{where}: images of {size} x {size} pixels do not fit; the smallest size that fits is {fitting} x "
+        f"{fitting}: "
+        f"set the option 'enlarge: {fitting}', scale the images (resize), or choose another "
+        f"architecture{shallower}"
     )

@@ -1,4 +1,5 @@
-"""What all architectures share: typed options, networks in two parts (embedding and head), norm layers, small helpers."""
+"""What all architectures share: typed options, networks in two parts (embedding and head), norm layers, small
+helpers."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ GROUPS = 4  # of norm "group", as in the search space of 720 ConvNets
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What can be chosen for every architecture. `enlarge`: pixels a side to which images are brought before the first layer."""
+    """What can be chosen for every architecture. `enlarge`: pixels a side to which images are brought before
+    the first layer."""
 
     enlarge: int | None = None
 
@@ -31,14 +33,18 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Width(Options):
-    """Options of convolutional networks: `width` is the number of channels of the first layer, from which the others follow."""
+    """Options of convolutional networks: `width` is the number of channels of the first layer, from which the
+    others follow."""
 
     width: int
 
     def check_norm(self, norm: str) -> None:
         """Raises UserError for a width that the norm cannot be of."""
         if norm == "group" and self.width % GROUPS:
-            raise UserError(f"width: norm 'group' makes {GROUPS} groups, so a multiple of {GROUPS} is needed, found {self.width}")
+            raise UserError(
+                f"width: norm 'group' makes {GROUPS} groups, so a multiple of {GROUPS} is needed, found "
+                f"{self.width}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +62,8 @@ class WidthNorm(Width):
 class Builder:
     """One architecture: its default options, whether images fit it, and how it is made.
 
-    `fits(options, channels, size)` and `make(options, channels, size, classes)`; `size` is height = width in pixels.
+    `fits(options, channels, size)` and `make(options, channels, size, classes)`; `size` is height = width in
+    pixels.
     """
 
     defaults: Options
@@ -67,8 +74,8 @@ class Builder:
 class Network(nn.Module):
     """A classifier in two parts that can be used alone: `forward(x)` is `head(embed(x))`.
 
-    A subclass defines `_embed` and `classifier`. Its parameters are drawn in the order in which its modules are registered,
-    because `reinitialise` draws them anew in that order.
+    A subclass defines `_embed` and `classifier`. Its parameters are drawn in the order in which its modules
+    are registered, because `reinitialise` draws them anew in that order.
     """
 
     classifier: nn.Linear
@@ -82,7 +89,8 @@ class Network(nn.Module):
         return self._embed(self.enlarge(x))
 
     def head(self, embedding: Tensor) -> Tensor:
-        """Logits of features: (n, d) -> (n, classes), in the precision of the classifier also where the features were computed in less."""
+        """Logits of features: (n, d) -> (n, classes), in the precision of the classifier also where the
+        features were computed in less."""
         kind = embedding.device.type  # 'meta', where operations are counted, has no autocast to ask about
         if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
             with torch.autocast(kind, enabled=False):
@@ -99,7 +107,8 @@ class Network(nn.Module):
         return self.head(self.embed(x))
 
     def feature_maps(self, x: Tensor, pooled: bool = True) -> list[Tensor]:
-        """The map (n, channels, h, w) after every stage, behind its pooling or, with `pooled=False`, before it.
+        """The map (n, channels, h, w) after every stage, behind its pooling or, with `pooled=False`, before
+        it.
 
         Raises UserError where a network has no such maps.
         """
@@ -107,8 +116,12 @@ class Network(nn.Module):
         return behind if pooled else before
 
     def embed_with_maps(self, x: Tensor, before: bool = False) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """From one pass: the embedding, the maps behind the pooling of every stage, and, if asked for, those before it."""
-        raise UserError(f"a network of kind {type(self).__name__} has no feature maps: use a convolutional architecture, such as 'convnet'")
+        """From one pass: the embedding, the maps behind the pooling of every stage, and, if asked for, those
+        before it."""
+        raise UserError(
+            f"a network of kind {type(self).__name__} has no feature maps: use a convolutional architecture, "
+            f"such as 'convnet'"
+        )
 
     def _embed(self, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -117,7 +130,8 @@ class Network(nn.Module):
 class Stage(nn.Module):
     """Layers at one resolution, and the pooling that ends it (identity where there is none).
 
-    A convolution with instance norm, ReLU and at most average pooling by 2 ends in one fused operation on CPUs (`kernels`).
+    A convolution with instance norm, ReLU and at most average pooling by 2 ends in one fused operation on
+    CPUs (`kernels`).
     """
 
     def __init__(self, body: Iterable[nn.Module], pool: nn.Module | None = None) -> None:
@@ -130,7 +144,11 @@ class Stage(nn.Module):
         if [type(layer) for layer in self.body] != [nn.Conv2d, nn.GroupNorm, nn.ReLU]:
             return False
         norm, pooling = self.body[1], self.pool
-        averages = type(pooling) is nn.AvgPool2d and (pooling.kernel_size, pooling.stride, pooling.padding) == (2, 2, 0)
+        averages = type(pooling) is nn.AvgPool2d and (
+            pooling.kernel_size,
+            pooling.stride,
+            pooling.padding,
+        ) == (2, 2, 0)
         return norm.num_groups == norm.num_channels and (averages or type(pooling) is nn.Identity)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -149,14 +167,20 @@ class Stage(nn.Module):
         if not (self.fused and kernels.available(x)):
             return None
         convolution, norm, _ = self.body
-        return (convolution, norm) if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.GroupNorm) else None
+        return (
+            (convolution, norm)
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.GroupNorm)
+            else None
+        )
 
 
 def _by_kernel(convolution: nn.Conv2d, norm: nn.GroupNorm, x: Tensor, pool: int) -> Tensor:
     if kernels.image_stage.serves(convolution, norm, x):
         return kernels.image_stage.compute(convolution, norm, x, pool)
     x = x.contiguous(memory_format=torch.channels_last)
-    faster = next((way for way in (kernels.few_channels, kernels.winograd) if way.serves(convolution, x)), None)
+    faster = next(
+        (way for way in (kernels.few_channels, kernels.winograd) if way.serves(convolution, x)), None
+    )
     maps = faster.convolve(convolution, x, centred=True) if faster else convolution(x)
     return kernels.norm_relu_pool(maps, norm.weight, norm.bias, norm.eps, pool)
 
@@ -175,7 +199,8 @@ class StagedNetwork(Network):
         return all(stage.fused for stage in self._in_order())
 
     def _in_order(self) -> Iterator[Stage]:
-        return cast(Iterator[Stage], iter(self.stages))  # torch's list does not say of which class its modules are
+        # Torch's list does not say of which class its modules are
+        return cast(Iterator[Stage], iter(self.stages))
 
     def _embed(self, x: Tensor) -> Tensor:
         for stage in self.stages:
@@ -183,7 +208,8 @@ class StagedNetwork(Network):
         return self.neck(x)
 
     def embed_with_maps(self, x: Tensor, before: bool = False) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """From images (n, c, h, w): the embedding (n, d) and, stage by stage, the maps (n, channels, h', w'); see `Network`."""
+        """From images (n, c, h, w): the embedding (n, d) and, stage by stage, the maps (n, channels, h', w');
+        see `Network`."""
         behind, unpooled, x = [], [], self.enlarge(x)
         for stage in self._in_order():
             if before:
@@ -201,7 +227,8 @@ class GlobalAverage(nn.Module):
 
 
 def norm_layer(kind: Norm, channels: int) -> nn.Module:
-    """A norm layer for maps of `channels` channels. "instance" is a group norm with one group a channel: the same in train and eval."""
+    """A norm layer for maps of `channels` channels. "instance" is a group norm with one group a channel: the
+    same in train and eval."""
     if kind == "instance":
         return nn.GroupNorm(channels, channels)
     if kind == "batch":
@@ -212,7 +239,8 @@ def norm_layer(kind: Norm, channels: int) -> nn.Module:
 
 
 def entry_padding(channels: int, size: int) -> int:
-    """Padding on top of the usual one that brings grey 28-pixel images to 32 pixels in the first layer (DC: networks.py)."""
+    """Padding on top of the usual one that brings grey 28-pixel images to 32 pixels in the first layer
+    (DC: networks.py)."""
     return 2 if (channels, size) == (1, 28) else 0
 
 
@@ -222,9 +250,11 @@ def entry_size(channels: int, size: int) -> int:
 
 
 def halvings_fit(size: int, times: int, norm: Norm, rounds_up: bool = True) -> bool:
-    """Whether maps of `size` pixels can be halved `times` times: each halving has two pixels to halve, and the norm something to normalise.
+    """Whether maps of `size` pixels can be halved `times` times: each halving has two pixels to halve, and
+    the norm something to normalise.
 
-    Instance norm sets a map of a single pixel to zero whatever the image, so there the last map needs two pixels a side.
+    Instance norm sets a map of a single pixel to zero whatever the image, so there the last map needs two
+    pixels a side.
     """
     for _ in range(times):
         if size < 2:

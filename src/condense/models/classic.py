@@ -1,4 +1,5 @@
-"""The plain networks of the transfer tables: MLP, LeNet, AlexNet and VGG, in their versions for small images (DC: networks.py)."""
+"""The plain networks of the transfer tables: MLP, LeNet, AlexNet and VGG, in their versions for small images
+(DC: networks.py)."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ class Perceptron(Network):
 
     def __init__(self, inputs: int, width: int, classes: int) -> None:
         super().__init__()
-        self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+        self.hidden = nn.Sequential(
+            nn.Flatten(), nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
+        )
         self.classifier = nn.Linear(width, classes)
 
     def _embed(self, x: Tensor) -> Tensor:
@@ -74,7 +77,8 @@ def _make_lenet(options: Options, channels: int, size: int, classes: int) -> Net
 
 @dataclass(frozen=True, kw_only=True)
 class AlexNetOptions(WidthNorm):
-    """`width` is the number of channels of the first convolution; the others have 1.5, 2, 1.5 and 1.5 times as many."""
+    """`width` is the number of channels of the first convolution; the others have 1.5, 2, 1.5 and 1.5 times
+    as many."""
 
     width: int = 128
     norm: Norm = "none"
@@ -83,7 +87,9 @@ class AlexNetOptions(WidthNorm):
         super().__post_init__()
         step = 8 if self.norm == "group" else 2
         if self.width % step:
-            raise UserError(f"width: a multiple of {step} is needed with norm '{self.norm}', found {self.width}")
+            raise UserError(
+                f"width: a multiple of {step} is needed with norm '{self.norm}', found {self.width}"
+            )
 
 
 def alexnet(norm: Norm = "none") -> Builder:
@@ -101,14 +107,22 @@ def _make_alexnet(options: AlexNetOptions, channels: int, size: int, classes: in
     stages = [Stage(entry, nn.MaxPool2d(2))]
     stages += [Stage(_convolution(narrow, middle, 5, options.norm), nn.MaxPool2d(2))]
     last = [(middle, wide), (wide, middle), (middle, middle)]
-    stages += [Stage([layer for pair in last for layer in _convolution(*pair, 3, options.norm)], nn.MaxPool2d(2))]
+    stages += [
+        Stage([layer for pair in last for layer in _convolution(*pair, 3, options.norm)], nn.MaxPool2d(2))
+    ]
     side = entry_size(channels, size) // 8
     return StagedNetwork(stages, nn.Flatten(), nn.Linear(middle * side**2, classes))
 
 
-def _convolution(inputs: int, outputs: int, kernel: int, norm: Norm, more_padding: int = 0) -> list[nn.Module]:
+def _convolution(
+    inputs: int, outputs: int, kernel: int, norm: Norm, more_padding: int = 0
+) -> list[nn.Module]:
     """A convolution with bias that keeps the size (with `more_padding` adds to it), its norm and ReLU."""
-    return [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2 + more_padding), norm_layer(norm, outputs), nn.ReLU()]
+    return [
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2 + more_padding),
+        norm_layer(norm, outputs),
+        nn.ReLU(),
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +135,15 @@ class VGGOptions(WidthNorm):
 def vgg(depth: int, norm: Norm = "instance") -> Builder:
     """VGG of `depth` 11, 13, 16 or 19: norm after every convolution, one linear layer.
 
-    The last map is averaged over its places, which changes nothing for 32-pixel images: there it has only one.
+    The last map is averaged over its places, which changes nothing for 32-pixel images: there it has only
+    one.
     """
     return Builder(VGGOptions(norm=norm), partial(_pools_fit, 5), partial(_make_vgg, VGG_REPEATS[depth]))
 
 
-def _make_vgg(repeats: tuple[int, ...], options: VGGOptions, channels: int, size: int, classes: int) -> Network:
+def _make_vgg(
+    repeats: tuple[int, ...], options: VGGOptions, channels: int, size: int, classes: int
+) -> Network:
     stages: list[Stage] = []
     inputs = channels
     for factor, repeat in zip((1, 2, 4, 8, 8), repeats, strict=True):

@@ -44,7 +44,11 @@ def _make(options: ConvNetOptions, channels: int, size: int, classes: int) -> St
     for block in range(options.depth):
         padding = 1 + (entry_padding(channels, size) if block == 0 else 0)
         convolution = nn.Conv2d(inputs, options.width, 3, padding=padding)
-        norm = nn.LayerNorm([options.width, side, side]) if options.norm == "layer" else norm_layer(options.norm, options.width)
+        norm = (
+            nn.LayerNorm([options.width, side, side])
+            if options.norm == "layer"
+            else norm_layer(options.norm, options.width)
+        )
         pool = None if options.pool == "none" else POOLINGS[options.pool](2)
         stages.append(Stage([convolution, norm, ACTIVATIONS[options.act]()], pool))
         inputs, side = options.width, side if pool is None else side // 2

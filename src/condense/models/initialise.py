@@ -16,19 +16,23 @@ from condense.machine.transfer import sent
 def reinitialise(model: nn.Module, seed: int) -> None:
     """Draws all parameters of `model` anew, in place, and resets the running statistics of its batch norms.
 
-    The values are bit for bit those of `build` after `torch.manual_seed(seed)`, then cast to the model's type, also for models on an
-    accelerator or in another memory format, where drawing in place would give other numbers. Global random state is not touched.
+    The values are bit for bit those of `build` after `torch.manual_seed(seed)`, then cast to the model's
+    type, also for models on an accelerator or in another memory format, where drawing in place would give
+    other numbers. Global random state is not touched.
     """
     take(model, Drawing(model)(seed))
 
 
 class Drawing:
-    """What `reinitialise` puts into networks like `model`, on the CPU; threads may call it, one of them at a time goes on.
+    """What `reinitialise` puts into networks like `model`, on the CPU; threads may call it, one of them at a
+    time goes on.
 
-    While a thread does, nobody else may draw from torch's global generator: what is drawn beside it takes a generator of its own.
+    While a thread does, nobody else may draw from torch's global generator: what is drawn beside it takes a
+    generator of its own.
     """
 
-    _global_state = threading.Lock()  # torch's layers draw from the global generator, which is set and put back
+    # Torch's layers draw from the global generator, which is set and put back
+    _global_state = threading.Lock()
 
     def __init__(self, model: nn.Module):
         self._twin = _twin(model)
@@ -39,7 +43,9 @@ class Drawing:
             # not torch.manual_seed: that seeds the accelerators too, whose state is not restored here
             torch.random.default_generator.manual_seed(seed)
             _reset(self._twin)
-            return [tensor.detach().clone() for tensor in chain(self._twin.parameters(), self._twin.buffers())]
+            return [
+                tensor.detach().clone() for tensor in chain(self._twin.parameters(), self._twin.buffers())
+            ]
 
 
 @torch.no_grad()
@@ -51,19 +57,28 @@ def take(model: nn.Module, drawn: Sequence[Tensor]) -> None:
 
 
 def _twin(model: nn.Module) -> nn.Module:
-    """A copy of `model` as if just built; parameters are left unset, because all are drawn anew, buffers keep their values."""
-    memo: dict[int, Tensor] = {id(own): nn.Parameter(_unset(own), requires_grad=False) for own in model.parameters()}
+    """A copy of `model` as if just built; parameters are left unset, because all are drawn anew, buffers keep
+    their values."""
+    memo: dict[int, Tensor] = {
+        id(own): nn.Parameter(_unset(own), requires_grad=False) for own in model.parameters()
+    }
     memo |= {id(own): _unset(own).copy_(own) for own in model.buffers()}
     return copy.deepcopy(model, memo)
 
 
 def _unset(tensor: Tensor) -> Tensor:
-    """An unset tensor of the same shape where and how a new network has it: on the CPU, in the default type, contiguous."""
-    return torch.empty(tensor.shape, device="cpu", dtype=torch.get_default_dtype() if tensor.is_floating_point() else tensor.dtype)
+    """An unset tensor of the same shape where and how a new network has it: on the CPU, in the default type,
+    contiguous."""
+    return torch.empty(
+        tensor.shape,
+        device="cpu",
+        dtype=torch.get_default_dtype() if tensor.is_floating_point() else tensor.dtype,
+    )
 
 
 def _reset(module: nn.Module) -> None:
-    """Resets modules in the order in which they were built; one with `reset_parameters` answers for all it holds."""
+    """Resets modules in the order in which they were built; one with `reset_parameters` answers for all it
+    holds."""
     reset = getattr(module, "reset_parameters", None)
     if callable(reset):
         reset()

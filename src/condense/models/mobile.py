@@ -1,4 +1,5 @@
-"""MobileNetV2 and ShuffleNetV2 in their versions for 32-pixel images, which serve as observers (G-VBSM and EDC on CIFAR)."""
+"""MobileNetV2 and ShuffleNetV2 in their versions for 32-pixel images, which serve as observers
+(G-VBSM and EDC on CIFAR)."""
 
 from __future__ import annotations
 
@@ -11,7 +12,15 @@ from condense.config import UserError
 from condense.models.base import Builder, GlobalAverage, Network, Options, Stage, StagedNetwork, halvings_fit
 
 # expansion, channels at full width, repeats, stride
-MOBILE_GROUPS = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+MOBILE_GROUPS = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 1),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 MOBILE_FEATURES = 1280
 SHUFFLE_REPEATS = (3, 7, 3)
 SHUFFLE_STEM, SHUFFLE_FEATURES = 24, 1024
@@ -22,23 +31,34 @@ def _pointwise(inputs: int, outputs: int) -> list[nn.Module]:
 
 
 def _depthwise(channels: int, stride: int) -> list[nn.Module]:
-    return [nn.Conv2d(channels, channels, 3, stride=stride, padding=1, groups=channels, bias=False), nn.BatchNorm2d(channels)]
+    return [
+        nn.Conv2d(channels, channels, 3, stride=stride, padding=1, groups=channels, bias=False),
+        nn.BatchNorm2d(channels),
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MobileOptions(Options):
-    """`width`: channels of the first layer; 32 is the full network, 16 the half one, which the observers are."""
+    """`width`: channels of the first layer; 32 is the full network, 16 the half one, which the observers
+    are."""
 
     width: int = 16
 
 
 class InvertedResidual(nn.Module):
-    """1 x 1 convolution to `expansion` times the channels, 3 x 3 on each channel alone, 1 x 1 back; added to the input if shapes allow."""
+    """1 x 1 convolution to `expansion` times the channels, 3 x 3 on each channel alone, 1 x 1 back; added to
+    the input if shapes allow."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
         super().__init__()
         wide = expansion * inputs
-        self.body = nn.Sequential(*_pointwise(inputs, wide), nn.ReLU(), *_depthwise(wide, stride), nn.ReLU(), *_pointwise(wide, outputs))
+        self.body = nn.Sequential(
+            *_pointwise(inputs, wide),
+            nn.ReLU(),
+            *_depthwise(wide, stride),
+            nn.ReLU(),
+            *_pointwise(wide, outputs),
+        )
         self.adds = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,7 +67,9 @@ class InvertedResidual(nn.Module):
 
 def mobilenet_v2() -> Builder:
     """MobileNetV2 of half width for 32-pixel images: the second group keeps the size."""
-    return Builder(MobileOptions(), lambda options, channels, size: halvings_fit(size, 4, "batch"), _make_mobile)
+    return Builder(
+        MobileOptions(), lambda options, channels, size: halvings_fit(size, 4, "batch"), _make_mobile
+    )
 
 
 def _make_mobile(options: MobileOptions, channels: int, size: int, classes: int) -> Network:
@@ -81,12 +103,15 @@ def _shuffled(one: Tensor, other: Tensor) -> Tensor:
 
 
 class ShuffleBlock(nn.Module):
-    """Half of the channels passes untouched, the other half through three convolutions; then they are shuffled."""
+    """Half of the channels passes untouched, the other half through three convolutions; then they are
+    shuffled."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         half = channels // 2
-        self.body = nn.Sequential(*_pointwise(half, half), nn.ReLU(), *_depthwise(half, 1), *_pointwise(half, half), nn.ReLU())
+        self.body = nn.Sequential(
+            *_pointwise(half, half), nn.ReLU(), *_depthwise(half, 1), *_pointwise(half, half), nn.ReLU()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         kept, changed = x.chunk(2, 1)
@@ -100,7 +125,9 @@ class ShuffleDown(nn.Module):
         super().__init__()
         half = outputs // 2
         self.short = nn.Sequential(*_depthwise(inputs, 2), *_pointwise(inputs, half), nn.ReLU())
-        self.long = nn.Sequential(*_pointwise(inputs, half), nn.ReLU(), *_depthwise(half, 2), *_pointwise(half, half), nn.ReLU())
+        self.long = nn.Sequential(
+            *_pointwise(inputs, half), nn.ReLU(), *_depthwise(half, 2), *_pointwise(half, half), nn.ReLU()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return _shuffled(self.short(x), self.long(x))
@@ -108,7 +135,9 @@ class ShuffleDown(nn.Module):
 
 def shufflenet_v2() -> Builder:
     """ShuffleNetV2 of width 0.5 for 32-pixel images: a 1 x 1 stem, no pooling behind it."""
-    return Builder(ShuffleOptions(), lambda options, channels, size: halvings_fit(size, 3, "batch"), _make_shuffle)
+    return Builder(
+        ShuffleOptions(), lambda options, channels, size: halvings_fit(size, 3, "batch"), _make_shuffle
+    )
 
 
 def _make_shuffle(options: ShuffleOptions, channels: int, size: int, classes: int) -> Network:

@@ -1,4 +1,5 @@
-"""Residual networks: ResNet for small images with its variants (DC, DC-Bench and IDC) and the wide ResNet (WRN)."""
+"""Residual networks: ResNet for small images with its variants (DC, DC-Bench and IDC) and the wide ResNet
+(WRN)."""
 
 from __future__ import annotations
 
@@ -8,26 +9,49 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from condense.models.base import Builder, GlobalAverage, Network, Norm, Options, Stage, StagedNetwork, WidthNorm, halvings_fit, norm_layer
+from condense.models.base import (
+    Builder,
+    GlobalAverage,
+    Network,
+    Norm,
+    Options,
+    Stage,
+    StagedNetwork,
+    WidthNorm,
+    halvings_fit,
+    norm_layer,
+)
 
-REPEATS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+REPEATS = {
+    10: (1, 1, 1, 1),
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetOptions(WidthNorm):
-    """`width`: channels of the first stage. `stem`: "small" is 3 x 3 with stride 1; "imagenet" 7 x 7, stride 2, then 3 x 3 max pooling."""
+    """`width`: channels of the first stage. `stem`: "small" is 3 x 3 with stride 1; "imagenet" 7 x 7, stride
+    2, then 3 x 3 max pooling."""
 
     width: int = 64
     stem: Literal["small", "imagenet"] = "small"
 
 
 class Block(nn.Module):
-    """A residual block, plain (two 3 x 3 convolutions) or bottleneck (1 x 1, 3 x 3, 1 x 1 to four times the channels).
+    """A residual block, plain (two 3 x 3 convolutions) or bottleneck (1 x 1, 3 x 3, 1 x 1 to four times the
+    channels).
 
-    With `halve` it halves the map: by stride 2, or with `average` by 2 x 2 average pooling behind convolutions of stride 1.
+    With `halve` it halves the map: by stride 2, or with `average` by 2 x 2 average pooling behind
+    convolutions of stride 1.
     """
 
-    def __init__(self, inputs: int, planes: int, bottleneck: bool, halve: bool, average: bool, norm: Norm) -> None:
+    def __init__(
+        self, inputs: int, planes: int, bottleneck: bool, halve: bool, average: bool, norm: Norm
+    ) -> None:
         super().__init__()
         outputs = 4 * planes if bottleneck else planes
         stride = 2 if halve and not average else 1
@@ -56,7 +80,16 @@ def _trunk(depth: int, options: WidthNorm, average: bool) -> tuple[list[Stage], 
     for stage, repeat in enumerate(REPEATS[depth]):
         planes, blocks = options.width * 2**stage, []
         for place in range(repeat):
-            blocks.append(Block(inputs, planes, bottleneck, halve=stage > 0 and place == 0, average=average, norm=options.norm))
+            blocks.append(
+                Block(
+                    inputs,
+                    planes,
+                    bottleneck,
+                    halve=stage > 0 and place == 0,
+                    average=average,
+                    norm=options.norm,
+                )
+            )
             inputs = 4 * planes if bottleneck else planes
         stages.append(Stage(blocks))
     return stages, inputs
@@ -73,7 +106,9 @@ def _resnet_fits(options: ResNetOptions, channels: int, size: int) -> bool:
 
 def _make_resnet(depth: int, options: ResNetOptions, channels: int, size: int, classes: int) -> Network:
     if options.stem == "imagenet":
-        stem = Stage(_unit(channels, options.width, 7, options.norm, stride=2), nn.MaxPool2d(3, stride=2, padding=1))
+        stem = Stage(
+            _unit(channels, options.width, 7, options.norm, stride=2), nn.MaxPool2d(3, stride=2, padding=1)
+        )
     else:
         stem = Stage(_unit(channels, options.width, 3, options.norm))
     stages, features = _trunk(depth, options, average=False)
@@ -88,7 +123,8 @@ class PooledResNetOptions(WidthNorm):
 
 
 def resnet_ap(norm: Norm = "instance") -> Builder:
-    """ResNet18 with average pooling in place of strides; the linear layer sees the whole last map (DC: ResNet18_AP)."""
+    """ResNet18 with average pooling in place of strides; the linear layer sees the whole last map
+    (DC: ResNet18_AP)."""
 
     def fits(options: PooledResNetOptions, channels: int, size: int) -> bool:
         return halvings_fit(size, 3, options.norm, rounds_up=False)
@@ -112,7 +148,9 @@ def resnet10_ap() -> Builder:
 
     def make(options: PooledResNetOptions, channels: int, size: int, classes: int) -> Network:
         kernel, pool = _idc_stem(size)
-        stem = Stage(_unit(channels, options.width, kernel, options.norm), nn.AvgPool2d(pool) if pool > 1 else None)
+        stem = Stage(
+            _unit(channels, options.width, kernel, options.norm), nn.AvgPool2d(pool) if pool > 1 else None
+        )
         stages, features = _trunk(10, options, average=True)
         return StagedNetwork([stem, *stages], GlobalAverage(), nn.Linear(features, classes))
 
@@ -134,7 +172,8 @@ class WideOptions(Options):
 
 
 class PreactivationBlock(nn.Module):
-    """Norm and ReLU before each of two 3 x 3 convolutions; where the shape changes the shortcut starts behind the first ReLU."""
+    """Norm and ReLU before each of two 3 x 3 convolutions; where the shape changes the shortcut starts behind
+    the first ReLU."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -145,7 +184,9 @@ class PreactivationBlock(nn.Module):
             nn.ReLU(),
             nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
         )
-        self.shortcut = None if inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+        self.shortcut = (
+            None if inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         entered = self.enter(x)
@@ -166,7 +207,9 @@ def _make_wide(depth: int, options: WideOptions, channels: int, size: int, class
     for group in range(3):
         blocks: list[nn.Module] = []
         for place in range((depth - 4) // 6):
-            blocks.append(PreactivationBlock(inputs, options.width * 2**group, stride=2 if group and not place else 1))
+            blocks.append(
+                PreactivationBlock(inputs, options.width * 2**group, stride=2 if group and not place else 1)
+            )
             inputs = options.width * 2**group
         leave = [nn.BatchNorm2d(inputs), nn.ReLU()] if group == 2 else []
         stages.append(Stage([*blocks, *leave]))

@@ -1,4 +1,5 @@
-"""Networks of torchvision (untrained), for images of 64 pixels and more, and its ResNets with a stem for small images."""
+"""Networks of torchvision (untrained), for images of 64 pixels and more, and its ResNets with a stem for
+small images."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ DEIT_TINY = {"patch_size": 16, "num_layers": 12, "num_heads": 3, "hidden_dim": 1
 
 
 class TorchvisionNetwork(Network):
-    """The network that `construct` makes, split before its last linear layer. Grey images are shown to all three of its channels."""
+    """The network that `construct` makes, split before its last linear layer. Grey images are shown to all
+    three of its channels."""
 
     def __init__(self, construct: Callable[[], nn.Module]) -> None:
         super().__init__()
@@ -36,7 +38,9 @@ class TorchvisionNetwork(Network):
 
 def _split(network: nn.Module) -> tuple[nn.Module, nn.Linear]:
     """The network without its last linear layer, and that layer."""
-    name, last = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
+    name, last = [
+        (name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)
+    ][-1]
     parent, _, child = name.rpartition(".")
     setattr(network.get_submodule(parent), child, nn.Identity())
     return network, last
@@ -44,7 +48,10 @@ def _split(network: nn.Module) -> tuple[nn.Module, nn.Linear]:
 
 def _network(construct: Callable[[], nn.Module], channels: int) -> Network:
     if channels not in (1, 3):
-        raise UserError(f"torchvision's networks take 1 or 3 channels, not {channels}: choose another architecture, such as 'convnet'")
+        raise UserError(
+            f"torchvision's networks take 1 or 3 channels, not {channels}: choose another architecture, such "
+            f"as 'convnet'"
+        )
     return TorchvisionNetwork(construct)
 
 
@@ -65,7 +72,8 @@ def convolutional(name: str) -> Builder:
 
 @dataclass(frozen=True, kw_only=True)
 class TorchvisionResNetOptions(Options):
-    """`stem`: "imagenet" is torchvision's own; "small" is 3 x 3 with stride 1 and no pooling, for small images (SRe2L, RDED)."""
+    """`stem`: "imagenet" is torchvision's own; "small" is 3 x 3 with stride 1 and no pooling, for small
+    images (SRe2L, RDED)."""
 
     stem: Literal["imagenet", "small"] = "imagenet"
 
@@ -99,7 +107,8 @@ def _patches_fit(options: Options, channels: int, size: int) -> bool:
 
 
 def vit(name: str) -> Builder:
-    """torchvision's vision transformer `name` with patches of 16 pixels, its positions learnt for the given image size."""
+    """torchvision's vision transformer `name` with patches of 16 pixels, its positions learnt for the given
+    image size."""
 
     def make(options: Options, channels: int, size: int, classes: int) -> Network:
         return _network(partial(_named, name, classes, image_size=size), channels)

@@ -13,7 +13,8 @@ from condense.models.base import Builder, Network, Options
 
 @dataclass(frozen=True, kw_only=True)
 class ViTOptions(Options):
-    """`patch` in pixels; `depth` layers of `heads` heads with `head_dim` features each; `mlp` is the feed-forward width."""
+    """`patch` in pixels; `depth` layers of `heads` heads with `head_dim` features each; `mlp` is the
+    feed-forward width."""
 
     patch: int = 4
     dim: int = 512
@@ -47,7 +48,8 @@ class Tokens(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; written out, because fused kernels have no second derivative, which gradient matching needs."""
+    """Multi-head self-attention; written out, because fused kernels have no second derivative, which gradient
+    matching needs."""
 
     def __init__(self, options: ViTOptions) -> None:
         super().__init__()
@@ -58,7 +60,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # (n, t, 3 * heads * d) -> 3 of (n, heads, t, d)
-        query, key, value = self.queries_keys_values(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = (
+            self.queries_keys_values(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )
         weights = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)
         return self.leave((weights @ value).transpose(1, 2).flatten(2))
 
@@ -76,7 +80,8 @@ class Residual(nn.Module):
 
 
 class VisionTransformer(Network):
-    """Pre-norm transformer over square patches; the embedding is the class token behind the last layer norm."""
+    """Pre-norm transformer over square patches; the embedding is the class token behind the last layer
+    norm."""
 
     def __init__(self, options: ViTOptions, channels: int, size: int, classes: int) -> None:
         super().__init__()
@@ -90,7 +95,13 @@ class VisionTransformer(Network):
 
     def _embed(self, x: Tensor) -> Tensor:
         # (n, c, h * p, w * p) -> (n, h * w, p * p * c): inside a patch the channel runs fastest
-        x = x.unflatten(3, (-1, self.patch)).unflatten(2, (-1, self.patch)).permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+        x = (
+            x.unflatten(3, (-1, self.patch))
+            .unflatten(2, (-1, self.patch))
+            .permute(0, 2, 4, 3, 5, 1)
+            .flatten(3)
+            .flatten(1, 2)
+        )
         x = self.layers(self.dropout(self.tokens(self.patches(x))))
         return self.norm(x[:, 0])
 
@@ -99,7 +110,12 @@ def _layer(options: ViTOptions) -> list[nn.Module]:
     attention = Residual(options.dim, Attention(options))
     dropout = options.dropout
     widen, narrow = nn.Linear(options.dim, options.mlp), nn.Linear(options.mlp, options.dim)
-    return [attention, Residual(options.dim, nn.Sequential(widen, nn.GELU(), nn.Dropout(dropout), narrow, nn.Dropout(dropout)))]
+    return [
+        attention,
+        Residual(
+            options.dim, nn.Sequential(widen, nn.GELU(), nn.Dropout(dropout), narrow, nn.Dropout(dropout))
+        ),
+    ]
 
 
 def vit() -> Builder:

@@ -1,7 +1,9 @@
-"""Banks of networks on disk, shared by jobs: finished networks one by one, or the networks that a queue samples at every step.
+"""Banks of networks on disk, shared by jobs: finished networks one by one, or the networks that a queue
+samples at every step.
 
-The networks of a queue are trained on real images only, so one bank serves every class, ipc and method. All its sampled states may
-take tens of gigabytes; a bank keeps those that fit into the size it is given, and what lies between is trained again from them.
+The networks of a queue are trained on real images only, so one bank serves every class, ipc and method. All
+its sampled states may take tens of gigabytes; a bank keeps those that fit into the size it is given, and what
+lies between is trained again from them.
 """
 
 from __future__ import annotations
@@ -65,7 +67,8 @@ def make_queue_bank(
     max_bytes: int,
     made: Callable[[], None] = lambda: None,
 ) -> None:
-    """Trains the queue for `steps` steps and writes its bank to `path`, from the last checkpoint if there is one.
+    """Trains the queue for `steps` steps and writes its bank to `path`, from the last checkpoint if there is
+    one.
 
     Before the bank is whole it calls `made`. Raises UserError if the loss of a network is no number.
     """
@@ -73,7 +76,12 @@ def make_queue_bank(
     stream = queue_stream(settings, data, arch=arch, options=options, seed=seed, device=device)
     blank = Trained(stream.template, settings)
     spacing, each = spacing_within(plan, blank, max_bytes), states_a_part(blank.state())
-    header = origin(data, arch, options, seed) | {"networks": asdict(settings), "steps": steps, "spacing": spacing, "states_a_part": each}
+    header = origin(data, arch, options, seed) | {
+        "networks": asdict(settings),
+        "steps": steps,
+        "spacing": spacing,
+        "states_a_part": each,
+    }
     checkpoint = Checkpoint.beside(path, f"{key}-{digest(header)}", kernels.used_on(device))
     writer = PartWriter(path, key, each)
     states = kept_states(plan, spacing)
@@ -103,30 +111,45 @@ def _name(number: int, age: int) -> str:
 
 
 def _plan_tensors(plan: Sequence[Turn]) -> dict[str, np.ndarray]:
-    """`sampled` (steps,); `trained` (steps, most in a step), filled up with -1; `trainings` (networks,) before each is last sampled."""
+    """`sampled` (steps,); `trained` (steps, most in a step), filled up with -1; `trainings` (networks,)
+    before each is last sampled."""
     most = max(len(turn.trained) for turn in plan)
     trained = [[*turn.trained, *[-1] * (most - len(turn.trained))] for turn in plan]
     trainings = np.zeros(max(turn.sampled for turn in plan) + 1, np.int32)
     for turn in plan:
         trainings[turn.sampled] = turn.age
     sampled = np.array([turn.sampled for turn in plan], np.int32)
-    return {"sampled": sampled, "trained": np.array(trained, np.int32).reshape(len(plan), most), "trainings": trainings}
+    return {
+        "sampled": sampled,
+        "trained": np.array(trained, np.int32).reshape(len(plan), most),
+        "trainings": trainings,
+    }
 
 
 def _counts(stream: QueueStream) -> dict[str, np.ndarray]:
-    """`right`: images classified rightly in every training, network by network; `trainings` (networks,) of each."""
+    """`right`: images classified rightly in every training, network by network; `trainings` (networks,) of
+    each."""
     lists = [stream.right.get(number, []) for number in range(max(stream.right, default=-1) + 1)]
     right = [count for counts in lists for count in counts]
-    return {"right": np.array(right, np.int32), "trainings": np.array([len(counts) for counts in lists], np.int32)}
+    return {
+        "right": np.array(right, np.int32),
+        "trainings": np.array([len(counts) for counts in lists], np.int32),
+    }
 
 
 def _counts_read(tensors: Mapping[str, np.ndarray]) -> dict[int, list[int]]:
-    parts = np.split(tensors["right"], np.cumsum(tensors["trainings"])[:-1]) if len(tensors["trainings"]) else []
+    parts = (
+        np.split(tensors["right"], np.cumsum(tensors["trainings"])[:-1]) if len(tensors["trainings"]) else []
+    )
     return {number: part.tolist() for number, part in enumerate(parts)}
 
 
 def _save(checkpoint: Checkpoint, stream: QueueStream, writer: PartWriter, step: int) -> None:
-    tensors = {f"held.{number}.{name}": value for number, one in stream.held.items() for name, value in one.state().items()}
+    tensors = {
+        f"held.{number}.{name}": value
+        for number, one in stream.held.items()
+        for name, value in one.state().items()
+    }
     tensors |= {f"pending.{name}": value for name, value in writer.pending.items()}
     ages = {str(number): one.age for number, one in stream.held.items()}
     arrays = {name: value.detach().cpu().numpy() for name, value in tensors.items()} | _counts(stream)
@@ -135,7 +158,8 @@ def _save(checkpoint: Checkpoint, stream: QueueStream, writer: PartWriter, step:
 
 @dataclass(frozen=True)
 class Queued:
-    """Where a checkpoint of a queue is: the ages of the networks held, how many states were added, and the checksums of whole parts."""
+    """Where a checkpoint of a queue is: the ages of the networks held, how many states were added, and the
+    checksums of whole parts."""
 
     step: int
     ages: dict[str, int]
@@ -143,10 +167,17 @@ class Queued:
     parts: list[str]
 
 
-def _resume(checkpoint: Checkpoint, stream: QueueStream, writer: PartWriter, plan: Sequence[Turn], kept: Sequence[Kept]) -> int:
+def _resume(
+    checkpoint: Checkpoint,
+    stream: QueueStream,
+    writer: PartWriter,
+    plan: Sequence[Turn],
+    kept: Sequence[Kept],
+) -> int:
     """Takes up the last checkpoint, if there is one; returns the step of `plan` to go on with.
 
-    The schedule says what the bank has kept and holds at that step. Raises UserError if the checkpoint is damaged or says otherwise.
+    The schedule says what the bank has kept and holds at that step. Raises UserError if the checkpoint is
+    damaged or says otherwise.
     """
     found = checkpoint.load(Queued)
     if found is None:
@@ -162,18 +193,31 @@ def _resume(checkpoint: Checkpoint, stream: QueueStream, writer: PartWriter, pla
     checkpoint.check(fits, f"it does not hold what the queue has at step {state.step}")
     like = Trained(stream.template, stream.settings)
     wanted = {f"held.{number}.{name}": value for number in held for name, value in like.state().items()}
-    wanted |= {f"pending.{_name(one.number, one.age)}.{n}": v for one in pending for n, v in like.state(one.velocity).items()}
+    wanted |= {
+        f"pending.{_name(one.number, one.age)}.{n}": v
+        for one in pending
+        for n, v in like.state(one.velocity).items()
+    }
     checkpoint.check_shapes(tensors, wanted)
-    trainings = [ages.get(number, 0) for number in range(max((n for n, age in ages.items() if age), default=-1) + 1)]
-    checkpoint.check_shapes(tensors, {"trainings": np.zeros(len(trainings), np.int32), "right": np.zeros(sum(trainings), np.int32)})
+    trainings = [
+        ages.get(number, 0) for number in range(max((n for n, age in ages.items() if age), default=-1) + 1)
+    ]
+    checkpoint.check_shapes(
+        tensors,
+        {"trainings": np.zeros(len(trainings), np.int32), "right": np.zeros(sum(trainings), np.int32)},
+    )
     most = stream.settings.train_steps * min(stream.settings.batch, len(stream.images))
-    counted = tensors["trainings"].tolist() == trainings and all(count <= most for count in tensors["right"].tolist())
+    counted = tensors["trainings"].tolist() == trainings and all(
+        count <= most for count in tensors["right"].tolist()
+    )
     checkpoint.check(counted, "it does not count what each training classified rightly")
     Parts(writer.bank, state.parts, {})  # raises where a part is not there
     for number, age in state.ages.items():
         stream.hold(int(number), age, _below(tensors, f"held.{number}."))
     stream.right = _counts_read(found[0])
-    writer.resume(state.kept, state.parts, {name[8:]: tensors[name] for name in wanted if name.startswith("pending.")})
+    writer.resume(
+        state.kept, state.parts, {name[8:]: tensors[name] for name in wanted if name.startswith("pending.")}
+    )
     _log.info("resumed from step %d", state.step)
     return state.step
 
@@ -202,7 +246,14 @@ class _KeptStates:
 
 
 def open_queue_bank(
-    path: Path, data: Images, settings: QueueNetworks, *, arch: str, options: Mapping[str, Any], seed: int, device: torch.device
+    path: Path,
+    data: Images,
+    settings: QueueNetworks,
+    *,
+    arch: str,
+    options: Mapping[str, Any],
+    seed: int,
+    device: torch.device,
 ) -> QueueStream:
     """The networks of a bank, at every step those of a queue that is trained as it goes.
 
@@ -214,13 +265,20 @@ def open_queue_bank(
         raise damaged(path, f"its schedule is of {len(plan)} steps instead of {header.steps}")
     wanted = _plan_tensors(plan)
     if any(name not in tensors or not np.array_equal(tensors[name], value) for name, value in wanted.items()):
-        raise UserError(f"{path}: was made by a version that draws the steps of a queue otherwise; delete it and make it anew")
+        raise UserError(
+            f"{path}: was made by a version that draws the steps of a queue otherwise; delete it and make it "
+            f"anew"
+        )
     kept = kept_states(plan, header.spacing or 1)
     if len(header.parts) != -(-len(kept) // header.states_a_part):
         raise damaged(path, f"it has {len(header.parts)} parts for {len(kept)} states")
     stream = queue_stream(settings, data, arch=arch, options=options, seed=seed, device=device)
     parts = Parts(path, header.parts, Trained(stream.template, settings).state())
-    stream.store, stream.plan, stream.right = _KeptStates(kept, parts, header.states_a_part), plan, _counts_read(tensors)
+    stream.store, stream.plan, stream.right = (
+        _KeptStates(kept, parts, header.states_a_part),
+        plan,
+        _counts_read(tensors),
+    )
     return stream
 
 
@@ -228,7 +286,10 @@ def _opened(path: Path, wanted: Mapping[str, Any]) -> tuple[dict[str, np.ndarray
     tensors, known, header = read_bank(path)
     for name, value in wanted.items():
         if header.get(name) != value:
-            told = f"{path}: was made with {name} {canonical(header.get(name))}, but {canonical(value)} is asked for"
+            told = (
+                f"{path}: was made with {name} {canonical(header.get(name))}, but {canonical(value)} is "
+                f"asked for"
+            )
             raise UserError(f"{told}; make a bank of its own for this: `condense bank --help` says how")
     return tensors, known
 
@@ -236,11 +297,16 @@ def _opened(path: Path, wanted: Mapping[str, Any]) -> tuple[dict[str, np.ndarray
 def network_like(data: Images, arch: str, options: Mapping[str, Any]) -> dict[str, Tensor]:
     """Parameters and buffers, without values, of a network of this kind for these images."""
     with torch.device("meta"):
-        return dict(models.build(arch, channels=data.channels, size=data.size, classes=len(data.counts), **options).state_dict())
+        return dict(
+            models.build(
+                arch, channels=data.channels, size=data.size, classes=len(data.counts), **options
+            ).state_dict()
+        )
 
 
 def write_networks(path: Path, states: Iterable[State], made_from: Mapping[str, Any], key: str) -> None:
-    """Writes finished networks of one architecture, such as observers or experts, as a bank; `made_from` is their `origin`."""
+    """Writes finished networks of one architecture, such as observers or experts, as a bank; `made_from` is
+    their `origin`."""
     writer, count = None, 0
     path.unlink(missing_ok=True)  # its parts are about to be replaced
     for count, state in enumerate(states, 1):
@@ -249,12 +315,19 @@ def write_networks(path: Path, states: Iterable[State], made_from: Mapping[str, 
     if writer is None:
         raise UserError(f"{path}: a bank needs at least one network")
     writer.flush()
-    header = {**made_from, "kind": "bank", "key": key, "networks": {"kind": "finished", "count": count}, "states_a_part": writer.each}
+    header = {
+        **made_from,
+        "kind": "bank",
+        "key": key,
+        "networks": {"kind": "finished", "count": count},
+        "states_a_part": writer.each,
+    }
     write_tensors(path, {}, header | {"parts": writer.checksums})
 
 
 class NetworkBank:
-    """Finished networks by number: `network(i)`, mapped from the file. The same architecture on the same images is asked for.
+    """Finished networks by number: `network(i)`, mapped from the file. The same architecture on the same
+    images is asked for.
 
     Raises UserError if the bank is damaged or of other networks or images.
     """
@@ -264,14 +337,20 @@ class NetworkBank:
         _, header = _opened(path, wanted)
         if header.finished is None:
             raise UserError(f"{path}: holds a queue, but a bank of finished networks is needed")
-        self.path, self.count, self.each, self.seed = path, header.finished.count, header.states_a_part, header.seed
+        self.path, self.count, self.each, self.seed = (
+            path,
+            header.finished.count,
+            header.states_a_part,
+            header.seed,
+        )
         self.parts = Parts(path, header.parts, network_like(data, arch, options))
 
     def __len__(self) -> int:
         return self.count
 
     def network(self, number: int) -> State:
-        """Parameters and buffers of a network, as `load_state_dict` takes them. Raises UserError if there is no such network."""
+        """Parameters and buffers of a network, as `load_state_dict` takes them. Raises UserError if there is
+        no such network."""
         if not 0 <= number < self.count:
             raise UserError(f"{self.path}: has no network {number}; its {self.count} are numbered from 0")
         return self.parts.state(number // self.each, str(number))

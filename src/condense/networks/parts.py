@@ -1,6 +1,8 @@
-"""States of networks on disk: in files of some megabytes each, in a folder beside the file that lists their checksums.
+"""States of networks on disk: in files of some megabytes each, in a folder beside the file that lists their
+checksums.
 
-A part is mapped and its checksum compared when a state in it is first asked for; processes on one machine share its pages.
+A part is mapped and its checksum compared when a state in it is first asked for; processes on one machine
+share its pages.
 """
 
 from __future__ import annotations
@@ -75,8 +77,8 @@ class PartWriter:
 
 
 class Parts:
-    """The states of a bank whose parts have these checksums: each has the tensors of `like` in their types and shapes, and of those that
-    are named `velocity.*` all or none.
+    """The states of a bank whose parts have these checksums: each has the tensors of `like` in their types
+    and shapes, and of those that are named `velocity.*` all or none.
 
     Raises UserError if a part is absent, cut short or another bank's.
     """
@@ -89,10 +91,14 @@ class Parts:
             if not path.exists():
                 raise damaged(bank, f"its part {path} is missing")
             if read_header(path, "bank part")["content_sha256"] != checksum:
-                raise UserError(f"{path}: belongs to another bank than {bank}; delete {bank} and run the same command again")
+                raise UserError(
+                    f"{path}: belongs to another bank than {bank}; delete {bank} and run the same command "
+                    f"again"
+                )
 
     def state(self, part: int, name: str) -> dict[str, Tensor]:
-        """The state `name`, mapped from part number `part`. Raises UserError if the part is damaged, or if it is of other networks."""
+        """The state `name`, mapped from part number `part`. Raises UserError if the part is damaged, or if it
+        is of other networks."""
         if part not in self.mapped:
             self.mapped[part] = self._read(part)
         if name not in self.mapped[part]:
@@ -109,11 +115,17 @@ class Parts:
             states.setdefault(state, {})[tensor] = value
         for state, held in states.items():
             moving = any(name.startswith("velocity.") for name in held)
-            wanted = {name: value for name, value in self.like.items() if moving or not name.startswith("velocity.")}
+            wanted = {
+                name: value for name, value in self.like.items() if moving or not name.startswith("velocity.")
+            }
             # Networks trained in float64 serve those of float32, which take their weights over rounded.
             wide = {name for name, value in held.items() if name in wanted and value.dtype == torch.float64}
             wanted |= {name: wanted[name].double() for name in wide if wanted[name].is_floating_point()}
-            check_shapes(path, {f"{state}.{name}": value for name, value in held.items()}, {f"{state}.{n}": v for n, v in wanted.items()})
+            check_shapes(
+                path,
+                {f"{state}.{name}": value for name, value in held.items()},
+                {f"{state}.{n}": v for n, v in wanted.items()},
+            )
             if held.keys() != wanted.keys():
                 raise damaged(path, f"its state {state} has tensors that its network lacks")
         return states

@@ -1,8 +1,10 @@
-"""A queue of networks trained on real images: the network of any step, trained only as far as that step needs it.
+"""A queue of networks trained on real images: the network of any step, trained only as far as that step needs
+it.
 
-The trainings of a network depend on its number and their count alone, not on the other networks, so each network is brought to the
-asked state by itself: from where it stands, from the nearest kept state of a bank, or from its first draw. Whatever way is taken,
-the state is the same bit for bit (for equal device, threads and libraries), and the same as that of a queue trained step by step.
+The trainings of a network depend on its number and their count alone, not on the other networks, so each
+network is brought to the asked state by itself: from where it stands, from the nearest kept state of a bank,
+or from its first draw. Whatever way is taken, the state is the same bit for bit (for equal device, threads
+and libraries), and the same as that of a queue trained step by step.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ class Trained:
     def state(self, velocity: bool = True) -> dict[str, Tensor]:
         """Parameters and buffers as `network.*`, the momentum as `velocity.*`: views, not copies."""
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        return tensors | {f"velocity.{place}": value for place, value in enumerate(self.optimizer.velocity) if velocity}
+        return tensors | {
+            f"velocity.{place}": value for place, value in enumerate(self.optimizer.velocity) if velocity
+        }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Takes up a `state`; where that has no momentum, the network is not to be trained on.
@@ -49,7 +53,10 @@ class Trained:
         """
         for name, own in self.state(velocity="velocity.0" in tensors).items():
             if name not in tensors or tensors[name].numel() != own.numel():
-                raise UserError(f"a kept state does not fit its network: '{name}' is missing or of another shape; make the bank anew")
+                raise UserError(
+                    f"a kept state does not fit its network: '{name}' is missing or of another shape; make "
+                    f"the bank anew"
+                )
             own.copy_(tensors[name].reshape(own.shape))  # files hold no scalars, but lists of one
 
 
@@ -66,14 +73,16 @@ def _repeatable() -> Iterator[None]:
 
 
 def train_once(one: Trained, images: TrainingSet, settings: QueueNetworks, seed: int, number: int) -> int:
-    """One training of network `number`: `train_steps` steps, each on the first `batch` images of a fresh permutation of all.
+    """One training of network `number`: `train_steps` steps, each on the first `batch` images of a fresh
+    permutation of all.
 
     Returns how many of these images it classified rightly, each counted before the step that it was used for.
     Raises UserError if the loss is no number.
     """
     device, address = images.labels.device, (number, one.age)
     generator = seeds.generator(seed, "queue", "batches", *address)
-    torch.manual_seed(seeds.stream(seed, "queue", "dropout", *address))  # layers that draw take no generator of their own
+    # Layers that draw take no generator of their own
+    torch.manual_seed(seeds.stream(seed, "queue", "dropout", *address))
     right = torch.zeros((), dtype=torch.int64, device=device)
     one.network.train()
     with _repeatable():
@@ -108,7 +117,8 @@ class Store(Protocol):
 class Sampled:
     """The network for matching at a step, to be used before the next one is asked for; in train mode.
 
-    `accuracy`: percentage of the images of its last trainings, since accuracies started anew, that it classified rightly; 0 before any.
+    `accuracy`: percentage of the images of its last trainings, since accuracies started anew, that it
+    classified rightly; 0 before any.
     """
 
     number: int
@@ -119,10 +129,12 @@ class Sampled:
 
 @dataclass
 class QueueStream:
-    """The sampled network of every step, in any order; without a `store` every network is trained from its first draw.
+    """The sampled network of every step, in any order; without a `store` every network is trained from its
+    first draw.
 
-    `right` says by network and training how many images were classified rightly, as far as it is known. `plan` are the steps of the
-    queue, as far as they have been asked for; with a store those that it was made for, and others are refused.
+    `right` says by network and training how many images were classified rightly, as far as it is known.
+    `plan` are the steps of the queue, as far as they have been asked for; with a store those that it was made
+    for, and others are refused.
     """
 
     settings: QueueNetworks
@@ -194,16 +206,28 @@ class QueueStream:
         elif known[age] != right and self.exact:
             self.exact = False
             _log.warning(
-                "training %d of network %d classifies %d images rightly, where %d are on record: the bank was made with another device,"
-                " number of threads or version, and what lies between its states is not repeated to the last bit",
+                "training %d of network %d classifies %d images rightly, where %d are on record: the bank "
+                "was made with another device,"
+                " number of threads or version, and what lies between its states is not repeated to the last "
+                "bit",
                 *(age + 1, number, right, known[age]),
             )
 
 
 def queue_stream(
-    settings: QueueNetworks, data: Images, *, arch: str, options: Mapping[str, Any], seed: int, device: torch.device, **more: Any
+    settings: QueueNetworks,
+    data: Images,
+    *,
+    arch: str,
+    options: Mapping[str, Any],
+    seed: int,
+    device: torch.device,
+    **more: Any,
 ) -> QueueStream:
-    """A queue of networks `arch` on the images of all classes in `data`; `more` are further fields of `QueueStream`."""
+    """A queue of networks `arch` on the images of all classes in `data`; `more` are further fields of
+    `QueueStream`."""
     with torch.random.fork_rng(devices=[]):  # each network is drawn from its own stream
-        template = models.build(arch, channels=data.channels, size=data.size, classes=len(data.counts), **options)
+        template = models.build(
+            arch, channels=data.channels, size=data.size, classes=len(data.counts), **options
+        )
     return QueueStream(settings, data, template, seed, device, **more)

@@ -1,4 +1,5 @@
-"""What a queue of networks does at every step: drawn by the seed and the step alone, before any network is trained.
+"""What a queue of networks does at every step: drawn by the seed and the step alone, before any network is
+trained.
 
 Source: IDM (Zhao et al. 2023), as its authors' code does it; see `specs.QueueNetworks`.
 """
@@ -15,10 +16,12 @@ from condense.specs import QueueNetworks
 
 @dataclass(frozen=True)
 class Turn:
-    """One step of the queue. Networks are numbered as they are made, so those in the queue are always consecutive.
+    """One step of the queue. Networks are numbered as they are made, so those in the queue are always
+    consecutive.
 
-    `queue`: the networks held after this step's push. `sampled` is the one for matching; it has been trained `age` times, `counted`
-    of them since the running accuracies last started anew. `trained` are those that are trained after the matching.
+    `queue`: the networks held after this step's push. `sampled` is the one for matching; it has been trained
+    `age` times, `counted` of them since the running accuracies last started anew. `trained` are those that
+    are trained after the matching.
     """
 
     queue: range
@@ -40,7 +43,9 @@ def turns(settings: QueueNetworks, seed: int) -> Iterator[Turn]:
             ages.pop(queue.start, None) if len(queue) == settings.largest else None
             queue = range(queue.start + (len(queue) == settings.largest), queue.stop + 1)
         sampled = queue[stream(seed, "queue", "sampled", step) % len(queue)]
-        trained = (sampled,) if settings.trained == "sampled" else _distinct(queue, settings.trained, seed, step)
+        trained = (
+            (sampled,) if settings.trained == "sampled" else _distinct(queue, settings.trained, seed, step)
+        )
         age = ages.get(sampled, 0)
         yield Turn(queue, sampled, age, age - before.get(sampled, 0), trained)
         for number in trained:
@@ -63,7 +68,8 @@ def schedule(settings: QueueNetworks, seed: int, steps: int) -> list[Turn]:
 
 @dataclass(frozen=True)
 class Kept:
-    """A state that a bank keeps: of network `number` after `age` trainings; with its momentum if trainings are replayed from it."""
+    """A state that a bank keeps: of network `number` after `age` trainings; with its momentum if trainings
+    are replayed from it."""
 
     number: int
     age: int
@@ -73,8 +79,9 @@ class Kept:
 def kept_states(plan: Sequence[Turn], spacing: int) -> list[Kept]:
     """Which states a bank keeps, in the order in which they are first sampled.
 
-    Only sampled states are kept, and of a network only those at least `spacing` trainings after the one kept before, or after its
-    first draw. So no sampled state is more than `spacing` - 1 trainings away from a known one; with `spacing` 1 all are kept.
+    Only sampled states are kept, and of a network only those at least `spacing` trainings after the one kept
+    before, or after its first draw. So no sampled state is more than `spacing` - 1 trainings away from a
+    known one; with `spacing` 1 all are kept.
     """
     ages: dict[int, list[int]] = {}
     for turn in plan:

@@ -23,9 +23,11 @@ from condense.specs import AnyNetworks, Networks, QueueNetworks, TrainedNetworks
 
 
 class Source(Protocol):
-    """`accuracy`: running training accuracy, in percent, of the network put in last; None where networks are not trained.
+    """`accuracy`: running training accuracy, in percent, of the network put in last; None where networks are
+    not trained.
 
-    `trained`: a finished network that stands beside the one put in last, in eval mode; None where there is none.
+    `trained`: a finished network that stands beside the one put in last, in eval mode; None where there is
+    none.
     """
 
     @property
@@ -38,7 +40,8 @@ class Source(Protocol):
         """Puts in the network of a step."""
 
     def second(self, step: int) -> Network:
-        """Another network for a step, from a stream of its own; it is to be used before the next one is asked for."""
+        """Another network for a step, from a stream of its own; it is to be used before the next one is asked
+        for."""
 
     def close(self) -> None:
         """Ends what it does ahead of the steps."""
@@ -52,7 +55,10 @@ class RandomNetworks:
     def __init__(self, network: Network, seed: int):
         self.network, self.seed = network, seed
         self._drawing = models.Drawing(network)
-        self._drawn = Ahead(lambda step: self._drawing(seeds.stream(seed, "network", step)), AHEAD[next(network.parameters()).device.type])
+        self._drawn = Ahead(
+            lambda step: self._drawing(seeds.stream(seed, "network", step)),
+            AHEAD[next(network.parameters()).device.type],
+        )
 
     def at(self, step: int) -> None:
         models.take(self.network, self._drawn.at(step))
@@ -75,7 +81,8 @@ class RandomNetworks:
 
 
 class SubspaceNetworks(RandomNetworks):
-    """A freshly drawn network for every step, brought towards the span of finished networks of a bank and of their first draws.
+    """A freshly drawn network for every step, brought towards the span of finished networks of a bank and of
+    their first draws.
 
     Source: discrepancy, section 5.2.2 (Ma et al. 2023).
     """
@@ -114,7 +121,8 @@ class QueuedNetworks:
 class FinishedNetworks:
     """One of the networks of a bank at every step, `mixed` with its first draw or as it is; in eval mode.
 
-    Network k of the bank was first drawn from the stream ("trained", k); what is mixed are the parameters, not running statistics.
+    Network k of the bank was first drawn from the stream ("trained", k); what is mixed are the parameters,
+    not running statistics.
     """
 
     accuracy = None
@@ -141,7 +149,8 @@ class FinishedNetworks:
         return copy.deepcopy(self.network), copy.deepcopy(self.trained)
 
     def _put(self, network: Network, trained: Network, number: int, name: str, step: int) -> None:
-        """Network `number` of the bank into `trained`, and into `network` what is made of it, with the draws of (name, step)."""
+        """Network `number` of the bank into `trained`, and into `network` what is made of it, with the draws
+        of (name, step)."""
         trained.load_state_dict(self.bank.network(number))
         if not self.settings.mixed:
             network.load_state_dict(trained.state_dict())
@@ -160,18 +169,27 @@ class FinishedNetworks:
 
 def _require(bank: NetworkBank, count: int) -> None:
     if len(bank) < count:
-        raise UserError(f"{bank.path}: has {len(bank)} networks, but the recipe asks for {count}: make the bank anew")
+        raise UserError(
+            f"{bank.path}: has {len(bank)} networks, but the recipe asks for {count}: make the bank anew"
+        )
 
 
-def _random(settings: Networks, network: Network, data: Images, bank: Path | None, of: Mapping[str, Any]) -> Source:
+def _random(
+    settings: Networks, network: Network, data: Images, bank: Path | None, of: Mapping[str, Any]
+) -> Source:
     if bank is not None:
         raise UserError(f"{bank}: the recipe draws its networks at random, so it takes no bank")
     return RandomNetworks(network, of["seed"])
 
 
-def _queued(settings: QueueNetworks, network: Network, data: Images, bank: Path | None, of: Mapping[str, Any]) -> Source:
+def _queued(
+    settings: QueueNetworks, network: Network, data: Images, bank: Path | None, of: Mapping[str, Any]
+) -> Source:
     names = {**of, "device": next(network.parameters()).device}
-    return QueuedNetworks(network, open_queue_bank(bank, data, settings, **names) if bank else queue_stream(settings, data, **names))
+    return QueuedNetworks(
+        network,
+        open_queue_bank(bank, data, settings, **names) if bank else queue_stream(settings, data, **names),
+    )
 
 
 def _finished(bank: Path | None, data: Images, of: Mapping[str, Any]) -> NetworkBank:
@@ -181,16 +199,25 @@ def _finished(bank: Path | None, data: Images, of: Mapping[str, Any]) -> Network
     return NetworkBank(bank, data, arch=of["arch"], options=of["options"])
 
 
-def _trained(settings: TrainedNetworks, network: Network, data: Images, bank: Path | None, of: Mapping[str, Any]) -> Source:
+def _trained(
+    settings: TrainedNetworks, network: Network, data: Images, bank: Path | None, of: Mapping[str, Any]
+) -> Source:
     return FinishedNetworks(network, _finished(bank, data, of), settings, of["seed"])
 
 
-def _subspace(settings: specs.SubspaceNetworks, network: Network, data: Images, bank: Path | None, of: Mapping[str, Any]) -> Source:
+def _subspace(
+    settings: specs.SubspaceNetworks, network: Network, data: Images, bank: Path | None, of: Mapping[str, Any]
+) -> Source:
     return SubspaceNetworks(network, _finished(bank, data, of), settings, of["seed"])
 
 
 # By the kind that a recipe gives its networks; `of` says of which architecture, options and seed they are.
-SOURCES: dict[str, Callable[..., Source]] = {"random": _random, "queue": _queued, "trained": _trained, "subspace": _subspace}
+SOURCES: dict[str, Callable[..., Source]] = {
+    "random": _random,
+    "queue": _queued,
+    "trained": _trained,
+    "subspace": _subspace,
+}
 
 
 def network_source(
@@ -203,10 +230,14 @@ def network_source(
     seed: int,
     bank: Path | None = None,
 ) -> Source:
-    """Where `network` gets the parameters of every step from. A queue comes from `bank`, or is trained as it goes on all of `data`.
+    """Where `network` gets the parameters of every step from. A queue comes from `bank`, or is trained as it
+    goes on all of `data`.
 
-    Raises UserError if a bank is given to networks that are drawn at random, and if it is not the bank of this queue.
+    Raises UserError if a bank is given to networks that are drawn at random, and if it is not the bank of
+    this queue.
     """
     if settings.kind not in SOURCES:
         raise unknown("kind of networks", settings.kind, SOURCES)
-    return SOURCES[settings.kind](settings, network, data, bank, {"arch": arch, "options": options, "seed": seed})
+    return SOURCES[settings.kind](
+        settings, network, data, bank, {"arch": arch, "options": options, "seed": seed}
+    )

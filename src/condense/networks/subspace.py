@@ -31,7 +31,8 @@ def put(network: nn.Module, point: Tensor) -> None:
 
 
 def trajectories(network: nn.Module, bank: NetworkBank, count: int) -> Tensor:
-    """The parameters of the first `count` networks of a bank and of their first draws: (2 count, P), on the device of `network`."""
+    """The parameters of the first `count` networks of a bank and of their first draws: (2 count, P), on the
+    device of `network`."""
     twin = copy.deepcopy(network)
     found = []
     for number in range(count):
@@ -49,11 +50,13 @@ def span(points: Tensor) -> Tensor:
 
 
 def towards_span(point: Tensor, basis: Tensor, threshold: float) -> Tensor:
-    """A point (P,) whose residual off the span of `basis` (r, P) is soft-thresholded, its projection staying as it is: (P,).
+    """A point (P,) whose residual off the span of `basis` (r, P) is soft-thresholded, its projection staying
+    as it is: (P,).
 
-    The step of proximal descent for threshold * L_proj, the l1 norm of the residual: every entry of the residual comes nearer to 0 by
-    `threshold` and ends there. What thresholding brings back into the span, of r dimensions among P, is left: so this is the proximal
-    point where the span holds none of it (such as for axes), and near to it otherwise. Units of the threshold: those of the parameters.
+    The step of proximal descent for threshold * L_proj, the l1 norm of the residual: every entry of the
+    residual comes nearer to 0 by `threshold` and ends there. What thresholding brings back into the span, of
+    r dimensions among P, is left: so this is the proximal point where the span holds none of it
+    (such as for axes), and near to it otherwise. Units of the threshold: those of the parameters.
     """
     exact = point.double()
     projected = (basis @ exact) @ basis

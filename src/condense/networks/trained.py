@@ -36,21 +36,27 @@ def make_trained_bank(
     device: torch.device,
     made: Callable[[], None] = lambda: None,
 ) -> None:
-    """Trains `networks.count` networks by `protocol` and writes their bank to `path`, from the last checkpoint if there is one.
+    """Trains `networks.count` networks by `protocol` and writes their bank to `path`, from the last
+    checkpoint if there is one.
 
-    Network k is drawn from the stream ("trained", k), which `FinishedNetworks` draws it from again. Before the bank is whole it calls
-    `made`. Raises UserError if the loss of a network is no number.
+    Network k is drawn from the stream ("trained", k), which `FinishedNetworks` draws it from again. Before
+    the bank is whole it calls `made`. Raises UserError if the loss of a network is no number.
     """
     about = origin(data, arch, options, seed)
     settings = [about, asdict(protocol), strategy, networks.count]
     checkpoint = Checkpoint.beside(path, f"{key}-{digest(settings)}", kernels.used_on(device))
-    images, done = pixel_set(data, device), _resumed(checkpoint, network_like(data, arch, options), networks.count)
+    images, done = (
+        pixel_set(data, device),
+        _resumed(checkpoint, network_like(data, arch, options), networks.count),
+    )
     epochs = number_of_epochs(protocol, len(images))
     title = f"{networks.count} x {arch} on {data.dataset} by '{protocol.name}'"
     bar = Progress(title, networks.count * epochs, "epoch", len(done) * epochs)
     while len(done) < networks.count:
         number, before = len(done), len(done) * epochs
-        network = models.build(arch, channels=data.channels, size=data.size, classes=len(data.counts), **options)
+        network = models.build(
+            arch, channels=data.channels, size=data.size, classes=len(data.counts), **options
+        )
         models.reinitialise(network, seeds.stream(seed, "trained", number))
         inner = checkpoint.part(f"network{number}")
         train(
@@ -66,7 +72,11 @@ def make_trained_bank(
         done.append({name: value.detach().cpu().clone() for name, value in network.state_dict().items()})
         inner.remove()
         if checkpoint.due() and len(done) < networks.count:
-            arrays = {f"{place}.{name}": value.numpy() for place, state in enumerate(done) for name, value in state.items()}
+            arrays = {
+                f"{place}.{name}": value.numpy()
+                for place, state in enumerate(done)
+                for name, value in state.items()
+            }
             checkpoint.save(arrays, {"done": len(done)})
     bar.close()
     made()
@@ -85,12 +95,19 @@ class Finished:
     done: int
 
 
-def _resumed(checkpoint: Checkpoint, like: Mapping[str, torch.Tensor], count: int) -> list[dict[str, torch.Tensor]]:
-    """The networks of the last checkpoint. Raises UserError if it is damaged, or of other networks than `like`."""
+def _resumed(
+    checkpoint: Checkpoint, like: Mapping[str, torch.Tensor], count: int
+) -> list[dict[str, torch.Tensor]]:
+    """The networks of the last checkpoint. Raises UserError if it is damaged, or of other networks than
+    `like`."""
     found = checkpoint.load(Finished)
     if found is None:
         return []
     arrays, state = found
     checkpoint.check(0 < state.done < count, f"{state.done} networks are none of {count}")
-    checkpoint.check_shapes(arrays, {f"{place}.{name}": value for place in range(state.done) for name, value in like.items()})
-    return [{name: torch.from_numpy(arrays[f"{place}.{name}"]) for name in like} for place in range(state.done)]
+    checkpoint.check_shapes(
+        arrays, {f"{place}.{name}": value for place in range(state.done) for name, value in like.items()}
+    )
+    return [
+        {name: torch.from_numpy(arrays[f"{place}.{name}"]) for name in like} for place in range(state.done)
+    ]

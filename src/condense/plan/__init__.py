@@ -1,4 +1,5 @@
-"""What is to be made: cells with their keys, tables and figures of a scale, groups of sets, and what papers printed. No torch here."""
+"""What is to be made: cells with their keys, tables and figures of a scale, groups of sets, and what papers
+printed. No torch here."""
 
 from condense.plan.brought import BROUGHT, CLIP_MODEL, CLIP_WEIGHTS, brought_for, clip_identity, lacks
 from condense.plan.cells import (

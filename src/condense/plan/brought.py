@@ -1,7 +1,8 @@
-"""What recipes require (`requires`) and users bring along, as the weights of CLIP: whether it is here, and which.
+"""What recipes require (`requires`) and users bring along, as the weights of CLIP: whether it is here, and
+which.
 
-Floor 0. What a recipe may require stands in `specs.term.Required`; each name has an entry in `BROUGHT`, and the engine that uses it a
-function, as `engines.matching.CRITICS` has.
+Floor 0. What a recipe may require stands in `specs.term.Required`; each name has an entry in `BROUGHT`, and
+the engine that uses it a function, as `engines.matching.CRITICS` has.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from pathlib import Path
 from condense.files.artifacts import digest
 from condense.specs import Recipe
 
-CLIP_WEIGHTS = "CONDENSE_CLIP"  # environment variable: the safetensors file with the weights of the CLIP critic
-CLIP_MODEL = "CONDENSE_CLIP_MODEL"  # environment variable: open_clip's name of the model, or a JSON file with its configuration
+# Environment variable: the safetensors file with the weights of the CLIP critic
+CLIP_WEIGHTS = "CONDENSE_CLIP"
+# Environment variable: open_clip's name of the model, or a JSON file with its configuration
+CLIP_MODEL = "CONDENSE_CLIP_MODEL"
 
 
 @dataclass(frozen=True)
 class Brought:
-    """`what` it is, `how` to bring it, and why rows of tables stay empty without it; `identity`: which one is here, for keys."""
+    """`what` it is, `how` to bring it, and why rows of tables stay empty without it; `identity`: which one is
+    here, for keys."""
 
     what: str
     how: str
@@ -38,7 +42,8 @@ class Brought:
 
 @cache
 def clip_identity() -> str:
-    """Which CLIP model is the critic: its name and configuration, and its weights, known by their size and their first MiB."""
+    """Which CLIP model is the critic: its name and configuration, and its weights, known by their size and
+    their first MiB."""
     model, weights = os.environ.get(CLIP_MODEL, ""), Path(os.environ.get(CLIP_WEIGHTS, ""))
     configuration = Path(model).read_text(encoding="utf-8") if Path(model).is_file() else model
     if not weights.is_file():

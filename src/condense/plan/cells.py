@@ -1,7 +1,8 @@
 """Cells: what can be made, under which key and path, from which parents.
 
-Floor 0. A key is known before any job runs: it hashes everything that decides the bytes of a result (the resolved
-recipe, the numbers of the mathematics, the dataset's description, the keys of the parents) and nothing else.
+Floor 0. A key is known before any job runs: it hashes everything that decides the bytes of a result (the
+resolved recipe, the numbers of the mathematics, the dataset's description, the keys of the parents) and
+nothing else.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class SyntheticCell:
 
     @property
     def images_a_class(self) -> int:
-        """`ipc` as a number. Raises ValueError for the whole set, which has no number of images that all classes share."""
+        """`ipc` as a number. Raises ValueError for the whole set, which has no number of images that all
+        classes share."""
         if self.ipc == "full":
             raise ValueError(f"{self.place}: the whole set has no number of images a class")
         return self.ipc
@@ -50,12 +52,24 @@ class SyntheticCell:
         made_with = [self.data.key, *self._made_with()]
         made_with += [entry.identity() for entry in brought_for(self.recipe)]
         made_with += [self.stored] if self.stored != "float32" else []
-        return digest([self.recipe.computed_part(), self.recipe.NUMBER, self.arch, self.options, self.ipc, self.seed, made_with])
+        return digest(
+            [
+                self.recipe.computed_part(),
+                self.recipe.NUMBER,
+                self.arch,
+                self.options,
+                self.ipc,
+                self.seed,
+                made_with,
+            ]
+        )
 
     def _made_with(self) -> list[Any]:
-        """The keys of the parents that decide the set; with the names of those that are not called after their files.
+        """The keys of the parents that decide the set; with the names of those that are not called after
+        their files.
 
-        So two teachers that change places give another key, and a set with one teacher keeps the key that it had before names mattered.
+        So two teachers that change places give another key, and a set with one teacher keeps the key that it
+        had before names mattered.
         """
         deciding = {name: parent for name, parent in self.parents.items() if parent.decides}
         plain = [parent.key for name, parent in deciding.items() if name == parent.file]
@@ -85,16 +99,19 @@ class SyntheticCell:
         return f"{self.folder}/snapshots.safetensors"
 
     def shards(self, classes_per_job: int | None, images_per_job: int | None = None) -> list[Share]:
-        """What separate jobs make of it, by so many classes or images a class; all of it where its recipe does not
-        split so, or computes no images."""
+        """What separate jobs make of it, by so many classes or images a class; all of it where its recipe
+        does not split so, or computes no images."""
         classes = self.data.spec.classes
         if classes_per_job is None and images_per_job is None:
             return shares("classes", classes, classes)
         ties_batch = self.arch != "none" and bool(self.data.profile(self.arch, self.options).ties_batch)
-        splits = self.recipe.splits_by(ties_batch) if self.recipe.condenses else None  # choosing images takes less than a job
+        # Choosing images takes less than a job
+        splits = self.recipe.splits_by(ties_batch) if self.recipe.condenses else None
         if splits == "images" and images_per_job is not None:
             return shares("images", self.images_a_class, images_per_job)
-        return shares("classes", classes, classes_per_job if splits == "classes" and classes_per_job else classes)
+        return shares(
+            "classes", classes, classes_per_job if splits == "classes" and classes_per_job else classes
+        )
 
     def size_of(self, share: Share | int | None) -> tuple[int, int]:
         """Classes and images a class of a share of it, of so many of its classes, or (None) of all."""
@@ -126,7 +143,13 @@ class MetricsCell:
 
     @cached_property
     def key(self) -> str:
-        parts = [self.synthetic.key, self.synthetic.data.spec.strategy, self.eval_arch, self.options, self.protocol.computed_part()]
+        parts = [
+            self.synthetic.key,
+            self.synthetic.data.spec.strategy,
+            self.eval_arch,
+            self.options,
+            self.protocol.computed_part(),
+        ]
         parts += self.task.key_parts({name: cell.key for name, cell in self.sets.items()})
         return digest([*parts, self.n_networks, NUMERICS["evaluate"]])
 

@@ -1,7 +1,8 @@
 """Which synthetic sets are condensed in one job, because they are matched to the same real side.
 
-Floor 0. At most `sets_per_job` of the scale go together. Groups are cut from all sets that the scale asks for, made or not, so
-that the borders, and with them the names of the jobs, stay where they are while sets are being made.
+Floor 0. At most `sets_per_job` of the scale go together. Groups are cut from all sets that the scale asks
+for, made or not, so that the borders, and with them the names of the jobs, stay where they are while sets are
+being made.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Group:
 
     @property
     def parents(self) -> dict[str, ParentCell]:
-        """What its sets are made with, by name: of several that serve for so many steps that which serves for most."""
+        """What its sets are made with, by name: of several that serve for so many steps that which serves for
+        most."""
         asked: dict[str, ParentCell] = {}
         for name, parent in [entry for cell in self.cells for entry in cell.parents.items()]:
             asked[name] = max(asked.get(name, parent), parent, key=lambda cell: cell.reach)
@@ -58,23 +60,32 @@ class Group:
         return replace(self, cells=cells) if cells else None
 
     def incomplete(self) -> bool:
-        """Whether the index is there, but not a shard that it tells of, or its cost, whose set is still to be made."""
+        """Whether the index is there, but not a shard that it tells of, or its cost, whose set is still to be
+        made."""
         left = self.left() if Path(self.path).exists() else None
         shards = [Path(shard) for shard in left.outputs] if left else []
-        return not all(path.exists() for shard in shards for path in (shard, shard.with_name(f"{shard.stem}.run.json")))
+        return not all(
+            path.exists() for shard in shards for path in (shard, shard.with_name(f"{shard.stem}.run.json"))
+        )
 
 
 def groups(plan: Plan, shards: Callable[[SyntheticCell], list[Share]] | None = None) -> list[Group]:
-    """The groups of all sets of `plan`, each set once for every share in `shards` of it (None: those of the scale).
+    """The groups of all sets of `plan`, each set once for every share in `shards` of it
+    (None: those of the scale).
 
-    Sets go together if they agree in data, network, seed, share and `Recipe.stream`, and differ in no parent that two of them have.
-    Sets that the same tables and figures ask for stand beside each other, so that one table alone seldom makes sets of others; then
-    come method and ipc. A set that shares with nobody is a group of its own.
+    Sets go together if they agree in data, network, seed, share and `Recipe.stream`, and differ in no parent
+    that two of them have. Sets that the same tables and figures ask for stand beside each other, so that one
+    table alone seldom makes sets of others; then come method and ipc. A set that shares with nobody is a
+    group of its own.
     """
     asking, shards = _asking(plan), shards or plan.shards
-    cells = sorted(plan.synthetic.values(), key=lambda cell: (asking[cell.key], cell.recipe.name, cell.images_a_class, cell.key))
+    cells = sorted(
+        plan.synthetic.values(),
+        key=lambda cell: (asking[cell.key], cell.recipe.name, cell.images_a_class, cell.key),
+    )
     streams = {cell.key: _stream(cell) for cell in cells if cell.recipe.stream is not None}
-    first: dict[tuple, dict[str, str]] = {}  # of those that share a stream, the first parents: sets without them join these
+    # Of those that share a stream, the first parents: sets without them join these
+    first: dict[tuple, dict[str, str]] = {}
     for cell in cells:
         if cell.key in streams:
             first.setdefault(streams[cell.key], {}).update(_parents(cell) | first.get(streams[cell.key], {}))
@@ -88,8 +99,14 @@ def groups(plan: Plan, shards: Callable[[SyntheticCell], list[Share]] | None = N
             else:
                 alone.append((shard, [cell]))
     most = plan.scale.sets_per_job
-    chunks = [(shard, cells[at : at + most]) for (shard, *_), cells in together.items() for at in range(0, len(cells), most)]
-    return [Group(digest([cell.key for cell in cells]), shard, tuple(cells)) for shard, cells in [*chunks, *alone]]
+    chunks = [
+        (shard, cells[at : at + most])
+        for (shard, *_), cells in together.items()
+        for at in range(0, len(cells), most)
+    ]
+    return [
+        Group(digest([cell.key for cell in cells]), shard, tuple(cells)) for shard, cells in [*chunks, *alone]
+    ]
 
 
 def _parents(cell: SyntheticCell) -> dict[str, str]:
@@ -98,7 +115,8 @@ def _parents(cell: SyntheticCell) -> dict[str, str]:
 
 
 def _stream(cell: SyntheticCell) -> tuple:
-    # A queue trained as it goes and one from a bank are not put together; of banks, those that differ in nothing but their steps are.
+    # A queue trained as it goes and one from a bank are not put together; of banks, those that differ in
+    # nothing but their steps are.
     made = [(name, parent.for_all()) for name, parent in cell.parents.items() if parent.of_stream]
     return (*made, cell.data.key, cell.arch, cell.options, cell.seed, *(cell.recipe.stream or {}).values())
 

@@ -61,25 +61,37 @@ class Maker:
         return self._recipes[marker]
 
     def parent(self, kind: str, data: DataCell, arch: str, seed: int = 0, **settings: Any) -> ParentCell:
-        """The cell of what sets of `data` need beforehand, of a kind of `PARENTS`, with that kind's own settings."""
+        """The cell of what sets of `data` need beforehand, of a kind of `PARENTS`, with that kind's own
+        settings."""
         if kind not in PARENTS:
             raise unknown("parent", kind, PARENTS)
         return PARENTS[kind](data, arch, self.options(arch), seed, **settings)
 
     def teacher(self, data: DataCell, arch: str, protocol: str) -> ParentCell:
         """The classifier pretrained by `protocol`; one serves the sets of all seeds."""
-        return self.parent("teacher", data, arch, protocol=self.protocol(protocol), strategy=data.spec.strategy)
+        return self.parent(
+            "teacher", data, arch, protocol=self.protocol(protocol), strategy=data.spec.strategy
+        )
 
-    def synthetic(self, dataset: str | DataCell, method: str, arch: str, ipc: Ipc, seed: int, change: Mapping = {}) -> SyntheticCell:  # noqa: B006
-        """The cell of one synthetic set. Raises UserError if the smallest class has too few images for ipc."""
+    def synthetic(
+        self, dataset: str | DataCell, method: str, arch: str, ipc: Ipc, seed: int, change: Mapping = {}
+    ) -> SyntheticCell:  # noqa: B006
+        """The cell of one synthetic set. Raises UserError if the smallest class has too few images for
+        ipc."""
         data = dataset if isinstance(dataset, DataCell) else data_cell(dataset)
         recipe = self.recipe(method, data, ipc, change)
         if not recipe.makes_set:
             return SyntheticCell(data, recipe, "none", "{}", "full", 0)
         if ipc == "full" or not 1 <= recipe.images_needed(ipc) <= data.spec.smallest_class:
-            raise UserError(f"{method} on {data.name}: {recipe.asked(ipc)}, but its smallest class has {data.spec.smallest_class} images")
+            raise UserError(
+                f"{method} on {data.name}: {recipe.asked(ipc)}, but its smallest class has "
+                f"{data.spec.smallest_class} images"
+            )
         recipe.check_ipc(ipc)
-        asked = {name: parent.cell(self, data, arch, seed, recipe.number_of_steps) for name, parent in recipe.parents().items()}
+        asked = {
+            name: parent.cell(self, data, arch, seed, recipe.number_of_steps)
+            for name, parent in recipe.parents().items()
+        }
         parents = {name: cell for name, cell in asked.items() if cell}
         arch = recipe.arch_with(arch, parents)
         return SyntheticCell(data, recipe, arch, self.options(arch), ipc, seed, parents, self.scale.stored)
@@ -93,11 +105,25 @@ class Maker:
         task: Task = DEFAULT_TASK,
         sets: Mapping[str, SyntheticCell] = {},  # noqa: B006
     ) -> MetricsCell:
-        """The cell of what `task` gives of `synthetic`, and of its further `sets` by name, by networks of `eval_arch`."""
+        """The cell of what `task` gives of `synthetic`, and of its further `sets` by name, by networks of
+        `eval_arch`."""
         changes = []
         if synthetic.recipe.evaluation:
-            changes.append((f"{catalogue.file_of('methods', synthetic.recipe.name)}: evaluation", synthetic.recipe.evaluation))
+            changes.append(
+                (
+                    f"{catalogue.file_of('methods', synthetic.recipe.name)}: evaluation",
+                    synthetic.recipe.evaluation,
+                )
+            )
         if not synthetic.recipe.makes_set:
             changes.append((f"{self.where}: whole", self.scale.whole))
         chosen = self.protocol(protocol, *changes)
-        return MetricsCell(task, synthetic, eval_arch, self.options(eval_arch), chosen, n_networks or self.scale.n_networks, dict(sets))
+        return MetricsCell(
+            task,
+            synthetic,
+            eval_arch,
+            self.options(eval_arch),
+            chosen,
+            n_networks or self.scale.n_networks,
+            dict(sets),
+        )

@@ -13,7 +13,8 @@ from condense.specs import catalogue
 
 
 def manifest(scale: Plan, name: str) -> dict[str, object]:
-    """What a table or figure is made from at a scale; kept beside it, so that another scale's file is never taken for it."""
+    """What a table or figure is made from at a scale; kept beside it, so that another scale's file is never
+    taken for it."""
     paths = [cell.path for cell in scale.metrics_of(name)]
     if name in scale.figures:
         curves = scale.figures[name].curves
@@ -23,7 +24,8 @@ def manifest(scale: Plan, name: str) -> dict[str, object]:
 
 
 def _shown(scale: Plan, name: str) -> str:
-    """A digest of what a table or figure shows apart from its inputs: published numbers, those of other machines, reasons, words."""
+    """A digest of what a table or figure shows apart from its inputs: published numbers, those of other
+    machines, reasons, words."""
     words = [asdict(scale.specs_by_path()[name]), scale.scale.title, scale.scale.note]
     if name in scale.figures:
         return digest([words, scale.figures[name].missing])
@@ -37,7 +39,8 @@ def manifest_digest(value: object) -> str:
 
 
 def report_files(scale: Plan, name: str) -> list[str]:
-    """The files that a table or figure is made from: metrics, and for figures that draw images sets, data and teachers too."""
+    """The files that a table or figure is made from: metrics, and for figures that draw images sets, data and
+    teachers too."""
     paths = [cell.path for cell in scale.metrics_of(name)]
     if name in scale.figures:
         for curve in scale.figures[name].curves:

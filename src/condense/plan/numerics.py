@@ -1,9 +1,10 @@
-"""Numbers of the mathematics around the engines: raised by hand when a change alters results, never for tidying.
+"""Numbers of the mathematics around the engines: raised by hand when a change alters results, never for
+tidying.
 
 Those of the engines themselves stand in the classes of their recipes (`specs/`).
 
-They enter the keys in the paths, so raising one asks for the files it concerns anew. They stand on floor 0, apart
-from the code they number, because the workflow needs them without importing torch.
+They enter the keys in the paths, so raising one asks for the files it concerns anew. They stand on floor 0,
+apart from the code they number, because the workflow needs them without importing torch.
 """
 
 NUMERICS = {

@@ -1,8 +1,9 @@
 """Parents: what has to be made before the sets that use it, such as a classifier or a bank of networks.
 
-Floor 0. A kind of parents is one class here, named in `PARENTS`, whose fields are its settings; a function that makes it, named under the
-same kind in `jobs.parents.MAKERS`; and what a recipe asks for it by (`specs.parent.Parent`). Plan, groups, rules, estimate, `condense run`
-and prune ask the cell what they have to know.
+Floor 0. A kind of parents is one class here, named in `PARENTS`, whose fields are its settings; a function
+that makes it, named under the same kind in `jobs.parents.MAKERS`; and what a recipe asks for it by
+(`specs.parent.Parent`). Plan, groups, rules, estimate, `condense run` and prune ask the cell what they have
+to know.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from condense.specs.common import at_least, not_by_default
 
 @dataclass(frozen=True)
 class ParentCell:
-    """What all parents have. The fields of a kind's own class are its settings; `arch` is 'none' for what has no network."""
+    """What all parents have. The fields of a kind's own class are its settings; `arch` is 'none' for what has
+    no network."""
 
     kind: ClassVar[str]  # by which `PARENTS` and the function that makes it are found
     file: ClassVar[str]  # the kind of its file, after which this is called
@@ -54,7 +56,8 @@ class ParentCell:
 
     @property
     def pace(self) -> int:
-        """Its epochs or steps, which measured seconds are of (`params/measured/rates`); 0 for what has none."""
+        """Its epochs or steps, which measured seconds are of (`params/measured/rates`); 0 for what has
+        none."""
         return 0
 
     @property
@@ -68,7 +71,8 @@ class ParentCell:
 
     @property
     def nickname(self) -> str:
-        """What it is called among the parents of one set; two of one kind and settings, but of other networks, are called alike."""
+        """What it is called among the parents of one set; two of one kind and settings, but of other
+        networks, are called alike."""
         return f"{self.file}-{self.made_by}"
 
     @property
@@ -95,7 +99,8 @@ class ParentCell:
 
     @classmethod
     def values_from(cls, settings: object, where: str) -> dict[str, Any]:
-        """The settings of a command line as `values` has them. Raises UserError for what is no such setting, or missing."""
+        """The settings of a command line as `values` has them. Raises UserError for what is no such setting,
+        or missing."""
         hints = get_type_hints(cls)
         shape = make_dataclass(cls.__name__, [(name, hints[name]) for name in cls.setting_names()])
         return dict(vars(read(shape, settings, where)))
@@ -115,7 +120,14 @@ class TeacherCell(ParentCell):
 
     @cached_property
     def key(self) -> str:
-        parts = [self.data.key, self.strategy, self.arch, self.options, self.protocol.computed_part(), self.seed]
+        parts = [
+            self.data.key,
+            self.strategy,
+            self.arch,
+            self.options,
+            self.protocol.computed_part(),
+            self.seed,
+        ]
         return digest([*parts, NUMERICS["teachers"]])
 
     @property
@@ -216,7 +228,9 @@ class QueueBankCell(BankCell):
         return values
 
 
-PARENTS: dict[str, type[ParentCell]] = {cell.kind: cell for cell in (TeacherCell, TrainedBankCell, QueueBankCell)}
+PARENTS: dict[str, type[ParentCell]] = {
+    cell.kind: cell for cell in (TeacherCell, TrainedBankCell, QueueBankCell)
+}
 
 
 def parent_rooms() -> list[str]:

@@ -1,4 +1,5 @@
-"""What one image costs in a network: from the table of those that the scales use, or counted when it is asked for."""
+"""What one image costs in a network: from the table of those that the scales use, or counted when it is asked
+for."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from condense.costs.profile import Profile
 
 @cache
 def profile(arch: str, options: str, channels: int, size: int, classes: int) -> Profile:
-    """The profile of a network for images of `size` pixels a side; `options` is JSON. Raises UserError as `models.build` does."""
+    """The profile of a network for images of `size` pixels a side; `options` is JSON. Raises UserError as
+    `models.build` does."""
     counted = counted_networks().get((arch, options, channels, size, classes))
     if counted is None:
         from condense.training.counting import count  # with torch

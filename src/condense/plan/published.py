@@ -37,37 +37,47 @@ def method_of(row: dict[str, str]) -> str:
 
 
 def architectures(eval_arch: str) -> list[str]:
-    """The architectures that a published row was judged by: 'mean(mlp,vit)' -> ['mlp', 'vit'], '' -> ['convnet']."""
+    """The architectures that a published row was judged by: 'mean(mlp,vit)' -> ['mlp', 'vit'], '' ->
+    ['convnet']."""
     mean = re.fullmatch(r"mean\((.+)\)", eval_arch)
     return mean[1].split(",") if mean else [eval_arch or "convnet"]
 
 
 def metric_named(name: str, task: Task = DEFAULT_TASK) -> str | None:
     """The metric of `task` that a published `metric` is called after; None if it has none of that name."""
-    return next((metric for metric, about in task.metrics.items() if name == metric or name in about.published), None)
+    return next(
+        (metric for metric, about in task.metrics.items() if name == metric or name in about.published), None
+    )
 
 
 def metric_of(row: dict[str, str], task: Task) -> str:
-    """The metric of `task` that a published row is of. Raises UserError if the task does not give it, or gives it in another unit."""
+    """The metric of `task` that a published row is of. Raises UserError if the task does not give it, or
+    gives it in another unit."""
     paper = f"{row['paper']} Table {row['table']}, {row['method']} on {row['dataset']} at ipc {row['ipc']}"
     metric, known = metric_named(row["metric"], task), ", ".join(task.metrics)
     remedy = "name the task that measures it (`task:`), or say under `not_measured:` why such rows stay empty"
     if metric is None:
-        raise UserError(f"row {paper}: its metric '{row['metric']}' is none of the task '{task.kind}', which gives {known}; {remedy}")
+        raise UserError(
+            f"row {paper}: its metric '{row['metric']}' is none of the task '{task.kind}', which gives "
+            f"{known}; {remedy}"
+        )
     if task.answers is not None and row["task"] not in task.answers:
         measured = ", ".join(task.answers)
         raise UserError(
-            f"row {paper}: its metric '{row['metric']}' is of the published task '{row['task']}', and the task '{task.kind}', which gives"
+            f"row {paper}: its metric '{row['metric']}' is of the published task '{row['task']}', and the "
+            f"task '{task.kind}', which gives"
             f" {known}, measures those of {measured}; {remedy}"
         )
     if row["unit"] != task.metrics[metric].unit:
         raise UserError(
-            f"row {paper}: its metric '{row['metric']}' is in '{row['unit']}', and '{metric}' of the task '{task.kind}' in"
+            f"row {paper}: its metric '{row['metric']}' is in '{row['unit']}', and '{metric}' of the task "
+            f"'{task.kind}' in"
             f" '{task.metrics[metric].unit}'; {remedy}"
         )
     return metric
 
 
 def is_test_accuracy(row: dict[str, str]) -> bool:
-    """Whether a published row is a test accuracy of networks trained on a set, as figures show it beside measured ones."""
+    """Whether a published row is a test accuracy of networks trained on a set, as figures show it beside
+    measured ones."""
     return metric_named(row["metric"]) is not None and row["task"] in (DEFAULT_TASK.answers or ())

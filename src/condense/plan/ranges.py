@@ -1,4 +1,5 @@
-"""Ranges of what is made by jobs of their own, as they stand in paths: classes or images of a set, networks of an evaluation."""
+"""Ranges of what is made by jobs of their own, as they stand in paths: classes or images of a set, networks
+of an evaluation."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from typing import Literal
 
 
 def ranges(total: int, step: int) -> list[str]:
-    """0 to `total` - 1 in ranges 'first-last' of `step`, the last one shorter where they do not come out even."""
+    """0 to `total` - 1 in ranges 'first-last' of `step`, the last one shorter where they do not come out
+    even."""
     return [f"{first}-{min(first + step, total) - 1}" for first in range(0, total, step)]
 
 
@@ -19,7 +21,8 @@ def number_in(part: str) -> int:
 
 @dataclass(frozen=True, order=True)
 class Share:
-    """What of a set one job makes: `range` 'first-last' of its classes, or of the images of each class; as text 'images0-4'."""
+    """What of a set one job makes: `range` 'first-last' of its classes, or of the images of each class; as
+    text 'images0-4'."""
 
     of: Literal["classes", "images"]
     range: str

@@ -1,7 +1,7 @@
 """Which cells a table or figure needs at a scale, and why a row stays empty where it needs none.
 
-Floor 0. A table's rows are the published rows of that table; a row becomes cells where its method has a recipe and
-its dataset is run at the scale, under its own name or by a stand-in that the table then names.
+Floor 0. A table's rows are the published rows of that table; a row becomes cells where its method has a
+recipe and its dataset is run at the scale, under its own name or by a stand-in that the table then names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from condense.specs.tables import StyleDrift
 
 @dataclass(frozen=True)
 class Run:
-    """One row measured on one dataset: `groups` holds, for every evaluation architecture, a cell for each synthetic set."""
+    """One row measured on one dataset: `groups` holds, for every evaluation architecture, a cell for each
+    synthetic set."""
 
     dataset: str
     groups: tuple[tuple[MetricsCell, ...], ...]
@@ -46,13 +47,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Curve:
-    """One line, point or panel of a figure: a method on a dataset at an ipc, with the evaluations that it draws."""
+    """One line, point or panel of a figure: a method on a dataset at an ipc, with the evaluations that it
+    draws."""
 
     method: str
     dataset: str
     ipc: int
     cells: tuple[MetricsCell, ...] = ()
-    parents: Mapping[str, ParentCell] = field(default_factory=dict)  # what it is drawn with, beside what its sets are made with
+    # What it is drawn with, beside what its sets are made with
+    parents: Mapping[str, ParentCell] = field(default_factory=dict)
 
     @property
     def setting(self) -> str:
@@ -78,7 +81,8 @@ class PointCurve(Curve):
 
 @dataclass(frozen=True, kw_only=True)
 class DriftCurve(Curve):
-    """Evaluations in which the style of the training images drifts, by how far: `at` sorts `cells` by their ratio."""
+    """Evaluations in which the style of the training images drifts, by how far: `at` sorts `cells` by their
+    ratio."""
 
     drift: StyleDrift
     at: Mapping[float, tuple[MetricsCell, ...]]
@@ -100,7 +104,8 @@ KindOfCurve = TypeVar("KindOfCurve", bound=Curve)
 
 @dataclass(frozen=True)
 class FigurePlan:
-    """All curves of a figure, the methods that are left out with their reasons, and the names of points that the scale leaves out."""
+    """All curves of a figure, the methods that are left out with their reasons, and the names of points that
+    the scale leaves out."""
 
     spec: FigureSpec
     curves: tuple[Curve, ...]
@@ -108,7 +113,8 @@ class FigurePlan:
     cut: tuple[str, ...] = ()
 
     def curves_of(self, kind: type[KindOfCurve]) -> list[KindOfCurve]:
-        """Its curves, known to be of a class. Raises TypeError if one is of another: its drawing is not that of `spec.draw`."""
+        """Its curves, known to be of a class. Raises TypeError if one is of another: its drawing is not that
+        of `spec.draw`."""
         known = [curve for curve in self.curves if isinstance(curve, kind)]
         if len(known) < len(self.curves):
             raise TypeError(f"{self.spec.paper}/{self.spec.name}: its curves are not all of {kind.__name__}")
@@ -136,7 +142,8 @@ class Plan:
             self._require_evaluated(*name.split("/", 1))
 
     def _require_evaluated(self, arch: str, dataset: str | None = None) -> None:
-        """Raises UserError if no table or figure evaluates with `arch`, or if `dataset` is not one of the scale's."""
+        """Raises UserError if no table or figure evaluates with `arch`, or if `dataset` is not one of the
+        scale's."""
         where, datasets = f"{self.maker.where}: networks_per_job", self.scale.dataset_names
         if arch not in evaluation_architectures():
             raise unknown("evaluation architecture", arch, evaluation_architectures(), where)
@@ -144,15 +151,22 @@ class Plan:
             raise unknown("dataset", dataset, datasets, where)
 
     def _require_known(self, name: str) -> None:
-        """Raises UserError if the scale names a setting or a condensing architecture that the table or figure has not."""
+        """Raises UserError if the scale names a setting or a condensing architecture that the table or figure
+        has not."""
         spec, limits = self.specs_by_path()[name], self.limits(name)
         with naming(self.file_of(name)):
             rows = self._published(spec) if isinstance(spec, TableSpec) else []
-        settings = [point.name for point in spec.points] if isinstance(spec, FigureSpec) else [row["setting"] for row in rows]
+        settings = (
+            [point.name for point in spec.points]
+            if isinstance(spec, FigureSpec)
+            else [row["setting"] for row in rows]
+        )
         known = {"settings": settings, "train_archs": [row["train_arch"] for row in rows]}
         for key, entry in [(what, entry) for what in known for entry in getattr(limits, what) or []]:
             if entry not in known[key]:
-                raise unknown(key.rstrip("s"), entry, set(known[key]), f"{self.maker.where}: tables: {name}: {key}")
+                raise unknown(
+                    key.rstrip("s"), entry, set(known[key]), f"{self.maker.where}: tables: {name}: {key}"
+                )
 
     @staticmethod
     @cache
@@ -163,13 +177,16 @@ class Plan:
     @staticmethod
     @cache
     def _stems() -> dict[str, str]:
-        """'cpdm/table1' -> the name of its file. Raises UserError if two files are of the same table or figure."""
+        """'cpdm/table1' -> the name of its file. Raises UserError if two files are of the same table or
+        figure."""
         stems: dict[str, str] = {}
         for stem in catalogue.names_in("tables"):
             name = f"{(spec := catalogue.table(stem)).paper}/{spec.name}"
             if name in stems:
                 other = catalogue.file_of("tables", stems[name])
-                raise UserError(f"{catalogue.file_of('tables', stem)}: is of {name}, as {other} is; leave one of them out")
+                raise UserError(
+                    f"{catalogue.file_of('tables', stem)}: is of {name}, as {other} is; leave one of them out"
+                )
             stems[name] = stem
         return stems
 
@@ -192,7 +209,10 @@ class Plan:
 
     @staticmethod
     def _wanted(limits: TableLimits, setting: str, train_arch: str = "") -> bool:
-        return setting in (limits.settings or [setting]) and train_arch in ["", *(limits.train_archs or [train_arch])]
+        return setting in (limits.settings or [setting]) and train_arch in [
+            "",
+            *(limits.train_archs or [train_arch]),
+        ]
 
     @cached_property
     def tables(self) -> dict[str, list[Row]]:
@@ -209,7 +229,11 @@ class Plan:
     def accuracy_tables(self) -> list[str]:
         """The tables whose numbers are plain test accuracies, which the summary is of."""
         specs = self.specs_by_path()
-        return [name for name in self.tables if isinstance(spec := specs[name], TableSpec) and spec.task == DEFAULT_TASK]
+        return [
+            name
+            for name in self.tables
+            if isinstance(spec := specs[name], TableSpec) and spec.task == DEFAULT_TASK
+        ]
 
     @cached_property
     def figures(self) -> dict[str, FigurePlan]:
@@ -227,7 +251,8 @@ class Plan:
         rows = [row for row in published_rows() if row["paper"] == spec.paper and row["table"] == spec.table]
         if not rows:
             raise UserError(
-                f"{spec.paper}/{spec.name}: no row of params/published/results.csv belongs to it; what has no published"
+                f"{spec.paper}/{spec.name}: no row of params/published/results.csv belongs to it; what has "
+                f"no published"
                 " numbers is compared in a figure (draw: accuracy_by_setting)"
             )
         metrics = {row["metric"] for row in rows}
@@ -257,13 +282,19 @@ class Plan:
         if not self._wanted(limits, row["setting"], row["train_arch"]):
             return Row(row, (), f"not run at {self.scale.name}")
         wanted = limits.ipc or self.scale.ipc
-        if row["ipc"] != "full" and (not row["ipc"].isdigit() or (wanted is not None and int(row["ipc"]) not in wanted)):
+        if row["ipc"] != "full" and (
+            not row["ipc"].isdigit() or (wanted is not None and int(row["ipc"]) not in wanted)
+        ):
             return Row(row, (), f"not run at {self.scale.name}")
         datasets = self.datasets_of(name).get(row["dataset"], [])
-        runs = [run for dataset in datasets if (run := self._run(spec, limits, row, method, dataset)) is not None]
+        runs = [
+            run for dataset in datasets if (run := self._run(spec, limits, row, method, dataset)) is not None
+        ]
         return Row(row, tuple(runs), "" if runs else f"not run at {self.scale.name}", metric)
 
-    def _run(self, spec: TableSpec, limits: TableLimits, row: dict[str, str], method: str, dataset: str) -> Run | None:
+    def _run(
+        self, spec: TableSpec, limits: TableLimits, row: dict[str, str], method: str, dataset: str
+    ) -> Run | None:
         if spec.settings and row["setting"] not in spec.settings:
             raise unknown("setting", row["setting"], spec.settings, "settings")
         asked = spec.settings.get(row["setting"], {})
@@ -271,7 +302,9 @@ class Plan:
         changes = {name: merged(asked, _cut(name, limits)) for name in names}
         data = plan.data_cell(dataset)
         ipc: Ipc = "full" if row["ipc"] == "full" else int(row["ipc"])
-        if ipc != "full" and not all(self._enough(name, data, ipc, change) for name, change in changes.items()):
+        if ipc != "full" and not all(
+            self._enough(name, data, ipc, change) for name, change in changes.items()
+        ):
             return None
         sets = 1 if not catalogue.recipe(method).makes_set else limits.n_sets or self.scale.n_sets
         train_arch = row["train_arch"] or "convnet"
@@ -283,7 +316,11 @@ class Plan:
         for arch in architectures(row["eval_arch"]):
             settings = (arch, spec.protocol, limits.n_networks, spec.task)
             further = [{name: made(other, seed) for name, other in spec.sets.items()} for seed in range(sets)]
-            groups.append(tuple(self.maker.metrics(made(method, seed), *settings, further[seed]) for seed in range(sets)))
+            groups.append(
+                tuple(
+                    self.maker.metrics(made(method, seed), *settings, further[seed]) for seed in range(sets)
+                )
+            )
         return Run(dataset, tuple(groups))
 
     def _enough(self, method: str, data: plan.DataCell, ipc: int, change: dict[str, Any]) -> bool:
@@ -295,7 +332,11 @@ class Plan:
         asked = [*spec.methods, *spec.further]
         missing = {method: self._absent(method) for method in asked if self._absent(method)}
         cut = tuple(point.name for _, point in spec.lines if point and not self._wanted(limits, point.name))
-        lines = [(method, point) for method, point in spec.lines if method not in missing and not (point and point.name in cut)]
+        lines = [
+            (method, point)
+            for method, point in spec.lines
+            if method not in missing and not (point and point.name in cut)
+        ]
         lines = [] if missing.keys() & set(spec.further) else lines
         curves = []
         for dataset in self.datasets_of(name).get(spec.dataset, []):
@@ -303,23 +344,35 @@ class Plan:
             curves += [self._curve(spec, limits, dataset, *line, ipc) for ipc in ipcs for line in lines]
         return FigurePlan(spec, tuple(curve for curve in curves if curve), missing, cut)
 
-    def _curve(self, spec: FigureSpec, limits: TableLimits, dataset: str, method: str, point: Point | None, ipc: int) -> Curve | None:
+    def _curve(
+        self, spec: FigureSpec, limits: TableLimits, dataset: str, method: str, point: Point | None, ipc: int
+    ) -> Curve | None:
         sets = (limits.n_sets or self.scale.n_sets) if spec.judged else 1
         asked = merged(spec.changes, point.change if point else {})
         names = [method, *spec.further]
-        changes = {name: merged(asked if catalogue.recipe(name).condenses else {}, _cut(name, limits)) for name in names}
-        if not all(self._enough(name, plan.data_cell(dataset), ipc, change) for name, change in changes.items()):
+        changes = {
+            name: merged(asked if catalogue.recipe(name).condenses else {}, _cut(name, limits))
+            for name in names
+        }
+        if not all(
+            self._enough(name, plan.data_cell(dataset), ipc, change) for name, change in changes.items()
+        ):
             return None
 
         def made(name: str) -> list[SyntheticCell]:
-            return [self.maker.synthetic(dataset, name, spec.train_arch, ipc, seed, changes[name]) for seed in range(sets)]
+            return [
+                self.maker.synthetic(dataset, name, spec.train_arch, ipc, seed, changes[name])
+                for seed in range(sets)
+            ]
 
         cells, settings = made(method), (spec.eval_arch, spec.protocol, limits.n_networks)
         if spec.judged:
             others = {other: made(other) for other in spec.further}
             judged = [
                 tuple(
-                    self.maker.metrics(cell, *settings, task, {name: others[other][seed] for name, other in further.items()})
+                    self.maker.metrics(
+                        cell, *settings, task, {name: others[other][seed] for name, other in further.items()}
+                    )
                     for seed, cell in enumerate(cells)
                 )
                 for task, further in spec.judged
@@ -328,8 +381,16 @@ class Plan:
             if spec.drift:
                 at = dict(zip(spec.drift.ratios, judged, strict=True))
                 return DriftCurve(method, dataset, ipc, measured, drift=spec.drift, at=at)
-            return PointCurve(method, dataset, ipc, measured, point=point) if point else Curve(method, dataset, ipc, measured)
-        parents = {"teacher": self.maker.teacher(plan.data_cell(dataset), spec.feature_arch, "selection")} if spec.feature_arch else {}
+            return (
+                PointCurve(method, dataset, ipc, measured, point=point)
+                if point
+                else Curve(method, dataset, ipc, measured)
+            )
+        parents = (
+            {"teacher": self.maker.teacher(plan.data_cell(dataset), spec.feature_arch, "selection")}
+            if spec.feature_arch
+            else {}
+        )
         return SetCurve(method, dataset, ipc, (), parents, synthetic=cells[0])
 
     def metrics_of(self, name: str) -> list[MetricsCell]:
@@ -356,36 +417,57 @@ class Plan:
 
     @cached_property
     def parents(self) -> dict[str, ParentCell]:
-        """Key -> cell, of all that has to be made before the sets and figures of the scale, such as teachers and banks of networks."""
-        cells: list[ParentCell] = [parent for cell in self.synthetic.values() for parent in cell.parents.values()]
-        cells += [parent for figure in self.figures.values() for curve in figure.curves for parent in curve.parents.values()]
+        """Key -> cell, of all that has to be made before the sets and figures of the scale, such as teachers
+        and banks of networks."""
+        cells: list[ParentCell] = [
+            parent for cell in self.synthetic.values() for parent in cell.parents.values()
+        ]
+        cells += [
+            parent
+            for figure in self.figures.values()
+            for curve in figure.curves
+            for parent in curve.parents.values()
+        ]
         return {cell.key: cell for cell in cells}
 
     @cached_property
     def data(self) -> dict[str, plan.DataCell]:
         """Key -> cell, of all prepared datasets of the scale."""
-        cells = [cell.synthetic.data for cell in self.metrics.values()] + [cell.data for cell in self.synthetic.values()]
+        cells = [cell.synthetic.data for cell in self.metrics.values()] + [
+            cell.data for cell in self.synthetic.values()
+        ]
         return {cell.key: cell for cell in cells}
 
     def keepable(self, few: bool = False) -> list[str]:
-        """Paths of the results worth keeping: all metrics, sets and prepared data; `few` leaves out most sets."""
-        sets = [cell for cell in self.synthetic.values() if not few or (cell.seed == 0 and cell.ipc in (1, 10))]
+        """Paths of the results worth keeping: all metrics, sets and prepared data; `few` leaves out most
+        sets."""
+        sets = [
+            cell for cell in self.synthetic.values() if not few or (cell.seed == 0 and cell.ipc in (1, 10))
+        ]
         return [*self.metrics, *(cell.path for cell in sets), *(cell.train for cell in self.data.values())]
 
     def shards(self, cell: SyntheticCell) -> list[Share]:
         """What separate jobs make of `cell` at this scale."""
-        return cell.shards(self.scale.classes_per_job_of.get(cell.recipe.name, self.scale.classes_per_job), self.scale.images_per_job)
+        return cell.shards(
+            self.scale.classes_per_job_of.get(cell.recipe.name, self.scale.classes_per_job),
+            self.scale.images_per_job,
+        )
 
     def parts(self, cell: MetricsCell) -> list[str]:
-        """The ranges of networks that `cell` is evaluated in at this scale; a single one is no part but the whole evaluation."""
+        """The ranges of networks that `cell` is evaluated in at this scale; a single one is no part but the
+        whole evaluation."""
         given, arch = self.scale.networks_per_job, cell.eval_arch
         return cell.parts(given.get(f"{arch}/{cell.synthetic.data.name}", given.get(arch)))
 
 
 def _cut(method: str, limits: TableLimits) -> dict[str, Any]:
-    """What the limits of a table or figure change in the recipe of `method`: nothing where its engine has no such settings.
+    """What the limits of a table or figure change in the recipe of `method`: nothing where its engine has no
+    such settings.
 
     A setting that no engine has stays, so that it is refused by name.
     """
-    engine, known = type(catalogue.recipe(method)), any(kind.takes(limits.changes) for kind in ENGINES.values())
+    engine, known = (
+        type(catalogue.recipe(method)),
+        any(kind.takes(limits.changes) for kind in ENGINES.values()),
+    )
     return limits.changes if engine.takes(limits.changes) or (engine.condenses and not known) else {}

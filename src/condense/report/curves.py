@@ -22,7 +22,10 @@ def _panels(figure: FigurePlan, kind: type[KindOfCurve]) -> dict[str, dict[str, 
     for curve in sorted(figure.curves_of(kind), key=lambda curve: curve.ipc):
         panels.setdefault(curve.dataset, {}).setdefault(curve.method, []).append(curve)
     order = {method: place for place, method in enumerate(figure.spec.methods)}
-    return {dataset: dict(sorted(lines.items(), key=lambda line: order[line[0]])) for dataset, lines in panels.items()}
+    return {
+        dataset: dict(sorted(lines.items(), key=lambda line: order[line[0]]))
+        for dataset, lines in panels.items()
+    }
 
 
 def frame(plt: Any, count: int) -> tuple[Any, list[Any]]:
@@ -34,7 +37,14 @@ def frame(plt: Any, count: int) -> tuple[Any, list[Any]]:
 def band(axis: Any, x: Sequence[float], found: Sequence[Pooled], method: str) -> None:
     """A line of `method` with one standard deviation around it."""
     look = style.look(method)
-    axis.plot(x, [number.mean for number in found], label=names.method(method), markeredgecolor="white", markeredgewidth=0.8, **look)
+    axis.plot(
+        x,
+        [number.mean for number in found],
+        label=names.method(method),
+        markeredgecolor="white",
+        markeredgewidth=0.8,
+        **look,
+    )
     lower, upper = ([number.mean + sign * number.std for number in found] for sign in (-1, 1))
     axis.fill_between(x, lower, upper, color=look["color"], alpha=0.16, linewidth=0)
 
@@ -42,29 +52,45 @@ def band(axis: Any, x: Sequence[float], found: Sequence[Pooled], method: str) ->
 def title_of(scale: Plan, spec: FigureSpec, dataset: str) -> str:
     """What a panel's numbers were measured on: dataset and scale, and what the dataset stands in for."""
     stands = "" if dataset == spec.dataset else f"\nstanding in for {names.dataset(spec.dataset)}"
-    return f"{names.dataset(dataset)[:1].upper()}{names.dataset(dataset)[1:]} (scale {scale.scale.name}){stands}"
+    return (
+        f"{names.dataset(dataset)[:1].upper()}{names.dataset(dataset)[1:]} (scale {scale.scale.name}){stands}"
+    )
 
 
 def number_row(scale: Plan, curve: Curve, step: str, found: Pooled) -> CsvRow:
     """A measured number as a row of a figure's CSV."""
     place = {"dataset": curve.dataset, "method": curve.method, "ipc": str(curve.ipc), "step": step}
-    numbers = {"mean": f"{found.mean:.2f}", "std": f"{found.std:.2f}", "n_sets": str(found.n_sets), "n_networks": str(found.n_networks)}
+    numbers = {
+        "mean": f"{found.mean:.2f}",
+        "std": f"{found.std:.2f}",
+        "n_sets": str(found.n_sets),
+        "n_networks": str(found.n_networks),
+    }
     return place | numbers | {"scale": scale.scale.name, "source": "measured"}
 
 
 def accuracy_by_ipc(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
-    """Curves with bands of one standard deviation; the paper's printed numbers where its own dataset is shown."""
+    """Curves with bands of one standard deviation; the paper's printed numbers where its own dataset is
+    shown."""
     panels, drawn, notes = _panels(figure, Curve), [], ["Bands: one standard deviation."]
     picture, axes = frame(plt, len(panels))
     for axis, (dataset, lines) in zip(axes, panels.items(), strict=True):
         for method, curves in lines.items():
             found = [measure_cells(curve.cells) for curve in curves]
             band(axis, [curve.ipc for curve in curves], found, method)
-            drawn += [number_row(scale, curve, "", number) for curve, number in zip(curves, found, strict=True)]
+            drawn += [
+                number_row(scale, curve, "", number) for curve, number in zip(curves, found, strict=True)
+            ]
         if dataset == figure.spec.dataset:
             printed = _printed(figure.spec, list(lines))
             for row in printed:
-                axis.plot(int(row["ipc"]), float(row["mean"]), linestyle="none", fillstyle="none", **style.look(row["method"]))
+                axis.plot(
+                    int(row["ipc"]),
+                    float(row["mean"]),
+                    linestyle="none",
+                    fillstyle="none",
+                    **style.look(row["method"]),
+                )
             drawn += printed
             notes += ["Hollow marks: numbers printed in the paper's tables."] if printed else []
         ticks = sorted({curve.ipc for curves in lines.values() for curve in curves})
@@ -77,16 +103,36 @@ def accuracy_by_ipc(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, lis
 
 
 def _printed(spec: FigureSpec, methods: list[str]) -> list[CsvRow]:
-    """Numbers of the paper's tables that belong to the curves of `methods`; a number printed differently in two tables stands twice."""
+    """Numbers of the paper's tables that belong to the curves of `methods`; a number printed differently in
+    two tables stands twice."""
     rows: dict[tuple[str, str, str], CsvRow] = {}
     wanted = {"paper": spec.paper, "dataset": spec.dataset, "eval_arch": spec.eval_arch}
     for row in published_rows():
         method = method_of(row)
-        plain = not row["setting"] or row["setting"].startswith("match=")  # other settings are no point of these curves
+        # Other settings are no point of these curves
+        plain = not row["setting"] or row["setting"].startswith("match=")
         inside = method in methods and row["ipc"].isdigit() and int(row["ipc"]) in spec.ipc
-        if plain and inside and is_test_accuracy(row) and row["value"] and all(row[key] == value for key, value in wanted.items()):
-            place = {"dataset": spec.dataset, "method": method, "ipc": row["ipc"], "step": "", "mean": row["value"], "std": row["std"]}
-            origin = {"n_sets": "", "n_networks": "", "scale": "", "source": f"published, table {row['table']}"}
+        if (
+            plain
+            and inside
+            and is_test_accuracy(row)
+            and row["value"]
+            and all(row[key] == value for key, value in wanted.items())
+        ):
+            place = {
+                "dataset": spec.dataset,
+                "method": method,
+                "ipc": row["ipc"],
+                "step": "",
+                "mean": row["value"],
+                "std": row["std"],
+            }
+            origin = {
+                "n_sets": "",
+                "n_networks": "",
+                "scale": "",
+                "source": f"published, table {row['table']}",
+            }
             rows.setdefault((method, row["ipc"], row["value"]), place | origin)
     return list(rows.values())
 
@@ -100,15 +146,25 @@ def accuracy_by_step(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, li
             for curve in curves:
                 steps, found = measure_steps(curve.cells)
                 band(axis, steps, found, method)
-                drawn += [number_row(scale, curve, str(step), number) for step, number in zip(steps, found, strict=True)]
-        ipcs = ", ".join(str(ipc) for ipc in dict.fromkeys(curve.ipc for curves in lines.values() for curve in curves))
+                drawn += [
+                    number_row(scale, curve, str(step), number)
+                    for step, number in zip(steps, found, strict=True)
+                ]
+        ipcs = ", ".join(
+            str(ipc) for ipc in dict.fromkeys(curve.ipc for curves in lines.values() for curve in curves)
+        )
         axis.set_xlim(left=0)
-        finish(axis, title_of(scale, figure.spec, dataset) + f", {ipcs} images per class", "steps of condensation")
+        finish(
+            axis,
+            title_of(scale, figure.spec, dataset) + f", {ipcs} images per class",
+            "steps of condensation",
+        )
     return picture, drawn, ["Bands: one standard deviation."]
 
 
 def accuracy_by_drift(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
-    """Accuracy against how far the style of the training images was drifted, in training, towards that of another method's."""
+    """Accuracy against how far the style of the training images was drifted, in training, towards that of
+    another method's."""
     panels, drawn, drift = _panels(figure, DriftCurve), [], figure.curves_of(DriftCurve)[0].drift
     toward = names.method(drift.toward)
     picture, axes = frame(plt, len(panels))
@@ -119,11 +175,21 @@ def accuracy_by_drift(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, l
                 band(axis, drift.ratios, found, method)
                 numbers = zip(drift.ratios, found, strict=True)
                 drawn += [
-                    number_row(scale, curve, "", number) | {"toward": drift.toward, "ratio": f"{ratio:g}"} for ratio, number in numbers
+                    number_row(scale, curve, "", number) | {"toward": drift.toward, "ratio": f"{ratio:g}"}
+                    for ratio, number in numbers
                 ]
-        ipcs = ", ".join(str(ipc) for ipc in dict.fromkeys(curve.ipc for curves in lines.values() for curve in curves))
-        finish(axis, title_of(scale, figure.spec, dataset) + f", {ipcs} images per class", f"drift ratio γ toward the style of {toward}")
-    how = f"In training, the style of the maps behind stage {drift.stage} of the network is mixed with that of images of {toward}:"
+        ipcs = ", ".join(
+            str(ipc) for ipc in dict.fromkeys(curve.ipc for curves in lines.values() for curve in curves)
+        )
+        finish(
+            axis,
+            title_of(scale, figure.spec, dataset) + f", {ipcs} images per class",
+            f"drift ratio γ toward the style of {toward}",
+        )
+    how = (
+        f"In training, the style of the maps behind stage {drift.stage} of the network is mixed with that of "
+        f"images of {toward}:"
+    )
     how += " with γ = 0 not at all, with γ = 1 it is replaced. Tests are without a drift."
     return picture, drawn, [how, "Bands: one standard deviation."]
 
@@ -138,9 +204,11 @@ def finish(axis: Any, title: str, x: str) -> None:
 
 
 def summary(scale: Plan) -> tuple[bytes, str] | None:
-    """The report's first picture as SVG, and its caption: measured accuracy of each method, by images per class.
+    """The report's first picture as SVG, and its caption: measured accuracy of each method, by images per
+    class.
 
-    Taken from the table with most measured methods, those with random selection first. None if no table has a measured number.
+    Taken from the table with most measured methods, those with random selection first. None if no table has a
+    measured number.
     """
     found = {name: _comparable(records(scale, name)) for name in scale.accuracy_tables}
     found = {name: rows for name, rows in found.items() if rows}
@@ -154,7 +222,11 @@ def summary(scale: Plan) -> tuple[bytes, str] | None:
         axis.set_title(f"Measured on {dataset} (scale {scale.scale.name})", pad=14)
         content = style.svg_bytes(picture)
     spread = "lines: one standard deviation; dashed: trained on the whole training set"
-    return content, f"Test accuracy on {dataset} of networks trained on each small set ({name.replace('/', ', ')}; {spread})."
+    return (
+        content,
+        f"Test accuracy on {dataset} of networks trained on each small set ({name.replace('/', ', ')}; "
+        f"{spread}).",
+    )
 
 
 def _weight(rows: list[Record]) -> tuple[bool, int, int]:
@@ -163,7 +235,8 @@ def _weight(rows: list[Record]) -> tuple[bool, int, int]:
 
 
 def _comparable(found: list[Record]) -> list[Record]:
-    """Measured rows of one dataset and one setting a method, here and not elsewhere; [] if the table compares architectures."""
+    """Measured rows of one dataset and one setting a method, here and not elsewhere; [] if the table compares
+    architectures."""
     rows = [record for record in found if record.was_measured and record.origin != "elsewhere"]
     rows = [record for record in rows if record.values["dataset"] == rows[0].values["dataset"]]
     places = {(row.values["method"], row.values["ipc"]) for row in rows}
@@ -177,17 +250,38 @@ def _bars(axis: Any, rows: list[Record]) -> None:
     width, colours = 0.84 / len(methods), [style.look(method)["color"] for method in methods]
     for place, method in enumerate(methods):
         colour = colours[place]
-        hatch = style.HATCHES[colours[:place].count(colour) % len(style.HATCHES)]  # there are more methods than colours
+        # There are more methods than colours
+        hatch = style.HATCHES[colours[:place].count(colour) % len(style.HATCHES)]
         mine = {int(row["ipc"]): row for row in small if row["method"] == method}
         at = [ipcs.index(ipc) + (place - (len(methods) - 1) / 2) * width for ipc in mine]
-        means, stds = ([float(row[key] or 0) for row in mine.values()] for key in ("measured", "measured_std"))
-        axis.bar(at, means, width * 0.9, color=colour, hatch=hatch, edgecolor="white", linewidth=0, label=names.method(method))
+        means, stds = (
+            [float(row[key] or 0) for row in mine.values()] for key in ("measured", "measured_std")
+        )
+        axis.bar(
+            at,
+            means,
+            width * 0.9,
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+            linewidth=0,
+            label=names.method(method),
+        )
         axis.errorbar(at, means, stds, fmt="none", ecolor=style.INK, elinewidth=1.2)
         for x, mean, std in zip(at, means, stds, strict=True):
-            label = axis.text(x, mean + std + 1.5, f"{mean:.0f}", ha="center", va="bottom", fontsize=9.5, zorder=4)
-            label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})  # keeps the dashed line off the number
+            label = axis.text(
+                x, mean + std + 1.5, f"{mean:.0f}", ha="center", va="bottom", fontsize=9.5, zorder=4
+            )
+            # Keeps the dashed line off the number
+            label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})
     for row in (row.values for row in rows if row.values["ipc"] == "full"):
-        axis.axhline(float(row["measured"]), color=style.INK, linestyle="--", linewidth=1.2, label=names.method(row["method"]))
+        axis.axhline(
+            float(row["measured"]),
+            color=style.INK,
+            linestyle="--",
+            linewidth=1.2,
+            label=names.method(row["method"]),
+        )
     axis.set_xticks(range(len(ipcs)), [f"{ipc} image{'s' * (ipc != 1)} per class" for ipc in ipcs])
     axis.set_ylim(0, 109)
     axis.set_yticks(range(0, 101, 20))
@@ -200,4 +294,6 @@ def curves_needed(figure: FigurePlan, name: str) -> None:
     """Raises UserError if the scale asks for no curve of the figure."""
     if not figure.curves:
         left_out: Iterable[str] = (f"{method}: {reason}" for method, reason in figure.missing.items())
-        raise UserError(f"{name}: this scale draws nothing of it ({'; '.join(left_out) or 'its dataset is not run'})")
+        raise UserError(
+            f"{name}: this scale draws nothing of it ({'; '.join(left_out) or 'its dataset is not run'})"
+        )

@@ -1,4 +1,5 @@
-"""Figures as files: PNG and SVG, the numbers or points drawn as CSV, and the list of what they were made from."""
+"""Figures as files: PNG and SVG, the numbers or points drawn as CSV, and the list of what they were made
+from."""
 
 from __future__ import annotations
 
@@ -25,9 +26,11 @@ DRAW = {
 
 
 def make_figure(scale: Plan, name: str, out_png: Path) -> None:
-    """Writes the figure `name` (such as 'cpdm/figure1') as `out_png` and, beside it, as .svg, .csv and, last, its manifest .json.
+    """Writes the figure `name` (such as 'cpdm/figure1') as `out_png` and, beside it, as .svg, .csv and, last,
+    its manifest .json.
 
-    Raises UserError for an unknown figure, a target that is no .png, and missing or damaged metrics, sets or teachers.
+    Raises UserError for an unknown figure, a target that is no .png, and missing or damaged metrics, sets or
+    teachers.
     """
     out_png = Path(out_png)
     if out_png.suffix != ".png":
@@ -39,9 +42,20 @@ def make_figure(scale: Plan, name: str, out_png: Path) -> None:
     with style.style() as plt:
         picture, drawn, notes = DRAW[figure.spec.draw](plt, scale, figure)
         notes = [*notes, *footnotes(scale, name)]
-        picture.text(0.02, -0.02, "\n".join(fill(note, 110) for note in notes), fontsize=9, color=style.FAINT, ha="left", va="top")
+        picture.text(
+            0.02,
+            -0.02,
+            "\n".join(fill(note, 110) for note in notes),
+            fontsize=9,
+            color=style.FAINT,
+            ha="left",
+            va="top",
+        )
         style.save(picture, out_png)
-    with artifacts.whole(out_png.with_suffix(".csv")) as draft, open(draft, "w", encoding="utf-8", newline="") as file:
+    with (
+        artifacts.whole(out_png.with_suffix(".csv")) as draft,
+        open(draft, "w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.DictWriter(file, list(drawn[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(drawn)

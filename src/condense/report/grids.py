@@ -29,10 +29,12 @@ def draw_grid(
     *,
     most: int = MOST_IMAGES,
 ) -> None:
-    """Writes a PNG with one row for each class (the first 20 at most): real images on the left, synthetic ones on the right.
+    """Writes a PNG with one row for each class (the first 20 at most): real images on the left, synthetic
+    ones on the right.
 
-    synthetic (N, C, H, W) and real (K, C, H, W) in pixels of [0, 1], clipped for display only; labels (N,) and (K,) index `class_names`.
-    At most `most` images of each kind and class are shown; a last line says so where that is not all.
+    synthetic (N, C, H, W) and real (K, C, H, W) in pixels of [0, 1], clipped for display only; labels (N,)
+    and (K,) index `class_names`. At most `most` images of each kind and class are shown; a last line says so
+    where that is not all.
     Raises UserError for shapes that do not belong together.
     """
     _check(synthetic, labels, "synthetic")
@@ -44,7 +46,10 @@ def draw_grid(
     tile = _tile(synthetic.shape[-1])
     font = ImageFont.load_default(_FONT)
     if not isinstance(font, ImageFont.FreeTypeFont):
-        raise UserError("grid: this Pillow is built without FreeType, which draws the names of classes; install one with it")
+        raise UserError(
+            "grid: this Pillow is built without FreeType, which draws the names of classes; install one with "
+            "it"
+        )
     titles = [titled(class_names[label], label, font) for label in classes]
     text = int(max((written.getlength(title) for title, written in titles), default=0)) + _MARGIN
     left = [_MARGIN + text]
@@ -54,7 +59,11 @@ def draw_grid(
     width = max(left[1] + wide[1] * (tile + _SPACE), left[1] + int(font.getlength("synthetic"))) + _MARGIN
     bottom = top + len(classes) * (tile + _SPACE)
     cut = _cut(len(classes), len(present), wide[1], int(np.bincount(labels).max(initial=0)))
-    page = Image.new("RGB", (max(width, int(font.getlength(cut)) + 2 * _MARGIN), bottom + _MARGIN + (_FONT + 8 if cut else 0)), _PAPER)
+    page = Image.new(
+        "RGB",
+        (max(width, int(font.getlength(cut)) + 2 * _MARGIN), bottom + _MARGIN + (_FONT + 8 if cut else 0)),
+        _PAPER,
+    )
     pen = ImageDraw.Draw(page)
     pen.text((_MARGIN, bottom + _MARGIN // 2), cut, _FAINT, font)
     for side, heading in enumerate(("real", "synthetic")):
@@ -89,7 +98,9 @@ def to_bytes(pixels: np.ndarray) -> np.ndarray:
 def _check(images: np.ndarray, labels: np.ndarray, what: str) -> None:
     if images.ndim != 4 or images.shape[1] not in (1, 3) or labels.shape != images.shape[:1]:
         shapes = f"images {tuple(images.shape)}, labels {tuple(labels.shape)}"
-        raise UserError(f"grid: {what}: images (N, C, H, W) of 1 or 3 channels and labels (N,) are needed, found {shapes}")
+        raise UserError(
+            f"grid: {what}: images (N, C, H, W) of 1 or 3 channels and labels (N,) are needed, found {shapes}"
+        )
 
 
 def _tile(size: int) -> int:

@@ -1,4 +1,5 @@
-"""The report: one HTML file with every table, figure and grid, and where they come from. It loads nothing from elsewhere."""
+"""The report: one HTML file with every table, figure and grid, and where they come from. It loads nothing
+from elsewhere."""
 
 from __future__ import annotations
 
@@ -46,16 +47,20 @@ class Picture:
 def make_report(scale: Plan, out: Path) -> None:
     """Writes the report of a scale as one HTML file.
 
-    Needs the metrics of all its tables and the finished files of all its figures. Raises UserError naming what is missing, a figure
-    that was made for another scale, or a set that is damaged.
+    Needs the metrics of all its tables and the finished files of all its figures. Raises UserError naming
+    what is missing, a figure that was made for another scale, or a set that is damaged.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["duration"] = provenance.duration
     _check_sets(scale)
-    template = environment.from_string(resources.files("condense.report").joinpath("template.html").read_text(encoding="utf-8"))
+    template = environment.from_string(
+        resources.files("condense.report").joinpath("template.html").read_text(encoding="utf-8")
+    )
     shown, hidden = _grids(scale)
     opening = curves.summary(scale)
     text = template.render(
@@ -67,7 +72,9 @@ def make_report(scale: Plan, out: Path) -> None:
         summary=_uri("image/svg+xml", opening[0]) if opening else "",
         summary_caption=opening[1] if opening else "",
         tables=[_table(scale, name) for name in names.in_order(scale.tables)],
-        figures=[_figure(scale, name) for name in names.in_order(scale.figures) if scale.figures[name].curves],
+        figures=[
+            _figure(scale, name) for name in names.in_order(scale.figures) if scale.figures[name].curves
+        ],
         grids=shown,
         hidden_grids=hidden,
         origin=provenance.origin(scale),
@@ -81,7 +88,8 @@ def make_report(scale: Plan, out: Path) -> None:
 
 
 def _check_sets(scale: Plan) -> None:
-    """Raises UserError for a set that is damaged. All of it is read only where it is younger than an evaluation of it, which read it."""
+    """Raises UserError for a set that is damaged. All of it is read only where it is younger than an
+    evaluation of it, which read it."""
     judged: dict[str, float] = {}
     for cell in scale.metrics.values():
         if Path(cell.path).is_file():
@@ -110,7 +118,11 @@ def _stand_ins(scale: Plan) -> list[str]:
     for target in [*scale.tables, *scale.figures]:
         for name, entries in scale.datasets_of(target).items():
             run.setdefault(name, {}).update(dict.fromkeys(entry for entry in entries if entry != name))
-    return [f"{names.dataset(name)} by {', '.join(map(names.dataset, others))}" for name, others in run.items() if others]
+    return [
+        f"{names.dataset(name)} by {', '.join(map(names.dataset, others))}"
+        for name, others in run.items()
+        if others
+    ]
 
 
 def _papers(scale: Plan) -> list[tuple[str, str]]:
@@ -122,7 +134,14 @@ def _table(scale: Plan, name: str) -> Table:
     spec = scale.specs_by_path()[name]
     parts = blocks(scale, records(scale, name))
     measured, published = ([block for block in parts if block.measured is wanted] for wanted in (True, False))
-    return Table(name.replace("/", "-"), names.heading(name, spec.title), spec.note, measured, published, f"tables/{name}.csv, .md, .tex")
+    return Table(
+        name.replace("/", "-"),
+        names.heading(name, spec.title),
+        spec.note,
+        measured,
+        published,
+        f"tables/{name}.csv, .md, .tex",
+    )
 
 
 def _figure(scale: Plan, name: str) -> Picture:
@@ -134,11 +153,17 @@ def _figure(scale: Plan, name: str) -> Picture:
         raise UserError(f"{base}.png: this figure is missing; make it first: {making}")
     if artifacts.read_json(note) != manifests.manifest(scale, name):
         raise UserError(f"{base}.png: made for another scale or from other results; make it anew: {making}")
-    kinds = [("image/svg+xml", base.with_suffix(".svg").read_bytes()), ("image/png", base.with_suffix(".png").read_bytes())]
+    kinds = [
+        ("image/svg+xml", base.with_suffix(".svg").read_bytes()),
+        ("image/png", base.with_suffix(".png").read_bytes()),
+    ]
     kind, content = min(kinds, key=lambda entry: len(entry[1]))
     spec = scale.figures[name].spec
     notes = [spec.note] if spec.note else []
-    panels = dict.fromkeys(curves.title_of(scale, spec, curve.dataset).replace("\n", ", ") for curve in scale.figures[name].curves)
+    panels = dict.fromkeys(
+        curves.title_of(scale, spec, curve.dataset).replace("\n", ", ")
+        for curve in scale.figures[name].curves
+    )
     alt = f"{spec.title}. {'; '.join(panels)}. {' '.join(figures.footnotes(scale, name))}"
     return Picture(name.replace("/", "-"), names.heading(name, spec.title), _uri(kind, content), alt, notes)
 
@@ -148,7 +173,8 @@ def _uri(kind: str, content: bytes) -> str:
 
 
 def _grids(scale: Plan) -> tuple[list[Picture], list[str]]:
-    """The grid of one set a method and dataset, at 10 images per class or the nearest to it, and the paths of those left out."""
+    """The grid of one set a method and dataset, at 10 images per class or the nearest to it, and the paths of
+    those left out."""
     chosen: dict[tuple[str, str], plan.SyntheticCell] = {}
     for cell in scale.synthetic.values():
         place = (cell.data.name, cell.recipe.name)
@@ -164,12 +190,15 @@ def _grids(scale: Plan) -> tuple[list[Picture], list[str]]:
         dataset, method = names.dataset(cell.data.name), names.method(cell.recipe.name)
         title = f"{method}, {cell.ipc} image{'s' * (cell.ipc != 1)} per class, {dataset}"
         alt = f"Real images on the left, synthetic ones on the right: {title}"
-        shown.append(Picture(f"grid-{cell.key}", title, _uri("image/png", path.read_bytes()), alt, [str(path)]))
+        shown.append(
+            Picture(f"grid-{cell.key}", title, _uri("image/png", path.read_bytes()), alt, [str(path)])
+        )
     return shown, left_out
 
 
 def _grid(cell: plan.SyntheticCell) -> Path:
-    """The grid of a set. Of one that was taken from kept/, where no grids are, it is drawn now, if the real images are here."""
+    """The grid of a set. Of one that was taken from kept/, where no grids are, it is drawn now, if the real
+    images are here."""
     path, data = Path(cell.folder) / "grid.png", Path(cell.data.train)
     if not path.is_file() and Path(cell.path).is_file() and data.is_file():
         tensors, header = files.read_set(Path(cell.path))

@@ -1,4 +1,5 @@
-"""A table as people read it: one block for each dataset, methods as rows, images per class or architectures as columns."""
+"""A table as people read it: one block for each dataset, methods as rows, images per class or architectures
+as columns."""
 
 from __future__ import annotations
 
@@ -41,13 +42,21 @@ class Block:
 
 
 def blocks(scale: Plan, found: list[Record]) -> list[Block]:
-    """The blocks of a table: those with numbers measured here first, then those of other machines, then the rest."""
+    """The blocks of a table: those with numbers measured here first, then those of other machines, then the
+    rest."""
     grouped: dict[tuple, list[Record]] = {}
     for record in found:
         if record.origin == "stand_in" and not record.was_measured:
             continue
         device = record.machine.get("device", "")
-        key = (record.origin, record.values["dataset"], record.stands_for, record.values["scale"], device, record.measure)
+        key = (
+            record.origin,
+            record.values["dataset"],
+            record.stands_for,
+            record.values["scale"],
+            device,
+            record.measure,
+        )
         grouped.setdefault(key, []).append(record)
     made = [_block(scale, group, found) for group in grouped.values()]
     return sorted(made, key=lambda block: not block.measured)
@@ -76,7 +85,10 @@ def _block(scale: Plan, group: list[Record], whole: list[Record]) -> Block:
     groups = []
     for ipc in ipcs if by_architecture else [None]:
         part = [record for record in group if ipc in (None, record.values["ipc"])]
-        lines = [_line(part, parts, key, "eval_arch" if by_architecture else "ipc", columns) for key in _values(part, *parts)]
+        lines = [
+            _line(part, parts, key, "eval_arch" if by_architecture else "ipc", columns)
+            for key in _values(part, *parts)
+        ]
         groups.append((f"{ipc} images per class" if ipc else "", lines))
     heads = [names.architecture(column) if by_architecture else names.ipc(column) for column in columns]
     title, caption = _words(scale, group)
@@ -85,31 +97,46 @@ def _block(scale: Plan, group: list[Record], whole: list[Record]) -> Block:
     return Block(title, caption, heads, groups, has_any, footnotes, _remarks(group, by_architecture))
 
 
-def _line(group: list[Record], parts: list[str], key: tuple[str, ...], across: str, columns: list[str]) -> Line:
+def _line(
+    group: list[Record], parts: list[str], key: tuple[str, ...], across: str, columns: list[str]
+) -> Line:
     mine = [record for record in group if tuple(record.values[part] for part in parts) == key]
     label = names.method(key[0])
     for part, value in zip(parts[1:], key[1:], strict=True):
         label += f", {value}" if part == "setting" else f", condensed with {names.architecture(value)}"
-    return Line(label, [[_cell(record.values) for record in mine if record.values[across] == column] for column in columns])
+    return Line(
+        label,
+        [[_cell(record.values) for record in mine if record.values[across] == column] for column in columns],
+    )
 
 
 def _cell(values: dict[str, str]) -> Cell:
     def text(mean: str, std: str) -> str:
         return f"{mean} ± {std}" if mean and std else mean
 
-    return Cell(text(values["measured"], values["measured_std"]), text(values["published"], values["published_std"]), values["delta"])
+    return Cell(
+        text(values["measured"], values["measured_std"]),
+        text(values["published"], values["published_std"]),
+        values["delta"],
+    )
 
 
 def _words(scale: Plan, group: list[Record]) -> tuple[str, str]:
     """Title and caption of a block: on which dataset and at which scale its numbers were measured."""
     first = group[0]
-    dataset, level, paper = names.dataset(first.values["dataset"]), first.values["scale"], names.dataset(first.stands_for)
+    dataset, level, paper = (
+        names.dataset(first.values["dataset"]),
+        first.values["scale"],
+        names.dataset(first.stands_for),
+    )
     how = f"{first.measure}. {_counts(group)}"
     cuts = scale.scale.note or f"Scale {level}: {scale.scale.title}."
     beside = "Beside it, marked 'paper', the published number."
     if first.origin == "stand_in":
         title = f"Measured here on {dataset} (scale {level}), standing in for {paper}"
-        caution = f"These numbers are for {dataset} and cannot be compared with the paper's, which are for {paper}."
+        caution = (
+            f"These numbers are for {dataset} and cannot be compared with the paper's, which are for {paper}."
+        )
         return title, f"{how} {cuts} {caution}"
     if first.origin == "elsewhere":
         where = " on ".join(text for text in (first.machine["date"], first.machine["device"]) if text)
@@ -117,42 +144,62 @@ def _words(scale: Plan, group: list[Record]) -> tuple[str, str]:
         return f"{dataset}: measured on another machine (scale {level})", caption
     if any(record.was_measured for record in group):
         return f"{dataset}: measured here (scale {level}) and published", f"{how} {beside} {cuts}"
-    return f"{dataset}: published numbers", f"{first.measure}, as the paper prints it. Not measured here on {dataset} (scale {level})."
+    return (
+        f"{dataset}: published numbers",
+        f"{first.measure}, as the paper prints it. Not measured here on {dataset} (scale {level}).",
+    )
 
 
 def _counts(group: list[Record]) -> str:
-    seen = _values([record for record in group if record.was_measured and record.values["ipc"] != "full"], "n_sets", "n_networks")
-    plural = [f"{sets} synthetic set{'s' * (sets != '1')} × {nets} network{'s' * (nets != '1')}" for sets, nets in seen]
+    seen = _values(
+        [record for record in group if record.was_measured and record.values["ipc"] != "full"],
+        "n_sets",
+        "n_networks",
+    )
+    plural = [
+        f"{sets} synthetic set{'s' * (sets != '1')} × {nets} network{'s' * (nets != '1')}"
+        for sets, nets in seen
+    ]
     means = any(record.values["measured"] and not record.values["measured_std"] for record in group)
     extra = " A mean of several architectures stands without a deviation." if means else ""
     return f"Mean ± standard deviation over {' or '.join(plural)}.{extra}" if plural else ""
 
 
 def _footnotes(group: list[Record], whole: list[Record]) -> list[str]:
-    """Why places are empty, in words: for a block of stand-ins, the published rows they stand for are asked."""
+    """Why places are empty, in words: for a block of stand-ins, the published rows they stand for are
+    asked."""
     first = group[0]
     if first.origin == "elsewhere":
         return []
     missing = [record for record in group if record.reason]
     if first.origin == "stand_in":
         measured = {tuple(_place(record)) for record in group}
-        asked = [record for record in whole if record.origin == "published" and record.values["dataset"] == first.stands_for]
+        asked = [
+            record
+            for record in whole
+            if record.origin == "published" and record.values["dataset"] == first.stands_for
+        ]
         missing = [record for record in asked if tuple(_place(record)) not in measured]
     notes = []
     for reason in dict.fromkeys(record.reason for record in missing):
         these = [record for record in missing if record.reason == reason]
         ipcs = sorted({record.values["ipc"] for record in these}, key=_ipc_order)
         methods = ", ".join(dict.fromkeys(names.method(record.values["method"]) for record in these))
-        notes.append(f"{reason[:1].upper()}{reason[1:]}: {methods} ({', '.join(names.ipc(ipc) for ipc in ipcs)}).")
+        notes.append(
+            f"{reason[:1].upper()}{reason[1:]}: {methods} ({', '.join(names.ipc(ipc) for ipc in ipcs)})."
+        )
     return notes
 
 
 def _place(record: Record) -> list[str]:
-    return [record.values[column] for column in ("ipc", "method", "train_arch", "eval_arch", "metric", "setting")]
+    return [
+        record.values[column] for column in ("ipc", "method", "train_arch", "eval_arch", "metric", "setting")
+    ]
 
 
 def _remarks(group: list[Record], by_architecture: bool) -> list[str]:
-    """Distinct notes on published numbers, with the methods, images per class and architectures they are about."""
+    """Distinct notes on published numbers, with the methods, images per class and architectures they are
+    about."""
     about: dict[str, list[Record]] = {}
     for record in group:
         if record.remark and record.remark != "not reported":
@@ -161,6 +208,8 @@ def _remarks(group: list[Record], by_architecture: bool) -> list[str]:
     for remark, these in about.items():
         methods = [names.method(method) for (method,) in _values(these, "method")]
         places = [names.ipc(ipc) for (ipc,) in _values(these, "ipc")]
-        places += [names.architecture(arch) for (arch,) in _values(these, "eval_arch")] if by_architecture else []
+        places += (
+            [names.architecture(arch) for (arch,) in _values(these, "eval_arch")] if by_architecture else []
+        )
         texts.append(f"{', '.join(methods)} ({', '.join(places)}): {remark}")
     return texts

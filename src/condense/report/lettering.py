@@ -1,4 +1,5 @@
-"""Class names in pictures: in a font that has their letters if this machine has one, else in plain letters, and never too long."""
+"""Class names in pictures: in a font that has their letters if this machine has one, else in plain letters,
+and never too long."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from pathlib import Path
 from PIL import ImageFont
 
 WIDEST = 240  # pixels of a class name
-_NO_LETTER = "\U0010fffd"  # for private use: no font draws it, so it shows what a font draws for letters that it lacks
+# For private use: no font draws it, so it shows what a font draws for letters that it lacks
+_NO_LETTER = "\U0010fffd"
 # Families with many letters, by parts of their file names; others are tried after them.
 _LIKELY: tuple[str, ...] = (
     "notosanscjk",
@@ -28,10 +30,11 @@ _ASIDE = ("mono", "bold", "italic", "oblique", "condensed", "serif", "light", "t
 
 
 def titled(name: str, label: int, font: ImageFont.FreeTypeFont) -> tuple[str, ImageFont.FreeTypeFont]:
-    """What to write for the class `name`, number `label`, and the font for it: `font`, or another of its size if `font` lacks letters.
+    """What to write for the class `name`, number `label`, and the font for it: `font`, or another of its size
+    if `font` lacks letters.
 
-    Where no font has them all the number goes first, accents fall away, and other letters are written as their names or numbers.
-    Names wider than WIDEST are cut.
+    Where no font has them all the number goes first, accents fall away, and other letters are written as
+    their names or numbers. Names wider than WIDEST are cut.
     """
     text = "".join(letter if letter.isprintable() else " " for letter in name).strip() or str(label)
     chosen = font if _covers(font, text) else _font_for("".join(sorted(set(text))), font.size)
@@ -57,7 +60,8 @@ def _own_font_of_matplotlib() -> ImageFont.FreeTypeFont:
 
 
 def _covers(font: ImageFont.FreeTypeFont, text: str) -> bool:
-    """Whether the font has all letters of `text`: what it lacks it draws as it draws a letter that no font has."""
+    """Whether the font has all letters of `text`: what it lacks it draws as it draws a letter that no font
+    has."""
     absent = _drawn(font, _NO_LETTER)
     return all(letter.isspace() or _drawn(font, letter) != absent for letter in set(text))
 
@@ -75,14 +79,16 @@ def _font_for(letters: str, size: float) -> ImageFont.FreeTypeFont | None:
             font = ImageFont.truetype(path, size)
             if _covers(font, letters):
                 return font
-        except (OSError, ValueError, UnicodeError):  # fonts of bitmaps have no other sizes; some files are damaged
+        # Fonts of bitmaps have no other sizes; some files are damaged
+        except (OSError, ValueError, UnicodeError):
             continue
     return None
 
 
 @cache
 def _fonts() -> tuple[str, ...]:
-    """The fonts of this machine, the likeliest first, in an order that does not depend on that of the folders."""
+    """The fonts of this machine, the likeliest first, in an order that does not depend on that of the
+    folders."""
     from matplotlib.font_manager import findSystemFonts
 
     def rank(path: str) -> tuple[bool, int, str]:

@@ -39,10 +39,14 @@ class Pooled(Measured):
 
 
 def read_metrics(cell: MetricsCell) -> dict[str, Any]:
-    """The metrics of `cell`. Raises UserError naming the file if it is absent, damaged, or of another cell."""
+    """The metrics of `cell`. Raises UserError naming the file if it is absent, damaged, or of another
+    cell."""
     path = Path(cell.path)
     if not path.is_file():
-        making = f"`snakemake --cores all {path}`, with `--config scale=NAME` at its end for another scale than quick"
+        making = (
+            f"`snakemake --cores all {path}`, with `--config scale=NAME` at its end for another scale than "
+            f"quick"
+        )
         raise UserError(f"{path}: this evaluation is missing; run it first: {making}")
     return files.read_metrics(path, cell.task.folder, cell.key)
 
@@ -61,11 +65,14 @@ def measure_cells(cells: tuple[MetricsCell, ...], metric: str = "accuracy") -> P
 
 
 def measure(run: Run, metric: str = "accuracy") -> Measured:
-    """The number of one row: pooled values of one architecture, or the mean of several architectures' means without a spread."""
+    """The number of one row: pooled values of one architecture, or the mean of several architectures' means
+    without a spread."""
     groups = [measure_cells(cells, metric) for cells in run.groups]
     if len(groups) == 1:
         return groups[0]
-    return Measured(sum(group.mean for group in groups) / len(groups), None, groups[0].n_sets, groups[0].n_networks)
+    return Measured(
+        sum(group.mean for group in groups) / len(groups), None, groups[0].n_sets, groups[0].n_networks
+    )
 
 
 def measure_steps(cells: tuple[MetricsCell, ...], metric: str = "accuracy") -> tuple[list[int], list[Pooled]]:
@@ -83,12 +90,15 @@ def measure_steps(cells: tuple[MetricsCell, ...], metric: str = "accuracy") -> t
 
 
 def rows_from_elsewhere(paper: str, table: str) -> list[dict[str, str]]:
-    """The rows of `params/measured/*.csv` that belong to a table, as text. Raises UserError for a file without the needed columns."""
+    """The rows of `params/measured/*.csv` that belong to a table, as text. Raises UserError for a file
+    without the needed columns."""
     rows = []
     for path in sorted((catalogue.params_folder() / "measured").glob("*.csv")):
         with open(path, encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
-            missing = [column for column in [*COLUMNS, *ORIGIN_COLUMNS] if column not in (reader.fieldnames or [])]
+            missing = [
+                column for column in [*COLUMNS, *ORIGIN_COLUMNS] if column not in (reader.fieldnames or [])
+            ]
             if missing:
                 raise UserError(f"{path}: the columns {', '.join(missing)} are missing")
             rows += [row for row in reader if (row["paper"], row["table"]) == (paper, table)]

@@ -38,8 +38,13 @@ ARCHITECTURES = {
 
 
 def method(name: str) -> str:
-    """What a method is called: by its recipe, else in `params/published/names.csv`, else its name in capitals."""
-    label = catalogue.recipe(name).label if name in catalogue.names_in("methods") else method_names().get(name, "")
+    """What a method is called: by its recipe, else in `params/published/names.csv`, else its name in
+    capitals."""
+    label = (
+        catalogue.recipe(name).label
+        if name in catalogue.names_in("methods")
+        else method_names().get(name, "")
+    )
     return label or name.replace("_", " ").upper()
 
 
@@ -59,7 +64,11 @@ def architecture(name: str) -> str:
         return ARCHITECTURES[name]
     family = re.fullmatch(r"(convnetd|resnet|vgg)(\d+)(.*)", name)
     if family:
-        return {"convnetd": "ConvNet-D", "resnet": "ResNet-", "vgg": "VGG-"}[family[1]] + family[2] + family[3].replace("_", " ")
+        return (
+            {"convnetd": "ConvNet-D", "resnet": "ResNet-", "vgg": "VGG-"}[family[1]]
+            + family[2]
+            + family[3].replace("_", " ")
+        )
     return name
 
 
@@ -77,4 +86,7 @@ def heading(name: str, title: str) -> str:
 
 def in_order(tables_or_figures: Iterable[str]) -> list[str]:
     """Names such as 'cpdm/table14' by paper, kind and number: table 4 comes before table 14."""
-    return sorted(tables_or_figures, key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)])
+    return sorted(
+        tables_or_figures,
+        key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)],
+    )

@@ -1,4 +1,5 @@
-"""Figures of images: the synthetic sets themselves, and where they lie among the real images for a trained network."""
+"""Figures of images: the synthetic sets themselves, and where they lie among the real images for a trained
+network."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ _MOST_ACROSS = 25  # synthetic images in one line; more are continued below
 _REAL_ACROSS = 5
 _WIDTH = 8.5  # inches
 
-Features = tuple[dict[int, np.ndarray], dict[int, np.ndarray], dict[int, str]]  # by class: real, synthetic, class name
+# By class: real, synthetic, class name
+Features = tuple[dict[int, np.ndarray], dict[int, np.ndarray], dict[int, str]]
 
 
 def images(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
@@ -31,7 +33,9 @@ def images(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow]
     mosaics = [_mosaic(curve) for curve in curves]
     heights = [mosaic.shape[0] / mosaic.shape[1] * _WIDTH for mosaic, _, _ in mosaics]
     total = sum(heights) + 0.5 * len(mosaics)
-    picture, axes = plt.subplots(len(mosaics), 1, figsize=(_WIDTH, total), squeeze=False, height_ratios=heights)
+    picture, axes = plt.subplots(
+        len(mosaics), 1, figsize=(_WIDTH, total), squeeze=False, height_ratios=heights
+    )
     picture.subplots_adjust(left=0, right=1, bottom=0, top=1 - 0.5 / total, hspace=0.5 * len(mosaics) / total)
     for axis, curve, (mosaic, centres, classes) in zip(axes[:, 0], curves, mosaics, strict=True):
         axis.imshow(mosaic, interpolation="nearest")
@@ -41,12 +45,28 @@ def images(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow]
         axis.tick_params(length=0)
         for spine in axis.spines.values():
             spine.set_visible(False)
-        what = f"{names.method(curve.method)}, {curve.ipc} images per class: {title_of(scale, figure.spec, curve.dataset)}"
+        what = (
+            f"{names.method(curve.method)}, {curve.ipc} images per class: "
+            f"{title_of(scale, figure.spec, curve.dataset)}"
+        )
         axis.set_title(what.replace("\n", ", "), fontsize=11)
-    cut = any(len(artifacts.read_header(Path(c.synthetic.path), "synthetic")["classes"]) > MOST_CLASSES for c in curves)
+    cut = any(
+        len(artifacts.read_header(Path(c.synthetic.path), "synthetic")["classes"]) > MOST_CLASSES
+        for c in curves
+    )
     notes = [f"The first {MOST_CLASSES} classes."] if cut else []
-    drawn = [{"dataset": c.dataset, "method": c.method, "ipc": str(c.ipc), "file": c.synthetic.path} for c in curves]
-    return picture, drawn, ["Left: real training images. Right: synthetic images, clipped to the range that can be shown.", *notes]
+    drawn = [
+        {"dataset": c.dataset, "method": c.method, "ipc": str(c.ipc), "file": c.synthetic.path}
+        for c in curves
+    ]
+    return (
+        picture,
+        drawn,
+        [
+            "Left: real training images. Right: synthetic images, clipped to the range that can be shown.",
+            *notes,
+        ],
+    )
 
 
 def _mosaic(curve: SetCurve) -> tuple[np.ndarray, list[float], list[str]]:
@@ -78,10 +98,13 @@ def _paste(block: np.ndarray, image: np.ndarray, y: int, x: int) -> None:
 
 
 def embedding_map(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
-    """t-SNE of features: one row for each class, one column for each curve; the columns of a dataset share one map a row."""
+    """t-SNE of features: one row for each class, one column for each curve; the columns of a dataset share
+    one map a row."""
     curves, classes = figure.curves_of(SetCurve), figure.spec.classes
     features = [_features(curve, figure.spec) for curve in curves]
-    picture, axes = plt.subplots(len(classes), len(curves), figsize=(max(5.4, 3.6 * len(curves)), 3.3 * len(classes)), squeeze=False)
+    picture, axes = plt.subplots(
+        len(classes), len(curves), figsize=(max(5.4, 3.6 * len(curves)), 3.3 * len(classes)), squeeze=False
+    )
     drawn = []
     for line, label in enumerate(classes):
         for dataset in dict.fromkeys(curve.dataset for curve in curves):
@@ -94,18 +117,25 @@ def embedding_map(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[
         axes[line, 0].set_ylabel(f"class '{features[0][2][label]}'")
     for axis, curve in zip(axes[0], curves, strict=True):
         axis.set_title(f"{names.method(curve.method)}, ipc {curve.ipc}")
-    picture.legend(*axes[0, 0].get_legend_handles_labels(), loc="lower center", bbox_to_anchor=(0.5, 0.0), ncols=2)
-    titles = dict.fromkeys(title_of(scale, figure.spec, curve.dataset).replace("\n", ", ") for curve in curves)
+    picture.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="lower center", bbox_to_anchor=(0.5, 0.0), ncols=2
+    )
+    titles = dict.fromkeys(
+        title_of(scale, figure.spec, curve.dataset).replace("\n", ", ") for curve in curves
+    )
     picture.suptitle("; ".join(titles), x=0.02, ha="left", fontsize=12)
     picture.tight_layout(rect=(0, 0.05, 1, 0.98))
     arch = names.architecture(curves[0].parents["teacher"].arch)
-    what = {"embedding": "features", "style": "channel means and variances behind the first stage"}[figure.spec.features]
+    what = {"embedding": "features", "style": "channel means and variances behind the first stage"}[
+        figure.spec.features
+    ]
     share = "; the methods of a row share one map" if len(curves) > 1 else ""
     return picture, drawn, [f"t-SNE of the {what} of a {arch} trained on the real set{share}."]
 
 
 def _shared_map(features: list[Features], label: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Points of the real images and of each curve's synthetic ones, placed together so that columns can be compared."""
+    """Points of the real images and of each curve's synthetic ones, placed together so that columns can be
+    compared."""
     parts = [features[0][0][label], *[synthetic[label] for _, synthetic, _ in features]]
     points = np.split(_tsne(np.concatenate(parts)), np.cumsum([len(part) for part in parts])[:-1])
     return points[0], points[1:]
@@ -113,7 +143,9 @@ def _shared_map(features: list[Features], label: int) -> tuple[np.ndarray, list[
 
 def _scatter(axis: Any, real: np.ndarray, synthetic: np.ndarray) -> None:
     axis.scatter(*real.T, s=9, color=style.REAL, alpha=0.45, linewidths=0, label="real")
-    axis.scatter(*synthetic.T, s=22, color=style.SYNTHETIC, edgecolors="white", linewidths=0.5, label="synthetic")
+    axis.scatter(
+        *synthetic.T, s=22, color=style.SYNTHETIC, edgecolors="white", linewidths=0.5, label="synthetic"
+    )
     axis.set_xticks([])
     axis.set_yticks([])
     axis.grid(False)
@@ -145,7 +177,8 @@ def _features(curve: SetCurve, spec: FigureSpec) -> Features:
 
 
 def _embed(network: Any, images: Any, features: str) -> np.ndarray:
-    """Features (n, d): the embedding, or the style of the maps behind the first stage, as ddm's Figure 1a shows it."""
+    """Features (n, d): the embedding, or the style of the maps behind the first stage, as ddm's Figure 1a
+    shows it."""
     import torch
 
     from condense.discrepancy.style import moments
@@ -162,4 +195,6 @@ def _tsne(features: np.ndarray) -> np.ndarray:
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, max(2.0, (len(features) - 1) / 4))
-    return TSNE(2, perplexity=perplexity, init="pca", random_state=0, n_jobs=1).fit_transform(features.astype(np.float64))
+    return TSNE(2, perplexity=perplexity, init="pca", random_state=0, n_jobs=1).fit_transform(
+        features.astype(np.float64)
+    )

@@ -1,4 +1,5 @@
-"""Where the numbers of a report come from: code, libraries, devices, jobs and synthetic sets; and what was not run."""
+"""Where the numbers of a report come from: code, libraries, devices, jobs and synthetic sets; and what was
+not run."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ class Origin:
 
 @dataclass(frozen=True)
 class Stage:
-    """All recorded jobs of a stage; `memory` is the largest resident memory in MB, '' if none was recorded."""
+    """All recorded jobs of a stage; `memory` is the largest resident memory in MB, '' if none was
+    recorded."""
 
     name: str
     jobs: int
@@ -53,7 +55,8 @@ def origin(scale: Plan) -> Origin:
 
 
 def run_of(cell: plan.SyntheticCell) -> Facts | None:
-    """The run record of a synthetic set, None where only its metrics were fetched. Raises UserError if it is damaged."""
+    """The run record of a synthetic set, None where only its metrics were fetched. Raises UserError if it is
+    damaged."""
     path = Path(cell.folder) / "run.json"
     return facts_of(read_facts(path), path) if path.is_file() else None
 
@@ -64,14 +67,29 @@ def stages(folder: Path) -> list[Stage]:
     for part in sorted(path for path in Path(folder).glob("*") if path.is_dir()):
         rows = [row for path in sorted(part.rglob("*.tsv")) for row in _benchmark(path)]
         memory = [most for _, most in rows if most is not None]
-        found += [Stage(part.name, len(rows), sum(seconds for seconds, _ in rows), f"{max(memory):.0f}" if memory else "")] if rows else []
+        found += (
+            [
+                Stage(
+                    part.name,
+                    len(rows),
+                    sum(seconds for seconds, _ in rows),
+                    f"{max(memory):.0f}" if memory else "",
+                )
+            ]
+            if rows
+            else []
+        )
     return found
 
 
 def _benchmark(path: Path) -> list[tuple[float, float | None]]:
-    """Seconds and largest resident memory in MB, None where none was recorded, of every job in a file of Snakemake's."""
+    """Seconds and largest resident memory in MB, None where none was recorded, of every job in a file of
+    Snakemake's."""
     rows = read_rows(path, ("s", "max_rss"), delimiter="\t")
-    memory = [None if row["max_rss"] in ("-", "NA", "") else number_in(path, row, "max_rss", 0, 1e10) for row in rows]
+    memory = [
+        None if row["max_rss"] in ("-", "NA", "") else number_in(path, row, "max_rss", 0, 1e10)
+        for row in rows
+    ]
     return list(zip([number_in(path, row, "s", 0, 1e10) for row in rows], memory, strict=True))
 
 
@@ -90,7 +108,8 @@ def sets(scale: Plan) -> list[dict[str, str]]:
 
 
 def not_run(scale: Plan) -> list[dict[str, Any]]:
-    """For every table and figure: how many published rows it has, how many were measured here, and why the others are empty."""
+    """For every table and figure: how many published rows it has, how many were measured here, and why the
+    others are empty."""
     found = []
     for name in names.in_order(scale.tables):
         rows = scale.tables[name]
@@ -112,7 +131,9 @@ def not_run(scale: Plan) -> list[dict[str, Any]]:
     return found
 
 
-def _coverage(name: str, total: int, run: int, reasons: dict[str, list[str]], unit: str = "rows") -> dict[str, Any]:
+def _coverage(
+    name: str, total: int, run: int, reasons: dict[str, list[str]], unit: str = "rows"
+) -> dict[str, Any]:
     texts = [f"{reason}: {', '.join(dict.fromkeys(methods))}" for reason, methods in reasons.items()]
     return {"name": name, "unit": unit, "total": total, "run": run, "reasons": texts}
 

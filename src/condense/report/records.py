@@ -17,7 +17,8 @@ _DESCRIPTION = ("paper", "table", "ipc", "method", "train_arch", "eval_arch", "m
 class Record:
     """One CSV row (`values`, all text, keys `COLUMNS`) and how it came about.
 
-    `origin`: 'published' (the paper's row, measured or not), 'stand_in' (measured on another dataset) or 'elsewhere' (on another machine).
+    `origin`: 'published' (the paper's row, measured or not), 'stand_in' (measured on another dataset) or
+    'elsewhere' (on another machine).
     """
 
     values: dict[str, str]
@@ -58,9 +59,12 @@ def records(scale: Plan, name: str) -> list[Record]:
 
 
 def _measure(name: str, spec: TableSpec, units: dict[str, str]) -> str:
-    """What the numbers of a published `metric` are: a metric of the table's task, or else, under its own name, what is not measured."""
+    """What the numbers of a published `metric` are: a metric of the table's task, or else, under its own
+    name, what is not measured."""
     metric = None if name in spec.not_measured else metric_named(name, spec.task)
-    return (spec.task.metrics[metric] if metric else Metric(name.replace("_", " "), units.get(name, ""))).sentence
+    return (
+        spec.task.metrics[metric] if metric else Metric(name.replace("_", " "), units.get(name, ""))
+    ).sentence
 
 
 def _places(row: Row, usual: int) -> int:
@@ -91,12 +95,19 @@ def _joined(*notes: str) -> str:
 
 def _published(scale: Plan, row: Row, usual: int) -> Record:
     paper = row.published
-    values = _blank(row, scale) | {"dataset": paper["dataset"], "published": paper["value"], "published_std": paper["std"]}
+    values = _blank(row, scale) | {
+        "dataset": paper["dataset"],
+        "published": paper["value"],
+        "published_std": paper["std"],
+    }
     own = next((run for run in row.runs if run.dataset == paper["dataset"]), None)
     if own is None:
         others = ", ".join(run.dataset for run in row.runs)
         reason = row.reason or f"not run at {scale.scale.name}"
-        values["note"] = _joined(paper["note"], f"{reason} on {paper['dataset']}, measured on {others} instead" if others else reason)
+        values["note"] = _joined(
+            paper["note"],
+            f"{reason} on {paper['dataset']}, measured on {others} instead" if others else reason,
+        )
         return Record(values, "published", reason=reason, remark=paper["note"])
     values |= _numbers(measure(own, row.metric), _places(row, usual))
     if paper["value"]:
@@ -106,7 +117,11 @@ def _published(scale: Plan, row: Row, usual: int) -> Record:
 
 
 def _stand_in(scale: Plan, row: Row, run: Run, usual: int) -> Record:
-    values = _blank(row, scale) | {"dataset": run.dataset} | _numbers(measure(run, row.metric), _places(row, usual))
+    values = (
+        _blank(row, scale)
+        | {"dataset": run.dataset}
+        | _numbers(measure(run, row.metric), _places(row, usual))
+    )
     values["note"] = _joined(f"{run.dataset} stands in for {row.published['dataset']}", _cuts(scale))
     return Record(values, "stand_in", stands_for=row.published["dataset"])
 

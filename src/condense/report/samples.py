@@ -20,7 +20,8 @@ MOST_REAL = 500  # real images of a class that are compared with synthetic ones
 
 
 def first_of_each_class(path: Path, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first `most` images of each class in a prepared split: pixels (n, C, H, W) in [0, 1] and labels (n,).
+    """The first `most` images of each class in a prepared split: pixels (n, C, H, W) in [0, 1] and labels
+    (n,).
 
     Reads only what it shows and needs no torch. Raises UserError if the file is damaged.
     """
@@ -31,8 +32,17 @@ def first_of_each_class(path: Path, most: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         with safe_open(path, framework="numpy") as file:
             images = file.get_slice("images")
-            check_dataset(path, header, images.get_shape(), {"U8": "uint8"}.get(images.get_dtype(), images.get_dtype()), None)
-            parts = [images[int(start) : int(min(start + most, end))] for start, end in zip(starts[:-1], starts[1:], strict=True)]
+            check_dataset(
+                path,
+                header,
+                images.get_shape(),
+                {"U8": "uint8"}.get(images.get_dtype(), images.get_dtype()),
+                None,
+            )
+            parts = [
+                images[int(start) : int(min(start + most, end))]
+                for start, end in zip(starts[:-1], starts[1:], strict=True)
+            ]
     except SafetensorError as error:
         raise damaged(path, str(error)) from None
     labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
@@ -40,8 +50,11 @@ def first_of_each_class(path: Path, most: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def of_a_class(images: Images, label: int) -> Tensor:
-    """At most `MOST_REAL` images of a class, normalised (n, C, H, W): always the same, drawn without replacement where there are more."""
+    """At most `MOST_REAL` images of a class, normalised (n, C, H, W): always the same, drawn without
+    replacement where there are more."""
     import torch
 
-    chosen = torch.randperm(images.counts[label], generator=seeds.generator(0, "embedding-map", label))[:MOST_REAL]
+    chosen = torch.randperm(images.counts[label], generator=seeds.generator(0, "embedding-map", label))[
+        :MOST_REAL
+    ]
     return images.of_class(label, chosen.sort().values)

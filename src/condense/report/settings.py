@@ -29,7 +29,8 @@ def accuracy_by_setting(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any,
     drawn, spread, marks = [], "", ""
     for axis, ((dataset, ipc), found) in zip(axes, panels.items(), strict=True):
         along = [entry for entry in found if not entry[0].point.level]
-        by_x = [(x, number, curve.method) for curve, number in along if (x := curve.point.x) is not None]  # all, or none
+        # All, or none
+        by_x = [(x, number, curve.method) for curve, number in along if (x := curve.point.x) is not None]
         spread = _line(axis, figure.spec, by_x) if by_x else _bars(axis, along)
         _levels(axis, [entry for entry in found if entry[0].point.level])
         drawn += [_placed(number_row(scale, curve, "", number), curve.point) for curve, number in found]
@@ -57,7 +58,15 @@ def _bars(axis: Any, found: Found) -> str:
     for place, (curve, number) in enumerate(found):
         axis.bar(place, number.mean, 0.6, color=style.look(curve.method)["color"])
         axis.errorbar(place, number.mean, number.std, fmt="none", ecolor=style.INK, elinewidth=1.2)
-        label = axis.text(place, number.mean + number.std + 1.5, f"{number.mean:.1f}", ha="center", va="bottom", fontsize=9.5, zorder=4)
+        label = axis.text(
+            place,
+            number.mean + number.std + 1.5,
+            f"{number.mean:.1f}",
+            ha="center",
+            va="bottom",
+            fontsize=9.5,
+            zorder=4,
+        )
         label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})
     axis.set_xticks(range(len(found)), [fill(curve.point.name, _NARROW) for curve, _ in found])
     axis.grid(axis="x", visible=False)
@@ -85,11 +94,16 @@ def _marks(axis: Any, along: list[Point], printed: list[CsvRow]) -> None:
 def _placed(row: CsvRow, point: Point) -> CsvRow:
     """`row` with the point in the place of the step."""
     at = {"setting": point.name, "x": "" if point.x is None else f"{point.x:g}"}
-    return {key: value for key, value in row.items() if key not in ("source", "step")} | at | {"source": row["source"]}
+    return (
+        {key: value for key, value in row.items() if key not in ("source", "step")}
+        | at
+        | {"source": row["source"]}
+    )
 
 
 def printed_row(spec: FigureSpec, point: Point, ipc: int) -> CsvRow | None:
-    """What the paper prints for a point; None where the point names no row. Raises UserError if not exactly one row is meant."""
+    """What the paper prints for a point; None where the point names no row. Raises UserError if not exactly
+    one row is meant."""
     if point.published is None:
         return None
     method = point.method or spec.methods[0]
@@ -99,7 +113,21 @@ def printed_row(spec: FigureSpec, point: Point, ipc: int) -> CsvRow | None:
     rows = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
     if len(rows) != 1:
         said = ", ".join(f"{key} '{value}'" for key, value in {"method": method, **wanted}.items())
-        raise UserError(f"figure {spec.paper}/{spec.name}: point '{point.name}': published: {len(rows)} rows have {said}; one is needed")
-    place = {"dataset": spec.dataset, "method": method, "ipc": str(ipc), "mean": rows[0]["value"], "std": rows[0]["std"]}
-    origin = {"n_sets": "", "n_networks": "", "scale": "", "source": f"published, table {point.published.table}"}
+        raise UserError(
+            f"figure {spec.paper}/{spec.name}: point '{point.name}': published: {len(rows)} rows have "
+            f"{said}; one is needed"
+        )
+    place = {
+        "dataset": spec.dataset,
+        "method": method,
+        "ipc": str(ipc),
+        "mean": rows[0]["value"],
+        "std": rows[0]["std"],
+    }
+    origin = {
+        "n_sets": "",
+        "n_networks": "",
+        "scale": "",
+        "source": f"published, table {point.published.table}",
+    }
     return _placed(place | origin, point)

@@ -14,7 +14,8 @@ _UNITS = {"_gflops": ", GFLOP/s", "_gb_s": ", GB/s"}
 
 @dataclass(frozen=True)
 class Line:
-    """One comparison: milliseconds of the plain loop and of the engine, their ratio with its range, memory, and the gradient's error."""
+    """One comparison: milliseconds of the plain loop and of the engine, their ratio with its range, memory,
+    and the gradient's error."""
 
     what: str
     plain: str
@@ -28,7 +29,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Speed:
-    """The benchmark of one machine. `accuracies` are rows (run, seconds, steps, accuracies), `limits` what it can do at most."""
+    """The benchmark of one machine. `accuracies` are rows (run, seconds, steps, accuracies), `limits` what it
+    can do at most."""
 
     device: str
     about: str
@@ -107,12 +109,20 @@ def read_speed(path: Path) -> Speed:
     """A benchmark of the engine. Raises UserError for a file that is none."""
     facts = artifacts.read_json(path)
     if not isinstance(facts, dict) or facts.get("kind") != "benchmark" or facts.get("schema") != 1:
-        raise UserError(f"{path}: is no benchmark that this version reads; delete it, or measure again with `make bench`")
+        raise UserError(
+            f"{path}: is no benchmark that this version reads; delete it, or measure again with `make bench`"
+        )
     return _speed(header_as(_Benchmark, facts, path, "its entries"), path)
 
 
 def _speed(facts: _Benchmark, path: Path) -> Speed:
-    about = [facts.date, f"{facts.threads} threads", f"torch {facts.torch}", f"kernels: {facts.kernels}", f"images: {facts.images}"]
+    about = [
+        facts.date,
+        f"{facts.threads} threads",
+        f"torch {facts.torch}",
+        f"kernels: {facts.kernels}",
+        f"images: {facts.images}",
+    ]
     runs = [header_as(_Judged, run, path, "its accuracies") for run in facts.accuracy.get("runs", [])]
     accuracies = [(run.run, f"{run.seconds:g}", f"{run.steps:,}", _mean(run.accuracies)) for run in runs]
     lines = [_line(header_as(_Row, row, path, "its rows")) for row in facts.rows]

@@ -1,4 +1,5 @@
-"""How figures look: one style, and for every method a fixed colour (told apart by colour-blind readers) and marker."""
+"""How figures look: one style, and for every method a fixed colour (told apart by colour-blind readers) and
+marker."""
 
 from __future__ import annotations
 
@@ -17,14 +18,16 @@ if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
 INK, FAINT, REAL, SYNTHETIC = "#22262e", "#6b7280", "#0072b2", "#d6301d"
-# Okabe and Ito's colours, which stay apart for colour-blind readers; the yellow is left out, for it is faint on white.
+# Okabe and Ito's colours, which stay apart for colour-blind readers; the yellow is left out, for it is faint
+# on white.
 _PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _MARKERS = "osD^vPX<>"
 HATCHES = ("", "///", "...", "xxx", "+++", "ooo", "**", "---", "|||")  # tell apart bars of one colour
 
 
 def look(method: str) -> dict[str, str]:
-    """`color` and `marker` of a method, the same in every figure: those of its recipe, else some that follow from its name."""
+    """`color` and `marker` of a method, the same in every figure: those of its recipe, else some that follow
+    from its name."""
     given = catalogue.recipe(method).look if method in catalogue.names_in("methods") else None
     number = crc32(method.encode())
     chosen = given or Look(_PALETTE[number % len(_PALETTE)], _MARKERS[number % len(_MARKERS)])
@@ -77,7 +80,9 @@ def style() -> Iterator[Any]:
 def svg_bytes(figure: Any) -> bytes:
     """The figure as SVG without a date: equal figures give equal bytes."""
     buffer = BytesIO()
-    figure.savefig(buffer, format="svg", bbox_inches="tight", pad_inches=0.15, metadata={"Date": None, "Creator": None})
+    figure.savefig(
+        buffer, format="svg", bbox_inches="tight", pad_inches=0.15, metadata={"Date": None, "Creator": None}
+    )
     return buffer.getvalue()
 
 
@@ -85,6 +90,9 @@ def save(figure: Any, out_png: Path) -> None:
     """Writes the figure as PNG and, beside it, as SVG."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0.15, metadata={"Software": None})
-    for path, content in ((Path(out_png), buffer.getvalue()), (Path(out_png).with_suffix(".svg"), svg_bytes(figure))):
+    for path, content in (
+        (Path(out_png), buffer.getvalue()),
+        (Path(out_png).with_suffix(".svg"), svg_bytes(figure)),
+    ):
         with artifacts.whole(path) as draft:
             draft.write_bytes(content)

@@ -1,4 +1,5 @@
-"""The small summary of all tables: of this machine under results/, and of what is kept, which git holds and DVC shows and plots."""
+"""The small summary of all tables: of this machine under results/, and of what is kept, which git holds and
+DVC shows and plots."""
 
 from __future__ import annotations
 
@@ -18,13 +19,18 @@ _COLUMNS = ("dataset", "ipc", "method", "train_arch", "eval_arch", "accuracy")
 
 
 def make_summary(tables: list[Path], out: Path) -> None:
-    """Writes the measured accuracies of the table CSVs as nested JSON to `out`, and as rows to the CSV beside it."""
+    """Writes the measured accuracies of the table CSVs as nested JSON to `out`, and as rows to the CSV beside
+    it."""
     _write(accuracy_rows(tables), out)
 
 
 def keep_summary(made: Path = SUMMARY, kept: Path = KEPT_SUMMARY) -> list[Path]:
-    """Brings the kept summary up to date with the one of this machine, for the datasets that this one has; returns its files."""
-    rows, earlier = ([*_rows(path.with_suffix(".csv"))] if path.with_suffix(".csv").is_file() else [] for path in (made, kept))
+    """Brings the kept summary up to date with the one of this machine, for the datasets that this one has;
+    returns its files."""
+    rows, earlier = (
+        [*_rows(path.with_suffix(".csv"))] if path.with_suffix(".csv").is_file() else []
+        for path in (made, kept)
+    )
     datasets = {row["dataset"] for row in rows}
     if rows:
         _write([row for row in earlier if row["dataset"] not in datasets] + rows, kept)
@@ -42,7 +48,8 @@ def _write(rows: list[dict[str, str]], out: Path) -> None:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a summary. Raises UserError if it has other columns, or accuracies that are no percentages."""
+    """The rows of a summary. Raises UserError if it has other columns, or accuracies that are no
+    percentages."""
     rows = read_rows(path, _COLUMNS, whole=True)
     for row in rows:
         number_in(path, row, "accuracy", 0, 100)
@@ -50,7 +57,8 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def accuracy_rows(tables: list[Path]) -> list[dict[str, str]]:
-    """Measured accuracies of table CSVs without a special setting, each cell once: dataset, ipc, method, train_arch, eval_arch, accuracy.
+    """Measured accuracies of table CSVs without a special setting, each cell once: dataset, ipc, method,
+    train_arch, eval_arch, accuracy.
 
     Raises UserError for a file that is no table of ours.
     """
@@ -67,9 +75,14 @@ def accuracy_rows(tables: list[Path]) -> list[dict[str, str]]:
 
 
 def accuracy_tree(rows: list[dict[str, str]]) -> dict[str, Any]:
-    """`accuracy_rows` nested as DVC compares metrics: dataset -> ipc -> method -> 'train_arch-eval_arch' -> accuracy (%)."""
+    """`accuracy_rows` nested as DVC compares metrics: dataset -> ipc -> method -> 'train_arch-eval_arch' ->
+    accuracy (%)."""
     tree: dict[str, Any] = {}
     for row in rows:
-        place = tree.setdefault(row["dataset"], {}).setdefault(f"ipc{row['ipc']}", {}).setdefault(row["method"], {})
+        place = (
+            tree.setdefault(row["dataset"], {})
+            .setdefault(f"ipc{row['ipc']}", {})
+            .setdefault(row["method"], {})
+        )
         place[f"{row['train_arch'] or 'none'}-{row['eval_arch'] or 'none'}"] = float(row["accuracy"])
     return tree

@@ -1,4 +1,5 @@
-"""Tables as files: CSV for programs, Markdown and LaTeX for people, and the list of what they were made from."""
+"""Tables as files: CSV for programs, Markdown and LaTeX for people, and the list of what they were made
+from."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ _LEGEND = "ipc: images per class."
 
 
 def make_table(scale: Plan, name: str, out_csv: Path) -> None:
-    """Writes the table `name` (such as 'cpdm/table1') as `out_csv` and, beside it, as .md, .tex and, last, its manifest .json.
+    """Writes the table `name` (such as 'cpdm/table1') as `out_csv` and, beside it, as .md, .tex and, last,
+    its manifest .json.
 
     Raises UserError for an unknown table, a target that is no .csv, and missing or damaged metrics.
     """
@@ -50,7 +52,10 @@ def make_table(scale: Plan, name: str, out_csv: Path) -> None:
         writer.writerows(record.values for record in found)
     parts = blocks(scale, found)
     title = names.heading(name, spec.title)
-    for suffix, text in ((".md", markdown(title, spec.note, parts)), (".tex", latex(title, spec.note, parts))):
+    for suffix, text in (
+        (".md", markdown(title, spec.note, parts)),
+        (".tex", latex(title, spec.note, parts)),
+    ):
         with artifacts.whole(out_csv.with_suffix(suffix)) as draft:
             draft.write_text(text, encoding="utf-8")
     artifacts.write_json(out_csv.with_suffix(".json"), manifests.manifest(scale, name))
@@ -80,7 +85,10 @@ def markdown(title: str, note: str, parts: list[Block]) -> str:
         lines += ["|---|" + "---:|" * len(block.columns)]
         for heading, rows in block.groups:
             lines += [_markdown_row([f"*{heading}*", *[""] * len(block.columns)])] if heading else []
-            lines += [_markdown_row([row.label, *(cell_text(cells, "**{}**", paper) for cells in row.cells)]) for row in rows]
+            lines += [
+                _markdown_row([row.label, *(cell_text(cells, "**{}**", paper) for cells in row.cells)])
+                for row in rows
+            ]
         lines += ["", *[f"- {text}" for text in [*block.footnotes, *block.remarks]], ""]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -94,22 +102,36 @@ def latex(title: str, note: str, parts: list[Block]) -> str:
     lines = [r"% needs \usepackage{booktabs}", f"% {title}", ""]
     for block in parts:
         count, paper = len(block.columns), _pattern(block, r"{{\footnotesize (paper {})}}")
-        # The block's own title comes first: it says what was measured, where the paper's title may name another dataset.
-        sentences = [f"{block.title}.", block.caption, f"Laid out as {title}.", note, _LEGEND, *block.footnotes]
+        # The block's own title comes first: it says what was measured, where the paper's title may name
+        # another dataset.
+        sentences = [
+            f"{block.title}.",
+            block.caption,
+            f"Laid out as {title}.",
+            note,
+            _LEGEND,
+            *block.footnotes,
+        ]
         caption = " ".join(text for text in sentences if text)
         lines += [r"\begin{table}", r"\centering", r"\caption{" + escape_latex(caption) + "}"]
         lines += [r"\begin{tabular}{l" + "r" * count + "}", r"\toprule"]
         lines += [_latex_row(["Method", *map(escape_latex, block.columns)]), r"\midrule"]
         for place, (heading, rows) in enumerate(block.groups):
             lines += [r"\midrule"] if place else []
-            lines += [rf"\multicolumn{{{count + 1}}}{{l}}{{\emph{{{escape_latex(heading)}}}}} \\"] if heading else []
+            lines += (
+                [rf"\multicolumn{{{count + 1}}}{{l}}{{\emph{{{escape_latex(heading)}}}}} \\"]
+                if heading
+                else []
+            )
             lines += [_latex_line(row, paper) for row in rows]
         lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _latex_line(row: Line, paper: str) -> str:
-    cells = [cell_text([_escaped(cell) for cell in cells], r"\textbf{{{}}}", paper, "--") for cells in row.cells]
+    cells = [
+        cell_text([_escaped(cell) for cell in cells], r"\textbf{{{}}}", paper, "--") for cells in row.cells
+    ]
     return _latex_row([escape_latex(row.label), *cells])
 
 

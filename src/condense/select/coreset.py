@@ -1,8 +1,9 @@
 """Choosing k of the n images of one class: at random, by herding, by greedy k-centre, by forgetting events.
 
-Features are (n, d), numpy arrays or tensors, and are measured in double precision. Every choice is an int64 array (k,) of
-distinct indices, in the order of choice, so that its first entries are the choice for a smaller k (a random one: for the same
-generator state). Equal candidates are taken in the order of their indices. All raise UserError if k is not between 1 and n.
+Features are (n, d), numpy arrays or tensors, and are measured in double precision. Every choice is an int64
+array (k,) of distinct indices, in the order of choice, so that its first entries are the choice for a smaller
+k (a random one: for the same generator state). Equal candidates are taken in the order of their indices. All
+raise UserError if k is not between 1 and n.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ def random_choice(n: int, k: int, generator: torch.Generator) -> NDArray[np.int6
 
 
 def herding(features: ArrayLike | torch.Tensor, k: int) -> NDArray[np.int64]:
-    """Step i (from 0) takes the unused sample nearest to (i + 1) * mean - sum of those taken, so their mean stays near the mean.
+    """Step i (from 0) takes the unused sample nearest to (i + 1) * mean - sum of those taken, so their mean
+    stays near the mean.
 
     Source: Welling 2009; the nearest sample, not the farthest as one published implementation has it.
     """
@@ -55,13 +57,15 @@ def k_center(features: ArrayLike | torch.Tensor, k: int, first: int) -> NDArray[
     nearest = np.full(len(features), np.inf)
     for step in range(1, k):
         nearest = np.minimum(nearest, _squares_to(features, order[step - 1]))
-        nearest[order[:step]] = -1  # a copy of a centre is at distance 0 too, and the centre itself must not come twice
+        # A copy of a centre is at distance 0 too, and the centre itself must not come twice
+        nearest[order[:step]] = -1
         order[step] = nearest.argmax()
     return order
 
 
 def k_center_radius(features: ArrayLike | torch.Tensor, order: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The covering radius after each choice: the greatest Euclidean distance of a sample to its nearest centre so far."""
+    """The covering radius after each choice: the greatest Euclidean distance of a sample to its nearest
+    centre so far."""
     features = as_double(features)
     nearest = np.full(len(features), np.inf)
     radius = np.empty(len(order))
@@ -74,8 +78,9 @@ def k_center_radius(features: ArrayLike | torch.Tensor, order: NDArray[np.int64]
 def forgetting_counts(correct: ArrayLike | torch.Tensor) -> NDArray[np.int64]:
     """How often each sample was forgotten: correct (visits, n) booleans, one row a visit -> (n,).
 
-    A forgetting event is a visit at which a sample is wrong after it was right at the visit before. One that was never
-    right has 0. `correct` is recorded in training batches, augmentation included. Source: Toneva et al. 2019; DeepCore.
+    A forgetting event is a visit at which a sample is wrong after it was right at the visit before. One that
+    was never right has 0. `correct` is recorded in training batches, augmentation included. Source: Toneva et
+    al. 2019; DeepCore.
     """
     correct = np.asarray(torch.as_tensor(correct).cpu(), dtype=bool)
     return (correct[:-1] & ~correct[1:]).sum(0, dtype=np.int64)

@@ -1,8 +1,9 @@
 """Minimum finite covering: k images of a class within the smallest possible distance of all others.
 
-For a subset of a class the Hausdorff distance to the class is its covering radius, so this is the discrete k-centre problem. Whether k
-centres cover everything within a radius is a set-cover programme in binary variables (solved by HiGHS); the smallest radius is found by
-bisection over the distances that occur. Source: discrepancy, section 5.1.4 (Chen & Selvan 2025).
+For a subset of a class the Hausdorff distance to the class is its covering radius, so this is the discrete
+k-centre problem. Whether k centres cover everything within a radius is a set-cover programme in binary
+variables (solved by HiGHS); the smallest radius is found by bisection over the distances that occur. Source:
+discrepancy, section 5.1.4 (Chen & Selvan 2025).
 """
 
 from __future__ import annotations
@@ -33,19 +34,24 @@ class Search(Protocol):
     def nodes(self) -> int: ...
 
 
-def minimum_covering(features: ArrayLike | torch.Tensor, k: int, first: int, settings: Search) -> NDArray[np.int64]:
-    """Which k of the images (n, d) of a class cover it within the smallest Euclidean distance: (k,) distinct indices, ascending.
+def minimum_covering(
+    features: ArrayLike | torch.Tensor, k: int, first: int, settings: Search
+) -> NDArray[np.int64]:
+    """Which k of the images (n, d) of a class cover it within the smallest Euclidean distance: (k,) distinct
+    indices, ascending.
 
-    With `candidates: all` no k images are better. Otherwise none are among the candidates: the centres that greedy k-centre finds from
-    `first`, and those images that would be the best single centres of what these have around them, taken in turns. So it is never worse
-    than greedy k-centre. Equal sets are told apart by the solver alone. Raises: UserError if k is not between 1 and n, if `all` is asked
-    for of more than `largest` images, or if a programme needs more than `nodes` nodes.
+    With `candidates: all` no k images are better. Otherwise none are among the candidates: the centres that
+    greedy k-centre finds from `first`, and those images that would be the best single centres of what these
+    have around them, taken in turns. So it is never worse than greedy k-centre. Equal sets are told apart by
+    the solver alone. Raises: UserError if k is not between 1 and n, if `all` is asked for of more than
+    `largest` images, or if a programme needs more than `nodes` nodes.
     """
     features = as_double(features)
     check_size(k, len(features))
     if settings.candidates == "all" and len(features) > settings.largest:
         raise UserError(
-            f"a class has {len(features)} images, more than the {settings.largest} up to which the best covering is searched for among"
+            f"a class has {len(features)} images, more than the {settings.largest} up to which the best "
+            f"covering is searched for among"
             " all: give a number of candidates (covering: candidates) in the recipe, or raise 'largest'"
         )
     greedy = k_center(features, k, first)
@@ -70,14 +76,16 @@ def _candidates(features: NDArray[np.float64], centres: NDArray[np.int64], count
     return np.sort(np.argsort(rank, kind="stable")[: max(count, len(centres))])
 
 
-def _best_centres(apart: NDArray[np.float64], start: NDArray[np.int64], rows: NDArray[np.int64], k: int, nodes: int) -> NDArray[np.int64]:
+def _best_centres(
+    apart: NDArray[np.float64], start: NDArray[np.int64], rows: NDArray[np.int64], k: int, nodes: int
+) -> NDArray[np.int64]:
     """At most k columns of the distances (n, c) within whose smallest possible radius all rows lie.
 
     `start` are the k columns of greedy k-centre, `rows` their rows, with which the programmes begin.
     """
     best, radius = start, apart[:, start].min(1).max()
-    # Nothing covers within less than this: every row needs a column; and the greedy centres with the image farthest from them lie at
-    # least `radius` apart, but two of these k + 1 share a column.
+    # Nothing covers within less than this: every row needs a column; and the greedy centres with the image
+    # farthest from them lie at least `radius` apart, but two of these k + 1 share a column.
     least = max(apart.min(1).max(), radius / 2 * (1 - 1e-9))
     radii = np.unique(apart[(apart >= least) & (apart < radius)])
     low, high = 0, len(radii)  # what is below `low` does not do, radii[high] and beyond do
@@ -95,9 +103,11 @@ def _best_centres(apart: NDArray[np.float64], start: NDArray[np.int64], rows: ND
 def _cover(
     apart: NDArray[np.float64], radius: float, rows: NDArray[np.int64], k: int, nodes: int
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.int64]]:
-    """At most k columns within `radius` of all rows of the distances (n, c), or None; and the rows that the programme had to know.
+    """At most k columns within `radius` of all rows of the distances (n, c), or None; and the rows that the
+    programme had to know.
 
-    It is asked for some rows first, then also for those that its answer leaves farthest away, until it leaves none or has no answer.
+    It is asked for some rows first, then also for those that its answer leaves farthest away, until it leaves
+    none or has no answer.
     """
     near = apart <= radius
     while (chosen := _programme(near[rows], k, nodes)) is not None:
@@ -114,16 +124,26 @@ def _programme(near: NDArray[np.bool_], k: int, nodes: int) -> NDArray[np.int64]
     count = near.shape[1]
     table = vstack([csr_array(near.astype(np.float64)), csr_array(np.ones((1, count)))])
     rule = LinearConstraint(table, [*np.ones(len(near)), 0], [*np.full(len(near), np.inf), k])
-    answer = milp(np.zeros(count), integrality=np.ones(count), bounds=Bounds(0, 1), constraints=rule, options={"node_limit": nodes})
+    answer = milp(
+        np.zeros(count),
+        integrality=np.ones(count),
+        bounds=Bounds(0, 1),
+        constraints=rule,
+        options={"node_limit": nodes},
+    )
     if answer.status == 2:
         return None
     if answer.x is None or answer.status not in (0, 1):
-        raise UserError(f"no covering is found within {nodes} nodes, nor ruled out: raise covering: nodes, or take fewer candidates")
+        raise UserError(
+            f"no covering is found within {nodes} nodes, nor ruled out: raise covering: nodes, or take fewer "
+            f"candidates"
+        )
     return (answer.x > 0.5).nonzero()[0]
 
 
 def _filled(features: NDArray[np.float64], chosen: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """Where fewer than k do, the images farthest from those chosen so far beside them, as greedy k-centre would take them."""
+    """Where fewer than k do, the images farthest from those chosen so far beside them, as greedy k-centre
+    would take them."""
     while len(chosen) < k:
         nearest = cdist(features, features[chosen]).min(1)
         nearest[chosen] = -1

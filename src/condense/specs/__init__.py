@@ -1,7 +1,7 @@
 """What the YAML files under `params/` may say: recipes, protocols, scales, table and figure specs.
 
-Floor 0. Names that become functions elsewhere (terms, selections, inits) are listed here, so that a misspelt one is
-refused before any job starts; a test compares these lists with the registries of the floors above.
+Floor 0. Names that become functions elsewhere (terms, selections, inits) are listed here, so that a misspelt
+one is refused before any job starts; a test compares these lists with the registries of the floors above.
 """
 
 from condense.specs.common import AUGMENTATIONS, Optimizer, Plateau, Source, cut_to, groups_of
@@ -17,10 +17,29 @@ from condense.specs.recipe import Recipe
 from condense.specs.scale import STAGES, Resources, Scale, TableLimits
 from condense.specs.selection import SELECTIONS, Covering, SelectionRecipe
 from condense.specs.tables import FigureSpec, StyleDrift, TableSpec
-from condense.specs.tasks import ACCURACY, DEFAULT_TASK, Accuracy, AnyTask, Drift, Metric, Snapshots, Task, task_class
+from condense.specs.tasks import (
+    ACCURACY,
+    DEFAULT_TASK,
+    Accuracy,
+    AnyTask,
+    Drift,
+    Metric,
+    Snapshots,
+    Task,
+    task_class,
+)
 from condense.specs.term import Term, Weight
 from condense.specs.terms import TERMS, AnyTerm
-from condense.specs.training import AnyLoss, AnyMixing, AnyNetworkOptimizer, AnySchedule, HardLoss, NetworkAdam, NetworkSGD, WeightAverage
+from condense.specs.training import (
+    AnyLoss,
+    AnyMixing,
+    AnyNetworkOptimizer,
+    AnySchedule,
+    HardLoss,
+    NetworkAdam,
+    NetworkSGD,
+    WeightAverage,
+)
 from condense.specs.workflow import WorkflowSettings, workflow_settings
 
 __all__ = [

@@ -23,16 +23,21 @@ _KINDS = ("methods", "datasets", "protocols", "scales", "tables")
 
 
 def params_folder() -> Path:
-    """`params/` of the checkout one works in, else of the one this package runs from, else the copy in the installed package."""
+    """`params/` of the checkout one works in, else of the one this package runs from, else the copy in the
+    installed package."""
     here = Path("params")
     folder = here if (here / "methods").is_dir() else project_file(here)
     if not (folder / "methods").is_dir():
-        raise UserError(f"{folder.resolve()}: the folder with the recipes is not there; run the command in a checkout of the project")
+        raise UserError(
+            f"{folder.resolve()}: the folder with the recipes is not there; run the command in a checkout of "
+            f"the project"
+        )
     return folder
 
 
 def own_params() -> Path | None:
-    """The folder that CONDENSE_PARAMS names, whose files come before those of `params/`; None if it is not set.
+    """The folder that CONDENSE_PARAMS names, whose files come before those of `params/`; None if it is not
+    set.
 
     Raises UserError for a folder that holds none of the kinds.
     """
@@ -41,7 +46,10 @@ def own_params() -> Path | None:
         return None
     folder = Path(text).expanduser()
     if not any((folder / kind).is_dir() for kind in _KINDS):
-        raise UserError(f"environment variable {OWN_PARAMS}: '{text}' holds no folder named {', '.join(_KINDS[:-1])} or {_KINDS[-1]}")
+        raise UserError(
+            f"environment variable {OWN_PARAMS}: '{text}' holds no folder named {', '.join(_KINDS[:-1])} or "
+            f"{_KINDS[-1]}"
+        )
     return folder
 
 
@@ -73,7 +81,8 @@ def _load(kind: str, name: str, shape: Any, what: str) -> Any:
 
 @cache
 def recipe(name: str) -> Recipe:
-    """The recipe `params/methods/{name}.yaml`. Raises UserError for an unknown name or a fault in the file."""
+    """The recipe `params/methods/{name}.yaml`. Raises UserError for an unknown name or a fault in the
+    file."""
     value = _load("methods", name, engines.AnyRecipe, "method")
     where = file_of("methods", name)
     for dataset, conditions in value.overrides.items():
@@ -91,7 +100,8 @@ def protocol(name: str) -> Protocol:
 
 @cache
 def scale(name: str) -> Scale:
-    """The scale `params/scales/{name}.yaml`. Raises UserError also for a name in it that nothing has: it would change nothing."""
+    """The scale `params/scales/{name}.yaml`. Raises UserError also for a name in it that nothing has: it
+    would change nothing."""
     value = _load("scales", name, Scale, "scale")
     methods = names_in("methods")
     named = {
@@ -128,19 +138,25 @@ def _condition_holds(condition: str, ipc: int, where: str) -> bool:
     if not found:
         raise UserError(f"{where}: '{condition}' is not a condition; write 'all' or for example 'ipc>=100'")
     bound = int(found[2])
-    return {">=": ipc >= bound, "<=": ipc <= bound, "==": ipc == bound, ">": ipc > bound, "<": ipc < bound}[found[1]]
+    return {">=": ipc >= bound, "<=": ipc <= bound, "==": ipc == bound, ">": ipc > bound, "<": ipc < bound}[
+        found[1]
+    ]
 
 
 _FIXED = ("name", "engine")  # decide paths and what else a setting means
 
 
 def laid_over(base: Any, change: Any, where: str) -> Any:
-    """A recipe or protocol with `change` laid over it. Raises UserError, beginning with `where`, for a change that does not fit."""
+    """A recipe or protocol with `change` laid over it. Raises UserError, beginning with `where`, for a change
+    that does not fit."""
     if not isinstance(change, Mapping):
         raise UserError(f"{where}: a mapping of changes is needed, found {change!r}")
     for key in _FIXED:
         if key in change and change[key] != getattr(base, key, None):
-            raise UserError(f"{where}: {key}: cannot be changed here; a recipe or protocol of another {key} needs a file of its own")
+            raise UserError(
+                f"{where}: {key}: cannot be changed here; a recipe or protocol of another {key} needs a file "
+                f"of its own"
+            )
     try:
         values = merged(asdict(base), dict(change))
     except UserError as error:
@@ -148,8 +164,11 @@ def laid_over(base: Any, change: Any, where: str) -> Any:
     return read(type(base), values, where)
 
 
-def resolve(base: Recipe, dataset: str, strategy: str, ipc: int, changes: list[tuple[str, dict[str, Any]]]) -> Recipe:
-    """`base` with its overrides for any dataset, then for `dataset`, at `ipc`, then each of `changes` (where, change), in order.
+def resolve(
+    base: Recipe, dataset: str, strategy: str, ipc: int, changes: list[tuple[str, dict[str, Any]]]
+) -> Recipe:
+    """`base` with its overrides for any dataset, then for `dataset`, at `ipc`, then each of `changes`
+    (where, change), in order.
 
     `strategy` names the augmentations that keep the labels of `dataset`; the recipe's own are cut to them.
     """

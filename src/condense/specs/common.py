@@ -37,7 +37,9 @@ def cut_to(strategy: str, allowed: str) -> str:
 def check_name(what: str, name: str) -> None:
     """Raises UserError for a name that could not stand in a path as it is."""
     if not re.fullmatch(r"[a-z0-9_]{1,80}", name):
-        raise UserError(f"{what}: a name of lower-case letters, digits and '_' is needed, found {name[:80]!r}")
+        raise UserError(
+            f"{what}: a name of lower-case letters, digits and '_' is needed, found {name[:80]!r}"
+        )
 
 
 def check_names(names: Mapping[str, str | None | Iterable[str]]) -> None:
@@ -48,7 +50,8 @@ def check_names(names: Mapping[str, str | None | Iterable[str]]) -> None:
 
 
 def at_least(numbers: Mapping[str, int | None], least: int, most: int = MANY) -> None:
-    """Raises UserError for the first of `numbers`, by name, that is below `least` or above `most`; None is none."""
+    """Raises UserError for the first of `numbers`, by name, that is below `least` or above `most`; None is
+    none."""
     for name, value in numbers.items():
         if value is not None and value < least:
             raise UserError(f"{name}: must be at least {least}, found {value}")
@@ -64,14 +67,19 @@ def not_above(numbers: Mapping[str, float | None], most: float = LARGEST) -> Non
 
 
 def unused(settings: Any, names: Iterable[str], why: str, where: str = "") -> None:
-    """Raises UserError for the first of the settings called `names` that is not at its default, since nothing reads it, and says why.
+    """Raises UserError for the first of the settings called `names` that is not at its default, since nothing
+    reads it, and says why.
 
     `where`: what the message begins with.
     """
     for entry in fields(settings):
         if entry.name in names and getattr(settings, entry.name) != _default(entry):
             default = _default(entry)
-            plain = f", or at {json.dumps(default)}" if isinstance(default, (bool, int, float, str)) and default != "" else ""
+            plain = (
+                f", or at {json.dumps(default)}"
+                if isinstance(default, (bool, int, float, str)) and default != ""
+                else ""
+            )
             raise UserError(f"{where + ': ' if where else ''}{entry.name}: {why}; leave it out{plain}")
 
 
@@ -79,7 +87,11 @@ def not_by_default(value: Any) -> Any:
     """Settings as plain values, without those that have their default."""
     if is_dataclass(value):
         given = {field.name: getattr(value, field.name) for field in fields(value)}
-        return {field.name: not_by_default(given[field.name]) for field in fields(value) if given[field.name] != _default(field)}
+        return {
+            field.name: not_by_default(given[field.name])
+            for field in fields(value)
+            if given[field.name] != _default(field)
+        }
     if isinstance(value, (list, tuple)):
         return [not_by_default(entry) for entry in value]
     return {key: not_by_default(entry) for key, entry in value.items()} if isinstance(value, dict) else value
@@ -100,7 +112,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Plateau:
-    """The rate is multiplied by `factor` where the loss has not become less, by a part in 10,000, for more than `patience` steps."""
+    """The rate is multiplied by `factor` where the loss has not become less, by a part in 10,000, for more
+    than `patience` steps."""
 
     factor: float = 0.5
     patience: int = 500
@@ -115,9 +128,10 @@ class Plateau:
 class Optimizer:
     """`lr` is per step; for images in units of what is optimised, normalised values or pixels.
 
-    `weight_decay` is the L2 penalty added to the gradient of sgd, and the part of adamw by which values shrink at every step.
-    `class_turns`: steps for one class after the other while the momentum of all moves on, as code does that steps inside its loop
-    over classes. `plateau` lowers the rate where the loss of all classes stalls.
+    `weight_decay` is the L2 penalty added to the gradient of sgd, and the part of adamw by which values
+    shrink at every step. `class_turns`: steps for one class after the other while the momentum of all moves
+    on, as code does that steps inside its loop over classes. `plateau` lowers the rate where the loss of all
+    classes stalls.
     """
 
     lr: float
@@ -132,10 +146,16 @@ class Optimizer:
     def __post_init__(self) -> None:
         if self.lr <= 0 or not 0 <= self.momentum < 1 or self.weight_decay < 0:
             raise UserError("optimizer: lr must be above 0, momentum in [0, 1), weight_decay not negative")
-        # What is merely too large ends at the step whose loss is no number, with a word on the rate; beyond this the step itself fails.
+        # What is merely too large ends at the step whose loss is no number, with a word on the rate; beyond
+        # this the step itself fails.
         not_above({"optimizer: lr": self.lr, "optimizer: weight_decay": self.weight_decay}, 1e30)
         if not all(0 <= beta < 1 for beta in (self.beta1, self.beta2)):
             raise UserError("optimizer: beta1 and beta2 must lie in [0, 1)")
-        unused(self, ("momentum",) if self.name == "adamw" else ("beta1", "beta2"), f"{self.name} does not use it", "optimizer")
+        unused(
+            self,
+            ("momentum",) if self.name == "adamw" else ("beta1", "beta2"),
+            f"{self.name} does not use it",
+            "optimizer",
+        )
         if self.class_turns and self.name == "sgd" and self.weight_decay:
             raise UserError("optimizer: class_turns: not with a weight_decay of sgd")

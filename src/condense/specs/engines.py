@@ -1,4 +1,5 @@
-"""The engines by name: a recipe is of the class that its `engine` names. A new engine is added here and in `condense.engines.ENGINES`."""
+"""The engines by name: a recipe is of the class that its `engine` names. A new engine is added here and in
+`condense.engines.ENGINES`."""
 
 from __future__ import annotations
 

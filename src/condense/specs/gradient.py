@@ -1,4 +1,5 @@
-"""The engine `gradient`: images whose gradient of the class loss follows that of real ones, along the training of networks on them."""
+"""The engine `gradient`: images whose gradient of the class loss follows that of real ones, along the
+training of networks on them."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ STATISTICS = 16  # real images a class, of which batch norms take their statisti
 
 @dataclass(frozen=True)
 class Loop:
-    """How long a network serves: `outer` steps of the images, and between two of them `inner` epochs of training on these."""
+    """How long a network serves: `outer` steps of the images, and between two of them `inner` epochs of
+    training on these."""
 
     outer: int = 1
     inner: int = 1
@@ -40,8 +42,8 @@ class Loop:
 class GradientRecipe(ImageRecipe):
     """Matching of class gradients. `steps` counts networks, each of which serves for a `loop` of image steps.
 
-    The networks are trained by `network_optimizer` on batches of `batch_network` synthetic images, under the operations of `augment`
-    with parameters of its own for each image where `augment_network` says so.
+    The networks are trained by `network_optimizer` on batches of `batch_network` synthetic images, under the
+    operations of `augment` with parameters of its own for each image where `augment_network` says so.
     Source: DC (Zhao et al. 2021), algorithm 1; DSA (Zhao and Bilen 2021), algorithm 1.
     """
 
@@ -57,7 +59,8 @@ class GradientRecipe(ImageRecipe):
     network_optimizer: NetworkSGD = NetworkSGD(lr=0.01, momentum=0.0)
     batch_network: int = 256
     augment_network: bool = True
-    precision: Literal["fp32", "mixed"] = "fp32"  # mixed: real gradients and the training of networks with layers in bfloat16
+    # mixed: real gradients and the training of networks with layers in bfloat16
+    precision: Literal["fp32", "mixed"] = "fp32"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,24 +75,32 @@ class GradientRecipe(ImageRecipe):
         return self.loop.outer == 1  # else networks are trained on the images of all classes
 
     def work(self, shard: Shard) -> Work:
-        """A gradient costs three forward passes, that of its distance as much once more and a backward pass through both."""
+        """A gradient costs three forward passes, that of its distance as much once more and a backward pass
+        through both."""
         data, network = shard.data, shard.network
         real = shard.classes * min(self.batch_real, data.train // data.classes)
         synthetic = shard.classes * shard.ipc * self.images_a_stored
         trained = self.steps * (self.loop.outer - 1) * self.loop.inner  # epochs on the synthetic images
-        chunk = min(real // shard.classes, max(1, fitting.CHUNK["cuda" if shard.on_gpu else "cpu"] // data.size**2))
+        chunk = min(
+            real // shard.classes, max(1, fitting.CHUNK["cuda" if shard.on_gpu else "cpu"] // data.size**2)
+        )
         calls = self.number_of_steps * shard.classes * (math.ceil(real / shard.classes / chunk) + 2)
         batches = trained * math.ceil(synthetic / self.batch_network)
         held = 3 * chunk * network.kept + 9 * synthetic / shard.classes * network.kept
-        held += (shard.classes + fitting.COPIES) * network.parameters + (3 * real + 6 * synthetic) * pixels_of(data)
+        held += (shard.classes + fitting.COPIES) * network.parameters + (
+            3 * real + 6 * synthetic
+        ) * pixels_of(data)
         augments = self.augment.siamese != "none"
         images = self.number_of_steps * (real + synthetic) + trained * synthetic * self.augment_network
         return Work(
-            flops_training=3 * network.forward * (self.number_of_steps * (real + 3 * synthetic) + trained * synthetic),
+            flops_training=3
+            * network.forward
+            * (self.number_of_steps * (real + 3 * synthetic) + trained * synthetic),
             calls_training=(calls + batches) * network.layers,
             parameters_drawn=self.steps * network.parameters,
             draws=(self.number_of_steps * shard.classes + batches * self.augment_network) * augments,
             images=images * augments,
-            peak_bytes=2 * data.train * pixels_of(data) + math.ceil(held) * FLOAT * (1 + (self.number_of_snapshots > 0)),
+            peak_bytes=2 * data.train * pixels_of(data)
+            + math.ceil(held) * FLOAT * (1 + (self.number_of_snapshots > 0)),
             host_bytes=2 * data.train * pixels_of(data),
         )

@@ -1,4 +1,5 @@
-"""What recipes share whose engine moves images step by step: where these start, in which units they move, and how a step moves them."""
+"""What recipes share whose engine moves images step by step: where these start, in which units they move, and
+how a step moves them."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ class Decode:
 class Augment:
     """`siamese`: operation groups of the differentiable siamese augmentation, joined by '_', or 'none'.
 
-    `mode`: every draw takes one of them, or `all` in IDC's way: flip and color, one of those that move the image, and cutout.
+    `mode`: every draw takes one of them, or `all` in IDC's way: flip and color, one of those that move the
+    image, and cutout.
     """
 
     siamese: str = "color_crop_cutout_flip_scale_rotate"
@@ -42,7 +44,12 @@ class Augment:
     def __post_init__(self) -> None:
         check_groups(self.siamese, "augment: siamese")
         if not groups_of(self.siamese):
-            unused(self, ("mode",), "without operations (`siamese: none`) there is nothing to take one or all of", "augment")
+            unused(
+                self,
+                ("mode",),
+                "without operations (`siamese: none`) there is nothing to take one or all of",
+                "augment",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +65,8 @@ class ImageRecipe(Recipe):
     augment: Augment = Augment()
     optimizer: Optimizer = Optimizer(lr=1.0)
     steps: int = 20000
-    averaging: int | None = None  # eta of the polynomial-decay mean of the images over the steps (None: the last images)
+    # eta of the polynomial-decay mean of the images over the steps (None: the last images)
+    averaging: int | None = None
     batch_real: int = 256
     labels: Literal["hard"] = "hard"
     snapshots: int = 0  # also keep the set every so many steps, for curves over the steps; 0 keeps none
@@ -70,7 +78,9 @@ class ImageRecipe(Recipe):
         at_least({"steps": self.steps, "batch_real": self.batch_real}, 1)
         at_least({"snapshots": self.snapshots, "averaging": self.averaging}, 0)
         if self.snapshots > self.number_of_steps:
-            told = f"the set is never kept in {self.number_of_steps} steps if it is kept every {self.snapshots}"
+            told = (
+                f"the set is never kept in {self.number_of_steps} steps if it is kept every {self.snapshots}"
+            )
             raise UserError(f"snapshots: {told}; give at most {self.number_of_steps}, or leave it out")
 
     @property
@@ -85,7 +95,8 @@ class ImageRecipe(Recipe):
 
     @property
     def classes_apart(self) -> bool:
-        """Whether the images of a class become what they would without the other classes, a plateau and batch norm aside."""
+        """Whether the images of a class become what they would without the other classes, a plateau and batch
+        norm aside."""
         return False
 
     def splits_by(self, ties_batch: bool) -> Literal["classes", "images"] | None:
@@ -105,4 +116,5 @@ class ImageRecipe(Recipe):
 
     def within(self, strategy: str) -> dict[str, Any]:
         left = cut_to(self.augment.siamese, strategy)
-        return {"augment": {"siamese": left} if groups_of(left) else {"siamese": left, "mode": "one"}}  # `mode` then means nothing
+        # `mode` then means nothing
+        return {"augment": {"siamese": left} if groups_of(left) else {"siamese": left, "mode": "one"}}

@@ -1,4 +1,5 @@
-"""The engine `matching`: images follow the gradient of a sum of terms, which compare them with real ones under one network a step."""
+"""The engine `matching`: images follow the gradient of a sum of terms, which compare them with real ones
+under one network a step."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ class MatchingRecipe(ImageRecipe):
     engine: Literal["matching"]
     terms: list[AnyTerm]
     networks: AnyNetworks = Networks()
-    precision: Literal["fp32", "mixed", "bf16"] = "mixed"  # mixed: the real side, which has no gradient, in bfloat16
+    # mixed: the real side, which has no gradient, in bfloat16
+    precision: Literal["fp32", "mixed", "bf16"] = "mixed"
     couples: list[Literal["classes"]] = field(default_factory=list)
     teacher: TeacherNeed | None = None
 
@@ -37,9 +39,16 @@ class MatchingRecipe(ImageRecipe):
             raise UserError("terms: a matching recipe needs at least one")
         needs = any(term.needs_teacher for term in self.terms)
         if needs != (self.teacher is not None):
-            raise UserError(f"teacher: {'is needed by its terms' if needs else 'nothing in this recipe uses it'}")
-        if "classes" not in self.couples and (self.optimizer.plateau or any(term.couples for term in self.terms)):
-            raise UserError("couples: 'classes' is needed: a term, or the plateau of the optimizer, looks at all classes at once")
+            raise UserError(
+                f"teacher: {'is needed by its terms' if needs else 'nothing in this recipe uses it'}"
+            )
+        if "classes" not in self.couples and (
+            self.optimizer.plateau or any(term.couples for term in self.terms)
+        ):
+            raise UserError(
+                "couples: 'classes' is needed: a term, or the plateau of the optimizer, looks at all classes "
+                "at once"
+            )
         self._check_critic()
         for term in self.terms:
             term.check_networks(self.networks)
@@ -50,7 +59,10 @@ class MatchingRecipe(ImageRecipe):
             told = f"'{required}' is needed by its terms" if required else "nothing in this recipe uses it"
             raise UserError(f"requires: {told}")
         if required and self.teacher is not None:
-            raise UserError(f"terms: all terms of a set ask one critic, so a pretrained classifier and '{required}' exclude each other")
+            raise UserError(
+                f"terms: all terms of a set ask one critic, so a pretrained classifier and '{required}' "
+                f"exclude each other"
+            )
 
     def check_ipc(self, ipc: int) -> None:
         super().check_ipc(ipc)
@@ -67,38 +79,63 @@ class MatchingRecipe(ImageRecipe):
 
     @property
     def term_labels(self) -> list[str]:
-        """What the terms are called where each of them needs a name of its own, such as in histories; see `labels_of`."""
+        """What the terms are called where each of them needs a name of its own, such as in histories; see
+        `labels_of`."""
         return labels_of([term.name for term in self.terms])
 
     @property
     def stream(self) -> dict[str, Any]:
-        """What decides the real side of every step: recipes that agree in it, on the same data, network and seed, can share it."""
-        return {name: getattr(self, name) for name in ("engine", "networks", "augment", "batch_real", "precision")}
+        """What decides the real side of every step: recipes that agree in it, on the same data, network and
+        seed, can share it."""
+        return {
+            name: getattr(self, name) for name in ("engine", "networks", "augment", "batch_real", "precision")
+        }
 
     def work(self, shard: Shard) -> Work:
-        """The steps of the set. The networks are frozen, so a backward pass to the images costs one forward pass."""
+        """The steps of the set. The networks are frozen, so a backward pass to the images costs one forward
+        pass."""
         data, network, terms = shard.data, shard.network, self.terms
-        real, stored = shard.classes * min(self.batch_real, data.train // data.classes), shard.classes * shard.ipc
+        real, stored = (
+            shard.classes * min(self.batch_real, data.train // data.classes),
+            shard.classes * shard.ipc,
+        )
         synthetic = stored * self.images_a_stored
-        turns = len({term.turn for term in terms}) + any(term.pairs for term in terms)  # second networks take a pass of their own
-        chunk = real if network.ties_batch else min(real, max(1, fitting.CHUNK["cuda" if shard.on_gpu else "cpu"] // data.size**2))
+        # second networks take a pass of their own
+        turns = len({term.turn for term in terms}) + any(term.pairs for term in terms)
+        chunk = (
+            real
+            if network.ties_batch
+            else min(real, max(1, fitting.CHUNK["cuda" if shard.on_gpu else "cpu"] // data.size**2))
+        )
         critic = shard.parents.get("teacher", CLIP)
         passes = [side for side, _ in set().union(*(term.critic_passes for term in terms))]
         critics, targets = passes.count("synthetic"), passes.count("real")
         embeds = any(term.sees_network for term in terms)
         embeds_real = any(term.sees_network and term.sees_real for term in terms)
         # Of distances those of the term that takes most.
-        pairs = shard.classes * max(term.distances(real / shard.classes, synthetic / shard.classes) for term in terms)
+        pairs = shard.classes * max(
+            term.distances(real / shard.classes, synthetic / shard.classes) for term in terms
+        )
         waves = sum(2 * (real + 3 * synthetic) * term.waves for term in terms)
         kept = network.kept * embeds + critic.kept * critics
-        peak = synthetic * kept + 3 * chunk * network.largest + (3 * real + 6 * synthetic) * pixels_of(data) + network.parameters
+        peak = (
+            synthetic * kept
+            + 3 * chunk * network.largest
+            + (3 * real + 6 * synthetic) * pixels_of(data)
+            + network.parameters
+        )
         steps, real_steps = self.steps, self.steps * shard.shared
         augments, embedding_steps = self.augment.siamese != "none", embeds_real * real_steps
         own = Work(
-            flops_forward=embedding_steps * real * network.embed + steps * targets * critic.forward * synthetic,
-            # A distance takes a subtraction, a product and a sum a feature; its gradient twice a product and a sum.
+            flops_forward=embedding_steps * real * network.embed
+            + steps * targets * critic.forward * synthetic,
+            # A distance takes a subtraction, a product and a sum a feature; its gradient twice a product and
+            # a sum.
             flops_training=steps
-            * (2 * synthetic * (turns * network.embed * embeds + critics * critic.forward) + (7 * pairs + waves) * network.features),
+            * (
+                2 * synthetic * (turns * network.embed * embeds + critics * critic.forward)
+                + (7 * pairs + waves) * network.features
+            ),
             calls_forward=embedding_steps * math.ceil(real / chunk) * network.layers,
             calls_training=steps * (network.layers * embeds + critic.layers * critics),
             parameters_drawn=real_steps * network.parameters,
@@ -108,4 +145,8 @@ class MatchingRecipe(ImageRecipe):
             host_bytes=2 * data.train * pixels_of(data) * shard.shared,
         )
         made = shard.parents.keys() & self.networks.parents().keys()
-        return own if made or not shard.shared else both(own, self.networks.training_work(network, data, self.steps))
+        return (
+            own
+            if made or not shard.shared
+            else both(own, self.networks.training_work(network, data, self.steps))
+        )

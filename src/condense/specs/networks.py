@@ -21,7 +21,8 @@ class NetworkSource:
 
     @property
     def trained_as_it_goes(self) -> bool:
-        """Whether networks are trained between the steps, so that their running training accuracy is known."""
+        """Whether networks are trained between the steps, so that their running training accuracy is
+        known."""
         return False
 
     @property
@@ -52,13 +53,15 @@ class Networks(NetworkSource):
 
 @dataclass(frozen=True)
 class QueueNetworks(NetworkSource):
-    """A queue of networks trained on real images, of which every step uses one. Source: IDM (Zhao et al. 2023), algorithm 1.
+    """A queue of networks trained on real images, of which every step uses one. Source: IDM
+    (Zhao et al. 2023), algorithm 1.
 
-    The defaults are those of the authors' code. The printed algorithm is `{push_every: 1, trained: sampled}`. A step pushes a new
-    network where `push_every` divides its number, taking the oldest out of a queue that holds `largest`; one network is then sampled
-    for matching; then `trained` others, drawn anew and each at most once (or the sampled one), take `train_steps` steps of `batch`
-    images without augmentation, each with a momentum of its own. The running training accuracy of a network starts anew after
-    every `accuracy_over` steps (0: never), as in that code at every evaluation.
+    The defaults are those of the authors' code. The printed algorithm is `{push_every: 1, trained: sampled}`.
+    A step pushes a new network where `push_every` divides its number, taking the oldest out of a queue that
+    holds `largest`; one network is then sampled for matching; then `trained` others, drawn anew and each at
+    most once (or the sampled one), take `train_steps` steps of `batch` images without augmentation, each with
+    a momentum of its own. The running training accuracy of a network starts anew after every `accuracy_over`
+    steps (0: never), as in that code at every evaluation.
     """
 
     made_as: ClassVar[str] = "queue_bank"
@@ -85,7 +88,12 @@ class QueueNetworks(NetworkSource):
         if self.start > self.largest:
             raise UserError(f"start: at most 'largest', which is {self.largest}, found {self.start}")
         if self.trained == 0:
-            unused(self, ("train_steps", "batch", "optimizer", "accuracy_over"), "with `trained: 0` no network is trained", "networks")
+            unused(
+                self,
+                ("train_steps", "batch", "optimizer", "accuracy_over"),
+                "with `trained: 0` no network is trained",
+                "networks",
+            )
 
     @property
     def trained_as_it_goes(self) -> bool:
@@ -96,12 +104,18 @@ class QueueNetworks(NetworkSource):
         return {"bank": self}
 
     def cell(self, plan: Planning[P], data: PlannedData, arch: str, seed: int, steps: int) -> P | None:
-        """The bank of the queue for so many steps, if the scale has room for one; without it the queue is trained by every job."""
+        """The bank of the queue for so many steps, if the scale has room for one; without it the queue is
+        trained by every job."""
         room = plan.scale.bank_mb
-        return plan.parent(self.made_as, data, arch, seed, networks=self, steps=steps, max_mb=room) if room else None
+        return (
+            plan.parent(self.made_as, data, arch, seed, networks=self, steps=steps, max_mb=room)
+            if room
+            else None
+        )
 
     def training_work(self, network: Profile, data: Sizes, steps: int) -> Work:
-        """The trainings of the queue for `steps` steps; no more than this, since networks that are never sampled are not trained."""
+        """The trainings of the queue for `steps` steps; no more than this, since networks that are never
+        sampled are not trained."""
         trained = 1 if self.trained == "sampled" else self.trained
         updates, batch = steps * trained * self.train_steps, min(self.batch, data.train)
         return Work(
@@ -115,11 +129,13 @@ class QueueNetworks(NetworkSource):
 
 @dataclass(frozen=True)
 class TrainedNetworks(NetworkSource):
-    """`count` networks trained on the real images by `protocol`, from a bank; every step uses one of them, drawn anew.
+    """`count` networks trained on the real images by `protocol`, from a bank; every step uses one of them,
+    drawn anew.
 
-    `mixed`: with its parameters on a random place of the line from its first draw to its end, the trained one standing beside it.
-    `epochs`: so many in place of the protocol's, and of what a scale makes of them.
-    Source: NCFM (Wang et al. 2025), as its authors' code does it; not mixed, figure 3 of IDM (Zhao et al. 2023).
+    `mixed`: with its parameters on a random place of the line from its first draw to its end, the trained one
+    standing beside it. `epochs`: so many in place of the protocol's, and of what a scale makes of them.
+    Source: NCFM (Wang et al. 2025), as its authors' code does it; not mixed, figure 3 of IDM
+    (Zhao et al. 2023).
     """
 
     made_as: ClassVar[str] = "trained_bank"
@@ -159,15 +175,19 @@ class TrainedNetworks(NetworkSource):
     def cell(self, plan: Planning[P], data: PlannedData, arch: str, seed: int, steps: int) -> P | None:
         """The bank of the networks; one serves the sets of all seeds."""
         protocol = self.trained_by(plan.protocol(self.protocol))
-        return plan.parent(self.made_as, data, arch, networks=self, protocol=protocol, strategy=data.spec.strategy)
+        return plan.parent(
+            self.made_as, data, arch, networks=self, protocol=protocol, strategy=data.spec.strategy
+        )
 
 
 @dataclass(frozen=True)
 class SubspaceNetworks(NetworkSource):
-    """A freshly drawn network for every step, brought towards the span of training trajectories by `threshold`.
+    """A freshly drawn network for every step, brought towards the span of training trajectories by
+    `threshold`.
 
-    The span is that of `count` networks trained by `protocol` and of their first draws. What a draw has off the span is made smaller by
-    `threshold` in every parameter, and 0 where it is not larger: the proximal step of threshold times L_proj.
+    The span is that of `count` networks trained by `protocol` and of their first draws. What a draw has off
+    the span is made smaller by `threshold` in every parameter, and 0 where it is not larger: the proximal
+    step of threshold times L_proj.
     Source: discrepancy, section 5.2.2 (Ma et al. 2023), expert subspace projection.
     """
 

@@ -40,13 +40,16 @@ class Planning(Protocol[P_co]):
         """The training protocol `name`, as the scale changes it."""
 
     def parent(self, kind: str, data: Any, arch: str, seed: int = 0, **settings: Any) -> P_co:
-        """The cell of a kind of `plan.PARENTS` for the `PlannedData` that it gave, with that kind's own settings."""
+        """The cell of a kind of `plan.PARENTS` for the `PlannedData` that it gave, with that kind's own
+        settings."""
 
 
 class Parent(Protocol):
-    """Something that a recipe needs to have been made before its sets, as it asks for it: `what`, and `making`, how to make it by hand.
+    """Something that a recipe needs to have been made before its sets, as it asks for it: `what`, and
+    `making`, how to make it by hand.
 
-    `made_as`: the kind of its cell in `plan.PARENTS`. `needed`: a set cannot be made without it; else it only saves time.
+    `made_as`: the kind of its cell in `plan.PARENTS`. `needed`: a set cannot be made without it; else it only
+    saves time.
     """
 
     made_as: ClassVar[str]
@@ -55,12 +58,14 @@ class Parent(Protocol):
     making: ClassVar[str]
 
     def cell(self, plan: Planning[P], data: PlannedData, arch: str, seed: int, steps: int) -> P | None:
-        """The cell that makes it, for sets of `data` condensed with `arch` in so many steps; None if the scale makes none."""
+        """The cell that makes it, for sets of `data` condensed with `arch` in so many steps; None if the
+        scale makes none."""
 
 
 @dataclass(frozen=True)
 class TeacherNeed:
-    """The pretrained classifier a recipe uses: its training protocol, and its architecture if not the condensing one."""
+    """The pretrained classifier a recipe uses: its training protocol, and its architecture if not the
+    condensing one."""
 
     made_as: ClassVar[str] = "teacher"
     needed: ClassVar[bool] = True

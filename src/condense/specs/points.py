@@ -11,7 +11,8 @@ from condense.specs.common import check_name, not_above
 
 @dataclass(frozen=True)
 class Printed:
-    """The row of a table of the figure's paper that a point stands for, on the figure's dataset, at its ipc, of its method."""
+    """The row of a table of the figure's paper that a point stands for, on the figure's dataset, at its ipc,
+    of its method."""
 
     table: str
     setting: str = ""
@@ -21,7 +22,8 @@ class Printed:
 class Point:
     """A method ('' for the figure's first) with `change` laid over its recipe.
 
-    Points with an `x` are joined by a line; those without are bars, or where `level` is true lines across, to compare with.
+    Points with an `x` are joined by a line; those without are bars, or where `level` is true lines across, to
+    compare with.
     """
 
     method: str = ""
@@ -47,7 +49,8 @@ class Point:
 
 
 def check_points(points: list[Point], methods: list[str], log: bool) -> None:
-    """Raises UserError for points that cannot be drawn together, and for methods that are not those of the figure."""
+    """Raises UserError for points that cannot be drawn together, and for methods that are not those of the
+    figure."""
     names = [point.name for point in points]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:

@@ -12,7 +12,16 @@ from condense.costs.profile import Profile
 from condense.costs.work import FLOAT, Sizes, Work, pixels_of
 from condense.machine import fitting
 from condense.specs.common import Source, at_least, check_groups, check_name, cut_to, unused
-from condense.specs.training import AnyLoss, AnyMixing, AnyNetworkOptimizer, AnySchedule, CutMix, HardLoss, WeightAverage, told
+from condense.specs.training import (
+    AnyLoss,
+    AnyMixing,
+    AnyNetworkOptimizer,
+    AnySchedule,
+    CutMix,
+    HardLoss,
+    WeightAverage,
+    told,
+)
 
 DEFAULT_PROTOCOL = "dc"  # by which sets are judged where nothing else is said
 _TEST_BATCH = 512  # images of a test pass
@@ -32,10 +41,14 @@ class Protocol:
     batch: int
     optimizer: AnyNetworkOptimizer
     schedule: AnySchedule
-    augment: Literal["dataset", "all", "none"] = "dataset"  # one operation of the dataset's a batch, or all in IDC's way
-    siamese: str = ""  # of which operations, joined by '_', as far as the dataset has them; empty: of all that it has
-    cutmix: float = 0.0  # probability of CutMix for a batch: short for `mixing: {name: cutmix, probability: ...}`
-    precision: Literal["fp32", "mixed"] = "mixed"  # mixed: layers in bfloat16, weights, their steps and the logits in float32
+    # one operation of the dataset's a batch, or all in IDC's way
+    augment: Literal["dataset", "all", "none"] = "dataset"
+    # of which operations, joined by '_', as far as the dataset has them; empty: of all that it has
+    siamese: str = ""
+    # probability of CutMix for a batch: short for `mixing: {name: cutmix, probability: ...}`
+    cutmix: float = 0.0
+    # mixed: layers in bfloat16, weights, their steps and the logits in float32
+    precision: Literal["fp32", "mixed"] = "mixed"
     least_updates: int = 0  # on a small set the epochs are raised until there are so many updates
     loss: AnyLoss = HardLoss()
     mixing: AnyMixing | None = None  # of the images of a batch, and of their labels
@@ -46,7 +59,9 @@ class Protocol:
         if not 0 <= self.cutmix <= 1:
             raise UserError(f"cutmix: a probability is needed, found {self.cutmix}")
         if self.cutmix and self.mixing:
-            raise UserError("cutmix: is short for a mixing; beside `mixing` write `cutmix: 0.0` or leave it out")
+            raise UserError(
+                "cutmix: is short for a mixing; beside `mixing` write `cutmix: 0.0` or leave it out"
+            )
         check_groups(self.siamese, "siamese")
         if self.augment == "none":
             unused(self, ("siamese",), "with `augment: none` no operation is used")
@@ -57,7 +72,9 @@ class Protocol:
             raise UserError("epochs and batch must be at least 1, least_updates not negative")
         at_least({"epochs": self.epochs, "batch": self.batch, "least_updates": self.least_updates}, 0)
         if self.schedule.warmup > self.epochs:
-            raise UserError(f"schedule: warmup: must be at most the {self.epochs} epochs, found {self.schedule.warmup}")
+            raise UserError(
+                f"schedule: warmup: must be at most the {self.epochs} epochs, found {self.schedule.warmup}"
+            )
 
     @property
     def mixed_by(self) -> AnyMixing | None:
@@ -98,9 +115,17 @@ class Protocol:
         return self.mixed_by is None and self.augment != "all"
 
     def training_work(
-        self, network: Profile, data: Sizes, count: int, networks: int, judged: int, together: int = 1, on_gpu: bool = False
+        self,
+        network: Profile,
+        data: Sizes,
+        count: int,
+        networks: int,
+        judged: int,
+        together: int = 1,
+        on_gpu: bool = False,
     ) -> Work:
-        """The work of training `networks` networks on `count` images, so many `together`, and of testing them on `judged`.
+        """The work of training `networks` networks on `count` images, so many `together`, and of testing them
+        on `judged`.
 
         A backward pass costs twice a forward one. Layers in bfloat16 keep what goes in in both types.
         """
@@ -108,7 +133,9 @@ class Protocol:
         augmented = self.operations_of(data.strategy) != "none"
         held = (data.train + data.test) * pixels_of(data) + count * pixels_of(data) * FLOAT
         kept = network.kept * (_BOTH_TYPES if on_gpu and self.precision == "mixed" else 1)
-        training = together * (min(self.batch, count) * (kept + 3 * network.largest) + self.copies_held * network.parameters)
+        training = together * (
+            min(self.batch, count) * (kept + 3 * network.largest) + self.copies_held * network.parameters
+        )
         testing = 3 * min(_TEST_BATCH, judged) * network.largest
         return Work(
             flops_forward=networks * judged * network.forward,

@@ -1,6 +1,7 @@
 """What the recipes of all engines share: how they are called, where they stand, and what the plan asks them.
 
-Each engine has a class of its own, in a file of its own, with its own settings and checks; `engines.AnyRecipe` is the union.
+Each engine has a class of its own, in a file of its own, with its own settings and checks;
+`engines.AnyRecipe` is the union.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from condense.specs.common import REPEATS, Ipc, Source, at_least, check_name, no
 from condense.specs.parent import Parent, PlannedParent
 
 MARKERS = "os^vD<>pPX*hd_|+x"
-Required = Literal["clip"]  # what a recipe may require to be brought along; `plan.brought` knows whether it is here
+# what a recipe may require to be brought along; `plan.brought` knows whether it is here
+Required = Literal["clip"]
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a method looks in figures: its colour as #rrggbb, told apart by colour-blind readers, and its marker as matplotlib has it."""
+    """How a method looks in figures: its colour as #rrggbb, told apart by colour-blind readers, and its
+    marker as matplotlib has it."""
 
     color: str
     marker: str
@@ -38,21 +41,24 @@ class Look:
 class Recipe:
     """How to condense. See `params/methods/`; `catalogue.resolve` lays overrides, scale and cell over it.
 
-    A subclass has the field `engine`, a Literal of one name. What enters a key is all that is not at its default, but for what only
-    describes: so a setting that recipes did not have before leaves their keys as they are, and a default is never changed without
-    raising `NUMBER`.
+    A subclass has the field `engine`, a Literal of one name. What enters a key is all that is not at its
+    default, but for what only describes: so a setting that recipes did not have before leaves their keys as
+    they are, and a default is never changed without raising `NUMBER`.
     """
 
-    NUMBER: ClassVar[int]  # of the engine's mathematics and defaults: raised by hand when a change alters results
+    # of the engine's mathematics and defaults: raised by hand when a change alters results
+    NUMBER: ClassVar[int]
     DESCRIBING: ClassVar[tuple[str, ...]] = (
         *("title", "label", "look", "source", "discrepancy", "space", "tricks"),
         *("requires", "evaluation", "overrides"),
     )
     can_require: ClassVar[tuple[str, ...]] = ()  # what `requires` may name: what the engine makes use of
     makes_set: ClassVar[bool] = True  # False: stands for the whole training set
-    # Changes that make any recipe so short that tests of the engine take a moment; several, where it has several ways to work.
+    # Changes that make any recipe so short that tests of the engine take a moment; several, where it has
+    # several ways to work.
     trials: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
-    condenses: ClassVar[bool] = True  # images are computed: scales split the work, and tables and figures may change the recipe
+    # images are computed: scales split the work, and tables and figures may change the recipe
+    condenses: ClassVar[bool] = True
 
     name: str
     title: str
@@ -85,19 +91,23 @@ class Recipe:
 
     @classmethod
     def takes(cls, change: Mapping[str, Any]) -> bool:
-        """Whether the recipes of this engine have all settings that a table, a figure or a scale changes for several methods."""
+        """Whether the recipes of this engine have all settings that a table, a figure or a scale changes for
+        several methods."""
         return cls.condenses and change.keys() <= {entry.name for entry in fields(cls)}
 
     def parents(self) -> dict[str, Parent]:
-        """What has to be made before a set, by name; `condense synthesize --with NAME=PATH` takes it by the same names."""
+        """What has to be made before a set, by name; `condense synthesize --with NAME=PATH` takes it by the
+        same names."""
         return {}
 
     def arch_with(self, arch: str, parents: Mapping[str, PlannedParent]) -> str:
-        """The architecture in the path of a set that is asked for with `arch`; 'none' for one that no network condenses."""
+        """The architecture in the path of a set that is asked for with `arch`; 'none' for one that no network
+        condenses."""
         return arch
 
     def splits_by(self, ties_batch: bool) -> Literal["classes", "images"] | None:
-        """What jobs of their own may make: some classes, some of the images of each class, or (None) only the whole set.
+        """What jobs of their own may make: some classes, some of the images of each class, or (None) only the
+        whole set.
 
         `ties_batch`: batch norm in the set's network ties the images of a batch together.
         """
@@ -105,8 +115,8 @@ class Recipe:
 
     @property
     def stream(self) -> dict[str, Any] | None:
-        """What decides the real side of every step: sets that agree in it, in data, network and seed share that side. None: it is shared
-        with nobody."""
+        """What decides the real side of every step: sets that agree in it, in data, network and seed share
+        that side. None: it is shared with nobody."""
         return None
 
     @property
@@ -131,10 +141,13 @@ class Recipe:
     def asked(self, ipc: Ipc) -> str:
         """What is asked for by `ipc`, in words, for those who have fewer images."""
         needed = ipc if ipc == "full" else self.images_needed(ipc)
-        return f"ipc {ipc} asked for" + (f", which starts from {needed} real images a class" if needed != ipc else "")
+        return f"ipc {ipc} asked for" + (
+            f", which starts from {needed} real images a class" if needed != ipc else ""
+        )
 
     def within(self, strategy: str) -> dict[str, Any]:
-        """The change that leaves of the recipe's augmentation what keeps the labels of a dataset, whose operations `strategy` names."""
+        """The change that leaves of the recipe's augmentation what keeps the labels of a dataset, whose
+        operations `strategy` names."""
         return {}
 
     def work(self, shard: Shard) -> Work:

@@ -10,7 +10,8 @@ from condense.specs.common import REPEATS, at_least, check_name, check_names, un
 
 FROM_DATA = ("name", "channels", "size", "classes")  # what of a network is not for its options to say
 LARGEST_OPTION = 100_000  # of an architecture: widths, depths, sizes
-STAGES = ("data", "teach", "synthesize", "evaluate", "report")  # of the workflow, as a scale names their resources
+# of the workflow, as a scale names their resources
+STAGES = ("data", "teach", "synthesize", "evaluate", "report")
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Resources:
 class TableLimits:
     """What a scale runs of one table or figure; an empty key means the scale's own value.
 
-    `changes` are laid over the recipes whose engines have these settings. `datasets` adds stand-ins that the scale has not, or replaces
-    its own. `settings`: of the published settings of a table, or the points of a figure, only these; `train_archs`: of the
-    architectures that condense.
+    `changes` are laid over the recipes whose engines have these settings. `datasets` adds stand-ins that the
+    scale has not, or replaces its own. `settings`: of the published settings of a table, or the points of a
+    figure, only these; `train_archs`: of the architectures that condense.
     """
 
     ipc: list[int] | None = None
@@ -54,7 +55,9 @@ class TableLimits:
         if [] in (self.settings, self.train_archs):
             raise UserError("settings, train_archs: an empty list leaves nothing; write 'run: false'")
         if not self.run:
-            unused(self, {entry.name for entry in fields(self)} - {"run"}, "with `run: false` nothing of it runs")
+            unused(
+                self, {entry.name for entry in fields(self)} - {"run"}, "with `run: false` nothing of it runs"
+            )
 
 
 @dataclass(frozen=True)
@@ -67,19 +70,24 @@ class Scale:
     n_networks: int
     datasets: dict[str, list[str]]  # the papers' dataset -> the datasets its rows are run on here
     ipc: list[int] | None = None
-    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)  # by engine or method; the engine's come first
+    # by engine or method; the engine's come first
+    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
     protocols: dict[str, dict[str, Any]] = field(default_factory=dict)
-    whole: dict[str, Any] = field(default_factory=dict)  # changes to the protocol for training on the whole set
+    # changes to the protocol for training on the whole set
+    whole: dict[str, Any] = field(default_factory=dict)
     architectures: dict[str, dict[str, Any]] = field(default_factory=dict)
-    tables: dict[str, TableLimits] = field(default_factory=dict)  # "paper/table"; others run unless `only_tables`
+    # "paper/table"; others run unless `only_tables`
+    tables: dict[str, TableLimits] = field(default_factory=dict)
     only_tables: bool = False
     methods: list[str] | None = None
     classes_per_job: int | None = None
     classes_per_job_of: dict[str, int] = field(default_factory=dict)  # by method, where it differs
     images_per_job: int | None = None  # of each class, for methods whose images do not depend on each other
-    networks_per_job: dict[str, int] = field(default_factory=dict)  # of an evaluation, by "architecture" or "architecture/dataset"
+    # of an evaluation, by "architecture" or "architecture/dataset"
+    networks_per_job: dict[str, int] = field(default_factory=dict)
     sets_per_job: int = 1  # at most; sets that share the real side of every step are condensed together
-    stored: Literal["float32", "float16"] = "float32"  # the type of the pixels in the files of sets; what is rounded is judged so
+    # the type of the pixels in the files of sets; what is rounded is judged so
+    stored: Literal["float32", "float16"] = "float32"
     bank_mb: int = 0  # room for a bank of networks of a queue; 0: queues are trained as they go, by every job
     resources: dict[str, Resources] = field(default_factory=dict)
     note: str = ""
@@ -92,8 +100,12 @@ class Scale:
             at_least({"ipc": ipc}, 1)
         self._check_options()
         at_least({"bank_mb": self.bank_mb}, 0)
-        at_least({name: getattr(self, name) for name in ("classes_per_job", "images_per_job", "sets_per_job")}, 1)
-        at_least({f"classes_per_job_of: {name}": number for name, number in self.classes_per_job_of.items()}, 1)
+        at_least(
+            {name: getattr(self, name) for name in ("classes_per_job", "images_per_job", "sets_per_job")}, 1
+        )
+        at_least(
+            {f"classes_per_job_of: {name}": number for name, number in self.classes_per_job_of.items()}, 1
+        )
         at_least({f"networks_per_job: {name}": number for name, number in self.networks_per_job.items()}, 1)
 
     def _check_options(self) -> None:
@@ -101,9 +113,15 @@ class Scale:
         for arch, options in self.architectures.items():
             for name, value in options.items():
                 if name in FROM_DATA:
-                    raise UserError(f"architectures: {arch}: '{name}' is no option of an architecture: it follows from the data")
+                    raise UserError(
+                        f"architectures: {arch}: '{name}' is no option of an architecture: it follows from "
+                        f"the data"
+                    )
                 if isinstance(value, (int, float)) and not 0 <= value <= LARGEST_OPTION:
-                    raise UserError(f"architectures: {arch}: {name}: must lie between 0 and {LARGEST_OPTION:,}, found {value}")
+                    raise UserError(
+                        f"architectures: {arch}: {name}: must lie between 0 and {LARGEST_OPTION:,}, found "
+                        f"{value}"
+                    )
 
     @property
     def dataset_names(self) -> list[str]:

@@ -16,7 +16,8 @@ from condense.specs.recipe import Recipe
 
 @dataclass(frozen=True)
 class Choosing:
-    """What a selection uses: a trained classifier, its embeddings of all images, and the recipe's settings of this name."""
+    """What a selection uses: a trained classifier, its embeddings of all images, and the recipe's settings of
+    this name."""
 
     classifier: bool = False
     embeds: bool = False
@@ -35,9 +36,11 @@ SelectionName = Literal["random", "herding", "k_center", "forgetting", "minimum_
 
 @dataclass(frozen=True)
 class Covering:
-    """How `minimum_covering` chooses centres: among `candidates` images of a class, or among `all`, which gives the best of all.
+    """How `minimum_covering` chooses centres: among `candidates` images of a class, or among `all`, which
+    gives the best of all.
 
-    `all` is refused for a class of more than `largest` images, whose programme might not end. `nodes` limits every programme.
+    `all` is refused for a class of more than `largest` images, whose programme might not end. `nodes` limits
+    every programme.
     """
 
     candidates: int | Literal["all"] = "all"
@@ -67,10 +70,15 @@ class SelectionRecipe(Recipe):
         super().__post_init__()
         for name in {choosing.settings for choosing in SELECTIONS.values() if choosing.settings}:
             if (name == self.choosing.settings) != (getattr(self, name) is not None):
-                asking = [selection for selection, choosing in SELECTIONS.items() if choosing.settings == name]
+                asking = [
+                    selection for selection, choosing in SELECTIONS.items() if choosing.settings == name
+                ]
                 raise UserError(f"{name}: to be given exactly for 'selection: {' or '.join(asking)}'")
         if self.choosing.classifier != (self.teacher is not None):
-            raise UserError(f"teacher: {'is needed by its selection' if self.choosing.classifier else 'nothing in this recipe uses it'}")
+            needed = self.choosing.classifier
+            raise UserError(
+                f"teacher: {'is needed by its selection' if needed else 'nothing in this recipe uses it'}"
+            )
 
     @property
     def choosing(self) -> Choosing:
@@ -92,7 +100,9 @@ class SelectionRecipe(Recipe):
         if not self.choosing.embeds:
             return Work(peak_bytes=held, host_bytes=held)
         network, calls = shard.parents["teacher"], math.ceil(data.train / 256)
-        peak = 3 * 256 * network.largest + data.train // data.classes * (2 * network.features + 2 * pixels_of(data))
+        peak = 3 * 256 * network.largest + data.train // data.classes * (
+            2 * network.features + 2 * pixels_of(data)
+        )
         return Work(
             flops_forward=data.train * network.embed,
             calls_forward=calls * network.layers,

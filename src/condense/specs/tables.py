@@ -15,24 +15,33 @@ from condense.specs.tasks import DEFAULT_TASK, AnyTask, Drift, Snapshots, Task
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A table of a paper: which published rows it shows, how their settings change a recipe, and which task fills them."""
+    """A table of a paper: which published rows it shows, how their settings change a recipe, and which task
+    fills them."""
 
     kind: Literal["table"]
     paper: str
     table: str
     title: str
     protocol: str = DEFAULT_PROTOCOL
-    settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # published `setting` -> change of the recipe
+    # published `setting` -> change of the recipe
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     task: AnyTask = DEFAULT_TASK
-    sets: dict[str, str] = field(default_factory=dict)  # the further sets of the task by name: the methods that make them
-    not_measured: dict[str, str] = field(default_factory=dict)  # published `metric` -> why its rows stay empty
+    # the further sets of the task by name: the methods that make them
+    sets: dict[str, str] = field(default_factory=dict)
+    # published `metric` -> why its rows stay empty
+    not_measured: dict[str, str] = field(default_factory=dict)
     note: str = ""
 
     def __post_init__(self) -> None:
-        check_names({"paper": self.paper, "table": self.table, "protocol": self.protocol, "sets": self.sets.values()})
+        check_names(
+            {"paper": self.paper, "table": self.table, "protocol": self.protocol, "sets": self.sets.values()}
+        )
         self.task.check_further(list(self.sets))
         if self.task.over_steps:
-            raise UserError(f"task: '{self.task.kind}' gives curves over steps, for which a row has no place; draw a figure of them")
+            raise UserError(
+                f"task: '{self.task.kind}' gives curves over steps, for which a row has no place; draw a "
+                f"figure of them"
+            )
 
     @property
     def name(self) -> str:
@@ -41,7 +50,8 @@ class TableSpec:
 
 @dataclass(frozen=True)
 class StyleDrift:
-    """Networks are trained on sets of the figure's methods with the style of their images drifted towards those of the method `toward`.
+    """Networks are trained on sets of the figure's methods with the style of their images drifted towards
+    those of the method `toward`.
 
     `ratios`: from 0, no drift, to 1. `stage`: of the network, counted from 1, whose maps drift.
     """
@@ -67,12 +77,14 @@ Drawing = Literal[
     "images",
     "texture",
 ]
-Judged = list[tuple[Task, dict[str, str]]]  # tasks, each with the methods that make its further sets, by the names that it gives them
+# tasks, each with the methods that make its further sets, by the names that it gives them
+Judged = list[tuple[Task, dict[str, str]]]
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a kind of figure has to be told, and nothing else of what some have to be; and the tasks whose metrics it is drawn from."""
+    """What a kind of figure has to be told, and nothing else of what some have to be; and the tasks whose
+    metrics it is drawn from."""
 
     needs: tuple[str, ...] = ()
     judged: Callable[[FigureSpec], Judged] = lambda spec: []
@@ -81,7 +93,11 @@ class Shown:
 
 def _drifting(spec: FigureSpec) -> Judged:
     drift = spec.drift
-    return [(Drift(ratio=ratio, stage=drift.stage), {"style": drift.toward}) for ratio in drift.ratios] if drift else []
+    return (
+        [(Drift(ratio=ratio, stage=drift.stage), {"style": drift.toward}) for ratio in drift.ratios]
+        if drift
+        else []
+    )
 
 
 # By what a figure's `draw` says; `report.figures.DRAW` has a function of each name.
@@ -101,7 +117,8 @@ DRAWINGS: dict[Drawing, Shown] = {
 class FigureSpec:
     """A figure of a paper, drawn from the cells of `methods` x `ipc` on the papers' `dataset`.
 
-    `accuracy_by_setting` compares `points`, one panel for each dataset and ipc; `x_label` and `log` are of its x axis.
+    `accuracy_by_setting` compares `points`, one panel for each dataset and ipc; `x_label` and `log` are of
+    its x axis.
     """
 
     kind: Literal["figure"]
@@ -116,10 +133,14 @@ class FigureSpec:
     eval_arch: str = "convnet"
     protocol: str = DEFAULT_PROTOCOL
     changes: dict[str, Any] = field(default_factory=dict)
-    classes: list[int] = field(default_factory=list)  # classes shown by an embedding map, or whose texture is measured
-    feature_arch: str | None = None  # the network trained on the real set whose features are shown or compared
-    features: Literal["embedding", "style"] = "embedding"  # style: means and variances of its first stage's channels
-    neighbours: list[int] = field(default_factory=list)  # numbers of nearest real images, for the consistency ratio
+    # classes shown by an embedding map, or whose texture is measured
+    classes: list[int] = field(default_factory=list)
+    # the network trained on the real set whose features are shown or compared
+    feature_arch: str | None = None
+    # style: means and variances of its first stage's channels
+    features: Literal["embedding", "style"] = "embedding"
+    # numbers of nearest real images, for the consistency ratio
+    neighbours: list[int] = field(default_factory=list)
     drift: StyleDrift | None = None
     points: list[Point] = field(default_factory=list)
     x_label: str = ""
@@ -127,7 +148,16 @@ class FigureSpec:
     note: str = ""
 
     def __post_init__(self) -> None:
-        named = ("paper", "figure", "dataset", "methods", "train_arch", "eval_arch", "feature_arch", "protocol")
+        named = (
+            "paper",
+            "figure",
+            "dataset",
+            "methods",
+            "train_arch",
+            "eval_arch",
+            "feature_arch",
+            "protocol",
+        )
         check_names({what: getattr(self, what) for what in named})
         for what, least in (("ipc", 1), ("classes", 0), ("neighbours", 1)):
             for number in getattr(self, what):

@@ -1,4 +1,5 @@
-"""What every term of an objective has, and what it says about itself: what it needs of a step, and what it costs."""
+"""What every term of an objective has, and what it says about itself: what it needs of a step, and what it
+costs."""
 
 from __future__ import annotations
 
@@ -27,19 +28,24 @@ class Weight:
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """What all terms have. `turn`: terms of one turn are added up, and the images take a step of their own in every turn.
+    """What all terms have. `turn`: terms of one turn are added up, and the images take a step of their own in
+    every turn.
 
-    What a term needs is said by attributes of its class, or by properties where it depends on a setting. They are no settings and
-    enter no key. Recipes, the estimate and the tests ask them of every term, so that none of these knows a term by its name.
+    What a term needs is said by attributes of its class, or by properties where it depends on a setting. They
+    are no settings and enter no key. Recipes, the estimate and the tests ask them of every term, so that none
+    of these knows a term by its name.
     """
 
-    sees_network: ClassVar[bool] = True  # the network of the step or the trained one beside it, which a critic is not
+    # the network of the step or the trained one beside it, which a critic is not
+    sees_network: ClassVar[bool] = True
     sees_real: ClassVar[bool] = True  # the real images of the step
     needs_teacher: ClassVar[bool] = False  # a classifier pretrained on the whole training set, as its critic
     requires: ClassVar[Required | None] = None  # a critic that the recipe asks for by `requires`
     pairs: ClassVar[bool] = False  # a second network at every step
-    draws: ClassVar[bool] = False  # the host draws numbers, or decides something, at every step: it cannot be recorded
-    in_order: ClassVar[bool] = False  # every synthetic image of a class has a partner, by its place among them
+    # the host draws numbers, or decides something, at every step: it cannot be recorded
+    draws: ClassVar[bool] = False
+    # every synthetic image of a class has a partner, by its place among them
+    in_order: ClassVar[bool] = False
 
     weight: float | Weight = 1.0
     turn: int = 0
@@ -59,10 +65,12 @@ class Term:
             raise UserError(f"networks: '{self.name}' {told}")
 
     def check_batch(self, real: int, synthetic: int) -> None:
-        """Raises UserError if a batch of `real` images a class is too small for a set of `synthetic` ones, as they are decoded."""
+        """Raises UserError if a batch of `real` images a class is too small for a set of `synthetic` ones, as
+        they are decoded."""
 
     def distances(self, real: float, synthetic: float) -> float:
-        """Distances of two embeddings that a class takes at a step, of so many real images and so many synthetic ones."""
+        """Distances of two embeddings that a class takes at a step, of so many real images and so many
+        synthetic ones."""
         return 0.0
 
     @property
@@ -77,7 +85,8 @@ class Term:
 
     @property
     def critic_passes(self) -> frozenset[tuple[Side, Sees]]:
-        """What the critic is shown at a step, of which terms share what is the same: synthetic images, or as many real ones."""
+        """What the critic is shown at a step, of which terms share what is the same: synthetic images, or as
+        many real ones."""
         return frozenset()
 
 

@@ -1,6 +1,7 @@
 """The terms of an objective: their options, what each needs of a step, and what it costs.
 
-A class for every name. `engines/terms.py` gives each its function; attributes that a class leaves out are those of `Term`.
+A class for every name. `engines/terms.py` gives each its function; attributes that a class leaves out are
+those of `Term`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Variance(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class OfTwoSamples(Term):
-    """A term that costs about as much as the distances of synthetic embeddings to the real ones and among each other."""
+    """A term that costs about as much as the distances of synthetic embeddings to the real ones and among
+    each other."""
 
     def distances(self, real: float, synthetic: float) -> float:
         return real * synthetic + synthetic**2
@@ -65,7 +67,8 @@ class Diversity(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class History(Term):
-    """Matching of means to a running mean of the real ones, over the networks of earlier steps, of which a step keeps `momentum`."""
+    """Matching of means to a running mean of the real ones, over the networks of earlier steps, of which a
+    step keeps `momentum`."""
 
     name: Literal["historical_mean"]
     momentum: float = 0.9
@@ -78,7 +81,8 @@ class History(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class OfCritic(Term):
-    """A term of a critic's predictions. `sees`: the synthetic images as they are, or under the siamese augmentation."""
+    """A term of a critic's predictions. `sees`: the synthetic images as they are, or under the siamese
+    augmentation."""
 
     sees_network: ClassVar[bool] = False
     sees_real: ClassVar[bool] = False
@@ -110,7 +114,8 @@ class ClipCritic(OfCritic):
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionKL(OfCritic):
-    """Divergence of the predictions for a real image and for its synthetic partner, under a classifier trained on all images."""
+    """Divergence of the predictions for a real image and for its synthetic partner, under a classifier
+    trained on all images."""
 
     sees_real: ClassVar[bool] = True
     needs_teacher: ClassVar[bool] = True
@@ -121,7 +126,8 @@ class PredictionKL(OfCritic):
     def check_batch(self, real: int, synthetic: int) -> None:
         if synthetic > real:
             raise UserError(
-                f"'{self.name}' pairs every synthetic image with a real one, but a class has {synthetic} of them and batch_real is only"
+                f"'{self.name}' pairs every synthetic image with a real one, but a class has {synthetic} of "
+                f"them and batch_real is only"
                 f" {real}: raise batch_real to at least {synthetic} in the recipe or the scale"
             )
 
@@ -132,7 +138,8 @@ class PredictionKL(OfCritic):
 
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy(Term):
-    """Cross-entropy under the network of the step, or under the trained one beside it (`under: trained`; see `TrainedNetworks`).
+    """Cross-entropy under the network of the step, or under the trained one beside it (`under: trained`; see
+    `TrainedNetworks`).
 
     `by_accuracy`: times the network's running training accuracy in percent.
     """
@@ -148,10 +155,14 @@ class CrossEntropy(Term):
         super().check_networks(networks)
         if self.by_accuracy and not networks.trained_as_it_goes:
             raise UserError(
-                f"networks: '{self.name}' by accuracy needs networks that are trained as it goes: {{kind: queue}}, whose `trained` is not 0"
+                f"networks: '{self.name}' by accuracy needs networks that are trained as it goes: "
+                f"{{kind: queue}}, whose `trained` is not 0"
             )
         if self.under == "trained" and not networks.trained_beside:
-            raise UserError(f"networks: '{self.name}' under the trained network needs one beside the step's: {{kind: trained}}")
+            raise UserError(
+                f"networks: '{self.name}' under the trained network needs one beside the step's: "
+                f"{{kind: trained}}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +179,8 @@ class OfMaps(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class Moments(OfMaps):
-    """Spatial means and `spread` of every channel. `over_channels`: squared differences are summed, or averaged, over the channels."""
+    """Spatial means and `spread` of every channel. `over_channels`: squared differences are summed, or
+    averaged, over the channels."""
 
     name: Literal["moments"]
     spread: Literal["variance", "deviation"] = "variance"
@@ -184,7 +196,8 @@ class Gram(OfMaps):
 
 @dataclass(frozen=True, kw_only=True)
 class Attention(OfMaps):
-    """Spatial attention of maps before pooling: sums over channels of |value| ** power. `layers` empty: all but the last."""
+    """Spatial attention of maps before pooling: sums over channels of |value| ** power. `layers` empty: all
+    but the last."""
 
     name: Literal["attention"]
     power: int = 1
@@ -210,7 +223,9 @@ class IntraClassDiversity(Term):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.neighbours <= 1:
-            raise UserError(f"neighbours: a share of the ipc, from 0 to 1, is needed; found {self.neighbours}")
+            raise UserError(
+                f"neighbours: a share of the ipc, from 0 to 1, is needed; found {self.neighbours}"
+            )
 
     def distances(self, real: float, synthetic: float) -> float:
         return synthetic**2
@@ -228,8 +243,9 @@ class KernelMMD(OfTwoSamples):
 class CharacteristicFunction(Term):
     """Discrepancy of characteristic functions of embeddings at random `frequencies`.
 
-    `row_normalised`: of embeddings brought to length 1. `sampler`: normal frequencies, or those of a network that makes them from
-    noise, each of them `repeats` times, and is trained at rate `sampler_lr` to tell the samples of all classes apart.
+    `row_normalised`: of embeddings brought to length 1. `sampler`: normal frequencies, or those of a network
+    that makes them from noise, each of them `repeats` times, and is trained at rate `sampler_lr` to tell the
+    samples of all classes apart.
     """
 
     draws: ClassVar[bool] = True
@@ -247,7 +263,9 @@ class CharacteristicFunction(Term):
         super().__post_init__()
         at_least({"frequencies": self.frequencies, "repeats": self.repeats}, 1, 1_000_000)
         if self.sampler == "learned" and self.frequencies <= self.repeats:
-            raise UserError(f"frequencies: must be above repeats ({self.repeats}), as batch norm needs two rows of noise")
+            raise UserError(
+                f"frequencies: must be above repeats ({self.repeats}), as batch norm needs two rows of noise"
+            )
         if self.sampler == "learned" and isinstance(self.weight, Weight):
             raise UserError("weight: a number is needed beside a learned sampler, whose step it scales too")
         if self.sampler == "gaussian":
@@ -269,10 +287,11 @@ class CharacteristicFunction(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class EnergyOfCharacteristics(OfTwoSamples):
-    """The energy distance with the distance of characteristic functions of single points in place of the Euclidean one.
+    """The energy distance with the distance of characteristic functions of single points in place of the
+    Euclidean one.
 
-    `row_normalised`: of embeddings brought to length 1. At normal frequencies the distance is flat beyond about 4, so that points
-    farther apart, such as embeddings as they are, do not move each other.
+    `row_normalised`: of embeddings brought to length 1. At normal frequencies the distance is flat beyond
+    about 4, so that points farther apart, such as embeddings as they are, do not move each other.
     """
 
     draws: ClassVar[bool] = True
@@ -292,7 +311,8 @@ class EnergyOfCharacteristics(OfTwoSamples):
 
 @dataclass(frozen=True, kw_only=True)
 class Representative(OfTwoSamples):
-    """Cosine similarity of each synthetic embedding with the `nearest` real one, as the text has it, or the `farthest`, as printed."""
+    """Cosine similarity of each synthetic embedding with the `nearest` real one, as the text has it, or the
+    `farthest`, as printed."""
 
     name: Literal["representative"]
     reading: Literal["nearest", "farthest"] = "nearest"
@@ -309,7 +329,8 @@ class CosineDiversity(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class OfTwoNetworks(Term):
-    """A term that compares the synthetic images under the network of the step with themselves under a second one."""
+    """A term that compares the synthetic images under the network of the step with themselves under a second
+    one."""
 
     sees_real: ClassVar[bool] = False
     pairs: ClassVar[bool] = True
@@ -325,7 +346,8 @@ class NetworkCosine(OfTwoNetworks):
 
 @dataclass(frozen=True, kw_only=True)
 class OfSoftmax(Term):
-    """A term with a softmax of inner products over `temperature`. `row_normalised`: of embeddings brought to length 1."""
+    """A term with a softmax of inner products over `temperature`. `row_normalised`: of embeddings brought to
+    length 1."""
 
     temperature: float = 1.0
     row_normalised: bool = False
@@ -344,7 +366,8 @@ class NetworkContrast(OfTwoNetworks, OfSoftmax):
 
 @dataclass(frozen=True, kw_only=True)
 class IntraClassContrast(OfSoftmax):
-    """The images of a class against its embedding, the row of the network's classifier, which `row_normalised` brings to length 1, too."""
+    """The images of a class against its embedding, the row of the network's classifier, which
+    `row_normalised` brings to length 1, too."""
 
     sees_real: ClassVar[bool] = False
 
@@ -353,7 +376,8 @@ class IntraClassContrast(OfSoftmax):
 
 @dataclass(frozen=True, kw_only=True)
 class Discrimination(Term):
-    """How far the real embeddings of a class are told apart by the means of the synthetic ones of all classes."""
+    """How far the real embeddings of a class are told apart by the means of the synthetic ones of all
+    classes."""
 
     couples: ClassVar[bool] = True
 
@@ -362,7 +386,8 @@ class Discrimination(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class InterClassMargin(Term):
-    """What the distances of class means of embeddings lack to `margin`; under random ConvNets these lie about 2 to 6 apart."""
+    """What the distances of class means of embeddings lack to `margin`; under random ConvNets these lie about
+    2 to 6 apart."""
 
     sees_real: ClassVar[bool] = False
     couples: ClassVar[bool] = True
@@ -377,7 +402,8 @@ class InterClassMargin(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class Barycentre(Term):
-    """Distance of the embeddings of a class from the atoms of its Wasserstein barycentre, under one trained network.
+    """Distance of the embeddings of a class from the atoms of its Wasserstein barycentre, under one trained
+    network.
 
     It takes all real images of the class before the first step, and none of a later one.
     """
@@ -431,4 +457,6 @@ AnyTerm = (
 )
 
 # The class of every term by its name.
-TERMS: dict[str, type[Term]] = {name: kind for kind in get_args(AnyTerm) for name in get_args(get_type_hints(kind)["name"])}
+TERMS: dict[str, type[Term]] = {
+    name: kind for kind in get_args(AnyTerm) for name in get_args(get_type_hints(kind)["name"])
+}

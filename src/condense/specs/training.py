@@ -1,4 +1,5 @@
-"""How the weights of a network move while it is trained: optimiser, schedule, loss, mixing of images, average of weights."""
+"""How the weights of a network move while it is trained: optimiser, schedule, loss, mixing of images, average
+of weights."""
 
 from __future__ import annotations
 
@@ -12,12 +13,17 @@ from condense.specs.common import at_least, not_above
 def told(settings: Any) -> Any:
     """Settings as plain values, as metrics and keys hold them.
 
-    A class names in `LATER` the fields that keys do not hold while these have their defaults, because it had them later than others,
-    and in `HELD` entries that keys have held from the first without anything reading them: so keys stay as they are.
+    A class names in `LATER` the fields that keys do not hold while these have their defaults, because it had
+    them later than others, and in `HELD` entries that keys have held from the first without anything reading
+    them: so keys stay as they are.
     """
     if not is_dataclass(settings):
         return settings
-    later = {entry.name: entry.default for entry in fields(settings) if entry.name in getattr(settings, "LATER", ())}
+    later = {
+        entry.name: entry.default
+        for entry in fields(settings)
+        if entry.name in getattr(settings, "LATER", ())
+    }
     values = {entry.name: getattr(settings, entry.name) for entry in fields(settings)}
     kept = {name: told(value) for name, value in values.items() if name not in later or value != later[name]}
     return {**getattr(settings, "HELD", {}), **kept}
@@ -53,7 +59,8 @@ class NetworkSGD:
 
 @dataclass(frozen=True)
 class NetworkAdam:
-    """As torch.optim.Adam, whose `weight_decay` is an L2 penalty, or torch.optim.AdamW, whose values shrink by it at every step."""
+    """As torch.optim.Adam, whose `weight_decay` is an L2 penalty, or torch.optim.AdamW, whose values shrink
+    by it at every step."""
 
     further_copies: ClassVar[int] = 1
 
@@ -106,9 +113,14 @@ class StepSchedule:
 
     def __post_init__(self) -> None:
         if not all(0 <= place <= 1 for place in self.at) or self.at != sorted(self.at):
-            raise UserError(f"schedule: at: ascending fractions of the epochs, from 0 to 1, are needed; found {self.at}")
+            raise UserError(
+                f"schedule: at: ascending fractions of the epochs, from 0 to 1, are needed; found {self.at}"
+            )
         if not self.at:
-            raise UserError("schedule: at: without a fraction the rate never drops; for that write `schedule: {kind: constant}`")
+            raise UserError(
+                "schedule: at: without a fraction the rate never drops; for that write `schedule: {kind: "
+                "constant}`"
+            )
         _check_factor(self.factor)
         at_least({"schedule: warmup": self.warmup}, 0)
 
@@ -130,7 +142,8 @@ class ConstantSchedule:
 
 @dataclass(frozen=True)
 class CosineSchedule:
-    """The rate follows (1 + cos(pi i / (stretch N))) / 2 over the epochs i of N, down to the part `floor` of it.
+    """The rate follows (1 + cos(pi i / (stretch N))) / 2 over the epochs i of N, down to the part `floor` of
+    it.
 
     `stretch` 1 ends at `floor`; 2 is the smoothed schedule of RDED and EDC, which ends at half of the rate.
     """
@@ -151,7 +164,8 @@ class CosineSchedule:
 
 @dataclass(frozen=True)
 class SlowedSchedule:
-    """EDC's equation 33: the cosine up to 5/6 of the epochs, and from there its value there times (1 - i/N), a drop by about 6."""
+    """EDC's equation 33: the cosine up to 5/6 of the epochs, and from there its value there times (1 - i/N),
+    a drop by about 6."""
 
     further_epochs: ClassVar[int] = 0
 
@@ -180,7 +194,8 @@ class HardLoss:
 
 @dataclass(frozen=True)
 class SoftLoss:
-    """Cross-entropy with the probabilities of the classes that a set gives each image; of logits, with their softmax."""
+    """Cross-entropy with the probabilities of the classes that a set gives each image; of logits, with their
+    softmax."""
 
     labels: ClassVar[str] = "soft"
 
@@ -189,7 +204,8 @@ class SoftLoss:
 
 @dataclass(frozen=True)
 class DistillationLoss:
-    """Kullback-Leibler divergence of the softmax of logits / `temperature` from that of the labels; means over images, sums over classes.
+    """Kullback-Leibler divergence of the softmax of logits / `temperature` from that of the labels; means
+    over images, sums over classes.
 
     Of probabilities, the logits are their logarithms. SRe2L and RDED: temperature 20, not scaled.
     """
@@ -200,23 +216,28 @@ class DistillationLoss:
     temperature: float
     scaled: bool = False  # times the square of the temperature, so that the gradient does not shrink with it
     hard_weight: float = 0.0  # of the cross-entropy with the class of each image, which is added
-    hard_labels: Literal["mixed", "own"] = "mixed"  # of mixed images: the classes of both in their shares, or each image's own
+    # of mixed images: the classes of both in their shares, or each image's own
+    hard_labels: Literal["mixed", "own"] = "mixed"
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature <= 1e6:
-            raise UserError(f"loss: temperature: must lie above 0, and be at most 1e6, found {self.temperature:g}")
+            raise UserError(
+                f"loss: temperature: must lie above 0, and be at most 1e6, found {self.temperature:g}"
+            )
         _check_hard(self)
 
 
 @dataclass(frozen=True)
 class LogitsLoss:
-    """Mean squared difference of the logits from those that a set gives each image. G-VBSM: hard_weight 0.15; EDC: 0.025, own."""
+    """Mean squared difference of the logits from those that a set gives each image. G-VBSM: hard_weight 0.15;
+    EDC: 0.025, own."""
 
     labels: ClassVar[str] = "soft"
 
     name: Literal["mse"]
     hard_weight: float = 0.0  # of the cross-entropy with the class of each image, which is added
-    hard_labels: Literal["mixed", "own"] = "mixed"  # of mixed images: the classes of both in their shares, or each image's own
+    # of mixed images: the classes of both in their shares, or each image's own
+    hard_labels: Literal["mixed", "own"] = "mixed"
 
     def __post_init__(self) -> None:
         _check_hard(self)
@@ -242,7 +263,8 @@ def _check_mixing(probability: float, beta: float) -> None:
 
 @dataclass(frozen=True)
 class CutMix:
-    """A box of each image of a batch comes from another one, with its label in the share of the box. Source: Yun et al. 2019."""
+    """A box of each image of a batch comes from another one, with its label in the share of the box. Source:
+    Yun et al. 2019."""
 
     name: Literal["cutmix"]
     probability: float = 0.5  # for a batch
@@ -254,11 +276,13 @@ class CutMix:
 
 @dataclass(frozen=True)
 class MixUp:
-    """Each image of a batch is added to another one in their shares, and so are their labels. Source: Zhang et al. 2018."""
+    """Each image of a batch is added to another one in their shares, and so are their labels. Source: Zhang
+    et al. 2018."""
 
     name: Literal["mixup"]
     probability: float = 1.0  # for a batch
-    beta: float = 0.8  # of the Beta distribution that the share of the image itself is drawn from; 0.8 in SRe2L's CIFAR-100
+    # of the Beta distribution that the share of the image itself is drawn from; 0.8 in SRe2L's CIFAR-100
+    beta: float = 0.8
 
     def __post_init__(self) -> None:
         _check_mixing(self.probability, self.beta)
@@ -269,7 +293,8 @@ AnyMixing = CutMix | MixUp
 
 @dataclass(frozen=True)
 class WeightAverage:
-    """The network that is judged has the mean of its weights over the steps: mean <- decay mean + (1 - decay) weights.
+    """The network that is judged has the mean of its weights over the steps: mean <- decay mean + (1 - decay)
+    weights.
 
     The mean starts at the first draw; running statistics are the last ones, as in EDC.
     """

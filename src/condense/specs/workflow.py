@@ -21,13 +21,17 @@ class WorkflowSettings:
     mlflow: str | bool = "sqlite:///mlflow.db"  # where runs are tracked; false: nowhere
     device: Literal["auto", "cpu", "cuda"] = "auto"  # 'cpu': also of jobs that ask for a GPU
     anew: bool = False  # jobs make what is there already once more, where Snakemake is told to run them
-    max_runtime: int | None = None  # minutes: the longest that a job may ask for, as the partition of a cluster has it
+    # minutes: the longest that a job may ask for, as the partition of a cluster has it
+    max_runtime: int | None = None
     max_mem_mb: int | None = None  # the most memory that a job may ask for
 
     def __post_init__(self) -> None:
         at_least({"max_runtime": self.max_runtime, "max_mem_mb": self.max_mem_mb}, 1)
         if self.mlflow is True or self.mlflow == "":
-            raise UserError("mlflow: the address of a store is needed, such as sqlite:///mlflow.db or http://HOST:PORT, or 'off'")
+            raise UserError(
+                "mlflow: the address of a store is needed, such as sqlite:///mlflow.db or http://HOST:PORT, "
+                "or 'off'"
+            )
         if set(str(self.mlflow)) & set('$`"\\\n'):  # the executor of a cluster hands settings to a shell
             raise UserError(f"mlflow: an address has no $, quotes or backslashes, found {self.mlflow!r}")
 
@@ -46,7 +50,8 @@ class WorkflowSettings:
 
 
 def workflow_settings(config: Mapping[str, Any]) -> WorkflowSettings:
-    """The settings of `snakemake --config`, which hands over words such as 'true' as text. Raises UserError for one that is wrong."""
+    """The settings of `snakemake --config`, which hands over words such as 'true' as text. Raises UserError
+    for one that is wrong."""
     values = dict(config)
     for name in ("anew", "mlflow"):
         if isinstance(values.get(name), str):

@@ -25,14 +25,19 @@ from condense.training.sets import pixel_set
 
 
 class ForgettingEvents:
-    """Counts for every training image how often it was classified wrongly right after having been classified rightly.
+    """Counts for every training image how often it was classified wrongly right after having been classified
+    rightly.
 
-    Source: Toneva et al. 2019. Seen in the augmented training batches; an image that was never right has no event.
+    Source: Toneva et al. 2019. Seen in the augmented training batches; an image that was never right has no
+    event.
     """
 
     def __init__(self, labels: Tensor):
         self.labels = labels.cpu()
-        self.state = {"right": torch.zeros(len(labels), dtype=torch.bool), "events": torch.zeros(len(labels), dtype=torch.int64)}
+        self.state = {
+            "right": torch.zeros(len(labels), dtype=torch.bool),
+            "events": torch.zeros(len(labels), dtype=torch.int64),
+        }
 
     def see(self, indices: Tensor, logits: Tensor) -> None:
         right = logits.argmax(1).cpu() == self.labels[indices]
@@ -53,14 +58,18 @@ def pretrain(
     device: torch.device,
     trained: Callable[[], None] = lambda: None,
 ) -> None:
-    """Trains `arch` on `data` and writes weights, forgetting events and training accuracy to `path`; before it calls `trained`."""
+    """Trains `arch` on `data` and writes weights, forgetting events and training accuracy to `path`; before
+    it calls `trained`."""
     network = models.build(arch, channels=data.channels, size=data.size, classes=len(data.counts), **options)
     models.reinitialise(network, seeds.stream(seed, "teacher"))
     network.to(device)
-    settings = [asdict(protocol), arch, options, strategy, seed, data.data_sha256]  # by hand, other settings may have the same key
+    # By hand, other settings may have the same key
+    settings = [asdict(protocol), arch, options, strategy, seed, data.data_sha256]
     checkpoint = Checkpoint.beside(path, f"{key}-{digest(settings)}", kernels.used_on(device))
     events, images = ForgettingEvents(data.labels), pixel_set(data, device)
-    bar = Progress(f"{arch} on {data.dataset} by '{protocol.name}'", number_of_epochs(protocol, len(images)), "epoch")
+    bar = Progress(
+        f"{arch} on {data.dataset} by '{protocol.name}'", number_of_epochs(protocol, len(images)), "epoch"
+    )
     train(
         network,
         images,
@@ -74,8 +83,20 @@ def pretrain(
     )
     bar.close()
     shape = {"channels": data.channels, "size": data.size, "classes": len(data.counts)}
-    header = {"kind": "teacher", "arch": arch, "options": options, "shape": shape, "dataset": data.dataset, "seed": seed, "key": key}
-    header |= {"protocol": protocol.name, "data_sha256": data.data_sha256, "train_accuracy": accuracy(network, images)}
+    header = {
+        "kind": "teacher",
+        "arch": arch,
+        "options": options,
+        "shape": shape,
+        "dataset": data.dataset,
+        "seed": seed,
+        "key": key,
+    }
+    header |= {
+        "protocol": protocol.name,
+        "data_sha256": data.data_sha256,
+        "train_accuracy": accuracy(network, images),
+    }
     tensors = {f"network.{name}": value.cpu().numpy() for name, value in network.state_dict().items()}
     trained()
     write_tensors(path, {**tensors, "forgetting_events": events.state["events"].numpy()}, header)
@@ -89,16 +110,31 @@ def load_teacher(path: Path, data: Images, device: torch.device) -> tuple[Networ
     """
     tensors, header = read_teacher(path)
     if header.data_sha256 != data.data_sha256:
-        raise UserError(f"{path}: was trained on other images than those of {data.dataset}; delete it and run the same command again")
+        raise UserError(
+            f"{path}: was trained on other images than those of {data.dataset}; delete it and run the same "
+            f"command again"
+        )
     if asdict(header.shape) != {"channels": data.channels, "size": data.size, "classes": len(data.counts)}:
         raise damaged(path, "its network is for images of another shape, or for other classes")
     if len(tensors["forgetting_events"]) != len(data):
-        raise damaged(path, f"it counts the forgetting events of {len(tensors['forgetting_events'])} images instead of {len(data)}")
+        raise damaged(
+            path,
+            f"it counts the forgetting events of {len(tensors['forgetting_events'])} images instead of "
+            f"{len(data)}",
+        )
     try:
         network = models.build(header.arch, **asdict(header.shape), **header.options)
-        network.load_state_dict({name[8:]: torch.from_numpy(value) for name, value in tensors.items() if name.startswith("network.")})
+        network.load_state_dict(
+            {
+                name[8:]: torch.from_numpy(value)
+                for name, value in tensors.items()
+                if name.startswith("network.")
+            }
+        )
     except UserError as error:
         raise damaged(path, str(error)) from None
     except (RuntimeError, TypeError) as error:
-        raise damaged(path, f"its weights are not those of {header.arch}: {' '.join(str(error).split())[:150]}") from None
+        raise damaged(
+            path, f"its weights are not those of {header.arch}: {' '.join(str(error).split())[:150]}"
+        ) from None
     return network.to(device).eval().requires_grad_(False), torch.from_numpy(tensors["forgetting_events"])

@@ -1,6 +1,8 @@
-"""Ingestion beside work that goes on: a process of its own, which the head of a workflow or `condense run` starts and ends.
+"""Ingestion beside work that goes on: a process of its own, which the head of a workflow or `condense run`
+starts and ends.
 
-It lowers its priority, reads finished files alone, and ends with a last pass, asked to or not: also when its head was killed.
+It lowers its priority, reads finished files alone, and ends with a last pass, asked to or not: also when its
+head was killed.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ _FIRST_WORD, _LAST_PASS = 20.0, 60.0  # seconds to wait for
 
 
 def follow(ingestion: Ingestion, head: int, sampled: bool = False) -> Summary:
-    """Brings in what is finished, again and again, until the process `head` ends or this one is asked to (SIGTERM), and then once more.
+    """Brings in what is finished, again and again, until the process `head` ends or this one is asked to
+    (SIGTERM), and then once more.
 
-    With `sampled`, MLflow's system metrics are taken meanwhile and logged with the runs that were made on this machine.
+    With `sampled`, MLflow's system metrics are taken meanwhile and logged with the runs that were made on
+    this machine.
     Returns what became of all files. Raises UserError if the last pass fails.
     """
     os.nice(10)
@@ -96,7 +100,9 @@ class Samples:
         self.last, now = time.monotonic(), round(1000 * time.time())
         for monitor in self.monitors:
             monitor.collect_metrics()
-            self.rows += [(f"system/{name}", value, now) for name, value in monitor.aggregate_metrics().items()]
+            self.rows += [
+                (f"system/{name}", value, now) for name, value in monitor.aggregate_metrics().items()
+            ]
             monitor.clear_metrics()
 
     def between(self, start: int, end: int) -> list[tuple[str, float, int]]:
@@ -105,7 +111,8 @@ class Samples:
 
 
 def _monitors() -> list[Any]:
-    """MLflow's monitors of processor and memory, disk, network, and of the GPU where there is one; none without psutil."""
+    """MLflow's monitors of processor and memory, disk, network, and of the GPU where there is one; none
+    without psutil."""
     try:
         from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
         from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
@@ -130,7 +137,16 @@ class Follower:
         self.log = Path(log)
         self.process: subprocess.Popen[bytes] | None = None
         scales = ["--scale", scale] if scale else []
-        self.command = [sys.executable, "-m", "condense.command.cli", "track", "--follow", str(os.getpid()), "--store", store]
+        self.command = [
+            sys.executable,
+            "-m",
+            "condense.command.cli",
+            "track",
+            "--follow",
+            str(os.getpid()),
+            "--store",
+            store,
+        ]
         self.command += ["--results", str(results), *scales]
 
     def start(self) -> None:
@@ -153,18 +169,31 @@ class Follower:
         if self.process is None:
             return ""
         until = time.monotonic() + _FIRST_WORD
-        while self.process.poll() is None and not self._said().startswith(_STARTED) and time.monotonic() < until:
+        while (
+            self.process.poll() is None and not self._said().startswith(_STARTED) and time.monotonic() < until
+        ):
             time.sleep(0.1)  # a signal before it listens would end it at once
         self.process.terminate()
         try:
             status = self.process.wait(_LAST_PASS)
         except subprocess.TimeoutExpired:
-            return f"the last runs are still on their way into the store (process {self.process.pid}, {self.log})"
+            return (
+                f"the last runs are still on their way into the store (process {self.process.pid}, "
+                f"{self.log})"
+            )
         self.process = None
         if status == 0:
             return ""
-        told = [line.removeprefix("condense: ") for line in self._said().splitlines() if line.startswith("condense: ")]
-        return told[-1] if told else f"the process that follows the runs ended with status {status}; see {self.log}"
+        told = [
+            line.removeprefix("condense: ")
+            for line in self._said().splitlines()
+            if line.startswith("condense: ")
+        ]
+        return (
+            told[-1]
+            if told
+            else f"the process that follows the runs ended with status {status}; see {self.log}"
+        )
 
     def _said(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
@@ -172,7 +201,8 @@ class Follower:
 
 @contextmanager
 def following(store: str | None, results: Path) -> Iterator[None]:
-    """Inside, the runs of a folder of `condense run` go into the store, if there is one. Raises UserError if, at the end, they did not."""
+    """Inside, the runs of a folder of `condense run` go into the store, if there is one. Raises UserError if,
+    at the end, they did not."""
     if store is None:
         yield
         return

@@ -1,9 +1,10 @@
 """Bringing a store up to date with the finished files.
 
-A run is known by the tag `source`, and by `source.digest`, a digest of the files it came from, which is set last of all: a run
-without it was interrupted and is replaced, and so is one whose files have changed since (MLflow keeps the old one as deleted).
-A file lock lets one ingestion at a time into a local store. A server is reached from many machines, which share no lock:
-there everybody deletes, at the end, all but the first of the runs of one digest, so that whoever ends last leaves one.
+A run is known by the tag `source`, and by `source.digest`, a digest of the files it came from, which is set
+last of all: a run without it was interrupted and is replaced, and so is one whose files have changed since
+(MLflow keeps the old one as deleted). A file lock lets one ingestion at a time into a local store. A server
+is reached from many machines, which share no lock: there everybody deletes, at the end, all but the first of
+the runs of one digest, so that whoever ends last leaves one.
 """
 
 from __future__ import annotations
@@ -41,13 +42,18 @@ class Summary:
         return f"{len(self.added)} runs added, {len(self.replaced)} replaced, {len(self.unchanged)} unchanged"
 
 
-def ingest(results: Path, store: str, artifacts_folder: Path | None = None, scale: str | None = None) -> Summary:
-    """Brings the MLflow `store` up to date with the sets and metrics under `results`, or with those of a scale.
+def ingest(
+    results: Path, store: str, artifacts_folder: Path | None = None, scale: str | None = None
+) -> Summary:
+    """Brings the MLflow `store` up to date with the sets and metrics under `results`, or with those of a
+    scale.
 
-    `store` is a database (sqlite:///mlflow.db), whose artifacts go to `artifacts_folder` (default: `mlartifacts` beside it), or
-    a tracking server (http://host:port), which takes the artifacts too. Safe to repeat, to interrupt and to start twice at once:
-    every file has one run. A run deleted in MLflow comes back, one whose files are gone stays.
-    Raises UserError if MLflow is not installed or the store cannot be used, and, after all the others, if a file is damaged.
+    `store` is a database (sqlite:///mlflow.db), whose artifacts go to `artifacts_folder` (default:
+    `mlartifacts` beside it), or a tracking server (http://host:port), which takes the artifacts too. Safe to
+    repeat, to interrupt and to start twice at once: every file has one run. A run deleted in MLflow comes
+    back, one whose files are gone stays.
+    Raises UserError if MLflow is not installed or the store cannot be used, and, after all the others, if a
+    file is damaged.
     """
     return Ingestion(results, store, artifacts_folder, scale).bring()
 
@@ -82,12 +88,14 @@ def uses_of(scale: str) -> dict[str, Use]:
 
 
 class Ingestion:
-    """One results folder and the store it goes to. What has been brought in is remembered, so that later passes read only what changed."""
+    """One results folder and the store it goes to. What has been brought in is remembered, so that later
+    passes read only what changed."""
 
     def __init__(self, results: Path, store: str, artifacts: Path | None = None, scale: str | None = None):
         self.results, self.store, self.scale = Path(results), store, scale
         self.artifacts = stores.artifacts_beside(store) if artifacts is None else Path(artifacts)
-        self.timed: Callable[[int, int], list[tuple[str, float, int]]] | None = None  # further metrics of a span of time
+        # Further metrics of a span of time
+        self.timed: Callable[[int, int], list[tuple[str, float, int]]] | None = None
         self.page = ""  # where the runs are shown, once there are any
         self._uses: dict[str, Use] | None = None
         self._done: dict[str, tuple[Any, str]] = {}  # source -> signature, digest
@@ -96,12 +104,19 @@ class Ingestion:
         self._asked_all = False
 
     def bring(self, settled: bool = False) -> Summary:
-        """Brings in what is new or changed; with `settled` only what has stayed the same since the last look. Raises as `ingest` does."""
+        """Brings in what is new or changed; with `settled` only what has stayed the same since the last look.
+        Raises as `ingest` does."""
         signatures = {source.name: (source, source.signature()) for source in self._sources()}
-        changed = [source for source, now in signatures.values() if self._done.get(source.name, (None,))[0] != now]
+        changed = [
+            source for source, now in signatures.values() if self._done.get(source.name, (None,))[0] != now
+        ]
         if settled:
-            changed = [source for source in changed if self._before.get(source.name) == signatures[source.name][1]]
-            changed = [source for source in changed if self._damaged.get(source.name) != signatures[source.name][1]]
+            changed = [
+                source for source in changed if self._before.get(source.name) == signatures[source.name][1]
+            ]
+            changed = [
+                source for source in changed if self._damaged.get(source.name) != signatures[source.name][1]
+            ]
         self._before = {name: now for name, (_, now) in signatures.items()}
         summary = Summary()
         if not changed and (settled or self._done):
@@ -120,13 +135,16 @@ class Ingestion:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Holds the lock of the artifacts, or of results for a server: a second ingestion waits, and finds the first one's runs."""
+        """Holds the lock of the artifacts, or of results for a server: a second ingestion waits, and finds
+        the first one's runs."""
         folder = self.artifacts or (self.results / "tracking")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             handle = locks.open_plain(folder / ".lock", os.O_RDWR | os.O_CREAT)
         except OSError as error:
-            raise UserError(f"{folder}: cannot be written: {error.strerror}; MLflow's artifacts go there") from None
+            raise UserError(
+                f"{folder}: cannot be written: {error.strerror}; MLflow's artifacts go there"
+            ) from None
         try:
             if not locks.locked(handle):
                 _log.info("%s: another process brings it up to date; waiting for it", folder)
@@ -137,12 +155,15 @@ class Ingestion:
 
     @property
     def experiment(self) -> str:
-        """The name of the experiment: one a scale, one for `condense run`, one for what belongs to no scale."""
+        """The name of the experiment: one a scale, one for `condense run`, one for what belongs to no
+        scale."""
         if is_run_folder(self.results):
             return "condense-run"
         return f"condense-{self.scale}" if self.scale else "condense"
 
-    def _brought(self, changed: list[Source], signatures: dict[str, Any], summary: Summary) -> list[UserError]:
+    def _brought(
+        self, changed: list[Source], signatures: dict[str, Any], summary: Summary
+    ) -> list[UserError]:
         client = stores.connect(self.store)
         groups = {source.group for source in changed}
         few = self._asked_all and len(groups) <= _FEW_GROUPS and not any("'" in group for group in groups)
@@ -166,7 +187,9 @@ class Ingestion:
         self._attach(client, into, groups, few)
         return faults
 
-    def _bring_one(self, client: Any, into: str, source: Source, known: dict[str, list[Any]], summary: Summary) -> None:
+    def _bring_one(
+        self, client: Any, into: str, source: Source, known: dict[str, list[Any]], summary: Summary
+    ) -> None:
         total, build = source.read()
         before = known.get(source.name, [])
         if [run.data.tags.get(DIGEST) for run in before] == [total]:
@@ -183,24 +206,32 @@ class Ingestion:
         summary.digests.append(total)
 
     def _attach(self, client: Any, into: str, groups: set[str], few: bool) -> None:
-        """Lays the evaluations of these sets beneath the set's run, and their accuracies beside its recipe."""
+        """Lays the evaluations of these sets beneath the set's run, and their accuracies beside its
+        recipe."""
         by_group: dict[str, list[Any]] = {}
         for run in stores.known_runs(client, groups if few else None):
-            if run.info.experiment_id == into and DIGEST in run.data.tags and run.data.tags.get(GROUP) in groups:
+            if (
+                run.info.experiment_id == into
+                and DIGEST in run.data.tags
+                and run.data.tags.get(GROUP) in groups
+            ):
                 by_group.setdefault(run.data.tags[GROUP], []).append(run)
         for group, runs in by_group.items():
             parents = [run for run in runs if run.data.tags[SOURCE] == group]
             if not parents:
                 continue
             children = [run for run in runs if run.data.tags[SOURCE] != group]
-            _log_accuracies(client, parents[0], [run for run in children if run.data.tags.get("task") == "evaluate"])
+            _log_accuracies(
+                client, parents[0], [run for run in children if run.data.tags.get("task") == "evaluate"]
+            )
             for run in children:
                 if run.data.tags.get(PARENT) != parents[0].info.run_id:
                     client.set_tag(run.info.run_id, PARENT, parents[0].info.run_id)
 
 
 def _by_source(runs: list[Any], into: str | None) -> dict[str, list[Any]]:
-    """Source -> its runs in the experiment `into` (None: in any) and those of the older form, which had no sets."""
+    """Source -> its runs in the experiment `into` (None: in any) and those of the older form, which had no
+    sets."""
     known: dict[str, list[Any]] = {}
     for run in runs:
         if into is None or run.info.experiment_id == into or GROUP not in run.data.tags:
@@ -209,11 +240,14 @@ def _by_source(runs: list[Any], into: str | None) -> dict[str, list[Any]]:
 
 
 def _log_accuracies(client: Any, parent: Any, evaluations: list[Any]) -> None:
-    """The accuracies of a set in its own run: `accuracy` is that by the network it was condensed with, or by the first one."""
+    """The accuracies of a set in its own run: `accuracy` is that by the network it was condensed with, or by
+    the first one."""
     from mlflow.entities import Metric
 
     arch = parent.data.params.get("arch")
-    ranked = sorted(evaluations, key=lambda run: (run.data.params["eval_arch"] != arch, run.data.tags["source"]))
+    ranked = sorted(
+        evaluations, key=lambda run: (run.data.params["eval_arch"] != arch, run.data.tags["source"])
+    )
     wanted: dict[str, float] = {}
     for run in ranked:
         for name in ("accuracy", "accuracy_std"):
@@ -223,11 +257,14 @@ def _log_accuracies(client: Any, parent: Any, evaluations: list[Any]) -> None:
     changed = {name: value for name, value in wanted.items() if parent.data.metrics.get(name) != value}
     if changed:
         now = round(1000 * time.time())  # of several values MLflow shows the last
-        client.log_batch(parent.info.run_id, metrics=[Metric(name, value, now, 0) for name, value in changed.items()])
+        client.log_batch(
+            parent.info.run_id, metrics=[Metric(name, value, now, 0) for name, value in changed.items()]
+        )
 
 
 def _drop_doubles(client: Any, runs: list[Any]) -> None:
-    """Deletes all but the first of several finished runs of one file. Two who do this at once choose the same one."""
+    """Deletes all but the first of several finished runs of one file. Two who do this at once choose the same
+    one."""
     by_digest: dict[tuple[str, str], list[str]] = {}
     for run in runs:
         if DIGEST in run.data.tags:

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from condense.config import labels_of
-from condense.files import SetHeader, header_as, metrics_in, read_facts, read_history, read_metrics, read_request
+from condense.files import (
+    SetHeader,
+    header_as,
+    metrics_in,
+    read_facts,
+    read_history,
+    read_metrics,
+    read_request,
+)
 from condense.files.artifacts import canonical, damaged, digest, file_sha256, read_header
 from condense.specs import task_class
 
@@ -45,7 +53,8 @@ class Input:
 
 @dataclass(frozen=True)
 class Record:
-    """One run: `points` are (metric, value, step), `files` become its artifacts, and so does `linked`, which may be large."""
+    """One run: `points` are (metric, value, step), `files` become its artifacts, and so does `linked`, which
+    may be large."""
 
     name: str
     params: dict[str, str]
@@ -60,7 +69,8 @@ class Record:
 
 @dataclass(frozen=True)
 class Source:
-    """A finished file. `group` is the source of the set that it is or judges; `read` gives the digest and how to build the record."""
+    """A finished file. `group` is the source of the set that it is or judges; `read` gives the digest and how
+    to build the record."""
 
     name: str
     path: Path
@@ -87,7 +97,8 @@ def is_run_folder(results: Path) -> bool:
 
 
 def sources(results: Path, uses: dict[str, Use] | None, scale: str | None) -> Iterator[Source]:
-    """The finished sets and metrics under `results`, sets first; with `uses` (by source) only those of a scale."""
+    """The finished sets and metrics under `results`, sets first; with `uses` (by source) only those of a
+    scale."""
     if is_run_folder(results):
         yield from _run_sources(results)
         return
@@ -111,7 +122,9 @@ def _run_sources(results: Path) -> Iterator[Source]:
         if path.is_file():
             yield set_source(path, f"{prefix}/synthetic.safetensors", tags)
         if metrics.is_file():
-            yield metrics_source(metrics, f"{prefix}/metrics.json", f"{prefix}/synthetic.safetensors", tags, results)
+            yield metrics_source(
+                metrics, f"{prefix}/metrics.json", f"{prefix}/synthetic.safetensors", tags, results
+            )
 
 
 def _used(uses: dict[str, Use] | None, name: str, scale: str | None) -> dict[str, str]:
@@ -139,7 +152,9 @@ def metrics_source(path: Path, name: str, group: str, tags: dict[str, str], resu
     """The source of an evaluation; `group` is the source of the set that it judges."""
 
     def read() -> tuple[str, Callable[[], Record]]:
-        return digest([FORM, name, file_sha256(path)], 32), partial(_built, path, _evaluation, read_metrics(path), tags, results)
+        return digest([FORM, name, file_sha256(path)], 32), partial(
+            _built, path, _evaluation, read_metrics(path), tags, results
+        )
 
     return Source(name, path, group, (), read)
 
@@ -162,7 +177,9 @@ def _condensation(path: Path, header: dict[str, Any], tags: dict[str, str]) -> R
     rows = thinned(rows)
     points = [(name, row[name], int(row["step"])) for row in rows for name in row if name != "step"]
     recipe = {name: value for name, value in header["recipe"].items() if name not in _NOT_SHOWN}
-    training = Input(header["dataset"], header["data_sha256"], f"{header['dataset']}: train", "training", _classes(header))
+    training = Input(
+        header["dataset"], header["data_sha256"], f"{header['dataset']}: train", "training", _classes(header)
+    )
     title = header["recipe"].get("title") or header["method"]
     note = f"{title}: a synthetic set for {header['dataset']}, {header['ipc']} images a class"
     return Record(
@@ -179,21 +196,42 @@ def _condensation(path: Path, header: dict[str, Any], tags: dict[str, str]) -> R
 
 
 def _evaluation(path: Path, values: dict[str, Any], tags: dict[str, str], results: Path) -> Record:
-    """The run of an evaluation: its protocol, each metric (of the networks, their mean and spread, or of each step), its cost."""
+    """The run of an evaluation: its protocol, each metric (of the networks, their mean and spread, or of each
+    step), its cost."""
     run, task = values["run"], task_class(values["task"])
     protocol = {name: value for name, value in values["protocol"].items() if name not in ("title", "source")}
-    points = [point for name, found in metrics_in(values).items() for point in _curve(name, found, values.get("steps"))]
-    params = {**_cell(values), "eval_arch": values["eval_arch"], "n_networks": str(values["n_networks"]), **flat(protocol, "protocol.")}
+    points = [
+        point
+        for name, found in metrics_in(values).items()
+        for point in _curve(name, found, values.get("steps"))
+    ]
+    params = {
+        **_cell(values),
+        "eval_arch": values["eval_arch"],
+        "n_networks": str(values["n_networks"]),
+        **flat(protocol, "protocol."),
+    }
     settings = flat({task.folder: values.get(task.folder)})
     judged = _setting(values, tags)
     read = [
-        Input(judged, str(values.get("synthetic_sha256", "")), path.relative_to(results).as_posix(), "training", {}),
-        Input(values["dataset"], str(values.get("test_sha256", "")), f"{values['dataset']}: test", "testing", {}),
+        Input(
+            judged,
+            str(values.get("synthetic_sha256", "")),
+            path.relative_to(results).as_posix(),
+            "training",
+            {},
+        ),
+        Input(
+            values["dataset"], str(values.get("test_sha256", "")), f"{values['dataset']}: test", "testing", {}
+        ),
     ]
     told = [f"{name.rpartition('.')[2]} {text}" for name, text in settings.items() if name.count(".") == 1]
     kind = task.folder if task.remark is None else task.remark
     remark = "".join(f" {text}" for text in [kind, *told] if text)
-    note = f"{values['n_networks']} networks ({values['eval_arch']}) trained on {judged} by the protocol {protocol.get('name')}"
+    note = (
+        f"{values['n_networks']} networks ({values['eval_arch']}) trained on {judged} by the protocol "
+        f"{protocol.get('name')}"
+    )
     of_evaluation = {"eval_arch": values["eval_arch"], "protocol": str(protocol.get("name", ""))}
     return Record(
         name=f"{judged} by {values['eval_arch']} {protocol.get('name', '')}{remark} {str(values['key'])[:6]}",
@@ -208,10 +246,13 @@ def _evaluation(path: Path, values: dict[str, Any], tags: dict[str, str], result
 
 
 def _curve(name: str, found: dict[str, Any], steps: list[int] | None) -> list[tuple[str, float, int]]:
-    """The points of a metric: at each step its mean and spread, or, where there are none, also the value of each network by number."""
+    """The points of a metric: at each step its mean and spread, or, where there are none, also the value of
+    each network by number."""
     if steps is not None:
         rows = zip(steps, found["mean"], found["std"], strict=True)
-        return [point for step, mean, std in rows for point in ((name, mean, step), (f"{name}_std", std, step))]
+        return [
+            point for step, mean, std in rows for point in ((name, mean, step), (f"{name}_std", std, step))
+        ]
     points = [(f"{name}_of_network", value, network) for network, value in enumerate(found["values"])]
     return [*points, (name, found["mean"], 0), (f"{name}_std", found["std"], 0)]
 
@@ -219,7 +260,8 @@ def _curve(name: str, found: dict[str, Any], steps: list[int] | None) -> list[tu
 def start_of(run: dict[str, Any], path: Path) -> int:
     """When a job began, in milliseconds since 1970.
 
-    Where the facts do not say it (they are older), the file tells when it ended, unless it is a copy: then the date is all there is.
+    Where the facts do not say it (they are older), the file tells when it ended, unless it is a copy: then
+    the date is all there is.
     """
     if run.get("started"):
         return _milliseconds(datetime.fromisoformat(run["started"]))
@@ -239,8 +281,13 @@ def _cell(values: dict[str, Any]) -> dict[str, str]:
 
 def _setting(values: dict[str, Any], tags: dict[str, str]) -> str:
     text = tags.get("setting", "")  # all of it is a tag
-    setting = f" [{text if len(text) <= _LONGEST_SETTING else text[: _LONGEST_SETTING - 1] + '…'}]" if text else ""
-    return f"{values['method']}{setting} {values['dataset']} ipc{values['ipc']} {values['arch']} seed{values['seed']}"
+    setting = (
+        f" [{text if len(text) <= _LONGEST_SETTING else text[: _LONGEST_SETTING - 1] + '…'}]" if text else ""
+    )
+    return (
+        f"{values['method']}{setting} {values['dataset']} ipc{values['ipc']} {values['arch']} "
+        f"seed{values['seed']}"
+    )
 
 
 def _classes(header: dict[str, Any]) -> dict[str, Any]:
@@ -267,10 +314,17 @@ def _user() -> str | None:
 
 
 def _cost(run: dict[str, Any]) -> list[tuple[str, float, int]]:
-    """The cost as metrics of the run and, under the names that MLflow's page for system metrics shows, of the machine."""
-    costs = {"seconds": run.get("seconds"), "peak_memory_bytes": run.get("peak_memory_bytes"), "system/threads": run.get("threads")}
+    """The cost as metrics of the run and, under the names that MLflow's page for system metrics shows, of the
+    machine."""
+    costs = {
+        "seconds": run.get("seconds"),
+        "peak_memory_bytes": run.get("peak_memory_bytes"),
+        "system/threads": run.get("threads"),
+    }
     costs["system/seconds"] = costs["seconds"]
-    costs["system/peak_memory_megabytes"] = costs["peak_memory_bytes"] / 1e6 if costs["peak_memory_bytes"] is not None else None
+    costs["system/peak_memory_megabytes"] = (
+        costs["peak_memory_bytes"] / 1e6 if costs["peak_memory_bytes"] is not None else None
+    )
     return [(name, value, 0) for name, value in costs.items() if value is not None]
 
 
@@ -282,13 +336,25 @@ def thinned(rows: Sequence[Any], most: int = MOST_POINTS) -> list[Any]:
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, str]:
-    """Nested settings as one level of texts, no empty ones: {"terms": [{"name": "mean", "weight": 1}]} -> {"terms.mean.weight": "1"}."""
-    if isinstance(value, list) and value and all(isinstance(entry, dict) and "name" in entry for entry in value):
+    """Nested settings as one level of texts, no empty ones: {"terms": [{"name": "mean", "weight": 1}]} ->
+    {"terms.mean.weight": "1"}."""
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(entry, dict) and "name" in entry for entry in value)
+    ):
         labels = labels_of([entry["name"] for entry in value])
-        value = {label: {name: part for name, part in entry.items() if name != "name"} for label, entry in zip(labels, value, strict=True)}
+        value = {
+            label: {name: part for name, part in entry.items() if name != "name"}
+            for label, entry in zip(labels, value, strict=True)
+        }
     if isinstance(value, dict):
-        return {name: text for key, part in value.items() for name, text in flat(part, f"{prefix}{key}.").items()}
+        return {
+            name: text for key, part in value.items() for name, text in flat(part, f"{prefix}{key}.").items()
+        }
     if value is None or value == "" or value == []:
         return {}
     text = value if isinstance(value, str) else canonical(value)
-    return {prefix.removesuffix("."): text if len(text) <= _LONGEST_PARAM else f"{text[: _LONGEST_PARAM - 1]}…"}
+    return {
+        prefix.removesuffix("."): text if len(text) <= _LONGEST_PARAM else f"{text[: _LONGEST_PARAM - 1]}…"
+    }

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,9 +20,20 @@ DEFAULT_STORE = "sqlite:///mlflow.db"
 SOURCE, DIGEST, GROUP, PARENT = "source", "source.digest", "set", "mlflow.parentRunId"
 PATIENCE = 10  # seconds for the first answer of a server
 _METRICS_A_CALL, _PARAMS_A_CALL = 1000, 100  # MLflow's limits
-# MLflow asks a silent server again for many minutes. The files stay and can be ingested at any time, so this gives up soon.
+# MLflow asks a silent server again for many minutes. The files stay and can be ingested at any time, so this
+# gives up soon.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
-_ERRORS_OF = ("mlflow", "requests", "urllib3", "sqlalchemy", "alembic", "sqlite3", "psycopg2", "pymysql", "MySQLdb")
+_ERRORS_OF = (
+    "mlflow",
+    "requests",
+    "urllib3",
+    "sqlalchemy",
+    "alembic",
+    "sqlite3",
+    "psycopg2",
+    "pymysql",
+    "MySQLdb",
+)
 _SQLITE = b"SQLite format 3\0"
 _DATABASES = ("postgresql", "mysql", "mssql")
 _OFF = ("off", "none", "no", "false", "")
@@ -30,7 +41,8 @@ _ON = ("on", "yes", "true")
 
 
 def named_store(setting: object = True) -> str | None:
-    """The store that a setting names: an address, or on (MLFLOW_TRACKING_URI, else `mlflow.db` in this folder), or off (None)."""
+    """The store that a setting names: an address, or on (MLFLOW_TRACKING_URI, else `mlflow.db` in this
+    folder), or off (None)."""
     text = "" if setting is None else str(setting).strip()
     if text.lower() in _OFF:
         return None
@@ -38,7 +50,8 @@ def named_store(setting: object = True) -> str | None:
         return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
     if "://" not in text and ":" not in text:
         raise UserError(
-            f"MLflow store '{text}': name a database as sqlite:///{text if text.endswith('.db') else 'mlflow.db'},"
+            f"MLflow store '{text}': name a database as "
+            f"sqlite:///{text if text.endswith('.db') else 'mlflow.db'},"
             " a server as http://HOST:PORT, or off"
         )
     return text
@@ -50,18 +63,22 @@ def is_server(store: str) -> bool:
 
 def database_file(store: str) -> Path | None:
     """The file of an SQLite store; None for others."""
-    return Path(store.removeprefix("sqlite:///").partition("?")[0]) if store.startswith("sqlite:///") else None
+    return (
+        Path(store.removeprefix("sqlite:///").partition("?")[0]) if store.startswith("sqlite:///") else None
+    )
 
 
 def artifacts_beside(store: str) -> Path | None:
-    """Where the artifacts of a local store lie unless said otherwise: in a folder beside its file. A server keeps them itself."""
+    """Where the artifacts of a local store lie unless said otherwise: in a folder beside its file. A server
+    keeps them itself."""
     file = database_file(store)
     return file.parent / "mlartifacts" if file else None if is_server(store) else Path("mlartifacts")
 
 
 @contextmanager
 def explained(store: str) -> Iterator[None]:
-    """Turns what MLflow, a database and the connection to a server raise into one message; the files are only read, so nothing is lost."""
+    """Turns what MLflow, a database and the connection to a server raise into one message; the files are only
+    read, so nothing is lost."""
     try:
         yield
     except UserError:
@@ -69,14 +86,19 @@ def explained(store: str) -> Iterator[None]:
     except Exception as error:
         driver = isinstance(error, ImportError) and not str(error.name).startswith(("mlflow", "condense"))
         # MLflow may be absent, and importing it to name its errors takes seconds.
-        if not driver and not any(kind.__module__.partition(".")[0] in _ERRORS_OF for kind in type(error).__mro__):
+        if not driver and not any(
+            kind.__module__.partition(".")[0] in _ERRORS_OF for kind in type(error).__mro__
+        ):
             raise
         told = " ".join(str(error).split())[:300]
         raise unusable(store, f"its driver is not installed ({told})" if driver else told) from None
 
 
 def unusable(store: str, why: str) -> UserError:
-    return UserError(f"MLflow store {store}: {why}; the results are unharmed: run the same command again when the store can be used")
+    return UserError(
+        f"MLflow store {store}: {why}; the results are unharmed: run the same command again when the store "
+        f"can be used"
+    )
 
 
 def check(store: str) -> None:
@@ -86,7 +108,10 @@ def check(store: str) -> None:
         if file:
             _check_file(store, file)
         elif store.startswith("sqlite"):
-            raise unusable(store, f"names no file, so that all would be lost at the end; name one, such as {DEFAULT_STORE}")
+            raise unusable(
+                store,
+                f"names no file, so that all would be lost at the end; name one, such as {DEFAULT_STORE}",
+            )
         elif is_server(store):
             _check_server(store)
         elif store.split(":")[0].split("+")[0] in _DATABASES:
@@ -112,7 +137,9 @@ def _check_file(store: str, file: Path) -> None:
         raise unusable(store, f"is damaged or no database: {away}")
     try:
         with closing(sqlite3.connect(file, timeout=PATIENCE)) as database:
-            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            tables = {
+                name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            }
             sound = database.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.OperationalError as error:
         raise unusable(store, str(error)) from None
@@ -135,7 +162,9 @@ def _check_server(store: str) -> None:
         return  # MLflow has settings of its own for certificates
     except requests.ConnectionError as error:
         refused = "refused" in str(error)
-        raise unusable(store, "the server cannot be reached" + (" (connection refused)" if refused else "")) from None
+        raise unusable(
+            store, "the server cannot be reached" + (" (connection refused)" if refused else "")
+        ) from None
 
 
 def _check_database(store: str) -> None:
@@ -148,7 +177,9 @@ def _check_database(store: str) -> None:
     ports = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
     if address.host:
         try:
-            socket.create_connection((address.host, address.port or ports[address.get_backend_name()]), PATIENCE).close()
+            socket.create_connection(
+                (address.host, address.port or ports[address.get_backend_name()]), PATIENCE
+            ).close()
         except OSError as error:
             raise unusable(store, f"the database cannot be reached ({error})") from None
     engine = sqlalchemy.create_engine(address)
@@ -172,15 +203,22 @@ def connect(store: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != "mlflow":
             raise
-        raise UserError("MLflow is not installed: run 'make env', or install the extra 'workflow' of condense") from None
-    for name, level in (("mlflow.store.db.utils", logging.WARNING), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
+        raise UserError(
+            "MLflow is not installed: run 'make env', or install the extra 'workflow' of condense"
+        ) from None
+    for name, level in (
+        ("mlflow.store.db.utils", logging.WARNING),
+        ("alembic", logging.WARNING),
+        ("urllib3", logging.ERROR),
+    ):
         logging.getLogger(name).setLevel(level)
     file = database_file(store)
     if file and not file.exists():
         # MLflow makes its tables one after another and cannot go on from half of them.
         try:
             with whole(file.absolute()) as draft:
-                for made in MlflowClient(f"sqlite:///{draft}").search_experiments():  # MLflow's own, which is empty
+                # MLflow's own, which is empty
+                for made in MlflowClient(f"sqlite:///{draft}").search_experiments():
                     folder = file.parent / "mlartifacts" / made.name
                     _place_artifacts(draft, made.experiment_id, made.artifact_location, str(folder))
         except OSError as error:
@@ -200,8 +238,10 @@ def pages(search: Callable[..., Any]) -> Iterator[Any]:
 
 
 def page_of(store: str, experiment_id: str) -> str:
-    """Where MLflow shows an experiment, in its view for model training: the pages themselves open in the one for language models."""
-    server = store.rstrip("/") if is_server(store) else "http://127.0.0.1:5000"  # that of `mlflow ui` and `make ui`
+    """Where MLflow shows an experiment, in its view for model training: the pages themselves open in the one
+    for language models."""
+    # That of `mlflow ui` and `make ui`
+    server = store.rstrip("/") if is_server(store) else "http://127.0.0.1:5000"
     return f"{server}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
 
 
@@ -214,13 +254,16 @@ def known_runs(client: Any, groups: Iterable[str] | None = None) -> list[Any]:
 
 
 def experiment(client: Any, name: str, store: str, location: Path | None) -> str:
-    """The id of the experiment, made if need be with its artifacts under `location`; None leaves their place to the server."""
+    """The id of the experiment, made if need be with its artifacts under `location`; None leaves their place
+    to the server."""
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            client.create_experiment(name, str((location / name).absolute()) if location else None, tags=_tags_of_experiment(name))
+            client.create_experiment(
+                name, str((location / name).absolute()) if location else None, tags=_tags_of_experiment(name)
+            )
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise  # else another machine made it just now
@@ -239,17 +282,21 @@ def experiment(client: Any, name: str, store: str, location: Path | None) -> str
 
 def _tags_of_experiment(name: str) -> dict[str, str]:
     return {
-        "mlflow.experimentKind": "custom_model_development",  # heeded by releases whose pages are not chosen by a switch
+        # Heeded by releases whose pages are not chosen by a switch
+        "mlflow.experimentKind": "custom_model_development",
         "mlflow.experiment.primaryMetric.name": "accuracy",
         "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
-        "mlflow.note.content": "Synthetic sets, and beneath each the evaluations that judge it. Accuracies are in per cent.",
+        "mlflow.note.content": "Synthetic sets, and beneath each the evaluations that judge it. Accuracies "
+        "are in per cent.",
     }
 
 
 def _place_artifacts(file: Path, experiment_id: str, before: str, wanted: str) -> None:
-    """Writes where the artifacts of an experiment lie: as MLflow would, but relative to the folder of the database where this is.
+    """Writes where the artifacts of an experiment lie: as MLflow would, but relative to the folder of the
+    database where this is.
 
-    MLflow makes every path absolute, so that a folder that is moved would lose its artifacts, or write them where it was.
+    MLflow makes every path absolute, so that a folder that is moved would lose its artifacts, or write them
+    where it was.
     """
     there = Path(before.removeprefix("file://"))
     if before == wanted or (there.is_dir() and there.resolve() != Path(wanted).resolve()):
@@ -257,33 +304,56 @@ def _place_artifacts(file: Path, experiment_id: str, before: str, wanted: str) -
     with closing(sqlite3.connect(file, timeout=PATIENCE)) as database, database:
         moved = (wanted, len(before) + 1, experiment_id, before, len(before))
         database.execute(
-            "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) WHERE experiment_id = ? AND ? = substr(artifact_uri, 1, ?)", moved
+            "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) WHERE experiment_id = ? AND ? = "
+            "substr(artifact_uri, 1, ?)",
+            moved,
         )
-        database.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (wanted, experiment_id))
+        database.execute(
+            "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (wanted, experiment_id)
+        )
 
 
-def write(client: Any, experiment_id: str, record: Record, tags: dict[str, str], timed: list[tuple[str, float, int]] = []) -> str:  # noqa: B006
+def write(
+    client: Any,
+    experiment_id: str,
+    record: Record,
+    tags: dict[str, str],
+    timed: Sequence[tuple[str, float, int]] = (),
+) -> str:
     """Writes a run; returns its id. `timed` are further metrics as (name, value, milliseconds since 1970)."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
     length, last = round(1000 * record.seconds), max((step for *_, step in record.points), default=0) or 1
-    run = client.create_run(experiment_id, start_time=record.start, tags={**record.tags, **tags}, run_name=record.name)
+    run = client.create_run(
+        experiment_id, start_time=record.start, tags={**record.tags, **tags}, run_name=record.name
+    )
     run_id = run.info.run_id
-    # Steps have no times of their own: spread evenly over the run, they draw the same curve over time as over steps.
-    metrics = [Metric(name, value, record.start + length * step // last, step) for name, value, step in record.points]
+    # Steps have no times of their own: spread evenly over the run, they draw the same curve over time as over
+    # steps.
+    metrics = [
+        Metric(name, value, record.start + length * step // last, step) for name, value, step in record.points
+    ]
     steps: dict[str, int] = {}
     for name, value, time in timed:
         metrics.append(Metric(name, value, time, steps.setdefault(name, 0)))
         steps[name] += 1
     params = [Param(name, value) for name, value in record.params.items()]
-    client.log_batch(run_id, metrics=metrics[: _METRICS_A_CALL - _PARAMS_A_CALL], params=params[:_PARAMS_A_CALL])
+    client.log_batch(
+        run_id, metrics=metrics[: _METRICS_A_CALL - _PARAMS_A_CALL], params=params[:_PARAMS_A_CALL]
+    )
     for batch in _batches(metrics[_METRICS_A_CALL - _PARAMS_A_CALL :], _METRICS_A_CALL):
         client.log_batch(run_id, metrics=batch)
     for batch in _batches(params[_PARAMS_A_CALL:], _PARAMS_A_CALL):
         client.log_batch(run_id, params=batch)
     inputs = [
         DatasetInput(
-            Dataset(entry.name, entry.sha256[:12], "local", canonical({"uri": entry.path}), profile=canonical(entry.about)),
+            Dataset(
+                entry.name,
+                entry.sha256[:12],
+                "local",
+                canonical({"uri": entry.path}),
+                profile=canonical(entry.about),
+            ),
             [InputTag("mlflow.data.context", entry.context)],
         )
         for entry in record.inputs
@@ -305,7 +375,11 @@ def _batches(rows: list[Any], length: int) -> list[list[Any]]:
 def _add(client: Any, run: Any, file: Path) -> None:
     """Adds a file that nobody changes in place to the artifacts; on the same disk it takes no more room."""
     uri = run.info.artifact_uri
-    folder = Path(uri.removeprefix("file://")) if uri.startswith("file:///") or "://" not in uri and ":/" not in uri else None
+    folder = (
+        Path(uri.removeprefix("file://"))
+        if uri.startswith("file:///") or "://" not in uri and ":/" not in uri
+        else None
+    )
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         try:

@@ -11,7 +11,8 @@ from condense.specs import WeightAverage
 
 
 class AveragedWeights:
-    """mean <- decay mean + (1 - decay) weights, from the weights as they are now. Source: EDC's authors' code, which leaves buffers out."""
+    """mean <- decay mean + (1 - decay) weights, from the weights as they are now. Source: EDC's authors'
+    code, which leaves buffers out."""
 
     def __init__(self, weights: Sequence[Tensor], settings: WeightAverage):
         self.weights, self.settings = list(weights), settings

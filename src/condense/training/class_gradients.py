@@ -1,9 +1,11 @@
-"""Gradients of the mean loss of every class with respect to a network's parameters: what gradient matching compares.
+"""Gradients of the mean loss of every class with respect to a network's parameters: what gradient matching
+compares.
 
-Class by class: a class has tens to hundreds of real images, which keep a processor busy, and of the synthetic side only the graph of one
-class then lies in memory. All classes of the synthetic side at once (by `torch.func`, or one pass and a grouped product for the windows
-of every class), which does without the kernels, took twice as long on one core at ten images a class, and half as long at one image
-a class, where the real side takes twenty times that.
+Class by class: a class has tens to hundreds of real images, which keep a processor busy, and of the synthetic
+side only the graph of one class then lies in memory. All classes of the synthetic side at once (by
+`torch.func`, or one pass and a grouped product for the windows of every class), which does without the
+kernels, took twice as long on one core at ten images a class, and half as long at one image a class, where
+the real side takes twenty times that.
 """
 
 from __future__ import annotations
@@ -30,14 +32,16 @@ def class_gradients(
     mask: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> list[Tensor]:
-    """The gradient of the mean cross-entropy of each class with respect to each of `parameters`, without a graph: (C, *parameter) each.
+    """The gradient of the mean cross-entropy of each class with respect to each of `parameters`, without a
+    graph: (C, *parameter) each.
 
-    `images` gives the normalised images (n, c, h, w) of one class after the other, such as a tensor (C, n, ...), or a generator that
-    makes them as they are asked for; labels (C, n) int64; mask (C, n) is false for images that do not count, of which a class
-    needs one that does. Layers are computed in `dtype`, so many images at a time as suit the device; sums are float32 or better.
-    In bfloat16 the gradients of an untrained ConvNet's convolutions lay 2 to 5 % off, of its classifier 0.1 % (128 images of CIFAR-10).
-    Raises ValueError where a batch norm would use statistics of the batch (see `freeze_statistics`), a parameter has no gradient, or the
-    images are of more or fewer classes than the labels.
+    `images` gives the normalised images (n, c, h, w) of one class after the other, such as a tensor
+    (C, n, ...), or a generator that makes them as they are asked for; labels (C, n) int64; mask (C, n) is
+    false for images that do not count, of which a class needs one that does. Layers are computed in `dtype`,
+    so many images at a time as suit the device; sums are float32 or better. In bfloat16 the gradients of an
+    untrained ConvNet's convolutions lay 2 to 5 % off, of its classifier 0.1 % (128 images of CIFAR-10).
+    Raises ValueError where a batch norm would use statistics of the batch (see `freeze_statistics`), a
+    parameter has no gradient, or the images are of more or fewer classes than the labels.
     """
     _check(network, parameters)
     found = [parameter.new_zeros(len(labels), *parameter.shape) for parameter in parameters]
@@ -50,20 +54,29 @@ def class_gradients(
                 with computed_in(dtype, batch.device):
                     logits = network(batch[part])
                 losses = F.cross_entropy(logits, labels[place, part], reduction="none")
-                given = torch.autograd.grad((losses * weights[place, part].to(losses.dtype)).sum(), parameters)
+                given = torch.autograd.grad(
+                    (losses * weights[place, part].to(losses.dtype)).sum(), parameters
+                )
             for total, gradient in zip(found, given, strict=True):
                 total[place] += gradient
     return found
 
 
 def gradient_discrepancy(
-    network: nn.Module, real: Sequence[Tensor], images: Tensor, labels: Tensor, parameters: Sequence[Tensor], distance: Distance
+    network: nn.Module,
+    real: Sequence[Tensor],
+    images: Tensor,
+    labels: Tensor,
+    parameters: Sequence[Tensor],
+    distance: Distance,
 ) -> Tensor:
-    """The distance of every class between `real`, the class gradients (C, *parameter), and those of synthetic images: (C,).
+    """The distance of every class between `real`, the class gradients (C, *parameter), and those of synthetic
+    images: (C,).
 
-    images (C, m, c, h, w), labels (C, m). `distance` takes two gradients of one class, tensors as in `parameters`. Differentiable once,
-    with respect to `images` alone; their gradient is computed with the value, class by class, so that one graph at a time is in
-    memory. Where images need no gradient, only the value is computed. Raises ValueError as `class_gradients` does.
+    images (C, m, c, h, w), labels (C, m). `distance` takes two gradients of one class, tensors as in
+    `parameters`. Differentiable once, with respect to `images` alone; their gradient is computed with the
+    value, class by class, so that one graph at a time is in memory. Where images need no gradient, only the
+    value is computed. Raises ValueError as `class_gradients` does.
     """
     _check(network, parameters)
     return _Matched.apply(images, labels, network, real, parameters, distance)
@@ -99,16 +112,25 @@ class _Matched(torch.autograd.Function):
     def backward(ctx: Context, given: Tensor) -> tuple[Tensor | None, ...]:
         """Of images (C, m, ...), from that of the distances (C,)."""
         (gradients,) = ctx.saved_tensors
-        return given.to(gradients.dtype).view(-1, *[1] * (gradients.ndim - 1)) * gradients, None, None, None, None, None
+        return (
+            given.to(gradients.dtype).view(-1, *[1] * (gradients.ndim - 1)) * gradients,
+            None,
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 @torch.no_grad()
 def freeze_statistics(network: nn.Module, images: Tensor) -> None:
-    """One pass of `images` (n, ...), of all classes together, through a network whose batch norms then use their running statistics.
+    """One pass of `images` (n, ...), of all classes together, through a network whose batch norms then use
+    their running statistics.
 
-    The pass moves the statistics by the momentum of the layers, as in the authors' code (16 real images a class at every outer step):
-    those of a new network are a tenth of the images' own. Afterwards a class alone has the gradient it has among others. Layers other
-    than batch norms stay in their mode. `train()` sets the batch norms back to the statistics of batches.
+    The pass moves the statistics by the momentum of the layers, as in the authors' code (16 real images a
+    class at every outer step): those of a new network are a tenth of the images' own. Afterwards a class
+    alone has the gradient it has among others. Layers other than batch norms stay in their mode. `train()`
+    sets the batch norms back to the statistics of batches.
     """
     layers = _batch_norms(network)
     if not layers:

@@ -16,7 +16,9 @@ from condense.training.stacked import can_be_batched
 def count(arch: str, options: str, channels: int, size: int, classes: int) -> Profile:
     """The profile of an architecture; `options` is JSON. Raises UserError as `models.build` does."""
     with torch.device("meta"):
-        network = models.build(arch, channels=channels, size=size, classes=classes, **json.loads(options)).eval()
+        network = models.build(
+            arch, channels=channels, size=size, classes=classes, **json.loads(options)
+        ).eval()
         image = torch.empty(1, channels, size, size)
     outputs: list[int] = []
     handles = [
@@ -48,12 +50,14 @@ def count(arch: str, options: str, channels: int, size: int, classes: int) -> Pr
 
 
 def ties_batch(network: nn.Module) -> bool:
-    """Whether batch norm ties the images of a batch together: with such a network a set is condensed in one shard."""
+    """Whether batch norm ties the images of a batch together: with such a network a set is condensed in one
+    shard."""
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
 
 
 def _kept(network: nn.Module, image: Tensor) -> int:
-    """Numbers that a forward pass of one of several images keeps for the backward one, each memory counted once."""
+    """Numbers that a forward pass of one of several images keeps for the backward one, each memory counted
+    once."""
     parameters = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}  # held, so that no other memory gets the same name
 

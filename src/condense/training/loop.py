@@ -41,7 +41,8 @@ class Watch(Protocol_):
 
 
 def layer_type(network: nn.Module, protocol: Protocol, device: torch.device) -> torch.dtype:
-    """The type in which the layers of `network` are computed under `protocol`; parameters, their steps and the logits are float32."""
+    """The type in which the layers of `network` are computed under `protocol`; parameters, their steps and
+    the logits are float32."""
     return reduced(network, device) if protocol.precision == "mixed" else torch.float32
 
 
@@ -57,11 +58,11 @@ def train(
     watch: Watch | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Trains `network` in place by `protocol` on `images`, from the last checkpoint if there is one; with the mean of its weights over
-    the steps in the end, where the protocol asks for it.
+    """Trains `network` in place by `protocol` on `images`, from the last checkpoint if there is one; with the
+    mean of its weights over the steps in the end, where the protocol asks for it.
 
-    `strategy` is the augmentation of the dataset, used where the protocol asks for it: one operation a batch, parameters an
-    image. `name` addresses the random streams of this training. `watch` sees every batch,
+    `strategy` is the augmentation of the dataset, used where the protocol asks for it: one operation a batch,
+    parameters an image. `name` addresses the random streams of this training. `watch` sees every batch,
     `progress` the number of epochs done.
     Raises UserError if the loss stops being a number, or if it needs soft labels that the set does not have.
     """
@@ -81,8 +82,12 @@ def train(
     for epoch in range(first, epochs):
         optimizer.lr = protocol.optimizer.lr * rates.factors[epoch]
         order = torch.randperm(len(images), generator=seeds.generator(seed, *name, "order", epoch))
-        augment, mixes = (seeds.generator(seed, *name, what, epoch) for what in ("augment", mixed_by.name if mixed_by else "unmixed"))
-        torch.manual_seed(seeds.stream(seed, *name, "dropout", epoch))  # layers that draw take no generator of their own
+        augment, mixes = (
+            seeds.generator(seed, *name, what, epoch)
+            for what in ("augment", mixed_by.name if mixed_by else "unmixed")
+        )
+        # Layers that draw take no generator of their own
+        torch.manual_seed(seeds.stream(seed, *name, "dropout", epoch))
         for indices in order.split(protocol.batch):
             batches = [fetch(indices) for fetch in (images.fetch, images.beside) if fetch is not None]
             drawn = siamese.draw_each(strategy, images.size, len(indices), augment, mode)
@@ -113,33 +118,54 @@ def averaged(weights: Sequence[Tensor], protocol: Protocol) -> AveragedWeights |
 
 
 class _Passes:
-    """The loss of batches and its gradients; in parts once the memory does not suffice for a batch and parts give the same."""
+    """The loss of batches and its gradients; in parts once the memory does not suffice for a batch and parts
+    give the same."""
 
-    def __init__(self, network: nn.Module, optimizer: Descent, loss: Loss, dtype: torch.dtype, device: torch.device):
-        self.network, self.optimizer, self.loss, self.dtype, self.device = network, optimizer, loss, dtype, device
+    def __init__(
+        self, network: nn.Module, optimizer: Descent, loss: Loss, dtype: torch.dtype, device: torch.device
+    ):
+        self.network, self.optimizer, self.loss, self.dtype, self.device = (
+            network,
+            optimizer,
+            loss,
+            dtype,
+            device,
+        )
         self.parts = 1
 
-    def __call__(self, images: Sequence[Tensor], labels: Tensor, wanted: Tensor | None, mixture: Mixture) -> tuple[Tensor, Tensor]:
-        """The mean loss () over a batch and the logits (b, k), without gradient; the gradients of the loss lie on the tensors.
+    def __call__(
+        self, images: Sequence[Tensor], labels: Tensor, wanted: Tensor | None, mixture: Mixture
+    ) -> tuple[Tensor, Tensor]:
+        """The mean loss () over a batch and the logits (b, k), without gradient; the gradients of the loss
+        lie on the tensors.
 
-        `images` are what the network takes, each (b, ...); `wanted` as `Loss.of_batch` takes it. Raises UserError where neither the
-        batch nor parts of it can be done.
+        `images` are what the network takes, each (b, ...); `wanted` as `Loss.of_batch` takes it. Raises
+        UserError where neither the batch nor parts of it can be done.
         """
         while True:
             try:
                 return self._in_parts(images, labels, wanted, mixture)
             except torch.OutOfMemoryError:
-                reason = whole_batch_for(self.network) or ("not even for one image" if self.parts >= len(labels) else "")
+                reason = whole_batch_for(self.network) or (
+                    "not even for one image" if self.parts >= len(labels) else ""
+                )
             if reason:
                 raise UserError(
-                    f"training: the memory of the device does not suffice for a batch of {len(labels)} images, which cannot be divided"
-                    f" ({reason}): choose a smaller batch in the protocol, a smaller network, or a GPU with more memory"
+                    f"training: the memory of the device does not suffice for a batch of {len(labels)} "
+                    f"images, which cannot be divided"
+                    f" ({reason}): choose a smaller batch in the protocol, a smaller network, or a GPU with "
+                    f"more memory"
                 )
             self.parts *= 2
             release()
-            note(f"a batch of {len(labels)} images goes through a network in {self.parts} parts: the memory of the device does not suffice")
+            note(
+                f"a batch of {len(labels)} images goes through a network in {self.parts} parts: the memory "
+                f"of the device does not suffice"
+            )
 
-    def _in_parts(self, images: Sequence[Tensor], labels: Tensor, wanted: Tensor | None, mixture: Mixture) -> tuple[Tensor, Tensor]:
+    def _in_parts(
+        self, images: Sequence[Tensor], labels: Tensor, wanted: Tensor | None, mixture: Mixture
+    ) -> tuple[Tensor, Tensor]:
         self.optimizer.zero_grad()
         losses, found = [], []
         for part in torch.arange(len(labels)).tensor_split(min(self.parts, len(labels))):
@@ -155,21 +181,33 @@ class _Passes:
 
 
 def check(loss: Tensor, epoch: int, blame: str = "") -> None:
-    """Raises UserError, ending with `blame`, if the loss is no number. Once an epoch at most: asking a GPU for the value waits for it."""
+    """Raises UserError, ending with `blame`, if the loss is no number. Once an epoch at most: asking a GPU
+    for the value waits for it."""
     if not torch.isfinite(loss):
-        raise UserError(f"training: the loss is {loss.item()} after epoch {epoch}; a lower learning rate in the protocol may help{blame}")
+        raise UserError(
+            f"training: the loss is {loss.item()} after epoch {epoch}; a lower learning rate in the protocol "
+            f"may help{blame}"
+        )
 
 
 Saved = tuple[dict[str, Any], dict[str, Any]]
 
 
-def saved_state(network: nn.Module, optimizer: Descent, watch: Watch | None, epoch: int, average: AveragedWeights | None = None) -> Saved:
+def saved_state(
+    network: nn.Module,
+    optimizer: Descent,
+    watch: Watch | None,
+    epoch: int,
+    average: AveragedWeights | None = None,
+) -> Saved:
     """Tensors and state of a checkpoint after `epoch`; `resumed` takes them up."""
     kept = _kept(network, optimizer, watch, average)
     return {name: value.detach().cpu().numpy() for name, value in kept.items()}, {"epoch": epoch}
 
 
-def _kept(network: nn.Module, optimizer: Descent, watch: Watch | None, average: AveragedWeights | None) -> dict[str, Tensor]:
+def _kept(
+    network: nn.Module, optimizer: Descent, watch: Watch | None, average: AveragedWeights | None
+) -> dict[str, Tensor]:
     """What changes over the steps of a training: views, by the names in its checkpoint."""
     kept = {f"network.{name}": value for name, value in network.state_dict().items()}
     kept |= optimizer.state() | (average.state() if average else {})
@@ -191,7 +229,8 @@ def resumed(
     epochs: int,
     average: AveragedWeights | None = None,
 ) -> int:
-    """Takes up the checkpoint of a training of so many `epochs`, if there is one; returns the epoch to go on with.
+    """Takes up the checkpoint of a training of so many `epochs`, if there is one; returns the epoch to go on
+    with.
 
     Raises UserError if it is damaged, or of another network.
     """
@@ -199,11 +238,15 @@ def resumed(
     if found is None:
         return 0
     tensors, state = found
-    checkpoint.check(0 <= state.epoch < epochs - 1, f"epoch {state.epoch} is not one before the last of {epochs}")
+    checkpoint.check(
+        0 <= state.epoch < epochs - 1, f"epoch {state.epoch} is not one before the last of {epochs}"
+    )
     kept = _kept(network, optimizer, watch, average)
     checkpoint.check_shapes(tensors, kept)
     sizes = [tensors[name] for name in kept if name.startswith("squares.")]
-    checkpoint.check(all((size >= 0).all() for size in sizes), "squares that its optimiser keeps are negative")
+    checkpoint.check(
+        all((size >= 0).all() for size in sizes), "squares that its optimiser keeps are negative"
+    )
     with torch.no_grad():
         for name, value in kept.items():
             value.copy_(torch.from_numpy(tensors[name]).reshape(value.shape))
@@ -211,10 +254,13 @@ def resumed(
     return state.epoch + 1
 
 
-def accuracy(network: nn.Module, images: TrainingSet, dtype: torch.dtype = torch.float32, batch: int | None = None) -> float:
+def accuracy(
+    network: nn.Module, images: TrainingSet, dtype: torch.dtype = torch.float32, batch: int | None = None
+) -> float:
     """Percentage of `images` that `network` classifies rightly, in eval mode, its layers computed in `dtype`.
 
-    `batch` images go through it at a time, by default as many as suit the device; fewer where its memory does not suffice.
+    `batch` images go through it at a time, by default as many as suit the device; fewer where its memory does
+    not suffice.
     """
     network.eval()
     count = partial(_right, network, images, dtype)

@@ -1,4 +1,5 @@
-"""What the logits of a network are compared with, by the names that protocols give it: classes, probabilities, or other logits."""
+"""What the logits of a network are compared with, by the names that protocols give it: classes,
+probabilities, or other logits."""
 
 from __future__ import annotations
 
@@ -27,20 +28,34 @@ class Loss:
         """
         return None
 
-    def of_batch(self, logits: Tensor, labels: Tensor, wanted: Tensor | None, mixture: Mixture, part: slice = slice(None)) -> Tensor:
-        """The mean () over the images of a batch that lie in `part` of it: logits (p, k) of those, labels (b,) of all.
+    def of_batch(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        wanted: Tensor | None,
+        mixture: Mixture,
+        part: slice = slice(None),
+    ) -> Tensor:
+        """The mean () over the images of a batch that lie in `part` of it: logits (p, k) of those, labels
+        (b,) of all.
 
         `wanted`: what `compared` gave of the images of the batch (b, k), mixed as they are.
         """
         return mixture.loss(logits, labels, part)
 
     def of_networks(self, logits: Tensor, labels: Tensor, wanted: Tensor | None) -> Tensor:
-        """The means (K,) over the images of an unmixed batch for each of K networks: logits (K, b, k), labels (K, b), wanted (K, b, k)."""
-        return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape).mean(1)
+        """The means (K,) over the images of an unmixed batch for each of K networks: logits (K, b, k), labels
+        (K, b), wanted (K, b, k)."""
+        return (
+            F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+            .view(labels.shape)
+            .mean(1)
+        )
 
 
 class VectorLoss(Loss):
-    """A loss between the logits and a vector for each image; `hard_weight` times that of the classes is added where it has one."""
+    """A loss between the logits and a vector for each image; `hard_weight` times that of the classes is added
+    where it has one."""
 
     def each(self, logits: Tensor, wanted: Tensor) -> Tensor:
         """The loss (...) of logits (..., k) against vectors (..., k)."""
@@ -55,7 +70,14 @@ class VectorLoss(Loss):
         """What the logits are compared with."""
         raise NotImplementedError
 
-    def of_batch(self, logits: Tensor, labels: Tensor, wanted: Tensor | None, mixture: Mixture, part: slice = slice(None)) -> Tensor:
+    def of_batch(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        wanted: Tensor | None,
+        mixture: Mixture,
+        part: slice = slice(None),
+    ) -> Tensor:
         loss = self.each(logits, _given(wanted)[part]).mean()
         weight = getattr(self.settings, "hard_weight", 0.0)
         if not weight:
@@ -130,6 +152,7 @@ def loss_of(protocol: Protocol, images: TrainingSet) -> tuple[Loss, Tensor | Non
         return loss, loss.compared(images.targets)
     except UserError as error:
         raise UserError(
-            f"protocol '{protocol.name}': its loss '{name}' compares with soft labels, and {images.name} {error}: choose a protocol"
+            f"protocol '{protocol.name}': its loss '{name}' compares with soft labels, and {images.name} "
+            f"{error}: choose a protocol"
             " with another loss, or a set that has them"
         ) from None

@@ -1,4 +1,5 @@
-"""What is done where the memory of a GPU does not suffice: the same work in smaller parts, where that gives the same."""
+"""What is done where the memory of a GPU does not suffice: the same work in smaller parts, where that gives
+the same."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ T = TypeVar("T")
 
 
 def release() -> None:
-    """Gives back what nobody uses any more, such as the memory of work that ended for want of it. To be called outside its `except`."""
+    """Gives back what nobody uses any more, such as the memory of work that ended for want of it. To be
+    called outside its `except`."""
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
@@ -32,7 +34,8 @@ def whole_batch_for(network: nn.Module) -> str:
 
 
 def in_smaller_batches(work: Callable[[int], T], batch: int) -> T:
-    """What `work` gives for a size of batches: `batch`, or the largest half, quarter, ... of it that fits. For work on single images.
+    """What `work` gives for a size of batches: `batch`, or the largest half, quarter, ... of it that fits.
+    For work on single images.
 
     Raises torch.OutOfMemoryError where a single image does not fit.
     """

@@ -1,7 +1,7 @@
 """Optimisers over plain tensors.
 
-Ours because `torch.optim` takes three seconds to import, as long as many of our jobs run, and because the state must
-enter checkpoints by name.
+Ours because `torch.optim` takes three seconds to import, as long as many of our jobs run, and because the
+state must enter checkpoints by name.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class Descent:
         torch._foreach_zero_(self.velocity)
 
     def state(self) -> dict[str, Tensor]:
-        """What is kept from step to step, for checkpoints: views, not copies, of all that a step changes beside the tensors."""
+        """What is kept from step to step, for checkpoints: views, not copies, of all that a step changes
+        beside the tensors."""
         return {f"velocity.{place}": value for place, value in enumerate(self.velocity)}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -58,7 +59,8 @@ class Descent:
 
 
 class SGD(Descent):
-    """Momentum and L2 penalty as in torch.optim.SGD: v <- m v + (g + wd x); x <- x - lr v. Tensors without a gradient stay.
+    """Momentum and L2 penalty as in torch.optim.SGD: v <- m v + (g + wd x); x <- x - lr v. Tensors without a
+    gradient stay.
 
     With `nesterov`: x <- x - lr (g + wd x + m v).
     """
@@ -70,7 +72,10 @@ class SGD(Descent):
     @torch.no_grad()
     def step(self) -> None:
         places, given = self._moved()
-        tensors, velocity = [self.tensors[place] for place in places], [self.velocity[place] for place in places]
+        tensors, velocity = (
+            [self.tensors[place] for place in places],
+            [self.velocity[place] for place in places],
+        )
         decay, momentum = self.settings.weight_decay, self.settings.momentum
         gradients = torch._foreach_add(given, tensors, alpha=decay) if decay else given
         torch._foreach_mul_(velocity, momentum)
@@ -93,13 +98,18 @@ class Moments(Descent):
         self.settings, self.decoupled = settings, decoupled
         self.squares = [torch.zeros_like(tensor) for tensor in self.tensors]
 
-    def _move(self, places: Sequence[int], given: Sequence[Tensor], of_mean: float | Tensor, of_size: float | Tensor) -> None:
+    def _move(
+        self, places: Sequence[int], given: Sequence[Tensor], of_mean: float | Tensor, of_size: float | Tensor
+    ) -> None:
         """Moves the tensors at `places` by their gradients.
 
-        `of_mean` and `of_size`: what the mean and the size of gradients are divided by, since they began at 0.
+        `of_mean` and `of_size`: what the mean and the size of gradients are divided by, since they began at
+        0.
         """
         gradients = list(given)
-        tensors, velocity, squares = ([values[place] for place in places] for values in (self.tensors, self.velocity, self.squares))
+        tensors, velocity, squares = (
+            [values[place] for place in places] for values in (self.tensors, self.velocity, self.squares)
+        )
         first, second = self.settings.beta1, self.settings.beta2
         torch._foreach_lerp_(velocity, gradients, 1 - first)
         torch._foreach_mul_(squares, second)
@@ -108,7 +118,8 @@ class Moments(Descent):
         torch._foreach_add_(sizes, self.EPS)
         moves = torch._foreach_div(velocity, sizes)
         decay = self.settings.weight_decay if self.decoupled else 0.0
-        for tensor, move in zip(tensors, moves, strict=True):  # the rate may be a tensor, which a plateau lowers
+        # The rate may be a tensor, which a plateau lowers
+        for tensor, move in zip(tensors, moves, strict=True):
             tensor.mul_(1 - self.lr * decay)
             tensor.sub_(move * (self.lr / of_mean))
 
@@ -121,19 +132,22 @@ class Moments(Descent):
 
 
 class AdamW(Moments):
-    """As torch.optim.AdamW: values shrink by lr wd, then move by lr times the corrected mean gradient over its corrected size."""
+    """As torch.optim.AdamW: values shrink by lr wd, then move by lr times the corrected mean gradient over
+    its corrected size."""
 
     repeats = False  # the corrections depend on the number of steps
 
     def __init__(self, tensors: Sequence[Tensor], settings: Optimizer, turns: int = 1):
-        """`turns`: every step is followed by so many less one without a gradient, in which the momentum moves on."""
+        """`turns`: every step is followed by so many less one without a gradient, in which the momentum moves
+        on."""
         super().__init__(tensors, settings, decoupled=True)
         self.turns = turns
         self.steps = 0
 
     @torch.no_grad()
     def step(self) -> None:
-        """Moves every tensor by its gradient, `turns` times in all. Raises ValueError where one has no gradient."""
+        """Moves every tensor by its gradient, `turns` times in all. Raises ValueError where one has no
+        gradient."""
         places, gradients = self._moved()
         if len(places) < len(self.tensors):
             raise ValueError("a tensor has no gradient")
@@ -156,7 +170,8 @@ class AdamW(Moments):
 
 
 class NetworkMoments(Moments):
-    """torch.optim.AdamW for the weights of networks, or with `decoupled` False torch.optim.Adam, whose `weight_decay` is an L2 penalty.
+    """torch.optim.AdamW for the weights of networks, or with `decoupled` False torch.optim.Adam, whose
+    `weight_decay` is an L2 penalty.
 
     The device counts the steps, so that they can be recorded; tensors without a gradient stay.
     """
@@ -169,7 +184,11 @@ class NetworkMoments(Moments):
     def step(self) -> None:
         places, given = self._moved()
         decay = 0.0 if self.decoupled else self.settings.weight_decay
-        gradients = torch._foreach_add(given, [self.tensors[place] for place in places], alpha=decay) if decay else given
+        gradients = (
+            torch._foreach_add(given, [self.tensors[place] for place in places], alpha=decay)
+            if decay
+            else given
+        )
         self.steps.add_(1)
         steps = self.steps[0]
         self._move(places, gradients, 1 - self.settings.beta1**steps, (1 - self.settings.beta2**steps).sqrt())
@@ -183,7 +202,8 @@ class NetworkMoments(Moments):
 
 
 class Stalling:
-    """Lowers the rate of an optimiser where the loss stalls (torch's ReduceLROnPlateau), without waiting for the device."""
+    """Lowers the rate of an optimiser where the loss stalls (torch's ReduceLROnPlateau), without waiting for
+    the device."""
 
     LEAST = 1e-4  # the part by which a loss has to be less to count as less
 
@@ -217,7 +237,8 @@ class Stalling:
 
 
 def optimizer_of(tensors: Sequence[Tensor], settings: Optimizer, classes: int = 1) -> Descent:
-    """The optimiser of images that `settings` name; `classes` is the number of all classes of the dataset, for `class_turns`."""
+    """The optimiser of images that `settings` name; `classes` is the number of all classes of the dataset,
+    for `class_turns`."""
     if settings.name not in OF_IMAGES:
         raise unknown("optimizer", settings.name, OF_IMAGES)
     return OF_IMAGES[settings.name](tensors, settings, classes if settings.class_turns else 1)
@@ -235,17 +256,24 @@ def _sgd_of_images(tensors: Sequence[Tensor], settings: Optimizer, turns: int) -
 
 
 def in_turns(settings: Optimizer, classes: int) -> Optimizer:
-    """SGD with the same course as steps for one of `classes` classes after the other, all of which move on by momentum meanwhile.
+    """SGD with the same course as steps for one of `classes` classes after the other, all of which move on by
+    momentum meanwhile.
 
-    From one turn of a class to its next its images move by lr v (1 + m + ... + m^(classes - 1)), and m^classes v is left of v. So the
-    only difference is in the last round, after which this has made all those moves and the loop a few of them.
+    From one turn of a class to its next its images move by lr v (1 + m + ... + m^(classes - 1)), and
+    m^classes v is left of v. So the only difference is in the last round, after which this has made all those
+    moves and the loop a few of them.
     """
     left = settings.momentum**classes
-    return replace(settings, lr=settings.lr * (1 - left) / (1 - settings.momentum), momentum=left, class_turns=False)
+    return replace(
+        settings, lr=settings.lr * (1 - left) / (1 - settings.momentum), momentum=left, class_turns=False
+    )
 
 
 # The turns of AdamW: a loop over classes has zeros for a gradient where it is another class's turn.
-OF_IMAGES: dict[str, Callable[[Sequence[Tensor], Optimizer, int], Descent]] = {"sgd": _sgd_of_images, "adamw": AdamW}
+OF_IMAGES: dict[str, Callable[[Sequence[Tensor], Optimizer, int], Descent]] = {
+    "sgd": _sgd_of_images,
+    "adamw": AdamW,
+}
 OF_NETWORKS: dict[str, Callable[[Sequence[Tensor], Any], Descent]] = {
     "sgd": lambda tensors, settings: SGD(tensors, settings, settings.nesterov),
     "adam": lambda tensors, settings: NetworkMoments(tensors, settings, decoupled=False),

@@ -13,7 +13,8 @@ from condense.specs import Protocol, number_of_epochs
 
 @dataclass(frozen=True)
 class Course:
-    """What the rate is multiplied by in each epoch, and the epochs, from 0, after which momentum starts anew."""
+    """What the rate is multiplied by in each epoch, and the epochs, from 0, after which momentum starts
+    anew."""
 
     factors: list[float]
     restarts: frozenset[int] = frozenset()
@@ -21,7 +22,9 @@ class Course:
     @property
     def drops(self) -> list[int]:
         """The epochs, from 0, after which the rate is lower."""
-        return [epoch for epoch in range(len(self.factors) - 1) if self.factors[epoch + 1] < self.factors[epoch]]
+        return [
+            epoch for epoch in range(len(self.factors) - 1) if self.factors[epoch + 1] < self.factors[epoch]
+        ]
 
 
 def course(protocol: Protocol, images: int) -> Course:
@@ -42,7 +45,8 @@ def cosine_at(epoch: int, epochs: int, stretch: float = 1.0) -> float:
 
 
 def slowed_at(epoch: int, epochs: int, stretch: float) -> float:
-    """EDC's equation 33, as its authors' code: beyond 5/6 of the epochs the cosine of there times 1 - i / N."""
+    """EDC's equation 33, as its authors' code: beyond 5/6 of the epochs the cosine of there times 1 - i /
+    N."""
     if epoch <= epochs * 5 / 6:
         return cosine_at(epoch, epochs, stretch)
     return 0.5 * (1 + math.cos(math.pi * 5 / 6 / stretch)) * (1 - epoch / epochs)
@@ -59,7 +63,9 @@ def _dc(schedule: Any, planned: int, epochs: int) -> Course:
 
 def _step(schedule: Any, planned: int, epochs: int) -> Course:
     # At least one epoch is run at the full rate.
-    return Course(_falling(schedule.factor, [max(round(part * planned), 1) - 1 for part in schedule.at], epochs))
+    return Course(
+        _falling(schedule.factor, [max(round(part * planned), 1) - 1 for part in schedule.at], epochs)
+    )
 
 
 def _cosine(schedule: Any, planned: int, epochs: int) -> Course:
@@ -73,5 +79,7 @@ SCHEDULES: dict[str, Callable[[Any, int, int], Course]] = {
     "step": _step,
     "constant": lambda schedule, planned, epochs: Course([1.0] * epochs),
     "cosine": _cosine,
-    "ssrs": lambda schedule, planned, epochs: Course([slowed_at(epoch, planned, schedule.stretch) for epoch in range(epochs)]),
+    "ssrs": lambda schedule, planned, epochs: Course(
+        [slowed_at(epoch, planned, schedule.stretch) for epoch in range(epochs)]
+    ),
 }

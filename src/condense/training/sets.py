@@ -30,10 +30,12 @@ class Targets:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Images by index: `fetch(indices (b,))` gives normalised float32 (b, C, H, W) on the device; `labels` (n,) int64 on it too.
+    """Images by index: `fetch(indices (b,))` gives normalised float32 (b, C, H, W) on the device; `labels`
+    (n,) int64 on it too.
 
-    `beside` gives an image more for each, which is augmented alike; the network that is trained takes both. `targets`: soft labels,
-    on the device, for losses that compare with them. `name`: what messages call the set.
+    `beside` gives an image more for each, which is augmented alike; the network that is trained takes both.
+    `targets`: soft labels, on the device, for losses that compare with them. `name`: what messages call the
+    set.
     """
 
     fetch: Fetch
@@ -47,16 +49,27 @@ class TrainingSet:
         return len(self.labels)
 
 
-def tensor_set(images: Tensor, labels: Tensor, targets: Targets | None = None, name: str = "the set") -> TrainingSet:
+def tensor_set(
+    images: Tensor, labels: Tensor, targets: Targets | None = None, name: str = "the set"
+) -> TrainingSet:
     """A training set over normalised images (n, C, H, W) that fit on the device."""
-    return TrainingSet(lambda indices: images[indices.to(images.device)], labels, images.shape[-1], targets=targets, name=name)
+    return TrainingSet(
+        lambda indices: images[indices.to(images.device)],
+        labels,
+        images.shape[-1],
+        targets=targets,
+        name=name,
+    )
 
 
 def pixel_set(images: Images, device: torch.device) -> TrainingSet:
-    """A training set over prepared 8-bit images, normalised on the fly; on a GPU the pixels are kept there."""
+    """A training set over prepared 8-bit images, normalised on the fly; on a GPU the pixels are kept
+    there."""
     pixels = images.images.to(device)
 
     def fetch(indices: Tensor) -> Tensor:
         return images.normalise(pixels[indices.to(device)])
 
-    return TrainingSet(fetch, images.labels.to(device), images.size, name=f"the {images.dataset} images themselves")
+    return TrainingSet(
+        fetch, images.labels.to(device), images.size, name=f"the {images.dataset} images themselves"
+    )

@@ -1,7 +1,9 @@
-"""Several networks of one architecture as one: their channels lie side by side, and every layer works on all of them.
+"""Several networks of one architecture as one: their channels lie side by side, and every layer works on all
+of them.
 
-A convolution of K networks is one with K times the groups, a norm has K times the channels, what works element by element stays as
-it is. So each layer is one operation of torch with nothing moved between two of them, which batching by a function transform does.
+A convolution of K networks is one with K times the groups, a norm has K times the channels, what works
+element by element stays as it is. So each layer is one operation of torch with nothing moved between two of
+them, which batching by a function transform does.
 """
 
 from __future__ import annotations
@@ -23,7 +25,16 @@ from condense.models.resnet import Block, PreactivationBlock
 
 # Layers that do not look across channels, and modules that only call such layers and add what they give.
 _UNCHANGED = (
-    *(nn.Sequential, nn.ModuleList, nn.Identity, nn.Flatten, nn.Upsample, nn.Dropout, nn.AvgPool2d, nn.MaxPool2d),
+    *(
+        nn.Sequential,
+        nn.ModuleList,
+        nn.Identity,
+        nn.Flatten,
+        nn.Upsample,
+        nn.Dropout,
+        nn.AvgPool2d,
+        nn.MaxPool2d,
+    ),
     *(nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.SiLU, nn.GELU),
     *(StagedNetwork, Perceptron, Stage, GlobalAverage, Block, PreactivationBlock, InvertedResidual),
 )
@@ -32,9 +43,11 @@ _PROBE = 1e-3  # rate of the step by which networks side by side are compared wi
 
 
 def can_be_batched(network: nn.Module) -> bool:
-    """Whether networks like this one can be `Stacked`: all of its layers are known to work with channels side by side.
+    """Whether networks like this one can be `Stacked`: all of its layers are known to work with channels side
+    by side.
 
-    Refused are layers that mix channels (shuffles), that have another axis before them (tokens), and those of other libraries.
+    Refused are layers that mix channels (shuffles), that have another axis before them (tokens), and those of
+    other libraries.
     """
     return all(_known(module) for module in network.modules())
 
@@ -50,10 +63,10 @@ def _known(layer: nn.Module) -> bool:
 class Stacked(nn.Module):
     """K networks of one architecture, on the device and in the type of the given ones, which are not changed.
 
-    Each parameter and running statistic is that of all networks, joined along its first axis, under its own name. Images
-    (K, b, c, h, w), a batch for each, or (b, c, h, w), the same for all, become logits (K, b, classes); the gradient of a sum over the
-    networks is that of each alone. One generator draws the masks of all dropout layers, so there, and only there, what a network
-    computes depends on its neighbours.
+    Each parameter and running statistic is that of all networks, joined along its first axis, under its own
+    name. Images (K, b, c, h, w), a batch for each, or (b, c, h, w), the same for all, become logits
+    (K, b, classes); the gradient of a sum over the networks is that of each alone. One generator draws the
+    masks of all dropout layers, so there, and only there, what a network computes depends on its neighbours.
     Raises ValueError for networks that cannot be batched.
     """
 
@@ -74,7 +87,11 @@ class Stacked(nn.Module):
                 if full not in states[0]:  # a layer without bias
                     continue
                 value = _joined([state[full] for state in states])
-                setattr(module, name, nn.Parameter(value, full not in frozen) if name in module._parameters else value)
+                setattr(
+                    module,
+                    name,
+                    nn.Parameter(value, full not in frozen) if name in module._parameters else value,
+                )
 
     @property
     def fused(self) -> bool:
@@ -82,7 +99,9 @@ class Stacked(nn.Module):
         return getattr(self.layers, "fused", False)
 
     def forward(self, images: Tensor) -> Tensor:
-        beside = images.transpose(0, 1).flatten(1, 2) if images.dim() == 5 else images.repeat(1, self.count, 1, 1)
+        beside = (
+            images.transpose(0, 1).flatten(1, 2) if images.dim() == 5 else images.repeat(1, self.count, 1, 1)
+        )
         return self.layers(beside).unflatten(1, (self.count, -1)).transpose(0, 1)
 
     @torch.no_grad()
@@ -93,11 +112,15 @@ class Stacked(nn.Module):
             value.copy_(own[name].chunk(self.count)[place] if value.dim() else own[name])
 
 
-def differs(stacked: Stacked, networks: Sequence[nn.Module], images: Tensor, labels: Tensor, rounding: float) -> str:
-    """How `stacked`, made from `networks`, works otherwise than each alone; '' if they agree but for `rounding` (a share).
+def differs(
+    stacked: Stacked, networks: Sequence[nn.Module], images: Tensor, labels: Tensor, rounding: float
+) -> str:
+    """How `stacked`, made from `networks`, works otherwise than each alone; '' if they agree but for
+    `rounding` (a share).
 
-    Images (b, c, h, w), the same for all, and labels (b,). Compared are the logits, the gradients by what a step along them makes of
-    the logits, and the running statistics. Copies are worked on. Dropout is left out: its masks differ by design.
+    Images (b, c, h, w), the same for all, and labels (b,). Compared are the logits, the gradients by what a
+    step along them makes of the logits, and the running statistics. Copies are worked on. Dropout is left
+    out: its masks differ by design.
     """
     together = _copy_without_dropout(stacked)
     before = together(images)
@@ -107,14 +130,19 @@ def differs(stacked: Stacked, networks: Sequence[nn.Module], images: Tensor, lab
         alone = _copy_without_dropout(network)
         logits = alone(images)
         _descend(logits, labels, alone)
-        for what, wanted, found in (("before", logits, before[place]), ("after", alone(images), after[place])):
+        for what, wanted, found in (
+            ("before", logits, before[place]),
+            ("after", alone(images), after[place]),
+        ):
             wanted, found = wanted.detach().double(), found.detach().double()
             if not float((wanted - found).norm()) <= rounding * float(wanted.norm()):
                 return f"network {place} gives other values {what} a step"
         own = copy.deepcopy(alone)
         together.copy_to(place, own)
         for (name, wanted), found in zip(alone.named_buffers(), own.buffers(), strict=True):
-            if not float((wanted.double() - found.double()).norm()) <= rounding * (float(wanted.double().norm()) + 1):
+            if not float((wanted.double() - found.double()).norm()) <= rounding * (
+                float(wanted.double().norm()) + 1
+            ):
                 return f"network {place} keeps other statistics ({name})"
     return ""
 
@@ -128,7 +156,8 @@ def _copy_without_dropout(network: N) -> N:
 
 
 def _descend(logits: Tensor, labels: Tensor, network: nn.Module) -> None:
-    """One small step along the gradient of the sum of the losses, in which networks side by side do not meet."""
+    """One small step along the gradient of the sum of the losses, in which networks side by side do not
+    meet."""
     tensors = [parameter for parameter in network.parameters() if parameter.requires_grad]
     gradients = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), tensors)
     with torch.no_grad():
@@ -137,13 +166,16 @@ def _descend(logits: Tensor, labels: Tensor, network: nn.Module) -> None:
 
 
 def _joined(values: Sequence[Tensor]) -> Tensor:
-    return torch.cat(list(values)) if values[0].dim() else values[0].clone()  # the number of batches seen is the same for all
+    # The number of batches seen is the same for all
+    return torch.cat(list(values)) if values[0].dim() else values[0].clone()
 
 
 def _widened(layer: nn.Module, count: int) -> nn.Module:
     """`layer` for so many networks; its parameters are still those of one."""
     if type(layer) is nn.Conv2d:
-        layer.in_channels, layer.out_channels, layer.groups = (count * n for n in (layer.in_channels, layer.out_channels, layer.groups))
+        layer.in_channels, layer.out_channels, layer.groups = (
+            count * n for n in (layer.in_channels, layer.out_channels, layer.groups)
+        )
     elif type(layer) is nn.GroupNorm:
         layer.num_groups, layer.num_channels = count * layer.num_groups, count * layer.num_channels
     elif type(layer) is nn.BatchNorm2d:
@@ -163,7 +195,10 @@ class _Linears(nn.Module):
         self.count, self.weight, self.bias = count, one.weight, one.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        x, weight = x.unflatten(1, (self.count, -1)).transpose(0, 1), self.weight.unflatten(0, (self.count, -1)).transpose(1, 2)
+        x, weight = (
+            x.unflatten(1, (self.count, -1)).transpose(0, 1),
+            self.weight.unflatten(0, (self.count, -1)).transpose(1, 2),
+        )
         out = x @ weight if self.bias is None else torch.baddbmm(self.bias.view(self.count, 1, -1), x, weight)
         return out.transpose(0, 1).flatten(1)
 
@@ -173,7 +208,13 @@ class _LayerNorms(nn.Module):
 
     def __init__(self, one: nn.LayerNorm, count: int) -> None:
         super().__init__()
-        self.count, self.shape, self.eps, self.weight, self.bias = count, one.normalized_shape, one.eps, one.weight, one.bias
+        self.count, self.shape, self.eps, self.weight, self.bias = (
+            count,
+            one.normalized_shape,
+            one.eps,
+            one.weight,
+            one.bias,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.layer_norm(x.unflatten(1, (self.count, -1)), self.shape, eps=self.eps).flatten(1, 2)
@@ -182,7 +223,8 @@ class _LayerNorms(nn.Module):
 
 @torch.no_grad()
 def fitting(network: nn.Module, image: Tensor, batch: int, memory: float, held: int = COPIES) -> int:
-    """How many networks like `network` train at once on batches of so many images like `image` (c, h, w) in `memory` bytes; at least 1.
+    """How many networks like `network` train at once on batches of so many images like `image` (c, h, w) in
+    `memory` bytes; at least 1.
 
     The rule is `networks_at_once` of `fitting`; `held` times the parameters are in memory.
     """

@@ -1,6 +1,8 @@
-"""Training several networks of one architecture at once: each as `loop.train` would, one operation for all of them.
+"""Training several networks of one architecture at once: each as `loop.train` would, one operation for all of
+them.
 
-Meant for GPUs, which one small network leaves idle. A CPU is busy with one: there it takes 10 to 20 % longer than one after another.
+Meant for GPUs, which one small network leaves idle. A CPU is busy with one: there it takes 10 to 20 % longer
+than one after another.
 """
 
 from __future__ import annotations
@@ -28,8 +30,11 @@ from condense.training.sets import TrainingSet
 from condense.training.stacked import Stacked
 
 Step = Callable[..., Tensor]
-_RATES = 16  # a recorded step has the rate as a number, and is recorded anew for another; where there are more, the device reads it
-_CHECKED = 16  # epochs from one look at the loss to the next, since a look waits for the GPU; a loss that is lost stays so
+# A recorded step has the rate as a number, and is recorded anew for another; where there are more, the device
+# reads it
+_RATES = 16
+# Epochs from one look at the loss to the next, since a look waits for the GPU; a loss that is lost stays so
+_CHECKED = 16
 
 
 def train_together(
@@ -43,10 +48,13 @@ def train_together(
     checkpoint: Checkpoint,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Trains K networks in place; the one at place k as `train` would under `names[k]`, but for the order of sums.
+    """Trains K networks in place; the one at place k as `train` would under `names[k]`, but for the order of
+    sums.
 
-    It sees the same batches under the same augmentation. Dropout masks are others: the stream of `names[0]` gives those of all.
-    Raises UserError if a loss stops being a number, seen some epochs later, or if it needs soft labels that the set does not have.
+    It sees the same batches under the same augmentation. Dropout masks are others: the stream of `names[0]`
+    gives those of all.
+    Raises UserError if a loss stops being a number, seen some epochs later, or if it needs soft labels that
+    the set does not have.
     """
     if not protocol.trains_together:
         raise ValueError("networks under a mixing or several operations at once are trained one by one")
@@ -60,7 +68,9 @@ def train_together(
     if recorder is not None:
         changing = [*networks.parameters(), *networks.buffers(), *optimizer.state().values()]
         step = CapturedStep(step, optimizer, recorder, changing, layer_type(networks, protocol, device))
-        rate = torch.zeros((), dtype=torch.float64, device=device) if len(set(rates.factors)) > _RATES else None
+        rate = (
+            torch.zeros((), dtype=torch.float64, device=device) if len(set(rates.factors)) > _RATES else None
+        )
     first = resumed(networks, optimizer, None, checkpoint, epochs, average)
     networks.train()
     for epoch in range(first, epochs):
@@ -86,10 +96,11 @@ def train_together(
 
 @dataclass(frozen=True)
 class _Batch:
-    """A batch for each of K networks, which are sorted here so that those under the same operation lie side by side.
+    """A batch for each of K networks, which are sorted here so that those under the same operation lie side
+    by side.
 
-    `indices` (K * b,) of images in that order, `places` (K,) at which networks 0 to K - 1 lie in it, and for each operation the
-    number of its networks and their draws as one. Tensors are on the device.
+    `indices` (K * b,) of images in that order, `places` (K,) at which networks 0 to K - 1 lie in it, and for
+    each operation the number of its networks and their draws as one. Tensors are on the device.
     """
 
     indices: Tensor
@@ -97,29 +108,50 @@ class _Batch:
     draws: list[tuple[int, siamese.Draw]]
 
     def taken(self, images: TrainingSet, targets: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Augmented images (K, b, c, h, w), labels (K, b) and, of `targets` (n, k), vectors (K, b, k), network by network."""
+        """Augmented images (K, b, c, h, w), labels (K, b) and, of `targets` (n, k), vectors (K, b, k),
+        network by network."""
         size = len(self.indices) // len(self.places)
         parts = images.fetch(self.indices).split([count * size for count, _ in self.draws])
-        augmented = torch.cat([siamese.apply(part, drawn) for part, (_, drawn) in zip(parts, self.draws, strict=True)])
-        of_each = [augmented, images.labels[self.indices]] + ([] if targets is None else [targets[self.indices]])
+        augmented = torch.cat(
+            [siamese.apply(part, drawn) for part, (_, drawn) in zip(parts, self.draws, strict=True)]
+        )
+        of_each = [augmented, images.labels[self.indices]] + (
+            [] if targets is None else [targets[self.indices]]
+        )
         return tuple(values.unflatten(0, (-1, size))[self.places] for values in of_each)
 
 
 def _batches(
-    images: TrainingSet, protocol: Protocol, strategy: str, seed: int, names: Sequence[tuple[str | int, ...]], epoch: int
+    images: TrainingSet,
+    protocol: Protocol,
+    strategy: str,
+    seed: int,
+    names: Sequence[tuple[str | int, ...]],
+    epoch: int,
 ) -> Iterator[_Batch]:
-    """The batches of an epoch. All is drawn before the first one and sent in one copy a type, so that nothing waits for the device."""
+    """The batches of an epoch. All is drawn before the first one and sent in one copy a type, so that nothing
+    waits for the device."""
     strategy = protocol.operations_of(strategy)
-    orders = torch.stack([torch.randperm(len(images), generator=seeds.generator(seed, *name, "order", epoch)) for name in names])
+    orders = torch.stack(
+        [
+            torch.randperm(len(images), generator=seeds.generator(seed, *name, "order", epoch))
+            for name in names
+        ]
+    )
     generators = [seeds.generator(seed, *name, "augment", epoch) for name in names]
     planned = []
     for indices in orders.split(protocol.batch, 1):
-        drawn = [siamese.draw_each(strategy, images.size, indices.shape[1], generator) for generator in generators]
+        drawn = [
+            siamese.draw_each(strategy, images.size, indices.shape[1], generator) for generator in generators
+        ]
         planned.append(_sorted(indices, drawn))
     there = iter(sent([tensor for batch in planned for tensor in _tensors(batch)], images.labels.device))
     for batch in planned:
         indices, places = next(there), next(there)
-        draws = [(count, siamese.Draw(drawn.operation, {name: next(there) for name in drawn.parameters})) for count, drawn in batch.draws]
+        draws = [
+            (count, siamese.Draw(drawn.operation, {name: next(there) for name in drawn.parameters}))
+            for count, drawn in batch.draws
+        ]
         yield _Batch(indices, places, draws)
 
 
@@ -135,11 +167,18 @@ def _sorted(indices: Tensor, drawn: Sequence[siamese.Draw]) -> _Batch:
 
 
 def _tensors(batch: _Batch) -> list[Tensor]:
-    return [batch.indices, batch.places, *(value for _, drawn in batch.draws for value in drawn.parameters.values())]
+    return [
+        batch.indices,
+        batch.places,
+        *(value for _, drawn in batch.draws for value in drawn.parameters.values()),
+    ]
 
 
-def plain_step(networks: Stacked, optimizer: Descent, dtype: torch.dtype, device: torch.device, loss: Loss | None = None) -> Step:
-    """One step of all networks: images (K, b, c, h, w), labels (K, b) and what else `loss` compares with -> losses (K,) before it."""
+def plain_step(
+    networks: Stacked, optimizer: Descent, dtype: torch.dtype, device: torch.device, loss: Loss | None = None
+) -> Step:
+    """One step of all networks: images (K, b, c, h, w), labels (K, b) and what else `loss` compares with ->
+    losses (K,) before it."""
     loss = loss or Loss(HardLoss())
 
     def step(images: Tensor, labels: Tensor, wanted: Tensor | None = None) -> Tensor:
@@ -155,13 +194,21 @@ def plain_step(networks: Stacked, optimizer: Descent, dtype: torch.dtype, device
 
 
 class CapturedStep:
-    """`step` as recorded work over fixed buffers, for each batch size (full and last) at the learning rate it was recorded at.
+    """`step` as recorded work over fixed buffers, for each batch size (full and last) at the learning rate it
+    was recorded at.
 
-    A rate that is a number is one in the work too, which is recorded anew where it has changed; one that is a tensor is read at every
-    step. What a step gives is overwritten by the next one.
+    A rate that is a number is one in the work too, which is recorded anew where it has changed; one that is a
+    tensor is read at every step. What a step gives is overwritten by the next one.
     """
 
-    def __init__(self, step: Step, optimizer: Descent, recorder: Recorder, changing: Sequence[Tensor], computed_in: torch.dtype):
+    def __init__(
+        self,
+        step: Step,
+        optimizer: Descent,
+        recorder: Recorder,
+        changing: Sequence[Tensor],
+        computed_in: torch.dtype,
+    ):
         """`changing` are the tensors that a step changes, `computed_in` the type of its layers."""
         self.step, self.optimizer, self.recorder = step, optimizer, recorder
         self.changing, self.computed_in = changing, computed_in
@@ -169,7 +216,8 @@ class CapturedStep:
 
     def __call__(self, *given: Tensor) -> Tensor:
         size, rate = given[1].shape, None if isinstance(self.optimizer.lr, Tensor) else self.optimizer.lr
-        self.optimizer.zero_grad()  # gradients are then made inside, where a graph writes them again and again
+        # Gradients are then made inside, where a graph writes them again and again
+        self.optimizer.zero_grad()
         if size not in self.recorded or self.recorded[size][0] != rate:
             before = self.recorded.pop(size, None)
             refused, known = before[2].refused if before else "", before is not None

@@ -1,6 +1,7 @@
 """Tasks: what networks trained on a synthetic set are asked for. One class a file, named in `AnyTask`.
 
-What a task computes is a function in `evaluate/`, named in `evaluate.tasks.TASKS` under the same kind; a test compares both lists.
+What a task computes is a function in `evaluate/`, named in `evaluate.tasks.TASKS` under the same kind; a test
+compares both lists.
 """
 
 from __future__ import annotations
@@ -19,11 +20,22 @@ DEFAULT_TASK = Accuracy()
 
 
 def task_class(folder: str) -> type[Task]:
-    """The class of the task whose metrics lie in `folder`, as their files and paths name it. Raises UserError for another name."""
+    """The class of the task whose metrics lie in `folder`, as their files and paths name it. Raises UserError
+    for another name."""
     classes = {task.folder: task for task in get_args(AnyTask)}
     if folder not in classes:
         raise unknown("task", folder, classes)
     return classes[folder]
 
 
-__all__ = ["ACCURACY", "DEFAULT_TASK", "Accuracy", "AnyTask", "Drift", "Metric", "Snapshots", "Task", "task_class"]
+__all__ = [
+    "ACCURACY",
+    "DEFAULT_TASK",
+    "Accuracy",
+    "AnyTask",
+    "Drift",
+    "Metric",
+    "Snapshots",
+    "Task",
+    "task_class",
+]

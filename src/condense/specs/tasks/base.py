@@ -13,7 +13,8 @@ from condense.specs.common import check_name, not_by_default
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that a task gives for each network. `unit`: '' for a plain number. `least` and `most` bound what it can be.
+    """A number that a task gives for each network. `unit`: '' for a plain number. `least` and `most` bound
+    what it can be.
 
     `published`: what `params/published/results.csv` calls it in its column `metric`.
     """
@@ -36,7 +37,8 @@ class Metric:
         return f"{self.title[:1].upper()}{self.title[1:]}" + (f" in {self.unit}" if self.unit else "")
 
     def check(self, name: str, values: Sequence[float], networks: int | None = None) -> None:
-        """Raises UserError unless `values` are possible ones of this metric, one for each of the `networks` (None: for some)."""
+        """Raises UserError unless `values` are possible ones of this metric, one for each of the `networks`
+        (None: for some)."""
         if not all(self.least <= value <= self.most for value in values):
             raise UserError(f"{name}: are no {'percentages' if self.unit == '%' else 'values of it'}")
         if not values or len(values) != (networks or len(values)):
@@ -60,14 +62,19 @@ class Task:
     folder: ClassVar[str]  # of its metrics, in paths and in their files
     title: ClassVar[str]  # what it is, in a line
     metrics: ClassVar[Mapping[str, Metric]]
-    numerics: ClassVar[int | None]  # of its mathematics, to be said by each; None: nothing beside that of training and testing
+    # of its mathematics, to be said by each; None: nothing beside that of training and testing
+    numerics: ClassVar[int | None]
     reads: ClassVar[Literal["synthetic", "snapshots"]] = "synthetic"  # the file that networks are trained on
     over_steps: ClassVar[bool] = False  # its metrics are curves over steps, not one value for each network
     further: ClassVar[Mapping[str, str]] = {}  # further sets by name: what each of them is
-    told_as: ClassVar[Mapping[str, str]] = {}  # what the metrics call a further set, where that is not its name
-    of_a_set: ClassVar[str] = ""  # what the synthetic set must be, where the whole training set cannot take its place
-    remark: ClassVar[str | None] = None  # what tells its runs in MLflow from the plain evaluation of a set; None: the folder
-    answers: ClassVar[tuple[str, ...] | None] = None  # in `results.csv`, values of the column `task` that it measures; None: all
+    # what the metrics call a further set, where that is not its name
+    told_as: ClassVar[Mapping[str, str]] = {}
+    # what the synthetic set must be, where the whole training set cannot take its place
+    of_a_set: ClassVar[str] = ""
+    # what tells its runs in MLflow from the plain evaluation of a set; None: the folder
+    remark: ClassVar[str | None] = None
+    # in `results.csv`, values of the column `task` that it measures; None: all
+    answers: ClassVar[tuple[str, ...] | None] = None
     passes: ClassVar[int] = 1  # images that go through a network for each one that it is trained on
     together: ClassVar[bool] = True  # whether a GPU may train several of its networks side by side
 
@@ -80,7 +87,8 @@ class Task:
         return {name: value for name, value in not_by_default(self).items() if name != "kind"}
 
     def key_parts(self, further: Mapping[str, str]) -> list[Any]:
-        """What the key of its metrics holds besides set, network and protocol; `further`: the keys of the further sets by name.
+        """What the key of its metrics holds besides set, network and protocol; `further`: the keys of the
+        further sets by name.
 
         Nothing for a task that has neither settings nor further sets nor mathematics of its own.
         """
@@ -89,7 +97,10 @@ class Task:
 
     def described(self, further: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """What its metrics say of its settings and its further sets; empty where it has neither."""
-        said = {**self.settings, **{self.told_as.get(name, name): dict(about) for name, about in further.items()}}
+        said = {
+            **self.settings,
+            **{self.told_as.get(name, name): dict(about) for name, about in further.items()},
+        }
         return {self.folder: said} if said else {}
 
     def check_further(self, names: Sequence[str], option: str = "sets") -> None:
@@ -102,7 +113,8 @@ class Task:
                 raise UserError(f"{option}: task {self.kind} needs '{name}', {what}")
 
     def sets_in(self, snapshots: int) -> int:
-        """How many sets of the file that it reads its networks are trained on, where so many snapshots were kept."""
+        """How many sets of the file that it reads its networks are trained on, where so many snapshots were
+        kept."""
         return 1
 
     @classmethod

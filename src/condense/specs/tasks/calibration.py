@@ -12,7 +12,8 @@ from condense.specs.tasks.base import ACCURACY, Metric, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration(Task):
-    """Accuracy, calibration error, negative log-likelihood and Brier score of networks trained on the set, on the test images.
+    """Accuracy, calibration error, negative log-likelihood and Brier score of networks trained on the set, on
+    the test images.
 
     `bins`: into how many bins of equal width the calibration error sorts the confidences.
     """
@@ -21,7 +22,9 @@ class Calibration(Task):
     title: ClassVar[str] = "whether networks are as sure as they are right"
     metrics: ClassVar[Mapping[str, Metric]] = {
         "accuracy": ACCURACY,
-        "calibration_error": Metric("expected calibration error", unit="%", better="lower", least=0.0, most=100.0),
+        "calibration_error": Metric(
+            "expected calibration error", unit="%", better="lower", least=0.0, most=100.0
+        ),
         "negative_log_likelihood": Metric("negative log-likelihood", unit="nats", better="lower", least=0.0),
         "brier_score": Metric("Brier score", better="lower", least=0.0, most=2.0),
     }

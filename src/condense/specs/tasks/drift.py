@@ -13,7 +13,8 @@ from condense.specs.tasks.base import ACCURACY, Metric, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Drift(Task):
-    """Test accuracy of networks that train on a set with the style of its images drifted, inside the network, towards another's.
+    """Test accuracy of networks that train on a set with the style of its images drifted, inside the network,
+    towards another's.
 
     `ratio`: how far, from 0, not at all, to 1. `stage`: of the network, counted from 1, whose maps drift.
     """
@@ -25,7 +26,8 @@ class Drift(Task):
     further: ClassVar[Mapping[str, str]] = {"style": "the set towards whose style the images drift"}
     told_as: ClassVar[Mapping[str, str]] = {"style": "towards"}
     of_a_set: ClassVar[str] = "set to drift"
-    passes: ClassVar[int] = 2  # both images of a pair, the one only as far as its style is taken: at most twice the work
+    # both images of a pair, the one only as far as its style is taken: at most twice the work
+    passes: ClassVar[int] = 2
     together: ClassVar[bool] = False
 
     ratio: float
