@@ -69,17 +69,5 @@ def synthesis(digits, out, *more):
 
 
 def evaluation(synthetic, digits, out, *more):
-    named = (
-        "evaluate",
-        "--synthetic",
-        synthetic,
-        "--data",
-        digits,
-        "--method",
-        "dm",
-        "--protocol",
-        BRIEF,
-        "--networks",
-        1,
-    )
+    named = ("evaluate", "--synthetic", synthetic, "--data", digits, "--protocol", BRIEF, "--networks", 1)
     return (*named, *NET, "--out", out, *more)

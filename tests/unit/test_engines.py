@@ -21,7 +21,7 @@ from condense.engines.orders import Order, Outcome, Site
 from condense.evaluate import tasks
 from condense.files import read_set
 from condense.files.checkpoints import Checkpoint
-from condense.plan import Maker, tables
+from condense.plan import Maker
 from condense.plan.groups import groups
 from condense.plan.numerics import NUMERICS
 from condense.plan.tables import Plan
@@ -284,16 +284,52 @@ def test_what_an_engine_cannot_use_is_not_to_be_required():
         convert(specs.AnyRecipe, asdict(catalogue.recipe("dsa")) | {"requires": "clip"}, "a.yaml")
 
 
-def test_a_cut_of_a_scale_is_laid_over_recipes_that_have_the_setting(registered, monkeypatch):
+def changed(monkeypatch, changes, name="ddm/table6"):
+    """The plan of quick with `changes` to the recipes of a table or figure."""
     plan = Plan("quick")
-    limits = specs.TableLimits(changes={"steps": 5})
-    assert [tables._cut(name, limits) for name in ("dm", "dsa", "random", "mean_image")] == [
-        {"steps": 5}
-    ] * 2 + [{}] * 2
-    assert tables._cut("dm", specs.TableLimits(changes={"stpes": 5})) == {"stpes": 5}, (
-        "which is then refused by name"
+    limits = replace(plan.limits(name), changes=changes)
+    monkeypatch.setattr(Plan, "limits", lambda self, asked: limits if asked == name else specs.TableLimits())
+    return plan
+
+
+def test_a_change_of_a_scale_is_laid_over_recipes_that_have_the_setting(monkeypatch):
+    plan = changed(monkeypatch, {"steps": 5, "never_heard_of": 3})
+    with pytest.raises(UserError, match="changes: .*'never_heard_of'"):
+        assert plan.tables
+    with pytest.raises(UserError, match="changes: .*'loop'"):  # a setting of an engine that the table has not
+        assert changed(monkeypatch, {"loop": {"outer": 2}}).tables
+    cells = changed(monkeypatch, {"steps": 7}).metrics_of("ddm/table6")
+    assert {cell.synthetic.recipe.number_of_steps for cell in cells} == {7}
+
+
+def test_of_several_changes_each_is_laid_over_the_recipes_that_have_it(monkeypatch):
+    plan = changed(monkeypatch, {"loop": {"outer": 3}, "steps": 7}, "cpdm/table1")
+    steps = {
+        cell.synthetic.recipe.name: cell.synthetic.recipe.number_of_steps
+        for cell in plan.metrics_of("cpdm/table1")
+    }
+    assert steps["dm"] == 7 and steps["dsa"] == 21 and steps["random"] == 0
+
+
+COVERED = {
+    "kind": "figure", "paper": "ddm", "figure": "9z", "title": "T", "draw": "accuracy_by_setting",
+    "dataset": "cifar10", "ipc": [10], "methods": ["minimum_covering"],
+}  # fmt: skip
+
+
+def test_a_setting_of_a_point_is_refused_by_a_method_that_has_it_not(monkeypatch):
+    plan = Plan("quick")
+    spec = convert(
+        specs.FigureSpec,
+        COVERED | {"points": [{"x": 1.0, "change": {"coverng": {"candidates": 5}}}, {"x": 2.0}]},
+        "a.yaml",
     )
-    assert plan.metrics
+    with pytest.raises(UserError, match="coverng"):
+        plan._figure("ddm/figure9z", spec)
+    points = [{"x": 1.0, "change": {"covering": {"candidates": 5}}}, {"x": 2.0}]
+    spec = convert(specs.FigureSpec, COVERED | {"points": points}, "a.yaml")
+    (curve, *_) = plan._figure("ddm/figure9z", spec).curves
+    assert curve.cells[0].synthetic.recipe.covering.candidates == 5
 
 
 def test_sets_of_engines_that_share_nothing_are_made_alone():

@@ -16,7 +16,8 @@ from condense.plan.tables import Plan
 from condense.specs import catalogue
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-WHOLE = ("evaluate", "--method", "whole", "--protocol", BRIEF, "--networks", 1, *NET)
+JUDGED = ("evaluate", "--protocol", BRIEF, "--networks", 1, *NET)
+WHOLE = (*JUDGED, "--method", "whole")
 
 
 def judged(made, out, *more):
@@ -83,8 +84,8 @@ def test_snapshots_and_the_whole_set_are_split_alike(what, digits, tmp_path):
         )
         given = ("--task", "snapshots", "--synthetic", tmp_path / "snapshots.safetensors")
     else:
-        given = ()
-    command = (*WHOLE, *given, "--data", digits, "--networks", 2)
+        given = ("--method", "whole")
+    command = (*JUDGED, *given, "--data", digits, "--networks", 2)
     for name, more in (("all", ()), ("a", ("--part", "0")), ("b", ("--part", "1-1"))):
         assert run(*command, "--out", tmp_path / f"{name}.json", *more)[0] == 0
     out = joined(tmp_path / "joined.json", tmp_path / "b.json", tmp_path / "a.json")

@@ -72,7 +72,7 @@ def shards(folder, digits, kind="probabilities", decode=None, rates=(0.02, 0.02)
         )
         path = folder / f"classes{classes[0]}-{classes[-1]}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_shard(path, job, data, classes, outcome)
+        _write_shard(path, job, data, classes, outcome, {})
         write_json(run_facts_path(path), {"seconds": 1.0, "peak_memory_bytes": 1})
         paths.append(path)
     return paths

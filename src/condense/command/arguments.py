@@ -193,7 +193,7 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     verb = _add(verbs, functions, "teach")
     verb.add_argument("--data", type=_training_images, required=True, help="prepared training images")
     verb.add_argument("--protocol", required=True, help="name, YAML file or JSON")
-    verb.add_argument("--strategy", help="augmentation of the dataset (default: none)")
+    verb.add_argument("--strategy", help="augmentation of the dataset (default: its own)")
     _cell_options(verb, "file for the teacher")
     _keep_option(verb)
     verb = _add(verbs, functions, "bank")
@@ -207,7 +207,9 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     verb.add_argument(
         "--protocol", help="of finished networks: how they are trained (default: what --networks says)"
     )
-    verb.add_argument("--strategy", help="of finished networks: augmentation of the dataset (default: none)")
+    verb.add_argument(
+        "--strategy", help="of finished networks: augmentation of the dataset (default: its own)"
+    )
     size = (
         f"of a queue: size of the bank; what does not fit into it is trained again when asked for (default: "
         f"{MAX_MB})"
@@ -221,7 +223,7 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
         "; several, as --ipc, --key and --out, for sets that share the real side, which is then computed once"
     )
     verb.add_argument(
-        "--recipe", nargs="+", required=True, help=f"resolved recipe: name, YAML file or JSON{several}"
+        "--recipe", nargs="+", required=True, help=f"name or YAML file, or a resolved recipe as JSON{several}"
     )
     verb.add_argument("--ipc", type=int, nargs="+", required=True)
     verb.add_argument("--classes", help="a class or a range such as 0-4 (default: all)")
@@ -275,9 +277,9 @@ def _stage_verbs(verbs: Any, functions: Verbs) -> None:
     more = "a further set of the task; may be given several times"
     verb.add_argument("--with", action="append", default=[], dest="sets", metavar="NAME=FILE", help=more)
     verb.add_argument("--data", type=_prepared, required=True, help="folder of the prepared dataset")
-    verb.add_argument("--method", required=True)
+    verb.add_argument("--method", help="name of what is evaluated (default: the one in the set)")
     verb.add_argument("--protocol", required=True, help="name, YAML file or JSON")
-    verb.add_argument("--strategy", default="none", help="augmentation of the dataset")
+    verb.add_argument("--strategy", help="augmentation of the dataset (default: its own)")
     verb.add_argument("--networks", type=int, required=True)
     verb.add_argument(
         "--part",

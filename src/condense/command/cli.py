@@ -14,7 +14,15 @@ from typing import Any
 
 from condense import specs
 from condense.command.arguments import MAX_MB, parser, with_homes
-from condense.command.values import json_of, options_of, paths_of, range_of, settings_of
+from condense.command.values import (
+    json_of,
+    options_of,
+    paths_of,
+    range_of,
+    recipe_of,
+    settings_of,
+    strategy_of,
+)
 from condense.config import UserError, unknown
 from condense.machine.terminal import replace_unprintable, speaking_to
 from condense.specs import catalogue
@@ -55,14 +63,12 @@ def parent(args: argparse.Namespace) -> None:
 
 def teach(args: argparse.Namespace) -> None:
     """Pretrains a classifier on the whole training set."""
-    _make_parent(
-        args,
-        "teacher",
-        lambda: {
-            "protocol": settings_of(specs.Protocol, args.protocol, "protocol"),
-            "strategy": args.strategy or "none",
-        },
-    )
+
+    def settings() -> dict[str, Any]:
+        protocol = settings_of(specs.Protocol, args.protocol, "protocol")
+        return {"protocol": protocol, "strategy": strategy_of(args.strategy, args.data, protocol)}
+
+    _make_parent(args, "teacher", settings)
 
 
 def bank(args: argparse.Namespace) -> None:
@@ -88,12 +94,12 @@ def _bank_settings(args: argparse.Namespace, networks: Any) -> dict[str, Any]:
     given = {"protocol": args.protocol, "strategy": args.strategy, "steps": args.steps, "max_mb": args.max_mb}
     for name, value in given.items():
         if value is not None and name not in takes:
-            raise UserError(f"--{name.replace('_', '-')}: {networks.what} take none; leave the option out")
+            raise UserError(f"--{name.replace('_', '-')}: is not for {networks.what}; leave the option out")
     if "protocol" in takes:
         values["protocol"] = networks.trained_by(
             settings_of(specs.Protocol, args.protocol or networks.protocol, "protocol")
         )
-        values["strategy"] = args.strategy or "none"
+        values["strategy"] = strategy_of(args.strategy, args.data, values["protocol"])
     if "steps" in takes:
         if args.steps is None:
             raise UserError(
@@ -136,7 +142,7 @@ def synthesize(args: argparse.Namespace) -> None:
     given = paths_of(args.given, "--with")
     shards = {}
     for text, ipc, key, out in zip(args.recipe, args.ipc, keys, args.out, strict=True):
-        recipe = settings_of(specs.engines.AnyRecipe, text, "recipe")
+        recipe = recipe_of(text, args.data, ipc)
         parents = {name: path for name, path in given.items() if name in recipe.parents()}
         shards[out] = ShardJob(recipe, args.data, **shared, ipc=ipc, key=key, parents=parents)
     asked = {name for job in shards.values() for name in job.recipe.parents()}
@@ -176,7 +182,7 @@ def evaluate(args: argparse.Namespace) -> None:
     settings = {
         "arch": args.arch,
         "options": options_of(args.options),
-        "strategy": args.strategy,
+        "strategy": strategy_of(args.strategy, args.data / "train.safetensors", protocol),
         "seed": args.seed,
         "key": args.key,
     }

@@ -88,7 +88,7 @@ def plan_request(request: Request) -> Work:
         )
     if request.steps and not recipe.number_of_steps:
         raise UserError(f"--steps: '{recipe.name}' takes no steps; leave the option out")
-    for name, least in (("ipc", 1), ("steps", 1), ("epochs", 1), ("resize", 4), ("seed", 0)):
+    for name, least in (("ipc", 1), ("steps", 1), ("epochs", 1), ("resize", 4), ("seed", 0), ("threads", 1)):
         value = getattr(request, name)
         if value is not None and value < least:
             raise UserError(f"--{name}: at least {least} is needed, found {value}")

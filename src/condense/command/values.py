@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from condense.config import UserError, convert, load_yaml
+from condense.data.spec import OWN_STRATEGY
+from condense.files import read_dataset_header
 from condense.files.artifacts import canonical
-from condense.specs import catalogue
+from condense.machine.terminal import tell
+from condense.plan import data_cell
+from condense.specs import Protocol, Recipe, catalogue
+from condense.specs.engines import AnyRecipe
 from condense.specs.scale import FROM_DATA
 
 
@@ -63,6 +68,37 @@ def settings_of(kind: Any, text: str, what: str) -> Any:
     if what not in named:
         raise UserError(f"--{what}: JSON or a YAML file is needed, found '{text[:80]}'")
     return named[what](text)
+
+
+def recipe_of(text: str, data: Path, ipc: int) -> Recipe:
+    """The recipe of `--recipe`: resolved settings as JSON, or a name or YAML file, which is then resolved
+    for `ipc` of the prepared images `data`."""
+    recipe: Recipe = settings_of(AnyRecipe, text, "recipe")
+    if text.lstrip().startswith("{"):
+        return recipe
+    dataset = read_dataset_header(data).dataset
+    return catalogue.resolve(recipe, dataset, _strategy_of(dataset)[0], ipc, [])
+
+
+def strategy_of(given: str | None, data: Path, protocol: Protocol) -> str:
+    """The augmentation that networks are trained under, where `protocol` has the one of the dataset: the one
+    given, or that of the prepared images `data`; for images that no file describes this is said."""
+    if given is not None:
+        return given
+    dataset = read_dataset_header(data).dataset
+    strategy, known = _strategy_of(dataset)
+    if not known and protocol.augment == "dataset":
+        tell(
+            f"{dataset}: no file describes it; the networks train under {strategy}; --strategy says otherwise"
+        )
+    return strategy
+
+
+def _strategy_of(dataset: str) -> tuple[str, bool]:
+    """The augmentation of a dataset, and whether a file describes it; others are taken for own images."""
+    if dataset in catalogue.names_in("datasets"):
+        return data_cell(dataset).spec.strategy, True
+    return OWN_STRATEGY, False
 
 
 def paths_of(texts: list[str], option: str) -> dict[str, Path]:

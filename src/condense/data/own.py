@@ -14,14 +14,13 @@ from condense.data import classes, folder, parquet, pixels
 from condense.data.classes import Labels, brief
 from condense.data.fetch import progress
 from condense.data.layouts import layout_of
-from condense.data.spec import WHITE, DatasetSpec, Source, ground_levels, held_out_count
+from condense.data.spec import OWN_STRATEGY, WHITE, DatasetSpec, Source, ground_levels, held_out_count
 
 HOLDOUT = 0.2
 SIDES = (32, 64, 96, 128, 224)  # what mixed images are scaled to
 LARGEST_SIDE = 512  # up to here images of one square size keep it unasked
 # How programs write that there is nothing
 _SAY_MISSING = ("nan", "none", "null", "na", "n/a", "<na>", "nat", "?", "-")
-_STRATEGY = "color_crop_cutout_flip_scale_rotate"
 
 
 @dataclass
@@ -121,7 +120,7 @@ def spec_from_images(
         test=len(sets[1].places) if len(sets) > 1 else sum(counts) - sum(train_counts),
         smallest_class=min(train_counts),
         source=source,
-        strategy=_STRATEGY,
+        strategy=OWN_STRATEGY,
         class_names=sets[0].names,
         resize=None if set(headers.sizes) == {(size, size)} else size,
         holdout=HOLDOUT if len(sets) == 1 else None,

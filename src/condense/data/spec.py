@@ -40,6 +40,8 @@ _ALLOWS = {
     "sklearn_digits": (),
 }
 _ARRAYS = ("torchvision", "sklearn_digits")
+# The augmentation of images of one's own, which all keep their label under it
+OWN_STRATEGY = "color_crop_cutout_flip_scale_rotate"
 WHITE = "white"  # what transparent images are laid on if nobody says otherwise
 _GROUNDS = {WHITE: (255, 255, 255), "grey": (128, 128, 128), "black": (0, 0, 0)}
 _OPTIONAL = ("dataset", "format", "files", "train", "test", "classes", "fingerprint", "mirror")

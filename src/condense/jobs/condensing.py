@@ -4,17 +4,20 @@ side."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from condense.config import UserError, unknown
 from condense.files import carrying
-from condense.files.artifacts import digest, write_json, write_tensors
+from condense.files.artifacts import digest, read_header, write_json, write_tensors
 from condense.files.checkpoints import Checkpoint
 from condense.jobs.machine import Machine, at_work
+from condense.machine.terminal import tell
+from condense.plan import PARENTS
 from condense.specs import Recipe
 
 
@@ -72,15 +75,22 @@ def condense_shards(shards: Mapping[Path, ShardJob], machine: Machine) -> None:
     first = next(iter(shards.values()))
     for job in shards.values():
         _check(job, first)
+    headers = {
+        out: {name: read_header(path) for name, path in job.parents.items()} for out, job in shards.items()
+    }
+    shards = {out: _with_its_network(job, headers[out]) for out, job in shards.items()}
+    first = next(iter(shards.values()))
     with at_work(machine, *shards, beside=run_facts_path) as (device, clock):
         images = load(first.data)
-        for label in first.classes or ():
-            images.class_slice(label)  # raises for a class that is not there, before a set of billions is made
+        for label in first.classes or ():  # before a set of billions of them is made
+            images.class_slice(label)  # raises for a class that is not there
         for job in shards.values():
             _check_share(job, images)
         classes = tuple(first.classes or images.classes)
+        parents = {out: _deciding(job, headers[out]) for out, job in shards.items()}
         checkpoints = {
-            out: _checkpoint(out, job, classes, images.data_sha256, device) for out, job in shards.items()
+            out: _checkpoint(out, job, classes, [images.data_sha256, *parents[out].items()], device)
+            for out, job in shards.items()
         }
         site = Site(images, classes, first.arch, first.options, first.seed, device)
         orders = [_order(job, checkpoints[out]) for out, job in shards.items()]
@@ -97,7 +107,7 @@ def condense_shards(shards: Mapping[Path, ShardJob], machine: Machine) -> None:
                 run_facts_path(out),
                 facts | {"precision": outcomes[out].precision, "graphs": outcomes[out].recorded},
             )
-            _write_shard(out, job, images, classes, outcomes[out])
+            _write_shard(out, job, images, classes, outcomes[out], parents[out])
         for checkpoint in checkpoints.values():
             checkpoint.remove()
 
@@ -130,6 +140,34 @@ def _check(job: ShardJob, first: ShardJob) -> None:
         raise UserError(
             f"{recipe.name}: sets condensed in one pass agree in {agreeing}; {differing[0]} differs"
         )
+
+
+def _with_its_network(job: ShardJob, headers: Mapping[str, Mapping[str, Any]]) -> ShardJob:
+    """`job` with the network that makes its set, which for a selection is that of its classifier, or none."""
+    given = {name: SimpleNamespace(arch=header.get("arch", job.arch)) for name, header in headers.items()}
+    arch = job.recipe.arch_with(job.arch, given)
+    if arch == job.arch:
+        return job
+    tell(f"{job.recipe.name}: --arch {job.arch} is not used: {_chosen_by(arch)}")
+    options: dict[str, Any] = next(
+        (header["options"] for header in headers.values() if header.get("arch") == arch), {}
+    )
+    return replace(job, arch=arch, options=options)
+
+
+def _chosen_by(arch: str) -> str:
+    return "no network chooses the images" if arch == "none" else f"the images are chosen by a {arch}"
+
+
+def _deciding(job: ShardJob, headers: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Key and checksum of what was made beforehand and decides the images, by the recipe's names. The header
+    holds the checksums of all that belongs to it."""
+    needs = job.recipe.parents()
+    return {
+        name: {"key": header.get("key"), "sha256": digest(header, 64)}
+        for name, header in headers.items()
+        if PARENTS[needs[name].made_as].decides
+    }
 
 
 def _check_share(job: ShardJob, data: Any) -> None:
@@ -169,12 +207,12 @@ def _order(job: ShardJob, checkpoint: Checkpoint) -> Any:
 
 
 def _checkpoint(
-    out: Path, job: ShardJob, classes: tuple[int, ...], data_sha256: str, device: Any
+    out: Path, job: ShardJob, classes: tuple[int, ...], made_from: Sequence[Any], device: Any
 ) -> Checkpoint:
     from condense import kernels
 
     # Not the key alone: jobs that are called by hand may all have the same.
-    settings = [asdict(job.recipe), job.arch, job.options, job.ipc, job.seed, classes, data_sha256]
+    settings = [asdict(job.recipe), job.arch, job.options, job.ipc, job.seed, classes, made_from]
     settings += [list(job.images)] if job.images else []
     return Checkpoint.beside(out, f"{job.key}-{digest(settings)}", kernels.used_on(device))
 
@@ -184,7 +222,14 @@ def run_facts_path(out: Path) -> Path:
     return out.with_name(f"{out.stem}.run.json")
 
 
-def _write_shard(out: Path, job: ShardJob, images: Any, classes: tuple[int, ...], outcome: Any) -> None:
+def _write_shard(
+    out: Path,
+    job: ShardJob,
+    images: Any,
+    classes: tuple[int, ...],
+    outcome: Any,
+    parents: Mapping[str, Mapping[str, Any]],
+) -> None:
     def pixels(values: Any) -> np.ndarray:
         return images.denormalise(values).flatten(0, 1).float().cpu().numpy()
 
@@ -207,6 +252,7 @@ def _write_shard(out: Path, job: ShardJob, images: Any, classes: tuple[int, ...]
         "decode": asdict(outcome.decode) if outcome.decode else None,
         "recipe": asdict(job.recipe),
         "data_sha256": images.data_sha256,
+        **({"parents": parents} if parents else {}),
         "steps": job.recipe.number_of_steps,
         "history": outcome.history,
     }

@@ -32,7 +32,7 @@ class EvaluationJob:
     task: Task
     synthetic: Path | None
     data: Path  # the folder of the prepared dataset
-    method: str
+    method: str | None  # None: as the set says; the whole training set needs a name
     arch: str
     options: dict[str, Any]
     protocol: Protocol
@@ -64,6 +64,8 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
         raise UserError(
             f"--part: network {networks[-1]} is not among the {job.n_networks} of --networks, numbered from 0"
         )
+    if job.method is None and job.synthetic is None:
+        raise UserError("--method: is needed where --synthetic names no set")
     if job.task.of_a_set and job.synthetic is None:
         raise UserError(f"--task {job.task.kind}: --synthetic must name the {job.task.of_a_set}")
     job.task.check_further(list(job.sets), "--with NAME=FILE")
@@ -154,6 +156,11 @@ def _read_checked(job: EvaluationJob, path: Path, kind: str) -> tuple[dict[str, 
     tensors, header = read_set(path, kind)
     if header.get("ipc") is None:
         raise damaged(path, "it does not say how many images a class it has")
+    if path == job.synthetic and job.method and job.method != header["method"]:
+        raise UserError(
+            f"{path}: is a set of '{header['method']}', not of '{job.method}'; leave --method out, or give "
+            f"another set"
+        )
     if header["data_sha256"] != read_dataset_header(job.data / "train.safetensors").data_sha256:
         raise UserError(
             f"{path}: was made from other images than those in {job.data}; delete it and run the same "
@@ -173,7 +180,7 @@ def _description(
         "kind": "metrics",
         "task": job.task.folder,
         "dataset": header["dataset"],
-        "method": job.method,
+        "method": job.method or header["method"],
         "arch": header["arch"],
         "ipc": header["ipc"],
         "seed": job.seed,
@@ -182,6 +189,7 @@ def _description(
         "eval_arch": job.arch,
         "options": job.options,
         "protocol": json.loads(canonical(job.protocol.told())),
+        "strategy": job.strategy,
         "n_networks": job.n_networks,
         **({"unit": "%"} if job.task.is_plain() else {}),
         "data_sha256": header["data_sha256"],

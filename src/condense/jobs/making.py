@@ -15,6 +15,12 @@ from condense.jobs.condensing import run_facts_path
 from condense.jobs.facts import cost_facts, joined_facts
 from condense.machine.drafts import require_place
 
+# Entries of the header in which the shards of a set agree
+_SAME = (
+    *("method", "arch", "options", "seed", "recipe", "parents", "steps"),
+    *("class_names", "mean", "std", "ipc", "data_sha256", "decode", "snapshot_steps", *ENTRIES),
+)
+
 
 def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -> None:
     """Joins the shards of one set into `out`, with `run.json`, `history.jsonl` and `grid.png` beside it.
@@ -36,8 +42,7 @@ def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -
     for tensors, header, path in found:
         if header["key"] != first["key"]:
             raise UserError(f"{path}: belongs to the set {header['key']}, not to {first['key']}")
-        same = ("class_names", "mean", "std", "ipc", "data_sha256", "decode", "snapshot_steps", *ENTRIES)
-        differing = [name for name in same if header.get(name) != first.get(name)]
+        differing = [name for name in _SAME if header.get(name) != first.get(name)]
         if (
             differing
             or tensors["images"].shape[1:] != parts[0][0]["images"].shape[1:]

@@ -118,7 +118,14 @@ def _stream(cell: SyntheticCell) -> tuple:
     # A queue trained as it goes and one from a bank are not put together; of banks, those that differ in
     # nothing but their steps are.
     made = [(name, parent.for_all()) for name, parent in cell.parents.items() if parent.of_stream]
-    return (*made, cell.data.key, cell.arch, cell.options, cell.seed, *(cell.recipe.stream or {}).values())
+    return (
+        *made,
+        cell.data.key,
+        cell.arch,
+        cell.options,
+        cell.seed,
+        *sorted((cell.recipe.stream or {}).items()),
+    )
 
 
 def _asking(plan: Plan) -> dict[str, list[str]]:

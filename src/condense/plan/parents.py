@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields, make_dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, get_type_hints
 
-from condense.config import read
+from condense.config import UserError, read
 from condense.costs.work import FLOAT, Work
 from condense.files.artifacts import canonical, digest
 from condense.plan.datasets import RESULTS, DataCell
@@ -100,7 +100,7 @@ class ParentCell:
     @classmethod
     def values_from(cls, settings: object, where: str) -> dict[str, Any]:
         """The settings of a command line as `values` has them. Raises UserError for what is no such setting,
-        or missing."""
+        is missing, or does not fit another one."""
         hints = get_type_hints(cls)
         shape = make_dataclass(cls.__name__, [(name, hints[name]) for name in cls.setting_names()])
         return dict(vars(read(shape, settings, where)))
@@ -173,6 +173,17 @@ class TrainedBankCell(BankCell):
     networks: TrainedNetworks
     protocol: Protocol
     strategy: str
+
+    @classmethod
+    def values_from(cls, settings: object, where: str) -> dict[str, Any]:
+        values = super().values_from(settings, where)
+        networks, protocol = values["networks"], values["protocol"]
+        if protocol.name != networks.protocol:
+            raise UserError(
+                f"{where}: networks: they are trained by the protocol '{networks.protocol}', and "
+                f"'{protocol.name}' is given"
+            )
+        return values | {"protocol": networks.trained_by(protocol)}
 
     @cached_property
     def key(self) -> str:

@@ -6,7 +6,7 @@ recipe and its dataset is run at the scale, under its own name or by a stand-in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from condense.config import UserError, merged, naming, unknown
 from condense.plan import MetricsCell, ParentCell, SyntheticCell
 from condense.plan.published import architectures, method_of, metric_of, published_rows
 from condense.plan.ranges import Share
-from condense.specs import DEFAULT_TASK, ENGINES, FigureSpec, Point, TableLimits, TableSpec, catalogue
+from condense.specs import DEFAULT_TASK, FigureSpec, Point, TableLimits, TableSpec, catalogue
 from condense.specs.common import Ipc
 from condense.specs.tables import StyleDrift
 
@@ -222,7 +222,11 @@ class Plan:
         rows = {}
         for name, spec in specs.items():
             with naming(self._place(name)):
-                rows[name] = [self._row(name, spec, row) for row in self._published(spec)]
+                published = self._published(spec)
+                _require_taken(
+                    self.limits(name).changes, [*map(method_of, published), *spec.sets.values()], "changes"
+                )
+                rows[name] = [self._row(name, spec, row) for row in published]
         return rows
 
     @property
@@ -259,6 +263,10 @@ class Plan:
         for metric in spec.not_measured:
             if metric not in metrics:
                 raise unknown("metric", metric, metrics, "not_measured")
+        settings = {row["setting"] for row in rows}
+        for setting in spec.settings:
+            if setting not in settings:
+                raise unknown("setting", setting, settings, "settings")
         return rows
 
     def _absent(self, method: str) -> str:
@@ -299,7 +307,7 @@ class Plan:
             raise unknown("setting", row["setting"], spec.settings, "settings")
         asked = spec.settings.get(row["setting"], {})
         names = [method, *spec.sets.values()]
-        changes = {name: merged(asked, _cut(name, limits)) for name in names}
+        changes = {name: merged(asked, _taken(name, limits.changes)) for name in names}
         data = plan.data_cell(dataset)
         ipc: Ipc = "full" if row["ipc"] == "full" else int(row["ipc"])
         if ipc != "full" and not all(
@@ -330,6 +338,8 @@ class Plan:
     def _figure(self, name: str, spec: FigureSpec) -> FigurePlan:
         limits = self.limits(name)
         asked = [*spec.methods, *spec.further]
+        _require_taken(spec.changes, asked, "changes")
+        _require_taken(limits.changes, asked, "changes")
         missing = {method: self._absent(method) for method in asked if self._absent(method)}
         cut = tuple(point.name for _, point in spec.lines if point and not self._wanted(limits, point.name))
         lines = [
@@ -348,12 +358,10 @@ class Plan:
         self, spec: FigureSpec, limits: TableLimits, dataset: str, method: str, point: Point | None, ipc: int
     ) -> Curve | None:
         sets = (limits.n_sets or self.scale.n_sets) if spec.judged else 1
-        asked = merged(spec.changes, point.change if point else {})
-        names = [method, *spec.further]
-        changes = {
-            name: merged(asked if catalogue.recipe(name).condenses else {}, _cut(name, limits))
-            for name in names
-        }
+        asked = point.change if point else {}
+        further = {name: merged(_taken(name, spec.changes), _taken(name, asked)) for name in spec.further}
+        changes = further | {method: merged(_taken(method, spec.changes), asked)}
+        changes = {name: merged(change, _taken(name, limits.changes)) for name, change in changes.items()}
         if not all(
             self._enough(name, plan.data_cell(dataset), ipc, change) for name, change in changes.items()
         ):
@@ -460,14 +468,16 @@ class Plan:
         return cell.parts(given.get(f"{arch}/{cell.synthetic.data.name}", given.get(arch)))
 
 
-def _cut(method: str, limits: TableLimits) -> dict[str, Any]:
-    """What the limits of a table or figure change in the recipe of `method`: nothing where its engine has no
-    such settings.
+def _taken(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `changes` whose settings the engine of the method `name` has."""
+    known = type(catalogue.recipe(name)).setting_names()
+    return {setting: value for setting, value in changes.items() if setting in known}
 
-    A setting that no engine has stays, so that it is refused by name.
-    """
-    engine, known = (
-        type(catalogue.recipe(method)),
-        any(kind.takes(limits.changes) for kind in ENGINES.values()),
-    )
-    return limits.changes if engine.takes(limits.changes) or (engine.condenses and not known) else {}
+
+def _require_taken(changes: Mapping[str, Any], names: Iterable[str], where: str) -> None:
+    """Raises UserError for a setting that is to be changed and that none of the methods has."""
+    engines = {type(catalogue.recipe(name)) for name in names if name in catalogue.names_in("methods")}
+    known = {setting for engine in engines for setting in engine.setting_names()}
+    for setting in changes if engines else ():
+        if setting not in known:
+            raise unknown("setting", setting, known, where)

@@ -82,7 +82,6 @@ __all__ = [
     "Recipe",
     "Resources",
     "Scale",
-    "Schedule",
     "SelectionRecipe",
     "Snapshots",
     "Source",

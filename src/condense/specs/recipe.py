@@ -57,7 +57,7 @@ class Recipe:
     # Changes that make any recipe so short that tests of the engine take a moment; several, where it has
     # several ways to work.
     trials: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
-    # images are computed: scales split the work, and tables and figures may change the recipe
+    # Images are computed, so that scales may split the work
     condenses: ClassVar[bool] = True
 
     name: str
@@ -90,10 +90,9 @@ class Recipe:
         return {key: value for key, value in not_by_default(self).items() if key not in self.DESCRIBING}
 
     @classmethod
-    def takes(cls, change: Mapping[str, Any]) -> bool:
-        """Whether the recipes of this engine have all settings that a table, a figure or a scale changes for
-        several methods."""
-        return cls.condenses and change.keys() <= {entry.name for entry in fields(cls)}
+    def setting_names(cls) -> set[str]:
+        """The settings of this engine's recipes; of changes for several methods each takes those it has."""
+        return {entry.name for entry in fields(cls)}
 
     def parents(self) -> dict[str, Parent]:
         """What has to be made before a set, by name; `condense synthesize --with NAME=PATH` takes it by the

@@ -33,9 +33,9 @@ class Resources:
 class TableLimits:
     """What a scale runs of one table or figure; an empty key means the scale's own value.
 
-    `changes` are laid over the recipes whose engines have these settings. `datasets` adds stand-ins that the
-    scale has not, or replaces its own. `settings`: of the published settings of a table, or the points of a
-    figure, only these; `train_archs`: of the architectures that condense.
+    Each of `changes` is laid over the recipes whose engines have that setting. `datasets` adds stand-ins that
+    the scale has not, or replaces its own. `settings`: of the published settings of a table, or the points of
+    a figure, only these; `train_archs`: of the architectures that condense.
     """
 
     ipc: list[int] | None = None
