@@ -33,10 +33,10 @@ def followed_queue(workflow: Any) -> Iterator[None]:
     )
     wanted = {slurm.comment(job.rule.name, job.wildcards) for job in alone}
     try:
-        followed, others = slurm.divided(slurm.queue(folder), wanted)
-        if followed or others:
-            _say(f"SLURM jobs that an earlier head left: {len(followed)} followed, {len(others)} stopped")
-        slurm.stop(others, folder)
+        followed, surplus = slurm.divided(slurm.queue(folder), wanted)
+        if followed or surplus:
+            _say(f"SLURM jobs that an earlier head left: {len(followed)} followed, {len(surplus)} stopped")
+        slurm.stop(surplus, folder)
         plugin.executor = follower(plugin.executor, followed)
         try:
             yield

@@ -10,11 +10,11 @@ import sys
 def pick(lock: str, names: list[str]) -> str:
     """The entries of `names` in the text of a lock. Raises SystemExit if one is absent."""
     entries = re.split(r"\n(?=[A-Za-z0-9])", lock)
-    found = {re.split(r"[=\[ ;]", entry, maxsplit=1)[0]: entry for entry in entries}
-    missing = [name for name in names if name not in found]
+    entry_of = {re.split(r"[=\[ ;]", entry, maxsplit=1)[0]: entry for entry in entries}
+    missing = [name for name in names if name not in entry_of]
     if missing:
         raise SystemExit(f"not in the lock: {', '.join(missing)}")
-    return "\n".join(found[name] for name in names)
+    return "\n".join(entry_of[name] for name in names)
 
 
 if __name__ == "__main__":

@@ -187,15 +187,16 @@ def evaluate(args: argparse.Namespace) -> None:
         "key": args.key,
     }
     task = settings_of(specs.AnyTask, args.task, "task")
-    what = {
-        "task": task,
+    images = {
         "synthetic": args.synthetic,
         "data": args.data,
         "method": args.method,
         "sets": paths_of(args.sets, "--with"),
     }
-    part = range_of(args.part, "--part", "a network")
-    job = EvaluationJob(**what, protocol=protocol, n_networks=args.networks, **settings, part=part)
+    share = range_of(args.part, "--part", "a network")
+    job = EvaluationJob(
+        task=task, **images, protocol=protocol, n_networks=args.networks, **settings, share=share
+    )
     evaluate_set(args.out, job, _machine(args))
 
 
@@ -378,10 +379,10 @@ def doctor(args: argparse.Namespace) -> int:
     """Says what is here and what is amiss, with what to do; ends with status 1 if anything is a problem."""
     from condense.command.doctor import PROBLEM, examine
 
-    found = examine()
-    for finding in found:
+    findings = examine()
+    for finding in findings:
         print(finding.line())
-    return int(any(finding.mark == PROBLEM for finding in found))
+    return int(any(finding.mark == PROBLEM for finding in findings))
 
 
 VERBS = {

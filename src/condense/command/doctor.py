@@ -57,34 +57,34 @@ def examine(limit: float = LIMIT) -> list[Finding]:
     itself."""
     results: list[list[Finding]] = [[] for _ in PROBES]
     threads = []
-    for place, (subject, probe) in enumerate(PROBES.items()):
-        thread = threading.Thread(target=_run, args=(subject, probe, results[place]), daemon=True)
+    for result, (subject, probe) in zip(results, PROBES.items(), strict=True):
+        thread = threading.Thread(target=_run, args=(subject, probe, result), daemon=True)
         thread.start()
         threads.append(thread)
     clock = threading.Event()
     threading.Timer(limit, clock.set).start() if limit else clock.set()
-    found = []
+    findings = []
     for subject, thread, result in zip(PROBES, threads, results, strict=True):
         while thread.is_alive() and not clock.is_set():
             thread.join(0.05)
-        found += list(result)
+        findings += list(result)
         if thread.is_alive():
-            found.append(
+            findings.append(
                 Finding(
                     PROBLEM,
                     subject,
                     f"did not answer within {limit:g} s; see whether its programs or file systems hang",
                 )
             )
-    return found
+    return findings
 
 
-def _run(subject: str, probe: Probe, found: list[Finding]) -> None:
+def _run(subject: str, probe: Probe, findings: list[Finding]) -> None:
     try:
         for finding in probe():
-            found.append(finding)
+            findings.append(finding)
     except Exception as error:  # whatever the machine is like, the other lines are of use
-        found.append(Finding(PROBLEM, subject, f"cannot be looked at: {type(error).__name__}: {error}"))
+        findings.append(Finding(PROBLEM, subject, f"cannot be looked at: {type(error).__name__}: {error}"))
 
 
 def _python() -> Iterator[Finding]:
@@ -313,9 +313,9 @@ def _remote() -> Iterator[Finding]:
     name = config.get("core", "remote", fallback="")
     section = next(
         (
-            part
-            for part in config.sections()
-            if name and re.fullmatch(rf"'?remote \"{re.escape(name)}\"'?", part)
+            title
+            for title in config.sections()
+            if name and re.fullmatch(rf"'?remote \"{re.escape(name)}\"'?", title)
         ),
         None,
     )

@@ -113,9 +113,9 @@ def _schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     if kind in _PLAIN:
         return {"type": _PLAIN[kind]}
     if origin in (typing.Union, types.UnionType):
-        parts = [_schema(part, definitions) for part in arguments]
+        schemas = [_schema(choice, definitions) for choice in arguments]
         alone = kinds_alone(arguments)
-        return {"anyOf": [*parts, {"enum": alone}] if alone else parts}
+        return {"anyOf": [*schemas, {"enum": alone}] if alone else schemas}
     if origin is typing.Literal:
         return {"enum": list(arguments)}
     if origin in (list, tuple):
@@ -161,7 +161,7 @@ def type_text(kind: Any) -> str:
             type(None): "nothing",
         }[kind]
     if origin in (typing.Union, types.UnionType):
-        return ", or ".join(type_text(part) for part in arguments if part is not type(None))
+        return ", or ".join(type_text(choice) for choice in arguments if choice is not type(None))
     if origin is typing.Literal:
         return " | ".join(f"`{choice}`" for choice in arguments)
     if origin in (list, tuple):
@@ -175,14 +175,14 @@ def classes_in(kind: Any) -> Iterator[type]:
     """The dataclasses that a type consists of, from the outside in, each once."""
     seen: dict[type, None] = {}
 
-    def visit(part: Any) -> None:
-        if is_record(part):
-            if part not in seen:
-                seen[part] = None
-                for setting in settings_of(part):
+    def visit(inner: Any) -> None:
+        if is_record(inner):
+            if inner not in seen:
+                seen[inner] = None
+                for setting in settings_of(inner):
                     visit(setting.type)
         else:
-            for argument in typing.get_args(part):
+            for argument in typing.get_args(inner):
                 visit(argument)
 
     visit(kind)
@@ -201,10 +201,10 @@ def page(kinds: dict[str, Any]) -> str:
     told: set[type] = set()
     for folder, kind in kinds.items():
         lines += [f"## `{folder}/`", ""]
-        for part in classes_in(kind):
-            if part not in told:
-                told.add(part)
-                lines += _section(part)
+        for record in classes_in(kind):
+            if record not in told:
+                told.add(record)
+                lines += _section(record)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -267,9 +267,9 @@ def notes_index(notes: str) -> str:
     )
 
 
-def between(text: str, what: str, content: str) -> str:
-    """`text` with `content` between its marks `<!-- {what} -->` and `<!-- end of {what} -->`."""
-    first, last = f"<!-- {what} -->", f"<!-- end of {what} -->"
+def between(text: str, name: str, content: str) -> str:
+    """`text` with `content` between its marks `<!-- {name} -->` and `<!-- end of {name} -->`."""
+    first, last = f"<!-- {name} -->", f"<!-- end of {name} -->"
     before, _, rest = text.partition(first)
     _, end, after = rest.partition(last)
     if not end:

@@ -113,8 +113,8 @@ def _to_png(target: Path, tensors: dict[str, np.ndarray], header: dict[str, Any]
     names, present = header["class_names"], set(labels.tolist())
     folders = _folders(names)
     with whole_folder(target) as draft:
-        for place, data in _pngs(images, labels, names):
-            file = draft / place
+        for path, data in _pngs(images, labels, names):
+            file = draft / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
         listed = [
@@ -139,8 +139,8 @@ def _to_parquet(target: Path, tensors: dict[str, np.ndarray], header: dict[str, 
 
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     pictures = [
-        {"bytes": data, "path": place}
-        for place, data in _pngs(tensors["images"], tensors["labels"], header["class_names"])
+        {"bytes": data, "path": path}
+        for path, data in _pngs(tensors["images"], tensors["labels"], header["class_names"])
     ]
     features: dict[str, Any] = {
         "image": {"_type": "Image"},

@@ -62,7 +62,7 @@ class Work:
     def folder_of(self, parent: ParentCell) -> str:
         """The folder that `parent` lies in: called after it, with its key where another parent is called
         alike."""
-        alike = [other for other in self.parents if other.nickname == parent.nickname]
+        alike = [cell for cell in self.parents if cell.nickname == parent.nickname]
         return parent.nickname if len(alike) == 1 else f"{parent.nickname}-{parent.key}"
 
     @property
@@ -185,9 +185,9 @@ def _made(request: Request, work: Work) -> list[dict]:
     _prepare(request.out, work)
     parents = {cell.key: _parent(request.out, work, cell, machine) for cell in work.parents}
     for cell in work.sets:
-        _synthetic(_place(request.out, work, cell), request.out, cell, parents, machine)
+        _synthetic(_set_folder(request.out, work, cell), request.out, cell, parents, machine)
     return [
-        _evaluated(_place(request.out, work, cell.synthetic), request.out, cell, machine)
+        _evaluated(_set_folder(request.out, work, cell.synthetic), request.out, cell, machine)
         for cell in work.metrics
     ]
 
@@ -216,22 +216,21 @@ def _bind(out: Path, work: Work, request: Request) -> None:
         write_json(path, {"kind": "request", "key": work.key, "images": str(request.images), **settings})
         return
     try:
-        found = read_request(path)
+        earlier = read_request(path)
     except UserError:
         raise UserError(
             f"{path}: damaged, so that nobody can tell which run the folder holds; name a new folder with "
             f"--out"
         ) from None
-    if found.key != work.key:
+    if earlier.key != work.key:
         raise UserError(
-            f"--out {out}: holds another run ({found.method}, ipc {found.ipc}, seed {found.seed}, scale "
-            f"{found.scale}, or other images"
-            f" or recipe), as {path.name} in it says; name a new folder"
+            f"--out {out}: holds another run ({earlier.method}, ipc {earlier.ipc}, seed {earlier.seed}, "
+            f"scale {earlier.scale}, or other images or recipe), as {path.name} in it says; name a new folder"
         )
     remove_dead_below(out)
 
 
-def _place(out: Path, work: Work, cell: SyntheticCell) -> Path:
+def _set_folder(out: Path, work: Work, cell: SyntheticCell) -> Path:
     return out if cell == work.sets[0] else out / catalogue.BASELINE
 
 
@@ -252,12 +251,12 @@ def _parent(out: Path, work: Work, cell: ParentCell, machine: jobs.Machine) -> P
 
 
 def _synthetic(
-    place: Path, out: Path, cell: SyntheticCell, parents: dict[str, Path], machine: jobs.Machine
+    folder: Path, out: Path, cell: SyntheticCell, parents: dict[str, Path], machine: jobs.Machine
 ) -> None:
     path, data, shard = (
-        place / "synthetic.safetensors",
+        folder / "synthetic.safetensors",
         out / "data" / "train.safetensors",
-        place / "shard" / "all.safetensors",
+        folder / "shard" / "all.safetensors",
     )
     if jobs.is_whole(path, "synthetic", cell.key):
         shutil.rmtree(shard.parent, ignore_errors=True)
@@ -278,12 +277,12 @@ def _synthetic(
     shutil.rmtree(shard.parent)  # with the drafts that a killed run may have left
 
 
-def _evaluated(place: Path, out: Path, cell: MetricsCell, machine: jobs.Machine) -> dict:
-    path, synthetic = place / "metrics.json", cell.synthetic
+def _evaluated(folder: Path, out: Path, cell: MetricsCell, machine: jobs.Machine) -> dict:
+    path, synthetic = folder / "metrics.json", cell.synthetic
     if not jobs.is_whole(path, "metrics", cell.key):
         job = jobs.EvaluationJob(
             task=cell.task,
-            synthetic=place / "synthetic.safetensors",
+            synthetic=folder / "synthetic.safetensors",
             data=out / "data",
             method=synthetic.recipe.name,
             arch=cell.eval_arch,
@@ -319,5 +318,5 @@ def _summary(request: Request, work: Work, results: list[dict]) -> str:
         "history.jsonl": "the loss over the steps",
         f"{beside.name}/": f"{beside.title.lower()} of the same size",
     }
-    lines += [f"  {out / name}  {what}" for name, what in files.items() if (out / name).exists()]
+    lines += [f"  {out / name}  {content}" for name, content in files.items() if (out / name).exists()]
     return "\n".join(lines)

@@ -54,13 +54,13 @@ def prune_results(results: Path, dry: bool) -> str:
     if not results.is_dir():
         raise UserError(f"{results}: no such folder; give the folder of the results with --results")
     asked, lines, count, total = _asked(), [], 0, 0
-    found = [
+    removable = [
         entry
         for kind in _owned()
         if (results / kind).is_dir()
         for entry in _removable(results / kind, results, asked)
     ]
-    for path, why in found:
+    for path, why in removable:
         files = [path] if path.is_file() else [entry for entry in path.rglob("*") if entry.is_file()]
         size = sum(file.stat().st_size for file in files)
         count, total = count + len(files), total + size
@@ -90,7 +90,7 @@ def sweep(results: Path) -> list[Path]:
         if path.with_name(left["output"]).exists() or (draft_of(path.name) and is_dead(path)):
             gone.append(path)
     pieces = [*sorted(results.glob("shards/*/*/*/*/*")), *sorted(results.glob("parts/*/*/*/*/*/*/*"))]
-    gone += [folder for folder in pieces if _whole_of(folder, results).is_file()]
+    gone += [folder for folder in pieces if _joined_path(folder, results).is_file()]
     for path in gone:
         if path.exists():  # and did not go with the folder around it
             _remove(path, results)
@@ -142,7 +142,7 @@ def _why(path: Path, results: Path, asked: dict[str, set[str]]) -> str:
     if key and key not in asked[kind]:
         return "" if _unplanned(path, results) else "no scale asks for it"
     if key and kind in _WHOLE:
-        return _WHOLE[kind] if _whole_of(path, results).is_file() else ""
+        return _WHOLE[kind] if _joined_path(path, results).is_file() else ""
     draft = _DRAFT.fullmatch(path.name)
     checkpoint = _CHECKPOINT.fullmatch(draft["output"] if draft else path.name)
     left = checkpoint or draft
@@ -154,19 +154,19 @@ def _why(path: Path, results: Path, asked: dict[str, set[str]]) -> str:
     return "left behind by a job" if key and (draft or unasked or output.exists()) else ""
 
 
-def _whole_of(pieces: Path, results: Path) -> Path:
+def _joined_path(pieces: Path, results: Path) -> Path:
     """The set of a folder of shards, or the metrics of a folder of parts."""
-    kind, *place = pieces.relative_to(results).parts
+    kind, *names = pieces.relative_to(results).parts
     if kind == "shards":
-        return results.joinpath("synthetic", *place, "synthetic.safetensors")
-    return results.joinpath("metrics", *place[:-1], f"{place[-1]}.json")
+        return results.joinpath("synthetic", *names, "synthetic.safetensors")
+    return results.joinpath("metrics", *names[:-1], f"{names[-1]}.json")
 
 
 def _owner(path: Path, results: Path) -> tuple[str, str]:
     """The folder of the results that a path lies in, and the key that owns it; '' if none does."""
-    place = path.relative_to(results).as_posix()
-    kind = place.partition("/")[0]
-    owned = re.fullmatch(_owned()[kind], place)
+    relative = path.relative_to(results).as_posix()
+    kind = relative.partition("/")[0]
+    owned = re.fullmatch(_owned()[kind], relative)
     return kind, owned["key"] if owned else ""
 
 

@@ -170,7 +170,9 @@ def _json_facts(value: dict[str, Any]) -> list[tuple[str, str]]:
         else []
     )
     lines += [
-        line for name, found in metrics_in(value).items() for line in _metric(name, found, value.get("steps"))
+        line
+        for name, metric in metrics_in(value).items()
+        for line in _metric(name, metric, value.get("steps"))
     ]
     lines += [
         (name, value[name])
@@ -180,10 +182,10 @@ def _json_facts(value: dict[str, Any]) -> list[tuple[str, str]]:
     return lines + _run_facts(value.get("run", {}))
 
 
-def _metric(name: str, found: dict[str, Any], steps: list[int] | None) -> list[tuple[str, str]]:
+def _metric(name: str, metric: dict[str, Any], steps: list[int] | None) -> list[tuple[str, str]]:
     """The mean and the spread of a metric, at every step where there are several."""
-    means, stds = (entry if isinstance(entry, list) else [entry] for entry in (found["mean"], found["std"]))
-    form = "{:.2f} ± {:.2f} %" if found["unit"] == "%" else f"{{:.4g}} ± {{:.2g}} {found['unit']}".rstrip()
+    means, stds = (entry if isinstance(entry, list) else [entry] for entry in (metric["mean"], metric["std"]))
+    form = "{:.2f} ± {:.2f} %" if metric["unit"] == "%" else f"{{:.4g}} ± {{:.2g}} {metric['unit']}".rstrip()
     return [
         (f"{name} {step}".strip(), form.format(mean, std))
         for step, mean, std in zip(map(str, steps) if steps else [""], means, stds, strict=True)
@@ -247,12 +249,12 @@ def digest_of(path: Path) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
-def listing(what: str) -> str:
+def listing(kind: str) -> str:
     """The methods, datasets, protocols, tasks, tables, architectures or scales there are, one a line. Raises
     UserError for another word."""
-    if what not in _LISTINGS:
-        raise unknown("list", what, _LISTINGS)
-    rows = [tuple(map(str, row)) for row in _LISTINGS[what]()]
+    if kind not in _LISTINGS:
+        raise unknown("list", kind, _LISTINGS)
+    rows = [tuple(map(str, row)) for row in _LISTINGS[kind]()]
     widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
     return "\n".join(
         "".join(f"{entry:<{width}}" for entry, width in zip(row, widths, strict=True)).rstrip()

@@ -53,11 +53,11 @@ def options_of(text: str) -> dict[str, Any]:
     return options
 
 
-def settings_of(kind: Any, text: str, what: str) -> Any:
+def settings_of(kind: Any, text: str, setting: str) -> Any:
     """Settings given as JSON or as a YAML file; a recipe, a protocol, or a task that needs no further
     settings also by name."""
     if text.lstrip().startswith("{"):
-        return convert(kind, json_of(text, f"--{what}"), f"--{what}")
+        return convert(kind, json_of(text, f"--{setting}"), f"--{setting}")
     if text.endswith((".yaml", ".yml")):
         return convert(kind, load_yaml(Path(text)), text)
     named: dict[str, Callable[[str], Any]] = {
@@ -65,9 +65,9 @@ def settings_of(kind: Any, text: str, what: str) -> Any:
         "protocol": catalogue.protocol,
         "task": lambda name: convert(kind, name, "--task"),
     }
-    if what not in named:
-        raise UserError(f"--{what}: JSON or a YAML file is needed, found '{text[:80]}'")
-    return named[what](text)
+    if setting not in named:
+        raise UserError(f"--{setting}: JSON or a YAML file is needed, found '{text[:80]}'")
+    return named[setting](text)
 
 
 def recipe_of(text: str, data: Path, ipc: int) -> Recipe:
@@ -123,12 +123,12 @@ def home(path: Path) -> Path:
         return path
 
 
-def range_of(text: str | None, option: str, what: str) -> range | None:
+def range_of(text: str | None, option: str, needed: str) -> range | None:
     """The numbers of '3' or '0-4'; None for all of them, if the option was not given."""
     if text is None:
         return None
-    found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text)
-    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+    match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
     if last < first:
-        raise UserError(f"{option}: {what} or a range such as 0-4 is needed, found '{text[:80]}'")
+        raise UserError(f"{option}: {needed} or a range such as 0-4 is needed, found '{text[:80]}'")
     return range(first, last + 1)

@@ -54,14 +54,14 @@ def of_names(
     """Labels whose classes have names. Raises UserError for two names that look alike."""
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(alike(name), name)
-        if other != name:
+        earlier = seen.setdefault(alike(name), name)
+        if earlier != name:
             raise UserError(
-                f"{where}: two classes look alike, '{other}' and '{name}', whose accents or blanks are "
+                f"{where}: two classes look alike, '{earlier}' and '{name}', whose accents or blanks are "
                 f"written in two ways: join them"
             )
     if len(seen) < len(names):
-        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
         raise UserError(f"{where}: names the class '{twice}' twice")
     return Labels(list(names), np.asarray(places, dtype=np.int64), where, ordered=ordered)
 
@@ -81,56 +81,57 @@ def of_numbers(values: np.ndarray, where: str) -> Labels:
     return Labels([str(kind) for kind in kinds.tolist()], places.astype(np.int64), where, numbered=True)
 
 
-def joined(parts: Sequence[Labels]) -> Labels:
+def joined(shards: Sequence[Labels]) -> Labels:
     """The labels of the shards of one set, in their order. Raises UserError if some have names and others
     numbers of other classes."""
-    first = next((part for part in parts if not part.numbered), parts[0])
-    parts = [numbers_named(part, first) for part in parts]
+    first = next((labels for labels in shards if not labels.numbered), shards[0])
+    shards = [numbers_named(labels, first) for labels in shards]
     known: dict[str, str] = {}
-    for part in parts:
-        for name in part.names:
+    for labels in shards:
+        for name in labels.names:
             known.setdefault(alike(name), name)
     names, ordered = list(known.values()), first.ordered
     if first.numbered:
         names.sort(key=int)
-    elif any(set(part.names) != set(first.names) for part in parts):
+    elif any(set(labels.names) != set(first.names) for labels in shards):
         names.sort()
         ordered = False
-    place_of = {alike(name): place for place, name in enumerate(names)}
+    label_of = {alike(name): label for label, name in enumerate(names)}
     places = [
-        np.array([place_of[alike(name)] for name in part.names], np.int64)[part.places] for part in parts
+        np.array([label_of[alike(name)] for name in labels.names], np.int64)[labels.places]
+        for labels in shards
     ]
-    return Labels(names, np.concatenate(places), parts[0].where, first.numbered, ordered)
+    return Labels(names, np.concatenate(places), shards[0].where, first.numbered, ordered)
 
 
-def numbers_named(labels: Labels, other: Labels) -> Labels:
-    """`labels` with the names of `other` if they are numbers without names and those of `other` are names.
+def numbers_named(labels: Labels, named: Labels) -> Labels:
+    """`labels` with the names of `named` if they are numbers without names and those of `named` are names.
 
     The numbers count the names, from 0; but where the names are numbers written as text, each number is the
     name that says it.
-    Raises UserError for a number that `other` has no name for, and where nothing says how its names are
+    Raises UserError for a number that `named` has no name for, and where nothing says how its names are
     numbered.
     """
-    if not labels.numbered or other.numbered or not labels.names:
+    if not labels.numbered or named.numbered or not labels.names:
         return labels
-    written = _written_numbers(other)
+    written = _written_numbers(named)
     if written is not None:
         return replace(labels, names=[written.get(int(name), name) for name in labels.names], numbered=False)
-    if not other.ordered:
+    if not named.ordered:
         raise UserError(
             f"{labels.where}: its labels are numbers ({brief(labels.names)}), and nothing says which of the "
-            f"classes of {other.where} "
-            f"({brief(other.names)}) they mean: give both files labels of one kind"
+            f"classes of {named.where} "
+            f"({brief(named.names)}) they mean: give both files labels of one kind"
         )
     numbers = [int(name) for name in labels.names]
-    if max(numbers) >= len(other.names):
+    if max(numbers) >= len(named.names):
         raise UserError(
             f"{labels.where}: its labels are numbers ({brief(labels.names)}), of which {max(numbers)} is "
-            f"none of the {len(other.names)} "
-            f"classes of {other.where} ({brief(other.names)}): give both files labels of one kind"
+            f"none of the {len(named.names)} "
+            f"classes of {named.where} ({brief(named.names)}): give both files labels of one kind"
         )
     return replace(
-        labels, names=other.names, places=np.array(numbers, np.int64)[labels.places], numbered=False
+        labels, names=named.names, places=np.array(numbers, np.int64)[labels.places], numbered=False
     )
 
 
@@ -168,12 +169,12 @@ def pairing(sets: Sequence[Labels]) -> str:
 def matched(labels: Labels, to: Labels) -> Labels:
     """`labels` in the numbering of `to`, by name. Raises UserError naming a class with images that `to` does
     not have."""
-    place_of = {alike(name): place for place, name in enumerate(to.names)}
+    label_of = {alike(name): label for label, name in enumerate(to.names)}
     counts = labels.counts
     lone = [
         name
         for name, count in zip(labels.names, counts, strict=True)
-        if count and alike(name) not in place_of
+        if count and alike(name) not in label_of
     ]
     if lone:
         raise UserError(
@@ -181,7 +182,7 @@ def matched(labels: Labels, to: Labels) -> Labels:
             f"{to.where} "
             f"({brief(to.names)}): give both the same names, or remove these images"
         )
-    places = np.array([place_of.get(alike(name), 0) for name in labels.names], np.int64)
+    places = np.array([label_of.get(alike(name), 0) for name in labels.names], np.int64)
     return replace(labels, names=to.names, places=places[labels.places], numbered=to.numbered)
 
 
@@ -213,12 +214,12 @@ def in_order_of(labels: Labels, names: Sequence[str], where: str) -> Labels:
     """
     firsts = [alike(name.split(" ")[0]) for name in names]
     times = Counter(firsts)
-    place_of = {first: place for place, first in enumerate(firsts) if times[first] == 1}
-    place_of |= {alike(name): place for place, name in enumerate(names)}
+    label_of = {first: label for label, first in enumerate(firsts) if times[first] == 1}
+    label_of |= {alike(name): label for label, name in enumerate(names)}
     lone = [
         name
         for name, count in zip(labels.names, labels.counts, strict=True)
-        if count and alike(name) not in place_of
+        if count and alike(name) not in label_of
     ]
     if lone and labels.numbered:
         return in_order_of(
@@ -229,5 +230,5 @@ def in_order_of(labels: Labels, names: Sequence[str], where: str) -> Labels:
             f"{labels.where}: names a class '{lone[0]}' that is not among the `class_names` of {where} "
             f"({brief(list(names))})"
         )
-    places = np.array([place_of.get(alike(name), 0) for name in labels.names], np.int64)
+    places = np.array([label_of.get(alike(name), 0) for name in labels.names], np.int64)
     return replace(labels, names=list(names), places=places[labels.places], numbered=False)

@@ -54,7 +54,7 @@ class Columns:
             wanted = "encoded images (binary, a struct with 'bytes', or paths)"
             raise UserError(
                 f"{self._where}: the column '{name}' must hold {wanted}, but it holds "
-                f"{str(kind)[:80]}{another('image')}"
+                f"{str(kind)[:80]}{advice_on('image')}"
             )
         return name
 
@@ -76,15 +76,15 @@ class Columns:
         )
         kind = value_type(self._schema.field(name).type)
         if not (is_label(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-            what = (
+            contents = (
                 f"holds {str(kind)[:80]}, such as {shown(name)}: labels are names or whole numbers, one an "
                 f"image"
             )
-            raise UserError(f"{self._where}: the column '{name}' {what}{another('label')}")
+            raise UserError(f"{self._where}: the column '{name}' {contents}{advice_on('label')}")
         return name
 
-    def others(self, *chosen: str) -> list[str]:
-        """The columns beside those."""
+    def unchosen(self, *chosen: str) -> list[str]:
+        """The columns that are not `chosen`."""
         return [
             name for name in self._schema.names if name not in chosen and not name.startswith(_PANDAS_INDEX)
         ]
@@ -104,23 +104,23 @@ class Columns:
             if isinstance(about := self._features.get(name), dict) and about.get("_type") == kind
         ]
 
-    def _once(self, what: str, name: str) -> str:
+    def _once(self, role: str, name: str) -> str:
         times = self._schema.names.count(name)
         if times > 1:
             raise UserError(
-                f"{self._where}: has {times} columns '{name}': rename all but the one with the {what}s"
+                f"{self._where}: has {times} columns '{name}': rename all but the one with the {role}s"
             )
         return name
 
     def _named_or_usual(
-        self, what: str, name: str | None, usual: Sequence[str], typed: list[str], fitting: list[str]
+        self, role: str, name: str | None, usual: Sequence[str], typed: list[str], fitting: list[str]
     ) -> str:
         """The column to take. One of a usual name is taken whatever it holds, so that no other stands in for
         it unnoticed."""
         names = self._schema.names
         if name is not None:
             if name not in names:
-                raise unknown(f"{what} column", name, names, self._where)
+                raise unknown(f"{role} column", name, names, self._where)
             return name
         fitting = [entry for entry in fitting if not entry.startswith(_PANDAS_INDEX)]
         lower = {entry.lower(): entry for entry in reversed(names)}
@@ -129,7 +129,7 @@ class Columns:
         for candidates in (typed, [lower[entry] for entry in usual if entry in lower], fitting):
             doubtful = (
                 candidates is fitting
-                and what == "label"
+                and role == "label"
                 and candidates[0:1]
                 and candidates[0].lower() in _NO_LABELS
             )
@@ -137,11 +137,13 @@ class Columns:
                 return candidates[0]
             if candidates:
                 raise UserError(
-                    f"{self._where}: which column holds the {what}s? It may be {brief(candidates)}: name it "
-                    f"with --{what}-column "
-                    f"(`{what}:` in the source of a description)"
+                    f"{self._where}: which column holds the {role}s? It may be {brief(candidates)}: name it "
+                    f"with --{role}-column "
+                    f"(`{role}:` in the source of a description)"
                 )
-        raise UserError(f"{self._where}: no column holds {what}s; its columns: {brief(names)}{another(what)}")
+        raise UserError(
+            f"{self._where}: no column holds {role}s; its columns: {brief(names)}{advice_on(role)}"
+        )
 
 
 def _features_of(schema: pa.Schema) -> dict[str, Any]:
@@ -152,9 +154,9 @@ def _features_of(schema: pa.Schema) -> dict[str, Any]:
     return features if isinstance(features, dict) else {}
 
 
-def another(what: str) -> str:
+def advice_on(role: str) -> str:
     """The end of a sentence on a column that cannot be used."""
-    return f"; name another with --{what}-column (`{what}:` in the source of a description)"
+    return f"; name another with --{role}-column (`{role}:` in the source of a description)"
 
 
 def value_type(kind: pa.DataType) -> pa.DataType:
@@ -175,8 +177,8 @@ def is_label(kind: pa.DataType) -> bool:
 
 def is_image(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
-        place = kind.get_field_index("bytes")
-        return (place >= 0 and is_image(kind.field(place).type)) or (
-            place < 0 and kind.get_field_index("path") >= 0
+        index = kind.get_field_index("bytes")
+        return (index >= 0 and is_image(kind.field(index).type)) or (
+            index < 0 and kind.get_field_index("path") >= 0
         )
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)

@@ -80,9 +80,9 @@ class Images:
             raise UserError(
                 f"{self.dataset}: class {label} is not among the classes loaded ({_brief(self.classes)})"
             )
-        place = self.classes.index(label)
-        start = sum(self.counts[:place])
-        return slice(start, start + self.counts[place])
+        index = self.classes.index(label)
+        start = sum(self.counts[:index])
+        return slice(start, start + self.counts[index])
 
     def of_class(self, label: int, indices: Tensor | list[int] | slice | None = None) -> Tensor:
         """Images of class `label`, all or those at `indices` within the class, float32 (n, C, size, size),

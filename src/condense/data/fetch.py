@@ -51,15 +51,15 @@ def obtain(spec: DatasetSpec) -> dict[str, Path]:
 
 def _obtain(spec: DatasetSpec, file: File) -> Path:
     folder = data_folder() / spec.name
-    places = [folder / file.name]
+    paths = [folder / file.name]
     if spec.source.mirror:
         mirror = Path(spec.source.mirror).expanduser()
         single = mirror.is_file() and len(spec.source.files) == 1
-        places.insert(0, mirror if single else mirror / file.name)
-    for place in places:
-        if place.is_file():
-            _verify(place, file)
-            return place
+        paths.insert(0, mirror if single else mirror / file.name)
+    for path in paths:
+        if path.is_file():
+            _verify(path, file)
+            return path
     _download(spec, file, folder / file.name)
     return folder / file.name
 
@@ -68,14 +68,14 @@ def _verify(path: Path, file: File) -> None:
     kind, wanted = ("sha256", file.sha256) if file.sha256 else ("md5", file.md5)
     try:
         with open(path, "rb") as opened:
-            found = hashlib.file_digest(opened, kind).hexdigest()
-        if found == wanted or (file.contents_sha256 and _contents_sha256(path) == file.contents_sha256):
+            checksum = hashlib.file_digest(opened, kind).hexdigest()
+        if checksum == wanted or (file.contents_sha256 and _contents_sha256(path) == file.contents_sha256):
             return
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     raise UserError(
-        f"{path}: wrong checksum: its {kind} is {found}, but {wanted} is expected; delete it and run again "
-        f"to get {file.url}"
+        f"{path}: wrong checksum: its {kind} is {checksum}, but {wanted} is expected; delete it and run "
+        f"again to get {file.url}"
     )
 
 
@@ -140,12 +140,12 @@ def tar_members(path: Path, names: Iterable[str]) -> dict[str, bytes]:
     Raises UserError if one is absent, or if any member's path would leave the folder it is unpacked in.
     """
     wanted = set(names)
-    found = {
+    contents = {
         member.name: content for member, content in tar_walk(path, wanted.__contains__) if content is not None
     }
-    if wanted - set(found):
-        raise UserError(f"{path}: lacks the files {', '.join(sorted(wanted - set(found)))}")
-    return found
+    if wanted - set(contents):
+        raise UserError(f"{path}: lacks the files {', '.join(sorted(wanted - set(contents)))}")
+    return contents
 
 
 def tar_walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:

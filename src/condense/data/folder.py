@@ -162,14 +162,14 @@ def list_images(root: Path, only: Iterable[str] = ()) -> Listing:
         images, notes = _images_in(root, folder)
         if not images:
             tables = any(note.lower().endswith((".parquet", ".pq")) for note in notes)
-            what = (
+            contents = (
                 "parquet files instead, whose labels have to be in a column"
                 if tables
                 else "other files"
                 if notes
                 else "nothing"
             )
-            raise UserError(f"{root / folder}: the class '{name}' has no images: the folder holds {what}")
+            raise UserError(f"{root / folder}: the class '{name}' has no images: the folder holds {contents}")
         files += [f"{folder}/{image}" for image in images]  # as text: a million paths would fill a memory
         labels += [label] * len(images)
         passed_over += [f"{folder}/{note}" for note in notes]
@@ -257,10 +257,10 @@ def visible(folder: Path) -> list[tuple[str, bool]]:
     """
     try:
         with os.scandir(folder) as entries:
-            found = sorted(
+            pairs = sorted(
                 ((entry.name, entry) for entry in entries if is_visible(entry.name)), key=lambda pair: pair[0]
             )
-            return [(name, _is_folder(entry)) for name, entry in found]
+            return [(name, _is_folder(entry)) for name, entry in pairs]
     except OSError as error:
         raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
 
@@ -289,18 +289,20 @@ def aligned(listings: list[Listing]) -> list[Listing]:
     """
     first, names = listings[0], {alike(name): label for label, name in enumerate(listings[0].class_names)}
     numbered = [first]
-    for other in listings[1:]:
-        theirs = [alike(name) for name in other.class_names]
+    for listing in listings[1:]:
+        theirs = [alike(name) for name in listing.class_names]
         lone = sorted(set(names) ^ set(theirs))
         if lone:
-            holder, lacker = (first, other) if lone[0] in names else (other, first)
+            holder, lacker = (first, listing) if lone[0] in names else (listing, first)
             raise UserError(
                 f"{lacker.root}: has no folder for the class '{lone[0]}' of {holder.root}: both need the "
                 f"same classes"
             )
         numbers = [names[name] for name in theirs]
         numbered.append(
-            replace(other, class_names=first.class_names, labels=[numbers[label] for label in other.labels])
+            replace(
+                listing, class_names=first.class_names, labels=[numbers[label] for label in listing.labels]
+            )
         )
     return numbered
 

@@ -41,9 +41,9 @@ def digits() -> Arrays:
 def idx(files: dict[str, Path]) -> list[Arrays]:
     """Train and test of the MNIST family. Raises UserError naming the file if it is not a whole IDX file."""
     splits = []
-    for part in _IDX:
-        images = _idx_array(_named(files, f"{part}-images-idx3-ubyte.gz"), axes=3)
-        labels = _idx_array(_named(files, f"{part}-labels-idx1-ubyte.gz"), axes=1)
+    for split in _IDX:
+        images = _idx_array(_named(files, f"{split}-images-idx3-ubyte.gz"), axes=3)
+        labels = _idx_array(_named(files, f"{split}-labels-idx1-ubyte.gz"), axes=1)
         splits.append((images[:, None], labels.astype(np.int64)))
     return splits
 
@@ -80,7 +80,8 @@ def cifar(files: dict[str, Path], layout: str) -> tuple[list[Arrays], list[str]]
     (path,) = files.values()
     contents = tar_members(path, [*train, *test, names])
     splits = [
-        _cifar_records(path, {name: contents[name] for name in part}, label_bytes) for part in (train, test)
+        _cifar_records(path, {name: contents[name] for name in members}, label_bytes)
+        for members in (train, test)
     ]
     return splits, contents[names].decode("ascii").split()
 
@@ -103,8 +104,8 @@ def svhn(files: dict[str, Path]) -> list[Arrays]:
     from scipy.io.matlab import MatReadError
 
     splits = []
-    for part in ("train", "test"):
-        path = _named(files, f"{part}_32x32.mat")
+    for split in ("train", "test"):
+        path = _named(files, f"{split}_32x32.mat")
         try:
             content = loadmat(path, variable_names=["X", "y"])
             images, labels = content["X"].transpose(3, 2, 0, 1), content["y"].reshape(-1).astype(np.int64)

@@ -122,7 +122,7 @@ def _parted(name: str) -> tuple[str, tuple[str, ...]]:
     something."""
     words = [_without_filler(word) for word in re.findall(r"[^\W\d_]+", name.lower())]
     word = next((word for word in words if word in (*TRAIN, *TEST)), "")
-    return word, tuple(other for other in words if other and other != word)
+    return word, tuple(entry for entry in words if entry and entry != word)
 
 
 def _without_filler(word: str) -> str:

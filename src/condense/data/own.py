@@ -82,20 +82,20 @@ def spec_from_images(
             f"--test {test}: names the training images ({layout.train}); leave it away, and a fifth of them "
             f"is held out"
         )
-    places = [place for place in (layout.train, layout.test) if place is not None]
+    locations = [location for location in (layout.train, layout.test) if location is not None]
     if layout.kind == "image_folder":
         if image or label:
             raise UserError(
                 f"{paths[0]}: --{'image' if image else 'label'}-column: is for parquet files; here folders "
                 f"are the classes"
             )
-        sets, headers, source, notes = _folders(places, ground)
+        sets, headers, source, notes = _folders(locations, ground)
     else:
-        sets, headers, source, notes = _parquets(places, image, label, ground)
+        sets, headers, source, notes = _parquets(locations, image, label, ground)
     size, scaled = _side(headers.sizes, resize, paths[0])
     left_out = [
-        f"{count} of the images have {what}, which are not read."
-        for what, count in sorted(headers.left_out.items())
+        f"{count} of the images have {content}, which are not read."
+        for content, count in sorted(headers.left_out.items())
     ]
     if headers.shared:
         notes.append(
@@ -143,8 +143,10 @@ def _name(path: Path) -> str:
     return re.sub(r"[^a-z0-9_-]+", "_", path.stem.lower()).strip("_-") or "images"
 
 
-def _folders(places: Sequence[Path], ground: str | None) -> tuple[list[Labels], _Headers, Source, list[str]]:
-    listings = folder.aligned([folder.list_images(place) for place in places])
+def _folders(
+    locations: Sequence[Path], ground: str | None
+) -> tuple[list[Labels], _Headers, Source, list[str]]:
+    listings = folder.aligned([folder.list_images(location) for location in locations])
     headers = _Headers(Counter())
     for listing in listings:
         _look(headers, folder.encoded(listing), len(listing.files), listing.root)
@@ -158,8 +160,8 @@ def _folders(places: Sequence[Path], ground: str | None) -> tuple[list[Labels], 
     fingerprint = folder.fingerprint(folder.listing_roles(listings))
     source = Source(
         "image_folder",
-        train=str(places[0]),
-        test=_second(places),
+        train=str(locations[0]),
+        test=_second(locations),
         fingerprint=fingerprint,
         ground=ground or WHITE,
     )
@@ -167,21 +169,21 @@ def _folders(places: Sequence[Path], ground: str | None) -> tuple[list[Labels], 
 
 
 def _parquets(
-    places: Sequence[Path], image: str | None, label: str | None, ground: str | None
+    locations: Sequence[Path], image: str | None, label: str | None, ground: str | None
 ) -> tuple[list[Labels], _Headers, Source, list[str]]:
-    first = parquet.Shards(parquet.files_of(places[0]), image, label)
+    first = parquet.Shards(parquet.files_of(locations[0]), image, label)
     splits = [
         first,
-        *(parquet.Shards(parquet.files_of(place), first.image, first.label) for place in places[1:]),
+        *(parquet.Shards(parquet.files_of(location), first.image, first.label) for location in locations[1:]),
     ]
     notes = []
     if (first.image, first.label) != ("image", "label"):
         notes.append(f"Images are those of the column '{first.image}', labels those of '{first.label}'.")
     raw = [shards.labels() for shards in splits]
-    others = list(
-        dict.fromkeys(name for shards in splits for table in shards.tables for name in table.others)
+    unread = list(
+        dict.fromkeys(name for shards in splits for table in shards.tables for name in table.unread)
     )
-    notes += [f"Not read: the column{'s' * (len(others) > 1)} {brief(others)}."] if others else []
+    notes += [f"Not read: the column{'s' * (len(unread) > 1)} {brief(unread)}."] if unread else []
     notes += [sentence] if (sentence := classes.pairing(raw)) else []
     sets = classes.paired(raw)
     train, unused = classes.without_unused(sets[0])
@@ -200,19 +202,19 @@ def _parquets(
     notes += [f"The class '{name}' may be rows without a label." for name in blank]
     if len(train.names) < 2:
         raise UserError(
-            f"{places[0]}: holds one class only ({brief(train.names)}, column '{first.label}'); at least 2 "
-            f"are needed"
+            f"{locations[0]}: holds one class only ({brief(train.names)}, column '{first.label}'); at least "
+            f"2 are needed"
         )
     for labels in sets[1:]:
         absent = [name for name, count in zip(labels.names, labels.counts, strict=True) if not count]
         notes += [f"No test images of: {brief(absent)}."] if absent else []
     headers = _Headers(Counter())
-    for shards, labels, place in zip(splits, sets, places, strict=True):
-        _look(headers, shards.encoded(), len(labels.places), place)
+    for shards, labels, location in zip(splits, sets, locations, strict=True):
+        _look(headers, shards.encoded(), len(labels.places), location)
     source = Source(
         "parquet",
-        train=str(places[0]),
-        test=_second(places),
+        train=str(locations[0]),
+        test=_second(locations),
         image=first.image,
         label=first.label,
         ground=ground or WHITE,

@@ -121,7 +121,7 @@ class Table:
         if known and all(name in known or (name.isdecimal() and int(name) < len(known)) for name in names):
             numbers = [known.index(name) if name in known else int(name) for name in names]
             return classes.of_names(known, np.array(numbers)[places], str(self.path))
-        blank = [place for place, name in enumerate(names) if not name.strip()]
+        blank = [index for index, name in enumerate(names) if not name.strip()]
         if blank:
             raise self._without_label(np.isin(places, blank))
         return classes.of_names(names.tolist(), places, str(self.path), ordered=False)
@@ -137,7 +137,7 @@ class Table:
             seen = brief(np.unique(values).tolist())
             raise UserError(
                 f"{self.path}: the column '{self.label}' holds {seen}: labels are names or whole "
-                f"numbers{columns.another('label')}"
+                f"numbers{columns.advice_on('label')}"
             )
         return values.astype(np.int64)
 
@@ -174,17 +174,19 @@ class Table:
                 yield f"{file} (row {row} of {self.path})", folder.read(file)
 
     @property
-    def others(self) -> list[str]:
+    def unread(self) -> list[str]:
         """The columns that are not read."""
-        return self._chosen.others(self.image, self.label)
+        return self._chosen.unchosen(self.image, self.label)
 
     def _beside(self, row: int, path: str | None) -> Path:
         """The file of an image that the table only names. Raises UserError if it is not there."""
         if not path:
             raise UserError(f"{self.path}: row {row} has no image bytes")
         if path.startswith(_ENCODED_IMAGES) and ("," in path or len(path) > 64):
-            what = f"its image as text (base64: {path[:24]}...)"
-            raise UserError(f"{self.path}: row {row} has {what}: decode the column '{self.image}' to bytes")
+            contents = f"its image as text (base64: {path[:24]}...)"
+            raise UserError(
+                f"{self.path}: row {row} has {contents}: decode the column '{self.image}' to bytes"
+            )
         path = path.removeprefix("file://")
         if "://" in path:
             raise UserError(
@@ -215,12 +217,12 @@ class Table:
         if kind.get_field_index("bytes") < 0:
             return True
         meta = self._file.metadata
-        place = next(
+        column = next(
             (c for c in range(meta.num_columns) if meta.schema.column(c).path == f"{self.image}.bytes"), None
         )
-        if place is None:
+        if column is None:
             return True
-        counts = [meta.row_group(group).column(place).statistics for group in range(meta.num_row_groups)]
+        counts = [meta.row_group(group).column(column).statistics for group in range(meta.num_row_groups)]
         return any(entry is None or not entry.has_null_count or entry.null_count for entry in counts)
 
 
@@ -272,10 +274,10 @@ def fingerprint(splits: Sequence[Shards]) -> str:
     name."""
 
     def files() -> Iterator[tuple[str, Path]]:
-        for part, shards in zip(_PARTS, splits, strict=False):
+        for role, shards in zip(_PARTS, splits, strict=False):
             for table in shards.tables:
-                yield part, table.path
-                yield from ((f"{part}/image", file) for file in table.named_files())
+                yield role, table.path
+                yield from ((f"{role}/image", file) for file in table.named_files())
 
     return folder.fingerprint(files())
 

@@ -150,7 +150,7 @@ def _bits(image: ImageFile.ImageFile, data: bytes) -> int:
         return data[24]
     if image.format == "ICO":  # it may hold PNGs
         return max(
-            (data[place + 24] for place in _all_places(data, b"\x89PNG\r\n\x1a\n") if len(data) > place + 24),
+            (data[start + 24] for start in _all_starts(data, b"\x89PNG\r\n\x1a\n") if len(data) > start + 24),
             default=8,
         )
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -159,17 +159,17 @@ def _bits(image: ImageFile.ImageFile, data: bytes) -> int:
         return 16 if image.tile[0].args[-1] > 255 else 8
     if image.format == "JPEG2000":
         # The codestream begins; the depth of its first component follows 38 bytes on
-        place = data.find(b"\xff\x4f\xff\x51")
-        return (data[place + 42] & 0x7F) + 1 if 0 <= place < len(data) - 42 else 8
+        start = data.find(b"\xff\x4f\xff\x51")
+        return (data[start + 42] & 0x7F) + 1 if 0 <= start < len(data) - 42 else 8
     return 16 if image.mode.startswith(("I", "F")) else 8
 
 
-def _all_places(data: bytes, wanted: bytes) -> list[int]:
-    places, place = [], data.find(wanted)
-    while place >= 0:
-        places.append(place)
-        place = data.find(wanted, place + 1)
-    return places
+def _all_starts(data: bytes, wanted: bytes) -> list[int]:
+    starts, start = [], data.find(wanted)
+    while start >= 0:
+        starts.append(start)
+        start = data.find(wanted, start + 1)
+    return starts
 
 
 def _has_alpha(image: Image.Image, data: bytes) -> bool:

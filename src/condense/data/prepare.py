@@ -46,38 +46,42 @@ def prepare(spec: DatasetSpec, out_dir: str | Path) -> None:
         "std": spec.std or [UNKNOWN_NUMBER] * spec.channels,
         "source": opened.checksums,
     }
-    labels = {part: _source(opened, part).labels[places] for part, places in rows.items()}
+    labels = {role: _source(opened, role).labels[places] for role, places in rows.items()}
     splits: dict[str, dict[str, Any]] = {}
-    for part, values in labels.items():
-        own = {"counts": np.bincount(values, minlength=len(names)).tolist(), "data_sha256": UNKNOWN_SHA256}
-        splits[part] = {"file": f"{part}.safetensors", "images": len(values), **own}
+    for role, values in labels.items():
+        splits[role] = {
+            "file": f"{role}.safetensors",
+            "images": len(values),
+            "counts": np.bincount(values, minlength=len(names)).tolist(),
+            "data_sha256": UNKNOWN_SHA256,
+        }
     with _no_folder_left(out_dir), ExitStack() as stack:
         require_place(out_dir / "dataset.json")
         files: dict[str, Filling] = {}
-        for part, values in labels.items():
+        for role, values in labels.items():
             shapes = {
                 "images": ("uint8", (len(values), spec.channels, spec.size, spec.size)),
                 "labels": ("int64", (len(values),)),
             }
-            files[part] = stack.enter_context(
-                filling(out_dir / splits[part]["file"], shapes, _header(shared, splits, part))
+            files[role] = stack.enter_context(
+                filling(out_dir / splits[role]["file"], shapes, _header(shared, splits, role))
             )
-            files[part].put("labels", 0, values)
+            files[role].put("labels", 0, values)
         _decode(spec, opened, rows, files)
         if spec.mean is None:
             shared["mean"], shared["std"] = statistics(files["train"].pieces("images"))
-        for part, file in files.items():
-            splits[part]["data_sha256"] = file.content_sha256(f"{spec.name}: checksum of {part}")
-            file.seal(_header(shared, splits, part), splits[part]["data_sha256"])
+        for role, file in files.items():
+            splits[role]["data_sha256"] = file.content_sha256(f"{spec.name}: checksum of {role}")
+            file.seal(_header(shared, splits, role), splits[role]["data_sha256"])
     write_json(out_dir / "dataset.json", {**shared, "note": spec.note, "splits": splits})
 
 
-def _header(shared: dict[str, Any], splits: dict[str, dict[str, Any]], part: str) -> dict[str, Any]:
+def _header(shared: dict[str, Any], splits: dict[str, dict[str, Any]], role: str) -> dict[str, Any]:
     return {
         **shared,
-        "counts": splits[part]["counts"],
-        "data_sha256": splits[part]["data_sha256"],
-        "split": part,
+        "counts": splits[role]["counts"],
+        "data_sha256": splits[role]["data_sha256"],
+        "split": role,
     }
 
 
@@ -102,14 +106,14 @@ def statistics(images: Iterable[np.ndarray]) -> tuple[list[float], list[float]]:
     """
     # bincount makes an int64 copy of what it counts: `images` in small pieces keep that small.
     counted = (
-        np.stack([np.bincount(part.reshape(-1), minlength=256) for part in np.moveaxis(piece, -3, 0)])
+        np.stack([np.bincount(channel.reshape(-1), minlength=256) for channel in np.moveaxis(piece, -3, 0)])
         for piece in images
     )
     counts: np.ndarray = reduce(np.add, counted)
     levels = np.arange(256) / 255
     mean, std = [], []
-    for channel, found in enumerate(counts):  # (channels, 256)
-        share = found / found.sum()
+    for channel, histogram in enumerate(counts):  # (channels, 256)
+        share = histogram / histogram.sum()
         centre = float(share @ levels)
         spread = float(np.sqrt(share @ (levels - centre) ** 2))
         if spread == 0:
@@ -131,29 +135,29 @@ def _class_names(spec: DatasetSpec, opened: Opened) -> list[str]:
     names = spec.class_names or opened.class_names or [str(label) for label in range(spec.classes)]
     if len(names) != spec.classes:
         raise _differs(spec, "classes", len(names), spec.classes)
-    found = opened.class_names or names
-    for here, there in zip([*found, ""], [*names, ""], strict=False):
+    source_names = opened.class_names or names
+    for here, there in zip([*source_names, ""], [*names, ""], strict=False):
         # The source may know 'n01440764' where the description says 'n01440764 tench'.
         if alike(here) not in (alike(there), alike(there.split(" ")[0])):
             raise UserError(f"{spec.name}: the source names a class '{here}' where '{there}' is expected")
     return names
 
 
-def _differs(spec: DatasetSpec, what: str, found: int, expected: int, least: bool = False) -> UserError:
+def _differs(spec: DatasetSpec, noun: str, number: int, expected: int, least: bool = False) -> UserError:
     wanted = f"at least {expected:,}" if least else f"{expected:,}"
     return UserError(
-        f"{spec.name}: {found:,} {what} found, but its description says {wanted}: either the data or the "
+        f"{spec.name}: {number:,} {noun} found, but its description says {wanted}: either the data or the "
         f"description is wrong"
     )
 
 
-def _source(opened: Opened, part: str) -> Split:
-    """The split of the source that `part` is taken from."""
-    return opened.test if part == "test" and opened.test is not None else opened.train
+def _source(opened: Opened, role: str) -> Split:
+    """The split of the source from which that of `role` (train or test) is taken."""
+    return opened.test if role == "test" and opened.test is not None else opened.train
 
 
 def _rows(spec: DatasetSpec, opened: Opened, classes: int) -> dict[str, np.ndarray]:
-    """The rows of the source that make up each part, in class-major order; their counts agree with `spec`."""
+    """The rows of the source that make up each split, class by class; their counts agree with `spec`."""
     if spec.holdout is None:
         if opened.test is None:
             raise UserError(
@@ -164,8 +168,8 @@ def _rows(spec: DatasetSpec, opened: Opened, classes: int) -> dict[str, np.ndarr
     else:
         held = _held_out(opened.train.labels, spec.holdout)
         rows = {"train": _sorted_rows(opened.train, ~held), "test": _sorted_rows(opened.train, held)}
-    for part, places in rows.items():
-        _check_labels(spec, part, _source(opened, part).labels[places], classes)
+    for role, places in rows.items():
+        _check_labels(spec, role, _source(opened, role).labels[places], classes)
     return rows
 
 
@@ -184,14 +188,14 @@ def _sorted_rows(split: Split, chosen: np.ndarray | None = None) -> np.ndarray:
     return rows[np.argsort(split.labels[rows], kind="stable")]
 
 
-def _check_labels(spec: DatasetSpec, part: str, labels: np.ndarray, classes: int) -> None:
+def _check_labels(spec: DatasetSpec, role: str, labels: np.ndarray, classes: int) -> None:
     if len(labels) and not (0 <= labels.min() and labels.max() < classes):
         wrong = labels.min() if labels.min() < 0 else labels.max()
-        raise UserError(f"{spec.name}: the {part} split has the label {wrong}, outside 0..{classes - 1}")
-    expected, least = getattr(spec, part), part == "train" and spec.counts == "at_least"
+        raise UserError(f"{spec.name}: the {role} split has the label {wrong}, outside 0..{classes - 1}")
+    expected, least = getattr(spec, role), role == "train" and spec.counts == "at_least"
     if len(labels) < expected or (len(labels) > expected and not least):
-        raise _differs(spec, f"{part} images", len(labels), expected, least)
-    if part == "train":
+        raise _differs(spec, f"{role} images", len(labels), expected, least)
+    if role == "train":
         smallest = int(np.bincount(labels, minlength=classes).min())
         if smallest < spec.smallest_class or (smallest > spec.smallest_class and not least):
             raise _differs(
@@ -207,19 +211,19 @@ def _decode(
     if opened.test is None:
         _decode_split(spec, opened.train, rows, files, "all")
         return
-    for part in rows:
-        _decode_split(spec, _source(opened, part), {part: rows[part]}, files, part)
+    for role in rows:
+        _decode_split(spec, _source(opened, role), {role: rows[role]}, files, role)
 
 
 def _decode_split(
     spec: DatasetSpec, split: Split, rows: dict[str, np.ndarray], files: dict[str, Filling], text: str
 ) -> None:
-    parts = list(rows)
-    part_of = np.empty(len(split.labels), np.int64)
-    place_of = np.empty(len(split.labels), np.int64)
-    for number, part in enumerate(parts):
-        part_of[rows[part]] = number
-        place_of[rows[part]] = np.arange(len(rows[part]))
+    roles = list(rows)
+    role_of = np.empty(len(split.labels), np.int64)
+    row_of = np.empty(len(split.labels), np.int64)
+    for number, role in enumerate(roles):
+        role_of[rows[role]] = number
+        row_of[rows[role]] = np.arange(len(rows[role]))
     steps = progress(f"{spec.name}: decoding {text}", len(split.labels), "img", split.images)
-    for number, place, image in zip(part_of.tolist(), place_of.tolist(), steps, strict=True):
-        files[parts[number]].put("images", place, image[None])
+    for number, row, image in zip(role_of.tolist(), row_of.tolist(), steps, strict=True):
+        files[roles[number]].put("images", row, image[None])

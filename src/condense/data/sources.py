@@ -88,14 +88,14 @@ def _from_arrays(spec: DatasetSpec, arrays: formats.Arrays) -> Split:
         )
     if images.shape[2:] == (spec.size, spec.size):
         return Split(labels, images)
-    return Split(labels, (_refitted(spec, image, place) for place, image in enumerate(images)))
+    return Split(labels, (_refitted(spec, image, index) for index, image in enumerate(images)))
 
 
-def _refitted(spec: DatasetSpec, image: np.ndarray, place: int) -> np.ndarray:
+def _refitted(spec: DatasetSpec, image: np.ndarray, index: int) -> np.ndarray:
     picture = Image.fromarray(
         image[0] if spec.channels == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
     )
-    return pixels.fitted(picture, f"{spec.name}: image {place}", spec.size, spec.resize is not None)
+    return pixels.fitted(picture, f"{spec.name}: image {index}", spec.size, spec.resize is not None)
 
 
 def local_path(spec: DatasetSpec, name: str) -> Path:
@@ -104,17 +104,17 @@ def local_path(spec: DatasetSpec, name: str) -> Path:
 
     Raises UserError naming every place looked at.
     """
-    places = [data_folder() / Path(name).expanduser()]
+    paths = [data_folder() / Path(name).expanduser()]
     if spec.source.mirror:
-        places.insert(0, Path(spec.source.mirror).expanduser() / name)
-    for place in places:
-        if place.exists() or ("*" in place.name and any(place.parent.glob(place.name))):
-            return place
-    what: str = spec.source.kind
+        paths.insert(0, Path(spec.source.mirror).expanduser() / name)
+    for path in paths:
+        if path.exists() or ("*" in path.name and any(path.parent.glob(path.name))):
+            return path
+    needed: str = spec.source.kind
     if spec.source.is_folder:
-        what = f"folder of {spec.classes} class folders of images"
+        needed = f"folder of {spec.classes} class folders of images"
     raise UserError(
-        f"{spec.name}: {' and '.join(map(str, places))} not found: put the {what} there, "
+        f"{spec.name}: {' and '.join(map(str, paths))} not found: put the {needed} there, "
         f"or set CONDENSE_DATA to the folder that holds {name}{'. ' if spec.note else ''}{spec.note}"
     )
 
@@ -123,13 +123,13 @@ def _paths(spec: DatasetSpec) -> list[Path]:
     return [local_path(spec, name) for name in (spec.source.train, spec.source.test) if name is not None]
 
 
-def _check_fingerprint(spec: DatasetSpec, found: str) -> dict[str, str]:
-    if spec.source.fingerprint not in (None, found):
+def _check_fingerprint(spec: DatasetSpec, fingerprint: str) -> dict[str, str]:
+    if spec.source.fingerprint not in (None, fingerprint):
         raise UserError(
             f"{spec.name}: the images in {spec.source.train} have changed since they were looked at: start "
             f"anew"
         )
-    return {"fingerprint": f"sha256:{found}"}
+    return {"fingerprint": f"sha256:{fingerprint}"}
 
 
 def _described_before(spec: DatasetSpec) -> bool:
@@ -142,10 +142,10 @@ def _decoder(spec: DatasetSpec) -> Callable[[Iterable[tuple[str, bytes]]], Itera
     read."""
     told: set[str] = set()
 
-    def tell(what: str, where: str, done: str) -> None:
-        if what and what not in told and not _described_before(spec):
-            log.info("%s: %s, such as %s, are %s", spec.name, what, where, done)
-            told.add(what)
+    def tell(feature: str, where: str, done: str) -> None:
+        if feature and feature not in told and not _described_before(spec):
+            log.info("%s: %s, such as %s, are %s", spec.name, feature, where, done)
+            told.add(feature)
 
     def decoded(encoded: Iterable[tuple[str, bytes]]) -> Iterator[np.ndarray]:
         for where, data in encoded:

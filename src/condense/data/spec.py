@@ -137,7 +137,7 @@ class Source:
                 raise UserError(f"classes: the name of a folder is needed, found '{name[:80]}'")
         if self.fingerprint is not None and not re.fullmatch("[0-9a-f]{64}", self.fingerprint):
             raise UserError(f"fingerprint: 64 digits 0-9a-f are needed, found '{self.fingerprint[:80]}'")
-        twice = [name for place, name in enumerate(self.classes) if name in self.classes[:place]]
+        twice = [name for index, name in enumerate(self.classes) if name in self.classes[:index]]
         if twice:
             raise UserError(f"classes: '{twice[0]}' is given twice")
         if self.kind == "torchvision" and self.dataset not in TORCHVISION:

@@ -136,8 +136,8 @@ def layout(shapes: Shapes, note: Mapping[str, Any]) -> tuple[bytes, dict[str, tu
         kind, shape = shapes[name]
         offsets[name] = (end, end := end + np.dtype(kind).itemsize * math.prod(shape))
     head: dict[str, Any] = {"__metadata__": {"condense": canonical(note)}}
-    for name, place in offsets.items():
-        head[name] = {"dtype": _CODES[shapes[name][0]], "shape": shapes[name][1], "data_offsets": place}
+    for name, extent in offsets.items():
+        head[name] = {"dtype": _CODES[shapes[name][0]], "shape": shapes[name][1], "data_offsets": extent}
     text = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text, offsets

@@ -111,7 +111,7 @@ def as_used(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def joined(
-    out: Path, parts: list[tuple[Mapping[str, np.ndarray], Mapping[str, Any], Path]]
+    out: Path, shards: list[tuple[Mapping[str, np.ndarray], Mapping[str, Any], Path]]
 ) -> dict[str, np.ndarray]:
     """What the shards of a set carry, as the set `out` does: of images class by class, of the set as all of
     them say.
@@ -120,18 +120,18 @@ def joined(
     """
     import numpy as np
 
-    first, header, path = parts[0]
+    first, header, path = shards[0]
     whole: dict[str, np.ndarray] = {}
     for name, kind in header.get("carries", {}).items():
         if kind == OF_IMAGE:
-            whole[name] = np.concatenate([tensors[name] for tensors, _, _ in parts])
+            whole[name] = np.concatenate([tensors[name] for tensors, _, _ in shards])
             continue
-        for tensors, _, other in parts:
+        for tensors, _, shard in shards:
             if not np.array_equal(tensors[name], first[name]):
                 why = (
                     f"they differ in '{name}', of which the whole set has one: condense all classes in one "
                     f"shard"
                 )
-                raise UserError(f"{out}: {other} does not fit {path}: {why}")
+                raise UserError(f"{out}: {shard} does not fit {path}: {why}")
         whole[name] = first[name]
     return whole

@@ -117,14 +117,14 @@ class Values:
             metric.check(name, row, networks)
         if nested and len(rows) != steps:
             raise UserError("steps: are not ascending ones, one for each list of values")
-        for place, (what, given) in enumerate({"mean": self.mean, "std": self.std}.items()):
-            found = given if isinstance(given, list) else [given]
-            wanted = [spread(row)[place] for row in rows]
-            fits = isinstance(given, list) == nested and len(found) == len(wanted)
+        for index, (statistic, given) in enumerate({"mean": self.mean, "std": self.std}.items()):
+            stated = given if isinstance(given, list) else [given]
+            wanted = [spread(row)[index] for row in rows]
+            fits = isinstance(given, list) == nested and len(stated) == len(wanted)
             if not fits or not all(
-                math.isclose(*pair, rel_tol=1e-6, abs_tol=1e-6) for pair in zip(found, wanted, strict=True)
+                math.isclose(*pair, rel_tol=1e-6, abs_tol=1e-6) for pair in zip(stated, wanted, strict=True)
             ):
-                raise UserError(f"{what}: is not that of its {name}")
+                raise UserError(f"{statistic}: is not that of its {name}")
         if self.unit != metric.unit:
             raise UserError(f"unit: is not that of its {name}")
 

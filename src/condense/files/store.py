@@ -213,15 +213,15 @@ def drop_others(paths: Iterable[str], root: Path = Path()) -> list[str]:
 def tracked(root: Path = Path()) -> list[str]:
     """What belongs into git: the `.dvc` files, the kept files and what the store holds of them, but nothing
     large."""
-    found: set[PurePosixPath] = set()
+    paths: set[PurePosixPath] = set()
     for path in _groups(root):
         files = listing(path, root)
         large = _large_folders(files)
         small = {name: entry for name, entry in files.items() if str(PurePosixPath(name).parent) not in large}
-        found |= {pointer(path), *(path / name for name in small)} | stored_of(files)
-        found -= {stored(entry.md5) for name, entry in files.items() if name not in small}
-        found |= {path.parent / ".gitignore"} if (root / path.parent / ".gitignore").is_file() else set()
-    return sorted(str(path) for path in found)
+        paths |= {pointer(path), *(path / name for name in small)} | stored_of(files)
+        paths -= {stored(entry.md5) for name, entry in files.items() if name not in small}
+        paths |= {path.parent / ".gitignore"} if (root / path.parent / ".gitignore").is_file() else set()
+    return sorted(str(path) for path in paths)
 
 
 def _large_folders(files: Mapping[str, Listed]) -> list[str]:
@@ -258,10 +258,12 @@ class _Group:
             if (root / self.path / name).is_symlink():
                 (root / self.path / name).unlink()
         copied = _copy([(source, root / self.path / name, None) for name, source in sources.items()], "")
-        others = {name: entry for name, entry in self.files.items() if name not in unit.entries(self.files)}
+        remaining = {
+            name: entry for name, entry in self.files.items() if name not in unit.entries(self.files)
+        }
         for name in unit.entries(self.files).keys() - sources.keys():
             (root / self.path / name).unlink(missing_ok=True)
-        self.files = others | {name: copied[source] for name, source in sources.items()}
+        self.files = remaining | {name: copied[source] for name, source in sources.items()}
 
     def check(self, root: Path) -> None:
         """Raises UserError naming a kept file that is not what the list says: it would go into git."""

@@ -30,15 +30,15 @@ def joined_facts(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     seconds = round(sum(fact["seconds"] for fact in facts), 3)
     # In one time zone, so that texts sort as times do
     starts = sorted(fact["started"] for fact in facts if "started" in fact)
-    found = {"started": starts[0]} if starts else {}
+    joint = {"started": starts[0]} if starts else {}
     if any("graphs" in fact for fact in facts):
-        found["graphs"] = all(fact.get("graphs", False) for fact in facts)
+        joint["graphs"] = all(fact.get("graphs", False) for fact in facts)
     notes = list(dict.fromkeys(note for fact in facts for note in fact.get("notes", ())))
     for name in ("precision", "kernels"):
         values = dict.fromkeys(_in_words(fact[name]) for fact in facts if name in fact)
         notes += [f"{name} was not the same for all jobs: {'; '.join(values)}"] if len(values) > 1 else []
-    found |= {"notes": notes} if notes else {}
-    return {**facts[0], **found, "seconds": seconds, "peak_memory_bytes": peak, "jobs": len(facts)}
+    joint |= {"notes": notes} if notes else {}
+    return {**facts[0], **joint, "seconds": seconds, "peak_memory_bytes": peak, "jobs": len(facts)}
 
 
 def _in_words(value: Any) -> str:

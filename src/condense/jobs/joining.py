@@ -24,34 +24,34 @@ def join_parts(out: Path, parts: Sequence[Path]) -> None:
     every network once.
     """
     require_place(out)
-    found = sorted((_read_part(path) for path in parts), key=lambda part: part.networks[0])
-    first = found[0]
-    for part in found:
+    shares = sorted((_read_part(path) for path in parts), key=lambda share: share.networks[0])
+    first = shares[0]
+    for share in shares:
         differing = [
             name
-            for name in sorted({*first.about, *part.about})
-            if first.about.get(name) != part.about.get(name)
+            for name in sorted({*first.about, *share.about})
+            if first.about.get(name) != share.about.get(name)
         ]
-        if differing or _steps(part) != _steps(first):
-            what = differing[0] if differing else "steps"
+        if differing or _steps(share) != _steps(first):
+            name = differing[0] if differing else "steps"
             raise UserError(
-                f"{part.path}: is a part of another evaluation than {first.path}: they differ in '{what}'"
+                f"{share.path}: is a part of another evaluation than {first.path}: they differ in '{name}'"
             )
-    numbers = [number for part in found for number in part.networks]
+    numbers = [number for share in shares for number in share.networks]
     if len(numbers) != first.about["n_networks"] or numbers != list(range(len(numbers))):
         raise UserError(
             f"{out}: the parts hold the networks {numbers} instead of each of {first.about['n_networks']} "
             f"once"
         )
     results = {
-        name: {step: [value for part in found for value in part.results[name][step]] for step in by_step}
+        name: {step: [value for share in shares for value in share.results[name][step]] for step in by_step}
         for name, by_step in first.results.items()
     }
     with locks.only_maker(out):
         write_json(
             out,
             metrics_from(first.about | {"kind": "metrics"}, results)
-            | {"run": joined_facts([part.run for part in found])},
+            | {"run": joined_facts([share.run for share in shares])},
         )
 
 
@@ -69,8 +69,8 @@ class _Part:
     run: dict[str, Any]
 
 
-def _steps(part: _Part) -> list[int]:
-    return list(next(iter(part.results.values())))
+def _steps(share: _Part) -> list[int]:
+    return list(next(iter(share.results.values())))
 
 
 def _read_part(path: Path) -> _Part:

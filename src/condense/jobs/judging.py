@@ -40,12 +40,12 @@ class EvaluationJob:
     n_networks: int
     seed: int
     key: str
-    part: range | None = None  # the networks of this job; None: all, and their metrics
+    share: range | None = None  # the networks of this job; None: all, and their metrics
     sets: Mapping[str, Path] = field(default_factory=dict)  # the further sets of the task, by name
 
 
 def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
-    """Evaluates a set and writes its metrics to `out`, or those of the networks of `job.part` for
+    """Evaluates a set and writes its metrics to `out`, or those of the networks of `job.share` for
     `joining.join_parts`.
 
     Raises UserError if no network is asked for, or one that is not there, if a set of the task is missing, or
@@ -59,7 +59,7 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
 
     if job.n_networks < 1:
         raise UserError(f"--networks: at least 1 is needed, found {job.n_networks}")
-    networks = range(job.n_networks) if job.part is None else job.part
+    networks = range(job.n_networks) if job.share is None else job.share
     if networks[-1] >= job.n_networks:
         raise UserError(
             f"--part: network {networks[-1]} is not among the {job.n_networks} of --networks, numbered from 0"
@@ -74,7 +74,7 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
         test, sets = load(job.data / "test.safetensors"), _task_sets(job, device)
         header, further = (
             sets.judged.header,
-            {name: _origin(other.header) for name, other in sets.further.items()},
+            {name: _origin(image_set.header) for name, image_set in sets.further.items()},
         )
         settings = [
             asdict(job.protocol),
@@ -92,7 +92,7 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
         )
         results = compute(job.task, sets, pixel_set(test, device), trainer)
         about = _description(job, test, header, further)
-        written = metrics_from(about, results) if job.part is None else _part(about, networks, results)
+        written = metrics_from(about, results) if job.share is None else _part(about, networks, results)
         write_json(out, written | {"run": clock.facts() | _computed_by(job, test, device)})
         checkpoint.remove()
 

@@ -102,37 +102,37 @@ def _order(out: Path, headers: list[dict[str, Any]]) -> np.ndarray:
     ]
     pairs = [
         (label, number)
-        for header, some in zip(headers, numbers, strict=True)
+        for header, span in zip(headers, numbers, strict=True)
         for label in header["classes"]
-        for number in some
+        for number in span
     ]
     if sorted(pairs) == [(label, number) for label in range(total) for number in range(ipc)]:
         return np.asarray(sorted(range(len(pairs)), key=pairs.__getitem__))
     classes = [label for header in headers for label in header["classes"]]
     if len(pairs) == ipc * len(classes) and all("images" not in header for header in headers):
         raise UserError(f"{out}: the shards hold the classes {classes} instead of each of {total} once")
-    held = ", ".join(f"{some.start}-{some.stop - 1}" for some in numbers)
+    held = ", ".join(f"{span.start}-{span.stop - 1}" for span in numbers)
     raise UserError(
         f"{out}: the shards hold the images {held} of their classes instead of each of {ipc} of each of "
         f"{total} classes once"
     )
 
 
-def _rounded(values: np.ndarray, stored: str, out: Path, what: str = "its pixels") -> np.ndarray:
+def _rounded(values: np.ndarray, stored: str, out: Path, content: str = "its pixels") -> np.ndarray:
     with np.errstate(over="ignore"):
         rounded = values.astype(stored)
     if not np.isfinite(rounded).all():
         raise UserError(
-            f"{out}: {what} reach {np.abs(values).max():.3g}, too large for {stored}; write `stored: "
+            f"{out}: {content} reach {np.abs(values).max():.3g}, too large for {stored}; write `stored: "
             f"float32` in the scale"
         )
     return rounded
 
 
-def _one_history(header: dict[str, Any], other: dict[str, Any]) -> bool:
+def _one_history(header: dict[str, Any], first: dict[str, Any]) -> bool:
     """Whether two shards tell of the same steps and terms."""
     return [(row["step"], *row) for row in header["history"]] == [
-        (row["step"], *row) for row in other["history"]
+        (row["step"], *row) for row in first["history"]
     ]
 
 

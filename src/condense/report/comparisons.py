@@ -33,9 +33,9 @@ def consistency(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[Cs
                 label=names.method(curve.method),
                 **style.look(curve.method),
             )
-            place = {"dataset": dataset, "method": curve.method, "ipc": str(curve.ipc)}
+            subject = {"dataset": dataset, "method": curve.method, "ipc": str(curve.ipc)}
             drawn += [
-                place | {"neighbours": str(k), "ratio": f"{ratio:.4f}", "scale": scale.scale.name}
+                subject | {"neighbours": str(k), "ratio": f"{ratio:.4f}", "scale": scale.scale.name}
                 for k, ratio in ratios.items()
             ]
         axis.set_title(f"{title_of(scale, figure.spec, dataset)}, {_ipcs(curves)}")
@@ -46,7 +46,7 @@ def consistency(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[Cs
         axis.set_ylabel("consistency ratio")
     axes[0, -1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     arch = names.architecture(figure.curves_of(SetCurve)[0].parents["teacher"].arch)
-    what = (
+    meaning = (
         "Share of the k nearest real training images that have a synthetic image's class, mean over the "
         "synthetic images."
     )
@@ -54,7 +54,7 @@ def consistency(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[Cs
         picture,
         drawn,
         [
-            f"{what} Distances between features of a {arch} trained on the real set, which the paper does "
+            f"{meaning} Distances between features of a {arch} trained on the real set, which the paper does "
             f"not name."
         ],
     )
@@ -72,15 +72,15 @@ def _ratios(curves: list[SetCurve], neighbours: list[int]) -> list[dict[int, flo
 
     real = dataset.load(curves[0].synthetic.data.train)
     network, _ = load_teacher(Path(curves[0].parents["teacher"].path), real, torch.device("cpu"))
-    ks, found = [k for k in neighbours if k <= len(real)], []
+    ks, by_curve = [k for k in neighbours if k <= len(real)], []
     with torch.inference_mode():
-        features = torch.cat([network.embed(real.normalise(part)) for part in real.images.split(128)])
+        features = torch.cat([network.embed(real.normalise(batch)) for batch in real.images.split(128)])
         for curve in curves:
             made = load_synthetic(curve.synthetic.path)
-            embedded = torch.cat([network.embed(part) for part in made.images.split(128)])
+            embedded = torch.cat([network.embed(batch) for batch in made.images.split(128)])
             ratios = consistency_ratio(features, real.labels, embedded, made.labels, ks)
-            found.append(dict(zip(ks, ratios.tolist(), strict=True)))
-    return found
+            by_curve.append(dict(zip(ks, ratios.tolist(), strict=True)))
+    return by_curve
 
 
 def texture(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
@@ -109,7 +109,7 @@ def texture(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow
                     va="bottom",
                     fontsize=10,
                 )
-                place = {
+                subject = {
                     "dataset": dataset,
                     "method": method,
                     "ipc": str(curves[0].ipc) if method else "",
@@ -120,7 +120,7 @@ def texture(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow
                     "standard_error": f"{error:.4f}",
                     "images": str(len(values[measure])),
                 }
-                drawn.append(place | {"measure": measure} | numbers | {"scale": scale.scale.name})
+                drawn.append(subject | {"measure": measure} | numbers | {"scale": scale.scale.name})
             axis.axhline(samples[""][measure].mean(), color=style.INK, linestyle="--", linewidth=1, zorder=0)
             axis.set_xticks(
                 range(len(samples)), [names.method(method) if method else "real" for method in samples]
@@ -157,10 +157,10 @@ def _textures(curves: list[SetCurve], label: int) -> tuple[dict[str, dict[str, n
     for curve in curves:
         made = load_synthetic(curve.synthetic.path)
         pixels[curve.method] = made.pixels[made.labels == label]
-    found = {method: measured(grey_levels(images.numpy())) for method, images in pixels.items()}
+    textures = {method: measured(grey_levels(images.numpy())) for method, images in pixels.items()}
     return {
         method: dict(zip(("dissimilarity", "entropy"), values, strict=True))
-        for method, values in found.items()
+        for method, values in textures.items()
     }, _named(real, label)
 
 
@@ -169,10 +169,10 @@ def _named(real: Any, label: int) -> str:
 
 
 def _by_dataset(curves: list[KindOfCurve]) -> dict[str, list[KindOfCurve]]:
-    found: dict[str, list[KindOfCurve]] = {}
+    grouped: dict[str, list[KindOfCurve]] = {}
     for curve in curves:
-        found.setdefault(curve.dataset, []).append(curve)
-    return found
+        grouped.setdefault(curve.dataset, []).append(curve)
+    return grouped
 
 
 def _ipcs(curves: Sequence[Curve]) -> str:

@@ -21,7 +21,7 @@ def _panels(figure: FigurePlan, kind: type[KindOfCurve]) -> dict[str, dict[str, 
     panels: dict[str, dict[str, list[KindOfCurve]]] = {}
     for curve in sorted(figure.curves_of(kind), key=lambda curve: curve.ipc):
         panels.setdefault(curve.dataset, {}).setdefault(curve.method, []).append(curve)
-    order = {method: place for place, method in enumerate(figure.spec.methods)}
+    order = {method: rank for rank, method in enumerate(figure.spec.methods)}
     return {
         dataset: dict(sorted(lines.items(), key=lambda line: order[line[0]]))
         for dataset, lines in panels.items()
@@ -34,18 +34,18 @@ def frame(plt: Any, count: int) -> tuple[Any, list[Any]]:
     return picture, list(axes[0])
 
 
-def band(axis: Any, x: Sequence[float], found: Sequence[Pooled], method: str) -> None:
+def band(axis: Any, x: Sequence[float], numbers: Sequence[Pooled], method: str) -> None:
     """A line of `method` with one standard deviation around it."""
     look = style.look(method)
     axis.plot(
         x,
-        [number.mean for number in found],
+        [number.mean for number in numbers],
         label=names.method(method),
         markeredgecolor="white",
         markeredgewidth=0.8,
         **look,
     )
-    lower, upper = ([number.mean + sign * number.std for number in found] for sign in (-1, 1))
+    lower, upper = ([number.mean + sign * number.std for number in numbers] for sign in (-1, 1))
     axis.fill_between(x, lower, upper, color=look["color"], alpha=0.16, linewidth=0)
 
 
@@ -57,16 +57,16 @@ def title_of(scale: Plan, spec: FigureSpec, dataset: str) -> str:
     )
 
 
-def number_row(scale: Plan, curve: Curve, step: str, found: Pooled) -> CsvRow:
+def number_row(scale: Plan, curve: Curve, step: str, number: Pooled) -> CsvRow:
     """A measured number as a row of a figure's CSV."""
-    place = {"dataset": curve.dataset, "method": curve.method, "ipc": str(curve.ipc), "step": step}
+    subject = {"dataset": curve.dataset, "method": curve.method, "ipc": str(curve.ipc), "step": step}
     numbers = {
-        "mean": f"{found.mean:.2f}",
-        "std": f"{found.std:.2f}",
-        "n_sets": str(found.n_sets),
-        "n_networks": str(found.n_networks),
+        "mean": f"{number.mean:.2f}",
+        "std": f"{number.std:.2f}",
+        "n_sets": str(number.n_sets),
+        "n_networks": str(number.n_networks),
     }
-    return place | numbers | {"scale": scale.scale.name, "source": "measured"}
+    return subject | numbers | {"scale": scale.scale.name, "source": "measured"}
 
 
 def accuracy_by_ipc(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
@@ -76,10 +76,10 @@ def accuracy_by_ipc(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, lis
     picture, axes = frame(plt, len(panels))
     for axis, (dataset, lines) in zip(axes, panels.items(), strict=True):
         for method, curves in lines.items():
-            found = [measure_cells(curve.cells) for curve in curves]
-            band(axis, [curve.ipc for curve in curves], found, method)
+            numbers = [measure_cells(curve.cells) for curve in curves]
+            band(axis, [curve.ipc for curve in curves], numbers, method)
             drawn += [
-                number_row(scale, curve, "", number) for curve, number in zip(curves, found, strict=True)
+                number_row(scale, curve, "", number) for curve, number in zip(curves, numbers, strict=True)
             ]
         if dataset == figure.spec.dataset:
             printed = _printed(figure.spec, list(lines))
@@ -119,7 +119,7 @@ def _printed(spec: FigureSpec, methods: list[str]) -> list[CsvRow]:
             and row["value"]
             and all(row[key] == value for key, value in wanted.items())
         ):
-            place = {
+            subject = {
                 "dataset": spec.dataset,
                 "method": method,
                 "ipc": row["ipc"],
@@ -133,7 +133,7 @@ def _printed(spec: FigureSpec, methods: list[str]) -> list[CsvRow]:
                 "scale": "",
                 "source": f"published, table {row['table']}",
             }
-            rows.setdefault((method, row["ipc"], row["value"]), place | origin)
+            rows.setdefault((method, row["ipc"], row["value"]), subject | origin)
     return list(rows.values())
 
 
@@ -144,11 +144,11 @@ def accuracy_by_step(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, li
     for axis, (dataset, lines) in zip(axes, panels.items(), strict=True):
         for method, curves in lines.items():
             for curve in curves:
-                steps, found = measure_steps(curve.cells)
-                band(axis, steps, found, method)
+                steps, numbers = measure_steps(curve.cells)
+                band(axis, steps, numbers, method)
                 drawn += [
                     number_row(scale, curve, str(step), number)
-                    for step, number in zip(steps, found, strict=True)
+                    for step, number in zip(steps, numbers, strict=True)
                 ]
         ipcs = ", ".join(
             str(ipc) for ipc in dict.fromkeys(curve.ipc for curves in lines.values() for curve in curves)
@@ -171,12 +171,11 @@ def accuracy_by_drift(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, l
     for axis, (dataset, lines) in zip(axes, panels.items(), strict=True):
         for method, curves in lines.items():
             for curve in curves:
-                found = [measure_cells(curve.at[ratio]) for ratio in drift.ratios]
-                band(axis, drift.ratios, found, method)
-                numbers = zip(drift.ratios, found, strict=True)
+                numbers = [measure_cells(curve.at[ratio]) for ratio in drift.ratios]
+                band(axis, drift.ratios, numbers, method)
                 drawn += [
                     number_row(scale, curve, "", number) | {"toward": drift.toward, "ratio": f"{ratio:g}"}
-                    for ratio, number in numbers
+                    for ratio, number in zip(drift.ratios, numbers, strict=True)
                 ]
         ipcs = ", ".join(
             str(ipc) for ipc in dict.fromkeys(curve.ipc for curves in lines.values() for curve in curves)
@@ -210,15 +209,15 @@ def summary(scale: Plan) -> tuple[bytes, str] | None:
     Taken from the table with most measured methods, those with random selection first. None if no table has a
     measured number.
     """
-    found = {name: _comparable(records(scale, name)) for name in scale.accuracy_tables}
-    found = {name: rows for name, rows in found.items() if rows}
-    if not found:
+    comparable = {name: _comparable(records(scale, name)) for name in scale.accuracy_tables}
+    comparable = {name: rows for name, rows in comparable.items() if rows}
+    if not comparable:
         return None
-    name = max(found, key=lambda name: _weight(found[name]))
+    name = max(comparable, key=lambda name: _weight(comparable[name]))
     with style.style() as plt:
         picture, axis = plt.subplots(figsize=(8.6, 4.4))
-        _bars(axis, found[name])
-        dataset = names.dataset(found[name][0].values["dataset"])
+        _bars(axis, comparable[name])
+        dataset = names.dataset(comparable[name][0].values["dataset"])
         axis.set_title(f"Measured on {dataset} (scale {scale.scale.name})", pad=14)
         content = style.svg_bytes(picture)
     spread = "lines: one standard deviation; dashed: trained on the whole training set"
@@ -234,10 +233,10 @@ def _weight(rows: list[Record]) -> tuple[bool, int, int]:
     return catalogue.BASELINE in methods, len(methods), len(rows)
 
 
-def _comparable(found: list[Record]) -> list[Record]:
+def _comparable(candidates: list[Record]) -> list[Record]:
     """Measured rows of one dataset and one setting a method, here and not elsewhere; [] if the table compares
     architectures."""
-    rows = [record for record in found if record.was_measured and record.origin != "elsewhere"]
+    rows = [record for record in candidates if record.was_measured and record.origin != "elsewhere"]
     rows = [record for record in rows if record.values["dataset"] == rows[0].values["dataset"]]
     places = {(row.values["method"], row.values["ipc"]) for row in rows}
     return rows if len(places) == len(rows) and any(row.values["ipc"] != "full" for row in rows) else []
@@ -248,12 +247,12 @@ def _bars(axis: Any, rows: list[Record]) -> None:
     ipcs = sorted({int(row["ipc"]) for row in small})
     methods = list(dict.fromkeys(row["method"] for row in small))
     width, colours = 0.84 / len(methods), [style.look(method)["color"] for method in methods]
-    for place, method in enumerate(methods):
-        colour = colours[place]
+    for index, method in enumerate(methods):
+        colour = colours[index]
         # There are more methods than colours
-        hatch = style.HATCHES[colours[:place].count(colour) % len(style.HATCHES)]
+        hatch = style.HATCHES[colours[:index].count(colour) % len(style.HATCHES)]
         mine = {int(row["ipc"]): row for row in small if row["method"] == method}
-        at = [ipcs.index(ipc) + (place - (len(methods) - 1) / 2) * width for ipc in mine]
+        at = [ipcs.index(ipc) + (index - (len(methods) - 1) / 2) * width for ipc in mine]
         means, stds = (
             [float(row[key] or 0) for row in mine.values()] for key in ("measured", "measured_std")
         )

@@ -73,8 +73,8 @@ def draw_grid(
         y = top + number * (tile + _SPACE)
         pen.text((_MARGIN, y + tile // 2), title, _INK, written, anchor="lm")
         for side, images in enumerate(row):
-            for place, image in enumerate(images):
-                page.paste(_picture(image, tile), (left[side] + place * (tile + _SPACE), y))
+            for column, image in enumerate(images):
+                page.paste(_picture(image, tile), (left[side] + column * (tile + _SPACE), y))
     with artifacts.whole(path) as draft:
         buffer = BytesIO()
         page.save(buffer, "PNG", optimize=True)
@@ -95,11 +95,11 @@ def to_bytes(pixels: np.ndarray) -> np.ndarray:
     return np.round(pixels * 255).astype(np.uint8)
 
 
-def _check(images: np.ndarray, labels: np.ndarray, what: str) -> None:
+def _check(images: np.ndarray, labels: np.ndarray, kind: str) -> None:
     if images.ndim != 4 or images.shape[1] not in (1, 3) or labels.shape != images.shape[:1]:
         shapes = f"images {tuple(images.shape)}, labels {tuple(labels.shape)}"
         raise UserError(
-            f"grid: {what}: images (N, C, H, W) of 1 or 3 channels and labels (N,) are needed, found {shapes}"
+            f"grid: {kind}: images (N, C, H, W) of 1 or 3 channels and labels (N,) are needed, found {shapes}"
         )
 
 

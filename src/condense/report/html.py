@@ -94,7 +94,7 @@ def _check_sets(scale: Plan) -> None:
     for cell in scale.metrics.values():
         if Path(cell.path).is_file():
             at = Path(cell.path).stat().st_mtime
-            judged |= {one.path: min(at, judged.get(one.path, at)) for one in cell.all_sets}
+            judged |= {image_set.path: min(at, judged.get(image_set.path, at)) for image_set in cell.all_sets}
     for path in [Path(cell.path) for cell in scale.synthetic.values()]:
         if path.is_file():
             changed = path.stat().st_mtime > judged.get(str(path), 0.0)
@@ -110,7 +110,7 @@ def _facts(scale: Plan) -> list[tuple[str, str]]:
     methods = {cell.synthetic.recipe.name for cell in scale.metrics.values()}
     counts = [(len(scale.tables), "tables"), (len(scale.figures), "figures"), (len(methods), "methods")]
     counts += [(len(scale.synthetic), "synthetic sets"), (networks, "networks tested")]
-    return [(", ".join(datasets) or "none", "data")] + [(f"{count:,}", what) for count, what in counts]
+    return [(", ".join(datasets) or "none", "data")] + [(f"{count:,}", unit) for count, unit in counts]
 
 
 def _stand_ins(scale: Plan) -> list[str]:
@@ -119,9 +119,9 @@ def _stand_ins(scale: Plan) -> list[str]:
         for name, entries in scale.datasets_of(target).items():
             run.setdefault(name, {}).update(dict.fromkeys(entry for entry in entries if entry != name))
     return [
-        f"{names.dataset(name)} by {', '.join(map(names.dataset, others))}"
-        for name, others in run.items()
-        if others
+        f"{names.dataset(name)} by {', '.join(map(names.dataset, stand_ins))}"
+        for name, stand_ins in run.items()
+        if stand_ins
     ]
 
 
@@ -177,9 +177,9 @@ def _grids(scale: Plan) -> tuple[list[Picture], list[str]]:
     those left out."""
     chosen: dict[tuple[str, str], plan.SyntheticCell] = {}
     for cell in scale.synthetic.values():
-        place = (cell.data.name, cell.recipe.name)
-        if cell.seed == 0 and (place not in chosen or _far(cell) < _far(chosen[place])):
-            chosen[place] = cell
+        pair = (cell.data.name, cell.recipe.name)
+        if cell.seed == 0 and (pair not in chosen or _far(cell) < _far(chosen[pair])):
+            chosen[pair] = cell
     shown, left_out, spent = [], [], 0
     for cell in chosen.values():
         path = _grid(cell)

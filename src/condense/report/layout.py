@@ -41,11 +41,11 @@ class Block:
     remarks: list[str] = field(default_factory=list)  # what the papers' numbers need said about them
 
 
-def blocks(scale: Plan, found: list[Record]) -> list[Block]:
+def blocks(scale: Plan, records: list[Record]) -> list[Block]:
     """The blocks of a table: those with numbers measured here first, then those of other machines, then the
     rest."""
     grouped: dict[tuple, list[Record]] = {}
-    for record in found:
+    for record in records:
         if record.origin == "stand_in" and not record.was_measured:
             continue
         device = record.machine.get("device", "")
@@ -58,7 +58,7 @@ def blocks(scale: Plan, found: list[Record]) -> list[Block]:
             record.measure,
         )
         grouped.setdefault(key, []).append(record)
-    made = [_block(scale, group, found) for group in grouped.values()]
+    made = [_block(scale, group, records) for group in grouped.values()]
     return sorted(made, key=lambda block: not block.measured)
 
 
@@ -77,17 +77,17 @@ def _ipc_order(value: str) -> tuple:
 
 def _block(scale: Plan, group: list[Record], whole: list[Record]) -> Block:
     by_architecture = _varies(group, "eval_arch", "method", "ipc", "train_arch", "setting")
-    parts = ["method"]
-    parts += ["train_arch"] if _varies(group, "train_arch", "method", "ipc", "eval_arch") else []
-    parts += ["setting"] if _varies(group, "setting", "method", "ipc") else []
+    key_columns = ["method"]  # whose values name a line
+    key_columns += ["train_arch"] if _varies(group, "train_arch", "method", "ipc", "eval_arch") else []
+    key_columns += ["setting"] if _varies(group, "setting", "method", "ipc") else []
     ipcs = sorted({record.values["ipc"] for record in group}, key=_ipc_order)
     columns = [value for (value,) in _values(group, "eval_arch")] if by_architecture else ipcs
     groups = []
     for ipc in ipcs if by_architecture else [None]:
-        part = [record for record in group if ipc in (None, record.values["ipc"])]
+        members = [record for record in group if ipc in (None, record.values["ipc"])]
         lines = [
-            _line(part, parts, key, "eval_arch" if by_architecture else "ipc", columns)
-            for key in _values(part, *parts)
+            _line(members, key_columns, key, "eval_arch" if by_architecture else "ipc", columns)
+            for key in _values(members, *key_columns)
         ]
         groups.append((f"{ipc} images per class" if ipc else "", lines))
     heads = [names.architecture(column) if by_architecture else names.ipc(column) for column in columns]
@@ -98,12 +98,12 @@ def _block(scale: Plan, group: list[Record], whole: list[Record]) -> Block:
 
 
 def _line(
-    group: list[Record], parts: list[str], key: tuple[str, ...], across: str, columns: list[str]
+    group: list[Record], key_columns: list[str], key: tuple[str, ...], across: str, columns: list[str]
 ) -> Line:
-    mine = [record for record in group if tuple(record.values[part] for part in parts) == key]
+    mine = [record for record in group if tuple(record.values[column] for column in key_columns) == key]
     label = names.method(key[0])
-    for part, value in zip(parts[1:], key[1:], strict=True):
-        label += f", {value}" if part == "setting" else f", condensed with {names.architecture(value)}"
+    for column, value in zip(key_columns[1:], key[1:], strict=True):
+        label += f", {value}" if column == "setting" else f", condensed with {names.architecture(value)}"
     return Line(
         label,
         [[_cell(record.values) for record in mine if record.values[across] == column] for column in columns],
@@ -166,8 +166,8 @@ def _counts(group: list[Record]) -> str:
 
 
 def _footnotes(group: list[Record], whole: list[Record]) -> list[str]:
-    """Why places are empty, in words: for a block of stand-ins, the published rows they stand for are
-    asked."""
+    """Why cells are empty, in words; for a block of stand-ins, why those of the published rows are that they
+    stand for."""
     first = group[0]
     if first.origin == "elsewhere":
         return []
@@ -182,9 +182,9 @@ def _footnotes(group: list[Record], whole: list[Record]) -> list[str]:
         missing = [record for record in asked if tuple(_place(record)) not in measured]
     notes = []
     for reason in dict.fromkeys(record.reason for record in missing):
-        these = [record for record in missing if record.reason == reason]
-        ipcs = sorted({record.values["ipc"] for record in these}, key=_ipc_order)
-        methods = ", ".join(dict.fromkeys(names.method(record.values["method"]) for record in these))
+        rows = [record for record in missing if record.reason == reason]
+        ipcs = sorted({record.values["ipc"] for record in rows}, key=_ipc_order)
+        methods = ", ".join(dict.fromkeys(names.method(record.values["method"]) for record in rows))
         notes.append(
             f"{reason[:1].upper()}{reason[1:]}: {methods} ({', '.join(names.ipc(ipc) for ipc in ipcs)})."
         )
@@ -205,11 +205,11 @@ def _remarks(group: list[Record], by_architecture: bool) -> list[str]:
         if record.remark and record.remark != "not reported":
             about.setdefault(record.remark, []).append(record)
     texts = []
-    for remark, these in about.items():
-        methods = [names.method(method) for (method,) in _values(these, "method")]
-        places = [names.ipc(ipc) for (ipc,) in _values(these, "ipc")]
+    for remark, rows in about.items():
+        methods = [names.method(method) for (method,) in _values(rows, "method")]
+        places = [names.ipc(ipc) for (ipc,) in _values(rows, "ipc")]
         places += (
-            [names.architecture(arch) for (arch,) in _values(these, "eval_arch")] if by_architecture else []
+            [names.architecture(arch) for (arch,) in _values(rows, "eval_arch")] if by_architecture else []
         )
         texts.append(f"{', '.join(methods)} ({', '.join(places)}): {remark}")
     return texts

@@ -91,18 +91,18 @@ def _fonts() -> tuple[str, ...]:
     folders."""
     from matplotlib.font_manager import findSystemFonts
 
-    def rank(path: str) -> tuple[bool, int, str]:
+    def preference(path: str) -> tuple[bool, int, str]:
         name = Path(path).stem.lower().replace("-", "").replace("_", "")
-        likely = next((place for place, part in enumerate(_LIKELY) if part in name), len(_LIKELY))
-        return any(part in name for part in _ASIDE), likely, path
+        likely = next((rank for rank, word in enumerate(_LIKELY) if word in name), len(_LIKELY))
+        return any(word in name for word in _ASIDE), likely, path
 
-    return tuple(sorted(findSystemFonts(), key=rank))
+    return tuple(sorted(findSystemFonts(), key=preference))
 
 
 def _plain(letter: str, font: ImageFont.FreeTypeFont) -> str:
     if letter.isspace() or _covers(font, letter):
         return letter
-    bare = "".join(part for part in unicodedata.normalize("NFKD", letter) if not unicodedata.combining(part))
+    bare = "".join(sign for sign in unicodedata.normalize("NFKD", letter) if not unicodedata.combining(sign))
     if bare and bare != letter and _covers(font, bare):
         return bare
     name = unicodedata.name(letter, "").lower()

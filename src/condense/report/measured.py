@@ -59,9 +59,9 @@ def pooled(values: list[float]) -> tuple[float, float]:
 
 def measure_cells(cells: tuple[MetricsCell, ...], metric: str = "accuracy") -> Pooled:
     """All values of a metric of all sets, each set weighing by its networks, judged by one architecture."""
-    found = [files.metrics_in(read_metrics(cell))[metric]["values"] for cell in cells]
-    mean, std = pooled([float(value) for values in found for value in values])
-    return Pooled(mean, std, len(found), max(len(values) for values in found))
+    by_set = [files.metrics_in(read_metrics(cell))[metric]["values"] for cell in cells]
+    mean, std = pooled([float(value) for values in by_set for value in values])
+    return Pooled(mean, std, len(by_set), max(len(values) for values in by_set))
 
 
 def measure(run: Run, metric: str = "accuracy") -> Measured:
@@ -78,14 +78,14 @@ def measure(run: Run, metric: str = "accuracy") -> Measured:
 def measure_steps(cells: tuple[MetricsCell, ...], metric: str = "accuracy") -> tuple[list[int], list[Pooled]]:
     """Steps and the number at each. Raises UserError if the sets were kept at different steps."""
     read = [read_metrics(cell) for cell in cells]
-    found, steps = [files.metrics_in(values)[metric]["values"] for values in read], read[0]["steps"]
-    for cell, about, values in zip(cells, read, found, strict=True):
+    by_set, steps = [files.metrics_in(values)[metric]["values"] for values in read], read[0]["steps"]
+    for cell, about, values in zip(cells, read, by_set, strict=True):
         if about["steps"] != steps or len(values) != len(steps):
             raise artifacts.damaged(Path(cell.path), f"its steps differ from those of {cells[0].path}")
     numbers = []
-    for place in range(len(steps)):
-        pool = [float(value) for values in found for value in values[place]]
-        numbers.append(Pooled(*pooled(pool), len(found), len(found[0][place])))
+    for index in range(len(steps)):
+        pool = [float(value) for values in by_set for value in values[index]]
+        numbers.append(Pooled(*pooled(pool), len(by_set), len(by_set[0][index])))
     return steps, numbers
 
 

@@ -59,7 +59,7 @@ def architecture(name: str) -> str:
     """'resnet18' -> 'ResNet-18', 'mean(mlp,vit)' -> 'mean of MLP, ViT'."""
     mean = re.fullmatch(r"mean\((.+)\)", name)
     if mean:
-        return "mean of " + ", ".join(architecture(part) for part in mean[1].split(","))
+        return "mean of " + ", ".join(architecture(arch) for arch in mean[1].split(","))
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
     family = re.fullmatch(r"(convnetd|resnet|vgg)(\d+)(.*)", name)
@@ -79,14 +79,14 @@ def ipc(value: str) -> str:
 
 def heading(name: str, title: str) -> str:
     """'cpdm/table1' and its title -> 'CPDM, Table 1: ...'."""
-    paper, _, part = name.partition("/")
-    kind = "Table" if part.startswith("table") else "Figure"
-    return f"{paper.upper()}, {kind} {part.removeprefix(kind.lower())}: {title}"
+    paper, _, label = name.partition("/")
+    kind = "Table" if label.startswith("table") else "Figure"
+    return f"{paper.upper()}, {kind} {label.removeprefix(kind.lower())}: {title}"
 
 
 def in_order(tables_or_figures: Iterable[str]) -> list[str]:
     """Names such as 'cpdm/table14' by paper, kind and number: table 4 comes before table 14."""
     return sorted(
         tables_or_figures,
-        key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)],
+        key=lambda name: [int(piece) if piece.isdigit() else piece for piece in re.split(r"(\d+)", name)],
     )

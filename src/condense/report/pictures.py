@@ -45,11 +45,11 @@ def images(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow]
         axis.tick_params(length=0)
         for spine in axis.spines.values():
             spine.set_visible(False)
-        what = (
+        heading = (
             f"{names.method(curve.method)}, {curve.ipc} images per class: "
             f"{title_of(scale, figure.spec, curve.dataset)}"
         )
-        axis.set_title(what.replace("\n", ", "), fontsize=11)
+        axis.set_title(heading.replace("\n", ", "), fontsize=11)
     cut = any(
         len(artifacts.read_header(Path(c.synthetic.path), "synthetic")["classes"]) > MOST_CLASSES
         for c in curves
@@ -79,7 +79,7 @@ def _mosaic(curve: SetCurve) -> tuple[np.ndarray, list[float], list[str]]:
     across = min(_MOST_ACROSS, max(int((tensors["labels"] == label).sum()) for label in header["classes"]))
     rows: list[np.ndarray] = []
     centres, titles = [], []
-    for place, label in enumerate(header["classes"][:MOST_CLASSES]):
+    for index, label in enumerate(header["classes"][:MOST_CLASSES]):
         mine = shown[tensors["labels"] == label]
         lines = -(-len(mine) // across)
         block = np.full((lines * pitch + gap // 2, (_REAL_ACROSS + across) * pitch + gap, 3), 255, np.uint8)
@@ -89,7 +89,7 @@ def _mosaic(curve: SetCurve) -> tuple[np.ndarray, list[float], list[str]]:
             _paste(block, image, number // across * pitch, (_REAL_ACROSS + number % across) * pitch + gap)
         centres.append(sum(len(row) for row in rows) + lines * pitch / 2)
         rows.append(block)
-        titles.append(for_figures(header["class_names"][place], place))
+        titles.append(for_figures(header["class_names"][index], index))
     return np.concatenate(rows), centres, titles
 
 
@@ -108,12 +108,12 @@ def embedding_map(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[
     drawn = []
     for line, label in enumerate(classes):
         for dataset in dict.fromkeys(curve.dataset for curve in curves):
-            places = [place for place, curve in enumerate(curves) if curve.dataset == dataset]
-            real, synthetic = _shared_map([features[place] for place in places], label)
-            drawn += [_point(curves[places[0]], label, "real", at) for at in real]
-            for place, mine in zip(places, synthetic, strict=True):
-                _scatter(axes[line, place], real, mine)
-                drawn += [_point(curves[place], label, "synthetic", at) for at in mine]
+            columns = [column for column, curve in enumerate(curves) if curve.dataset == dataset]
+            real, synthetic = _shared_map([features[column] for column in columns], label)
+            drawn += [_point(curves[columns[0]], label, "real", at) for at in real]
+            for column, points in zip(columns, synthetic, strict=True):
+                _scatter(axes[line, column], real, points)
+                drawn += [_point(curves[column], label, "synthetic", at) for at in points]
         axes[line, 0].set_ylabel(f"class '{features[0][2][label]}'")
     for axis, curve in zip(axes[0], curves, strict=True):
         axis.set_title(f"{names.method(curve.method)}, ipc {curve.ipc}")
@@ -126,18 +126,18 @@ def embedding_map(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[
     picture.suptitle("; ".join(titles), x=0.02, ha="left", fontsize=12)
     picture.tight_layout(rect=(0, 0.05, 1, 0.98))
     arch = names.architecture(curves[0].parents["teacher"].arch)
-    what = {"embedding": "features", "style": "channel means and variances behind the first stage"}[
+    quantity = {"embedding": "features", "style": "channel means and variances behind the first stage"}[
         figure.spec.features
     ]
     share = "; the methods of a row share one map" if len(curves) > 1 else ""
-    return picture, drawn, [f"t-SNE of the {what} of a {arch} trained on the real set{share}."]
+    return picture, drawn, [f"t-SNE of the {quantity} of a {arch} trained on the real set{share}."]
 
 
 def _shared_map(features: list[Features], label: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """Points of the real images and of each curve's synthetic ones, placed together so that columns can be
     compared."""
-    parts = [features[0][0][label], *[synthetic[label] for _, synthetic, _ in features]]
-    points = np.split(_tsne(np.concatenate(parts)), np.cumsum([len(part) for part in parts])[:-1])
+    groups = [features[0][0][label], *[synthetic[label] for _, synthetic, _ in features]]
+    points = np.split(_tsne(np.concatenate(groups)), np.cumsum([len(group) for group in groups])[:-1])
     return points[0], points[1:]
 
 
@@ -153,8 +153,8 @@ def _scatter(axis: Any, real: np.ndarray, synthetic: np.ndarray) -> None:
 
 def _point(curve: Curve, label: int, kind: str, at: np.ndarray) -> CsvRow:
     method = curve.method if kind == "synthetic" else ""
-    place = {"dataset": curve.dataset, "method": method, "ipc": str(curve.ipc), "class": str(label)}
-    return place | {"kind": kind, "x": f"{at[0]:.3f}", "y": f"{at[1]:.3f}"}
+    subject = {"dataset": curve.dataset, "method": method, "ipc": str(curve.ipc), "class": str(label)}
+    return subject | {"kind": kind, "x": f"{at[0]:.3f}", "y": f"{at[1]:.3f}"}
 
 
 def _features(curve: SetCurve, spec: FigureSpec) -> Features:
@@ -183,11 +183,11 @@ def _embed(network: Any, images: Any, features: str) -> np.ndarray:
 
     from condense.discrepancy.style import moments
 
-    def of(part: Any) -> Any:
-        return network.embed(part) if features == "embedding" else moments(network.feature_maps(part)[0])
+    def features_of(batch: Any) -> Any:
+        return network.embed(batch) if features == "embedding" else moments(network.feature_maps(batch)[0])
 
     with torch.no_grad():
-        return np.concatenate([of(part).numpy() for part in images.split(128)])
+        return np.concatenate([features_of(batch).numpy() for batch in images.split(128)])
 
 
 def _tsne(features: np.ndarray) -> np.ndarray:

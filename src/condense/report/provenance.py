@@ -63,14 +63,14 @@ def run_of(cell: plan.SyntheticCell) -> Facts | None:
 
 def stages(folder: Path) -> list[Stage]:
     """Job counts and times from Snakemake's benchmark files `{folder}/{stage}/**/*.tsv`."""
-    found = []
-    for part in sorted(path for path in Path(folder).glob("*") if path.is_dir()):
-        rows = [row for path in sorted(part.rglob("*.tsv")) for row in _benchmark(path)]
+    measured = []
+    for stage in sorted(path for path in Path(folder).glob("*") if path.is_dir()):
+        rows = [row for path in sorted(stage.rglob("*.tsv")) for row in _benchmark(path)]
         memory = [most for _, most in rows if most is not None]
-        found += (
+        measured += (
             [
                 Stage(
-                    part.name,
+                    stage.name,
                     len(rows),
                     sum(seconds for seconds, _ in rows),
                     f"{max(memory):.0f}" if memory else "",
@@ -79,7 +79,7 @@ def stages(folder: Path) -> list[Stage]:
             if rows
             else []
         )
-    return found
+    return measured
 
 
 def _benchmark(path: Path) -> list[tuple[float, float | None]]:
@@ -98,8 +98,11 @@ def sets(scale: Plan) -> list[dict[str, str]]:
     rows = []
     for cell in scale.synthetic.values():
         run = run_of(cell) or Facts()
-        what = [names.dataset(cell.data.name), names.method(cell.recipe.name), names.architecture(cell.arch)]
-        row = dict(zip(("dataset", "method", "arch"), what, strict=True))
+        row = {
+            "dataset": names.dataset(cell.data.name),
+            "method": names.method(cell.recipe.name),
+            "arch": names.architecture(cell.arch),
+        }
         row |= {"ipc": str(cell.ipc), "seed": str(cell.seed), "key": cell.key, "device": run.device or "–"}
         row["seconds"] = f"{run.seconds:.1f}" if run.seconds is not None else "–"
         row["memory"] = f"{run.peak_memory_bytes / 2**20:.0f}" if run.peak_memory_bytes else "–"
@@ -110,14 +113,14 @@ def sets(scale: Plan) -> list[dict[str, str]]:
 def not_run(scale: Plan) -> list[dict[str, Any]]:
     """For every table and figure: how many published rows it has, how many were measured here, and why the
     others are empty."""
-    found = []
+    coverages = []
     for name in names.in_order(scale.tables):
         rows = scale.tables[name]
         reasons: dict[str, list[str]] = {}
         for row in rows:
             if row.reason:
                 reasons.setdefault(row.reason, []).append(names.method(row.published["method"]))
-        found.append(_coverage(name, len(rows), sum(bool(row.runs) for row in rows), reasons))
+        coverages.append(_coverage(name, len(rows), sum(bool(row.runs) for row in rows), reasons))
     for name in names.in_order(scale.figures):
         figure = scale.figures[name]
         reasons = {}
@@ -127,8 +130,8 @@ def not_run(scale: Plan) -> list[dict[str, Any]]:
             reasons.setdefault(f"not run at {scale.scale.name}", []).extend(figure.cut)
         run = {(curve.method, curve.setting) for curve in figure.curves}
         unit = "points" if figure.spec.points else "methods"
-        found.append(_coverage(name, len(figure.spec.lines), len(run), reasons, unit))
-    return found
+        coverages.append(_coverage(name, len(figure.spec.lines), len(run), reasons, unit))
+    return coverages
 
 
 def _coverage(

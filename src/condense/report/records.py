@@ -50,12 +50,16 @@ def records(scale: Plan, name: str) -> list[Record]:
     assert isinstance(spec, TableSpec)
     rows = scale.tables[name]
     usual = max((decimals(row.published["value"]) for row in rows if row.published["value"]), default=1)
-    first = [_published(scale, row, usual) for row in rows]
-    others = [(row, run) for row in rows for run in row.runs if run.dataset != row.published["dataset"]]
-    second = [_stand_in(scale, row, run, usual) for row, run in others]
-    found = first + second + [_elsewhere(row) for row in rows_from_elsewhere(spec.paper, spec.table)]
+    published = [_published(scale, row, usual) for row in rows]
+    stand_ins = [(row, run) for row in rows for run in row.runs if run.dataset != row.published["dataset"]]
+    measured_instead = [_stand_in(scale, row, run, usual) for row, run in stand_ins]
+    gathered = [
+        *published,
+        *measured_instead,
+        *(_elsewhere(row) for row in rows_from_elsewhere(spec.paper, spec.table)),
+    ]
     units = {row.published["metric"]: row.published["unit"] for row in rows}
-    return [replace(record, measure=_measure(record.values["metric"], spec, units)) for record in found]
+    return [replace(record, measure=_measure(record.values["metric"], spec, units)) for record in gathered]
 
 
 def _measure(name: str, spec: TableSpec, units: dict[str, str]) -> str:
@@ -71,12 +75,12 @@ def _places(row: Row, usual: int) -> int:
     return decimals(row.published["value"]) if row.published["value"] else usual
 
 
-def _numbers(found: Measured, places: int) -> dict[str, str]:
+def _numbers(measured: Measured, places: int) -> dict[str, str]:
     return {
-        "measured": f"{found.mean:.{places}f}",
-        "measured_std": "" if found.std is None else f"{found.std:.{places}f}",
-        "n_sets": str(found.n_sets),
-        "n_networks": str(found.n_networks),
+        "measured": f"{measured.mean:.{places}f}",
+        "measured_std": "" if measured.std is None else f"{measured.std:.{places}f}",
+        "n_sets": str(measured.n_sets),
+        "n_networks": str(measured.n_networks),
     }
 
 
@@ -100,16 +104,16 @@ def _published(scale: Plan, row: Row, usual: int) -> Record:
         "published": paper["value"],
         "published_std": paper["std"],
     }
-    own = next((run for run in row.runs if run.dataset == paper["dataset"]), None)
-    if own is None:
-        others = ", ".join(run.dataset for run in row.runs)
+    measured_run = next((run for run in row.runs if run.dataset == paper["dataset"]), None)
+    if measured_run is None:
+        datasets = ", ".join(run.dataset for run in row.runs)
         reason = row.reason or f"not run at {scale.scale.name}"
         values["note"] = _joined(
             paper["note"],
-            f"{reason} on {paper['dataset']}, measured on {others} instead" if others else reason,
+            f"{reason} on {paper['dataset']}, measured on {datasets} instead" if datasets else reason,
         )
         return Record(values, "published", reason=reason, remark=paper["note"])
-    values |= _numbers(measure(own, row.metric), _places(row, usual))
+    values |= _numbers(measure(measured_run, row.metric), _places(row, usual))
     if paper["value"]:
         values["delta"] = f"{float(values['measured']) - float(paper['value']):+.{_places(row, usual)}f}"
     values["note"] = _joined(paper["note"], _cuts(scale))

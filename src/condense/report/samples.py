@@ -39,14 +39,14 @@ def first_of_each_class(path: Path, most: int) -> tuple[np.ndarray, np.ndarray]:
                 {"U8": "uint8"}.get(images.get_dtype(), images.get_dtype()),
                 None,
             )
-            parts = [
+            by_class = [
                 images[int(start) : int(min(start + most, end))]
                 for start, end in zip(starts[:-1], starts[1:], strict=True)
             ]
     except SafetensorError as error:
         raise damaged(path, str(error)) from None
-    labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    return np.concatenate(parts).astype(np.float32) / 255, labels
+    labels = np.repeat(np.arange(len(by_class)), [len(pixels) for pixels in by_class])
+    return np.concatenate(by_class).astype(np.float32) / 255, labels
 
 
 def of_a_class(images: Images, label: int) -> Tensor:

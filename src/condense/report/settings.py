@@ -13,7 +13,7 @@ from condense.report.curves import CsvRow, band, finish, frame, number_row, titl
 from condense.report.measured import Pooled, measure_cells
 from condense.specs import FigureSpec, Point
 
-Found = list[tuple[PointCurve, Pooled]]
+MeasuredPoints = list[tuple[PointCurve, Pooled]]
 _NARROW = 10  # letters in a line below a bar: the lines of neighbours do not meet
 
 
@@ -22,20 +22,20 @@ def accuracy_by_setting(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any,
 
     Where the paper's own dataset is shown, the numbers it prints for the points stand there as hollow marks.
     """
-    panels: dict[tuple[str, int], Found] = {}
+    panels: dict[tuple[str, int], MeasuredPoints] = {}
     for curve in figure.curves_of(PointCurve):
         panels.setdefault((curve.dataset, curve.ipc), []).append((curve, measure_cells(curve.cells)))
     picture, axes = frame(plt, len(panels))
     drawn, spread, marks = [], "", ""
-    for axis, ((dataset, ipc), found) in zip(axes, panels.items(), strict=True):
-        along = [entry for entry in found if not entry[0].point.level]
+    for axis, ((dataset, ipc), measured) in zip(axes, panels.items(), strict=True):
+        along = [entry for entry in measured if not entry[0].point.level]
         # All, or none
         by_x = [(x, number, curve.method) for curve, number in along if (x := curve.point.x) is not None]
         spread = _line(axis, figure.spec, by_x) if by_x else _bars(axis, along)
-        _levels(axis, [entry for entry in found if entry[0].point.level])
-        drawn += [_placed(number_row(scale, curve, "", number), curve.point) for curve, number in found]
+        _levels(axis, [entry for entry in measured if entry[0].point.level])
+        drawn += [_placed(number_row(scale, curve, "", number), curve.point) for curve, number in measured]
         if dataset == figure.spec.dataset:
-            printed = [row for curve, _ in found if (row := printed_row(figure.spec, curve.point, ipc))]
+            printed = [row for curve, _ in measured if (row := printed_row(figure.spec, curve.point, ipc))]
             _marks(axis, [curve.point for curve, _ in along], printed)
             drawn += printed
             marks = "Hollow marks: numbers printed in the paper's tables." if printed else marks
@@ -43,8 +43,8 @@ def accuracy_by_setting(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any,
     return picture, drawn, [note for note in (spread, marks) if note]
 
 
-def _line(axis: Any, spec: FigureSpec, found: list[tuple[float, Pooled, str]]) -> str:
-    order = sorted(found, key=lambda entry: entry[0])
+def _line(axis: Any, spec: FigureSpec, points: list[tuple[float, Pooled, str]]) -> str:
+    order = sorted(points, key=lambda entry: entry[0])
     at = [x for x, _, _ in order]
     band(axis, at, [number for _, number, _ in order], order[0][2])
     if spec.log:
@@ -54,12 +54,12 @@ def _line(axis: Any, spec: FigureSpec, found: list[tuple[float, Pooled, str]]) -
     return "Bands: one standard deviation."
 
 
-def _bars(axis: Any, found: Found) -> str:
-    for place, (curve, number) in enumerate(found):
-        axis.bar(place, number.mean, 0.6, color=style.look(curve.method)["color"])
-        axis.errorbar(place, number.mean, number.std, fmt="none", ecolor=style.INK, elinewidth=1.2)
+def _bars(axis: Any, measured: MeasuredPoints) -> str:
+    for x, (curve, number) in enumerate(measured):
+        axis.bar(x, number.mean, 0.6, color=style.look(curve.method)["color"])
+        axis.errorbar(x, number.mean, number.std, fmt="none", ecolor=style.INK, elinewidth=1.2)
         label = axis.text(
-            place,
+            x,
             number.mean + number.std + 1.5,
             f"{number.mean:.1f}",
             ha="center",
@@ -68,13 +68,13 @@ def _bars(axis: Any, found: Found) -> str:
             zorder=4,
         )
         label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})
-    axis.set_xticks(range(len(found)), [fill(curve.point.name, _NARROW) for curve, _ in found])
+    axis.set_xticks(range(len(measured)), [fill(curve.point.name, _NARROW) for curve, _ in measured])
     axis.grid(axis="x", visible=False)
-    return "Lines on the bars: one standard deviation." if found else ""
+    return "Lines on the bars: one standard deviation." if measured else ""
 
 
-def _levels(axis: Any, found: Found) -> None:
-    for curve, number in found:
+def _levels(axis: Any, levels: MeasuredPoints) -> None:
+    for curve, number in levels:
         color = style.look(curve.method)["color"]
         axis.axhline(number.mean, color=color, linestyle="--", linewidth=1.6, label=curve.point.name)
         axis.axhspan(number.mean - number.std, number.mean + number.std, color=color, alpha=0.1, linewidth=0)
@@ -82,11 +82,11 @@ def _levels(axis: Any, found: Found) -> None:
 
 def _marks(axis: Any, along: list[Point], printed: list[CsvRow]) -> None:
     """The printed numbers where their points lie; those of levels at the right edge."""
-    places = {point.name: place if point.x is None else point.x for place, point in enumerate(along)}
+    x_of = {point.name: index if point.x is None else point.x for index, point in enumerate(along)}
     for row in printed:
         look = style.look(row["method"]) | {"linestyle": "none", "fillstyle": "none", "zorder": 5}
-        if row["setting"] in places:
-            axis.plot(places[row["setting"]], float(row["mean"]), **{**look, "color": style.INK})
+        if row["setting"] in x_of:
+            axis.plot(x_of[row["setting"]], float(row["mean"]), **{**look, "color": style.INK})
         else:
             axis.plot(1.0, float(row["mean"]), transform=axis.get_yaxis_transform(), clip_on=False, **look)
 
@@ -117,7 +117,7 @@ def printed_row(spec: FigureSpec, point: Point, ipc: int) -> CsvRow | None:
             f"figure {spec.paper}/{spec.name}: point '{point.name}': published: {len(rows)} rows have "
             f"{said}; one is needed"
         )
-    place = {
+    subject = {
         "dataset": spec.dataset,
         "method": method,
         "ipc": str(ipc),
@@ -130,4 +130,4 @@ def printed_row(spec: FigureSpec, point: Point, ipc: int) -> CsvRow | None:
         "scale": "",
         "source": f"published, table {point.published.table}",
     }
-    return _placed(place | origin, point)
+    return _placed(subject | origin, point)

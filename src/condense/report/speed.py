@@ -150,11 +150,11 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _limits(limits: dict[str, float]) -> list[tuple[str, str]]:
-    found = []
+    rows = []
     for name, value in limits.items():
         unit = next(end for end in _UNITS if name.endswith(end))
-        found.append((name.removesuffix(unit).replace("_", " ") + _UNITS[unit], f"{value:,.0f}"))
-    return found
+        rows.append((name.removesuffix(unit).replace("_", " ") + _UNITS[unit], f"{value:,.0f}"))
+    return rows
 
 
 def _mean(accuracies: list[float]) -> str:

@@ -63,15 +63,15 @@ def accuracy_rows(tables: list[Path]) -> list[dict[str, str]]:
     Raises UserError for a file that is no table of ours.
     """
     columns = _COLUMNS[:-1]
-    found: dict[tuple[str, ...], dict[str, str]] = {}
+    by_cell: dict[tuple[str, ...], dict[str, str]] = {}
     for path in tables:
         for row in read_rows(path, (*columns, "measured", "setting", "metric")):
             single = not row["eval_arch"].startswith("mean(")  # no mean of several architectures
             if row["measured"] and not row["setting"] and metric_named(row["metric"]) and single:
                 number_in(path, row, "measured", 0, 100)
                 cell = {name: row[name] for name in columns}
-                found.setdefault(tuple(cell.values()), cell | {"accuracy": row["measured"]})
-    return list(found.values())
+                by_cell.setdefault(tuple(cell.values()), cell | {"accuracy": row["measured"]})
+    return list(by_cell.values())
 
 
 def accuracy_tree(rows: list[dict[str, str]]) -> dict[str, Any]:
@@ -79,10 +79,10 @@ def accuracy_tree(rows: list[dict[str, str]]) -> dict[str, Any]:
     accuracy (%)."""
     tree: dict[str, Any] = {}
     for row in rows:
-        place = (
+        branch = (
             tree.setdefault(row["dataset"], {})
             .setdefault(f"ipc{row['ipc']}", {})
             .setdefault(row["method"], {})
         )
-        place[f"{row['train_arch'] or 'none'}-{row['eval_arch'] or 'none'}"] = float(row["accuracy"])
+        branch[f"{row['train_arch'] or 'none'}-{row['eval_arch'] or 'none'}"] = float(row["accuracy"])
     return tree

@@ -44,13 +44,13 @@ def make_table(scale: Plan, name: str, out_csv: Path) -> None:
     out_csv = Path(out_csv)
     if out_csv.suffix != ".csv":
         raise UserError(f"{out_csv}: the name of a table's file must end in .csv")
-    found = records(scale, name)
+    rows = records(scale, name)
     spec = scale.specs_by_path()[name]
     with artifacts.whole(out_csv) as draft, open(draft, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(record.values for record in found)
-    parts = blocks(scale, found)
+        writer.writerows(record.values for record in rows)
+    parts = blocks(scale, rows)
     title = names.heading(name, spec.title)
     for suffix, text in (
         (".md", markdown(title, spec.note, parts)),
@@ -116,8 +116,8 @@ def latex(title: str, note: str, parts: list[Block]) -> str:
         lines += [r"\begin{table}", r"\centering", r"\caption{" + escape_latex(caption) + "}"]
         lines += [r"\begin{tabular}{l" + "r" * count + "}", r"\toprule"]
         lines += [_latex_row(["Method", *map(escape_latex, block.columns)]), r"\midrule"]
-        for place, (heading, rows) in enumerate(block.groups):
-            lines += [r"\midrule"] if place else []
+        for index, (heading, rows) in enumerate(block.groups):
+            lines += [r"\midrule"] if index else []
             lines += (
                 [rf"\multicolumn{{{count + 1}}}{{l}}{{\emph{{{escape_latex(heading)}}}}} \\"]
                 if heading

@@ -120,14 +120,14 @@ def _monitors() -> list[Any]:
     except ImportError as error:
         print(f"no system metrics over time ({error}); what the runs say of themselves is logged", flush=True)
         return []
-    found = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
+    monitors = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
     try:
         from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 
-        found.append(GPUMonitor())
+        monitors.append(GPUMonitor())
     except Exception as error:  # without a GPU its library raises errors of its own
         print(f"no metrics of a GPU: {error}", flush=True)
-    return found
+    return monitors
 
 
 class Follower:

@@ -65,11 +65,11 @@ def uses_of(scale: str) -> dict[str, Use]:
     from condense.plan.tables import Plan
 
     plan = Plan(scale)
-    found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
+    uses: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
 
     def note(cell: Any, table: str, setting: str) -> None:
         name = cell.path.removeprefix(f"{RESULTS}/")
-        tables, settings = found.setdefault(name, ({}, {}))
+        tables, settings = uses.setdefault(name, ({}, {}))
         tables[table] = None
         if setting:
             settings[setting] = None
@@ -84,7 +84,7 @@ def uses_of(scale: str) -> dict[str, Use]:
         for curve in figure.curves:
             for drawn in (*curve.cells, *curve.shown):
                 note(drawn, table, curve.setting)
-    return {name: Use(tuple(tables), tuple(settings)) for name, (tables, settings) in found.items()}
+    return {name: Use(tuple(tables), tuple(settings)) for name, (tables, settings) in uses.items()}
 
 
 class Ingestion:

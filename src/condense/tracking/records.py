@@ -136,7 +136,7 @@ def _used(uses: dict[str, Use] | None, name: str, scale: str | None) -> dict[str
 
 def set_source(path: Path, name: str, tags: dict[str, str]) -> Source:
     """The source of a synthetic set; `tags` say what it is for."""
-    beside = tuple(path.with_name(other) for other in _BESIDE)
+    beside = tuple(path.with_name(file_name) for file_name in _BESIDE)
 
     def read() -> tuple[str, Callable[[], Record]]:
         header = read_header(path, "synthetic")
@@ -202,8 +202,8 @@ def _evaluation(path: Path, values: dict[str, Any], tags: dict[str, str], result
     protocol = {name: value for name, value in values["protocol"].items() if name not in ("title", "source")}
     points = [
         point
-        for name, found in metrics_in(values).items()
-        for point in _curve(name, found, values.get("steps"))
+        for name, metric in metrics_in(values).items()
+        for point in _curve(name, metric, values.get("steps"))
     ]
     params = {
         **_cell(values),
@@ -245,16 +245,16 @@ def _evaluation(path: Path, values: dict[str, Any], tags: dict[str, str], result
     )
 
 
-def _curve(name: str, found: dict[str, Any], steps: list[int] | None) -> list[tuple[str, float, int]]:
+def _curve(name: str, metric: dict[str, Any], steps: list[int] | None) -> list[tuple[str, float, int]]:
     """The points of a metric: at each step its mean and spread, or, where there are none, also the value of
     each network by number."""
     if steps is not None:
-        rows = zip(steps, found["mean"], found["std"], strict=True)
+        rows = zip(steps, metric["mean"], metric["std"], strict=True)
         return [
             point for step, mean, std in rows for point in ((name, mean, step), (f"{name}_std", std, step))
         ]
-    points = [(f"{name}_of_network", value, network) for network, value in enumerate(found["values"])]
-    return [*points, (name, found["mean"], 0), (f"{name}_std", found["std"], 0)]
+    points = [(f"{name}_of_network", value, network) for network, value in enumerate(metric["values"])]
+    return [*points, (name, metric["mean"], 0), (f"{name}_std", metric["std"], 0)]
 
 
 def start_of(run: dict[str, Any], path: Path) -> int:
@@ -296,14 +296,14 @@ def _classes(header: dict[str, Any]) -> dict[str, Any]:
 
 def _tags(values: dict[str, Any], run: dict[str, Any], verb: str, note: str) -> dict[str, str]:
     names = "key synthetic_key dataset method arch ipc seed data_sha256 synthetic_sha256".split()
-    found = {name: values.get(name) for name in names}
-    found |= {name: run.get(name) for name in ("code_version", "device", "threads")}
+    tags = {name: values.get(name) for name in names}
+    tags |= {name: run.get(name) for name in ("code_version", "device", "threads")}
     # What MLflow's own columns show.
-    found |= {"mlflow.source.name": f"condense {verb}", "mlflow.source.type": "LOCAL"}
-    found |= {"mlflow.user": _user(), "mlflow.note.content": note}
+    tags |= {"mlflow.source.name": f"condense {verb}", "mlflow.source.type": "LOCAL"}
+    tags |= {"mlflow.user": _user(), "mlflow.note.content": note}
     if re.fullmatch(r"[0-9a-f]{7,40}\+?", str(run.get("code_version"))):
-        found["mlflow.source.git.commit"] = str(run["code_version"]).rstrip("+")
-    return {name: str(value) for name, value in found.items() if value is not None}
+        tags["mlflow.source.git.commit"] = str(run["code_version"]).rstrip("+")
+    return {name: str(value) for name, value in tags.items() if value is not None}
 
 
 def _user() -> str | None:
@@ -332,7 +332,7 @@ def thinned(rows: Sequence[Any], most: int = MOST_POINTS) -> list[Any]:
     """At most `most` of `rows`, evenly spaced, the first and the last among them."""
     if len(rows) <= most:
         return list(rows)
-    return [rows[round(place * (len(rows) - 1) / (most - 1))] for place in range(most)]
+    return [rows[round(index * (len(rows) - 1) / (most - 1))] for index in range(most)]
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, str]:
@@ -345,12 +345,14 @@ def flat(value: Any, prefix: str = "") -> dict[str, str]:
     ):
         labels = labels_of([entry["name"] for entry in value])
         value = {
-            label: {name: part for name, part in entry.items() if name != "name"}
+            label: {name: setting for name, setting in entry.items() if name != "name"}
             for label, entry in zip(labels, value, strict=True)
         }
     if isinstance(value, dict):
         return {
-            name: text for key, part in value.items() for name, text in flat(part, f"{prefix}{key}.").items()
+            name: text
+            for key, nested in value.items()
+            for name, text in flat(nested, f"{prefix}{key}.").items()
         }
     if value is None or value == "" or value == []:
         return {}

@@ -249,8 +249,8 @@ def known_runs(client: Any, groups: Iterable[str] | None = None) -> list[Any]:
     """The runs that came from files; with `groups` only those of these sets."""
     experiments = [experiment.experiment_id for experiment in pages(client.search_experiments)]
     filters = [""] if groups is None else [f"tags.`{GROUP}` = '{group}'" for group in groups]
-    found = [run for text in filters for run in pages(partial(client.search_runs, experiments, text))]
-    return [run for run in found if SOURCE in run.data.tags]
+    runs = [run for text in filters for run in pages(partial(client.search_runs, experiments, text))]
+    return [run for run in runs if SOURCE in run.data.tags]
 
 
 def experiment(client: Any, name: str, store: str, location: Path | None) -> str:
@@ -258,8 +258,8 @@ def experiment(client: Any, name: str, store: str, location: Path | None) -> str
     to the server."""
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    known = client.get_experiment_by_name(name)
+    if known is None:
         try:
             client.create_experiment(
                 name, str((location / name).absolute()) if location else None, tags=_tags_of_experiment(name)
@@ -267,17 +267,17 @@ def experiment(client: Any, name: str, store: str, location: Path | None) -> str
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise  # else another machine made it just now
-        found = client.get_experiment_by_name(name)
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
+        known = client.get_experiment_by_name(name)
+    if known.lifecycle_stage == "deleted":
+        client.restore_experiment(known.experiment_id)
     for tag, value in _tags_of_experiment(name).items():
-        if tag not in found.tags:
-            client.set_experiment_tag(found.experiment_id, tag, value)
+        if tag not in known.tags:
+            client.set_experiment_tag(known.experiment_id, tag, value)
     file = database_file(store)
     if location and file:
         location = location.absolute() if file.is_absolute() else location
-        _place_artifacts(file, found.experiment_id, found.artifact_location, str(location / name))
-    return found.experiment_id
+        _place_artifacts(file, known.experiment_id, known.artifact_location, str(location / name))
+    return known.experiment_id
 
 
 def _tags_of_experiment(name: str) -> dict[str, str]:
