@@ -9,7 +9,7 @@ import pytest
 from bad_input_helpers import refused, run
 from data_helpers import png, random_pixels
 
-from condense.command.pipeline import Request, plan_request
+from condense.command.requests import Request, plan_request
 from condense.config import UserError
 from condense.plan import data_cell
 

@@ -23,7 +23,7 @@ from condense.files.artifacts import (
 from condense.files.checkpoints import Checkpoint
 from condense.jobs import keeping
 from condense.report import measured
-from condense.tracking.records import metrics_source, set_source, sources
+from condense.tracking.sources import metrics_source, set_source, sources
 
 EACH = 9  # changes of a file; every verb that reads it is run after each
 QUEUE = {

@@ -13,9 +13,9 @@ import torch
 from bad_input_helpers import refused, run
 
 from condense import engines, jobs, specs
-from condense.command.pipeline import Request, plan_request
+from condense.command.listings import listing
 from condense.command.prune import prune_results
-from condense.command.show import listing
+from condense.command.requests import Request, plan_request
 from condense.config import UserError
 from condense.costs.work import Shard, Work
 from condense.data.dataset import load

@@ -14,7 +14,7 @@ from condense.config import UserError
 from condense.files import artifacts
 from condense.plan import manifests
 from condense.plan.tables import Plan
-from condense.report import curves, figures, measured, provenance, settings, style
+from condense.report import curves, figures, measured, opening, provenance, settings, style
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +227,7 @@ def test_bars_of_many_methods_are_told_apart():
     records = [SimpleNamespace(values=row | {"method": method}) for method in methods]
     with style.style() as plt:
         _, axis = plt.subplots()
-        curves._bars(axis, records)
+        opening._bars(axis, records)
         looks = {(bar.get_facecolor(), bar.get_hatch()) for bar in axis.patches}
     colours = {style.look(method)["color"] for method in methods}
     assert len(looks) == len(methods) > len(colours)

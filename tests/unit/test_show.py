@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from condense import jobs
-from condense.command import exports, show
+from condense.command import exports, listings, show
 from condense.config import UserError
 from condense.data.own import spec_from_images
 from condense.data.prepare import prepare
@@ -280,7 +280,7 @@ def test_a_shard_made_by_a_job_is_described_with_its_cost(digits, tmp_path):
 
 @pytest.mark.parametrize("what", ["methods", "datasets", "protocols", "tables", "scales", "architectures"])
 def test_lists_name_everything_in_aligned_columns(what):
-    lines = show.listing(what).splitlines()
+    lines = listings.listing(what).splitlines()
     names = [line.split()[0] for line in lines[1:]]
     assert lines[0].startswith("name") and len(names) == len(set(names))
     if what in ("methods", "datasets", "protocols", "scales"):
@@ -290,16 +290,16 @@ def test_lists_name_everything_in_aligned_columns(what):
 
 
 def test_what_clip_needs_is_said_only_where_it_is_absent(monkeypatch, tmp_path):
-    line = next(line for line in show.listing("methods").splitlines() if line.startswith("dm_clip"))
+    line = next(line for line in listings.listing("methods").splitlines() if line.startswith("dm_clip"))
     assert "absent" in line
     (tmp_path / "weights").touch()
     monkeypatch.setenv("CONDENSE_CLIP", str(tmp_path / "weights"))
-    assert "absent" not in show.listing("methods") and "digits" in show.listing("datasets")
+    assert "absent" not in listings.listing("methods") and "digits" in listings.listing("datasets")
 
 
 def test_an_unknown_list_is_answered_with_the_known_ones():
     with pytest.raises(UserError, match="did you mean 'methods'"):
-        show.listing("method")
-    assert json.dumps(sorted(show._LISTINGS)) == json.dumps(
+        listings.listing("method")
+    assert json.dumps(sorted(listings._LISTINGS)) == json.dumps(
         sorted("methods datasets protocols tasks tables architectures scales".split())
     )

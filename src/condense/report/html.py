@@ -13,7 +13,7 @@ from condense.config import UserError
 from condense.files import artifacts
 from condense.plan import manifests
 from condense.plan.tables import Plan
-from condense.report import curves, figures, grids, names, provenance
+from condense.report import curves, figures, grids, names, opening, provenance
 from condense.report.layout import Block, blocks
 from condense.report.records import records
 from condense.report.samples import first_of_each_class
@@ -62,15 +62,15 @@ def make_report(scale: Plan, out: Path) -> None:
         resources.files("condense.report").joinpath("template.html").read_text(encoding="utf-8")
     )
     shown, hidden = _grids(scale)
-    opening = curves.summary(scale)
+    first = opening.summary(scale)
     text = template.render(
         style=Markup(resources.files("condense.report").joinpath("template.css").read_text(encoding="utf-8")),
         scale=scale.scale,
         facts=_facts(scale),
         stand_ins=_stand_ins(scale),
         papers=_papers(scale),
-        summary=_uri("image/svg+xml", opening[0]) if opening else "",
-        summary_caption=opening[1] if opening else "",
+        summary=_uri("image/svg+xml", first[0]) if first else "",
+        summary_caption=first[1] if first else "",
         tables=[_table(scale, name) for name in names.in_order(scale.tables)],
         figures=[
             _figure(scale, name) for name in names.in_order(scale.figures) if scale.figures[name].curves

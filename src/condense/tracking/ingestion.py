@@ -22,8 +22,8 @@ from typing import Any
 from condense.config import UserError
 from condense.machine import locks
 from condense.tracking import stores
-from condense.tracking.records import Source, Use, is_run_folder, sources
-from condense.tracking.stores import DIGEST, GROUP, PARENT, SOURCE
+from condense.tracking.runs import DIGEST, GROUP, PARENT, SOURCE, experiment, known_runs, page_of, write
+from condense.tracking.sources import Source, Use, is_run_folder, sources
 
 _FEW_GROUPS = 20  # up to here the runs of each set are asked for by themselves
 _log = logging.getLogger(__name__)
@@ -167,11 +167,11 @@ class Ingestion:
         client = stores.connect(self.store)
         groups = {source.group for source in changed}
         few = self._asked_all and len(groups) <= _FEW_GROUPS and not any("'" in group for group in groups)
-        runs = stores.known_runs(client, groups if few else None)
+        runs = known_runs(client, groups if few else None)
         self._asked_all = True
         location = None if stores.is_server(self.store) else self.artifacts
-        into = stores.experiment(client, self.experiment, self.store, location)
-        self.page = stores.page_of(self.store, into)
+        into = experiment(client, self.experiment, self.store, location)
+        self.page = page_of(self.store, into)
         known = _by_source(runs, None if self.scale is None else into)
         faults: list[UserError] = []
         for source in changed:
@@ -182,7 +182,7 @@ class Ingestion:
                 self._damaged[source.name] = signatures[source.name]
                 faults.append(error)
         if summary.added or summary.replaced:
-            here = stores.known_runs(client, groups if few else None)
+            here = known_runs(client, groups if few else None)
             _drop_doubles(client, [run for run in here if run.info.experiment_id == into])
         self._attach(client, into, groups, few)
         return faults
@@ -200,7 +200,7 @@ class Ingestion:
                 client.delete_run(run.info.run_id)
             end = record.start + round(1000 * record.seconds)
             timed = self.timed(record.start, end) if self.timed else []
-            run_id = stores.write(client, into, record, {SOURCE: source.name, GROUP: source.group}, timed)
+            run_id = write(client, into, record, {SOURCE: source.name, GROUP: source.group}, timed)
             client.set_tag(run_id, DIGEST, total)
             (summary.replaced if before else summary.added).append(source.name)
         summary.digests.append(total)
@@ -209,7 +209,7 @@ class Ingestion:
         """Lays the evaluations of these sets beneath the set's run, and their accuracies beside its
         recipe."""
         by_group: dict[str, list[Any]] = {}
-        for run in stores.known_runs(client, groups if few else None):
+        for run in known_runs(client, groups if few else None):
             if (
                 run.info.experiment_id == into
                 and DIGEST in run.data.tags

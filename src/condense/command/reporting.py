@@ -1,0 +1,120 @@
+"""The verbs that show, track and keep results."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+
+from condense.config import UserError
+from condense.specs import catalogue
+
+
+def table(args: argparse.Namespace) -> None:
+    """Makes a table of a paper from metrics (rule `table`)."""
+    from condense.plan.tables import Plan
+    from condense.report.tables import make_table
+
+    make_table(Plan(args.scale), args.name, args.out)
+
+
+def figure(args: argparse.Namespace) -> None:
+    """Makes a figure of a paper (rule `figure`)."""
+    from condense.plan.tables import Plan
+    from condense.report.figures import make_figure
+
+    make_figure(Plan(args.scale), args.name, args.out)
+
+
+def report(args: argparse.Namespace) -> None:
+    """Makes the page with all tables and figures (rule `report`)."""
+    from condense.plan.tables import Plan
+    from condense.report.html import make_report
+
+    make_report(Plan(args.scale), args.out)
+
+
+def track(args: argparse.Namespace) -> None:
+    """Brings MLflow up to date with the results (rule `track`)."""
+    from condense.files.artifacts import write_json
+    from condense.machine.drafts import require_place
+    from condense.tracking.follower import follow
+    from condense.tracking.ingestion import Ingestion
+    from condense.tracking.sources import is_run_folder
+    from condense.tracking.stores import named_store
+
+    store = named_store(args.store)
+    if store is None:
+        raise UserError(f"--store {args.store}: names no store; give sqlite:///mlflow.db or http://HOST:PORT")
+    if not args.results.is_dir():
+        raise UserError(
+            f"--results {args.results}: no such folder; name the results of a workflow, or the folder that "
+            f"was --out of a run"
+        )
+    if args.out:
+        require_place(args.out)
+    ingestion = Ingestion(args.results, store, args.artifacts, args.scale)
+    if args.follow is None:
+        summary = ingestion.bring()
+        print(f"experiment {ingestion.experiment}: {ingestion.page}")
+        print(summary.text())
+    else:
+        summary = follow(ingestion, args.follow, sampled=is_run_folder(args.results))
+    if args.out:
+        write_json(args.out, sorted(summary.digests))
+
+
+def summary(args: argparse.Namespace) -> None:
+    """Sums up the measured accuracies for DVC (rule `summary`)."""
+    from condense.report.summary import make_summary
+
+    make_summary(args.tables, args.out)
+
+
+def take(args: argparse.Namespace) -> None:
+    """Takes results from kept/ (see `dvc pull`) that a scale asks for, or one of them."""
+    from condense.files import store
+    from condense.plan.tables import Plan
+
+    if args.path:
+        store.restore(args.path)
+    else:
+        print(f"{len(store.restore_all(Plan(args.scale).keepable()))} results taken from kept/")
+
+
+def keep(args: argparse.Namespace) -> None:
+    """Copies finished results into kept/, which git and DVC track, and removes from there what no scale asks
+    for."""
+    from condense.files import store
+    from condense.files.kept import unit_of
+    from condense.machine.drafts import whole
+    from condense.plan.tables import Plan
+    from condense.report.summary import keep_summary
+
+    scales = {name: Plan(name) for name in catalogue.names_in("scales")}
+    chosen = scales[args.scale]
+    datasets = sorted({cell.name for cell in chosen.data.values()})
+    unknown = sorted(set(args.bytes) - set(datasets))
+    if unknown:
+        raise UserError(
+            f"--bytes {unknown[0]}: scale '{args.scale}' has no such dataset; it has {', '.join(datasets)}"
+        )
+    done = store.keep(chosen.keepable(few=args.scale != "quick"), with_bytes=args.bytes)
+    removed = store.drop_others(
+        [path for name, scale in scales.items() for path in scale.keepable(few=name != "quick")]
+    )
+    summaries = keep_summary()
+    if args.list:
+        with whole(args.list) as draft:
+            draft.write_text(
+                "".join(f"{path}\n" for path in [*store.tracked(), *map(str, summaries)]), encoding="utf-8"
+            )
+    print(
+        f"{len(done.added)} added, {len(done.unchanged)} kept already, {len(done.absent)} not finished, "
+        f"{len(removed)} files removed"
+    )
+    for name, number in Counter(unit_of(path).dataset for path in done.large).items():
+        print(
+            f"{name}: {number} too large for git left out (of data, source and checksums are kept); --bytes "
+            f"{name} is for a remote"
+        )
+    print(f"kept/ holds {done.size / 1e6:.1f} MB")

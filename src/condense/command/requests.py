@@ -1,0 +1,141 @@
+"""What `condense run` is asked for, and the cells that it takes: checked before any work."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from condense.config import UserError
+from condense.files.artifacts import digest
+from condense.plan import DataCell, Maker, MetricsCell, ParentCell, SyntheticCell, data_cell
+from condense.specs import DEFAULT_PROTOCOL, catalogue
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for: the options of `condense run`."""
+
+    images: Path
+    out: Path
+    method: str = "cpdm"
+    ipc: int = 10
+    scale: str = "laptop"
+    arch: str | None = None
+    steps: int | None = None
+    epochs: int | None = None
+    resize: int | None = None
+    test: Path | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    ground: str | None = None
+    seed: int = 0
+    device: str = "auto"
+    threads: int | None = None
+    mlflow: str | None = None  # the store that is told of it
+
+
+@dataclass(frozen=True)
+class Work:
+    """The cells of a request: its own set and the random one it is compared with, and the evaluations."""
+
+    data: DataCell
+    sets: tuple[SyntheticCell, ...]
+    metrics: tuple[MetricsCell, ...]
+
+    @property
+    def parents(self) -> list[ParentCell]:
+        """What is to be made before the sets, each once."""
+        return list(
+            {cell.key: cell for synthetic in self.sets for cell in synthetic.parents.values()}.values()
+        )
+
+    def folder_of(self, parent: ParentCell) -> str:
+        """The folder that `parent` lies in: called after it, with its key where another parent is called
+        alike."""
+        alike = [cell for cell in self.parents if cell.nickname == parent.nickname]
+        return parent.nickname if len(alike) == 1 else f"{parent.nickname}-{parent.key}"
+
+    @property
+    def key(self) -> str:
+        return digest([cell.key for cell in self.metrics])
+
+
+def suiting_convnet(size: int) -> str:
+    """The ConvNet of the literature for square images of `size` pixels: three blocks at 32, one more for
+    every doubling."""
+    depth = min(max(round(math.log2(size)) - 2, 1), 6)
+    return "convnet" if depth == 3 else f"convnetd{depth}"
+
+
+def plan_request(request: Request) -> Work:
+    """The cells of a request. Raises UserError for images, methods, architectures and numbers that do not fit
+    together."""
+    recipe = catalogue.recipe(request.method)
+    if not recipe.makes_set:
+        raise UserError(
+            f"--method {recipe.name}: it keeps every image, so nothing is condensed; choose another of "
+            f"`condense list methods`"
+        )
+    if request.steps and not recipe.number_of_steps:
+        raise UserError(f"--steps: '{recipe.name}' takes no steps; leave the option out")
+    for name, least in (("ipc", 1), ("steps", 1), ("epochs", 1), ("resize", 4), ("seed", 0), ("threads", 1)):
+        value = getattr(request, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name}: at least {least} is needed, found {value}")
+    data, maker = _data_of(request), Maker(catalogue.scale(request.scale))
+    spec = data.spec
+    if request.ipc > spec.smallest_class:
+        raise UserError(
+            f"--ipc {request.ipc}: the smallest class has {spec.smallest_class} training images; choose an "
+            f"ipc up to that"
+        )
+    arch = request.arch or suiting_convnet(spec.size)
+    _check_architecture(arch, data, json.loads(maker.options(arch)))
+    change = {"steps": request.steps} if request.steps else {}
+    sets = [maker.synthetic(data, request.method, arch, request.ipc, request.seed, change)]
+    sets.append(maker.synthetic(data, catalogue.BASELINE, arch, request.ipc, request.seed))
+    sets = list({cell.key: cell for cell in sets}.values())  # one where the baseline itself is asked for
+    metrics = [maker.metrics(cell, arch, DEFAULT_PROTOCOL) for cell in sets]
+    if request.epochs:
+        metrics = [
+            replace(cell, protocol=replace(cell.protocol, epochs=request.epochs, least_updates=0))
+            for cell in metrics
+        ]
+    return Work(data, tuple(sets), tuple(metrics))
+
+
+def _data_of(request: Request) -> DataCell:
+    """The user's own images; or a dataset of `params/datasets`, named where no file or folder of that name
+    lies."""
+    from condense.data.own import require_outside, spec_from_images
+
+    known = catalogue.names_in("datasets")
+    if request.images.exists() or str(request.images) not in known:
+        require_outside(request.out, request.images, "IMAGES")
+        if request.test is not None:
+            require_outside(request.out, request.test, "--test")
+        columns = {"image": request.image_column, "label": request.label_column}
+        spec = spec_from_images(
+            request.images, test=request.test, resize=request.resize, **columns, ground=request.ground
+        )
+        return DataCell(spec)
+    for option in ("test", "resize", "image-column", "label-column", "ground"):
+        if getattr(request, option.replace("-", "_")) is not None:
+            raise UserError(
+                f"--{option}: is for images of your own; the dataset '{request.images}' says this itself"
+            )
+    return data_cell(str(request.images))
+
+
+def _check_architecture(arch: str, data: DataCell, options: dict) -> None:
+    """Raises UserError before any work if the network does not fit the images."""
+    import torch
+
+    from condense import models
+
+    with torch.device("meta"):  # large images would make some networks larger than the memory
+        models.build(
+            arch, channels=data.spec.channels, size=data.spec.size, classes=data.spec.classes, **options
+        )

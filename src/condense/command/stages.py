@@ -1,0 +1,201 @@
+"""The verbs that make data, parents, sets and metrics: one for each rule of the workflow."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from condense import specs
+from condense.command.arguments import MAX_MB
+from condense.command.values import (
+    json_of,
+    options_of,
+    paths_of,
+    range_of,
+    recipe_of,
+    settings_of,
+    strategy_of,
+)
+from condense.config import UserError, unknown
+
+
+def _machine(args: argparse.Namespace) -> Any:
+    from condense.jobs import Machine
+    from condense.machine import runtime
+
+    runtime.keep_freed_memory()
+    return Machine(args.device, args.threads)
+
+
+def data(args: argparse.Namespace) -> None:
+    """Fetches and prepares a dataset (rule `data`)."""
+    from condense.jobs import keeps_data
+    from condense.plan import data_cell
+
+    if args.keep and keeps_data(args.out):
+        return
+    from condense.data.prepare import prepare
+
+    prepare(data_cell(args.dataset).spec, args.out)
+
+
+def parent(args: argparse.Namespace) -> None:
+    """Makes what sets need beforehand, of any kind that a recipe asks for (rule `teach`)."""
+    from condense.plan import PARENTS
+
+    if args.kind not in PARENTS:
+        raise unknown("kind", args.kind, PARENTS)
+    _make_parent(
+        args,
+        args.kind,
+        lambda: PARENTS[args.kind].values_from(json_of(args.settings, "--settings"), "--settings"),
+    )
+
+
+def teach(args: argparse.Namespace) -> None:
+    """Pretrains a classifier on the whole training set."""
+
+    def settings() -> dict[str, Any]:
+        protocol = settings_of(specs.Protocol, args.protocol, "protocol")
+        return {"protocol": protocol, "strategy": strategy_of(args.strategy, args.data, protocol)}
+
+    _make_parent(args, "teacher", settings)
+
+
+def bank(args: argparse.Namespace) -> None:
+    """Trains networks on the training set before a condensation: a queue, of which it keeps what its steps
+    need, or finished ones."""
+    networks = settings_of(specs.AnyNetworks, args.networks, "networks")
+    asked = networks.parents().get("bank")
+    if asked is None:
+        raise UserError(
+            f"--networks: {networks.kind} ones are drawn as they are needed; a bank holds a queue or trained "
+            f"ones"
+        )
+    _make_parent(args, asked.made_as, lambda: _bank_settings(args, asked))
+
+
+def _bank_settings(args: argparse.Namespace, networks: Any) -> dict[str, Any]:
+    """The settings of a bank from the options that are of its kind. Raises UserError for one that is of
+    another kind, or missing."""
+    from condense.plan import PARENTS
+
+    values: dict[str, Any] = {"networks": networks}
+    takes = PARENTS[networks.made_as].setting_names()
+    given = {"protocol": args.protocol, "strategy": args.strategy, "steps": args.steps, "max_mb": args.max_mb}
+    for name, value in given.items():
+        if value is not None and name not in takes:
+            raise UserError(f"--{name.replace('_', '-')}: is not for {networks.what}; leave the option out")
+    if "protocol" in takes:
+        values["protocol"] = networks.trained_by(
+            settings_of(specs.Protocol, args.protocol or networks.protocol, "protocol")
+        )
+        values["strategy"] = strategy_of(args.strategy, args.data, values["protocol"])
+    if "steps" in takes:
+        if args.steps is None:
+            raise UserError(
+                "--steps: is needed for a queue: those of the longest condensation that will use it"
+            )
+        values |= {"steps": args.steps, "max_mb": MAX_MB if args.max_mb is None else args.max_mb}
+        for name, value, least in (("--steps", values["steps"], 1), ("--max-mb", values["max_mb"], 0)):
+            if value < least:
+                raise UserError(f"{name}: must be at least {least}, found {value}")
+    return values
+
+
+def _make_parent(args: argparse.Namespace, kind: str, settings: Callable[[], dict[str, Any]]) -> None:
+    """Makes a parent at the options that all kinds have, unless it is there and to be kept."""
+    from condense.jobs import keeps_file, maker_of
+    from condense.plan import PARENTS
+
+    if args.keep and keeps_file(args.out, PARENTS[kind].file, args.key):
+        return
+    shared = {"arch": args.arch, "options": options_of(args.options), "seed": args.seed, "key": args.key}
+    maker_of(kind)(args.out, args.data, **settings(), **shared, machine=_machine(args))
+
+
+def synthesize(args: argparse.Namespace) -> None:
+    """Condenses some classes of a synthetic set, or of several that share the real side (rule
+    `synthesize`)."""
+    from condense.jobs import Member, ShardJob, condense_group, condense_shards
+
+    keys = [args.key] * len(args.out) if isinstance(args.key, str) else args.key
+    for name, given in {"--recipe": args.recipe, "--ipc": args.ipc, "--key": keys}.items():
+        if len(given) != len(args.out):
+            raise UserError(
+                f"{name}: one for each --out is needed, which are {len(args.out)}; found {len(given)}"
+            )
+    if len(set(args.out)) < len(args.out):
+        raise UserError("--out: every set needs a file of its own")
+    shared = {"arch": args.arch, "options": options_of(args.options), "seed": args.seed}
+    shared["classes"] = range_of(args.classes, "--classes", "a class")
+    shared["images"] = range_of(args.images, "--images", "a number")
+    given = paths_of(args.given, "--with")
+    shards = {}
+    for text, ipc, key, out in zip(args.recipe, args.ipc, keys, args.out, strict=True):
+        recipe = recipe_of(text, args.data, ipc)
+        parents = {name: path for name, path in given.items() if name in recipe.parents()}
+        shards[out] = ShardJob(recipe, args.data, **shared, ipc=ipc, key=key, parents=parents)
+    asked = {name for job in shards.values() for name in job.recipe.parents()}
+    if not given.keys() <= asked:
+        raise unknown("name", min(given.keys() - asked), asked, "--with: what the recipes need beforehand")
+    if args.index is None:
+        condense_shards(shards, _machine(args))
+        return
+    if len(args.whole) != len(args.out):
+        raise UserError(
+            f"--whole: one set for each --out is needed, which are {len(args.out)}; found {len(args.whole)}"
+        )
+    members = {out: Member(shards[out], whole) for out, whole in zip(args.out, args.whole, strict=True)}
+    condense_group(args.index, members, keep=args.keep, machine=_machine(args))
+
+
+def gather(args: argparse.Namespace) -> None:
+    """Joins the classes of a synthetic set (rule `gather`)."""
+    from condense import jobs
+
+    if args.keep and jobs.keeps_file(args.out, "synthetic", args.key):
+        return
+    for index in args.index:
+        jobs.check_indexed(index, args.key)
+    jobs.gather(args.out, args.shards, args.data, args.stored)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Trains networks on a set and tests them (rule `evaluate`)."""
+    from condense.jobs import EvaluationJob, evaluate_set, keeps_file, leave_out_part
+
+    if args.keep and args.whole and keeps_file(args.whole, "metrics", args.key):
+        return leave_out_part(args.out)
+    if args.keep and not args.part and keeps_file(args.out, "metrics", args.key):
+        return
+    protocol = settings_of(specs.Protocol, args.protocol, "protocol")
+    settings = {
+        "arch": args.arch,
+        "options": options_of(args.options),
+        "strategy": strategy_of(args.strategy, args.data / "train.safetensors", protocol),
+        "seed": args.seed,
+        "key": args.key,
+    }
+    task = settings_of(specs.AnyTask, args.task, "task")
+    images = {
+        "synthetic": args.synthetic,
+        "data": args.data,
+        "method": args.method,
+        "sets": paths_of(args.sets, "--with"),
+    }
+    share = range_of(args.part, "--part", "a network")
+    job = EvaluationJob(
+        task=task, **images, protocol=protocol, n_networks=args.networks, **settings, share=share
+    )
+    evaluate_set(args.out, job, _machine(args))
+
+
+def join(args: argparse.Namespace) -> None:
+    """Joins the parts of an evaluation (rule `join`)."""
+    from condense.jobs import join_parts, keeps_file
+
+    if args.keep and keeps_file(args.out, "metrics", args.key):
+        return
+    join_parts(args.out, args.parts)
