@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from condense import specs
-from condense.command.arguments import MAX_MB
+from condense.command.options import MAX_MB
 from condense.command.values import (
     json_of,
     options_of,

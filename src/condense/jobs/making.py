@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,14 @@ _SAME = (
 )
 
 
+class _Shard(NamedTuple):
+    """A shard as it was read."""
+
+    tensors: dict[str, np.ndarray]
+    header: dict[str, Any]
+    path: Path
+
+
 def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -> None:
     """Joins the shards of one set into `out`, with `run.json`, `history.jsonl` and `grid.png` beside it.
 
@@ -33,43 +41,27 @@ def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -
     for name in ("run.json", "history.jsonl", "grid.png", "snapshots.safetensors"):
         require_place(folder / name)
     require_place(out)
-    found = sorted(
-        ((*read_shard(path), path) for path in shards),
-        key=lambda part: (part[1]["classes"][0], part[1].get("images", [0])[0]),
-    )
-    parts = [(tensors, header) for tensors, header, _ in found]
-    first = parts[0][1]
-    for tensors, header, path in found:
-        if header["key"] != first["key"]:
-            raise UserError(f"{path}: belongs to the set {header['key']}, not to {first['key']}")
-        differing = [name for name in _SAME if header.get(name) != first.get(name)]
-        if (
-            differing
-            or tensors["images"].shape[1:] != parts[0][0]["images"].shape[1:]
-            or not _one_history(header, first)
-        ):
-            raise UserError(
-                f"{path}: does not fit {found[0][2]}: they differ in their "
-                f"{(differing or ['images or history'])[0]}"
-            )
-    order = _order(out, [header for _, header in parts])
+    loaded = _fitting(shards)
+    first = loaded[0].header
+    order = _order(out, [shard.header for shard in loaded])
     left_out = ("history", "snapshot_steps", "content_sha256", "schema", "images")
     header = {name: value for name, value in first.items() if name not in left_out}
     header |= {"kind": "synthetic", "classes": [*range(len(first["class_names"]))]}
     header |= {"stored": stored} if stored != "float32" else {}
     tensors = {
-        name: np.concatenate([part[0][name] for part in parts])[order] for name in ("images", "labels")
+        name: np.concatenate([shard.tensors[name] for shard in loaded])[order]
+        for name in ("images", "labels")
     }
     tensors["images"] = _rounded(tensors["images"], stored, out)
-    for name, values in joined(out, [(tensors, header, path) for tensors, header, path in found]).items():
+    for name, values in joined(out, [*loaded]).items():
         of_image = header["carries"][name] == OF_IMAGE
         tensors[name] = values[order] if of_image else values
         if of_image and values.dtype == np.float32:
             tensors[name] = _rounded(tensors[name], stored, out, f"the values of its '{name}'")
-    _write_history(folder / "history.jsonl", [header["history"] for _, header in parts])
+    _write_history(folder / "history.jsonl", [shard.header["history"] for shard in loaded])
     write_json(
         folder / "run.json",
-        joined_facts([cost_facts(read_facts(found), found) for found in map(run_facts_path, shards)]),
+        joined_facts([cost_facts(read_facts(path), path) for path in map(run_facts_path, shards)]),
     )
     _draw(
         folder / "grid.png",
@@ -79,7 +71,7 @@ def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -
     )
     if "snapshot_steps" in first:
         snapshots = _rounded(
-            np.concatenate([part[0]["snapshots"] for part in parts], 1)[:, order], stored, out
+            np.concatenate([shard.tensors["snapshots"] for shard in loaded], 1)[:, order], stored, out
         )
         about = {name: value for name, value in header.items() if name not in ENTRIES}
         about |= {"kind": "snapshots", "snapshot_steps": first["snapshot_steps"]}
@@ -87,6 +79,30 @@ def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -
             folder / "snapshots.safetensors", {"images": snapshots, "labels": tensors["labels"]}, about
         )
     write_tensors(out, tensors, header)
+
+
+def _fitting(paths: list[Path]) -> list[_Shard]:
+    """The shards in the order of their classes and images. Raises UserError if they are not of one set."""
+    shards = sorted(
+        (_Shard(*read_shard(path), path) for path in paths),
+        key=lambda shard: (shard.header["classes"][0], shard.header.get("images", [0])[0]),
+    )
+    first = shards[0]
+    for tensors, header, path in shards:
+        if header["key"] != first.header["key"]:
+            raise UserError(f"{path}: belongs to the set {header['key']}, not to {first.header['key']}")
+        same = ("class_names", "mean", "std", "ipc", "data_sha256", "decode", "snapshot_steps", *ENTRIES)
+        differing = [name for name in same if header.get(name) != first.header.get(name)]
+        if (
+            differing
+            or tensors["images"].shape[1:] != first.tensors["images"].shape[1:]
+            or not _one_history(header, first.header)
+        ):
+            raise UserError(
+                f"{path}: does not fit {first.path}: they differ in their "
+                f"{(differing or ['images or history'])[0]}"
+            )
+    return shards
 
 
 def _order(out: Path, headers: list[dict[str, Any]]) -> np.ndarray:

@@ -1,0 +1,54 @@
+"""Options that several verbs of the `condense` command take."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+MAX_MB = 20000  # of the bank of a queue, where nobody says otherwise
+STORE = "default: $MLFLOW_TRACKING_URI, or sqlite:///mlflow.db"
+Verbs = Mapping[str, Callable[[argparse.Namespace], int | None]]
+
+
+def machine_options(verb: argparse.ArgumentParser) -> None:
+    """Where and on how many threads a verb works."""
+    verb.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    threads = (
+        "CPU threads (default: OMP_NUM_THREADS, else all cores that this process may use; never more than "
+        "these)"
+    )
+    verb.add_argument("--threads", type=int, help=threads)
+
+
+def cell_options(verb: argparse.ArgumentParser, out: str, nargs: str | None = None) -> None:
+    """What belongs to a cell; `out` says what its file is, `nargs` how many cells there may be."""
+    verb.add_argument("--arch", required=True, help="architecture; see `condense list architectures`")
+    verb.add_argument("--options", default="{}", help="the architecture's options, as JSON")
+    verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument(
+        "--key", default="by-hand", nargs=nargs, help="what the checkpoint and the artifact are bound to"
+    )
+    verb.add_argument("--out", type=Path, required=True, nargs=nargs, help=out)
+    machine_options(verb)
+
+
+def keep_option(verb: argparse.ArgumentParser, key: bool = False) -> None:
+    """`key`: the verb does not know by other options which key its output has."""
+    verb.add_argument(
+        "--keep",
+        action="store_true",
+        help="leave an output that is there and whole as it is (the workflow's rules do)",
+    )
+    if key:
+        verb.add_argument("--key", default="by-hand", help="what an output that is to be kept is bound to")
+
+
+def add_verb(verbs: Any, functions: Verbs, name: str) -> argparse.ArgumentParser:
+    """Adds a verb that calls its one of `functions`, whose first line of documentation is its help."""
+    function = functions[name]
+    text = next(iter((function.__doc__ or "").splitlines()), "")  # `python -OO` leaves documentation away
+    verb = verbs.add_parser(name, help=text, description=text)
+    verb.set_defaults(function=function)
+    return verb
