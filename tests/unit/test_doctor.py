@@ -1,14 +1,16 @@
 """What the doctor says of machines that are made up of programs, files and variables."""
 
+import json
 import os
 import subprocess
 import sys
 import time
 
 import pytest
+import torch
 
-from condense.command import cli, doctor
-from condense.command.doctor import GOOD, NOTE, PROBLEM, Finding
+from condense.command import cli, doctor, services
+from condense.command.findings import GOOD, NOTE, PROBLEM, Finding
 from condense.machine import gpus
 
 
@@ -50,9 +52,15 @@ def test_a_probe_that_fails_or_hangs_is_a_finding_and_the_others_are_told(monkey
 
 def test_a_torch_that_cannot_be_loaded_is_named(monkeypatch):
     failed = subprocess.CompletedProcess([], -11, "", "ImportError: libcudart.so.13: cannot open")
-    monkeypatch.setattr(doctor, "_called", lambda *command, **_: failed)
+    monkeypatch.setattr(doctor, "called", lambda *command, **_: failed)
     (finding,) = doctor._torch()
     assert finding.mark == PROBLEM and "libcudart.so.13" in finding.text and "`make env`" in finding.text
+
+
+def test_the_fresh_process_that_loads_torch_says_what_the_doctor_asks(capsys):
+    exec(doctor.OUTLOOK, {})
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["torch"] == torch.__version__ and facts["kernels"] and isinstance(facts["bfloat16"], bool)
 
 
 def test_a_gpu_that_torch_cannot_use_is_a_problem(monkeypatch):
@@ -67,41 +75,41 @@ def test_a_gpu_that_torch_cannot_use_is_a_problem(monkeypatch):
 def test_slurm(program, monkeypatch, tmp_path):
     monkeypatch.delenv("SLURM_CONF", raising=False)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    monkeypatch.setattr(doctor, "SLURM_CONF", tmp_path / "slurm.conf")
-    assert [finding.mark for finding in doctor._slurm()] == [GOOD]
+    monkeypatch.setattr(services, "SLURM_CONF", tmp_path / "slurm.conf")
+    assert [finding.mark for finding in services.slurm()] == [GOOD]
     program("sinfo", "echo 'gpu* up 1-00:00:00 gpu:a100:4'")
-    assert "sbatch, squeue, scancel not found" in next(doctor._slurm()).text
+    assert "sbatch, squeue, scancel not found" in next(services.slurm()).text
     for name in ("sbatch", "squeue", "scancel"):
         program(name, "exit 0")
-    assert next(doctor._slurm()) == Finding(
+    assert next(services.slurm()) == Finding(
         GOOD, "slurm", "partitions gpu* (up, at most 1-00:00:00, gpu:a100:4)"
     )
     program("sinfo", "echo 'Unable to contact slurm controller' >&2; exit 1")
-    assert next(doctor._slurm()).mark == NOTE
+    assert next(services.slurm()).mark == NOTE
     (tmp_path / "slurm.conf").touch()
-    silent = next(doctor._slurm())
+    silent = next(services.slurm())
     assert silent.mark == PROBLEM and "Unable to contact" in silent.text
 
 
 def test_a_remote_and_a_store_that_are_amiss(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(doctor, "checkout", lambda: None)
-    assert next(doctor._remote()).mark == NOTE
+    monkeypatch.setattr(services, "checkout", lambda: None)
+    assert next(services.remote()).mark == NOTE
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").write_text(
         "[core]\n    remote = store\n['remote \"store\"']\n    url = ../held\n"
     )
-    assert next(doctor._remote()).mark == PROBLEM
+    assert next(services.remote()).mark == PROBLEM
     (tmp_path / "held").mkdir()
-    assert next(doctor._remote()).mark == GOOD
+    assert next(services.remote()).mark == GOOD
     (tmp_path / "mlflow.db").write_text("something else, no database")
-    assert [finding.subject for finding in doctor._workflow() if finding.mark == PROBLEM] == ["mlflow"]
+    assert [finding.subject for finding in services.workflow() if finding.mark == PROBLEM] == ["mlflow"]
 
 
 def test_packages_of_the_workflow_may_be_absent(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(doctor, "_version", lambda name: "")
-    assert {finding.mark for finding in doctor._workflow()} == {NOTE}
+    monkeypatch.setattr(services, "_version", lambda name: "")
+    assert {finding.mark for finding in services.workflow()} == {NOTE}
 
 
 def test_threads_that_are_no_number(monkeypatch):

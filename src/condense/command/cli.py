@@ -73,7 +73,8 @@ def prune(args: argparse.Namespace) -> None:
 
 def doctor(args: argparse.Namespace) -> int:
     """Says what is here and what is amiss, with what to do; ends with status 1 if anything is a problem."""
-    from condense.command.doctor import PROBLEM, examine
+    from condense.command.doctor import examine
+    from condense.command.findings import PROBLEM
 
     findings = examine()
     for finding in findings:

@@ -3,53 +3,32 @@ program of the workflow."""
 
 from __future__ import annotations
 
-import configparser
 import json
 import os
 import platform
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
-import urllib.parse
-from collections.abc import Callable, Iterator
-from importlib import metadata
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
+from condense.command import services
+from condense.command.findings import GOOD, NOTE, PROBLEM, Finding, Probe, called
 from condense.data.spec import data_folder
 from condense.machine import gpus, runtime
 from condense.machine.checkout import checkout
 
 LIMIT = 8.0  # seconds for all probes, which run side by side
-ANSWER = 5.0  # seconds for one program or address
 LITTLE_DISK, LITTLE_MEMORY = 10 << 30, 4 << 30  # bytes, below which it is mentioned
 NO_DISK = 1 << 30
-SLURM_CONF = Path("/etc/slurm/slurm.conf")
-GOOD, NOTE, PROBLEM = "OK", "note", "PROBLEM"
-_OUTLOOK = """
+OUTLOOK = """
 import json, torch
-from condense import precision
-from condense.kernels import library
+from condense.kernels import library, precision
 print(json.dumps({"torch": torch.__version__, "cuda": torch.version.cuda, "usable": torch.cuda.is_available(),
     "bfloat16": precision.processor_has_bfloat16(), "kernels": library.outlook()}))
 """  # in a process of its own: a damaged library ends that process, not this one
-
-
-class Finding(NamedTuple):
-    """One line: how it is, what it is about, what is here, and what to do where something is amiss."""
-
-    mark: str
-    subject: str
-    text: str
-
-    def line(self) -> str:
-        return f"{self.mark:8}{self.subject:10}{self.text}"
-
-
-Probe = Callable[[], Iterator[Finding]]
 
 
 def examine(limit: float = LIMIT) -> list[Finding]:
@@ -103,7 +82,7 @@ def _torch() -> Iterator[Finding]:
     """torch, GPUs, kernels, bfloat16: what a fresh process that loads torch says."""
     signs = gpus.signs()
     try:
-        done = _called(sys.executable, "-c", _OUTLOOK, patience=LIMIT - 1)
+        done = called(sys.executable, "-c", OUTLOOK, patience=LIMIT - 1)
     except subprocess.TimeoutExpired:
         yield Finding(
             NOTE,
@@ -235,130 +214,6 @@ def _terminal() -> Iterator[Finding]:
     yield Finding(GOOD if whole else NOTE, "terminal", encoding + advice)
 
 
-def _workflow() -> Iterator[Finding]:
-    for name in ("snakemake", "snakemake-executor-plugin-slurm", "mlflow", "dvc"):
-        version = _version(name)
-        text = version or "not installed: only the workflow needs it, and `make env` installs it"
-        yield Finding(
-            GOOD if version else NOTE,
-            "slurm" if name.endswith("slurm") else name,
-            (f"plugin {text}" if "-" in name else text),
-        )
-    store = Path("mlflow.db")
-    if store.exists() and (
-        not store.is_file() or (store.stat().st_size and store.read_bytes()[:15] != b"SQLite format 3")
-    ):
-        yield Finding(
-            PROBLEM,
-            "mlflow",
-            f"{store.absolute()} is no database of MLflow; move it away, the next run makes it anew",
-        )
-
-
-def _slurm() -> Iterator[Finding]:
-    commands = ("sbatch", "squeue", "scancel", "sinfo")
-    missing = [name for name in commands if shutil.which(name) is None]
-    if len(missing) == len(commands):
-        yield Finding(GOOD, "slurm", "not on this machine")
-        return
-    if missing:
-        yield Finding(
-            PROBLEM,
-            "slurm",
-            f"{', '.join(missing)} not found in PATH; load the module of SLURM, or work on a login node",
-        )
-        return
-    try:
-        done = _called("sinfo", "--noheader", "--format=%P %a %l %G")
-    except subprocess.TimeoutExpired:
-        yield Finding(
-            PROBLEM,
-            "slurm",
-            f"the controller does not answer within {ANSWER:.0f} s; `scontrol ping` tells when it does",
-        )
-        return
-    if done.returncode and not (
-        os.environ.get("SLURM_CONF") or os.environ.get("SLURM_JOB_ID") or SLURM_CONF.exists()
-    ):
-        yield Finding(
-            NOTE,
-            "slurm",
-            "its programs are here, but no cluster is set up for them (SLURM_CONF names another slurm.conf)",
-        )
-        return
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
-        yield Finding(
-            PROBLEM, "slurm", f"the controller does not answer: {reason}; `scontrol ping` tells when it does"
-        )
-        return
-    rows = [row for row in map(str.split, done.stdout.splitlines()) if len(row) == 4]
-    kinds = dict.fromkeys(
-        f"{name} ({state}, at most {most}{'' if gres == '(null)' else f', {gres}'})"
-        for name, state, most, gres in rows
-    )
-    mark, text = (
-        (GOOD, f"partitions {', '.join(kinds)}")
-        if kinds
-        else (PROBLEM, "no partition is open to you; ask who runs the cluster")
-    )
-    yield Finding(mark, "slurm", text)
-
-
-def _remote() -> Iterator[Finding]:
-    """Whether the default remote of DVC is there: a folder, or a host that takes a connection."""
-    home = (checkout() or Path.cwd()) / ".dvc"
-    config = configparser.ConfigParser(interpolation=None)
-    config.read([home / "config", home / "config.local"], encoding="utf-8")
-    name = config.get("core", "remote", fallback="")
-    section = next(
-        (
-            title
-            for title in config.sections()
-            if name and re.fullmatch(rf"'?remote \"{re.escape(name)}\"'?", title)
-        ),
-        None,
-    )
-    if section is None:
-        yield Finding(NOTE, "remote", "DVC has no default remote here")
-        return
-    url = config.get(section, "endpointurl", fallback="") or config.get(section, "url", fallback="")
-    parts = urllib.parse.urlsplit(url)
-    if not parts.scheme or parts.scheme == "file":
-        folder = home / (parts.path if parts.scheme else url)
-        there = folder.is_dir()
-        absent = "" if there else " is not there; `dvc remote list` names it"
-        yield Finding(GOOD if there else PROBLEM, "remote", f"{name}: {url}{absent}")
-        return
-    port = parts.port or {"http": 80, "https": 443, "ssh": 22}.get(parts.scheme)
-    if port is None or not parts.hostname:
-        yield Finding(
-            NOTE, "remote", f"{name}: {parts.scheme} is not tried here; `dvc status --cloud` asks it"
-        )
-        return
-    try:
-        socket.create_connection((parts.hostname, port), timeout=ANSWER).close()
-    except OSError as error:
-        yield Finding(
-            PROBLEM, "remote", f"{name}: {parts.hostname} does not answer ({error}); see docs/remotes.md"
-        )
-        return
-    yield Finding(GOOD, "remote", f"{name}: {parts.hostname} answers")
-
-
-def _called(*command: str, patience: float = ANSWER) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, capture_output=True, text=True, errors="replace", timeout=patience, stdin=subprocess.DEVNULL
-    )
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ""
-
-
 def _size(size: int) -> str:
     return f"{size / 1e9:.1f} GB"
 
@@ -370,8 +225,8 @@ PROBES: dict[str, Probe] = {
     "memory": _memory,
     "disk": _disk,
     "data": _data,
-    "workflow": _workflow,
-    "remote": _remote,
-    "slurm": _slurm,
+    "workflow": services.workflow,
+    "remote": services.remote,
+    "slurm": services.slurm,
     "terminal": _terminal,
 }

@@ -4,16 +4,13 @@ A checksum does not say that: whoever can write a file can write its checksum to
 """
 
 from condense.files.carried import carried, carrying, joined
+from condense.files.facts import check_history, facts_of, read_facts, read_history
 from condense.files.headers import SOFT_LABELS, BankHeader, DatasetHeader, SetHeader, TeacherHeader, header_as
 from condense.files.notes import number_in, read_index, read_prepared, read_request, read_rows
 from condense.files.records import (
     check_accuracies,
-    check_history,
-    facts_of,
     metrics_in,
     other_key,
-    read_facts,
-    read_history,
     read_metrics,
     read_part,
     spread,

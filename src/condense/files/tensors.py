@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from condense.files.artifacts import damaged, read_header, read_tensors
 from condense.files.carried import as_used, check_carried
+from condense.files.facts import check_history
 from condense.files.headers import DatasetHeader, SetHeader, header_as
 from condense.files.notes import Prepared, read_prepared
-from condense.files.records import check_history
 from condense.files.states import check_bank, check_checkpoint, check_part, check_teacher
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 
 from condense import plan
 from condense.files import facts_of, number_in, read_facts, read_rows
-from condense.files.records import Facts
+from condense.files.facts import Facts
 from condense.plan.tables import Plan
 from condense.report import names
 from condense.report.measured import read_metrics
