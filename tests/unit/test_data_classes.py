@@ -17,7 +17,7 @@ from bad_input_helpers import refused
 from data_helpers import describe, isolated, loaded, png, random_pixels
 
 from condense.config import UserError
-from condense.data.own import spec_from_images
+from condense.data.description import spec_from_images
 from condense.data.prepare import prepare
 
 PIXELS = random_pixels(12, 6, 6)

@@ -16,7 +16,7 @@ from data_helpers import describe, isolated, loaded, png, random_pixels
 from PIL import Image
 
 from condense.config import UserError
-from condense.data.own import spec_from_images
+from condense.data.description import spec_from_images
 from condense.data.pixels import decode
 from condense.data.prepare import prepare, statistics
 from condense.data.spec import load_spec

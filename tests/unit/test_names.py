@@ -70,7 +70,7 @@ THEIR_OWN = {
         ),
         *("self.kind == 'archive'", "self.kind == 'image_folder'"),
     },
-    "data.own": {"layout.kind == 'image_folder'"},  # of a user's own files, which have no source yet
+    "data.description": {"layout.kind == 'image_folder'"},  # of a user's own files, which have no source yet
 }
 # Attributes that hold such a name
 TAGS = {"engine", "requires", "draw", "selection", "folder", "method", "networks", "task"}

@@ -10,7 +10,7 @@ from data_helpers import describe, isolated, loaded, png, random_pixels
 from PIL import Image, features
 
 from condense.config import UserError
-from condense.data.own import spec_from_images
+from condense.data.description import spec_from_images
 from condense.data.pixels import decode, header
 
 STROKES = np.zeros((4, 4, 4), np.uint8)  # black, on transparency

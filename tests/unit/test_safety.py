@@ -25,7 +25,7 @@ from PIL import Image
 from condense.command.exports import export_set
 from condense.config import UserError, load_yaml
 from condense.data import fetch, formats, parquet, pixels
-from condense.data.own import spec_from_images
+from condense.data.description import spec_from_images
 from condense.data.spec import load_spec
 from condense.files import read_set, store
 from condense.files.artifacts import SCHEMA, canonical, digest, read_header, read_tensors, write_tensors

@@ -10,7 +10,7 @@ from PIL import Image
 from condense import jobs
 from condense.command import exports, listings, show
 from condense.config import UserError
-from condense.data.own import spec_from_images
+from condense.data.description import spec_from_images
 from condense.data.prepare import prepare
 from condense.evaluate.synthetic import load_synthetic
 from condense.files.artifacts import file_sha256, read_tensors, write_json, write_tensors

@@ -109,7 +109,7 @@ def plan_request(request: Request) -> Work:
 def _data_of(request: Request) -> DataCell:
     """The user's own images; or a dataset of `params/datasets`, named where no file or folder of that name
     lies."""
-    from condense.data.own import require_outside, spec_from_images
+    from condense.data.description import require_outside, spec_from_images
 
     known = catalogue.names_in("datasets")
     if request.images.exists() or str(request.images) not in known:

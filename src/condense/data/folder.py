@@ -4,51 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from condense.config import UserError
 from condense.data.classes import alike, brief, of_names
+from condense.data.entries import holds_folders, visible
 from condense.files.artifacts import canonical, file_sha256
 
 # Folders that are no classes
 TRAIN, TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation", "dev")
 
 CLASSES_FILE = "classes.json"  # beside class folders: their names and order, as an export writes them
-# What systems, cloud drives and storage boxes leave behind unasked.
-_LITTER = {
-    *(
-        "thumbs.db",
-        "thumbs.db:encryptable",
-        "ehthumbs.db",
-        "ehthumbs_vista.db",
-        "desktop.ini",
-        "icon\r",
-        "__macosx",
-        "@eadir",
-    ),
-    *(
-        "$recycle.bin",
-        "system volume information",
-        "lost+found",
-        "#recycle",
-        "@recycle",
-        "#snapshot",
-        "@tmp",
-        "__pycache__",
-    ),
-    *(
-        "network trash folder",
-        "temporary items",
-        "@recently-snapshot",
-        "@sharebin",
-        "zbthumbnail.info",
-        "found.000",
-        "_gsdata_",
-    ),
-}
 # Notes, tables and lists: files that by their names are no images.
 _NOTES = (
     *(
@@ -242,44 +210,6 @@ def _class_folders(root: Path, entries: list[tuple[str, bool]]) -> list[tuple[st
                 f"{root}: {lacking}: mend {CLASSES_FILE}, or remove it to call the classes as their folders"
             )
     return [(known[alike(folder)], name) for folder, name in pairs]
-
-
-def is_visible(name: str) -> bool:
-    """Whether a file or folder of this name is the user's: neither hidden nor left behind by a system."""
-    return not name.startswith(".") and name.lower() not in _LITTER
-
-
-def visible(folder: Path) -> list[tuple[str, bool]]:
-    """The visible entries of `folder`, sorted: their names, and whether they are folders.
-
-    Raises UserError if it cannot be read, and for a link that leads nowhere: what it led to would be missing
-    without a word.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            pairs = sorted(
-                ((entry.name, entry) for entry in entries if is_visible(entry.name)), key=lambda pair: pair[0]
-            )
-            return [(name, _is_folder(entry)) for name, entry in pairs]
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    if entry.is_dir():
-        return True
-    if not entry.is_file():
-        if entry.is_symlink():
-            raise UserError(
-                f"{entry.path}: a link to {os.readlink(entry.path)}, which is not there: mend or remove it"
-            )
-        raise UserError(f"{entry.path}: neither a file nor a folder: remove it")
-    return False
-
-
-def holds_folders(path: Path) -> bool:
-    """Whether there is a visible folder in the folder `path`."""
-    return any(is_folder for _, is_folder in visible(path))
 
 
 def aligned(listings: list[Listing]) -> list[Listing]:

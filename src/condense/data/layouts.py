@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from condense.config import UserError
-from condense.data import folder, parquet
+from condense.data import parquet
 from condense.data.classes import brief
+from condense.data.entries import holds_folders, visible
 from condense.data.folder import TEST, TRAIN
 
 # Words beside 'train' and 'test' in the names of folders that say nothing more, also joined with them, as in
@@ -66,8 +67,8 @@ def layout_of(images: Path, test: Path | None) -> Layout:
 def _splits(path: Path, testing: bool) -> Layout:
     if not path.is_dir():
         return Layout("parquet", path)
-    entries = folder.visible(path)
-    folders = [name for name, is_folder in entries if is_folder]
+    listed = visible(path)
+    folders = [name for name, is_folder in listed if is_folder]
     if not folders and parquet.in_folder(path):
         return _of_shards(path, testing)
     if folders == ["data"] and parquet.in_folder(path / "data"):
@@ -133,19 +134,17 @@ def _without_filler(word: str) -> str:
 
 def _is_filled(path: Path) -> bool:
     """Whether a folder holds class folders or shards."""
-    return folder.holds_folders(path) or bool(parquet.in_folder(path))
+    return holds_folders(path) or bool(parquet.in_folder(path))
 
 
 def _as_one(path: Path) -> Layout:
     """All of a folder as one set."""
-    return Layout(
-        "parquet" if parquet.in_folder(path) and not folder.holds_folders(path) else "image_folder", path
-    )
+    return Layout("parquet" if parquet.in_folder(path) and not holds_folders(path) else "image_folder", path)
 
 
 def _is_sorted(path: Path) -> bool:
     """Whether a folder holds class folders, and not one alone for all images, or shards."""
-    return sum(is_folder for _, is_folder in folder.visible(path)) > 1 or bool(parquet.in_folder(path))
+    return sum(is_folder for _, is_folder in visible(path)) > 1 or bool(parquet.in_folder(path))
 
 
 def _by_preference(purposes: Mapping[str, str]) -> list[str]:

@@ -18,6 +18,7 @@ from condense.config import UserError
 from condense.data import classes, columns, folder, foreign
 from condense.data.classes import Labels, brief
 from condense.data.columns import is_text, value_type
+from condense.data.entries import visible
 
 SUFFIXES = (".parquet", ".pq")
 _BATCH = 1024  # rows held at once
@@ -263,9 +264,7 @@ def files_of(path: Path) -> list[Path]:
 def in_folder(path: Path) -> list[Path]:
     """The parquet files that lie in a folder, sorted."""
     return [
-        path / name
-        for name, is_folder in folder.visible(path)
-        if not is_folder and name.lower().endswith(SUFFIXES)
+        path / name for name, is_folder in visible(path) if not is_folder and name.lower().endswith(SUFFIXES)
     ]
 
 

@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from condense.config import UserError
 from condense.data import fetch
-from condense.data.folder import Listing, is_visible
+from condense.data.entries import is_visible
+from condense.data.folder import Listing
 
 SPLITS = ("train", "val")
 

@@ -4,47 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
 from condense.config import UserError
-from condense.data import classes, folder, parquet, pixels
+from condense.data import classes, folder, parquet
 from condense.data.classes import Labels, brief
-from condense.data.fetch import progress
-from condense.data.layouts import layout_of
+from condense.data.layouts import Layout, layout_of
 from condense.data.spec import OWN_STRATEGY, WHITE, DatasetSpec, Source, ground_levels, held_out_count
+from condense.data.survey import Headers, look_at, notes_on, side_of
 
 HOLDOUT = 0.2
-SIDES = (32, 64, 96, 128, 224)  # what mixed images are scaled to
-LARGEST_SIDE = 512  # up to here images of one square size keep it unasked
 # How programs write that there is nothing
 _SAY_MISSING = ("nan", "none", "null", "na", "n/a", "<na>", "nat", "?", "-")
-
-
-@dataclass
-class _Headers:
-    """What the headers of images say: sizes (width, height), the most channels, how many have transparency,
-    and what is left out.
-
-    `bytes_of` are hashes of the files of each split, by which test images are found that are training images,
-    too.
-    """
-
-    sizes: Counter[tuple[int, int]]
-    channels: int = 1
-    transparent: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
-    bytes_of: list[Counter[int]] = field(default_factory=list)
-
-    @property
-    def shared(self) -> int:
-        """How many test images are training images, byte for byte."""
-        if len(self.bytes_of) < 2:
-            return 0
-        train, test = self.bytes_of
-        return sum(times for content, times in test.items() if content in train)
 
 
 def spec_from_images(
@@ -69,19 +41,8 @@ def spec_from_images(
         shown = ground_levels(ground or WHITE)
     except UserError as error:
         raise UserError(f"--ground: {error}") from None
-    paths = [Path(entry).expanduser().resolve() for entry in (path, test) if entry is not None]
-    for entry in paths:
-        if not entry.exists():
-            raise UserError(
-                f"{entry}: no such file or folder; give a folder of class folders, a parquet file, or a "
-                f"dataset of `condense list datasets`"
-            )
-    layout = layout_of(paths[0], paths[1] if test is not None else None)
-    if layout.test is not None and layout.test == layout.train:
-        raise UserError(
-            f"--test {test}: names the training images ({layout.train}); leave it away, and a fifth of them "
-            f"is held out"
-        )
+    paths = _existing(path, test)
+    layout = _layout(paths, test)
     locations = [location for location in (layout.train, layout.test) if location is not None]
     if layout.kind == "image_folder":
         if image or label:
@@ -92,17 +53,8 @@ def spec_from_images(
         sets, headers, source, notes = _folders(locations, ground)
     else:
         sets, headers, source, notes = _parquets(locations, image, label, ground)
-    size, scaled = _side(headers.sizes, resize, paths[0])
-    left_out = [
-        f"{count} of the images have {content}, which are not read."
-        for content, count in sorted(headers.left_out.items())
-    ]
-    if headers.shared:
-        notes.append(
-            f"{headers.shared} of the {len(sets[1].places)} test images are training images, too: accuracies "
-            f"will be too high."
-        )
-    notes = [*layout.notes, *notes, *_transparency(headers, ground), *left_out, *scaled]
+    size, scaled = side_of(headers.sizes, resize, paths[0])
+    notes = [*layout.notes, *notes, *notes_on(headers, sets, ground), *scaled]
     counts = sets[0].counts
     train_counts = counts
     if len(sets) == 1:
@@ -145,11 +97,11 @@ def _name(path: Path) -> str:
 
 def _folders(
     locations: Sequence[Path], ground: str | None
-) -> tuple[list[Labels], _Headers, Source, list[str]]:
+) -> tuple[list[Labels], Headers, Source, list[str]]:
     listings = folder.aligned([folder.list_images(location) for location in locations])
-    headers = _Headers(Counter())
+    headers = Headers(Counter())
     for listing in listings:
-        _look(headers, folder.encoded(listing), len(listing.files), listing.root)
+        look_at(headers, folder.encoded(listing), len(listing.files), listing.root)
     passed_over = [name for listing in listings for name in listing.passed_over]
     notes = (
         [f"Passed over: {len(passed_over)} file(s) that are no images of a class ({brief(passed_over)})."]
@@ -170,7 +122,7 @@ def _folders(
 
 def _parquets(
     locations: Sequence[Path], image: str | None, label: str | None, ground: str | None
-) -> tuple[list[Labels], _Headers, Source, list[str]]:
+) -> tuple[list[Labels], Headers, Source, list[str]]:
     first = parquet.Shards(parquet.files_of(locations[0]), image, label)
     splits = [
         first,
@@ -208,9 +160,9 @@ def _parquets(
     for labels in sets[1:]:
         absent = [name for name, count in zip(labels.names, labels.counts, strict=True) if not count]
         notes += [f"No test images of: {brief(absent)}."] if absent else []
-    headers = _Headers(Counter())
+    headers = Headers(Counter())
     for shards, labels, location in zip(splits, sets, locations, strict=True):
-        _look(headers, shards.encoded(), len(labels.places), location)
+        look_at(headers, shards.encoded(), len(labels.places), location)
     source = Source(
         "parquet",
         train=str(locations[0]),
@@ -227,56 +179,28 @@ def _second(paths: Sequence[Path]) -> str | None:
     return str(paths[1]) if len(paths) > 1 else None
 
 
-def _look(headers: _Headers, encoded: Iterable[tuple[str, bytes]], total: int, root: Path) -> None:
-    contents: Counter[int] = Counter()
-    headers.bytes_of.append(contents)
-    for where, data in progress(f"looking at {root}", total, "img", encoded):
-        contents[hash(data)] += 1
-        header = pixels.header(data, where)
-        headers.sizes[header.width, header.height] += 1
-        headers.channels = max(headers.channels, header.channels)
-        headers.transparent += header.transparent
-        headers.left_out.update([header.left_out] if header.left_out else [])
+def _existing(path: str | Path, test: str | Path | None) -> list[Path]:
+    """The whole paths of the training images and, where they are given, of the test images. Raises UserError
+    for one that is absent."""
+    paths = [Path(entry).expanduser().resolve() for entry in (path, test) if entry is not None]
+    for entry in paths:
+        if not entry.exists():
+            raise UserError(
+                f"{entry}: no such file or folder; give a folder of class folders, a parquet file, or a "
+                f"dataset of `condense list datasets`"
+            )
+    return paths
 
 
-def _transparency(headers: _Headers, ground: str | None) -> list[str]:
-    if headers.transparent:
-        how = "--ground takes another colour" if ground is None else "as --ground says"
-        return [
-            f"{headers.transparent} of the images can be transparent: what is so shows {ground or WHITE} "
-            f"({how})."
-        ]
-    return ["No image is transparent: --ground changes nothing."] if ground else []
-
-
-def _side(sizes: Counter[tuple[int, int]], resize: int | None, path: Path) -> tuple[int, list[str]]:
-    """The side of the square images, and notes on what is done to the images for it."""
-    if resize is not None and resize < 1:
-        raise UserError(f"resize: a positive number of pixels is needed, found {resize}")
-    if len(sizes) == 1:
-        ((width, height),) = sizes
-        if width == height == (resize or width):
-            _require_bearable(width, resize, path)
-            return width, []
-    side = resize or min(SIDES, key=lambda known: abs(known - median(min(pair) for pair in sizes.elements())))
-    (width, height), most = sizes.most_common(1)[0]
-    note = (
-        f"Scaled to {side}x{side} from {len(sizes)} size(s), mostly {width}x{height} ({most} of "
-        f"{sizes.total()})."
-    )
-    return side, [note] + (["The centre square is kept."] if any(w != h for w, h in sizes) else [])
-
-
-def _require_bearable(side: int, resize: int | None, path: Path) -> None:
-    """Raises UserError for images so large that nobody condenses them unasked: memory and time grow with the
-    square of the side."""
-    if resize is None and side > LARGEST_SIDE:
-        times = round((side / SIDES[-1]) ** 2)
+def _layout(paths: list[Path], test: str | Path | None) -> Layout:
+    """Where the images for training and testing lie. Raises UserError if both are the same."""
+    layout = layout_of(paths[0], paths[1] if test is not None else None)
+    if layout.test is not None and layout.test == layout.train:
         raise UserError(
-            f"{path}: its images have {side} x {side} pixels, which take {times} times the memory and time "
-            f"of {SIDES[-1]} x {SIDES[-1]}: "
-            f"give --resize {SIDES[-1]} (or another side; --resize {side} keeps them as they are)"
+            f"--test {test}: names the training images ({layout.train}); leave it away, and a fifth of them "
+            f"is held out"
         )
+    return layout
 
 
 def _require_two_each(labels: Labels) -> None:
