@@ -28,8 +28,8 @@ _DAY = 86400.0  # seconds; a job may still be writing what is younger
 
 
 def _owned() -> dict[str, str]:
-    """By folder of the results, a pattern of the folder, or for metrics the file, that one key owns, relative
-    to the results."""
+    """Folder of the results -> pattern of the paths (from the results on) of what one key owns: a folder,
+    or a file of metrics."""
     return {
         "data": rf"data/{_NAME}/(?P<key>{_KEY})",
         **{room: rf"{room}/{_NAME}/{_NAME}/{_NAME}/seed[0-9]+-(?P<key>{_KEY})" for room in parent_rooms()},
@@ -103,7 +103,7 @@ def sweep(results: Path) -> list[Path]:
 
 
 def _shards_left(index: Path, results: Path) -> bool:
-    """Whether a shard of which the index of a group tells is still there."""
+    """Whether a shard that the index of a group names is still there."""
     try:
         return any((results.parent / shard).exists() for shard in read_index(index).shards.values() if shard)
     except UserError:  # of no use to any job

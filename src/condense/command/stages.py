@@ -105,7 +105,7 @@ def _bank_settings(args: argparse.Namespace, networks: Any) -> dict[str, Any]:
 
 
 def _make_parent(args: argparse.Namespace, kind: str, settings: Callable[[], dict[str, Any]]) -> None:
-    """Makes a parent at the options that all kinds have, unless it is there and to be kept."""
+    """Makes a parent of the options that all kinds share, unless it is there and to be kept."""
     from condense.jobs import keeps_file, maker_of
     from condense.plan import PARENTS
 

@@ -44,7 +44,7 @@ class ShardJob:
         return range(self.ipc) if self.images is None else self.images
 
     def where(self) -> dict[str, Any]:
-        """What sets have to agree in to be condensed in one pass, beside what their recipes say of the real
+        """Sets that are condensed in one pass agree in this, and in what their recipes say of the real
         side."""
         return {
             name: getattr(self, name) for name in ("data", "arch", "options", "seed", "classes", "images")
@@ -143,7 +143,7 @@ def _check(job: ShardJob, first: ShardJob) -> None:
 
 
 def _with_its_network(job: ShardJob, headers: Mapping[str, Mapping[str, Any]]) -> ShardJob:
-    """`job` with the network that makes its set, which for a selection is that of its classifier, or none."""
+    """`job` with the network that makes its set: for a selection that of its classifier, if it has one."""
     given = {name: SimpleNamespace(arch=header.get("arch", job.arch)) for name, header in headers.items()}
     arch = job.recipe.arch_with(job.arch, given)
     if arch == job.arch:
@@ -171,8 +171,8 @@ def _deciding(job: ShardJob, headers: Mapping[str, Mapping[str, Any]]) -> dict[s
 
 
 def _check_share(job: ShardJob, data: Any) -> None:
-    """Raises UserError if only some classes, or images of each, are asked for, which would be others than
-    those of the whole set."""
+    """Raises UserError for some of the classes, or of the images of each, that would come out otherwise
+    than in the whole set."""
     from condense import models
     from condense.training.counting import ties_batch
 

@@ -82,8 +82,8 @@ def keeps_data(folder: Path) -> bool:
 
 
 def is_prepared(folder: Path) -> bool:
-    """Whether all files of a prepared dataset are there: of one whose last was written, some may have been
-    deleted since."""
+    """Whether all files of a prepared dataset are there: the one written last may be, while others have
+    been deleted since."""
     return all((folder / name).exists() for name in ("dataset.json", "train.safetensors", "test.safetensors"))
 
 

@@ -17,7 +17,7 @@ class Line:
     """One comparison: milliseconds of the plain loop and of the engine, their ratio with its range, memory,
     and the gradient's error."""
 
-    what: str
+    comparison: str
     plain: str
     ours: str
     ratio: str

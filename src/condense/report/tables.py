@@ -67,7 +67,8 @@ def _pattern(block: Block, published: str) -> str:
 
 
 def cell_text(cells: list[Cell], measured: str, published: str, empty: str = "–") -> str:
-    """The cells of one place, `measured` and `published` being the patterns their '{}' texts are put into."""
+    """The cells of one row and column; `measured` and `published` are patterns whose '{}' the numbers
+    fill."""
     texts = []
     for cell in cells:
         parts = [measured.format(cell.measured)] if cell.measured else []

@@ -155,8 +155,8 @@ class Ingestion:
 
     @property
     def experiment(self) -> str:
-        """The name of the experiment: one a scale, one for `condense run`, one for what belongs to no
-        scale."""
+        """The name of the experiment: each scale has its own, `condense run` has one, and so has what
+        belongs to no scale."""
         if is_run_folder(self.results):
             return "condense-run"
         return f"condense-{self.scale}" if self.scale else "condense"
