@@ -39,11 +39,11 @@ def unknown(kind: str, name: object, known: typing.Iterable[str], where: str = "
     return UserError(f"{where + ': ' if where else ''}unknown {kind} '{name}'{hint}")
 
 
-def without_function(what: str, name: str, registry: str, settings: str) -> UserError:
+def without_function(kind: str, name: str, registry: str, settings: str) -> UserError:
     """The error for a name of an engine, task or term that has its class of `settings`, and no function in
     `registry`."""
     return UserError(
-        f"{what} '{name}' has {settings} but no function in {registry}; add `\"{name}\": FUNCTION` there"
+        f"{kind} '{name}' has {settings} but no function in {registry}; add `\"{name}\": FUNCTION` there"
     )
 
 
@@ -189,7 +189,7 @@ def convert(kind: Any, value: object, where: str) -> Any:
     if origin in (list, tuple):
         if not isinstance(value, (list, tuple)):
             raise UserError(f"{where}: a list is needed, found {_shown(value)}")
-        return origin(convert(arguments[0], entry, f"{where}[{place}]") for place, entry in enumerate(value))
+        return origin(convert(arguments[0], entry, f"{where}[{index}]") for index, entry in enumerate(value))
     if origin is dict:
         if not isinstance(value, dict):
             raise UserError(f"{where}: a mapping is needed, found {_shown(value)}")
@@ -205,7 +205,7 @@ def _free(value: object, where: str, depth: int = 0) -> object:
     if depth > _DEEPEST:
         raise UserError(f"{where}: nested more than {_DEEPEST} levels deep")
     if isinstance(value, (list, tuple)):
-        return [_free(entry, f"{where}[{place}]", depth + 1) for place, entry in enumerate(value)]
+        return [_free(entry, f"{where}[{index}]", depth + 1) for index, entry in enumerate(value)]
     if isinstance(value, dict):
         return {
             _plain(str, key, where): _free(entry, f"{where}: {key}", depth + 1)
@@ -354,8 +354,8 @@ def labels_of(names: Sequence[str]) -> list[str]:
     """Names of which each stands once: one that comes again is numbered, ["mean", "gram", "mean"] -> ["mean",
     "gram", "mean 2"]."""
     return [
-        name if names.index(name) == place else f"{name} {names[: place + 1].count(name)}"
-        for place, name in enumerate(names)
+        name if names.index(name) == index else f"{name} {names[: index + 1].count(name)}"
+        for index, name in enumerate(names)
     ]
 
 

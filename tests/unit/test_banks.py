@@ -53,7 +53,7 @@ def test_small_states_make_no_part_whose_header_is_too_large():
 
 def test_a_part_with_states_of_other_networks_is_refused(dense, train):
     stream = opened(dense, train)
-    number, age = next(iter(stream.store.place))
+    number, age = next(iter(stream.store.index))
     state = stream.store.state(number, age)
     with pytest.raises(UserError, match="classifier.bias.* of another shape"):
         stream.hold(number, age, state | {"network.classifier.bias": torch.zeros(3)})

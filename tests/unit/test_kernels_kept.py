@@ -179,7 +179,7 @@ def test_folders_are_made_for_this_user_alone_whatever_the_umask(tmp_path, monke
 
 
 def test_without_a_safe_folder_torch_does_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(keeping, "_places", lambda: iter([tmp_path / "theirs" / "kernels"]))
+    monkeypatch.setattr(keeping, "_candidates", lambda: iter([tmp_path / "theirs" / "kernels"]))
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs").chmod(0o777)
     assert first_folder()[0] is None and list((tmp_path / "theirs").iterdir()) == []

@@ -214,4 +214,4 @@ def test_a_sweep_takes_what_lies_beside_finished_files_and_nothing_else(tree):
     )
     prune.sweep(results)
     assert not [path for path in gone if path.exists()] and all(path.exists() for path in stay | kept)
-    assert not (results / "shards" / synthetic.place).exists()
+    assert not (results / "shards" / synthetic.subpath).exists()

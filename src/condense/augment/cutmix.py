@@ -51,14 +51,14 @@ class Mixture:
             return batch
         return self.share * batch + (1 - self.share) * batch[self.other.to(batch.device)]
 
-    def loss(self, logits: Tensor, labels: Tensor, part: slice = slice(None)) -> Tensor:
+    def loss(self, logits: Tensor, labels: Tensor, rows: slice = slice(None)) -> Tensor:
         """Mean cross-entropy of both labels in their shares: of a batch with labels (b,), or of the images in
-        `part` of it."""
-        own = torch.nn.functional.cross_entropy(logits, labels[part])
+        its `rows`."""
+        loss = torch.nn.functional.cross_entropy(logits, labels[rows])
         if self.other is None:
-            return own
-        others = labels[self.other.to(labels.device)][part]
-        return self.share * own + (1 - self.share) * torch.nn.functional.cross_entropy(logits, others)
+            return loss
+        others = labels[self.other.to(labels.device)][rows]
+        return self.share * loss + (1 - self.share) * torch.nn.functional.cross_entropy(logits, others)
 
 
 def happens(probability: float, generator: Generator) -> bool:

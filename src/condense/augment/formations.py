@@ -19,8 +19,8 @@ from condense.specs import Decode
 
 def cells(factor: int, order: str) -> list[tuple[int, int]]:
     """(row, column) of the cells in the order in which they are decoded."""
-    found = [(row, col) for row in range(factor) for col in range(factor)]
-    return found if order == "rows" else [(row, col) for col, row in found]
+    row_by_row = [(row, col) for row in range(factor) for col in range(factor)]
+    return row_by_row if order == "rows" else [(row, col) for col, row in row_by_row]
 
 
 def decode(images: Tensor, how: Decode | None, fill: Sequence[float] | Tensor = (0.0,)) -> Tensor:
@@ -61,8 +61,8 @@ def _padded(images: Tensor, factor: int, fill: Sequence[float] | Tensor) -> Tens
 def decode_all(images: Tensor, labels: Tensor, factor: int) -> tuple[Tensor, Tensor]:
     """IDC's 'multi': images (n, c, h, w) in [0, 1] decoded by every factor from 1 to `factor`, one after the
     other, with their labels."""
-    found = [_decoded(images, labels, one) for one in range(1, factor + 1)]
-    return torch.cat([images for images, _ in found]), torch.cat([labels for _, labels in found])
+    decoded = [_decoded(images, labels, current_factor) for current_factor in range(1, factor + 1)]
+    return torch.cat([images for images, _ in decoded]), torch.cat([labels for _, labels in decoded])
 
 
 def decode_within(images: Tensor, labels: Tensor, factor: int, bound: int) -> tuple[Tensor, Tensor]:
@@ -71,15 +71,17 @@ def decode_within(images: Tensor, labels: Tensor, factor: int, bound: int) -> tu
 
     More come out only if there are more images than that.
     """
-    found, left, room = [], len(images), bound - len(images)
-    for one in range(factor, 0, -1):
-        count = left if one == 1 else min(max(room, 0) // one**2, left)
-        place = len(images) - left
+    decoded, left, room = [], len(images), bound - len(images)
+    for current_factor in range(factor, 0, -1):
+        count = left if current_factor == 1 else min(max(room, 0) // current_factor**2, left)
+        start = len(images) - left
         if count:
-            found.append(_decoded(images[place : place + count], labels[place : place + count], one))
+            decoded.append(
+                _decoded(images[start : start + count], labels[start : start + count], current_factor)
+            )
         left -= count
-        room = bound - sum(len(part) for part, _ in found) - left
-    return torch.cat([images for images, _ in found]), torch.cat([labels for _, labels in found])
+        room = bound - sum(len(batch) for batch, _ in decoded) - left
+    return torch.cat([images for images, _ in decoded]), torch.cat([labels for _, labels in decoded])
 
 
 def _decoded(images: Tensor, labels: Tensor, factor: int) -> tuple[Tensor, Tensor]:
@@ -94,17 +96,17 @@ def mosaic(images: Tensor, how: Decode, mode: str = "bilinear") -> Tensor:
     """
     count, (height, width) = len(images) // how.factor**2, images.shape[-2:]
     rows, cols = (_edges(side, how.factor) for side in (height, width))
-    found = images.new_empty(count, *images.shape[1:])
-    for place, (row, col) in enumerate(cells(how.factor, how.order)):
+    canvas = images.new_empty(count, *images.shape[1:])
+    for cell, (row, col) in enumerate(cells(how.factor, how.order)):
         size = (rows[row + 1] - rows[row], cols[col + 1] - cols[col])
         options = {"align_corners": False} if mode == "bilinear" else {}
-        small = F.interpolate(images[place * count : (place + 1) * count], size=size, mode=mode, **options)
-        found[..., rows[row] : rows[row + 1], cols[col] : cols[col + 1]] = small
-    return found
+        small = F.interpolate(images[cell * count : (cell + 1) * count], size=size, mode=mode, **options)
+        canvas[..., rows[row] : rows[row + 1], cols[col] : cols[col + 1]] = small
+    return canvas
 
 
 def _edges(side: int, factor: int) -> list[int]:
     """Where cells begin and end. Where the side does not divide, the first ones are larger, as the padding of
     `decode` has it."""
     cell = -(-side // factor)
-    return [min(place * cell, side) for place in range(factor + 1)]
+    return [min(index * cell, side) for index in range(factor + 1)]

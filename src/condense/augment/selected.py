@@ -16,16 +16,16 @@ from condense.augment.siamese import OPERATIONS, Draw, apply, stages
 def as_tensors(draws: Sequence[Draw], strategy: str, mode: str = "one") -> list[Tensor]:
     """One draw a class: for every stage which of its operations, and the parameters of all of them; each
     (C,)."""
-    found = []
+    tensors = []
     # As many stages as the strategy has; without operations the draws have one, which does nothing.
     for names, left in zip(stages(strategy, mode), zip(*map(_in_order, draws), strict=True), strict=False):
-        found.append(torch.tensor([names.index(drawn.operation) for drawn in left]))
+        tensors.append(torch.tensor([names.index(drawn.operation) for drawn in left]))
         for name in names:
             for parameter in _parameters(name):
                 # Of classes under another operation any value does, as long as it is one of the parameter's
                 # type.
                 kind = torch.float32 if parameter in OPERATIONS[name].uniforms else torch.int64
-                found.append(
+                tensors.append(
                     torch.cat(
                         [
                             drawn.parameters[parameter]
@@ -35,7 +35,7 @@ def as_tensors(draws: Sequence[Draw], strategy: str, mode: str = "one") -> list[
                         ]
                     )
                 )
-    return found
+    return tensors
 
 
 def _in_order(draw: Draw) -> list[Draw]:
@@ -73,9 +73,9 @@ class Selected:
         left = (tensor[:, None].expand(-1, count).flatten() for tensor in self.tensors)
         for names in stages(self.strategy, self.mode):
             before, chosen = result, next(left)
-            for place, name in enumerate(names):
+            for index, name in enumerate(names):
                 moved = apply(before, Draw(name, {parameter: next(left) for parameter in _parameters(name)}))
-                result = torch.where((chosen == place).view(-1, 1, 1, 1), moved, result)
+                result = torch.where((chosen == index).view(-1, 1, 1, 1), moved, result)
         return result.unflatten(0, images.shape[:2])
 
 

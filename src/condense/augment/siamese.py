@@ -89,10 +89,10 @@ def draw_each(strategy: str, size: int, count: int, generator: Generator, mode: 
         alone = mode == "all" and names[0] not in _MOVING
         chosen.append(names[0] if alone else names[int(torch.randint(len(names), (1,), generator=generator))])
     drawn = [_parameters(name, size, count, generator) for name in chosen]
-    found = None
-    for one in reversed(drawn):
-        found = Draw(one.operation, one.parameters, found)
-    return found or Draw("none")
+    chain = None
+    for stage in reversed(drawn):
+        chain = Draw(stage.operation, stage.parameters, chain)
+    return chain or Draw("none")
 
 
 def _parameters(name: str, size: int, count: int, generator: Generator) -> Draw:

@@ -52,7 +52,7 @@ def _mean_of(sample: Tensor, frequencies: Tensor, weights: Tensor) -> tuple[Tens
         along = weights.unsqueeze(-1)
         return (angles.cos() * along).sum(-2), (angles.sin() * along).sum(-2)
     size = max(1, _BLOCK // max(1, sample.numel() // sample.shape[-1]))
-    parts = [_mean_of_block(sample, some, weights) for some in frequencies.split(size)]
+    parts = [_mean_of_block(sample, block, weights) for block in frequencies.split(size)]
     return torch.cat([real for real, _ in parts], -1), torch.cat([imaginary for _, imaginary in parts], -1)
 
 
@@ -84,17 +84,19 @@ def characteristic_energy(
     """
     real, synthetic, dtype = checked(real, synthetic, mask)
     frequencies = frequencies.to(real.dtype)
-    own, other = synthetic @ frequencies.mT, real @ frequencies.mT
-    attraction = _mean_apart(other, own, real_weights(real, mask))
-    return (2 * attraction - _mean_apart(own, own, real_weights(synthetic, None))).to(dtype)
+    synthetic_angles, real_angles = synthetic @ frequencies.mT, real @ frequencies.mT
+    attraction = _mean_apart(real_angles, synthetic_angles, real_weights(real, mask))
+    return (
+        2 * attraction - _mean_apart(synthetic_angles, synthetic_angles, real_weights(synthetic, None))
+    ).to(dtype)
 
 
 def _mean_apart(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
     """Mean over b and frequencies, weighted over a, of |e^(i a) - e^(i b)|: (..., n, f), (..., m, f),
     (..., n) -> (...)."""
 
-    def of_block(some: Tensor, others: Tensor) -> Tensor:
-        apart = 2 * ((some.unsqueeze(-2) - others.unsqueeze(-3)) / 2).sin().abs()
+    def of_block(block_a: Tensor, block_b: Tensor) -> Tensor:
+        apart = 2 * ((block_a.unsqueeze(-2) - block_b.unsqueeze(-3)) / 2).sin().abs()
         return (apart.sum(-1).mean(-1) * weights).sum(-1)
 
     size = max(1, _BLOCK // max(1, a.shape[:-1].numel() * b.shape[-2]))

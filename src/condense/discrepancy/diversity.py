@@ -27,5 +27,5 @@ def intra_class_diversity(embedding: Tensor, neighbours: int, through_neighbours
     others = embedding if through_neighbours else embedding.detach()
     rows = nearest.flatten(-2).unsqueeze(-1).expand(*nearest.shape[:-2], -1, embedding.shape[-1])
     mean = others.gather(-2, rows).unflatten(-2, nearest.shape[-2:]).mean(-2)
-    own, theirs = embedding.log_softmax(-1), mean.log_softmax(-1)
-    return -(own.exp() * (own - theirs)).sum((-2, -1))
+    log_p, log_q = embedding.log_softmax(-1), mean.log_softmax(-1)
+    return -(log_p.exp() * (log_p - log_q)).sum((-2, -1))

@@ -18,13 +18,13 @@ LAYERS, SLOPE = 3, 0.2
 
 def drawn(width: int, generator: Generator) -> dict[str, Tensor]:
     """The parameters of a sampler of frequencies of `width` numbers, as torch draws those of such layers."""
-    found = {}
+    parameters = {}
     for layer in range(LAYERS):
         bound = width**-0.5
         for name, shape in (("weight", (width, width)), ("bias", (width,))):
-            found[f"{layer}.{name}"] = (torch.rand(shape, generator=generator) * 2 - 1) * bound
-        found |= {f"{layer}.scale": torch.ones(width), f"{layer}.shift": torch.zeros(width)}
-    return found
+            parameters[f"{layer}.{name}"] = (torch.rand(shape, generator=generator) * 2 - 1) * bound
+        parameters |= {f"{layer}.scale": torch.ones(width), f"{layer}.shift": torch.zeros(width)}
+    return parameters
 
 
 def sampled(parameters: Mapping[str, Tensor], noise: Tensor, count: int) -> Tensor:

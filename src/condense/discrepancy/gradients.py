@@ -136,10 +136,10 @@ def _sum_over_tensors(
     """The sum of `apart` over tensors as rows (*classes, rows, k); a tensor with a single axis is a column of
     k = 1."""
     pairs, dtype = _pairs(real, synthetic, leading, least_axes)
-    found = [
+    values = [
         apart(*(tensor.unflatten(leading, (-1, 1)).flatten(leading + 1) for tensor in pair)) for pair in pairs
     ]
-    return torch.stack(found).sum(0).to(dtype)
+    return torch.stack(values).sum(0).to(dtype)
 
 
 def _pairs(

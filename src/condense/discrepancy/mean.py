@@ -28,11 +28,11 @@ def variance_discrepancy(real: Tensor, synthetic: Tensor, mask: Tensor | None = 
     Source: discrepancy, section 5.1.4, second-order moment of Yu et al. 2024.
     """
     real, synthetic, dtype = checked(real, synthetic, mask)
-    found = [
+    variances = [
         (_centred(*pair).square() * pair[1].unsqueeze(-1)).sum(-2)
         for pair in _weighted(real, synthetic, mask)
     ]
-    return (found[0] - found[1]).square().sum(-1).to(dtype)
+    return (variances[0] - variances[1]).square().sum(-1).to(dtype)
 
 
 def covariance_discrepancy(real: Tensor, synthetic: Tensor, mask: Tensor | None = None) -> Tensor:

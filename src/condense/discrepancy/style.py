@@ -42,9 +42,11 @@ def drifted(maps: Tensor, towards: Tensor, ratio: float) -> Tensor:
     that a constant channel stays constant.
     Source: ddm, eq. (12) to (14).
     """
-    own, other = moments(maps), moments(towards)
-    mean, variance = own[..., None, None].chunk(2, 1)
-    drifted_mean, drifted_variance = ((1 - ratio) * own + ratio * other)[..., None, None].chunk(2, 1)
+    of_maps, of_partners = moments(maps), moments(towards)
+    mean, variance = of_maps[..., None, None].chunk(2, 1)
+    drifted_mean, drifted_variance = ((1 - ratio) * of_maps + ratio * of_partners)[..., None, None].chunk(
+        2, 1
+    )
     return ((drifted_variance + _EPSILON) / (variance + _EPSILON)).sqrt() * (maps - mean) + drifted_mean
 
 
@@ -97,8 +99,8 @@ def raw_moments(maps: Sequence[Tensor]) -> Tensor:
 
     Their class means give `class_statistics`. Units: those of the maps, and their square.
     """
-    flat = [one.flatten(2) for one in maps]
-    return torch.cat([*(one.mean(-1) for one in flat), *(one.square().mean(-1) for one in flat)], -1)
+    flat = [layer.flatten(2) for layer in maps]
+    return torch.cat([*(layer.mean(-1) for layer in flat), *(layer.square().mean(-1) for layer in flat)], -1)
 
 
 def distance_of_statistics(real: Tensor, synthetic: Tensor) -> Tensor:

@@ -18,12 +18,12 @@ from condense.machine.transfer import sent
 def characteristic_function_term(views: Views, term: Any) -> Tensor:
     """Value (C,) of the term, and one step of the sampler, if it is learned, against that of the images."""
     real, synthetic = _embeddings(views, term)
-    found = partial(
+    discrepancy = partial(
         characteristic_function, real, mask=views.mask, amplitude=term.amplitude, phase=term.phase
     )
     if term.sampler == "gaussian":
-        return found(synthetic, _normal(views, term.frequencies))
-    return found(synthetic, _learned(views, term, partial(found, synthetic.detach())))
+        return discrepancy(synthetic, _normal(views, term.frequencies))
+    return discrepancy(synthetic, _learned(views, term, partial(discrepancy, synthetic.detach())))
 
 
 def characteristic_energy_term(views: Views, term: Any) -> Tensor:

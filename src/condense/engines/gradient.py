@@ -57,8 +57,8 @@ class GradientMatching(Run):
         self._drawing = models.Drawing(self.network)
 
     def step(self, shared: None) -> Iterator[Loss]:
-        number, place = divmod(self.done, self.settings.loop.outer)
-        if place == 0:
+        number, age = divmod(self.done, self.settings.loop.outer)
+        if age == 0:
             models.take(self.network, self._drawing(seeds.stream(self.site.seed, "network", number)))
         self.network.train()
         pixels = self.batches.taken(self.batches.chosen(self.done).to(self.device))
@@ -77,7 +77,7 @@ class GradientMatching(Run):
             self.network, real, seen, self.moving.labels, self.parameters, self.distance
         ).sum()
         yield loss, {}
-        if place + 1 < self.settings.loop.outer:
+        if age + 1 < self.settings.loop.outer:
             self._train_network()
 
     def _draws(self) -> list[siamese.Draw]:

@@ -28,9 +28,12 @@ def with_statistics(
     network: Network, images: Tensor, wanted: tuple[Statistic, ...]
 ) -> tuple[Tensor, dict[Statistic, Tensor]]:
     """Embeddings (n, d) and the value (n, k), at least float32, of every statistic of images (n, ...)."""
-    embedding, behind, before = network.embed_with_maps(images, before=not all(one.pooled for one in wanted))
+    embedding, behind, before = network.embed_with_maps(
+        images, before=not all(statistic.pooled for statistic in wanted)
+    )
     behind, before = (
-        [one.to(torch.promote_types(one.dtype, torch.float32)) for one in maps] for maps in (behind, before)
+        [layer.to(torch.promote_types(layer.dtype, torch.float32)) for layer in maps]
+        for maps in (behind, before)
     )
     return embedding, {
         statistic: statistic.function(behind if statistic.pooled else before) for statistic in wanted
@@ -42,21 +45,21 @@ class ClassMeans:
     of the images."""
 
     def __init__(self, weights: Tensor):
-        self.weights, self.batch, self.place = weights.flatten(), weights.shape[1], 0
+        self.weights, self.batch, self.seen = weights.flatten(), weights.shape[1], 0
         self.classes = len(weights)
-        self.found: dict[Statistic, Tensor] = {}
+        self.by_statistic: dict[Statistic, Tensor] = {}
 
     def add(self, values: dict[Statistic, Tensor], count: int) -> None:
         """The values (n, k) of the next `count` images."""
-        images = torch.arange(self.place, self.place + count, device=self.weights.device)
-        first, last = self.place // self.batch, (self.place + count - 1) // self.batch
+        images = torch.arange(self.seen, self.seen + count, device=self.weights.device)
+        first, last = self.seen // self.batch, (self.seen + count - 1) // self.batch
         # Of the images in the mean of each class that they belong to
         weights = self.weights.new_zeros(last - first + 1, count)
-        weights[images // self.batch - first, images - self.place] = self.weights[
-            self.place : self.place + count
+        weights[images // self.batch - first, images - self.seen] = self.weights[
+            self.seen : self.seen + count
         ]
         for statistic, value in values.items():
-            if statistic not in self.found:
-                self.found[statistic] = value.new_zeros(self.classes, value.shape[1])
-            self.found[statistic][first : last + 1] += weights.to(value.dtype) @ value
-        self.place += count
+            if statistic not in self.by_statistic:
+                self.by_statistic[statistic] = value.new_zeros(self.classes, value.shape[1])
+            self.by_statistic[statistic][first : last + 1] += weights.to(value.dtype) @ value
+        self.seen += count

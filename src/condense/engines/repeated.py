@@ -61,7 +61,7 @@ class RepeatedSteps:
             self._slots.fill([torch.tensor(weights)])
             lying = self._slots.tensors[0]
             self._weights = [
-                lying[place] if falls else weights[place] for place, falls in enumerate(self._falling)
+                lying[index] if falls else weights[index] for index, falls in enumerate(self._falling)
             ]
         row = self._recorded().clone()
         if side.read or self.run.remembers:

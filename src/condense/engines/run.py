@@ -106,7 +106,7 @@ class Run:
                 raise ValueError(
                     f"engine '{self.recipe.engine}': a step tells of {names}, which are none of its columns"
                 )
-            parts |= {name: part.detach() for name, part in told.items()}
+            parts |= {name: value.detach() for name, value in told.items()}
         return torch.stack([total, *parts.values()])
 
     def kept(self) -> dict[str, Tensor]:
@@ -280,18 +280,18 @@ def below(tensors: dict[str, Tensor], start: str) -> dict[str, Tensor]:
     return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
-def run_steps(runs: Sequence[Run], what: str, shared_at: Callable[[int], Any]) -> list[Outcome]:
+def run_steps(runs: Sequence[Run], subject: str, shared_at: Callable[[int], Any]) -> list[Outcome]:
     """All steps of the runs of a job, from their last checkpoints; each ends as it would alone.
 
-    `what` is shown beside the progress; `shared_at` gives what the runs share at a step, which is used before
-    the next is asked for.
+    `subject` is shown beside the progress; `shared_at` gives what the runs share at a step, which is used
+    before the next is asked for.
     Raises UserError if the loss or the images of one of them diverge.
     """
     for run in runs:
         run.resume()
     first, steps = min(run.done for run in runs), max(run.steps for run in runs)
     names = ", ".join(dict.fromkeys(run.recipe.name for run in runs))
-    bar = Progress(f"{names} on {what}", steps, start=first)
+    bar = Progress(f"{names} on {subject}", steps, start=first)
     try:
         for step in range(first, steps):
             shared = shared_at(step)

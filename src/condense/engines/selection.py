@@ -24,7 +24,7 @@ Teacher = tuple[Network, Tensor]  # the trained classifier with the forgetting e
 @torch.inference_mode()
 def class_features(network: Network, images: Tensor, device: torch.device, batch: int = 256) -> Tensor:
     """Embeddings (n, d) of normalised images (n, ...), on the CPU."""
-    return torch.cat([network.embed(part.to(device)).cpu() for part in images.split(batch)])
+    return torch.cat([network.embed(chunk.to(device)).cpu() for chunk in images.split(batch)])
 
 
 class Candidates:

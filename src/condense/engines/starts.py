@@ -18,7 +18,7 @@ def check_starts(recipe: ImageRecipe, data: Images, classes: tuple[int, ...], ip
     """Raises UserError if these classes do not have the images that `ipc` synthetic ones start from or are
     paired with."""
     held = [data.class_slice(label) for label in classes]
-    smallest = min(part.stop - part.start for part in held)
+    smallest = min(rows.stop - rows.start for rows in held)
     recipe.check_ipc(ipc)
     if recipe.images_needed(ipc) > smallest:
         raise UserError(f"{data.dataset}: {recipe.asked(ipc)}, but a class has only {smallest} images")

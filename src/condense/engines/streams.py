@@ -38,19 +38,19 @@ class RealBatches:
     def __init__(self, data: Images, classes: tuple[int, ...], size: int, seed: int, device: torch.device):
         self.classes, self.seed, self.device = classes, seed, device
         lying = [data.class_slice(label) for label in classes]
-        self.counts = [part.stop - part.start for part in lying]
-        neighbours = all(one.stop == following.start for one, following in pairwise(lying))
+        self.counts = [rows.stop - rows.start for rows in lying]
+        neighbours = all(rows.stop == following.start for rows, following in pairwise(lying))
         together = (
             data.images[lying[0].start : lying[-1].stop]
             if neighbours
-            else torch.cat([data.images[part] for part in lying])
+            else torch.cat([data.images[rows] for rows in lying])
         )
         self.pixels = together.to(device)  # of the classes, one after the other
         self.sizes = [min(size, count) for count in self.counts]
         self.mask = None
         if min(self.sizes) < max(self.sizes):
             self.mask = torch.tensor(
-                [[place < held for place in range(max(self.sizes))] for held in self.sizes], device=device
+                [[index < held for index in range(max(self.sizes))] for held in self.sizes], device=device
             )
 
     def chosen(self, step: int) -> Tensor:
@@ -58,16 +58,16 @@ class RealBatches:
 
         A class with fewer images than B is padded with its first, which the mask leaves out.
         """
-        found, start, most = [], 0, max(self.sizes)
+        batches, start, most = [], 0, max(self.sizes)
         for label, count, held in zip(self.classes, self.counts, self.sizes, strict=True):
             order = torch.randperm(count, generator=seeds.generator(self.seed, "real-batch", label, step))[
                 :held
             ]
             if held < most:
                 order = torch.cat([order, order[:1].expand(most - held)])
-            found.append(order + start)
+            batches.append(order + start)
             start += count
-        return torch.stack(found)
+        return torch.stack(batches)
 
     def taken(self, chosen: Tensor) -> Tensor:
         """The uint8 images (C, B, ...) at places (C, B), which are on the device."""
@@ -198,10 +198,10 @@ class RealStream:
         """Gives the real side's own network the parameters of the step, in its type."""
         if self.real_network is self.network:
             return
-        for own, drawn in zip(self._tensors(self.real_network), self._tensors(self.network), strict=True):
-            own.copy_(rounded(drawn, own.dtype) if own.is_floating_point() else drawn)
+        for real, drawn in zip(self._tensors(self.real_network), self._tensors(self.network), strict=True):
+            real.copy_(rounded(drawn, real.dtype) if real.is_floating_point() else drawn)
             if self.synthetic_type == self.real_type:
-                drawn.copy_(own)  # both sides under the very same network
+                drawn.copy_(real)  # both sides under the very same network
 
     def _side(
         self,

@@ -119,27 +119,28 @@ def _barycentre(views: Views, term: Any) -> Tensor:
 def _atoms(views: Views) -> Tensor:
     """As many atoms (C, M, d) of the barycentre of each class as it has synthetic images, of all its real
     images without augmentation."""
-    side, (_, count, features), found = views.side, views.synthetic_embedding.shape, []
+    side, (_, count, features), atoms = views.side, views.synthetic_embedding.shape, []
     for label in views.labels[:, 0].tolist():
         images = side.data.of_class(label).to(views.synthetic.device)
         real = side.without_gradient(side.network.embed, images.unsqueeze(0), dtype=torch.float32)[0]
         start = torch.randn(count, features, generator=seeds.generator(side.seed[0], "barycentre", label))
-        found.append(wasserstein_barycentre(real, start)[0])
-    return torch.stack(found).to(views.synthetic_embedding)
+        atoms.append(wasserstein_barycentre(real, start)[0])
+    return torch.stack(atoms).to(views.synthetic_embedding)
 
 
 def _of_layers(name: str, function: Callable[[Tensor], Tensor], layers: Sequence[int] | None) -> Statistic:
     """A statistic of the maps behind the pooling of some stages, side by side."""
     where = "all" if layers is None else "-".join(map(str, layers))
     return Statistic(
-        f"{name} {where}", lambda maps: torch.cat([function(one) for one in style.chosen(maps, layers)], 1)
+        f"{name} {where}",
+        lambda maps: torch.cat([function(layer) for layer in style.chosen(maps, layers)], 1),
     )
 
 
 def _moments_of(term: Any) -> list[Statistic]:
     def function(maps: Tensor) -> Tensor:
-        found = style.moments(maps, term.spread)
-        return found / maps.shape[1] ** 0.5 if term.over_channels == "mean" else found
+        moments = style.moments(maps, term.spread)
+        return moments / maps.shape[1] ** 0.5 if term.over_channels == "mean" else moments
 
     return [_of_layers(f"moments {term.spread} {term.over_channels}", function, term.layers)]
 
@@ -163,7 +164,7 @@ def _class_statistics(views: Views, term: Any) -> Tensor:
 def _attention_of(term: Any) -> list[Statistic]:
     def function(maps: list[Tensor]) -> Tensor:
         shown = style.chosen(maps, term.layers or range(1, max(2, len(maps))))
-        return torch.cat([style.attention(one, term.power) for one in shown], 1)
+        return torch.cat([style.attention(layer, term.power) for layer in shown], 1)
 
     layers = "-".join(map(str, term.layers or [])) or "all but the last"
     return [Statistic(f"attention {term.power} {layers}", function, pooled=False)]
@@ -173,7 +174,10 @@ def _matched(of: Statistics, factor: float = 1.0) -> Objective:
     """The squared distance of the class means of statistics."""
 
     def value(views: Views, term: Any) -> Tensor:
-        distances = (style.squared_distance(views.side.mean_of(one), views.mean_of(one)) for one in of(term))
+        distances = (
+            style.squared_distance(views.side.mean_of(statistic), views.mean_of(statistic))
+            for statistic in of(term)
+        )
         return factor * reduce(torch.add, distances)
 
     return Objective(value, of)

@@ -87,28 +87,28 @@ class RealSide:
             return self.without_gradient(network.embed, *self._blocks()), {}
         means = ClassMeans(real_weights(self.pixels.flatten(2)[..., :1].float(), self.mask))
 
-        def seen(part: Tensor) -> Tensor:
-            embedding, values = with_statistics(network, part, self.wanted)
-            means.add(values, len(part))
+        def seen(images: Tensor) -> Tensor:
+            embedding, values = with_statistics(network, images, self.wanted)
+            means.add(values, len(images))
             return embedding
 
         embedding = self.without_gradient(seen, *self._blocks())
-        return embedding, {statistic: mean.clone() for statistic, mean in means.found.items()}
+        return embedding, {statistic: mean.clone() for statistic, mean in means.by_statistic.items()}
 
     def without_gradient(
         self, function: Callable[[Tensor], Tensor], *blocks: Tensor, dtype: torch.dtype | None = None
     ) -> Tensor:
         """`function` of images in blocks (c, n, ...) of classes, computed in `dtype` (None: that of the
         embeddings): (C, n, d) float32."""
-        device, found = self.pixels.device, []
+        device, values = self.pixels.device, []
         with torch.inference_mode(), computed_in(dtype or self.dtype, device):
             for block in blocks:
                 flat = block.flatten(0, 1)
                 size = max(1, CHUNK[device.type] // flat.shape[-1] ** 2) if self.chunked else len(flat)
-                found.append(
-                    torch.cat([function(part) for part in flat.split(size)]).unflatten(0, block.shape[:2])
+                values.append(
+                    torch.cat([function(chunk) for chunk in flat.split(size)]).unflatten(0, block.shape[:2])
                 )
-            together = torch.cat(found)
+            together = torch.cat(values)
         # At least single precision, and out here: autograd keeps no tensors of the inference mode.
         return together.to(torch.promote_types(together.dtype, torch.float32), copy=True)
 
@@ -120,8 +120,8 @@ class RealSide:
         size = max(1, CHUNK[self.pixels.device.type] // (self.pixels.shape[1] * self.pixels.shape[-1] ** 2))
         parts = zip(self.pixels.split(size), range(0, len(self.draws), size), strict=True)
         return (
-            apply_each_class(self.data.normalise(part), self.draws[start : start + size])
-            for part, start in parts
+            apply_each_class(self.data.normalise(pixels), self.draws[start : start + size])
+            for pixels, start in parts
         )
 
 
@@ -183,9 +183,11 @@ class Views:
         flat, shape = self.augmented_synthetic.flatten(0, 1), self.synthetic.shape[:2]
         network, wanted = self.side.network, self.statistics
         with computed_in(self.dtype, self.synthetic.device):
-            found, values = with_statistics(network, flat, wanted) if wanted else (network.embed(flat), {})
+            embedding, values = (
+                with_statistics(network, flat, wanted) if wanted else (network.embed(flat), {})
+            )
         means = {statistic: value.unflatten(0, shape).mean(1) for statistic, value in values.items()}
-        return found.to(torch.promote_types(found.dtype, torch.float32)).unflatten(0, shape), means
+        return embedding.to(torch.promote_types(embedding.dtype, torch.float32)).unflatten(0, shape), means
 
     @cached_property
     def two_embeddings(self) -> Tensor:

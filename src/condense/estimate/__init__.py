@@ -189,8 +189,8 @@ def _estimate(jobs: Sequence[Job], threads: int | None, gpu: bool) -> Estimate:
     rates, source = _all_rates(jobs, threads, on_gpu)
     stages = []
     for name in STAGES:
-        own = [job for job in jobs if job.stage == name]
-        left = [job for job in own if not job.done]
+        of_stage = [job for job in jobs if job.stage == name]
+        left = [job for job in of_stage if not job.done]
         # Jobs that only read results start as others do, whatever data they are about.
         taken = [
             (job.work, rates[data_of(job.cell).key] if job.cell else next(iter(rates.values())))
@@ -204,8 +204,8 @@ def _estimate(jobs: Sequence[Job], threads: int | None, gpu: bool) -> Estimate:
         elsewhere = [cost(work, REFERENCE) for work, _ in taken]
         stage = Stage(
             name,
-            len(own),
-            len(own) - len(left),
+            len(of_stage),
+            len(of_stage) - len(left),
             seconds=sum(seconds),
             longest=max(seconds, default=0.0),
             memory_bytes=max(peaks, default=0),
@@ -224,15 +224,15 @@ def _all_rates(jobs: Sequence[Job], threads: int, on_gpu: bool) -> tuple[dict[st
     networks: dict[str, Counter[tuple[str, str]]] = {}
     for job in [job for job in left if job.cell] or (jobs if left else []):
         if job.cell:
-            found = networks.setdefault(data_of(job.cell).key, Counter({("mlp", "{}"): 0}))
+            uses = networks.setdefault(data_of(job.cell).key, Counter({("mlp", "{}"): 0}))
             if not isinstance(job.cell, DataCell) and _network_of(job.cell)[0] != "none":
-                found[_network_of(job.cell)] += 1
+                uses[_network_of(job.cell)] += 1
     datasets = {data_of(job.cell).key: data_of(job.cell) for job in jobs if job.cell}
     rates: dict[str, Rates] = {}
     sources: Counter[str] = Counter()
     with runtime.device("cuda" if on_gpu else "cpu") as device:
-        for key, found in networks.items():
-            arch, options = found.most_common(1)[0][0]
+        for key, uses in networks.items():
+            arch, options = uses.most_common(1)[0][0]
             rates[key], source = rates_for(datasets[key], arch, options, threads, device, _rates_file())
             sources[source] += 1
     return rates, "; ".join(sources) or "none needed"
@@ -247,7 +247,7 @@ def _rates_file() -> Path | None:
     if os.path.isabs(cache):  # not where there is no home
         folders.append(Path(cache) / "condense")
     for folder in folders:
-        existing = next(place for place in (folder, *folder.parents) if place.exists())
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
         if os.access(existing, os.W_OK):
             return folder / "rates.json"
     return None

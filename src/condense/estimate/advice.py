@@ -62,7 +62,7 @@ class Shares:
             return whole - self.hours(wish for wish in self.wishes if getattr(wish, kind) not in left_out)
 
         return [
-            (name, alone[name], saved([name]), saved(shown[: place + 1])) for place, name in enumerate(shown)
+            (name, alone[name], saved([name]), saved(shown[: index + 1])) for index, name in enumerate(shown)
         ]
 
 
@@ -92,10 +92,10 @@ def _dearest(plan: Plan, shares: Shares, device: str) -> list[str]:
     whole, lines = shares.hours(shares.wishes), []
     if not whole:
         return []
-    for kind, what in (("target", "tables and figures"), ("method", "methods")):
-        found = shares.dearest(kind)
+    for kind, plural in (("target", "tables and figures"), ("method", "methods")):
+        dearest = shares.dearest(kind)
         lines.append(
-            f"the dearest {what} (hours on one {device}, of {whole:,.1f} in all; jobs of several count for "
+            f"the dearest {plural} (hours on one {device}, of {whole:,.1f} in all; jobs of several count for "
             f"each):"
         )
         lines.append(
@@ -103,11 +103,11 @@ def _dearest(plan: Plan, shares: Shares, device: str) -> list[str]:
         )
         lines += [
             f"  {name:<28}{alone:>12,.1f}{alone / whole:>8.0%}{saved:>18,.1f}{all_:>20,.1f}"
-            for name, alone, saved, all_ in found
+            for name, alone, saved, all_ in dearest
         ]
-        count = next((place for place, entry in enumerate(found, 1) if entry[3] > whole * _WORTH), 1)
-        setting = _setting(shares, kind, [entry[0] for entry in found[:count]])
-        lines.append(f"  to save {found[count - 1][3]:,.1f} hours, in {plan.maker.where}: {setting}")
+        count = next((number for number, entry in enumerate(dearest, 1) if entry[3] > whole * _WORTH), 1)
+        setting = _setting(shares, kind, [entry[0] for entry in dearest[:count]])
+        lines.append(f"  to save {dearest[count - 1][3]:,.1f} hours, in {plan.maker.where}: {setting}")
     return lines
 
 
@@ -148,9 +148,9 @@ def over_limits(plan: Plan) -> list[str]:
     jobs = [("synthesize", asked.need_of_group(group.cells, group.shard)) for group in groups(plan)]
     jobs += [("teach", asked.need("teach", cell)) for cell in plan.parents.values()]
     jobs += [
-        ("evaluate", asked.need("evaluate", cell, number_in(part)))
+        ("evaluate", asked.need("evaluate", cell, number_in(networks)))
         for cell in plan.metrics.values()
-        for part in plan.parts(cell)
+        for networks in plan.parts(cell)
     ]
     remedies = {
         "synthesize": "lower classes_per_job, images_per_job or sets_per_job",
@@ -171,7 +171,7 @@ def over_limits(plan: Plan) -> list[str]:
                 f"more memory than mem_mb: {most.mem_mb}",
             ),
         ]
-        for over, what in limits:
+        for over, excess in limits:
             if over:
                 change = (
                     f"raise resources: {stage}"
@@ -179,7 +179,7 @@ def over_limits(plan: Plan) -> list[str]:
                     else f"{remedy}, or raise resources: {stage}"
                 )
                 lines.append(
-                    f"{len(over)} jobs of stage {stage} are estimated to need {what}: {change} in "
+                    f"{len(over)} jobs of stage {stage} are estimated to need {excess}: {change} in "
                     f"{plan.maker.where}"
                 )
         large = sum(need.gpu_bytes > CARD for need in needs)
@@ -193,11 +193,11 @@ def over_limits(plan: Plan) -> list[str]:
 def _longest_evaluation(plan: Plan, asked: Asked) -> dict[str, int]:
     """A setting that halves the longest evaluation."""
     cells = [
-        (asked.need("evaluate", cell, number_in(part)).seconds, cell, part)
+        (asked.need("evaluate", cell, number_in(networks)).seconds, cell, networks)
         for cell in plan.metrics.values()
-        for part in plan.parts(cell)
+        for networks in plan.parts(cell)
     ]
     if not cells:
         return {}
-    _, cell, part = max(cells, key=lambda entry: entry[0])
-    return {f"{cell.eval_arch}/{cell.synthetic.data.name}": max(1, number_in(part) // 2)}
+    _, cell, networks = max(cells, key=lambda entry: entry[0])
+    return {f"{cell.eval_arch}/{cell.synthetic.data.name}": max(1, number_in(networks) // 2)}

@@ -28,11 +28,11 @@ def cluster() -> Cluster:
     path = beside if beside.is_file() else project_file(PROFILE)
     profile = load_yaml(path)
     rate, retries = str(profile.get("max-jobs-per-timespan")), profile.get("retries")
-    found = re.fullmatch(r"([1-9][0-9]*)/([1-9][0-9]*)([smh])", rate)
-    if not found:
+    match = re.fullmatch(r"([1-9][0-9]*)/([1-9][0-9]*)([smh])", rate)
+    if not match:
         raise UserError(
             f"{path}: max-jobs-per-timespan: jobs and a time such as 60/1m are needed, found '{rate}'"
         )
     if not isinstance(retries, int) or retries < 0:
         raise UserError(f"{path}: retries: a number of attempts after the first is needed, found '{retries}'")
-    return Cluster(60 * int(found[1]) / (int(found[2]) * _SECONDS[found[3]]), retries + 1)
+    return Cluster(60 * int(match[1]) / (int(match[2]) * _SECONDS[match[3]]), retries + 1)

@@ -12,7 +12,7 @@ from condense.training.counting import count
 
 def networks_of_scales() -> set[Network]:
     """All networks that the jobs of the scales in `params/` use."""
-    found: set[Network] = set()
+    networks: set[Network] = set()
     for name in catalogue.names_in("scales"):
         plan = Plan(name)
         cells: list[SyntheticCell | ParentCell] = [*plan.synthetic.values(), *plan.parents.values()]
@@ -21,11 +21,11 @@ def networks_of_scales() -> set[Network]:
             (cell.eval_arch, cell.options, cell.synthetic.data.key): cell.synthetic.data
             for cell in plan.metrics.values()
         }
-        found |= {
+        networks |= {
             (arch, options, data.spec.channels, data.spec.size, data.spec.classes)
             for (arch, options, _), data in pairs.items()
         }
-    return found
+    return networks
 
 
 if __name__ == "__main__":

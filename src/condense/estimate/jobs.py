@@ -110,7 +110,8 @@ def jobs_behind(
     for key, cell in sets.items():
         yield Job("gather", cell, gather_work(cell), key not in missing)
     parents, unmade = (
-        distinct(cell for curve in some for cell in curve.parents.values()) for some in (curves, drawn)
+        distinct(cell for curve in selection for cell in curve.parents.values())
+        for selection in (curves, drawn)
     )
     for group in groups(plan):
         asked = [cell for cell in group.cells if cell.key in sets]
@@ -124,11 +125,11 @@ def jobs_behind(
             needing += [] if done else left.cells
             unmade |= {} if done else distinct(left.parents.values())
             # A group has those of its other sets, too
-            own = {parent.key for cell in asked for parent in cell.parents.values()}
+            parent_keys = {parent.key for cell in asked for parent in cell.parents.values()}
             parents |= distinct(
                 parent
                 for parent in left.parents.values()
-                if not done or parent.of_stream or parent.key in own
+                if not done or parent.of_stream or parent.key in parent_keys
             )
             yield Job("synthesize", left.cells[0], group_work(left.cells, group.shard, on_gpu), done)
     unmade = {key: cell for key, cell in unmade.items() if not Path(cell.path).exists()}
@@ -154,7 +155,7 @@ def _is_evaluated(plan: Plan, cell: MetricsCell) -> bool:
     """Whether nothing is to be trained for `cell` any more: its metrics are there, or all its parts."""
     parts = plan.parts(cell)
     return Path(cell.path).exists() or (
-        len(parts) > 1 and all(Path(cell.part_path(part)).exists() for part in parts)
+        len(parts) > 1 and all(Path(cell.part_path(networks)).exists() for networks in parts)
     )
 
 
@@ -164,12 +165,12 @@ def _evaluation_jobs(plan: Plan, cell: MetricsCell, on_gpu: bool) -> Iterator[Jo
     if len(parts) == 1:
         yield Job("evaluate", cell, work_of(cell, on_gpu=on_gpu), made)
         return
-    for part in parts:
+    for networks in parts:
         yield Job(
             "evaluate",
             cell,
-            replace(work_of(cell, number_in(part), on_gpu), bytes_out=0),
-            made or Path(cell.part_path(part)).exists(),
+            replace(work_of(cell, number_in(networks), on_gpu), bytes_out=0),
+            made or Path(cell.part_path(networks)).exists(),
         )
     yield Job("join", cell, join_work(cell), made)
 

@@ -41,7 +41,7 @@ class Measured:
     note: str
 
     @property
-    def place(self) -> tuple[str, ...]:
+    def key(self) -> tuple[str, ...]:
         return self.stage, self.dataset, self.method, self.arch, self.ipc, self.classes
 
 
@@ -94,7 +94,7 @@ class Pace:
     """
 
     def __init__(self, maker: Maker, rows: Sequence[Measured] = (), rates: Rates = REFERENCE):
-        self.rates, self.rows = rates, {row.place: row.seconds for row in rows}
+        self.rates, self.rows = rates, {row.key: row.seconds for row in rows}
         self._jobs: dict[tuple[Any, ...], JobCost] = {}
         ratios: dict[str, list[float]] = {}
         for row in rows:
@@ -141,16 +141,16 @@ class Pace:
         )
         reckoned = [cost(work_of(cell, share, on_gpu=True), self.rates) for cell in cells]
         start = self.rates.start
-        factor = sum(one.seconds - start for one in alone) / sum(seconds - start for seconds in reckoned)
+        factor = sum(job.seconds - start for job in alone) / sum(seconds - start for seconds in reckoned)
         seconds = start + (cost(work, self.rates) - start) * factor
         return JobCost(seconds, 0, work.peak_bytes, work.host_bytes + self.rates.memory)
 
     def _seconds(self, stage: str, cell: Any, work: Work, count: int | Share | None) -> float:
         start = self.rates.light_start if work.light else self.rates.start
         steps = _steps(stage, cell, count)
-        found = self.rows.get(_place(stage, cell, count)) if steps else None
-        if found is not None:
-            return start + steps * found
+        seconds_a_step = self.rows.get(_row_key(stage, cell, count)) if steps else None
+        if seconds_a_step is not None:
+            return start + steps * seconds_a_step
         return start + (cost(work, self.rates) - start) * self.factors.get(stage, 1.0)
 
     def _reckoned(self, maker: Maker, row: Measured) -> float:
@@ -204,7 +204,7 @@ def _steps(stage: str, cell: Any, count: int | Share | None) -> int:
     return 0
 
 
-def _place(stage: str, cell: Any, count: int | Share | None) -> tuple[str, ...]:
+def _row_key(stage: str, cell: Any, count: int | Share | None) -> tuple[str, ...]:
     if isinstance(cell, ParentCell):
         return stage, cell.data.name, cell.made_by, cell.arch, "", ""
     if isinstance(cell, MetricsCell):

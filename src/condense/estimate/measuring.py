@@ -46,18 +46,18 @@ def rates_for(
     name = f"{spec.channels}x{spec.size}x{spec.size} {spec.strategy} {arch} {options}"
     facts = {"device": device_name, "threads": threads, "torch": str(torch.__version__)}
     kept, remark = _kept_rates(cache_file)
-    found = kept.get(name)
-    if cache_file is not None and found and {key: found.get(key) for key in facts} == facts:
+    known = kept.get(name)
+    if cache_file is not None and known and {key: known.get(key) for key in facts} == facts:
         source = (
-            f"measured on {found.get('date')} on this {device_name} (delete {cache_file.name} to measure "
+            f"measured on {known.get('date')} on this {device_name} (delete {cache_file.name} to measure "
             f"again)"
         )
-        return read(Rates, found["rates"], f"{cache_file}: {name}"), source
+        return read(Rates, known["rates"], f"{cache_file}: {name}"), source
     measured = _measured(data, arch, options, device)
     if cache_file is not None:
         entry = {**facts, "date": datetime.now(UTC).date().isoformat(), "rates": asdict(measured)}
         write_json(cache_file, {"kind": "rates", "entries": {**kept, name: entry}})
-    if found:
+    if known:
         remark = "; measured anew, since device, threads or torch changed"
     return measured, f"measured now on this {device_name}{remark}"
 
@@ -88,7 +88,7 @@ def _measured(data: DataCell, arch: str, options: str, device: torch.device) -> 
         ).to(device)
         tiny = models.build("convnet", channels=spec.channels, size=8, classes=2, width=8, depth=2).to(device)
     count = int(min(512 if device.type == "cuda" else 64, max(4, 1e10 // counted.forward)))
-    images, one = torch.rand(count, *shape, device=device), torch.rand(1, *shape, device=device)
+    images, single = torch.rand(count, *shape, device=device), torch.rand(1, *shape, device=device)
     threads, layers = (
         torch.get_num_threads(),
         profile("convnet", '{"depth":2,"width":8}', spec.channels, 8, 2).layers,
@@ -99,7 +99,7 @@ def _measured(data: DataCell, arch: str, options: str, device: torch.device) -> 
     call, call_trained = (
         _seconds(partial(run, tiny, smallest), device) / layers for run in (_forward, _training)
     )
-    draw = _seconds(partial(_augment, spec, one), device) / _DRAWS
+    draw = _seconds(partial(_augment, spec, single), device) / _DRAWS
     torch.set_num_threads(threads)
     passes = (_seconds(partial(run, network, images), device) for run in (_forward, _training))
     each, each_trained = (
@@ -133,8 +133,8 @@ def _training(network: torch.nn.Module, images: torch.Tensor) -> None:
 
 
 def _augment(spec: DatasetSpec, images: torch.Tensor) -> None:
-    for place in range(_DRAWS):
-        generator = seeds.generator(0, "estimate", place)
+    for number in range(_DRAWS):
+        generator = seeds.generator(0, "estimate", number)
         torch.randperm(spec.train // spec.classes, generator=generator)
         drawn = [siamese.draw(spec.strategy, spec.size, generator)]
         variable = images.clone().requires_grad_(True)
@@ -148,15 +148,15 @@ def _seconds(function: Callable[[], None], device: torch.device) -> float:
     The fastest, because other programs on the machine make some calls slower by chance, and a call of
     microseconds a hundredfold.
     """
-    found: list[float] = []
+    times: list[float] = []
     began = time.monotonic()
-    while len(found) <= 3 or (time.monotonic() - began < 0.3):
+    while len(times) <= 3 or (time.monotonic() - began < 0.3):
         before = time.perf_counter()
         function()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        found.append(time.perf_counter() - before)
-    return min(found[1:])
+        times.append(time.perf_counter() - before)
+    return min(times[1:])
 
 
 # Prints the seconds and the bytes taken so far: of the processor, whose seconds other programs do not

@@ -119,7 +119,7 @@ def _tables(alone: dict[str, list[Node]], together: Sums, split: int | None, set
             f"{' | '.join(f'{value:,.1f}' for value in hours)} |"
         )
 
-    found = [row(f"`{name}`", Sums(nodes)) for name, nodes in alone.items()] + [
+    rows = [row(f"`{name}`", Sums(nodes)) for name, nodes in alone.items()] + [
         row("**all, shared jobs once**", together)
     ]
     return (
@@ -129,7 +129,7 @@ def _tables(alone: dict[str, list[Node]], together: Sums, split: int | None, set
         "networks where the scale splits"
         " evaluations (`networks_per_job`). The last four columns are GPU-hours.\n\n"
         + _table("target|jobs|sets|teachers|evaluations|teach|condense|evaluate|in all")
-        + "\n".join(found)
+        + "\n".join(rows)
     )
 
 
@@ -178,52 +178,52 @@ def _binding(
 ) -> str:
     best = min(CLASSES, key=lambda classes: walls[classes, gpus])
     bounds = _bounds(graphs[best], gpus)
-    what = max(bounds, key=bounds.__getitem__)
+    limit = max(bounds, key=bounds.__getitem__)
     return (
-        f"{_hours(walls[best, gpus])} with {_classes(best)} a job; the limit is {what} "
-        f"({_hours(bounds[what])})"
+        f"{_hours(walls[best, gpus])} with {_classes(best)} a job; the limit is {limit} "
+        f"({_hours(bounds[limit])})"
     )
 
 
 def _over_the_limit(plan: Plan, classes: int | None, nodes: Sequence[Node]) -> list[str]:
     """Stages whose longest job exceeds the run time that the scale asks for, and whether more attempts
     suffice."""
-    found = []
+    lines = []
     for stage in GPU_STAGES:
         allowed = plan.scale.resources.get(stage, specs.Resources()).runtime * 60
         over = [node for node in nodes if node.stage == stage and node.seconds > allowed]
         if over:
             longest = max(node.seconds for node in over)
             attempts = math.ceil(longest / allowed)
-            found.append(
+            lines.append(
                 f"- With {_classes(classes)} a job, {len(over):,} of the jobs of stage {stage} exceed the "
                 f"{_hours(allowed)} that the scale"
                 f" lets a job ask for (the longest takes {_hours(longest)}). They go on from their "
                 f"checkpoints: the longest needs"
                 f" {attempts} attempts, the profile of SLURM allows {cluster().attempts}."
             )
-    return found
+    return lines
 
 
 def _needs(plan: Plan, split: int | None, nodes: Sequence[Node]) -> str:
     """What the longest and the largest jobs of every stage on a GPU take, beside what the scale asks for."""
     lines = []
     for stage in GPU_STAGES:
-        own, asked = (
+        of_stage, asked = (
             [node for node in nodes if node.stage == stage],
             plan.scale.resources.get(stage, specs.Resources()),
         )
-        if own:
-            longest, host = max(node.seconds for node in own), max(node.host_bytes for node in own)
+        if of_stage:
+            longest, host = max(node.seconds for node in of_stage), max(node.host_bytes for node in of_stage)
+            on_gpu = max(node.gpu_bytes for node in of_stage)
             cells = [
                 _hours(longest),
                 _hours(asked.runtime * 60),
                 f"{host / 1e9:.1f}",
                 f"{asked.mem_mb / 1e3:.1f}",
+                f"{on_gpu / 1e9:.1f}",
             ]
-            lines.append(
-                f"| {stage} | {' | '.join([*cells, f'{max(node.gpu_bytes for node in own) / 1e9:.1f}'])} |"
-            )
+            lines.append(f"| {stage} | {' | '.join(cells)} |")
     counts = [
         f"{sum(node.gpu_bytes > size * 1e9 for node in nodes if node.on_gpu):,} take more than {size} GB"
         for size in GPU_SIZES
@@ -244,8 +244,8 @@ def _needs(plan: Plan, split: int | None, nodes: Sequence[Node]) -> str:
 
 def _storage(sums: Sums, seconds: float) -> str:
     stages = {"prepared data": "data", "teachers": "teach", "synthetic sets and snapshots": "gather"}
-    kinds = {what: sums.of(stage) for what, stage in stages.items()} | {"metrics": sums.metrics}
-    lines = [f"| {what} | {len(nodes):,} | {Sums(nodes).gigabytes():,.2f} |" for what, nodes in kinds.items()]
+    kinds = {kind: sums.of(stage) for kind, stage in stages.items()} | {"metrics": sums.metrics}
+    lines = [f"| {kind} | {len(nodes):,} | {Sums(nodes).gigabytes():,.2f} |" for kind, nodes in kinds.items()]
     size = {node.output: node.bytes_out for node in sums.nodes}
     read = sum(size[parent] for node in sums.nodes for parent in node.parents)
     most = max(sum(size[parent] for parent in node.parents) for node in sums.nodes if node.on_gpu)

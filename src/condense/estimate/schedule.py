@@ -38,8 +38,8 @@ class Node:
 def sharing(plan: Plan, classes_per_job: int | None) -> dict[str, Group]:
     """Path of a shard -> the group of sets that are condensed with it, in jobs of so many classes
     (None: all)."""
-    found = groups(plan, lambda cell: cell.shards(classes_per_job, plan.scale.images_per_job))
-    return {output: group for group in found for output in group.outputs}
+    shared = groups(plan, lambda cell: cell.shards(classes_per_job, plan.scale.images_per_job))
+    return {output: group for group in shared for output in group.outputs}
 
 
 def graph(
@@ -55,14 +55,14 @@ def graph(
     Sets share jobs, and evaluations and images of a class are split, as the scale says; `shared`: what
     `sharing` gives, where several graphs need it.
     """
-    found = _Graph(plan, classes_per_job, pace, sharing(plan, classes_per_job) if shared is None else shared)
+    jobs = _Graph(plan, classes_per_job, pace, sharing(plan, classes_per_job) if shared is None else shared)
     for name in names:
         curves = plan.figures[name].curves if name in plan.figures else ()
-        parents = [found.metrics(cell) for cell in plan.metrics_of(name)]
-        parents += [found.set(cell) for curve in curves for cell in curve.shown]
-        parents += [found.made("teach", parent) for curve in curves for parent in curve.parents.values()]
-        found.add(name, "tables/figures", None, parents)
-    return list(found.nodes.values())
+        parents = [jobs.metrics(cell) for cell in plan.metrics_of(name)]
+        parents += [jobs.set(cell) for curve in curves for cell in curve.shown]
+        parents += [jobs.made("teach", parent) for curve in curves for parent in curve.parents.values()]
+        jobs.add(name, "tables/figures", None, parents)
+    return list(jobs.nodes.values())
 
 
 class _Graph:
@@ -120,12 +120,13 @@ class _Graph:
     def metrics(self, cell: MetricsCell) -> str:
         """An evaluation, in parts where the scale splits it, with the data and the sets that it waits for."""
         parents = [self.made("data", cell.synthetic.data)]
-        parents += [self.set(one) for one in cell.all_sets if one.recipe.makes_set]
+        parents += [self.set(synthetic) for synthetic in cell.all_sets if synthetic.recipe.makes_set]
         ranges = self.plan.parts(cell)
         if len(ranges) == 1:
             return self.add(cell.path, "evaluate", cell, parents)
         parts = [
-            self.add(cell.part_path(part), "evaluate", cell, parents, number_in(part)) for part in ranges
+            self.add(cell.part_path(networks), "evaluate", cell, parents, number_in(networks))
+            for networks in ranges
         ]
         return self.add(cell.path, "join", cell, parts)
 

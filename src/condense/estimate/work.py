@@ -77,18 +77,20 @@ def group_work(cells: Sequence[SyntheticCell], share: Share | int | None, on_gpu
     rest of each."""
     if len(cells) == 1:
         return work_of(cells[0], share, on_gpu)
-    alone, own = ([work_of(cell, share, on_gpu, real) for cell in cells] for real in (True, False))
+    alone, rests = ([work_of(cell, share, on_gpu, real) for cell in cells] for real in (True, False))
     names = [field.name for field in fields(Work) if field.name not in ("peak_bytes", "light")]
     shared = {
-        name: max(getattr(one, name) - getattr(rest, name) for one, rest in zip(alone, own, strict=True))
+        name: max(
+            getattr(whole, name) - getattr(rest, name) for whole, rest in zip(alone, rests, strict=True)
+        )
         for name in names
     }
-    summed = {name: shared[name] + sum(getattr(rest, name) for rest in own) for name in names}
+    summed = {name: shared[name] + sum(getattr(rest, name) for rest in rests) for name in names}
     # One set after the other goes through a step; of those that wait stay the images, their momentum and
     # their snapshots.
     held = [3 * math.prod(cell.size_of(share)) * _pixels(cell.data) * FLOAT for cell in cells]
-    waiting = [bytes_held + rest.bytes_out for bytes_held, rest in zip(held, own, strict=True)]
-    peak = max(one.peak_bytes - held for one, held in zip(alone, waiting, strict=True)) + sum(waiting)
+    waiting = [bytes_held + rest.bytes_out for bytes_held, rest in zip(held, rests, strict=True)]
+    peak = max(whole.peak_bytes - held for whole, held in zip(alone, waiting, strict=True)) + sum(waiting)
     return Work(**summed, peak_bytes=peak)
 
 

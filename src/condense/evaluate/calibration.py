@@ -54,9 +54,9 @@ def calibration_sums(bins: int, logits: Tensor, labels: Tensor) -> Tensor:
     confidence, answer = probabilities.max(2)
     right = (answer == labels).double()
     single = [right, (logs * truth).sum(2), (probabilities - truth).square().sum(2)]
-    place = ((confidence * bins).ceil().long() - 1).clamp(0, bins - 1)
+    bin_index = ((confidence * bins).ceil().long() - 1).clamp(0, bins - 1)
     # And sums over it, since adding to places in turn has no fixed order on a GPU
-    inside = F.one_hot(place, bins)
+    inside = F.one_hot(bin_index, bins)
     by_bin = [(inside * values.unsqueeze(2)).sum(1) for values in (right, confidence)]
     return torch.cat([torch.stack([values.sum(1) for values in single], 1), *by_bin], 1)
 

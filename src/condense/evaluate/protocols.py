@@ -95,20 +95,20 @@ def train_and_measure(
         advance = partial(_advance, bar, before * epochs, len(group))
         settings = {"strategy": strategy, "checkpoint": inner, "progress": advance}
         try:
-            found = _train_and_measure(network, train_on, measure, protocol, group, seed, **settings)
+            measured = _train_and_measure(network, train_on, measure, protocol, group, seed, **settings)
         except FewerAtOnce as error:
             note(
                 f"{len(group)} networks of an evaluation are not trained at once, but {error.networks}: "
                 f"{error}"
             )
-            at_once, found = error.networks, None
+            at_once, measured = error.networks, None
         inner.remove()
-        if found is None:
+        if measured is None:
             release()
             continue
-        _check(found, metrics, len(group))
+        _check(measured, metrics, len(group))
         for name in metrics:
-            values[name] += found[name]
+            values[name] += measured[name]
         done += len(group)
         bar.update(done * epochs, {name: values[name][-1] for name in list(metrics)[:1]})
         if checkpoint.due() and done < len(networks):
@@ -134,10 +134,10 @@ def _resumed(
 ) -> tuple[dict[str, list[float]], int]:
     """What the last checkpoint has seen, by metric, and of how many networks. Raises UserError if it is
     damaged."""
-    found = checkpoint.load(_Seen)
-    if found is None:
+    loaded = checkpoint.load(_Seen)
+    if loaded is None:
         return {name: [] for name in metrics}, 0
-    values = found[1].values
+    values = loaded[1].values
     checkpoint.check(
         set(values) == set(metrics),
         f"it holds {', '.join(values) or 'nothing'} instead of {', '.join(metrics)}",
@@ -161,20 +161,20 @@ def check_seen(
         checkpoint.check(False, str(error))
 
 
-def _check(found: Mapping[str, Sequence[float]], metrics: Mapping[str, Metric], networks: int) -> None:
+def _check(measured: Mapping[str, Sequence[float]], metrics: Mapping[str, Metric], networks: int) -> None:
     """Raises ValueError for a measure that does not give what its task says."""
-    if set(found) != set(metrics):
+    if set(measured) != set(metrics):
         raise ValueError(
-            f"a task says that it gives {', '.join(metrics)}, but {', '.join(found)} was measured"
+            f"a task says that it gives {', '.join(metrics)}, but {', '.join(measured)} was measured"
         )
     for name, metric in metrics.items():
-        if not all(math.isfinite(value) for value in found[name]):
+        if not all(math.isfinite(value) for value in measured[name]):
             raise UserError(
                 f"{name}: is no finite number for a trained network; a lower learning rate in the protocol "
                 f"may help"
             )
         try:
-            metric.check(name, found[name], networks)
+            metric.check(name, measured[name], networks)
         except UserError as error:
             raise ValueError(str(error)) from None
 

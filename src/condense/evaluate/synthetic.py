@@ -75,15 +75,15 @@ class SyntheticSet(Dataset):
 def decoded(pixels: np.ndarray, labels: np.ndarray, header: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     """Stored pixels (n, C, H, W) and labels (n,) as they train: normalised, and decoded as the header of
     their set says."""
-    images, found = (
+    images, classes = (
         normalise(torch.from_numpy(pixels), header["mean"], header["std"]),
         torch.from_numpy(labels),
     )
     how = _decoding(header)
     if how is None:
-        return images, found
+        return images, classes
     grey = [(0.5 - mean) / std for mean, std in zip(header["mean"], header["std"], strict=True)]
-    return formations.decode(images, how, grey), found.repeat(how.factor**2)
+    return formations.decode(images, how, grey), classes.repeat(how.factor**2)
 
 
 def targets(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> Targets | None:

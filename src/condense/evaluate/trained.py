@@ -37,8 +37,8 @@ class TrainedNetworks:
         """Logits (K, b, classes) in float32 of images (b, C, H, W), which all networks see; the gradient of a
         sum over the networks is that of each."""
         with computed_in(self.dtype, images.device):
-            found = self.network(images)
-        return found if isinstance(self.network, Stacked) else found[None]
+            logits = self.network(images)
+        return logits if isinstance(self.network, Stacked) else logits[None]
 
     def sums(self, images: TrainingSet, statistic: Statistic) -> Tensor:
         """The sums (K, m), on the CPU, of a statistic over `images`, in eval mode, in one pass through the
@@ -54,10 +54,10 @@ class TrainedNetworks:
     def _sums(self, images: TrainingSet, statistic: Statistic, batch: int) -> Tensor:
         total = None
         for indices in torch.arange(len(images)).split(batch):
-            found = statistic(
+            sums = statistic(
                 self.logits(images.fetch(indices)), images.labels[indices.to(images.labels.device)]
             )
-            total = found if total is None else total + found
+            total = sums if total is None else total + sums
         if total is None:
             raise ValueError("there are no images to measure networks on")
         return total.cpu()

@@ -81,7 +81,7 @@ class Trainer:
         """
         results = self._resumed(list(by_step))
         for step in [step for step in by_step if step not in results]:
-            part = self.checkpoint.part(step)
+            inner = self.checkpoint.part(step)
             results[step] = train_and_measure(
                 by_step[step](),
                 self.test,
@@ -93,11 +93,11 @@ class Trainer:
                 seed=self.seed,
                 measure=measure,
                 metrics=self.metrics,
-                checkpoint=part,
+                checkpoint=inner,
                 device=self.device,
                 changed=changed,
             )
-            part.remove()
+            inner.remove()
             if self.checkpoint.due() and len(results) < len(by_step):
                 seen = {
                     name: {str(at): values[name] for at, values in results.items()} for name in self.metrics
@@ -107,10 +107,10 @@ class Trainer:
 
     def _resumed(self, steps: Sequence[int]) -> dict[int, dict[str, list[float]]]:
         """What the last checkpoint has seen, by step. Raises UserError if it is damaged."""
-        found = self.checkpoint.load(_Seen)
-        if found is None:
+        loaded = self.checkpoint.load(_Seen)
+        if loaded is None:
             return {}
-        seen = found[1].results
+        seen = loaded[1].results
         done = [step for step in steps if all(str(step) in rows for rows in seen.values())]
         fits = set(seen) == set(self.metrics) and all(len(rows) == len(done) for rows in seen.values())
         self.checkpoint.check(fits, f"it does not hold {', '.join(self.metrics)} at steps of the set")

@@ -78,7 +78,7 @@ class _Convolution(torch.autograd.Function):
         (n, d, h', w')."""
         images, weight = ctx.saved_tensors
         of_images, of_weight, of_bias, *_ = ctx.needs_input_grad
-        found = (
+        gradient = (
             _gradient_of_images(given, weight.to(given.dtype), ctx.shape, ctx.padding).to(ctx.dtype)
             if of_images
             else None
@@ -91,7 +91,7 @@ class _Convolution(torch.autograd.Function):
             if of_weight
             else None
         )
-        return found, windows, bias, None, None
+        return gradient, windows, bias, None, None
 
 
 class _Windows(torch.autograd.Function):
@@ -123,7 +123,7 @@ def _gradient_of_images(given: Tensor, weight: Tensor, shape: torch.Size, paddin
     outputs, channels, size, _ = weight.shape
     weight = weight.permute(0, 2, 3, 1).reshape(outputs, -1)
     gradient = torch.empty(shape, dtype=given.dtype, memory_format=torch.channels_last)
-    for part, out in zip(given.split(_CHUNK), gradient.split(_CHUNK), strict=True):
-        patches = part.permute(0, 2, 3, 1).reshape(-1, outputs) @ weight
+    for chunk, out in zip(given.split(_CHUNK), gradient.split(_CHUNK), strict=True):
+        patches = chunk.permute(0, 2, 3, 1).reshape(-1, outputs) @ weight
         call("fold", patches, patches, out, len(out), *shape[2:], channels, size, padding)
     return gradient

@@ -21,7 +21,7 @@ def serves(convolution: nn.Conv2d, norm: nn.GroupNorm, images: Tensor) -> bool:
     if (
         not fits(convolution)
         or convolution.out_channels % LANES
-        or any(one.dtype != torch.float32 for one in tensors)
+        or any(tensor.dtype != torch.float32 for tensor in tensors)
     ):
         return False
     without = not (torch.is_grad_enabled() and images.requires_grad)
@@ -91,9 +91,11 @@ class _Stage(torch.autograd.Function):
         needed = ctx.needs_input_grad[1:5]
         if torch.is_grad_enabled():  # the gradient is to be differentiated in its turn
             value = reference(F.conv2d(images, window, shift, padding=padding), weight, bias, ctx.eps, pool)
-            wanted = [one for one, asked in zip((window, shift, weight, bias), needed, strict=True) if asked]
-            found = iter(torch.autograd.grad(value, wanted, given, create_graph=True))
-            return None, *(next(found) if asked else None for asked in needed), None, None, None
+            wanted = [
+                tensor for tensor, asked in zip((window, shift, weight, bias), needed, strict=True) if asked
+            ]
+            gradients = iter(torch.autograd.grad(value, wanted, given, create_graph=True))
+            return None, *(next(gradients) if asked else None for asked in needed), None, None, None
         given = given.contiguous(memory_format=torch.channels_last)
         of_window, sums = torch.empty(size, size, channels, outputs), torch.empty(len(images), 2, outputs)
         parameters = _windows(window), weight.detach(), bias.detach(), mean, rstd

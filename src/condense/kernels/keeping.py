@@ -26,27 +26,27 @@ _LARGEST = 64 << 20  # bytes
 def private_folders(reasons: list[str]) -> Iterator[Path]:
     """The folders for compiled kernels, best first; why others are not used is added to `reasons`."""
     # What counts is where links lead to
-    for place in dict.fromkeys(Path(os.path.realpath(place)) for place in _places()):
+    for candidate in dict.fromkeys(Path(os.path.realpath(candidate)) for candidate in _candidates()):
         try:
-            fault = _unsafe(_lowest(place), whole_path=False)
+            fault = _unsafe(_lowest(candidate), whole_path=False)
             if not fault:
-                for folder in reversed([place, *place.parents]):
+                for folder in reversed([candidate, *candidate.parents]):
                     with contextlib.suppress(FileExistsError):
                         folder.mkdir(mode=0o700)
-                fault = _unsafe(place, whole_path=True)
-            if not fault and not os.access(place, os.R_OK | os.X_OK):
-                fault = f"{place} cannot be read"
+                fault = _unsafe(candidate, whole_path=True)
+            if not fault and not os.access(candidate, os.R_OK | os.X_OK):
+                fault = f"{candidate} cannot be read"
         except OSError as error:
-            fault = f"{place} cannot be made: {error.strerror}"
+            fault = f"{candidate} cannot be made: {error.strerror}"
         if fault:
             reasons.append(fault)
             continue
-        yield place
-        if place.name != _CACHED:
+        yield candidate
+        if candidate.name != _CACHED:
             return  # one folder for what is passing is enough
 
 
-def _places() -> Iterator[Path]:
+def _candidates() -> Iterator[Path]:
     named = Path(os.environ.get("XDG_CACHE_HOME", ""))
     home = Path(os.path.expanduser("~"))  # without a home it stays as it is
     if named.is_absolute() or home.is_dir():
@@ -55,24 +55,24 @@ def _places() -> Iterator[Path]:
         yield Path(folder) / f"condense-kernels-{os.geteuid()}"
 
 
-def _lowest(place: Path) -> Path:
+def _lowest(path: Path) -> Path:
     """The lowest folder of a path that exists."""
-    return next(folder for folder in (place, *place.parents) if folder.exists())
+    return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
-def _unsafe(place: Path, whole_path: bool) -> str:
-    """Why another user could put something into the folder `place`; '' if none can. `whole_path`: nothing
+def _unsafe(path: Path, whole_path: bool) -> str:
+    """Why another user could put something into the folder `path`; '' if none can. `whole_path`: nothing
     will be made below it."""
     # In a container files of the system may appear as those of nobody; whoever owns the root owns all.
     trusted = {0, os.geteuid(), os.stat("/").st_uid}
-    for folder in (place, *place.parents):
+    for folder in (path, *path.parents):
         about = os.lstat(folder)
         if not stat.S_ISDIR(about.st_mode):
             return f"{folder} is no folder"
         if about.st_uid not in trusted:
             return f"{folder} belongs to {owner_of(about)}"
         # There nobody moves what is another's
-        sticky = about.st_mode & stat.S_ISVTX and not (whole_path and folder == place)
+        sticky = about.st_mode & stat.S_ISVTX and not (whole_path and folder == path)
         if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
             return f"other users may write to {folder}: `chmod go-w` mends that"
     return ""

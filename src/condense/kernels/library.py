@@ -50,17 +50,17 @@ def library() -> ctypes.CDLL | None:
     return _found()[0]
 
 
-def call(what: str, like: torch.Tensor, *arguments: torch.Tensor | int | float) -> None:
-    """Calls the kernel `what` for the type of `like`: tensors by their address, then numbers, then the number
-    of threads.
+def call(kernel: str, like: torch.Tensor, *arguments: torch.Tensor | int | float) -> None:
+    """Calls `kernel` for the type of `like`: tensors by their address, then numbers, then the number of
+    threads.
 
     Raises ValueError for a type that there is no kernel for, or without kernels.
     """
     kernels = library()
     if like.dtype not in TYPES or kernels is None:
-        raise ValueError(f"no kernel '{what}' for {like.dtype}: {state()}")
+        raise ValueError(f"no kernel '{kernel}' for {like.dtype}: {state()}")
     given = [_argument(argument) for argument in arguments]
-    getattr(kernels, f"{TYPES[like.dtype]}_{what}")(*given, ctypes.c_int(torch.get_num_threads()))
+    getattr(kernels, f"{TYPES[like.dtype]}_{kernel}")(*given, ctypes.c_int(torch.get_num_threads()))
 
 
 def panel(channels: int) -> int:
@@ -196,9 +196,9 @@ def _loaded(content: bytes, folder: Path) -> ctypes.CDLL:
     except OSError as error:
         reason = error
     try:
-        with scratch(folder / "loaded") as place:
-            (place / "kernels.so").write_bytes(content)
-            return ctypes.CDLL(str(place / "kernels.so"))
+        with scratch(folder / "loaded") as temporary:
+            (temporary / "kernels.so").write_bytes(content)
+            return ctypes.CDLL(str(temporary / "kernels.so"))
     except (UserError, OSError):
         raise _NoKernels("the compiled kernels could not be loaded", str(reason)) from None
 
@@ -226,10 +226,10 @@ def _compiled(compiler: str, path: Path) -> bytes:
     """The library, compiled in a folder of its own beside `path`. Raises _NoKernels with what the compiler
     objects to."""
     try:
-        with scratch(path) as place:
-            command = [compiler, *_FLAGS, *map(str, _SOURCES), "-o", str(place / "kernels.so")]
-            _compile(command, os.environ | {"TMPDIR": str(place)})
-            return (place / "kernels.so").read_bytes()
+        with scratch(path) as temporary:
+            command = [compiler, *_FLAGS, *map(str, _SOURCES), "-o", str(temporary / "kernels.so")]
+            _compile(command, os.environ | {"TMPDIR": str(temporary)})
+            return (temporary / "kernels.so").read_bytes()
     except _NoKernels:
         # Who stops a job stops its compiler too; the next process is to compile them, and not to go on
         # without

@@ -135,7 +135,9 @@ class _Gradient(torch.autograd.Function):
         along = (
             torch.zeros_like(maps) if along is None else along.contiguous(memory_format=torch.channels_last)
         )
-        along_weight, along_bias = (torch.zeros_like(weight) if one is None else one for one in beside)
+        along_weight, along_bias = (
+            torch.zeros_like(weight) if gradient is None else gradient for gradient in beside
+        )
         if torch.is_grad_enabled():
             # Under names of their own: `given` was made from the maps, and what it makes of them is not to be
             # counted here.
@@ -146,8 +148,8 @@ class _Gradient(torch.autograd.Function):
             by_torch = torch.autograd.grad(
                 first, wanted, (along, along_weight, along_bias), create_graph=True, allow_unused=True
             )
-            found = iter(by_torch)
-            return *(next(found) if needed else None for needed in ctx.needs_input_grad[:4]), *none
+            gradients = iter(by_torch)
+            return *(next(gradients) if needed else None for needed in ctx.needs_input_grad[:4]), *none
         of_given, of_maps = (
             torch.empty_like(tensor, memory_format=torch.channels_last) for tensor in (given, maps)
         )
@@ -184,8 +186,8 @@ def _by_torch(
 ) -> tuple[Tensor | None, ...]:
     """The gradients of those of maps, weight and bias that are `needed`, with a graph of their own."""
     wanted = [tensor for tensor, asked in zip(inputs, needed, strict=False) if asked]
-    found = iter(_gradients_by_torch(inputs, given, eps, pool, wanted))
-    return tuple(next(found) if asked else None for asked in needed[:3])
+    gradients = iter(_gradients_by_torch(inputs, given, eps, pool, wanted))
+    return tuple(next(gradients) if asked else None for asked in needed[:3])
 
 
 def _gradients_by_torch(

@@ -104,12 +104,12 @@ def rounded(weight: Tensor, dtype: torch.dtype) -> Tensor:
         return weight.to(dtype)
     windows = weight.flatten(2)
     error = torch.zeros_like(windows[..., 0])
-    found = torch.empty_like(windows, dtype=dtype)
+    result = torch.empty_like(windows, dtype=dtype)
     height, width = weight.shape[2:]
     for row in range(height):
         for col in range(width) if row % 2 == 0 else reversed(range(width)):
-            place = row * width + col
-            wanted = windows[..., place] + _CARRIED * error
-            found[..., place] = wanted
-            error = wanted - found[..., place]
-    return found.view(weight.shape)
+            index = row * width + col
+            wanted = windows[..., index] + _CARRIED * error
+            result[..., index] = wanted
+            error = wanted - result[..., index]
+    return result.view(weight.shape)

@@ -79,12 +79,12 @@ class _Convolution(torch.autograd.Function):
         given = given.contiguous(memory_format=torch.channels_last)
         # As operations of their own where the gradient is to be differentiated in its turn; elsewhere nothing
         # is kept of them.
-        found = (
+        gradients = (
             _Convolution.apply(given, weight.flip(2, 3).transpose(0, 1), None, False) if of_maps else None,
             _Windows.apply(given, maps) if of_weight else None,
         )
         bias = (given.new_zeros(len(weight)) if ctx.centred else given.sum((0, 2, 3))) if of_bias else None
-        return *found, bias, None
+        return *gradients, bias, None
 
 
 class _Windows(torch.autograd.Function):
@@ -94,9 +94,9 @@ class _Windows(torch.autograd.Function):
     def forward(ctx: Context, given: Tensor, maps: Tensor) -> Tensor:
         ctx.save_for_backward(given, maps)
         outputs, inputs = given.shape[1], maps.shape[1]
-        found = torch.empty(3, 3, inputs, outputs)
-        call("winograd_windows", given, given, maps, found, len(maps), *maps.shape[2:], inputs, outputs)
-        return found.permute(3, 2, 0, 1)
+        windows = torch.empty(3, 3, inputs, outputs)
+        call("winograd_windows", given, given, maps, windows, len(maps), *maps.shape[2:], inputs, outputs)
+        return windows.permute(3, 2, 0, 1)
 
     @staticmethod
     def backward(ctx: Context, along: Tensor) -> tuple[Tensor | None, ...]:

@@ -146,8 +146,8 @@ def remove_dead(folder: Path, of: Callable[[str], bool] = lambda output: True) -
 
 def remove_dead_below(folder: Path) -> None:
     """As `remove_dead`, in `folder` and all folders below it; links are not followed."""
-    for place, _, _ in os.walk(folder):
-        remove_dead(Path(place))
+    for path, _, _ in os.walk(folder):
+        remove_dead(Path(path))
 
 
 def draft_of(name: str) -> str | None:

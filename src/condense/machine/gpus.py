@@ -55,9 +55,9 @@ def signs(variables: Mapping[str, str] = os.environ) -> list[str]:
     given = [sign for sign in given if sign != "SLURM_GPUS_ON_NODE=0"]
     if given or "SLURM_JOB_ID" in variables:
         return given
-    found = [str(path) for path in _device_files()[:1]]
-    found += [str(DRIVER)] if DRIVER.exists() else []
-    return found or (["nvidia-smi"] if shutil.which("nvidia-smi") and (_on_bus() or _listed()) else [])
+    traces = [str(path) for path in _device_files()[:1]]
+    traces += [str(DRIVER)] if DRIVER.exists() else []
+    return traces or (["nvidia-smi"] if shutil.which("nvidia-smi") and (_on_bus() or _listed()) else [])
 
 
 def withheld(variables: Mapping[str, str] = os.environ) -> bool:
@@ -93,12 +93,12 @@ def visible_gpus(variables: Mapping[str, str] = os.environ) -> list[Gpu]:
 def driver_version() -> str:
     """The version of NVIDIA's driver, as 535.161.08; '' if none is loaded."""
     try:
-        found = re.search(
+        match = re.search(
             r"Kernel Module.*?\s(\d+\.[\d.]+)", DRIVER.read_text(encoding="utf-8", errors="replace")
         )
     except OSError:
         return ""
-    return found[1] if found else ""
+    return match[1] if match else ""
 
 
 def driver_cuda() -> tuple[int, int] | None:
@@ -115,11 +115,11 @@ def driver_cuda() -> tuple[int, int] | None:
 def torch_cuda() -> tuple[int, int] | None:
     """The CUDA that the installed torch was built for, read without loading it; None if it is built without,
     or not installed."""
-    found = util.find_spec("torch")
-    if found is None or not found.origin:
+    spec = util.find_spec("torch")
+    if spec is None or not spec.origin:
         return None
     try:
-        text = (Path(found.origin).parent / "version.py").read_text(encoding="utf-8")
+        text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
     except OSError:
         return None
     version = re.search(r"^cuda\b[^=]*= *['\"](\d+)\.(\d+)", text, flags=re.MULTILINE)
@@ -133,10 +133,10 @@ def has_code_for(capability: tuple[int, int], built: Sequence[str]) -> bool:
     Code for sm_XY runs on GPUs of the same X and this Y or a later one; compute_XY is translated for any
     later one.
     """
-    for kind, number, own in re.findall(r"(sm|compute)_(\d+)([a-z]?)", " ".join(built)):
+    for kind, number, suffix in re.findall(r"(sm|compute)_(\d+)([a-z]?)", " ".join(built)):
         major, minor = int(number[:-1]), int(number[-1])
         if (major, minor) == capability or (
-            not own and capability >= (major, minor) and (kind == "compute" or major == capability[0])
+            not suffix and capability >= (major, minor) and (kind == "compute" or major == capability[0])
         ):
             return True
     return False

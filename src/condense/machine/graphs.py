@@ -185,11 +185,15 @@ class Recorded:
         for (when, given, changes), (_, other_given, other_changes) in zip(
             plain, _trial(replayed, kept), strict=True
         ):
-            for what, wanted, found in (("gives", given, other_given), ("changes", changes, other_changes)):
+            for verb, wanted, recorded in (
+                ("gives", given, other_given),
+                ("changes", changes, other_changes),
+            ):
                 if not all(
-                    _alike(one, other, self.rounding) for one, other in zip(wanted, found, strict=True)
+                    _alike(first, second, self.rounding)
+                    for first, second in zip(wanted, recorded, strict=True)
                 ):
-                    return f"{what} something else when it is recorded ({when})"
+                    return f"{verb} something else when it is recorded ({when})"
         return ""
 
 
@@ -254,16 +258,20 @@ def _samples(tensors: Iterable[Tensor]) -> list[Tensor]:
     return [values[:: max(1, len(values) // _SAMPLED)].double().cpu() for values in flat]
 
 
-def _alike(one: Tensor, other: Tensor, rounding: float) -> bool:
+def _alike(first: Tensor, second: Tensor, rounding: float) -> bool:
     """Whether two samples differ by rounding alone: (n,) values, or (2, n) changes and the values that were
     changed."""
-    (one, size), (other, _) = (tuple(one), tuple(other)) if one.dim() == 2 else ((one, one), (other, one))
-    if one.shape != other.shape or not torch.equal(one.isfinite(), other.isfinite()):
+    (first, size), (second, _) = (
+        (tuple(first), tuple(second)) if first.dim() == 2 else ((first, first), (second, first))
+    )
+    if first.shape != second.shape or not torch.equal(first.isfinite(), second.isfinite()):
         return False
-    one, other, size = one.nan_to_num(0, 0, 0), other.nan_to_num(0, 0, 0), size.nan_to_num(0, 0, 0)
+    first, second, size = first.nan_to_num(0, 0, 0), second.nan_to_num(0, 0, 0), size.nan_to_num(0, 0, 0)
     # A change of this size is rounding of the values themselves
     smallest = 16 * torch.finfo(torch.float32).eps * float(size.norm())
-    return float((one - other).norm()) <= rounding * max(float(one.norm()), float(other.norm())) + smallest
+    return (
+        float((first - second).norm()) <= rounding * max(float(first.norm()), float(second.norm())) + smallest
+    )
 
 
 def recorder_for(device: torch.device) -> Recorder | None:

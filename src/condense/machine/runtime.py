@@ -73,10 +73,10 @@ def device(wanted: str = "auto") -> Iterator[Any]:
             f"--device {wanted}: torch cannot use the GPUs of this machine: {words}. To mend it, "
             f"{gpus.way_out()}"
         ) from None
-    with claim([str(about.uuid) for about in known]) as place:
-        _require_code_for(known[place], wanted)
-        torch.cuda.set_device(numbers[place])
-        yield torch.device("cuda", numbers[place])
+    with claim([str(about.uuid) for about in known]) as index:
+        _require_code_for(known[index], wanted)
+        torch.cuda.set_device(numbers[index])
+        yield torch.device("cuda", numbers[index])
 
 
 def gpu_usable(wanted: str) -> bool:
@@ -135,7 +135,7 @@ def _require_code_for(about: Any, wanted: str) -> None:
     built = torch.cuda.get_arch_list()
     if not hasattr(about, "major") or not built or gpus.has_code_for((about.major, about.minor), built):
         return
-    found = (
+    mismatch = (
         f"the GPU {about.name} has the compute capability {about.major}.{about.minor}, and this torch is "
         f"built for {', '.join(built)}"
     )
@@ -144,12 +144,12 @@ def _require_code_for(about: Any, wanted: str) -> None:
         if (about.major, about.minor) < (7, 5)
         else ""
     )
-    raise UserError(f"--device {wanted}: {found}{older}; or use --device cpu")
+    raise UserError(f"--device {wanted}: {mismatch}{older}; or use --device cpu")
 
 
 @contextmanager
 def claim(names: Sequence[str], folder: Path | None = None, poll: float = 0.5) -> Iterator[int]:
-    """The place in `names` of the first device that is free, held until the block ends.
+    """The index in `names` of the first device that is free, held until the block ends.
 
     One lock file a device, named after its identity and not its number, which differs between jobs. The
     kernel frees the lock when the process dies, however it dies. Raises UserError naming a folder or a file
@@ -159,12 +159,12 @@ def claim(names: Sequence[str], folder: Path | None = None, poll: float = 0.5) -
     _shared_folder(folder)
     told = False
     while True:
-        for place, name in enumerate(names):
+        for index, name in enumerate(names):
             handle = _lock_file(folder / f"{name.replace('/', '_')}.lock")
             try:
                 if not locks.locked(handle):
                     continue
-                yield place
+                yield index
             finally:
                 os.close(handle)
             return
@@ -243,11 +243,11 @@ def _quotas(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs
     """Processors whose time the control groups of this process may take together, of version 2 or 1, theirs
     and those around them."""
     for line in _text(groups).splitlines():
-        _, controllers, place = line.split(":", 2)
+        _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
         top = root / controllers
-        for folder in [(group := top / place.lstrip("/")), *group.parents]:
+        for folder in [(group := top / path.lstrip("/")), *group.parents]:
             if controllers:
                 numbers = [_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
             else:
@@ -273,14 +273,14 @@ def code_version() -> str:
     folder = checkout()
     if folder and (folder / ".git").exists() and shutil.which("git"):
         git = ["git", "-C", str(folder)]
-        found = subprocess.run(
+        head = subprocess.run(
             [*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=False
         )
         changed = subprocess.run(
             [*git, "diff", "--quiet", "HEAD", "--", "src", "params", "workflow", "Snakefile"], check=False
         )
-        if found.returncode == 0:
-            return found.stdout.strip() + ("+" if changed.returncode else "")
+        if head.returncode == 0:
+            return head.stdout.strip() + ("+" if changed.returncode else "")
     return metadata.version("condense")
 
 
@@ -298,13 +298,13 @@ def note(sentence: str) -> None:
 class Clock:
     """What a job cost: `facts` gives the run part of an artifact's provenance."""
 
-    def __init__(self, place: Any, threads: int):
-        self.began, self.place, self.threads = time.monotonic(), place, threads
+    def __init__(self, device: Any, threads: int):
+        self.began, self.device, self.threads = time.monotonic(), device, threads
         self.started = datetime.now(UTC)
-        if place.type == "cuda":
+        if device.type == "cuda":
             import torch
 
-            torch.cuda.reset_peak_memory_stats(place)
+            torch.cuda.reset_peak_memory_stats(device)
 
     def facts(self, shared_by: int = 1) -> dict[str, Any]:
         """Seconds since the start, when that was (UTC), date, device, threads, peak memory
@@ -315,10 +315,10 @@ class Clock:
         """
         import torch
 
-        on_gpu = self.place.type == "cuda"
-        name = torch.cuda.get_device_name(self.place) if on_gpu else cpu_name()
+        on_gpu = self.device.type == "cuda"
+        name = torch.cuda.get_device_name(self.device) if on_gpu else cpu_name()
         peak = (
-            torch.cuda.max_memory_allocated(self.place)
+            torch.cuda.max_memory_allocated(self.device)
             if on_gpu
             else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
         )

@@ -22,21 +22,23 @@ class Slots:
         # For each type its places in `tensors`, and all of them as one
         self._parts: list[tuple[list[int], Tensor]] = []
         for dtype in dict.fromkeys(tensor.dtype for tensor in like):
-            places = [place for place, tensor in enumerate(like) if tensor.dtype == dtype]
-            whole = torch.empty(sum(like[place].numel() for place in places), dtype=dtype, device=device)
-            for place, part in zip(
-                places, whole.split([like[place].numel() for place in places]), strict=True
+            indices = [index for index, tensor in enumerate(like) if tensor.dtype == dtype]
+            whole = torch.empty(sum(like[index].numel() for index in indices), dtype=dtype, device=device)
+            for index, values in zip(
+                indices, whole.split([like[index].numel() for index in indices]), strict=True
             ):
-                self.tensors[place] = part.view(like[place].shape)
-            self._parts.append((places, whole))
+                self.tensors[index] = values.view(like[index].shape)
+            self._parts.append((indices, whole))
 
     def fill(self, tensors: Sequence[Tensor]) -> None:
         """Puts in tensors from the host. Raises ValueError if they have not the shapes and types of the first
         ones."""
-        if [(one.shape, one.dtype) for one in tensors] != [(one.shape, one.dtype) for one in self.tensors]:
+        if [(tensor.shape, tensor.dtype) for tensor in tensors] != [
+            (tensor.shape, tensor.dtype) for tensor in self.tensors
+        ]:
             raise ValueError("tensors of other shapes or types than before")
-        for places, whole in self._parts:
-            joined = torch.cat([tensors[place].flatten() for place in places])
+        for indices, whole in self._parts:
+            joined = torch.cat([tensors[index].flatten() for index in indices])
             whole.copy_(pinned(joined) if self.device.type == "cuda" else joined, non_blocking=True)
 
 
@@ -73,7 +75,9 @@ class Ahead(Generic[T]):
             return self.make(step)
         self._pool = self._pool or ThreadPoolExecutor(1, "ahead")
         coming = range(step, step + self.depth + 1)
-        self._coming = {one: self._coming.get(one) or self._pool.submit(self.make, one) for one in coming}
+        self._coming = {
+            ahead: self._coming.get(ahead) or self._pool.submit(self.make, ahead) for ahead in coming
+        }
         return self._coming[step].result()
 
     def close(self) -> None:

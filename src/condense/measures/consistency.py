@@ -35,6 +35,6 @@ def consistency_ratio(
         # Not by products: neighbours are near, where that form has lost its digits.
         distances = torch.cdist(features, features_real, compute_mode="donot_use_mm_for_euclid_dist")
         nearest = distances.topk(max(ks), largest=False).indices
-        found = (labels_real[nearest] == labels[:, None]).double().cumsum(1)
-        total += (found[:, chosen] / (chosen + 1)).sum(0)
+        agreeing = (labels_real[nearest] == labels[:, None]).double().cumsum(1)
+        total += (agreeing[:, chosen] / (chosen + 1)).sum(0)
     return total / len(labels_synthetic)

@@ -37,8 +37,8 @@ def texture(levels: np.ndarray, kernels: Sequence[int] = (3, 5)) -> tuple[np.nda
             f"kernels of 2 to {min(levels.shape[1:])} pixels fit images of {levels.shape[1:]}, found "
             f"{list(kernels)}"
         )
-    found = np.array([[_of_image(image, kernel) for kernel in kernels] for image in levels.astype(np.int64)])
-    return found[..., 0].mean(1), found[..., 1].mean(1)
+    values = np.array([[_of_image(image, kernel) for kernel in kernels] for image in levels.astype(np.int64)])
+    return values[..., 0].mean(1), values[..., 1].mean(1)
 
 
 def _of_image(image: np.ndarray, kernel: int) -> tuple[float, float]:

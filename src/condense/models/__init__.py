@@ -110,9 +110,9 @@ def build(name: str, *, channels: int, size: int, classes: int, **options: objec
     if name not in ARCHITECTURES:
         raise unknown("architecture", name, ARCHITECTURES)
     builder, where = ARCHITECTURES[name], f"architecture '{name}'"
-    for what, value in {"channels": channels, "size": size, "classes": classes}.items():
+    for key, value in {"channels": channels, "size": size, "classes": classes}.items():
         if not isinstance(value, int) or value < 1:
-            raise UserError(f"{where}: {what}: a whole number of at least 1 is needed, found {value!r}")
+            raise UserError(f"{where}: {key}: a whole number of at least 1 is needed, found {value!r}")
     for option in options:
         if option not in asdict(builder.defaults):
             raise unknown("option", option, asdict(builder.defaults), where)

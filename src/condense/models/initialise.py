@@ -51,8 +51,8 @@ class Drawing:
 @torch.no_grad()
 def take(model: nn.Module, drawn: Sequence[Tensor]) -> None:
     """Puts what a `Drawing` gave into `model`."""
-    own = list(chain(model.parameters(), model.buffers()))
-    for tensor, new in zip(own, sent(drawn, own[0].device), strict=True):
+    tensors = list(chain(model.parameters(), model.buffers()))
+    for tensor, new in zip(tensors, sent(drawn, tensors[0].device), strict=True):
         tensor.copy_(new)
 
 
@@ -60,9 +60,10 @@ def _twin(model: nn.Module) -> nn.Module:
     """A copy of `model` as if just built; parameters are left unset, because all are drawn anew, buffers keep
     their values."""
     memo: dict[int, Tensor] = {
-        id(own): nn.Parameter(_unset(own), requires_grad=False) for own in model.parameters()
+        id(parameter): nn.Parameter(_unset(parameter), requires_grad=False)
+        for parameter in model.parameters()
     }
-    memo |= {id(own): _unset(own).copy_(own) for own in model.buffers()}
+    memo |= {id(buffer): _unset(buffer).copy_(buffer) for buffer in model.buffers()}
     return copy.deepcopy(model, memo)
 
 

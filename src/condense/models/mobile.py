@@ -77,8 +77,8 @@ def _make_mobile(options: MobileOptions, channels: int, size: int, classes: int)
     stages, inputs = [Stage([entry, nn.BatchNorm2d(options.width), nn.ReLU()])], options.width
     for expansion, full, repeat, stride in MOBILE_GROUPS:
         outputs, blocks = max(1, full * options.width // 32), []
-        for place in range(repeat):
-            blocks.append(InvertedResidual(inputs, outputs, 1 if place else stride, expansion))
+        for index in range(repeat):
+            blocks.append(InvertedResidual(inputs, outputs, 1 if index else stride, expansion))
             inputs = outputs
         stages.append(Stage(blocks))
     stages.append(Stage([*_pointwise(inputs, MOBILE_FEATURES), nn.ReLU()]))
@@ -97,9 +97,9 @@ class ShuffleOptions(Options):
             raise UserError(f"width: an even number is needed, found {self.width}")
 
 
-def _shuffled(one: Tensor, other: Tensor) -> Tensor:
+def _shuffled(first: Tensor, second: Tensor) -> Tensor:
     """Both halves of the channels, taken in turn."""
-    return torch.stack([one, other], 2).flatten(1, 2)
+    return torch.stack([first, second], 2).flatten(1, 2)
 
 
 class ShuffleBlock(nn.Module):

@@ -79,13 +79,13 @@ def _trunk(depth: int, options: WidthNorm, average: bool) -> tuple[list[Stage], 
     stages, inputs, bottleneck = [], options.width, depth >= 50
     for stage, repeat in enumerate(REPEATS[depth]):
         planes, blocks = options.width * 2**stage, []
-        for place in range(repeat):
+        for index in range(repeat):
             blocks.append(
                 Block(
                     inputs,
                     planes,
                     bottleneck,
-                    halve=stage > 0 and place == 0,
+                    halve=stage > 0 and index == 0,
                     average=average,
                     norm=options.norm,
                 )
@@ -206,9 +206,9 @@ def _make_wide(depth: int, options: WideOptions, channels: int, size: int, class
     stages, inputs = [Stage([nn.Conv2d(channels, 16, 3, padding=1, bias=False)])], 16
     for group in range(3):
         blocks: list[nn.Module] = []
-        for place in range((depth - 4) // 6):
+        for index in range((depth - 4) // 6):
             blocks.append(
-                PreactivationBlock(inputs, options.width * 2**group, stride=2 if group and not place else 1)
+                PreactivationBlock(inputs, options.width * 2**group, stride=2 if group and not index else 1)
             )
             inputs = options.width * 2**group
         leave = [nn.BatchNorm2d(inputs), nn.ReLU()] if group == 2 else []

@@ -41,12 +41,12 @@ def origin(data: Images, arch: str, options: Mapping[str, Any], seed: int) -> di
     return known | {"shape": shape, "seed": seed}
 
 
-def spacing_within(plan: Sequence[Turn], one: Trained, max_bytes: int) -> int:
+def spacing_within(plan: Sequence[Turn], trained: Trained, max_bytes: int) -> int:
     """The smallest of 1, 2, 4, ... trainings between kept states with which these take at most `max_bytes`.
 
     The last of them keeps none. The schedule and the accuracies, a few bytes a step, come on top.
     """
-    bare, whole = size_of(one.state(velocity=False)), size_of(one.state())
+    bare, whole = size_of(trained.state(velocity=False)), size_of(trained.state())
     spacing = 1
     while sum(whole if kept.velocity else bare for kept in kept_states(plan, spacing)) > max_bytes:
         spacing *= 2
@@ -88,14 +88,14 @@ def make_queue_bank(
     first = _resume(checkpoint, stream, writer, plan, states)
     path.unlink(missing_ok=True)  # its parts are about to be replaced
     done = {(turn.sampled, turn.age) for turn in plan[:first]}
-    kept = {state: one.velocity for one in states if (state := (one.number, one.age)) not in done}
+    kept = {state: entry.velocity for entry in states if (state := (entry.number, entry.age)) not in done}
     bar = Progress(f"queue of {arch} on {data.dataset}", steps, start=first)
     for step in range(first, steps):
-        one = stream.at(step)
-        state = (one.number, one.age)
+        sampled = stream.at(step)
+        state = (sampled.number, sampled.age)
         if state in kept:
-            writer.add(_name(*state), stream.held[one.number].state(kept.pop(state)))
-        bar.update(step + 1, {"accuracy": one.accuracy})
+            writer.add(_name(*state), stream.held[sampled.number].state(kept.pop(state)))
+        bar.update(step + 1, {"accuracy": sampled.accuracy})
         if checkpoint.due() and step + 1 < steps:
             _save(checkpoint, stream, writer, step + 1)
     bar.close()
@@ -141,17 +141,17 @@ def _counts_read(tensors: Mapping[str, np.ndarray]) -> dict[int, list[int]]:
     parts = (
         np.split(tensors["right"], np.cumsum(tensors["trainings"])[:-1]) if len(tensors["trainings"]) else []
     )
-    return {number: part.tolist() for number, part in enumerate(parts)}
+    return {number: counts.tolist() for number, counts in enumerate(parts)}
 
 
 def _save(checkpoint: Checkpoint, stream: QueueStream, writer: PartWriter, step: int) -> None:
     tensors = {
         f"held.{number}.{name}": value
-        for number, one in stream.held.items()
-        for name, value in one.state().items()
+        for number, trained in stream.held.items()
+        for name, value in trained.state().items()
     }
     tensors |= {f"pending.{name}": value for name, value in writer.pending.items()}
-    ages = {str(number): one.age for number, one in stream.held.items()}
+    ages = {str(number): trained.age for number, trained in stream.held.items()}
     arrays = {name: value.detach().cpu().numpy() for name, value in tensors.items()} | _counts(stream)
     checkpoint.save(arrays, {"step": step, "ages": ages, "kept": writer.added, "parts": writer.checksums})
 
@@ -179,24 +179,24 @@ def _resume(
     The schedule says what the bank has kept and holds at that step. Raises UserError if the checkpoint is
     damaged or says otherwise.
     """
-    found = checkpoint.load(Queued)
-    if found is None:
+    loaded = checkpoint.load(Queued)
+    if loaded is None:
         return 0
-    tensors, state = {name: torch.from_numpy(value) for name, value in found[0].items()}, found[1]
+    tensors, state = {name: torch.from_numpy(value) for name, value in loaded[0].items()}, loaded[1]
     checkpoint.check(0 < state.step < len(plan), f"step {state.step} is none of {len(plan)}")
     past = plan[: state.step]
     ages = {turn.sampled: turn.age for turn in past}
     held = {str(number): age for number, age in ages.items() if number >= past[-1].queue.start}
-    added = [one for one in kept if one.age <= ages.get(one.number, -1)]
+    added = [entry for entry in kept if entry.age <= ages.get(entry.number, -1)]
     pending = added[len(added) - len(added) % writer.each :]
     fits = state.ages == held and state.kept == len(added) and len(state.parts) == len(added) // writer.each
     checkpoint.check(fits, f"it does not hold what the queue has at step {state.step}")
     like = Trained(stream.template, stream.settings)
     wanted = {f"held.{number}.{name}": value for number in held for name, value in like.state().items()}
     wanted |= {
-        f"pending.{_name(one.number, one.age)}.{n}": v
-        for one in pending
-        for n, v in like.state(one.velocity).items()
+        f"pending.{_name(entry.number, entry.age)}.{n}": v
+        for entry in pending
+        for n, v in like.state(entry.velocity).items()
     }
     checkpoint.check_shapes(tensors, wanted)
     trainings = [
@@ -214,7 +214,7 @@ def _resume(
     Parts(writer.bank, state.parts, {})  # raises where a part is not there
     for number, age in state.ages.items():
         stream.hold(int(number), age, _below(tensors, f"held.{number}."))
-    stream.right = _counts_read(found[0])
+    stream.right = _counts_read(loaded[0])
     writer.resume(
         state.kept, state.parts, {name[8:]: tensors[name] for name in wanted if name.startswith("pending.")}
     )
@@ -231,18 +231,18 @@ class _KeptStates:
 
     def __init__(self, kept: Sequence[Kept], parts: Parts, each: int):
         self.parts, self.each = parts, each
-        self.place = {(one.number, one.age): place for place, one in enumerate(kept)}
+        self.index = {(entry.number, entry.age): index for index, entry in enumerate(kept)}
         self.ages: dict[int, list[int]] = {}
-        for one in kept:
-            self.ages.setdefault(one.number, []).append(one.age)
+        for entry in kept:
+            self.ages.setdefault(entry.number, []).append(entry.age)
 
     def nearest(self, number: int, age: int) -> int | None:
         ages = self.ages.get(number, [])
-        place = bisect_right(ages, age)
-        return ages[place - 1] if place else None
+        count = bisect_right(ages, age)
+        return ages[count - 1] if count else None
 
     def state(self, number: int, age: int) -> State:
-        return self.parts.state(self.place[number, age] // self.each, _name(number, age))
+        return self.parts.state(self.index[number, age] // self.each, _name(number, age))
 
 
 def open_queue_bank(

@@ -96,17 +96,17 @@ class Parts:
                     f"again"
                 )
 
-    def state(self, part: int, name: str) -> dict[str, Tensor]:
-        """The state `name`, mapped from part number `part`. Raises UserError if the part is damaged, or if it
+    def state(self, number: int, name: str) -> dict[str, Tensor]:
+        """The state `name`, mapped from part `number`. Raises UserError if the part is damaged, or if it
         is of other networks."""
-        if part not in self.mapped:
-            self.mapped[part] = self._read(part)
-        if name not in self.mapped[part]:
-            raise damaged(self.bank, f"its part {part} lacks the state {name}")
-        return self.mapped[part][name]
+        if number not in self.mapped:
+            self.mapped[number] = self._read(number)
+        if name not in self.mapped[number]:
+            raise damaged(self.bank, f"its part {number} lacks the state {name}")
+        return self.mapped[number][name]
 
-    def _read(self, part: int) -> dict[str, dict[str, Tensor]]:
-        path = part_path(self.bank, part)
+    def _read(self, number: int) -> dict[str, dict[str, Tensor]]:
+        path = part_path(self.bank, number)
         tensors, header = map_tensors(path, "bank part")
         check_part(path, {name: value.numpy() for name, value in tensors.items()}, header)
         states: dict[str, dict[str, Tensor]] = {}

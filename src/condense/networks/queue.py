@@ -43,7 +43,7 @@ class Trained:
         """Parameters and buffers as `network.*`, the momentum as `velocity.*`: views, not copies."""
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         return tensors | {
-            f"velocity.{place}": value for place, value in enumerate(self.optimizer.velocity) if velocity
+            f"velocity.{index}": value for index, value in enumerate(self.optimizer.velocity) if velocity
         }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -51,13 +51,13 @@ class Trained:
 
         Raises UserError if it is the state of another network.
         """
-        for name, own in self.state(velocity="velocity.0" in tensors).items():
-            if name not in tensors or tensors[name].numel() != own.numel():
+        for name, target in self.state(velocity="velocity.0" in tensors).items():
+            if name not in tensors or tensors[name].numel() != target.numel():
                 raise UserError(
                     f"a kept state does not fit its network: '{name}' is missing or of another shape; make "
                     f"the bank anew"
                 )
-            own.copy_(tensors[name].reshape(own.shape))  # files hold no scalars, but lists of one
+            target.copy_(tensors[name].reshape(target.shape))  # files hold no scalars, but lists of one
 
 
 @contextmanager
@@ -72,33 +72,33 @@ def _repeatable() -> Iterator[None]:
         backend.deterministic, backend.benchmark = before
 
 
-def train_once(one: Trained, images: TrainingSet, settings: QueueNetworks, seed: int, number: int) -> int:
+def train_once(trained: Trained, images: TrainingSet, settings: QueueNetworks, seed: int, number: int) -> int:
     """One training of network `number`: `train_steps` steps, each on the first `batch` images of a fresh
     permutation of all.
 
     Returns how many of these images it classified rightly, each counted before the step that it was used for.
     Raises UserError if the loss is no number.
     """
-    device, address = images.labels.device, (number, one.age)
+    device, address = images.labels.device, (number, trained.age)
     generator = seeds.generator(seed, "queue", "batches", *address)
     # Layers that draw take no generator of their own
     torch.manual_seed(seeds.stream(seed, "queue", "dropout", *address))
     right = torch.zeros((), dtype=torch.int64, device=device)
-    one.network.train()
+    trained.network.train()
     with _repeatable():
         for _ in range(settings.train_steps):
             indices = torch.randperm(len(images), generator=generator)[: settings.batch]
             labels = images.labels[indices.to(device)]
-            logits = one.network(images.fetch(indices))
+            logits = trained.network(images.fetch(indices))
             loss = F.cross_entropy(logits, labels)
-            one.optimizer.zero_grad()
+            trained.optimizer.zero_grad()
             loss.backward()
-            one.optimizer.step()
+            trained.optimizer.step()
             right += (logits.detach().argmax(1) == labels).sum()
-    one.optimizer.zero_grad()  # a queue holds many networks, whose gradients nobody needs
-    one.age += 1
+    trained.optimizer.zero_grad()  # a queue holds many networks, whose gradients nobody needs
+    trained.age += 1
     if not torch.isfinite(loss):
-        told = f"network {number} of the queue: the loss is {loss.item()} after {one.age} trainings"
+        told = f"network {number} of the queue: the loss is {loss.item()} after {trained.age} trainings"
         raise UserError(f"{told}; lower its learning rate (networks: optimizer: lr)")
     return int(right)
 
@@ -167,21 +167,23 @@ class QueueStream:
         turn = self.turn(step)
         for number in [number for number in self.held if number < turn.queue.start]:
             del self.held[number]  # taken out of the queue before
-        one = self._brought(turn.sampled, turn.age)
+        trained = self._brought(turn.sampled, turn.age)
         counted = self.right[turn.sampled][turn.age - turn.counted : turn.age] if turn.counted else []
         seen = turn.counted * self.settings.train_steps * min(self.settings.batch, len(self.images))
-        return Sampled(turn.sampled, turn.age, one.network, 100.0 * sum(counted) / seen if seen else 0.0)
+        return Sampled(turn.sampled, turn.age, trained.network, 100.0 * sum(counted) / seen if seen else 0.0)
 
     def _brought(self, number: int, age: int) -> Trained:
         """Network `number` after `age` trainings."""
-        one = self.held.get(number)
+        trained = self.held.get(number)
         kept = self.store.nearest(number, age) if self.store else None
-        if one is None or one.age > age or one.age < (kept or 0):
-            one = self._known(number, kept)
-        while one.age < age:
-            self._count(number, one.age, train_once(one, self.images, self.settings, self.seed, number))
-        self.held[number] = one
-        return one
+        if trained is None or trained.age > age or trained.age < (kept or 0):
+            trained = self._known(number, kept)
+        while trained.age < age:
+            self._count(
+                number, trained.age, train_once(trained, self.images, self.settings, self.seed, number)
+            )
+        self.held[number] = trained
+        return trained
 
     def _known(self, number: int, age: int | None) -> Trained:
         """Network `number` as the store keeps it after `age` trainings, or as it is first drawn."""
@@ -193,10 +195,10 @@ class QueueStream:
 
     def hold(self, number: int, age: int, state: Mapping[str, Tensor]) -> Trained:
         """Takes up network `number` as it was after `age` trainings."""
-        one = Trained(copy.deepcopy(self.template).to(self.device), self.settings, age)
-        one.load(state)
-        self.held[number] = one
-        return one
+        trained = Trained(copy.deepcopy(self.template).to(self.device), self.settings, age)
+        trained.load(state)
+        self.held[number] = trained
+        return trained
 
     def _count(self, number: int, age: int, right: int) -> None:
         self.trainings += 1

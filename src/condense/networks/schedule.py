@@ -56,8 +56,8 @@ def turns(settings: QueueNetworks, seed: int) -> Iterator[Turn]:
 def _distinct(queue: range, count: int, seed: int, step: int) -> tuple[int, ...]:
     left = list(queue)
     chosen = []
-    for place in range(min(count, len(left))):
-        chosen.append(left.pop(stream(seed, "queue", "trained", step, place) % len(left)))
+    for index in range(min(count, len(left))):
+        chosen.append(left.pop(stream(seed, "queue", "trained", step, index) % len(left)))
     return tuple(chosen)
 
 

@@ -26,21 +26,23 @@ def put(network: nn.Module, point: Tensor) -> None:
     """Gives a network the parameters of a point (P,), in place."""
     parameters = list(network.parameters())
     with torch.no_grad():
-        for own, values in zip(parameters, point.split([one.numel() for one in parameters]), strict=True):
-            own.copy_(values.view(own.shape))
+        for parameter, values in zip(
+            parameters, point.split([parameter.numel() for parameter in parameters]), strict=True
+        ):
+            parameter.copy_(values.view(parameter.shape))
 
 
 def trajectories(network: nn.Module, bank: NetworkBank, count: int) -> Tensor:
     """The parameters of the first `count` networks of a bank and of their first draws: (2 count, P), on the
     device of `network`."""
     twin = copy.deepcopy(network)
-    found = []
+    points = []
     for number in range(count):
         models.reinitialise(twin, seeds.stream(bank.seed, "trained", number))
-        found.append(flat(twin))
+        points.append(flat(twin))
         twin.load_state_dict(bank.network(number))
-        found.append(flat(twin))
-    return torch.stack(found)
+        points.append(flat(twin))
+    return torch.stack(points)
 
 
 def span(points: Tensor) -> Tensor:

@@ -73,8 +73,8 @@ def make_trained_bank(
         inner.remove()
         if checkpoint.due() and len(done) < networks.count:
             arrays = {
-                f"{place}.{name}": value.numpy()
-                for place, state in enumerate(done)
+                f"{index}.{name}": value.numpy()
+                for index, state in enumerate(done)
                 for name, value in state.items()
             }
             checkpoint.save(arrays, {"done": len(done)})
@@ -100,14 +100,14 @@ def _resumed(
 ) -> list[dict[str, torch.Tensor]]:
     """The networks of the last checkpoint. Raises UserError if it is damaged, or of other networks than
     `like`."""
-    found = checkpoint.load(Finished)
-    if found is None:
+    loaded = checkpoint.load(Finished)
+    if loaded is None:
         return []
-    arrays, state = found
+    arrays, state = loaded
     checkpoint.check(0 < state.done < count, f"{state.done} networks are none of {count}")
     checkpoint.check_shapes(
-        arrays, {f"{place}.{name}": value for place in range(state.done) for name, value in like.items()}
+        arrays, {f"{index}.{name}": value for index in range(state.done) for name, value in like.items()}
     )
     return [
-        {name: torch.from_numpy(arrays[f"{place}.{name}"]) for name in like} for place in range(state.done)
+        {name: torch.from_numpy(arrays[f"{index}.{name}"]) for name in like} for index in range(state.done)
     ]

@@ -43,7 +43,7 @@ class SyntheticCell:
         """`ipc` as a number. Raises ValueError for the whole set, which has no number of images that all
         classes share."""
         if self.ipc == "full":
-            raise ValueError(f"{self.place}: the whole set has no number of images a class")
+            raise ValueError(f"{self.subpath}: the whole set has no number of images a class")
         return self.ipc
 
     @cached_property
@@ -82,13 +82,13 @@ class SyntheticCell:
         return canonical(asdict(self.recipe))
 
     @cached_property
-    def place(self) -> str:
+    def subpath(self) -> str:
         """The part of the paths that shards, sets and metrics of this cell share."""
         return f"{self.data.name}/{self.recipe.name}/{self.arch}/ipc{self.ipc}/seed{self.seed}-{self.key}"
 
     @property
     def folder(self) -> str:
-        return f"{RESULTS}/synthetic/{self.place}"
+        return f"{RESULTS}/synthetic/{self.subpath}"
 
     @cached_property
     def path(self) -> str:
@@ -119,7 +119,7 @@ class SyntheticCell:
         return share.size(classes, ipc) if isinstance(share, Share) else (share or classes, ipc)
 
     def shard_path(self, share: Share) -> str:
-        return f"{RESULTS}/shards/{self.place}/{share}.safetensors"
+        return f"{RESULTS}/shards/{self.subpath}/{share}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -174,17 +174,17 @@ class MetricsCell:
         return canonical(asdict(self.protocol))
 
     @cached_property
-    def place(self) -> str:
+    def subpath(self) -> str:
         """The part of the paths that the metrics and their parts share."""
-        return f"{self.task.folder}/{self.synthetic.place}/{self.eval_arch}-{self.protocol.name}-{self.key}"
+        return f"{self.task.folder}/{self.synthetic.subpath}/{self.eval_arch}-{self.protocol.name}-{self.key}"
 
     @cached_property
     def path(self) -> str:
-        return f"{RESULTS}/metrics/{self.place}.json"
+        return f"{RESULTS}/metrics/{self.subpath}.json"
 
     def parts(self, networks_per_job: int | None) -> list[str]:
         """Ranges 'first-last' of networks that are trained as separate jobs."""
         return ranges(self.n_networks, networks_per_job or self.n_networks)
 
-    def part_path(self, part: str) -> str:
-        return f"{RESULTS}/parts/{self.place}/networks{part}.json"
+    def part_path(self, networks: str) -> str:
+        return f"{RESULTS}/parts/{self.subpath}/networks{networks}.json"

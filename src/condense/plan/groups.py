@@ -130,11 +130,11 @@ def _stream(cell: SyntheticCell) -> tuple:
 
 def _asking(plan: Plan) -> dict[str, list[str]]:
     """Key of a set -> the tables and figures that ask for it."""
-    found: dict[str, list[str]] = {}
+    names_by_set: dict[str, list[str]] = {}
     for name in [*plan.tables, *plan.figures]:
-        cells = [one for cell in plan.metrics_of(name) for one in cell.all_sets]
+        cells = [synthetic for cell in plan.metrics_of(name) for synthetic in cell.all_sets]
         if name in plan.figures:
             cells += [cell for curve in plan.figures[name].curves for cell in curve.shown]
         for key in {cell.key for cell in cells}:
-            found.setdefault(key, []).append(name)
-    return found
+            names_by_set.setdefault(key, []).append(name)
+    return names_by_set

@@ -13,9 +13,9 @@ def ranges(total: int, step: int) -> list[str]:
     return [f"{first}-{min(first + step, total) - 1}" for first in range(0, total, step)]
 
 
-def number_in(part: str) -> int:
+def number_in(bounds: str) -> int:
     """How many numbers a range holds."""
-    first, last = map(int, part.split("-"))
+    first, last = map(int, bounds.split("-"))
     return last - first + 1
 
 
@@ -37,4 +37,4 @@ class Share:
 
 def shares(of: Literal["classes", "images"], total: int, step: int) -> list[Share]:
     """All shares of a set with so many classes, or images a class, of which a job makes `step`."""
-    return [Share(of, part) for part in ranges(total, step)]
+    return [Share(of, bounds) for bounds in ranges(total, step)]

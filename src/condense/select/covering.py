@@ -91,12 +91,12 @@ def _best_centres(
     low, high = 0, len(radii)  # what is below `low` does not do, radii[high] and beyond do
     while low < high:
         middle = (low + high) // 2
-        found, rows = _cover(apart, radii[middle], rows, k, nodes)
-        if found is None:
+        centres, rows = _cover(apart, radii[middle], rows, k, nodes)
+        if centres is None:
             low = middle + 1
         else:
-            best = found
-            high = int(np.searchsorted(radii, apart[:, found].min(1).max()))
+            best = centres
+            high = int(np.searchsorted(radii, apart[:, centres].min(1).max()))
     return best
 
 

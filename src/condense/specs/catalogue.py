@@ -68,10 +68,10 @@ def file_of(kind: str, name: str) -> Path:
     return next((path for path in paths if path.is_file()), paths[-1])
 
 
-def _load(kind: str, name: str, shape: Any, what: str) -> Any:
+def _load(kind: str, name: str, shape: Any, noun: str) -> Any:
     known = names_in(kind)
     if name not in known:
-        raise unknown(what, name, known)
+        raise unknown(noun, name, known)
     path = file_of(kind, name)
     value = convert(shape, load_yaml(path), str(path))
     if getattr(value, "name", name) != name and shape not in (TableSpec, FigureSpec):
@@ -112,10 +112,10 @@ def scale(name: str) -> Scale:
         "resources": ("stage", value.resources, STAGES),
         "datasets": ("dataset", value.dataset_names, names_in("datasets")),
     }
-    for key, (what, names, known) in named.items():
+    for key, (noun, names, known) in named.items():
         for entry in names:
             if entry not in known:
-                raise unknown(what, entry, known, f"{file_of('scales', name)}: {key}")
+                raise unknown(noun, entry, known, f"{file_of('scales', name)}: {key}")
     return value
 
 
@@ -134,12 +134,12 @@ def table(name: str) -> TableSpec | FigureSpec:
 def _condition_holds(condition: str, ipc: int, where: str) -> bool:
     if condition == "all":
         return True
-    found = re.fullmatch(r"ipc(>=|<=|==|>|<)(\d+)", condition.replace(" ", ""))
-    if not found:
+    match = re.fullmatch(r"ipc(>=|<=|==|>|<)(\d+)", condition.replace(" ", ""))
+    if not match:
         raise UserError(f"{where}: '{condition}' is not a condition; write 'all' or for example 'ipc>=100'")
-    bound = int(found[2])
+    bound = int(match[2])
     return {">=": ipc >= bound, "<=": ipc <= bound, "==": ipc == bound, ">": ipc > bound, "<": ipc < bound}[
-        found[1]
+        match[1]
     ]
 
 
@@ -172,12 +172,12 @@ def resolve(
 
     `strategy` names the augmentations that keep the labels of `dataset`; the recipe's own are cut to them.
     """
-    layers, place = [], file_of("methods", base.name)
+    layers, path = [], file_of("methods", base.name)
     for name in ("any", dataset):
         for condition, change in base.overrides.get(name, {}).items():
-            if _condition_holds(condition, ipc, f"{place}: overrides"):
-                layers.append((f"{place}: overrides: {name}: {condition}", change))
+            if _condition_holds(condition, ipc, f"{path}: overrides"):
+                layers.append((f"{path}: overrides: {name}: {condition}", change))
     value = base
     for where, change in [*layers, *changes]:
         value = laid_over(value, change, where)
-    return laid_over(value, value.within(strategy), str(place))
+    return laid_over(value, value.within(strategy), str(path))

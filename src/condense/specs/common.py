@@ -34,19 +34,19 @@ def cut_to(strategy: str, allowed: str) -> str:
     return "_".join(group for group in groups_of(strategy) if group in groups_of(allowed)) or "none"
 
 
-def check_name(what: str, name: str) -> None:
+def check_name(setting: str, name: str) -> None:
     """Raises UserError for a name that could not stand in a path as it is."""
     if not re.fullmatch(r"[a-z0-9_]{1,80}", name):
         raise UserError(
-            f"{what}: a name of lower-case letters, digits and '_' is needed, found {name[:80]!r}"
+            f"{setting}: a name of lower-case letters, digits and '_' is needed, found {name[:80]!r}"
         )
 
 
 def check_names(names: Mapping[str, str | None | Iterable[str]]) -> None:
     """`check_name` for one name or several, by what they name; None is none."""
-    for what, given in names.items():
+    for setting, given in names.items():
         for name in [given] if isinstance(given, str) else given or ():
-            check_name(what, name)
+            check_name(setting, name)
 
 
 def at_least(numbers: Mapping[str, int | None], least: int, most: int = MANY) -> None:

@@ -126,7 +126,7 @@ class MatchingRecipe(ImageRecipe):
         )
         steps, real_steps = self.steps, self.steps * shard.shared
         augments, embedding_steps = self.augment.siamese != "none", embeds_real * real_steps
-        own = Work(
+        matching_work = Work(
             flops_forward=embedding_steps * real * network.embed
             + steps * targets * critic.forward * synthetic,
             # A distance takes a subtraction, a product and a sum a feature; its gradient twice a product and
@@ -146,7 +146,7 @@ class MatchingRecipe(ImageRecipe):
         )
         made = shard.parents.keys() & self.networks.parents().keys()
         return (
-            own
+            matching_work
             if made or not shard.shared
-            else both(own, self.networks.training_work(network, data, self.steps))
+            else both(matching_work, self.networks.training_work(network, data, self.steps))
         )

@@ -127,4 +127,4 @@ class Scale:
     def dataset_names(self) -> list[str]:
         """All datasets that something is run on, each once, sorted."""
         maps = [self.datasets, *(limits.datasets for limits in self.tables.values())]
-        return sorted({name for one in maps for names in one.values() for name in names})
+        return sorted({name for listed in maps for names in listed.values() for name in names})

@@ -158,10 +158,10 @@ class FigureSpec:
             "feature_arch",
             "protocol",
         )
-        check_names({what: getattr(self, what) for what in named})
-        for what, least in (("ipc", 1), ("classes", 0), ("neighbours", 1)):
-            for number in getattr(self, what):
-                at_least({what: number}, least)
+        check_names({key: getattr(self, key) for key in named})
+        for key, least in (("ipc", 1), ("classes", 0), ("neighbours", 1)):
+            for number in getattr(self, key):
+                at_least({key: number}, least)
         if not self.methods or not self.ipc:
             raise UserError("methods, ipc: at least one of each is needed")
         for name in dict.fromkeys(name for drawing in DRAWINGS.values() for name in drawing.needs):

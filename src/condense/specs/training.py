@@ -112,7 +112,7 @@ class StepSchedule:
     warmup: int = 0  # epochs in which the rate rises in equal steps to what it would be
 
     def __post_init__(self) -> None:
-        if not all(0 <= place <= 1 for place in self.at) or self.at != sorted(self.at):
+        if not all(0 <= fraction <= 1 for fraction in self.at) or self.at != sorted(self.at):
             raise UserError(
                 f"schedule: at: ascending fractions of the epochs, from 0 to 1, are needed; found {self.at}"
             )

@@ -142,7 +142,9 @@ def _configuration(open_clip: Any) -> tuple[str, dict[str, Any]]:
         values = open_clip.get_model_config(name)
     else:
         raise unknown("CLIP model", name, open_clip.list_models(), f"environment variable {MODEL}")
-    given = [values.get(part) for part in ("vision_cfg", "text_cfg")] if isinstance(values, dict) else []
+    given = (
+        [values.get(section) for section in ("vision_cfg", "text_cfg")] if isinstance(values, dict) else []
+    )
     towers = [tower for tower in given if isinstance(tower, dict)]
     if len(towers) < 2:
         raise UserError(
@@ -181,10 +183,10 @@ def _model(open_clip: Any, path: Path) -> Clip:
             f"{path} ({CLIP_WEIGHTS}): damaged or not a safetensors file ({error}): {_OBTAIN}"
         ) from None
     wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in weights.items()}
-    differing = sorted(key for key in wanted | found if wanted.get(key) != found.get(key))
+    loaded = {key: tuple(value.shape) for key, value in weights.items()}
+    differing = sorted(key for key in wanted | loaded if wanted.get(key) != loaded.get(key))
     if differing:
-        shapes = f"{found.get(differing[0], 'absent')} instead of {wanted.get(differing[0], 'absent')}"
+        shapes = f"{loaded.get(differing[0], 'absent')} instead of {wanted.get(differing[0], 'absent')}"
         raise UserError(
             f"{path}: not the weights of {name} ({differing[0]}: {shapes}): set {MODEL} to the model they "
             f"belong to"

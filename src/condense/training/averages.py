@@ -30,4 +30,4 @@ class AveragedWeights:
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint holds: views, not copies."""
-        return {f"average.{place}": mean for place, mean in enumerate(self.means)}
+        return {f"average.{index}": mean for index, mean in enumerate(self.means)}

@@ -44,22 +44,22 @@ def class_gradients(
     parameter has no gradient, or the images are of more or fewer classes than the labels.
     """
     _check(network, parameters)
-    found = [parameter.new_zeros(len(labels), *parameter.shape) for parameter in parameters]
+    totals = [parameter.new_zeros(len(labels), *parameter.shape) for parameter in parameters]
     weights = _weights(labels, mask)
-    for place, batch in zip(range(len(labels)), images, strict=True):
+    for index, batch in zip(range(len(labels)), images, strict=True):
         size = max(1, CHUNK[batch.device.type] // batch.shape[-1] ** 2)
         for chosen in torch.arange(len(batch)).split(size):
-            part = slice(int(chosen[0]), int(chosen[-1]) + 1)
+            rows = slice(int(chosen[0]), int(chosen[-1]) + 1)
             with torch.enable_grad():
                 with computed_in(dtype, batch.device):
-                    logits = network(batch[part])
-                losses = F.cross_entropy(logits, labels[place, part], reduction="none")
+                    logits = network(batch[rows])
+                losses = F.cross_entropy(logits, labels[index, rows], reduction="none")
                 given = torch.autograd.grad(
-                    (losses * weights[place, part].to(losses.dtype)).sum(), parameters
+                    (losses * weights[index, rows].to(losses.dtype)).sum(), parameters
                 )
-            for total, gradient in zip(found, given, strict=True):
-                total[place] += gradient
-    return found
+            for total, gradient in zip(totals, given, strict=True):
+                total[index] += gradient
+    return totals
 
 
 def gradient_discrepancy(
@@ -95,12 +95,12 @@ class _Matched(torch.autograd.Function):
     ) -> Tensor:
         wanted = ctx.needs_input_grad[0]
         values, gradients = [], []
-        for place, batch in enumerate(images.detach()):
+        for index, batch in enumerate(images.detach()):
             batch = batch.requires_grad_(wanted)
             with torch.enable_grad():
-                loss = F.cross_entropy(network(batch), labels[place])
+                loss = F.cross_entropy(network(batch), labels[index])
                 made = torch.autograd.grad(loss, parameters, create_graph=wanted)
-                value = distance([gradient[place] for gradient in real], made)
+                value = distance([gradient[index] for gradient in real], made)
                 if wanted:
                     gradients.append(torch.autograd.grad(value, batch)[0])
             values.append(value.detach())

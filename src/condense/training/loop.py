@@ -83,8 +83,8 @@ def train(
         optimizer.lr = protocol.optimizer.lr * rates.factors[epoch]
         order = torch.randperm(len(images), generator=seeds.generator(seed, *name, "order", epoch))
         augment, mixes = (
-            seeds.generator(seed, *name, what, epoch)
-            for what in ("augment", mixed_by.name if mixed_by else "unmixed")
+            seeds.generator(seed, *name, purpose, epoch)
+            for purpose in ("augment", mixed_by.name if mixed_by else "unmixed")
         )
         # Layers that draw take no generator of their own
         torch.manual_seed(seeds.stream(seed, *name, "dropout", epoch))
@@ -167,17 +167,19 @@ class _Passes:
         self, images: Sequence[Tensor], labels: Tensor, wanted: Tensor | None, mixture: Mixture
     ) -> tuple[Tensor, Tensor]:
         self.optimizer.zero_grad()
-        losses, found = [], []
-        for part in torch.arange(len(labels)).tensor_split(min(self.parts, len(labels))):
-            chosen = slice(int(part[0]), int(part[-1]) + 1)
+        losses, outputs = [], []
+        for indices in torch.arange(len(labels)).tensor_split(min(self.parts, len(labels))):
+            chosen = slice(int(indices[0]), int(indices[-1]) + 1)
             with computed_in(self.dtype, self.device):
                 logits = self.network(*(image[chosen] for image in images))
-            share = len(part) / len(labels)
+            share = len(indices) / len(labels)
             loss = self.loss.of_batch(logits, labels, wanted, mixture, chosen)
             (loss if share == 1 else loss * share).backward()  # sums over parts, as the gradients do
             losses.append(loss.detach() * share)
-            found.append(logits.detach())
-        return (losses[0], found[0]) if len(losses) == 1 else (torch.stack(losses).sum(), torch.cat(found))
+            outputs.append(logits.detach())
+        return (
+            (losses[0], outputs[0]) if len(losses) == 1 else (torch.stack(losses).sum(), torch.cat(outputs))
+        )
 
 
 def check(loss: Tensor, epoch: int, blame: str = "") -> None:
@@ -234,10 +236,10 @@ def resumed(
 
     Raises UserError if it is damaged, or of another network.
     """
-    found = checkpoint.load(Reached)
-    if found is None:
+    loaded = checkpoint.load(Reached)
+    if loaded is None:
         return 0
-    tensors, state = found
+    tensors, state = loaded
     checkpoint.check(
         0 <= state.epoch < epochs - 1, f"epoch {state.epoch} is not one before the last of {epochs}"
     )

@@ -34,14 +34,14 @@ class Loss:
         labels: Tensor,
         wanted: Tensor | None,
         mixture: Mixture,
-        part: slice = slice(None),
+        rows: slice = slice(None),
     ) -> Tensor:
-        """The mean () over the images of a batch that lie in `part` of it: logits (p, k) of those, labels
-        (b,) of all.
+        """The mean () over the images of a batch that lie in its `rows`: logits (p, k) of those, labels (b,)
+        of all.
 
         `wanted`: what `compared` gave of the images of the batch (b, k), mixed as they are.
         """
-        return mixture.loss(logits, labels, part)
+        return mixture.loss(logits, labels, rows)
 
     def of_networks(self, logits: Tensor, labels: Tensor, wanted: Tensor | None) -> Tensor:
         """The means (K,) over the images of an unmixed batch for each of K networks: logits (K, b, k), labels
@@ -76,14 +76,14 @@ class VectorLoss(Loss):
         labels: Tensor,
         wanted: Tensor | None,
         mixture: Mixture,
-        part: slice = slice(None),
+        rows: slice = slice(None),
     ) -> Tensor:
-        loss = self.each(logits, _given(wanted)[part]).mean()
+        loss = self.each(logits, _given(wanted)[rows]).mean()
         weight = getattr(self.settings, "hard_weight", 0.0)
         if not weight:
             return loss
         mixed = mixture if self.settings.hard_labels == "mixed" else Mixture()
-        return loss + weight * mixed.loss(logits, labels, part)
+        return loss + weight * mixed.loss(logits, labels, rows)
 
     def of_networks(self, logits: Tensor, labels: Tensor, wanted: Tensor | None) -> Tensor:
         losses = self.each(logits, _given(wanted)).mean(1)

@@ -40,8 +40,8 @@ class Descent:
 
     def _moved(self) -> tuple[list[int], list[Tensor]]:
         """The places of the tensors that have a gradient, and these."""
-        moved = [(place, tensor.grad) for place, tensor in enumerate(self.tensors) if tensor.grad is not None]
-        return [place for place, _ in moved], [gradient for _, gradient in moved]
+        moved = [(index, tensor.grad) for index, tensor in enumerate(self.tensors) if tensor.grad is not None]
+        return [index for index, _ in moved], [gradient for _, gradient in moved]
 
     def forget(self) -> None:
         """Starts the momentum anew, as a newly made optimiser would."""
@@ -50,12 +50,12 @@ class Descent:
     def state(self) -> dict[str, Tensor]:
         """What is kept from step to step, for checkpoints: views, not copies, of all that a step changes
         beside the tensors."""
-        return {f"velocity.{place}": value for place, value in enumerate(self.velocity)}
+        return {f"velocity.{index}": value for index, value in enumerate(self.velocity)}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Takes up a `state`."""
-        for name, own in self.state().items():
-            own.copy_(state[name].reshape(own.shape))
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name].reshape(tensor.shape))
 
 
 class SGD(Descent):
@@ -71,10 +71,10 @@ class SGD(Descent):
 
     @torch.no_grad()
     def step(self) -> None:
-        places, given = self._moved()
+        indices, given = self._moved()
         tensors, velocity = (
-            [self.tensors[place] for place in places],
-            [self.velocity[place] for place in places],
+            [self.tensors[index] for index in indices],
+            [self.velocity[index] for index in indices],
         )
         decay, momentum = self.settings.weight_decay, self.settings.momentum
         gradients = torch._foreach_add(given, tensors, alpha=decay) if decay else given
@@ -99,16 +99,20 @@ class Moments(Descent):
         self.squares = [torch.zeros_like(tensor) for tensor in self.tensors]
 
     def _move(
-        self, places: Sequence[int], given: Sequence[Tensor], of_mean: float | Tensor, of_size: float | Tensor
+        self,
+        indices: Sequence[int],
+        given: Sequence[Tensor],
+        of_mean: float | Tensor,
+        of_size: float | Tensor,
     ) -> None:
-        """Moves the tensors at `places` by their gradients.
+        """Moves the tensors at `indices` by their gradients.
 
         `of_mean` and `of_size`: what the mean and the size of gradients are divided by, since they began at
         0.
         """
         gradients = list(given)
         tensors, velocity, squares = (
-            [values[place] for place in places] for values in (self.tensors, self.velocity, self.squares)
+            [values[index] for index in indices] for values in (self.tensors, self.velocity, self.squares)
         )
         first, second = self.settings.beta1, self.settings.beta2
         torch._foreach_lerp_(velocity, gradients, 1 - first)
@@ -128,7 +132,7 @@ class Moments(Descent):
         torch._foreach_zero_(self.squares)
 
     def state(self) -> dict[str, Tensor]:
-        return {**super().state(), **{f"squares.{place}": value for place, value in enumerate(self.squares)}}
+        return {**super().state(), **{f"squares.{index}": value for index, value in enumerate(self.squares)}}
 
 
 class AdamW(Moments):
@@ -182,16 +186,18 @@ class NetworkMoments(Moments):
 
     @torch.no_grad()
     def step(self) -> None:
-        places, given = self._moved()
+        indices, given = self._moved()
         decay = 0.0 if self.decoupled else self.settings.weight_decay
         gradients = (
-            torch._foreach_add(given, [self.tensors[place] for place in places], alpha=decay)
+            torch._foreach_add(given, [self.tensors[index] for index in indices], alpha=decay)
             if decay
             else given
         )
         self.steps.add_(1)
         steps = self.steps[0]
-        self._move(places, gradients, 1 - self.settings.beta1**steps, (1 - self.settings.beta2**steps).sqrt())
+        self._move(
+            indices, gradients, 1 - self.settings.beta1**steps, (1 - self.settings.beta2**steps).sqrt()
+        )
 
     def forget(self) -> None:
         super().forget()
@@ -231,8 +237,8 @@ class Stalling:
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Takes up a `state`."""
-        for name, own in (("best", self.best), ("bad", self.bad), ("rate", self.rate)):
-            own.copy_(state[name].reshape(()))
+        for name, tensor in (("best", self.best), ("bad", self.bad), ("rate", self.rate)):
+            tensor.copy_(state[name].reshape(()))
         self.optimizer.lr = self.rate
 
 

@@ -33,10 +33,10 @@ def course(protocol: Protocol, images: int) -> Course:
     if kind not in SCHEDULES:
         raise unknown("schedule", kind, SCHEDULES, protocol.name)
     planned, epochs = protocol.epochs_of_schedule(images), number_of_epochs(protocol, images)
-    found = SCHEDULES[kind](protocol.schedule, planned, epochs)
+    base = SCHEDULES[kind](protocol.schedule, planned, epochs)
     warmup = protocol.schedule.warmup
-    rising = [found.factors[epoch] * (epoch + 1) / warmup for epoch in range(warmup)]
-    return Course(rising + found.factors[warmup:], found.restarts)
+    rising = [base.factors[epoch] * (epoch + 1) / warmup for epoch in range(warmup)]
+    return Course(rising + base.factors[warmup:], base.restarts)
 
 
 def cosine_at(epoch: int, epochs: int, stretch: float = 1.0) -> float:
@@ -64,7 +64,7 @@ def _dc(schedule: Any, planned: int, epochs: int) -> Course:
 def _step(schedule: Any, planned: int, epochs: int) -> Course:
     # At least one epoch is run at the full rate.
     return Course(
-        _falling(schedule.factor, [max(round(part * planned), 1) - 1 for part in schedule.at], epochs)
+        _falling(schedule.factor, [max(round(fraction * planned), 1) - 1 for fraction in schedule.at], epochs)
     )
 
 

@@ -82,8 +82,10 @@ class Stacked(nn.Module):
             for name, child in list(module.named_children()):
                 setattr(module, name, _widened(child, self.count))
         for prefix, module in self.layers.named_modules():
-            own = {name: f"{prefix}.{name}".lstrip(".") for name in (*module._parameters, *module._buffers)}
-            for name, full in own.items():
+            full_names = {
+                name: f"{prefix}.{name}".lstrip(".") for name in (*module._parameters, *module._buffers)
+            }
+            for name, full in full_names.items():
                 if full not in states[0]:  # a layer without bias
                     continue
                 value = _joined([state[full] for state in states])
@@ -105,11 +107,11 @@ class Stacked(nn.Module):
         return self.layers(beside).unflatten(1, (self.count, -1)).transpose(0, 1)
 
     @torch.no_grad()
-    def copy_to(self, place: int, network: nn.Module) -> None:
-        """Gives `network` the parameters and running statistics of the one at `place`."""
-        own = self.layers.state_dict()
+    def copy_to(self, index: int, network: nn.Module) -> None:
+        """Gives `network` the parameters and running statistics of the one at `index`."""
+        state = self.layers.state_dict()
         for name, value in network.state_dict().items():
-            value.copy_(own[name].chunk(self.count)[place] if value.dim() else own[name])
+            value.copy_(state[name].chunk(self.count)[index] if value.dim() else state[name])
 
 
 def differs(
@@ -126,33 +128,33 @@ def differs(
     before = together(images)
     _descend(before.flatten(0, 1), labels.repeat(stacked.count), together)
     after = together(images).detach()
-    for place, network in enumerate(networks):
+    for index, network in enumerate(networks):
         alone = _copy_without_dropout(network)
         logits = alone(images)
         _descend(logits, labels, alone)
-        for what, wanted, found in (
-            ("before", logits, before[place]),
-            ("after", alone(images), after[place]),
+        for when, wanted, actual in (
+            ("before", logits, before[index]),
+            ("after", alone(images), after[index]),
         ):
-            wanted, found = wanted.detach().double(), found.detach().double()
-            if not float((wanted - found).norm()) <= rounding * float(wanted.norm()):
-                return f"network {place} gives other values {what} a step"
-        own = copy.deepcopy(alone)
-        together.copy_to(place, own)
-        for (name, wanted), found in zip(alone.named_buffers(), own.buffers(), strict=True):
-            if not float((wanted.double() - found.double()).norm()) <= rounding * (
+            wanted, actual = wanted.detach().double(), actual.detach().double()
+            if not float((wanted - actual).norm()) <= rounding * float(wanted.norm()):
+                return f"network {index} gives other values {when} a step"
+        extracted = copy.deepcopy(alone)
+        together.copy_to(index, extracted)
+        for (name, wanted), actual in zip(alone.named_buffers(), extracted.buffers(), strict=True):
+            if not float((wanted.double() - actual.double()).norm()) <= rounding * (
                 float(wanted.double().norm()) + 1
             ):
-                return f"network {place} keeps other statistics ({name})"
+                return f"network {index} keeps other statistics ({name})"
     return ""
 
 
 def _copy_without_dropout(network: N) -> N:
-    own = copy.deepcopy(network).train()
-    for layer in own.modules():
+    copied = copy.deepcopy(network).train()
+    for layer in copied.modules():
         if isinstance(layer, nn.Dropout):
             layer.eval()
-    return own
+    return copied
 
 
 def _descend(logits: Tensor, labels: Tensor, network: nn.Module) -> None:
@@ -190,9 +192,9 @@ def _widened(layer: nn.Module, count: int) -> nn.Module:
 class _Linears(nn.Module):
     """Linear layers side by side: (b, K * inputs) -> (b, K * outputs)."""
 
-    def __init__(self, one: nn.Linear, count: int) -> None:
+    def __init__(self, layer: nn.Linear, count: int) -> None:
         super().__init__()
-        self.count, self.weight, self.bias = count, one.weight, one.bias
+        self.count, self.weight, self.bias = count, layer.weight, layer.bias
 
     def forward(self, x: Tensor) -> Tensor:
         x, weight = (
@@ -206,14 +208,14 @@ class _Linears(nn.Module):
 class _LayerNorms(nn.Module):
     """Layer norms over all but the first axis, side by side: (b, K * c, h, w) -> the same."""
 
-    def __init__(self, one: nn.LayerNorm, count: int) -> None:
+    def __init__(self, layer: nn.LayerNorm, count: int) -> None:
         super().__init__()
         self.count, self.shape, self.eps, self.weight, self.bias = (
             count,
-            one.normalized_shape,
-            one.eps,
-            one.weight,
-            one.bias,
+            layer.normalized_shape,
+            layer.eps,
+            layer.weight,
+            layer.bias,
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ class _Batch:
         size = len(self.indices) // len(self.places)
         parts = images.fetch(self.indices).split([count * size for count, _ in self.draws])
         augmented = torch.cat(
-            [siamese.apply(part, drawn) for part, (_, drawn) in zip(parts, self.draws, strict=True)]
+            [siamese.apply(pixels, drawn) for pixels, (_, drawn) in zip(parts, self.draws, strict=True)]
         )
         of_each = [augmented, images.labels[self.indices]] + (
             [] if targets is None else [targets[self.indices]]
@@ -157,12 +157,12 @@ def _batches(
 
 def _sorted(indices: Tensor, drawn: Sequence[siamese.Draw]) -> _Batch:
     """The batch of networks with the image numbers `indices` (K, b) and a draw each; on the CPU."""
-    order = sorted(range(len(drawn)), key=lambda place: drawn[place].operation)
+    order = sorted(range(len(drawn)), key=lambda index: drawn[index].operation)
     draws = []
-    for operation, group in groupby((drawn[place] for place in order), key=lambda one: one.operation):
-        found = list(group)
-        joined = {name: torch.cat([one.parameters[name] for one in found]) for name in found[0].parameters}
-        draws.append((len(found), siamese.Draw(operation, joined)))
+    for operation, group in groupby((drawn[index] for index in order), key=lambda draw: draw.operation):
+        alike = list(group)
+        joined = {name: torch.cat([draw.parameters[name] for draw in alike]) for name in alike[0].parameters}
+        draws.append((len(alike), siamese.Draw(operation, joined)))
     return _Batch(indices[order].flatten(), torch.tensor(order).argsort(), draws)
 
 
@@ -234,6 +234,6 @@ class CapturedStep:
             work.refused = refused
             self.recorded[size] = rate, held, work
         _, held, work = self.recorded[size]
-        for own, values in zip(held, given, strict=True):
-            own.copy_(values)
+        for buffer, values in zip(held, given, strict=True):
+            buffer.copy_(values)
         return work()

@@ -108,9 +108,9 @@ class Task:
         for name in names:
             if name not in self.further:
                 raise unknown("set", name, self.further, f"{option}: task {self.kind}")
-        for name, what in self.further.items():
+        for name, meaning in self.further.items():
             if name not in names:
-                raise UserError(f"{option}: task {self.kind} needs '{name}', {what}")
+                raise UserError(f"{option}: task {self.kind} needs '{name}', {meaning}")
 
     def sets_in(self, snapshots: int) -> int:
         """How many sets of the file that it reads its networks are trained on, where so many snapshots were
