@@ -13,7 +13,8 @@ from condense import models, specs
 from condense.config import UserError
 from condense.files.artifacts import canonical, file_sha256, read_header, read_tensors
 from condense.networks import bank as banks
-from condense.networks import parts
+from condense.networks import finished, parts
+from condense.networks.origin import origin
 from condense.networks.parts import part_path
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -123,10 +124,10 @@ def test_finished_networks_are_given_back_mapped(train, tmp_path):
         models.build(ARCH["arch"], channels=1, size=8, classes=10, **ARCH["options"]) for _ in range(5)
     ]
     path = tmp_path / "observers.safetensors"
-    banks.write_networks(
-        path, [network.state_dict() for network in networks], banks.origin(train, seed=0, **ARCH), "k"
+    finished.write_networks(
+        path, [network.state_dict() for network in networks], origin(train, seed=0, **ARCH), "k"
     )
-    found = banks.NetworkBank(path, train, **ARCH)
+    found = finished.NetworkBank(path, train, **ARCH)
     assert len(found) == 5
     for number in (4, 0, 2, 1, 3):
         state = found.network(number)
@@ -136,16 +137,16 @@ def test_finished_networks_are_given_back_mapped(train, tmp_path):
     with pytest.raises(UserError, match="no network 5"):
         found.network(5)
     with pytest.raises(UserError, match="options"):
-        banks.NetworkBank(path, train, arch="convnet", options={"depth": 1})
+        finished.NetworkBank(path, train, arch="convnet", options={"depth": 1})
     with pytest.raises(UserError, match="at least one"):
-        banks.write_networks(path, [], banks.origin(train, seed=0, **ARCH), "k")
+        finished.write_networks(path, [], origin(train, seed=0, **ARCH), "k")
     with pytest.raises(UserError, match="no such file"):
-        banks.NetworkBank(path, train, **ARCH)
+        finished.NetworkBank(path, train, **ARCH)
 
 
 def test_a_bank_of_the_other_kind_is_refused(dense, train, tmp_path):
     with pytest.raises(UserError, match="holds a queue"):
-        banks.NetworkBank(dense, train, **ARCH)
+        finished.NetworkBank(dense, train, **ARCH)
     save_file({}, tmp_path / "strange.safetensors")
     with pytest.raises(UserError, match="damaged"):
         opened(tmp_path / "strange.safetensors", train)

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from condense.config import UserError
-from condense.machine import locks, runtime
+from condense.machine import claims, locks
 
 HOLD = """
 import sys, time
@@ -144,7 +144,7 @@ def test_a_lock_that_is_no_plain_file_is_named_and_neither_waited_for_nor_follow
     lay(tmp_path / "GPU-a.lock")
     with (
         pytest.raises(UserError, match="GPU-a.lock: a lock is a plain file"),
-        runtime.claim(["GPU-a"], tmp_path),
+        claims.claim(["GPU-a"], tmp_path),
     ):
         pytest.fail("it went in")
     assert os.path.samestat(os.lstat(tmp_path / ".x.lock"), before)
@@ -157,20 +157,20 @@ def test_locks_of_devices_in_a_folder_that_another_user_rules_are_not_trusted(tm
     os.chown(tmp_path / "devices", 1234, -1)
     with (
         pytest.raises(UserError, match="devices: .* it is not sticky and belongs to user 1234"),
-        runtime.claim(["a"], tmp_path / "devices"),
+        claims.claim(["a"], tmp_path / "devices"),
     ):
         pytest.fail("it went in")
     (tmp_path / "devices").chmod(0o1777)  # as whoever of us comes first makes it
-    with runtime.claim(["a"], tmp_path / "devices") as place:
+    with claims.claim(["a"], tmp_path / "devices") as place:
         assert place == 0
     (tmp_path / "link").symlink_to("devices")
-    with pytest.raises(UserError, match="link: .* it is no folder"), runtime.claim(["a"], tmp_path / "link"):
+    with pytest.raises(UserError, match="link: .* it is no folder"), claims.claim(["a"], tmp_path / "link"):
         pytest.fail("it went in")
 
 
 def test_a_lock_of_another_user_is_taken_while_nobody_holds_it(tmp_path):
     (tmp_path / "a.lock").touch(mode=0o444)
-    with runtime.claim(["a", "b"], tmp_path) as first, runtime.claim(["a", "b"], tmp_path) as second:
+    with claims.claim(["a", "b"], tmp_path) as first, claims.claim(["a", "b"], tmp_path) as second:
         assert (first, second) == (0, 1)
 
 

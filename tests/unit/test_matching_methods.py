@@ -19,7 +19,7 @@ from condense.evaluate.synthetic import load_synthetic
 from condense.files.artifacts import file_sha256
 from condense.files.checkpoints import Checkpoint
 from condense.machine import seeds
-from condense.networks.bank import NetworkBank
+from condense.networks.finished import NetworkBank
 from condense.networks.sources import network_source
 from condense.specs import catalogue
 

@@ -19,8 +19,9 @@ from condense.engines.starts import initial_images
 from condense.engines.streams import RealStream
 from condense.files.checkpoints import Checkpoint
 from condense.machine import seeds
-from condense.networks import bank as banks
 from condense.networks import subspace
+from condense.networks.finished import write_networks
+from condense.networks.origin import origin
 from condense.specs import catalogue
 
 COUNT = 3
@@ -44,9 +45,7 @@ def finished(train):
 @pytest.fixture(scope="module")
 def bank(train, finished, tmp_path_factory):
     path = tmp_path_factory.mktemp("bank") / "bank.safetensors"
-    banks.write_networks(
-        path, [network.state_dict() for network in finished], banks.origin(train, seed=7, **ARCH), "k"
-    )
+    write_networks(path, [network.state_dict() for network in finished], origin(train, seed=7, **ARCH), "k")
     return path
 
 

@@ -15,7 +15,7 @@ import pytest
 from project_helpers import PROJECT, TINY, copy_project, snakemake, write_scale
 
 from condense.files.artifacts import read_json, read_tensors
-from condense.machine import runtime
+from condense.machine import claims
 from condense.plan.groups import groups
 from condense.plan.tables import Plan
 from condense.report.measured import COLUMNS
@@ -242,10 +242,10 @@ def test_the_papers_scale_is_planned_within_a_minute(project):
 HOLD = """
 import sys, time
 from pathlib import Path
-from condense.machine import runtime
+from condense.machine import claims
 from condense.files.artifacts import read_json, read_tensors
 from condense.plan.groups import groups
-with runtime.claim(["gpu-a", "gpu-b"], Path(sys.argv[1]), poll=0.05) as place:
+with claims.claim(["gpu-a", "gpu-b"], Path(sys.argv[1]), poll=0.05) as place:
     print(place, flush=True)
     time.sleep(60)
 """
@@ -268,20 +268,20 @@ def test_processes_hold_different_devices_and_the_third_waits_until_one_is_kille
         assert third.poll() is None
         second.kill()
         assert third.stdout.readline() == "1\n"
-        with runtime.claim(["gpu-c"], tmp_path) as place:
+        with claims.claim(["gpu-c"], tmp_path) as place:
             assert place == 0
     finally:
         for process in (first, second, third):
             process.kill()
             process.communicate()
-    with runtime.claim(["gpu-a", "gpu-b"], tmp_path) as place:
+    with claims.claim(["gpu-a", "gpu-b"], tmp_path) as place:
         assert place == 0
 
 
 def test_a_claim_ends_with_its_block_also_on_an_error(tmp_path):
-    with pytest.raises(ZeroDivisionError), runtime.claim(["a"], tmp_path):
+    with pytest.raises(ZeroDivisionError), claims.claim(["a"], tmp_path):
         raise ZeroDivisionError
-    with runtime.claim(["a", "b"], tmp_path) as place, runtime.claim(["a", "b"], tmp_path) as other:
+    with claims.claim(["a", "b"], tmp_path) as place, claims.claim(["a", "b"], tmp_path) as other:
         assert (place, other) == (0, 1)
 
 
@@ -290,11 +290,11 @@ def test_locks_can_be_shared_by_the_users_of_a_machine(tmp_path):
     own."""
     before = os.umask(0o022)
     try:
-        with runtime.claim(["a"], tmp_path / "locks"):
+        with claims.claim(["a"], tmp_path / "locks"):
             assert (tmp_path / "locks").stat().st_mode & 0o7777 == 0o1777
             assert (tmp_path / "locks" / "a.lock").stat().st_mode & 0o444 == 0o444
         (tmp_path / "locks" / "a.lock").chmod(0o444)
-        with runtime.claim(["a"], tmp_path / "locks") as place:
+        with claims.claim(["a"], tmp_path / "locks") as place:
             assert place == 0
     finally:
         os.umask(before)

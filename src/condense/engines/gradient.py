@@ -27,7 +27,7 @@ from condense.kernels.precision import Types
 from condense.machine import seeds
 from condense.specs import GradientRecipe, Protocol
 from condense.specs.gradient import STATISTICS
-from condense.specs.training import ConstantSchedule
+from condense.specs.schedules import ConstantSchedule
 from condense.training.class_gradients import class_gradients, freeze_statistics, gradient_discrepancy
 from condense.training.loop import train
 from condense.training.sets import tensor_set

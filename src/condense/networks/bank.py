@@ -1,16 +1,15 @@
-"""Banks of networks on disk, shared by jobs: finished networks one by one, or the networks that a queue
-samples at every step.
+"""Banks on disk of the networks that a queue samples at every step, shared by jobs.
 
 The networks of a queue are trained on real images only, so one bank serves every class, ipc and method. All
 its sampled states may take tens of gigabytes; a bank keeps those that fit into the size it is given, and what
-lies between is trained again from them.
+lies between is trained again from them. Banks of finished networks: `networks.finished`.
 """
 
 from __future__ import annotations
 
 import logging
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,26 +18,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condense import kernels, models
+from condense import kernels
 from condense.config import UserError
 from condense.data.dataset import Images
-from condense.files import BankHeader, read_bank
-from condense.files.artifacts import canonical, damaged, digest, write_tensors
+from condense.files.artifacts import damaged, digest, write_tensors
 from condense.files.checkpoints import Checkpoint
 from condense.machine.progress import Progress
+from condense.networks.origin import opened, origin
 from condense.networks.parts import Parts, PartWriter, State, size_of, states_a_part
 from condense.networks.queue import QueueStream, Trained, queue_stream
 from condense.networks.schedule import Kept, Turn, kept_states, schedule
 from condense.specs import QueueNetworks
 
 _log = logging.getLogger(__name__)
-
-
-def origin(data: Images, arch: str, options: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """Where the networks of a bank come from, as its header says it."""
-    shape = {"channels": data.channels, "size": data.size, "classes": len(data.counts)}
-    known = {"dataset": data.dataset, "data_sha256": data.data_sha256, "arch": arch, "options": dict(options)}
-    return known | {"shape": shape, "seed": seed}
 
 
 def spacing_within(plan: Sequence[Turn], trained: Trained, max_bytes: int) -> int:
@@ -259,7 +251,7 @@ def open_queue_bank(
 
     Raises UserError if the bank is damaged or was made for other images, networks, settings or another seed.
     """
-    tensors, header = _opened(path, origin(data, arch, options, seed) | {"networks": asdict(settings)})
+    tensors, header = opened(path, origin(data, arch, options, seed) | {"networks": asdict(settings)})
     plan = schedule(settings, seed, len(tensors["sampled"]))
     if len(plan) != header.steps:
         raise damaged(path, f"its schedule is of {len(plan)} steps instead of {header.steps}")
@@ -280,77 +272,3 @@ def open_queue_bank(
         _counts_read(tensors),
     )
     return stream
-
-
-def _opened(path: Path, wanted: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], BankHeader]:
-    tensors, known, header = read_bank(path)
-    for name, value in wanted.items():
-        if header.get(name) != value:
-            told = (
-                f"{path}: was made with {name} {canonical(header.get(name))}, but {canonical(value)} is "
-                f"asked for"
-            )
-            raise UserError(f"{told}; make a bank of its own for this: `condense bank --help` says how")
-    return tensors, known
-
-
-def network_like(data: Images, arch: str, options: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Parameters and buffers, without values, of a network of this kind for these images."""
-    with torch.device("meta"):
-        return dict(
-            models.build(
-                arch, channels=data.channels, size=data.size, classes=len(data.counts), **options
-            ).state_dict()
-        )
-
-
-def write_networks(path: Path, states: Iterable[State], made_from: Mapping[str, Any], key: str) -> None:
-    """Writes finished networks of one architecture, such as observers or experts, as a bank; `made_from` is
-    their `origin`."""
-    writer, count = None, 0
-    path.unlink(missing_ok=True)  # its parts are about to be replaced
-    for count, state in enumerate(states, 1):
-        writer = writer or PartWriter(path, key, states_a_part(state))
-        writer.add(str(count - 1), state)
-    if writer is None:
-        raise UserError(f"{path}: a bank needs at least one network")
-    writer.flush()
-    header = {
-        **made_from,
-        "kind": "bank",
-        "key": key,
-        "networks": {"kind": "finished", "count": count},
-        "states_a_part": writer.each,
-    }
-    write_tensors(path, {}, header | {"parts": writer.checksums})
-
-
-class NetworkBank:
-    """Finished networks by number: `network(i)`, mapped from the file. The same architecture on the same
-    images is asked for.
-
-    Raises UserError if the bank is damaged or of other networks or images.
-    """
-
-    def __init__(self, path: Path, data: Images, *, arch: str, options: Mapping[str, Any]):
-        wanted = {name: value for name, value in origin(data, arch, options, 0).items() if name != "seed"}
-        _, header = _opened(path, wanted)
-        if header.finished is None:
-            raise UserError(f"{path}: holds a queue, but a bank of finished networks is needed")
-        self.path, self.count, self.each, self.seed = (
-            path,
-            header.finished.count,
-            header.states_a_part,
-            header.seed,
-        )
-        self.parts = Parts(path, header.parts, network_like(data, arch, options))
-
-    def __len__(self) -> int:
-        return self.count
-
-    def network(self, number: int) -> State:
-        """Parameters and buffers of a network, as `load_state_dict` takes them. Raises UserError if there is
-        no such network."""
-        if not 0 <= number < self.count:
-            raise UserError(f"{self.path}: has no network {number}; its {self.count} are numbered from 0")
-        return self.parts.state(number // self.each, str(number))

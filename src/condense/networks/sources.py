@@ -17,7 +17,8 @@ from condense.machine import seeds
 from condense.machine.transfer import AHEAD, Ahead
 from condense.models import Network
 from condense.networks import subspace
-from condense.networks.bank import NetworkBank, open_queue_bank
+from condense.networks.bank import open_queue_bank
+from condense.networks.finished import NetworkBank
 from condense.networks.queue import QueueStream, queue_stream
 from condense.specs import AnyNetworks, Networks, QueueNetworks, TrainedNetworks
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from condense import models
 from condense.machine import seeds
-from condense.networks.bank import NetworkBank
+from condense.networks.finished import NetworkBank
 
 _LEAST = 1e-6  # of the greatest singular value: less is rounding, and no direction of its own
 

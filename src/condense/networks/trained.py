@@ -16,7 +16,8 @@ from condense.files.artifacts import digest
 from condense.files.checkpoints import Checkpoint
 from condense.machine import seeds
 from condense.machine.progress import Progress
-from condense.networks.bank import network_like, origin, write_networks
+from condense.networks.finished import network_like, write_networks
+from condense.networks.origin import origin
 from condense.specs import Protocol, TrainedNetworks
 from condense.training.loop import number_of_epochs, train
 from condense.training.sets import pixel_set

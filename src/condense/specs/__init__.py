@@ -15,6 +15,7 @@ from condense.specs.points import Point, Printed
 from condense.specs.protocol import DEFAULT_PROTOCOL, Protocol, number_of_epochs
 from condense.specs.recipe import Recipe
 from condense.specs.scale import STAGES, Resources, Scale, TableLimits
+from condense.specs.schedules import AnySchedule
 from condense.specs.selection import SELECTIONS, Covering, SelectionRecipe
 from condense.specs.tables import FigureSpec, StyleDrift, TableSpec
 from condense.specs.tasks import (
@@ -34,7 +35,6 @@ from condense.specs.training import (
     AnyLoss,
     AnyMixing,
     AnyNetworkOptimizer,
-    AnySchedule,
     HardLoss,
     NetworkAdam,
     NetworkSGD,

@@ -12,11 +12,11 @@ from condense.costs.profile import Profile
 from condense.costs.work import FLOAT, Sizes, Work, pixels_of
 from condense.machine import fitting
 from condense.specs.common import Source, at_least, check_groups, check_name, cut_to, unused
+from condense.specs.schedules import AnySchedule
 from condense.specs.training import (
     AnyLoss,
     AnyMixing,
     AnyNetworkOptimizer,
-    AnySchedule,
     CutMix,
     HardLoss,
     WeightAverage,

@@ -1,0 +1,35 @@
+"""Where the networks of a bank come from, as its header says it, and as whoever opens it asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from condense.config import UserError
+from condense.data.dataset import Images
+from condense.files import BankHeader, read_bank
+from condense.files.artifacts import canonical
+
+
+def origin(data: Images, arch: str, options: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Where the networks of a bank come from, as its header says it."""
+    shape = {"channels": data.channels, "size": data.size, "classes": len(data.counts)}
+    known = {"dataset": data.dataset, "data_sha256": data.data_sha256, "arch": arch, "options": dict(options)}
+    return known | {"shape": shape, "seed": seed}
+
+
+def opened(path: Path, wanted: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], BankHeader]:
+    """The tensors and the header of a bank. Raises UserError if it is damaged, or if its header has other
+    values than `wanted`."""
+    tensors, known, header = read_bank(path)
+    for name, value in wanted.items():
+        if header.get(name) != value:
+            told = (
+                f"{path}: was made with {name} {canonical(header.get(name))}, but {canonical(value)} is "
+                f"asked for"
+            )
+            raise UserError(f"{told}; make a bank of its own for this: `condense bank --help` says how")
+    return tensors, known
