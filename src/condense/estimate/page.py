@@ -3,43 +3,19 @@ scheduler become the limit."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from condense import specs
 from condense.config import UserError
 from condense.estimate.cluster import cluster
 from condense.estimate.measured import Measured, Pace, measured_rows
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME
-from condense.estimate.schedule import GPU_STAGES, Node, graph, remaining, sharing, wall_seconds
+from condense.estimate.schedule import GPU_STAGES, Node, graph, sharing, wall_seconds
+from condense.estimate.sums import Sums, in_classes, in_hours, table_head
+from condense.estimate.wall_times import CLASSES, GPUS, scheduler, wall_times
 from condense.plan.tables import Plan
 
-GPUS = (1, 10, 100)
-CLASSES = (1, 10, None)
 GPU_SIZES = (24, 40, 80)  # GB
-SHORT = 300.0  # seconds; a job that is shorter costs a scheduler about as much as it does
-
-
-@dataclass(frozen=True)
-class Sums:
-    """Jobs added up; hours are of GPUs."""
-
-    nodes: Sequence[Node]
-
-    def of(self, stage: str) -> list[Node]:
-        return [node for node in self.nodes if node.stage == stage]
-
-    @property
-    def metrics(self) -> list[Node]:
-        """The jobs that end in metrics: of an evaluation that is split, the one that joins its parts."""
-        return [node for node in self.nodes if node.output.startswith("results/metrics/")]
-
-    def hours(self, *stages: str) -> float:
-        return sum(node.seconds for node in self.nodes if node.stage in (stages or GPU_STAGES)) / 3600
-
-    def gigabytes(self) -> float:
-        return sum(node.bytes_out for node in self.nodes) / 1e9
 
 
 def scale_page(name: str, rows: Sequence[Measured] | None = None) -> str:
@@ -65,11 +41,11 @@ def scale_page(name: str, rows: Sequence[Measured] | None = None) -> str:
     parts = [
         _head(name, rows),
         _tables(alone, Sums(graphs[split]), split, plan.scale.sets_per_job),
-        _walls(plan, graphs, walls),
+        wall_times(plan, graphs, walls),
     ]
     parts.append(_needs(plan, split, graphs[split]))
     parts.append(_storage(Sums(graphs[split]), wall_seconds(graphs[split], GPUS[-1], cluster().per_minute)))
-    return "\n\n".join([*parts, _scheduler(graphs, walls)]) + "\n"
+    return "\n\n".join([*parts, scheduler(graphs, walls)]) + "\n"
 
 
 def _head(name: str, rows: Sequence[Measured]) -> str:
@@ -90,7 +66,7 @@ def _head(name: str, rows: Sequence[Measured]) -> str:
             f"of an epoch"
         )
         basis += " of one network:\n\n"
-        basis += _table("stage|dataset|method|architecture|ipc|classes|seconds|date") + shown
+        basis += table_head("stage|dataset|method|architecture|ipc|classes|seconds|date") + shown
         basis += (
             "\n\nOther jobs of these stages are scaled by the same ratio; the rest rests on assumed rates, "
             "**not measured"
@@ -103,11 +79,6 @@ def _head(name: str, rows: Sequence[Measured]) -> str:
         f"rows of methods that the project"
         " does not have or whose weights are not at hand."
     )
-
-
-def _table(columns: str) -> str:
-    names = columns.split("|")
-    return f"| {' | '.join(names)} |\n|{'---|' * len(names)}\n"
 
 
 def _tables(alone: dict[str, list[Node]], together: Sums, split: int | None, sets: int) -> str:
@@ -123,86 +94,14 @@ def _tables(alone: dict[str, list[Node]], together: Sums, split: int | None, set
         row("**all, shared jobs once**", together)
     ]
     return (
-        f"## Each table and figure\n\nAs if it were made alone, in jobs of {_classes(split)}, of {sets} sets "
-        f"at most where they share"
+        f"## Each table and figure\n\nAs if it were made alone, in jobs of {in_classes(split)}, of {sets} "
+        f"sets at most where they share"
         " the real side (`sets_per_job`; a table alone pays for sets of others in its jobs), and of some "
         "networks where the scale splits"
         " evaluations (`networks_per_job`). The last four columns are GPU-hours.\n\n"
-        + _table("target|jobs|sets|teachers|evaluations|teach|condense|evaluate|in all")
+        + table_head("target|jobs|sets|teachers|evaluations|teach|condense|evaluate|in all")
         + "\n".join(rows)
     )
-
-
-def _walls(
-    plan: Plan, graphs: dict[int | None, list[Node]], walls: dict[tuple[int | None, int], float]
-) -> str:
-    lines, notes = [], []
-    for classes in CLASSES:
-        nodes = graphs[classes]
-        path = max(remaining(nodes).values())
-        times = " | ".join(_hours(walls[classes, gpus]) for gpus in GPUS)
-        lines.append(
-            f"| {_classes(classes)} | {len(nodes):,} | {Sums(nodes).hours():,.0f} | {_hours(path)} | {times} "
-            f"|"
-        )
-        notes += _over_the_limit(plan, classes, nodes)
-    text = (
-        "## Wall time\n\nList scheduling of all jobs, those with the longest path behind them first,"
-        f" {cluster().per_minute:g} jobs a minute handed to the scheduler. No number of GPUs is faster than "
-        f"the critical path.\n\n"
-        + _table(
-            "classes a job|jobs|GPU-hours|critical path|"
-            + "|".join(f"{gpus} GPU{'s' * (gpus > 1)}" for gpus in GPUS)
-        )
-        + "\n".join(lines)
-    )
-    limits = [f"- {gpus} GPU{'s' * (gpus > 1)}: {_binding(graphs, walls, gpus)}" for gpus in GPUS]
-    return (
-        text
-        + "\n\nWhat sets the time, with the best split for each number of GPUs:\n\n"
-        + "\n".join([*limits, *notes])
-    )
-
-
-def _bounds(nodes: Sequence[Node], gpus: int) -> dict[str, float]:
-    """What no schedule can beat, in seconds."""
-    return {
-        "the GPUs": Sums(nodes).hours() * 3600 / gpus,
-        "the critical path, whose longest job is one evaluation or one shard": max(remaining(nodes).values()),
-        "the rate at which jobs are handed to the scheduler": len(nodes) * 60 / cluster().per_minute,
-    }
-
-
-def _binding(
-    graphs: dict[int | None, list[Node]], walls: dict[tuple[int | None, int], float], gpus: int
-) -> str:
-    best = min(CLASSES, key=lambda classes: walls[classes, gpus])
-    bounds = _bounds(graphs[best], gpus)
-    limit = max(bounds, key=bounds.__getitem__)
-    return (
-        f"{_hours(walls[best, gpus])} with {_classes(best)} a job; the limit is {limit} "
-        f"({_hours(bounds[limit])})"
-    )
-
-
-def _over_the_limit(plan: Plan, classes: int | None, nodes: Sequence[Node]) -> list[str]:
-    """Stages whose longest job exceeds the run time that the scale asks for, and whether more attempts
-    suffice."""
-    lines = []
-    for stage in GPU_STAGES:
-        allowed = plan.scale.resources.get(stage, specs.Resources()).runtime * 60
-        over = [node for node in nodes if node.stage == stage and node.seconds > allowed]
-        if over:
-            longest = max(node.seconds for node in over)
-            attempts = math.ceil(longest / allowed)
-            lines.append(
-                f"- With {_classes(classes)} a job, {len(over):,} of the jobs of stage {stage} exceed the "
-                f"{_hours(allowed)} that the scale"
-                f" lets a job ask for (the longest takes {_hours(longest)}). They go on from their "
-                f"checkpoints: the longest needs"
-                f" {attempts} attempts, the profile of SLURM allows {cluster().attempts}."
-            )
-    return lines
 
 
 def _needs(plan: Plan, split: int | None, nodes: Sequence[Node]) -> str:
@@ -217,8 +116,8 @@ def _needs(plan: Plan, split: int | None, nodes: Sequence[Node]) -> str:
             longest, host = max(node.seconds for node in of_stage), max(node.host_bytes for node in of_stage)
             on_gpu = max(node.gpu_bytes for node in of_stage)
             cells = [
-                _hours(longest),
-                _hours(asked.runtime * 60),
+                in_hours(longest),
+                in_hours(asked.runtime * 60),
                 f"{host / 1e9:.1f}",
                 f"{asked.mem_mb / 1e3:.1f}",
                 f"{on_gpu / 1e9:.1f}",
@@ -229,12 +128,12 @@ def _needs(plan: Plan, split: int | None, nodes: Sequence[Node]) -> str:
         for size in GPU_SIZES
     ]
     return (
-        f"## What a job needs\n\nThe largest of each stage, in jobs of {_classes(split)}, beside the most "
+        f"## What a job needs\n\nThe largest of each stage, in jobs of {in_classes(split)}, beside the most "
         f"that the scale lets a job"
         " ask for. `mem_mb` is memory of the machine; a job on a GPU holds there its data and the libraries, "
         "and"
         " activations in the memory of the GPU, which SLURM gives out whole.\n\n"
-        + _table("stage|longest job|most run time|machine GB|most GB|GPU GB")
+        + table_head("stage|longest job|most run time|machine GB|most GB|GPU GB")
         + "\n".join(lines)
         + f"\n\nOf the GPU's memory {', '.join(counts[:-1])} and {counts[-1]}. Where GPUs are of several "
         f"sizes, `gpu_model` in the profile"
@@ -251,7 +150,7 @@ def _storage(sums: Sums, seconds: float) -> str:
     most = max(sum(size[parent] for parent in node.parents) for node in sums.nodes if node.on_gpu)
     return (
         "## Storage\n\n"
-        + _table("what|results|GB")
+        + table_head("what|results|GB")
         + "\n".join(lines)
         + f"\n\nIn all {sums.gigabytes():,.1f} GB. Shards and parts are temporary and take as much again as "
         f"what is being made of them."
@@ -263,47 +162,3 @@ def _storage(sums: Sums, seconds: float) -> str:
         f"{GPUS[-1] * most / 1e9:,.0f} GB, in a minute only"
         f" from storage that gives {GPUS[-1] * most / 60e9:,.1f} GB/s."
     )
-
-
-def _scheduler(graphs: dict[int | None, list[Node]], walls: dict[tuple[int | None, int], float]) -> str:
-    lines = []
-    for classes in CLASSES:
-        nodes = graphs[classes]
-        short = sum(node.seconds < SHORT for node in nodes)
-        times = [
-            len(nodes) / cluster().per_minute * 60,
-            walls[classes, GPUS[-1]],
-            wall_seconds(nodes, GPUS[-1]),
-        ]
-        shown = " | ".join(map(_hours, times))
-        lines.append(f"| {_classes(classes)} | {len(nodes):,} | {short / len(nodes):.0%} | {shown} |")
-    busy = {classes: len(nodes) / cluster().per_minute * 60 for classes, nodes in graphs.items()}
-    points = [
-        f"- With {_classes(classes)} a job, more than "
-        f"{Sums(graphs[classes]).hours() * 3600 / busy[classes]:,.0f} GPUs wait for jobs to be"
-        " handed over: the rate, not the GPUs, is the limit beyond that."
-        for classes in CLASSES
-    ]
-    return (
-        f"## The scheduler\n\nEach job is one SLURM job; {cluster().per_minute:g} a minute are handed over "
-        f"at most"
-        " (`max-jobs-per-timespan` in `workflow/profiles/slurm/config.yaml`).\n\n"
-        + _table(
-            f"classes a job|SLURM jobs|under {SHORT / 60:.0f} min|to hand all over|wall time on {GPUS[-1]} "
-            f"GPUs"
-            "|the same, handed over at once"
-        )
-        + "\n".join(lines)
-        + "\n\n"
-        + "\n".join(points)
-    )
-
-
-def _classes(count: int | None) -> str:
-    return "all classes" if count is None else f"{count} class{'es' * (count > 1)}"
-
-
-def _hours(seconds: float) -> str:
-    if seconds >= 48 * 3600:
-        return f"{seconds / 86400:,.1f} d"
-    return f"{seconds / 3600:,.1f} h" if seconds >= 3600 else f"{seconds / 60:,.0f} min"

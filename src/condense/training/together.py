@@ -33,7 +33,7 @@ Step = Callable[..., Tensor]
 # A recorded step has the rate as a number, and is recorded anew for another; where there are more, the device
 # reads it
 _RATES = 16
-# Epochs from one look at the loss to the next, since a look waits for the GPU; a loss that is lost stays so
+# Check the loss every 16 epochs: reading it waits for the GPU, and a loss that is no number stays so
 _CHECKED = 16
 
 
