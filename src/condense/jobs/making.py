@@ -91,8 +91,7 @@ def _fitting(paths: list[Path]) -> list[_Shard]:
     for tensors, header, path in shards:
         if header["key"] != first.header["key"]:
             raise UserError(f"{path}: belongs to the set {header['key']}, not to {first.header['key']}")
-        same = ("class_names", "mean", "std", "ipc", "data_sha256", "decode", "snapshot_steps", *ENTRIES)
-        differing = [name for name in same if header.get(name) != first.header.get(name)]
+        differing = [name for name in _SAME if header.get(name) != first.header.get(name)]
         if (
             differing
             or tensors["images"].shape[1:] != first.tensors["images"].shape[1:]
