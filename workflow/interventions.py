@@ -201,8 +201,8 @@ def dry_runs_write_nothing(workflow: Any, head: Head) -> None:
         except OSError as error:
             raise WorkflowError(
                 f"{error.filename or '.snakemake'}: cannot be written ({error.strerror}), and a run notes "
-                f"there what it does;"
-                " `--directory FOLDER` makes another folder the place of its notes and results"
+                "there what it does; `--directory FOLDER` makes another folder the place of its notes and "
+                "results"
             ) from None
 
     FilePersistence.init_in_place = plain

@@ -142,8 +142,7 @@ def refuse_what_slurm_cannot_name(workflow: Any) -> None:
         if re.search(r"""["'$`\\!]""", str(path)):
             raise WorkflowError(
                 f"{path}: no job can be sent to SLURM by a path with quotes, dollar signs, backslashes or "
-                f"exclamation marks;"
-                " move the checkout, or work in another folder"
+                "exclamation marks; move the checkout, or work in another folder"
             )
 
 

@@ -230,7 +230,7 @@ def _plain(kind: type, value: object, where: str) -> Any:
     if kind in (float, int) and isinstance(value, str):
         raise UserError(
             f"{where}: a number is needed, found the text '{value[:60]}' (YAML reads 1e-3 as text: write "
-            f"1.0e-3)"
+            "1.0e-3)"
         )
     if isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
         return value

@@ -522,7 +522,7 @@ def test_litter_is_passed_over_notes_are_named_and_what_is_no_file_is_refused(tm
     for name in beside:
         (root / "dog" / name).write_bytes(b"no image")
     assert (
-        f"Passed over: 5 file(s) that are no images of a class "
+        "Passed over: 5 file(s) that are no images of a class "
         f"({', '.join(f'dog/{name}' for name in sorted(beside))})" in (spec_from_images(root).note)
     )
     for name in beside:

@@ -386,7 +386,7 @@ def moved_defaults(name, stored):
             if now.get(part, {}).get(setting, MISSING) != value:
                 return (
                     f"{name}: {part}.{setting} is no longer {value!r} by default: write the new value into "
-                    f"the recipes, or raise the number"
+                    "the recipes, or raise the number"
                 )
     missing = [
         f"{part}.{setting}"

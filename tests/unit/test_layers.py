@@ -18,8 +18,7 @@ from condense.engines import terms
 PACKAGE = Path(condense.__file__).parent
 GROUND = (
     "config costs files specs plan data.spec machine machine.checkout machine.drafts machine.fitting "
-    "machine.gpus machine.locks"
-    " machine.progress machine.runtime machine.seeds machine.slurm machine.terminal"
+    "machine.gpus machine.locks machine.progress machine.runtime machine.seeds machine.slurm machine.terminal"
 ).split()
 # Lower number = lower floor; the longest prefix of a module's name decides. A room may import from itself.
 FLOORS = {
@@ -131,7 +130,7 @@ def test_the_ground_floor_loads_nothing_heavy(name):
 
 def test_planning_a_whole_scale_loads_nothing_heavy():
     code = (
-        f"import sys; from condense.plan.tables import Plan; Plan('quick').metrics; print(*[h for h in "
+        "import sys; from condense.plan.tables import Plan; Plan('quick').metrics; print(*[h for h in "
         f"{HEAVY} if h in sys.modules])"
     )
     done = subprocess.run(

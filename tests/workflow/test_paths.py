@@ -98,7 +98,7 @@ def test_without_the_package_itself_the_workflow_says_how_to_install_it(tmp_path
     (alone / "python").symlink_to(sys.executable)
     code = (
         f"import sys; sys.executable = {str(alone / 'python')!r}; sys.argv = ['snakemake', '-n']; from "
-        f"snakemake.cli import main; main()"
+        "snakemake.cli import main; main()"
     )
     environment = os.environ | {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(PROJECT / "src")}
     done = subprocess.run(

@@ -43,7 +43,7 @@ def export_set(path: Path, to: str, out: Path | None, *, as_stored: bool = False
     if header.get("decode") is not None:
         remark = (
             f", each of which holds {read(Decode, header['decode'], f'{path}: decode').factor ** 2} smaller "
-            f"ones,"
+            "ones,"
         )
         if not as_stored:
             remark = f" (decoded from {len(tensors['labels'])} stored ones; --as-stored writes those)"

@@ -70,7 +70,7 @@ def _bind(out: Path, work: Work, request: Request) -> None:
     if out.is_symlink() and not out.exists():
         raise UserError(
             f"--out {out}: is a link to {os.readlink(out)}, which is not there; make that folder, or name "
-            f"another one"
+            "another one"
         )
     if not path.exists():
         # Who was killed while writing the request left no more than a draft of it.
@@ -90,7 +90,7 @@ def _bind(out: Path, work: Work, request: Request) -> None:
     except UserError:
         raise UserError(
             f"{path}: damaged, so that nobody can tell which run the folder holds; name a new folder with "
-            f"--out"
+            "--out"
         ) from None
     if earlier.key != work.key:
         raise UserError(

@@ -48,7 +48,7 @@ def track(args: argparse.Namespace) -> None:
     if not args.results.is_dir():
         raise UserError(
             f"--results {args.results}: no such folder; name the results of a workflow, or the folder that "
-            f"was --out of a run"
+            "was --out of a run"
         )
     if args.out:
         require_place(args.out)

@@ -76,7 +76,7 @@ def plan_request(request: Request) -> Work:
     if not recipe.makes_set:
         raise UserError(
             f"--method {recipe.name}: it keeps every image, so nothing is condensed; choose another of "
-            f"`condense list methods`"
+            "`condense list methods`"
         )
     if request.steps and not recipe.number_of_steps:
         raise UserError(f"--steps: '{recipe.name}' takes no steps; leave the option out")
@@ -89,7 +89,7 @@ def plan_request(request: Request) -> Work:
     if request.ipc > spec.smallest_class:
         raise UserError(
             f"--ipc {request.ipc}: the smallest class has {spec.smallest_class} training images; choose an "
-            f"ipc up to that"
+            "ipc up to that"
         )
     arch = request.arch or suiting_convnet(spec.size)
     _check_architecture(arch, data, json.loads(maker.options(arch)))

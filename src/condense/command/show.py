@@ -92,7 +92,7 @@ def _our_json(path: Path) -> dict[str, Any]:
         known = ", ".join(sorted(_JSON))
         raise UserError(
             f"{path}: is none of the JSON files that are known by their 'kind' ({known}), nor a record of a "
-            f"run"
+            "run"
         )
     return value
 

@@ -68,7 +68,7 @@ def _parent_verbs(verbs: Any, functions: Verbs) -> None:
         "--strategy", help="of finished networks: augmentation of the dataset (default: its own)"
     )
     size = (
-        f"of a queue: size of the bank; what does not fit into it is trained again when asked for (default: "
+        "of a queue: size of the bank; what does not fit into it is trained again when asked for (default: "
         f"{MAX_MB})"
     )
     verb.add_argument("--max-mb", type=int, help=size)

@@ -71,7 +71,7 @@ def bank(args: argparse.Namespace) -> None:
     if asked is None:
         raise UserError(
             f"--networks: {networks.kind} ones are drawn as they are needed; a bank holds a queue or trained "
-            f"ones"
+            "ones"
         )
     _make_parent(args, asked.made_as, lambda: _bank_settings(args, asked))
 

@@ -58,7 +58,7 @@ def of_names(
         if earlier != name:
             raise UserError(
                 f"{where}: two classes look alike, '{earlier}' and '{name}', whose accents or blanks are "
-                f"written in two ways: join them"
+                "written in two ways: join them"
             )
     if len(seen) < len(names):
         twice = next(name for index, name in enumerate(names) if name in names[:index])
@@ -75,8 +75,7 @@ def of_numbers(values: np.ndarray, where: str) -> Labels:
     if len(kinds) and kinds[0] < 0:
         raise UserError(
             f"{where}: has the label {kinds[0]}, outside 0..{max(int(kinds[-1]), 0)} (its labels are "
-            f"{brief(kinds.tolist())}): "
-            "remove the rows without a label, or write the classes as text"
+            f"{brief(kinds.tolist())}): remove the rows without a label, or write the classes as text"
         )
     return Labels([str(kind) for kind in kinds.tolist()], places.astype(np.int64), where, numbered=True)
 
@@ -120,15 +119,14 @@ def numbers_named(labels: Labels, named: Labels) -> Labels:
     if not named.ordered:
         raise UserError(
             f"{labels.where}: its labels are numbers ({brief(labels.names)}), and nothing says which of the "
-            f"classes of {named.where} "
-            f"({brief(named.names)}) they mean: give both files labels of one kind"
+            f"classes of {named.where} ({brief(named.names)}) they mean: give both files labels of one kind"
         )
     numbers = [int(name) for name in labels.names]
     if max(numbers) >= len(named.names):
         raise UserError(
             f"{labels.where}: its labels are numbers ({brief(labels.names)}), of which {max(numbers)} is "
-            f"none of the {len(named.names)} "
-            f"classes of {named.where} ({brief(named.names)}): give both files labels of one kind"
+            f"none of the {len(named.names)} classes of {named.where} ({brief(named.names)}): give both "
+            "files labels of one kind"
         )
     return replace(
         labels, names=named.names, places=np.array(numbers, np.int64)[labels.places], numbered=False
@@ -151,7 +149,7 @@ def _written_numbers(labels: Labels) -> dict[int, str] | None:
         if written.setdefault(int(number), name) != name:
             raise UserError(
                 f"{labels.where}: two classes are one number, '{written[int(number)]}' and '{name}': join "
-                f"them, or rename one"
+                "them, or rename one"
             )
     return written
 
@@ -179,8 +177,7 @@ def matched(labels: Labels, to: Labels) -> Labels:
     if lone:
         raise UserError(
             f"{labels.where}: classes are matched by their names, and '{lone[0][:80]}' is none of those of "
-            f"{to.where} "
-            f"({brief(to.names)}): give both the same names, or remove these images"
+            f"{to.where} ({brief(to.names)}): give both the same names, or remove these images"
         )
     places = np.array([label_of.get(alike(name), 0) for name in labels.names], np.int64)
     return replace(labels, names=to.names, places=places[labels.places], numbered=to.numbered)

@@ -78,7 +78,7 @@ class Columns:
         if not (is_label(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
             contents = (
                 f"holds {str(kind)[:80]}, such as {shown(name)}: labels are names or whole numbers, one an "
-                f"image"
+                "image"
             )
             raise UserError(f"{self._where}: the column '{name}' {contents}{advice_on('label')}")
         return name
@@ -138,8 +138,7 @@ class Columns:
             if candidates:
                 raise UserError(
                     f"{self._where}: which column holds the {role}s? It may be {brief(candidates)}: name it "
-                    f"with --{role}-column "
-                    f"(`{role}:` in the source of a description)"
+                    f"with --{role}-column (`{role}:` in the source of a description)"
                 )
         raise UserError(
             f"{self._where}: no column holds {role}s; its columns: {brief(names)}{advice_on(role)}"

@@ -48,7 +48,7 @@ def spec_from_images(
         if image or label:
             raise UserError(
                 f"{paths[0]}: --{'image' if image else 'label'}-column: is for parquet files; here folders "
-                f"are the classes"
+                "are the classes"
             )
         sets, headers, source, notes = _folders(locations, ground)
     else:
@@ -87,7 +87,7 @@ def require_outside(out: Path, images: Path, option: str) -> None:
     if images.is_dir() and (out == images or images in out.parents):
         raise UserError(
             f"--out {out}: lies inside the images that {option} names ({images}); name a folder outside of "
-            f"them"
+            "them"
         )
 
 
@@ -148,14 +148,14 @@ def _parquets(
     if train.numbered and train.names != [str(number) for number in range(len(train.names))]:
         notes.append(
             f"The labels are {brief(train.names)}, not 0, 1, ...: they are numbered anew in this order and "
-            f"keep their names."
+            "keep their names."
         )
     blank = [name for name in train.names if name.lower() in _SAY_MISSING]
     notes += [f"The class '{name}' may be rows without a label." for name in blank]
     if len(train.names) < 2:
         raise UserError(
             f"{locations[0]}: holds one class only ({brief(train.names)}, column '{first.label}'); at least "
-            f"2 are needed"
+            "2 are needed"
         )
     for labels in sets[1:]:
         absent = [name for name, count in zip(labels.names, labels.counts, strict=True) if not count]
@@ -187,7 +187,7 @@ def _existing(path: str | Path, test: str | Path | None) -> list[Path]:
         if not entry.exists():
             raise UserError(
                 f"{entry}: no such file or folder; give a folder of class folders, a parquet file, or a "
-                f"dataset of `condense list datasets`"
+                "dataset of `condense list datasets`"
             )
     return paths
 
@@ -198,7 +198,7 @@ def _layout(paths: list[Path], test: str | Path | None) -> Layout:
     if layout.test is not None and layout.test == layout.train:
         raise UserError(
             f"--test {test}: names the training images ({layout.train}); leave it away, and a fifth of them "
-            f"is held out"
+            "is held out"
         )
     return layout
 
@@ -212,6 +212,5 @@ def _require_two_each(labels: Labels) -> None:
         )
         raise UserError(
             f"{labels.where}: the class '{name[:80]}' has {count} image{more}: at least 2 are needed to hold "
-            f"one out; add images, "
-            "or give a test set"
+            "one out; add images, or give a test set"
         )

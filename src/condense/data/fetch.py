@@ -103,8 +103,7 @@ def _download(spec: DatasetSpec, file: File, path: Path) -> None:
         if total.hexdigest() != wanted:
             raise UserError(
                 f"{file.url}: wrong checksum: what came has the {kind} {total.hexdigest()}, but {wanted} is "
-                f"expected; "
-                f"nothing was kept: {help_yourself}"
+                f"expected; nothing was kept: {help_yourself}"
             )
 
 

@@ -120,7 +120,7 @@ def list_images(root: Path, only: Iterable[str] = ()) -> Listing:
         but = f", but {len(beside)} file(s) ({brief(beside)})" if beside else ""
         raise UserError(
             f"{root}: holds no class folders{but}; a folder with one folder of images a class is needed, or "
-            f"a parquet file"
+            "a parquet file"
         )
     files, labels = [], []
     passed_over = [
@@ -155,8 +155,7 @@ def _images_in(root: Path, folder: str) -> tuple[list[str], list[str]]:
         if is_folder:
             raise UserError(
                 f"{root / folder / name}: a folder inside a class folder; give the folder that holds the "
-                f"class folders "
-                f"({_holder(root, folder)}?)"
+                f"class folders ({_holder(root, folder)}?)"
             )
         (notes if _is_note(name) else images).append(name)
     return images, notes
@@ -226,7 +225,7 @@ def aligned(listings: list[Listing]) -> list[Listing]:
             holder, lacker = (first, listing) if lone[0] in names else (listing, first)
             raise UserError(
                 f"{lacker.root}: has no folder for the class '{lone[0]}' of {holder.root}: both need the "
-                f"same classes"
+                "same classes"
             )
         numbers = [names[name] for name in theirs]
         numbered.append(

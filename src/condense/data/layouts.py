@@ -79,17 +79,16 @@ def _splits(path: Path, testing: bool) -> Layout:
     if len(filled) > 1:
         raise UserError(
             f"{path}: which folder is for training, {' or '.join(filled)}? Give it alone, and --test for the "
-            f"other"
+            "other"
         )
     if filled:
         return _of_folders(path, filled[0], purposes, folders, testing)
     if train and len(purposes) == len(folders):
         raise UserError(
             f"{path}: {' and '.join(folders)} are no classes, and the images in {path / train[0]} have no "
-            f"class folders that would say "
-            f"what they show (a table beside them is not read): sort them into {path / train[0]}/CLASS/ and "
-            f"give the same command again, "
-            "or write them with their labels into a parquet file"
+            "class folders that would say what they show (a table beside them is not read): sort them into "
+            f"{path / train[0]}/CLASS/ and give the same command again, or write them with their labels into "
+            "a parquet file"
         )
     tests = _by_preference(purposes)
     if testing and tests and len(tests) == len(folders) and _is_filled(path / tests[0]):
@@ -163,16 +162,15 @@ def _of_folders(
         if not usable:
             raise UserError(
                 f"{path}: is for training, as its folder {train} says; give a folder of class folders for "
-                f"testing"
+                "testing"
             )
         return _as_one(path / usable[0])
     chosen = _as_one(path / train)
     if candidates and not usable and _is_sorted(path / train):
         raise UserError(
             f"{path / candidates[0]}: its images have no class folders that would say what they show, so "
-            f"they cannot test; "
-            "give the training images alone, of which a fifth is then held out:"
-            f" `condense run {shlex.quote(str(path / train))} --out condensed`"
+            "they cannot test; give the training images alone, of which a fifth is then held out: `condense "
+            f"run {shlex.quote(str(path / train))} --out condensed`"
         )
     test = path / usable[0] if usable else None
     if test and _as_one(test).kind != chosen.kind:
@@ -197,9 +195,8 @@ def _of_shards(path: Path, testing: bool) -> Layout:
     if not train and tests and "" in groups:
         raise UserError(
             f"{path}: are the files beside {brief([file.name for word in tests for file in groups[word]])} "
-            f"for training "
-            f"({brief([file.name for file in groups['']])})? Begin their names with 'train', or give folders "
-            f"of their own and --test"
+            f"for training ({brief([file.name for file in groups['']])})? Begin their names with 'train', or "
+            "give folders of their own and --test"
         )
     if not train:
         files = [file.name for group in groups.values() for file in group]

@@ -47,7 +47,7 @@ class Table:
     def _damaged(self, error: Exception) -> UserError:
         reason = (
             f"cannot be read as parquet, or is cut short ({str(error)[:200]}); a folder of class folders can "
-            f"be given instead"
+            "be given instead"
         )
         try:
             with open(self.path, "rb") as file:
@@ -105,8 +105,7 @@ class Table:
         if outside:
             raise UserError(
                 f"{where}: the label {outside[0]} is outside 0..{len(names) - 1}, the numbers of its classes "
-                f"({brief(names)}): "
-                "remove the rows without a label"
+                f"({brief(names)}): remove the rows without a label"
             )
         return classes.of_names(names, values.astype(np.int64), where)
 
@@ -192,7 +191,7 @@ class Table:
         if "://" in path:
             raise UserError(
                 f"{self.path}: row {row} has the address {path[:80]} instead of an image: download the "
-                f"images first"
+                "images first"
             )
         file = self.path.parent / path
         if not _is_file(file) and "\\" in path:  # as Windows writes paths

@@ -132,13 +132,13 @@ def _opened(data: bytes, where: str) -> ImageFile.ImageFile:
     if image is None or image.width * image.height > MOST_PIXELS:
         raise UserError(
             f"{where}: announces more than {MOST_PIXELS:,} pixels: scale it down, or remove it if it is not "
-            f"yours"
+            "yours"
         )
     bits = _bits(image, data)
     if bits > 8:
         raise UserError(
             f"{where}: has more than 8 bits a channel ({bits}): convert it to 8 bits, scaled by the range "
-            f"that its values use"
+            "that its values use"
         )
     return image
 
@@ -228,8 +228,7 @@ def _unreadable(data: bytes, where: str, error: Exception) -> UserError:
         if data.startswith((b"II*\0", b"MM\0*")):
             return UserError(
                 f"{where}: this TIFF cannot be read: it is damaged, or its channels or numbers are of no "
-                f"usual kind: "
-                "convert it to grey or RGB with 8 bits a channel"
+                "usual kind: convert it to grey or RGB with 8 bits a channel"
             )
     return UserError(f"{where}: cannot be read as an image ({reason}): replace or remove it")
 
@@ -242,7 +241,7 @@ def fitted(image: Image.Image, where: str, size: int, resize: bool) -> np.ndarra
         if not resize:
             raise UserError(
                 f"{where}: has {width}x{height} pixels instead of {size}x{size}: 'resize: {size}' would "
-                f"scale and crop them"
+                "scale and crop them"
             )
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2

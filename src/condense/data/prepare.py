@@ -147,7 +147,7 @@ def _differs(spec: DatasetSpec, noun: str, number: int, expected: int, least: bo
     wanted = f"at least {expected:,}" if least else f"{expected:,}"
     return UserError(
         f"{spec.name}: {number:,} {noun} found, but its description says {wanted}: either the data or the "
-        f"description is wrong"
+        "description is wrong"
     )
 
 
@@ -162,7 +162,7 @@ def _rows(spec: DatasetSpec, opened: Opened, classes: int) -> dict[str, np.ndarr
         if opened.test is None:
             raise UserError(
                 f"{spec.name}: its source has no images for testing; give the fraction that is held out "
-                f"(`holdout`)"
+                "(`holdout`)"
             )
         rows = {"train": _sorted_rows(opened.train), "test": _sorted_rows(opened.test)}
     else:

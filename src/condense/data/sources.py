@@ -114,8 +114,8 @@ def local_path(spec: DatasetSpec, name: str) -> Path:
     if spec.source.is_folder:
         needed = f"folder of {spec.classes} class folders of images"
     raise UserError(
-        f"{spec.name}: {' and '.join(map(str, paths))} not found: put the {needed} there, "
-        f"or set CONDENSE_DATA to the folder that holds {name}{'. ' if spec.note else ''}{spec.note}"
+        f"{spec.name}: {' and '.join(map(str, paths))} not found: put the {needed} there, or set "
+        f"CONDENSE_DATA to the folder that holds {name}{'. ' if spec.note else ''}{spec.note}"
     )
 
 
@@ -127,7 +127,7 @@ def _check_fingerprint(spec: DatasetSpec, fingerprint: str) -> dict[str, str]:
     if spec.source.fingerprint not in (None, fingerprint):
         raise UserError(
             f"{spec.name}: the images in {spec.source.train} have changed since they were looked at: start "
-            f"anew"
+            "anew"
         )
     return {"fingerprint": f"sha256:{fingerprint}"}
 
@@ -193,8 +193,8 @@ def _as_described(spec: DatasetSpec, sets: Sequence[Labels]) -> tuple[list[Label
     if len(train.names) != spec.classes:
         raise UserError(
             f"{spec.name}: {len(train.names):,} classes found in {train.where} "
-            f"({classes.brief(train.names)}), "
-            f"but its description says {spec.classes:,}: either the data or the description is wrong"
+            f"({classes.brief(train.names)}), but its description says {spec.classes:,}: either the data or "
+            "the description is wrong"
         )
     if unused:
         log.info("%s: classes without images are left out: %s", spec.name, classes.brief(unused))

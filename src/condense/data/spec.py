@@ -63,7 +63,7 @@ class File:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,200}", self.name):
             raise UserError(
                 f"the file name '{self.name[:80]}' must consist of letters, digits, '_', '.', '+' and '-', "
-                f"without folders"
+                "without folders"
             )
         if not re.match(r"https?://[^/\s]", self.url) or any(ord(letter) <= 32 for letter in self.url):
             raise UserError(
@@ -291,7 +291,7 @@ def load_spec(name: str | Path, folder: Path = SPEC_FOLDER) -> DatasetSpec:
         if ".." in Path(value).parts or "\0" in value:
             raise UserError(
                 f"{path}: source: {key}: a path without '..' is needed, found '{value[:80]}'; a folder "
-                f"elsewhere is its 'mirror'"
+                "elsewhere is its 'mirror'"
             )
     if by_name and spec.name != name:
         raise UserError(f"{path}: its name is '{spec.name}', which differs from the file name")

@@ -61,7 +61,7 @@ def notes_on(headers: Headers, sets: list[Labels], ground: str | None) -> list[s
     if headers.shared:
         notes.append(
             f"{headers.shared} of the {len(sets[1].places)} test images are training images, too: accuracies "
-            f"will be too high."
+            "will be too high."
         )
     notes += _transparency(headers, ground)
     return notes + [
@@ -105,6 +105,6 @@ def _require_bearable(side: int, resize: int | None, path: Path) -> None:
         times = round((side / SIDES[-1]) ** 2)
         raise UserError(
             f"{path}: its images have {side} x {side} pixels, which take {times} times the memory and time "
-            f"of {SIDES[-1]} x {SIDES[-1]}: "
-            f"give --resize {SIDES[-1]} (or another side; --resize {side} keeps them as they are)"
+            f"of {SIDES[-1]} x {SIDES[-1]}: give --resize {SIDES[-1]} (or another side; --resize {side} "
+            "keeps them as they are)"
         )

@@ -96,7 +96,7 @@ class Outcome:
             if tuple(images.shape) != shape:
                 raise ValueError(
                     f"{engine}: '{name}' are {tuple(images.shape)}, not {shape}: classes, ipc, channels, "
-                    f"height, width"
+                    "height, width"
                 )
         for name, values in self.tensors.items():
             if tuple(values.shape[:2]) != each:

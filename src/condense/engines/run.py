@@ -62,7 +62,7 @@ class Run:
         if getattr(recipe, "precision", None) != (types.precision if types else None):
             raise ValueError(
                 f"engine '{recipe.engine}': its recipes have a 'precision', of which Run gets no `types`, or "
-                f"those of another"
+                "those of another"
             )
         self.types = types
         self.recipe, self.moving, self.columns, self.checkpoint = (

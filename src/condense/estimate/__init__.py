@@ -108,7 +108,7 @@ class Estimate:
         used = f"{self.seconds * self.threads / 3600:,.2f} core-hours"
         lines = [
             f"compute: {used}, about {_duration(self.seconds / together)} on the {cores} cores of this "
-            f"machine if it is idle"
+            "machine if it is idle"
         ]
         if not self.elsewhere:
             return lines
@@ -117,8 +117,7 @@ class Estimate:
         return [
             f"a GPU is asked for and this machine has none: the times above are for one {REFERENCE_NAME}",
             f"on one {REFERENCE_NAME} ({assumed}): about {reference / 3600:,.1f} GPU-hours, "
-            f"{_duration(reference)};"
-            f" on ten of them {_duration(reference / 10)}",
+            f"{_duration(reference)}; on ten of them {_duration(reference / 10)}",
             f"on this machine's CPU instead, at its measured rate: {lines[0].removeprefix('compute: ')}",
         ]
 

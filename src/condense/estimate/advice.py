@@ -96,7 +96,7 @@ def _dearest(plan: Plan, shares: Shares, device: str) -> list[str]:
         dearest = shares.dearest(kind)
         lines.append(
             f"the dearest {plural} (hours on one {device}, of {whole:,.1f} in all; jobs of several count for "
-            f"each):"
+            "each):"
         )
         lines.append(
             f"  {'name':<28}{'hours alone':>12}{'share':>8}{'saved without it':>18}{'without all so far':>20}"
@@ -133,10 +133,8 @@ def _disk(plan: Plan, nodes: Sequence[Node]) -> list[str]:
         less = sum(size - min(size, room * 10**6) for size in queues)
         lines.append(
             f"  {len(queues)} banks of queues take up to {plan.scale.bank_mb / 1e3:,.0f} GB each; bank_mb: "
-            f"{room} saves"
-            f" {less / 1e9:,.0f} GB of disk, and what does not fit is trained again when it is read; "
-            f"bank_mb: 0 makes none, and every"
-            " job trains its queue as it goes"
+            f"{room} saves {less / 1e9:,.0f} GB of disk, and what does not fit is trained again when it is "
+            "read; bank_mb: 0 makes none, and every job trains its queue as it goes"
         )
     return lines
 

@@ -172,7 +172,7 @@ class Pace:
         if not steps:
             raise UserError(
                 f"rates: {row.method} is condensed in no steps; only methods of the matching engine have a "
-                f"pace"
+                "pace"
             )
         return (cost(work, self.rates) - self.rates.start) / steps
 

@@ -50,7 +50,7 @@ def rates_for(
     if cache_file is not None and known and {key: known.get(key) for key in facts} == facts:
         source = (
             f"measured on {known.get('date')} on this {device_name} (delete {cache_file.name} to measure "
-            f"again)"
+            "again)"
         )
         return read(Rates, known["rates"], f"{cache_file}: {name}"), source
     measured = _measured(data, arch, options, device)

@@ -51,7 +51,7 @@ def scale_page(name: str, rows: Sequence[Measured] | None = None) -> str:
 def _head(name: str, rows: Sequence[Measured]) -> str:
     assumed = (
         f"{REFERENCE.forward / 1e12:.0f} TFLOP/s in fp32, {REFERENCE.call * 1e6:.0f} µs a layer without a "
-        f"gradient"
+        "gradient"
     )
     assumed += f" and {REFERENCE.call_training * 1e6:.0f} µs with one, {REFERENCE.start:.0f} s to start a job"
     basis = f"Assumed rates of one {REFERENCE_NAME}, **not measured here**: {assumed}."
@@ -63,7 +63,7 @@ def _head(name: str, rows: Sequence[Measured]) -> str:
         )
         basis = (
             f"Rates of one {REFERENCE_NAME}, measured (`params/measured/rates/`); seconds are of a step, or "
-            f"of an epoch"
+            "of an epoch"
         )
         basis += " of one network:\n\n"
         basis += table_head("stage|dataset|method|architecture|ipc|classes|seconds|date") + shown
@@ -136,8 +136,7 @@ def _needs(plan: Plan, split: int | None, nodes: Sequence[Node]) -> str:
         + table_head("stage|longest job|most run time|machine GB|most GB|GPU GB")
         + "\n".join(lines)
         + f"\n\nOf the GPU's memory {', '.join(counts[:-1])} and {counts[-1]}. Where GPUs are of several "
-        f"sizes, `gpu_model` in the profile"
-        " says by rule which one a job gets."
+        "sizes, `gpu_model` in the profile says by rule which one a job gets."
     )
 
 

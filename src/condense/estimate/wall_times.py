@@ -82,10 +82,9 @@ def _over_the_limit(plan: Plan, classes: int | None, nodes: Sequence[Node]) -> l
             attempts = math.ceil(longest / allowed)
             lines.append(
                 f"- With {in_classes(classes)} a job, {len(over):,} of the jobs of stage {stage} exceed the "
-                f"{in_hours(allowed)} that the scale"
-                f" lets a job ask for (the longest takes {in_hours(longest)}). They go on from their "
-                f"checkpoints: the longest needs"
-                f" {attempts} attempts, the profile of SLURM allows {cluster().attempts}."
+                f"{in_hours(allowed)} that the scale lets a job ask for (the longest takes "
+                f"{in_hours(longest)}). They go on from their checkpoints: the longest needs {attempts} "
+                f"attempts, the profile of SLURM allows {cluster().attempts}."
             )
     return lines
 
@@ -106,8 +105,8 @@ def scheduler(graphs: dict[int | None, list[Node]], walls: dict[tuple[int | None
     busy = {classes: len(nodes) / cluster().per_minute * 60 for classes, nodes in graphs.items()}
     points = [
         f"- With {in_classes(classes)} a job, more than "
-        f"{Sums(graphs[classes]).hours() * 3600 / busy[classes]:,.0f} GPUs wait for jobs to be"
-        " handed over: the rate, not the GPUs, is the limit beyond that."
+        f"{Sums(graphs[classes]).hours() * 3600 / busy[classes]:,.0f} GPUs wait for jobs to be handed over: "
+        "the rate, not the GPUs, is the limit beyond that."
         for classes in CLASSES
     ]
     return (
@@ -116,8 +115,7 @@ def scheduler(graphs: dict[int | None, list[Node]], walls: dict[tuple[int | None
         " (`max-jobs-per-timespan` in `workflow/profiles/slurm/config.yaml`).\n\n"
         + table_head(
             f"classes a job|SLURM jobs|under {SHORT / 60:.0f} min|to hand all over|wall time on {GPUS[-1]} "
-            f"GPUs"
-            "|the same, handed over at once"
+            "GPUs|the same, handed over at once"
         )
         + "\n".join(lines)
         + "\n\n"

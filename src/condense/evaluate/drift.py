@@ -78,7 +78,7 @@ def drift(task: Drift, sets: TaskSets, tested: TrainingSet, trainer: Trainer) ->
     if images.labels.tolist() != others.labels.tolist():
         raise UserError(
             f"{style.path}: every image of {sets.judged.path} needs a partner of its class there, in the "
-            f"same order"
+            "same order"
         )
     paired = {0: lambda: replace(images, beside=others.fetch)}
     return trainer.measured(

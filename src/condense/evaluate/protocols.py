@@ -171,7 +171,7 @@ def _check(measured: Mapping[str, Sequence[float]], metrics: Mapping[str, Metric
         if not all(math.isfinite(value) for value in measured[name]):
             raise UserError(
                 f"{name}: is no finite number for a trained network; a lower learning rate in the protocol "
-                f"may help"
+                "may help"
             )
         try:
             metric.check(name, measured[name], networks)

@@ -90,7 +90,7 @@ def damaged(path: Path, why: str) -> UserError:
     """The error for a file that fails its check."""
     return UserError(
         f"{path}: damaged or not one of our files ({why}); delete it and run the same command again to make "
-        f"it anew"
+        "it anew"
     )
 
 
@@ -198,7 +198,7 @@ def read_header(path: Path, kind: str | None = None) -> dict[str, Any]:
     if schema != SCHEMA:
         raise UserError(
             f"{path}: written with schema {schema}; this version reads {SCHEMA}: use the version of condense "
-            f"that wrote it"
+            "that wrote it"
         )
     if broken:
         raise damaged(path, "the checksum of its header differs")

@@ -72,7 +72,7 @@ def check_carried(path: Path, tensors: Mapping[str, np.ndarray], header: SetHead
             raise damaged(
                 path,
                 f"its '{name}' are {len(values)}, and not one for each of its {len(tensors['labels'])} "
-                f"images",
+                "images",
             )
     if header.soft_labels is not None:
         _check_soft_labels(path, further[SOFT_LABELS], header)
@@ -130,7 +130,7 @@ def joined(
             if not np.array_equal(tensors[name], first[name]):
                 why = (
                     f"they differ in '{name}', of which the whole set has one: condense all classes in one "
-                    f"shard"
+                    "shard"
                 )
                 raise UserError(f"{out}: {shard} does not fit {path}: {why}")
         whole[name] = first[name]

@@ -167,5 +167,5 @@ def verify(unit: Unit, root: Path) -> None:
             if unit.kind == "synthetic" and not unit.home.name.endswith(f"-{header.get('key')}"):
                 raise UserError(
                     f"{file}: belongs to the key {header.get('key')}, not to the folder it lies in; delete "
-                    f"the folder and make it anew"
+                    "the folder and make it anew"
                 )

@@ -90,7 +90,7 @@ def restore(path: str, root: Path = Path()) -> None:
     if kept_name(path) not in files:
         raise UserError(
             f"{path}: nothing is kept under this key; make it with the workflow, or look for newer results "
-            f"with 'git pull'"
+            "with 'git pull'"
         )
     advice = (
         f"delete it, and 'dvc pull {unit.group}' or 'git checkout -- {unit.group}' brings it back; if "
@@ -272,8 +272,7 @@ class _Group:
             if file.is_file() and file_md5(file) != entry.md5:
                 raise UserError(
                     f"{file}: damaged (its checksum differs from that of {pointer(self.path)}); delete it, "
-                    f"and 'git checkout -- "
-                    f"{self.path}' or 'dvc pull {self.path}' brings it back"
+                    f"and 'git checkout -- {self.path}' or 'dvc pull {self.path}' brings it back"
                 )
 
     def write(self, root: Path) -> None:

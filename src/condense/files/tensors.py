@@ -117,7 +117,7 @@ def read_shard(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         raise damaged(
             path,
             f"it does not hold {len(known.numbers)} images of each of its {len(known.classes)} classes in "
-            f"their order",
+            "their order",
         )
     if ("snapshots" in tensors) != (known.snapshot_steps is not None):
         raise damaged(path, "it has snapshots without their steps, or steps without snapshots")

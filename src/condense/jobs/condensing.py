@@ -185,7 +185,7 @@ def _check_share(job: ShardJob, data: Any) -> None:
     if some_classes and splits is None:
         raise UserError(
             f"{job.recipe.name}: its classes depend on each other, so all are made together; leave --classes "
-            f"out"
+            "out"
         )
     if job.images is None:
         return

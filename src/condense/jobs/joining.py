@@ -41,7 +41,7 @@ def join_parts(out: Path, parts: Sequence[Path]) -> None:
     if len(numbers) != first.about["n_networks"] or numbers != list(range(len(numbers))):
         raise UserError(
             f"{out}: the parts hold the networks {numbers} instead of each of {first.about['n_networks']} "
-            f"once"
+            "once"
         )
     results = {
         name: {step: [value for share in shares for value in share.results[name][step]] for step in by_step}

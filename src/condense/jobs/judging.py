@@ -159,12 +159,12 @@ def _read_checked(job: EvaluationJob, path: Path, kind: str) -> tuple[dict[str, 
     if path == job.synthetic and job.method and job.method != header["method"]:
         raise UserError(
             f"{path}: is a set of '{header['method']}', not of '{job.method}'; leave --method out, or give "
-            f"another set"
+            "another set"
         )
     if header["data_sha256"] != read_dataset_header(job.data / "train.safetensors").data_sha256:
         raise UserError(
             f"{path}: was made from other images than those in {job.data}; delete it and run the same "
-            f"command again"
+            "command again"
         )
     return tensors, header
 

@@ -139,7 +139,7 @@ def _rounded(values: np.ndarray, stored: str, out: Path, content: str = "its pix
     if not np.isfinite(rounded).all():
         raise UserError(
             f"{out}: {content} reach {np.abs(values).max():.3g}, too large for {stored}; write `stored: "
-            f"float32` in the scale"
+            "float32` in the scale"
         )
     return rounded
 

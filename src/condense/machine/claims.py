@@ -59,8 +59,8 @@ def _shared_folder(folder: Path) -> None:
     if fault and (about.st_uid not in (0, os.geteuid()) or not stat.S_ISDIR(about.st_mode)):
         raise UserError(
             f"{folder}: the locks of this machine's devices lie there, but {fault} and belongs to "
-            f"{locks.owner_of(about)}, who could change"
-            " them; let its owner or root remove it, or use --device cpu"
+            f"{locks.owner_of(about)}, who could change them; let its owner or root remove it, or use "
+            "--device cpu"
         )
 
 

@@ -124,7 +124,7 @@ def require_folders(*paths: str) -> None:
         if path.is_symlink() and not path.exists():
             raise UserError(
                 f"{path}: is a link to {os.readlink(path)}, which is not there; make that folder, or remove "
-                f"the link"
+                "the link"
             )
         if path.exists() and not path.is_dir():
             raise UserError(f"{path}: a folder is needed here, but this is none; move it away")
@@ -212,7 +212,7 @@ def _require_plain(path: Path) -> None:
     if stat.S_ISLNK(mode):
         raise UserError(
             f"{path}: is a link to {os.readlink(path)}, which would be lost; name that file itself, or "
-            f"remove the link"
+            "remove the link"
         )
     if stat.S_ISDIR(mode):
         raise UserError(f"{path}: cannot be written: it is a folder; name a file in it")
@@ -226,7 +226,7 @@ def _require_plain(path: Path) -> None:
         kind = kinds.get(stat.S_IFMT(mode), "special file")
         raise UserError(
             f"{path}: is a {kind}; results are put in their place in one step, as plain files: name a plain "
-            f"file"
+            "file"
         )
 
 

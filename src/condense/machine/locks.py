@@ -48,14 +48,13 @@ def only_head(path: Path) -> Iterator[bool]:
         if not free:
             raise FolderTaken(
                 f"another head works in this folder ({_told(before)}); let it finish, or stop it with Ctrl-C "
-                f"or `kill` and start again"
+                "or `kill` and start again"
             )
         if before and before[1] != platform.node():
             raise FolderTaken(
                 f"the last head of this folder ({_told(before)}) did not end as it should, and from "
-                f"{platform.node()} nobody can tell"
-                f" whether it is still at work; make sure that it is not, delete {path}, run `snakemake "
-                f"--unlock`, and start again"
+                f"{platform.node()} nobody can tell whether it is still at work; make sure that it is not, "
+                f"delete {path}, run `snakemake --unlock`, and start again"
             )
         _sign(handle)
         try:
@@ -157,7 +156,7 @@ def _foreign(path: Path, about: os.stat_result | None, why: str) -> UserError:
     if stat.S_ISREG(about.st_mode):
         return UserError(
             f"{path}: this lock of {owner_of(about)} cannot be opened ({why}); if nothing of theirs is at "
-            f"work, remove it"
+            "work, remove it"
         )
     kind = (
         "link"
@@ -168,7 +167,7 @@ def _foreign(path: Path, about: os.stat_result | None, why: str) -> UserError:
     )
     return UserError(
         f"{path}: a lock is a plain file, but this is a {kind} of {owner_of(about)}; remove it, or let its "
-        f"owner do so"
+        "owner do so"
     )
 
 

@@ -160,7 +160,7 @@ def set_threads(threads: int | None) -> int:
     if threads is not None and threads > most:
         _say_once(
             f"--threads {threads}: this process may use {most} core{'s' * (most > 1)}, so that many threads "
-            f"are used"
+            "are used"
         )
     named = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     wanted = threads or (int(named) if named.isascii() and named.isdecimal() and int(named) else most)

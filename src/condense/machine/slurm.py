@@ -131,7 +131,7 @@ class Holds:
         for number, reason in sorted(held - self.told):
             self.say(
                 f"SLURM holds job {number} ({reason}) and does not start it; `scontrol release {number}` "
-                f"lets it go on"
+                "lets it go on"
             )
         self.told = held
 
@@ -155,8 +155,8 @@ class Silence:
             minutes = (now - self.began) / 60
             self.say(
                 f"SLURM has not answered for {minutes:.0f} minutes; jobs that run go on. Wait, or stop this "
-                f"head with Ctrl-C:"
-                " the same command follows its jobs once SLURM answers (`scontrol ping` tells)"
+                "head with Ctrl-C: the same command follows its jobs once SLURM answers (`scontrol ping` "
+                "tells)"
             )
 
     def ends(self) -> None:

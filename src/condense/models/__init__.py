@@ -120,7 +120,7 @@ def build(name: str, *, channels: int, size: int, classes: int, **options: objec
     if chosen.enlarge is not None and chosen.enlarge < size:
         raise UserError(
             f"{where}: 'enlarge: {chosen.enlarge}' would shrink images of {size} x {size} pixels: leave it "
-            f"out"
+            "out"
         )
     side = chosen.enlarge or size
     if not builder.fits(chosen, channels, side):
@@ -138,12 +138,11 @@ def _unfit(where: str, builder: Builder, options: Options, channels: int, size: 
     if fitting is None:
         return UserError(
             f"{where}: images of {size} x {size} pixels do not fit, nor do any up to {_LARGEST} pixels: take "
-            f"a smaller depth"
+            "a smaller depth"
         )
     shallower = " or a smaller depth" if hasattr(options, "depth") else ""
     return UserError(
         f"{where}: images of {size} x {size} pixels do not fit; the smallest size that fits is {fitting} x "
-        f"{fitting}: "
-        f"set the option 'enlarge: {fitting}', scale the images (resize), or choose another "
+        f"{fitting}: set the option 'enlarge: {fitting}', scale the images (resize), or choose another "
         f"architecture{shallower}"
     )

@@ -120,7 +120,7 @@ class Network(nn.Module):
         before it."""
         raise UserError(
             f"a network of kind {type(self).__name__} has no feature maps: use a convolutional architecture, "
-            f"such as 'convnet'"
+            "such as 'convnet'"
         )
 
     def _embed(self, x: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def _network(construct: Callable[[], nn.Module], channels: int) -> Network:
     if channels not in (1, 3):
         raise UserError(
             f"torchvision's networks take 1 or 3 channels, not {channels}: choose another architecture, such "
-            f"as 'convnet'"
+            "as 'convnet'"
         )
     return TorchvisionNetwork(construct)
 

@@ -259,7 +259,7 @@ def open_queue_bank(
     if any(name not in tensors or not np.array_equal(tensors[name], value) for name, value in wanted.items()):
         raise UserError(
             f"{path}: was made by a version that draws the steps of a queue otherwise; delete it and make it "
-            f"anew"
+            "anew"
         )
     kept = kept_states(plan, header.spacing or 1)
     if len(header.parts) != -(-len(kept) // header.states_a_part):

@@ -29,7 +29,7 @@ def opened(path: Path, wanted: Mapping[str, Any]) -> tuple[dict[str, np.ndarray]
         if header.get(name) != value:
             told = (
                 f"{path}: was made with {name} {canonical(header.get(name))}, but {canonical(value)} is "
-                f"asked for"
+                "asked for"
             )
             raise UserError(f"{told}; make a bank of its own for this: `condense bank --help` says how")
     return tensors, known

@@ -93,7 +93,7 @@ class Parts:
             if read_header(path, "bank part")["content_sha256"] != checksum:
                 raise UserError(
                     f"{path}: belongs to another bank than {bank}; delete {bank} and run the same command "
-                    f"again"
+                    "again"
                 )
 
     def state(self, number: int, name: str) -> dict[str, Tensor]:

@@ -55,7 +55,7 @@ class Trained:
             if name not in tensors or tensors[name].numel() != target.numel():
                 raise UserError(
                     f"a kept state does not fit its network: '{name}' is missing or of another shape; make "
-                    f"the bank anew"
+                    "the bank anew"
                 )
             target.copy_(tensors[name].reshape(target.shape))  # files hold no scalars, but lists of one
 
@@ -209,9 +209,8 @@ class QueueStream:
             self.exact = False
             _log.warning(
                 "training %d of network %d classifies %d images rightly, where %d are on record: the bank "
-                "was made with another device,"
-                " number of threads or version, and what lies between its states is not repeated to the last "
-                "bit",
+                "was made with another device, number of threads or version, and what lies between its "
+                "states is not repeated to the last bit",
                 *(age + 1, number, right, known[age]),
             )
 

@@ -65,14 +65,12 @@ def metric_of(row: dict[str, str], task: Task) -> str:
         measured = ", ".join(task.answers)
         raise UserError(
             f"row {paper}: its metric '{row['metric']}' is of the published task '{row['task']}', and the "
-            f"task '{task.kind}', which gives"
-            f" {known}, measures those of {measured}; {remedy}"
+            f"task '{task.kind}', which gives {known}, measures those of {measured}; {remedy}"
         )
     if row["unit"] != task.metrics[metric].unit:
         raise UserError(
             f"row {paper}: its metric '{row['metric']}' is in '{row['unit']}', and '{metric}' of the task "
-            f"'{task.kind}' in"
-            f" '{task.metrics[metric].unit}'; {remedy}"
+            f"'{task.kind}' in '{task.metrics[metric].unit}'; {remedy}"
         )
     return metric
 

@@ -256,8 +256,7 @@ class Plan:
         if not rows:
             raise UserError(
                 f"{spec.paper}/{spec.name}: no row of params/published/results.csv belongs to it; what has "
-                f"no published"
-                " numbers is compared in a figure (draw: accuracy_by_setting)"
+                "no published numbers is compared in a figure (draw: accuracy_by_setting)"
             )
         metrics = {row["metric"] for row in rows}
         for metric in spec.not_measured:

@@ -55,7 +55,7 @@ def consistency(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[Cs
         drawn,
         [
             f"{meaning} Distances between features of a {arch} trained on the real set, which the paper does "
-            f"not name."
+            "not name."
         ],
     )
 

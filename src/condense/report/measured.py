@@ -45,7 +45,7 @@ def read_metrics(cell: MetricsCell) -> dict[str, Any]:
     if not path.is_file():
         making = (
             f"`snakemake --cores all {path}`, with `--config scale=NAME` at its end for another scale than "
-            f"quick"
+            "quick"
         )
         raise UserError(f"{path}: this evaluation is missing; run it first: {making}")
     return files.read_metrics(path, cell.task.folder, cell.key)

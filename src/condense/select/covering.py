@@ -51,8 +51,8 @@ def minimum_covering(
     if settings.candidates == "all" and len(features) > settings.largest:
         raise UserError(
             f"a class has {len(features)} images, more than the {settings.largest} up to which the best "
-            f"covering is searched for among"
-            " all: give a number of candidates (covering: candidates) in the recipe, or raise 'largest'"
+            "covering is searched for among all: give a number of candidates (covering: candidates) in the "
+            "recipe, or raise 'largest'"
         )
     greedy = k_center(features, k, first)
     if settings.candidates == "all":
@@ -136,7 +136,7 @@ def _programme(near: NDArray[np.bool_], k: int, nodes: int) -> NDArray[np.int64]
     if answer.x is None or answer.status not in (0, 1):
         raise UserError(
             f"no covering is found within {nodes} nodes, nor ruled out: raise covering: nodes, or take fewer "
-            f"candidates"
+            "candidates"
         )
     return (answer.x > 0.5).nonzero()[0]
 

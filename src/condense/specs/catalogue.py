@@ -30,7 +30,7 @@ def params_folder() -> Path:
     if not (folder / "methods").is_dir():
         raise UserError(
             f"{folder.resolve()}: the folder with the recipes is not there; run the command in a checkout of "
-            f"the project"
+            "the project"
         )
     return folder
 
@@ -155,7 +155,7 @@ def laid_over(base: Any, change: Any, where: str) -> Any:
         if key in change and change[key] != getattr(base, key, None):
             raise UserError(
                 f"{where}: {key}: cannot be changed here; a recipe or protocol of another {key} needs a file "
-                f"of its own"
+                "of its own"
             )
     try:
         values = merged(asdict(base), dict(change))

@@ -61,7 +61,7 @@ class MatchingRecipe(ImageRecipe):
         if required and self.teacher is not None:
             raise UserError(
                 f"terms: all terms of a set ask one critic, so a pretrained classifier and '{required}' "
-                f"exclude each other"
+                "exclude each other"
             )
 
     def check_ipc(self, ipc: int) -> None:

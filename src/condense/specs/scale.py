@@ -115,7 +115,7 @@ class Scale:
                 if name in FROM_DATA:
                     raise UserError(
                         f"architectures: {arch}: '{name}' is no option of an architecture: it follows from "
-                        f"the data"
+                        "the data"
                     )
                 if isinstance(value, (int, float)) and not 0 <= value <= LARGEST_OPTION:
                     raise UserError(

@@ -40,7 +40,7 @@ class TableSpec:
         if self.task.over_steps:
             raise UserError(
                 f"task: '{self.task.kind}' gives curves over steps, for which a row has no place; draw a "
-                f"figure of them"
+                "figure of them"
             )
 
     @property

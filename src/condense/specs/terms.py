@@ -127,8 +127,8 @@ class PredictionKL(OfCritic):
         if synthetic > real:
             raise UserError(
                 f"'{self.name}' pairs every synthetic image with a real one, but a class has {synthetic} of "
-                f"them and batch_real is only"
-                f" {real}: raise batch_real to at least {synthetic} in the recipe or the scale"
+                f"them and batch_real is only {real}: raise batch_real to at least {synthetic} in the recipe "
+                "or the scale"
             )
 
     @property

@@ -25,8 +25,7 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 _TOKENS = 49408  # of CLIP's tokenizer
 _OBTAIN = (
     "download 'open_clip_model.safetensors' from the publisher's model page "
-    "'laion/CLIP-ViT-B-32-laion2B-s34B-b79K' "
-    f"and set {CLIP_WEIGHTS} to the path of that file"
+    f"'laion/CLIP-ViT-B-32-laion2B-s34B-b79K' and set {CLIP_WEIGHTS} to the path of that file"
 )
 # All that the configuration of a plain CLIP says
 _PLAIN = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")
@@ -149,7 +148,7 @@ def _configuration(open_clip: Any) -> tuple[str, dict[str, Any]]:
     if len(towers) < 2:
         raise UserError(
             f"{name} ({MODEL}): not a configuration of open_clip: 'embed_dim', 'vision_cfg' and 'text_cfg' "
-            f"are needed"
+            "are needed"
         )
     foreign = [key for key in values if key not in _PLAIN]
     foreign += [key for tower in towers for key in tower if key.startswith(("timm_", "hf_", "tokenizer_"))]
@@ -189,7 +188,7 @@ def _model(open_clip: Any, path: Path) -> Clip:
         shapes = f"{loaded.get(differing[0], 'absent')} instead of {wanted.get(differing[0], 'absent')}"
         raise UserError(
             f"{path}: not the weights of {name} ({differing[0]}: {shapes}): set {MODEL} to the model they "
-            f"belong to"
+            "belong to"
         )
     model.load_state_dict(weights)
     return model.eval()

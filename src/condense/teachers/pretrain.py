@@ -112,7 +112,7 @@ def load_teacher(path: Path, data: Images, device: torch.device) -> tuple[Networ
     if header.data_sha256 != data.data_sha256:
         raise UserError(
             f"{path}: was trained on other images than those of {data.dataset}; delete it and run the same "
-            f"command again"
+            "command again"
         )
     if asdict(header.shape) != {"channels": data.channels, "size": data.size, "classes": len(data.counts)}:
         raise damaged(path, "its network is for images of another shape, or for other classes")

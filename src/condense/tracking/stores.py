@@ -46,8 +46,7 @@ def named_store(setting: object = True) -> str | None:
     if "://" not in text and ":" not in text:
         raise UserError(
             f"MLflow store '{text}': name a database as "
-            f"sqlite:///{text if text.endswith('.db') else 'mlflow.db'},"
-            " a server as http://HOST:PORT, or off"
+            f"sqlite:///{text if text.endswith('.db') else 'mlflow.db'}, a server as http://HOST:PORT, or off"
         )
     return text
 
@@ -92,7 +91,7 @@ def explained(store: str) -> Iterator[None]:
 def unusable(store: str, why: str) -> UserError:
     return UserError(
         f"MLflow store {store}: {why}; the results are unharmed: run the same command again when the store "
-        f"can be used"
+        "can be used"
     )
 
 

@@ -152,15 +152,14 @@ class _Passes:
             if reason:
                 raise UserError(
                     f"training: the memory of the device does not suffice for a batch of {len(labels)} "
-                    f"images, which cannot be divided"
-                    f" ({reason}): choose a smaller batch in the protocol, a smaller network, or a GPU with "
-                    f"more memory"
+                    f"images, which cannot be divided ({reason}): choose a smaller batch in the protocol, a "
+                    "smaller network, or a GPU with more memory"
                 )
             self.parts *= 2
             release()
             note(
                 f"a batch of {len(labels)} images goes through a network in {self.parts} parts: the memory "
-                f"of the device does not suffice"
+                "of the device does not suffice"
             )
 
     def _in_parts(

@@ -153,6 +153,5 @@ def loss_of(protocol: Protocol, images: TrainingSet) -> tuple[Loss, Tensor | Non
     except UserError as error:
         raise UserError(
             f"protocol '{protocol.name}': its loss '{name}' compares with soft labels, and {images.name} "
-            f"{error}: choose a protocol"
-            " with another loss, or a set that has them"
+            f"{error}: choose a protocol with another loss, or a set that has them"
         ) from None
