@@ -81,6 +81,7 @@ def test_a_selection_says_which_network_chose_its_images(made, tmp_path):
     told = done(*synthesis(made, out, "herding", *teacher, "--arch", "mlp"))
     header, classifier = read_header(out), read_header(made.teacher)
     assert "herding: --arch mlp is not used: the images are chosen by a convnet" in told
+    assert "was trained by the protocol 'brief', where the recipe names 'selection'" in told
     assert (header["arch"], header["options"]) == (classifier["arch"], classifier["options"])
     assert header["parents"]["teacher"]["key"] == classifier["key"]
 

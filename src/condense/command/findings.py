@@ -18,6 +18,7 @@ class Finding(NamedTuple):
     text: str
 
     def line(self) -> str:
+        """The finding as `condense doctor` prints it."""
         return f"{self.mark:8}{self.subject:10}{self.text}"
 
 
@@ -25,6 +26,8 @@ Probe = Callable[[], Iterator[Finding]]
 
 
 def called(*command: str, patience: float = ANSWER) -> subprocess.CompletedProcess[str]:
+    """The end of a program, with what it printed. Raises subprocess.TimeoutExpired after `patience` seconds,
+    and OSError where it cannot be started."""
     return subprocess.run(
         command, capture_output=True, text=True, errors="replace", timeout=patience, stdin=subprocess.DEVNULL
     )

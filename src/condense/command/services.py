@@ -20,6 +20,7 @@ SLURM_CONF = Path("/etc/slurm/slurm.conf")
 
 
 def workflow() -> Iterator[Finding]:
+    """The packages of the workflow, and whether what MLflow is to write into is a database."""
     for name in ("snakemake", "snakemake-executor-plugin-slurm", "mlflow", "dvc"):
         version = _version(name)
         text = version or "not installed: only the workflow needs it, and `make env` installs it"
@@ -40,6 +41,7 @@ def workflow() -> Iterator[Finding]:
 
 
 def slurm() -> Iterator[Finding]:
+    """Whether SLURM's commands are here, its controller answers, and which partitions are open."""
     commands = ("sbatch", "squeue", "scancel", "sinfo")
     missing = [name for name in commands if shutil.which(name) is None]
     if len(missing) == len(commands):

@@ -159,6 +159,7 @@ def advice_on(role: str) -> str:
 
 
 def value_type(kind: pa.DataType) -> pa.DataType:
+    """The type of the values of a column, which for a dictionary are those in it."""
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
@@ -171,10 +172,12 @@ _is_plain_label = _any_of(pa.types.is_integer, pa.types.is_boolean, is_text)
 
 
 def is_label(kind: pa.DataType) -> bool:
+    """Whether a column of this type can name classes."""
     return _is_plain_label(value_type(kind))
 
 
 def is_image(kind: pa.DataType) -> bool:
+    """Whether a column of this type can hold encoded images, or paths of them."""
     if pa.types.is_struct(kind):
         index = kind.get_field_index("bytes")
         return (index >= 0 and is_image(kind.field(index).type)) or (

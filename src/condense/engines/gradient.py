@@ -57,6 +57,8 @@ class GradientMatching(Run):
         self._drawing = models.Drawing(self.network)
 
     def step(self, shared: None) -> Iterator[Loss]:
+        """The sum over the classes of the distance of their gradients (DC: algorithm 1); every
+        `loop.outer` steps under another network, which between them is trained on the set."""
         number, age = divmod(self.done, self.settings.loop.outer)
         if age == 0:
             models.take(self.network, self._drawing(seeds.stream(self.site.seed, "network", number)))

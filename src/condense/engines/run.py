@@ -128,6 +128,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
+        """Whether all steps are done."""
         return self.done >= self.steps
 
     @property

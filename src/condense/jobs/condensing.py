@@ -3,7 +3,7 @@ side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,6 +78,10 @@ def condense_shards(shards: Mapping[Path, ShardJob], machine: Machine) -> None:
     headers = {
         out: {name: read_header(path) for name, path in job.parents.items()} for out, job in shards.items()
     }
+    for line in dict.fromkeys(
+        line for out, job in shards.items() for line in _other_protocols(job, headers[out])
+    ):
+        tell(line)
     shards = {out: _with_its_network(job, headers[out]) for out, job in shards.items()}
     first = next(iter(shards.values()))
     with at_work(machine, *shards, beside=run_facts_path) as (device, clock):
@@ -140,6 +144,17 @@ def _check(job: ShardJob, first: ShardJob) -> None:
         raise UserError(
             f"{recipe.name}: sets condensed in one pass agree in {agreeing}; {differing[0]} differs"
         )
+
+
+def _other_protocols(job: ShardJob, headers: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each parent that says it was trained by another protocol than the recipe asks for."""
+    for name, need in job.recipe.parents().items():
+        asked, given = getattr(need, "protocol", None), headers.get(name, {}).get("protocol")
+        if asked and given and given != asked:
+            yield (
+                f"{job.recipe.name}: {job.parents[name]} was trained by the protocol '{given}', where the "
+                f"recipe names '{asked}'; the set says which file it was"
+            )
 
 
 def _with_its_network(job: ShardJob, headers: Mapping[str, Mapping[str, Any]]) -> ShardJob:

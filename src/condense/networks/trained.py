@@ -81,7 +81,7 @@ def make_trained_bank(
             checkpoint.save(arrays, {"done": len(done)})
     bar.close()
     made()
-    write_networks(path, done, about, key)
+    write_networks(path, done, about | {"protocol": protocol.name}, key)
     checkpoint.remove()
 
 

@@ -95,6 +95,7 @@ class Samples:
         self.monitors = _monitors()
 
     def take(self) -> None:
+        """Takes a sample of every monitor, if the last one is old enough."""
         if time.monotonic() - self.last < self.every:
             return
         self.last, now = time.monotonic(), round(1000 * time.time())
@@ -150,6 +151,7 @@ class Follower:
         self.command += ["--results", str(results), *scales]
 
     def start(self) -> None:
+        """Starts the process; what an earlier one wrote to the log is replaced."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         package = str(Path(__file__).resolve().parents[2])
         paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -52,6 +52,7 @@ def named_store(setting: object = True) -> str | None:
 
 
 def is_server(store: str) -> bool:
+    """Whether a store is reached over HTTP."""
     return store.startswith(("http://", "https://"))
 
 
@@ -89,6 +90,7 @@ def explained(store: str) -> Iterator[None]:
 
 
 def unusable(store: str, why: str) -> UserError:
+    """The error of a store that cannot be used now, in words that leave no doubt about the results."""
     return UserError(
         f"MLflow store {store}: {why}; the results are unharmed: run the same command again when the store "
         "can be used"
