@@ -57,29 +57,18 @@ def stopped(monkeypatch, argv, saves):
     return {path.name: path.read_bytes() for path in written if path.exists()}
 
 
-@pytest.fixture(scope="module")
-def place(made, digits, tmp_path_factory):
-    """A file of every kind in a folder of its own, to be changed, and the verbs that read it."""
-    folder = tmp_path_factory.mktemp("mutated")
-    monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setenv("CONDENSE_KERNELS", "off")
+def made_files(made, digits, folder):
+    """A file of every kind in `folder`, and the calls that made them or read several."""
     shutil.copytree(digits, folder / "data")
     train, out = ("--data", folder / "data" / "train.safetensors"), folder / "out"
-    teacher, shard, set_ = (
-        folder / "teacher.safetensors",
-        folder / "shard.safetensors",
-        folder / "set" / "synthetic.safetensors",
-    )
+    names = ("teacher", "shard", "queue", "trained")
+    teacher, shard, queue, trained = (folder / f"{name}.safetensors" for name in names)
+    set_, index = folder / "set" / "synthetic.safetensors", folder / "classes0-9.json"
     set_.parent.mkdir()
     shutil.copy(made.teacher, teacher), shutil.copy(made.shard, shard)
     shutil.copy(made.shard.with_name("shard.run.json"), folder)
     two = (*evaluation(set_, folder / "data", folder / "metrics.json"), "--networks", 2)
     parts = [folder / f"part{number}.json" for number in (0, 1)]
-    queue, trained, index = (
-        folder / "queue.safetensors",
-        folder / "trained.safetensors",
-        folder / "classes0-9.json",
-    )
     of_queue = ("bank", *train, "--networks", canonical(QUEUE), "--steps", 6, *NET)
     of_trained = ("bank", *train, "--networks", canonical(TRAINED), "--protocol", TWO_EPOCHS, *NET)
     grouped = (*synthesis(folder / "data", shard), "--whole", folder / "nowhere.safetensors", "--keep")
@@ -94,120 +83,153 @@ def place(made, digits, tmp_path_factory):
     ):
         status, told = run(*argv)
         assert status == 0, told
-    request = {
-        "kind": "request",
-        "key": "k",
-        "images": "digits",
-        "method": "dm",
-        "ipc": 1,
-        "scale": "laptop",
-        "seed": 0,
-        "arch": "convnet",
-    }
+    request = {"kind": "request", "key": "k", "images": "digits", "method": "dm", "ipc": 1}
+    request |= {"scale": "laptop", "seed": 0, "arch": "convnet"}
     write_json(set_.with_name("request.json"), request)
-    cell = SimpleNamespace(path=str(folder / "metrics.json"), task=specs.DEFAULT_TASK, key="by-hand")
     condensed = synthesis(folder / "data", out / "x.safetensors")
-    by_queue, by_trained = ((*condensed, "--recipe", recipe(networks=kind)) for kind in (QUEUE, TRAINED))
+    return SimpleNamespace(
+        folder=folder,
+        out=out,
+        train=train,
+        teacher=teacher,
+        shard=shard,
+        queue=queue,
+        trained=trained,
+        set_=set_,
+        index=index,
+        parts=parts,
+        two=two,
+        of_queue=of_queue,
+        of_trained=of_trained,
+        grouped=grouped,
+        gather=gather,
+        condensed=condensed,
+    )
 
-    def inspected(path):
-        return [("inspect", path), ("inspect", "--digest", path)]
 
-    def record(source):
-        total, build = source.read()
-        return total, build()
+def inspected(path):
+    return [("inspect", path), ("inspect", "--digest", path)]
 
-    cases = {
-        set_: [
-            *inspected(set_),
-            evaluation(set_, folder / "data", out / "m.json"),
-            ("export", set_, "--to", "npz", "--out", out / "s.npz"),
-            (*gather, "--keep", "--out", set_),
-            (*grouped[:-2], set_, "--keep", "--index", out / "i.json"),
-            lambda: record(set_source(set_, "n", {})),
+
+def record(source):
+    total, build = source.read()
+    return total, build()
+
+
+def readers(files):
+    """Path -> the calls and functions that read it."""
+    cell = SimpleNamespace(path=str(files.folder / "metrics.json"), task=specs.DEFAULT_TASK, key="by-hand")
+    by_queue, by_trained = (
+        (*files.condensed, "--recipe", recipe(networks=kind)) for kind in (QUEUE, TRAINED)
+    )
+    return {
+        files.set_: [
+            *inspected(files.set_),
+            evaluation(files.set_, files.folder / "data", files.out / "m.json"),
+            ("export", files.set_, "--to", "npz", "--out", files.out / "s.npz"),
+            (*files.gather, "--keep", "--out", files.set_),
+            (*files.grouped[:-2], files.set_, "--keep", "--index", files.out / "i.json"),
+            lambda: record(set_source(files.set_, "n", {})),
         ],
-        shard: [
-            *inspected(shard),
-            (*gather, "--out", out / "s.safetensors"),
-            (*grouped, "--index", out / "i.json"),
+        files.shard: [
+            *inspected(files.shard),
+            (*files.gather, "--out", files.out / "s.safetensors"),
+            (*files.grouped, "--index", files.out / "i.json"),
         ],
-        folder / "shard.run.json": [
-            *inspected(folder / "shard.run.json"),
-            (*gather, "--out", out / "s.safetensors"),
+        files.folder / "shard.run.json": [
+            *inspected(files.folder / "shard.run.json"),
+            (*files.gather, "--out", files.out / "s.safetensors"),
         ],
-        teacher: [
-            *inspected(teacher),
-            ("teach", *train, "--protocol", BRIEF, *NET, "--keep", "--out", teacher),
+        files.teacher: [
+            *inspected(files.teacher),
+            ("teach", *files.train, "--protocol", BRIEF, *NET, "--keep", "--out", files.teacher),
         ],
-        train[1]: [
-            *inspected(train[1]),
-            synthesis(folder / "data", out / "x"),
-            lambda: keeping.keeps_data(folder / "data"),
+        files.train[1]: [
+            *inspected(files.train[1]),
+            synthesis(files.folder / "data", files.out / "x"),
+            lambda: keeping.keeps_data(files.folder / "data"),
         ],
-        folder / "data" / "dataset.json": [
-            *inspected(folder / "data" / "dataset.json"),
-            lambda: keeping.keeps_data(folder / "data"),
+        files.folder / "data" / "dataset.json": [
+            *inspected(files.folder / "data" / "dataset.json"),
+            lambda: keeping.keeps_data(files.folder / "data"),
         ],
-        folder / "metrics.json": [
-            *inspected(folder / "metrics.json"),
-            (*two, "--keep"),
+        files.folder / "metrics.json": [
+            *inspected(files.folder / "metrics.json"),
+            (*files.two, "--keep"),
             lambda: measured.measure_cells((cell,)),
-            lambda: record(metrics_source(folder / "metrics.json", "n", "g", {}, folder)),
+            lambda: record(metrics_source(files.folder / "metrics.json", "n", "g", {}, files.folder)),
         ],
-        parts[0]: [*inspected(parts[0]), ("join", "--parts", *parts, "--out", out / "m.json")],
-        index: [
-            *inspected(index),
-            (*gather, "--index", index, "--out", out / "s.safetensors"),
-            lambda: prune._shards_left(index, folder / "results"),
+        files.parts[0]: [
+            *inspected(files.parts[0]),
+            ("join", "--parts", *files.parts, "--out", files.out / "m.json"),
         ],
-        set_.with_name("run.json"): [
-            *inspected(set_.with_name("run.json")),
-            lambda: record(set_source(set_, "n", {})),
+        files.index: [
+            *inspected(files.index),
+            (*files.gather, "--index", files.index, "--out", files.out / "s.safetensors"),
+            lambda: prune._shards_left(files.index, files.folder / "results"),
         ],
-        set_.with_name("history.jsonl"): [
-            lambda: record(set_source(set_, "n", {})),
-            (*gather, "--keep", "--out", set_),
+        files.set_.with_name("run.json"): [
+            *inspected(files.set_.with_name("run.json")),
+            lambda: record(set_source(files.set_, "n", {})),
         ],
-        set_.with_name("request.json"): [
-            *inspected(set_.with_name("request.json")),
-            lambda: list(sources(folder / "set", None, None)),
+        files.set_.with_name("history.jsonl"): [
+            lambda: record(set_source(files.set_, "n", {})),
+            (*files.gather, "--keep", "--out", files.set_),
         ],
-        queue: [
-            *inspected(queue),
-            (*by_queue, "--with", f"bank={queue}"),
-            (*of_queue, "--keep", "--out", queue),
+        files.set_.with_name("request.json"): [
+            *inspected(files.set_.with_name("request.json")),
+            lambda: list(sources(files.folder / "set", None, None)),
         ],
-        trained: [
-            *inspected(trained),
-            (*by_trained, "--with", f"bank={trained}"),
-            (*of_trained, "--keep", "--out", trained),
+        files.queue: [
+            *inspected(files.queue),
+            (*by_queue, "--with", f"bank={files.queue}"),
+            (*files.of_queue, "--keep", "--out", files.queue),
         ],
-        folder / "queue.safetensors.parts" / "00000.safetensors": [(*by_queue, "--with", f"bank={queue}")],
-        folder / "trained.safetensors.parts" / "00000.safetensors": [
-            (*by_trained, "--with", f"bank={trained}")
+        files.trained: [
+            *inspected(files.trained),
+            (*by_trained, "--with", f"bank={files.trained}"),
+            (*files.of_trained, "--keep", "--out", files.trained),
+        ],
+        files.folder / "queue.safetensors.parts" / "00000.safetensors": [
+            (*by_queue, "--with", f"bank={files.queue}")
+        ],
+        files.folder / "trained.safetensors.parts" / "00000.safetensors": [
+            (*by_trained, "--with", f"bank={files.trained}")
         ],
     }
-    resumed = {}
+
+
+def unfinished(files):
+    """Name of a checkpoint, the call that leaves it, and after how many writes it is stopped."""
+    data, out = files.folder / "data", files.out
     plateau = recipe(
         couples=["classes"], optimizer={"lr": 1.0, "plateau": {"factor": 0.5, "patience": 1}}, steps=4
     )
     averaged = recipe(snapshots=2, averaging=1, optimizer={"lr": 0.01, "name": "adamw"}, steps=4)
-    for name, argv, saves in (
-        ("x.safetensors.resume", (*condensed, "--recipe", plateau), 2),
-        ("y.safetensors.resume", (*condensed, "--recipe", averaged, "--out", out / "y.safetensors"), 3),
-        (
-            "t.safetensors.resume",
-            ("teach", *train, "--protocol", TWO_EPOCHS, *NET, "--out", out / "t.safetensors"),
-            1,
-        ),
-        ("q.safetensors.resume", (*of_queue, "--out", out / "q.safetensors"), 4),
-        ("b.safetensors.resume", (*of_trained, "--out", out / "b.safetensors"), 2),
-        ("m.json.resume.0", (*evaluation(set_, folder / "data", out / "m.json"), "--networks", 2), 1),
-    ):
+    teaching = ("teach", *files.train, "--protocol", TWO_EPOCHS, *NET, "--out", out / "t.safetensors")
+    return (
+        ("x.safetensors.resume", (*files.condensed, "--recipe", plateau), 2),
+        ("y.safetensors.resume", (*files.condensed, "--recipe", averaged, "--out", out / "y.safetensors"), 3),
+        ("t.safetensors.resume", teaching, 1),
+        ("q.safetensors.resume", (*files.of_queue, "--out", out / "q.safetensors"), 4),
+        ("b.safetensors.resume", (*files.of_trained, "--out", out / "b.safetensors"), 2),
+        ("m.json.resume.0", (*evaluation(files.set_, data, out / "m.json"), "--networks", 2), 1),
+    )
+
+
+@pytest.fixture(scope="module")
+def place(made, digits, tmp_path_factory):
+    """A file of every kind in a folder of its own, to be changed, and the verbs that read it."""
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setenv("CONDENSE_KERNELS", "off")
+    files = made_files(made, digits, tmp_path_factory.mktemp("mutated"))
+    cases, resumed, out = readers(files), {}, files.out
+    for name, argv, saves in unfinished(files):
         out.mkdir(exist_ok=True)
         resumed[name] = stopped(monkeypatch, argv, saves)[name]
         shutil.rmtree(out)
         cases[out / name] = [argv]
-    yield SimpleNamespace(folder=folder, out=out, cases=cases, resumed=resumed)
+    yield SimpleNamespace(folder=files.folder, out=out, cases=cases, resumed=resumed)
     monkeypatch.undo()
 
 
