@@ -13,7 +13,8 @@ from report_helpers import metrics_of
 from condense.config import UserError
 from condense.files import artifacts
 from condense.plan import manifests
-from condense.plan.tables import Plan, Run
+from condense.plan.rows import Run
+from condense.plan.tables import Plan
 from condense.report import layout, measured, names, records, tables
 from condense.specs import catalogue
 

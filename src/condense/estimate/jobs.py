@@ -15,7 +15,8 @@ from condense.plan import DataCell, MetricsCell, SyntheticCell
 from condense.plan.groups import groups
 from condense.plan.manifests import manifest
 from condense.plan.ranges import number_in
-from condense.plan.tables import Curve, Plan
+from condense.plan.rows import Curve
+from condense.plan.tables import Plan
 from condense.specs import catalogue
 
 # The files of a table and of a figure, by their ends

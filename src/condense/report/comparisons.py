@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from condense.plan.tables import Curve, FigurePlan, KindOfCurve, Plan, SetCurve
+from condense.plan.rows import Curve, FigurePlan, KindOfCurve, SetCurve
+from condense.plan.tables import Plan
 from condense.report import names, style
 from condense.report.curves import CsvRow, title_of
 from condense.report.lettering import for_figures

@@ -7,7 +7,8 @@ from typing import Any
 
 from condense.config import UserError
 from condense.plan.published import is_test_accuracy, method_of, published_rows
-from condense.plan.tables import Curve, DriftCurve, FigurePlan, KindOfCurve, Plan
+from condense.plan.rows import Curve, DriftCurve, FigurePlan, KindOfCurve
+from condense.plan.tables import Plan
 from condense.report import names, style
 from condense.report.measured import Pooled, measure_cells, measure_steps
 from condense.specs import ACCURACY, FigureSpec

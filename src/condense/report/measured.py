@@ -11,7 +11,7 @@ from condense import files
 from condense.config import UserError
 from condense.files import artifacts
 from condense.plan import MetricsCell
-from condense.plan.tables import Run
+from condense.plan.rows import Run
 from condense.specs import catalogue
 
 COLUMNS = (

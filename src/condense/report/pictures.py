@@ -10,7 +10,8 @@ import numpy as np
 
 from condense import files
 from condense.files import artifacts
-from condense.plan.tables import Curve, FigurePlan, Plan, SetCurve
+from condense.plan.rows import Curve, FigurePlan, SetCurve
+from condense.plan.tables import Plan
 from condense.report import names, style
 from condense.report.curves import CsvRow, title_of
 from condense.report.grids import MOST_CLASSES, to_bytes

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from condense.config import unknown
 from condense.plan.published import metric_named
-from condense.plan.tables import Plan, Row, Run
+from condense.plan.rows import Row, Run
+from condense.plan.tables import Plan
 from condense.report.measured import COLUMNS, ORIGIN_COLUMNS, Measured, measure, rows_from_elsewhere
 from condense.specs import Metric, TableSpec
 

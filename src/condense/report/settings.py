@@ -7,7 +7,8 @@ from typing import Any
 
 from condense.config import UserError
 from condense.plan.published import is_test_accuracy, method_of, published_rows
-from condense.plan.tables import FigurePlan, Plan, PointCurve
+from condense.plan.rows import FigurePlan, PointCurve
+from condense.plan.tables import Plan
 from condense.report import style
 from condense.report.curves import CsvRow, band, finish, frame, number_row, title_of
 from condense.report.measured import Pooled, measure_cells
