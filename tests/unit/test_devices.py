@@ -12,6 +12,7 @@ import torch
 
 from condense.config import UserError
 from condense.machine import gpus, runtime
+from hang_helpers import HUNG
 
 FORK = multiprocessing.get_context("fork")  # torch is there already, which saves seconds a process
 
@@ -51,7 +52,7 @@ def start(tmp_path):
         started.append((process, done))
         return process, done
 
-    yield begin, lambda: told.get(timeout=20), told
+    yield begin, lambda: told.get(timeout=HUNG), told
     for process, _ in started:
         process.kill()
         process.join()

@@ -11,6 +11,7 @@ import pytest
 
 from condense.config import UserError
 from condense.machine import claims, locks
+from hang_helpers import HUNG
 
 HOLD = """
 import sys, time
@@ -71,7 +72,7 @@ def test_who_makes_a_file_is_asked_to_stop_and_then_followed(tmp_path):
     output = tmp_path / "x.safetensors"
     first = holder("only_maker", output)
     with locks.only_maker(output):
-        assert first.wait(timeout=5) == -signal.SIGTERM
+        assert first.wait(timeout=HUNG) == -signal.SIGTERM
         assert (tmp_path / ".x.safetensors.lock").read_text().startswith(f"{os.getpid()}\n")
     first.communicate()
     assert list(tmp_path.iterdir()) == []
@@ -100,7 +101,7 @@ with locks.only_maker(Path(sys.argv[1]) / "x", poll=0.002):
     inside.unlink()
 """
     crowd = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) for _ in range(8)]
-    assert [process.wait(timeout=30) for process in crowd] == [0] * 8
+    assert [process.wait(timeout=HUNG) for process in crowd] == [0] * 8
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from condense.config import UserError
 from condense.machine import checkout
 from condense.specs import catalogue
+from hang_helpers import HUNG
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -55,7 +56,7 @@ def in_an_empty_folder(installed, tmp_path, *command, **environment):
     folder.mkdir(exist_ok=True)
     call = [sys.executable, *command]
     done = subprocess.run(
-        call, cwd=folder, env=os.environ | environment, capture_output=True, text=True, timeout=300
+        call, cwd=folder, env=os.environ | environment, capture_output=True, text=True, timeout=HUNG
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

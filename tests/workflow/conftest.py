@@ -6,6 +6,8 @@ import subprocess
 import pytest
 from slurm_helpers import SCRIPTS, run
 
+from hang_helpers import HUNG
+
 MISSING = 69  # how slurm-up ends where there is no SLURM
 
 
@@ -15,7 +17,7 @@ def slurm(tmp_path_factory):
     folder = tmp_path_factory.mktemp("slurm")
     command = [SCRIPTS / "slurm-up", folder]
     started = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env=os.environ | {"GPUS": "2", "CPUS": "4"}
+        command, capture_output=True, text=True, timeout=HUNG, env=os.environ | {"GPUS": "2", "CPUS": "4"}
     )
     if started.returncode == MISSING:
         pytest.skip(started.stderr.strip())

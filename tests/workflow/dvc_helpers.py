@@ -11,6 +11,7 @@ import numpy as np
 
 from condense.files import store
 from condense.files.artifacts import content_sha256, digest, write_json, write_tensors
+from hang_helpers import HUNG
 
 PROJECT = Path(__file__).resolve().parents[2]
 DM = "results/synthetic/digits/dm/convnet/ipc1/seed0-0123456789ab/synthetic.safetensors"
@@ -35,7 +36,7 @@ def sh(*command, cwd, fails=False, env=None):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HUNG,
     )
     assert (done.returncode != 0) == fails, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout + done.stderr

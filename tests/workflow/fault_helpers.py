@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from condense.files.artifacts import file_sha256, read_json
+from hang_helpers import HUNG
 
 TABLE = "results/tables/cpdm/table1.csv"
 SEED = int(os.environ.get("CONDENSE_FAULT_SEED", "0"))
@@ -115,9 +116,9 @@ def over_its_time(pid):
     send(pid, signal.SIGKILL)
 
 
-def ended(running, seconds=120):
-    """What the head of a project said, which ends within so many seconds."""
-    running.wait(timeout=seconds)
+def ended(running):
+    """What the head of a project said, once it has ended."""
+    running.wait(timeout=HUNG)
     return (running.root / "said.txt").read_text(encoding="utf-8")
 
 
@@ -128,8 +129,8 @@ def logs(root):
     )
 
 
-def wait_for(root, condition, running, what, seconds=60):
-    deadline = time.monotonic() + seconds
+def wait_for(root, condition, running, what):
+    deadline = time.monotonic() + HUNG
     while not condition():
         assert running.poll() is None and time.monotonic() < deadline, (
             f"no {what}: {(root / 'said.txt').read_text()}"

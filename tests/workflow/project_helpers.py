@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from hang_helpers import HUNG
+
 PROJECT = Path(__file__).resolve().parents[2]
 TINY = {
     "name": "tiny",
@@ -66,7 +68,9 @@ def head(root, *arguments, **environment):
 
 def snakemake(root, *arguments, fails=False, **environment):
     """Status is asserted; what was said, on both streams."""
-    done = subprocess.run(**called(root, arguments, environment), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        **called(root, arguments, environment), capture_output=True, text=True, timeout=HUNG
+    )
     said = done.stdout + done.stderr
     assert (done.returncode != 0) == fails, said
     return said

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from project_helpers import PROJECT, copy_project, write_scale
 
+from hang_helpers import HUNG
+
 SCRIPTS = PROJECT / "workflow" / "scripts"
 PROFILES = ("--profile", "workflow/profiles/slurm", "--profile", str(PROJECT / "tests/workflow/slurm"))
 
@@ -28,7 +30,7 @@ def cluster_project(root, scale):
     return root
 
 
-def run(*command, cwd=None, environment=None, timeout=200):
+def run(*command, cwd=None, environment=None, timeout=HUNG):
     """What a command said, on both streams; its status is asserted."""
     done = subprocess.run(
         command,

@@ -27,6 +27,7 @@ from condense.config import UserError
 from condense.files import store
 from condense.files.artifacts import read_tensors
 from condense.files.dvcfiles import listing, stored
+from hang_helpers import HUNG
 
 pytestmark = pytest.mark.workflow
 CLEAN = "Data and pipelines are up to date."
@@ -105,7 +106,7 @@ def test_a_git_address_gives_methods_sets_and_data(origin, address, tmp_path):
         "sys.stdout.buffer.write(file.read())"
     )
     called = [sys.executable, "-c", program, store.kept_path(DM), address]
-    read = subprocess.run(called, cwd=tmp_path, capture_output=True, check=True, timeout=120)
+    read = subprocess.run(called, cwd=tmp_path, capture_output=True, check=True, timeout=HUNG)
     assert read.stdout == (origin / DM).read_bytes()
     assert "accuracy.json" in dvc("list", address, "kept", cwd=tmp_path)
 

@@ -18,6 +18,7 @@ from condense.config import merged
 from condense.engines.matching import Matching
 from condense.files.artifacts import file_sha256, read_json, read_tensors, write_tensors
 from condense.specs import catalogue
+from hang_helpers import HUNG
 
 pytestmark = pytest.mark.workflow
 ARCH = ["--arch", "convnet", "--options", '{"depth": 2, "width": 8}', "--device", "cpu", "--threads", "1"]
@@ -110,7 +111,7 @@ def killed(arguments, folder, out, rng, at):
 
 def finished(arguments):
     done = start(arguments)
-    _, text = done.communicate(timeout=120)
+    _, text = done.communicate(timeout=HUNG)
     assert done.returncode == 0, text
 
 
@@ -174,7 +175,7 @@ def test_an_interrupted_job_leaves_a_checkpoint_and_says_how_to_go_on(digits, tm
         assert job.poll() is None, job.stderr.read()
         time.sleep(0.01)
     job.send_signal(number)
-    _, text = job.communicate(timeout=60)
+    _, text = job.communicate(timeout=HUNG)
     assert job.returncode == 130 and "run the same command again" in text and "Traceback" not in text
     assert read_tensors(tmp_path / "x.safetensors.resume", "checkpoint")[1]["state"]["done"] > 0
     assert sorted(os.listdir(tmp_path)) == ["x.safetensors.resume"]

@@ -10,6 +10,8 @@ import pytest
 from project_helpers import PROJECT, copy_project, snakemake, write_scale
 from slurm_helpers import SCRIPTS
 
+from hang_helpers import HUNG
+
 sys.path.insert(0, str(PROJECT / "workflow"))
 pytestmark = pytest.mark.workflow
 NO_SLURM = 69  # how slurm-up ends where there is none
@@ -25,7 +27,7 @@ def test_a_workflow_runs_in_a_folder_with_an_awkward_name(tmp_path):
 
 def test_a_slurm_starts_in_a_folder_with_an_awkward_name(tmp_path):
     folder = tmp_path / AWKWARD
-    started = subprocess.run([SCRIPTS / "slurm-up", folder], capture_output=True, text=True, timeout=120)
+    started = subprocess.run([SCRIPTS / "slurm-up", folder], capture_output=True, text=True, timeout=HUNG)
     if started.returncode == NO_SLURM:
         pytest.skip(started.stderr.strip())
     try:
@@ -36,13 +38,13 @@ def test_a_slurm_starts_in_a_folder_with_an_awkward_name(tmp_path):
             f'{started.stdout}\nsrun --quiet --time=1 printenv SLURM_JOB_ID; echo "$SLURM_CONF"',
         ]
         number, configuration = subprocess.run(
-            call, capture_output=True, text=True, timeout=60
+            call, capture_output=True, text=True, timeout=HUNG
         ).stdout.split()
         assert number.isdigit() and Path(configuration).read_text(encoding="utf-8").startswith(
             "ClusterName=trial"
         )
     finally:
-        subprocess.run([SCRIPTS / "slurm-down", folder], check=True, timeout=60)
+        subprocess.run([SCRIPTS / "slurm-down", folder], check=True, timeout=HUNG)
     assert not folder.exists() and not Path(configuration).parent.parent.exists()
 
 
@@ -107,7 +109,7 @@ def test_without_the_package_itself_the_workflow_says_how_to_install_it(tmp_path
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HUNG,
     )
     command = f"{alone / 'python'} -m pip install --no-deps --no-build-isolation -e {project}"
     assert done.returncode == 1 and f"run `{command}`" in done.stdout + done.stderr

@@ -30,6 +30,8 @@ from fault_helpers import (
 from project_helpers import copy_project, head, snakemake, write_scale
 from slurm_helpers import PROFILES, asked, cluster_project, job_facts, run, steps
 
+from hang_helpers import HUNG
+
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 COMMAND = (TABLE, "--config", "scale=tiny")
 SCALE = {
@@ -131,7 +133,7 @@ def held(slurm, root, running, shard, attempt=1):
         sent = jobs_of(slurm, root, shard)
         return saved and resumed and len(sent) == attempt and sent[-1]["JobState"] == "RUNNING"
 
-    wait_for(root, works, running, f"job {attempt} of {shard}", 100)
+    wait_for(root, works, running, f"job {attempt} of {shard}")
     for pid in jobs(root, "synthesize", shard):
         send(pid, signal.SIGSTOP)
     return jobs_of(slurm, root, shard)[-1]
@@ -197,7 +199,6 @@ def test_jobs_and_heads_that_die_in_every_way_are_followed_by_ones_that_go_on(sl
         lambda: hurry(slurm, project) and jobs_of(slurm, project, a)[-1]["JobState"] == "RUNNING",
         running,
         "restart",
-        100,
     )
     said = ended(running)
     assert running.returncode == 0, said + logs(project)
@@ -229,9 +230,9 @@ def faults_of(number):
     return [kinds[(3 * number + place) % len(kinds)] for place in range(3)]
 
 
-def followed_up(slurm, root, running, at_a_job=False, seconds=200):
+def followed_up(slurm, root, running, at_a_job=False):
     """Waits until a head ends, or until a shard is being made."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + HUNG
     while running.poll() is None and not (at_a_job and jobs(root, "synthesize")):
         assert time.monotonic() < deadline, (root / "said.txt").read_text()
         hurry(slurm, root)

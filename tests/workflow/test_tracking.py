@@ -17,6 +17,7 @@ from condense.config import UserError
 from condense.files.artifacts import append_line, write_json, write_tensors
 from condense.report import summary
 from condense.tracking.stores import named_store
+from hang_helpers import HUNG
 
 pytestmark = pytest.mark.workflow
 RUN = {
@@ -390,7 +391,7 @@ def test_two_ingestions_at_once_leave_one_run_a_file(place):
         assert [process.poll() for process in both] == [None, None] and not (
             artifacts.parent / "mlflow.db"
         ).exists()
-    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    assert [process.wait(timeout=HUNG) for process in both] == [0, 0]
     assert counts(tracking.ingest(*place)) == (0, 0, 6, 6) and len(runs(store)[1]) == 6
 
 

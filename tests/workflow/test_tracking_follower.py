@@ -16,6 +16,7 @@ from condense.command import cli
 from condense.config import UserError
 from condense.tracking.follower import Follower
 from condense.tracking.ingestion import Ingestion
+from hang_helpers import HUNG
 
 pytestmark = pytest.mark.workflow
 STORE = "sqlite:///mlflow.db"  # of another process; in this one MLflow keeps a store open under its name
@@ -54,8 +55,8 @@ def tracked():
     return {source for (_, source), run in runs(store())[1].items() if "source.digest" in run.data.tags}
 
 
-def wait_for(condition, seconds=60):
-    until = time.monotonic() + seconds
+def wait_for(condition):
+    until = time.monotonic() + HUNG
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.5)

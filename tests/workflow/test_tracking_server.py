@@ -18,6 +18,7 @@ from project_helpers import copy_project, snakemake, write_scale
 from test_tracking import make_metrics, make_set
 
 from condense.files.artifacts import read_json
+from hang_helpers import HUNG
 
 pytestmark = pytest.mark.workflow
 FILES = 6
@@ -63,7 +64,7 @@ def serving(folder, port):
             command, env=os.environ | named, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + HUNG
         while not listens(port):
             assert process.poll() is None and time.monotonic() < deadline, (folder / "server.log").read_text()
             time.sleep(0.1)
@@ -76,7 +77,7 @@ def stop(process):
     """Kills the server with its workers, which are in a session of their own."""
     if process.poll() is None:
         os.killpg(process.pid, 9)
-        process.wait(timeout=30)
+        process.wait(timeout=HUNG)
 
 
 def listens(port):
@@ -134,7 +135,7 @@ def track(results, store, place="here", wait=True):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if not wait:
         return process
-    said = process.communicate(timeout=180)[0]
+    said = process.communicate(timeout=HUNG)[0]
     return process.returncode, said
 
 
@@ -193,7 +194,7 @@ def test_runs_and_artifacts_go_through_the_server_once(server, results):
 )
 def test_several_ingestions_at_once_leave_one_run_a_file(server, results, places):
     processes = [track(results, server, place, wait=False) for place in places]
-    said = [process.communicate(timeout=180)[0] for process in processes]
+    said = [process.communicate(timeout=HUNG)[0] for process in processes]
     # Without a shared lock one may find its unfinished run replaced by another, and says so; the other brings
     # in everything.
     assert {process.returncode for process in processes} <= ({0} if len(set(places)) == 1 else {0, 2}), said
@@ -217,7 +218,7 @@ def test_jobs_that_finish_during_ingestions_are_all_brought_in(server, tmp_path)
     with multiprocessing.get_context("spawn").Pool(8) as pool:
         pending = pool.starmap_async(work, [(str(results), worker, 5) for worker in range(1, 9)])
         assert track(results, server)[0] == 0
-        pending.get(timeout=120)
+        pending.get(timeout=HUNG)
     assert track(results, server)[0] == 0
     assert_each_once(server, results, expected=41)
 
@@ -239,7 +240,7 @@ def test_a_server_that_is_down_is_one_message_and_everything_comes_later_once(re
         while len(runs(store, results)[1]) < 5:
             assert ingestion.poll() is None
         stop(server)
-        said = ingestion.communicate(timeout=60)[0]
+        said = ingestion.communicate(timeout=HUNG)[0]
         assert ingestion.returncode == 2 and "the results are unharmed" in said and "Traceback" not in said
     with serving(folder, port):
         status, said = track(results, store)
