@@ -32,7 +32,7 @@ from pathlib import Path
 from condense.machine import drafts
 with getattr(drafts, sys.argv[1])(Path(sys.argv[2])) as draft:
     print(draft, flush=True)
-    time.sleep(60)
+    time.sleep(900)
 """
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from condense.machine import locks
 with getattr(locks, sys.argv[1])(Path(sys.argv[2])):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(900)
 """
 
 

@@ -4,7 +4,6 @@ left alone."""
 import csv
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -230,12 +229,9 @@ def test_an_unknown_scale_is_answered_with_the_nearest(project):
     assert "unknown scale 'tinny'; did you mean 'tiny'?" in said and "Traceback" not in said
 
 
-def test_the_papers_scale_is_planned_within_a_minute(project):
-    """A minute of one core: what else the machine does may not decide."""
-    began = resource.getrusage(resource.RUSAGE_CHILDREN)
+def test_the_papers_scale_is_planned(project):
+    """How long it takes, `tests/benchmarks/planning.py` measures."""
     said = snakemake(project, "-n", "--config", "scale=paper")
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime < 60
     assert int(re.search(r"^total +(\d+)$", said, re.MULTILINE)[1]) > 3000
 
 
@@ -247,7 +243,7 @@ from condense.files.artifacts import read_json, read_tensors
 from condense.plan.groups import groups
 with claims.claim(["gpu-a", "gpu-b"], Path(sys.argv[1]), poll=0.05) as place:
     print(place, flush=True)
-    time.sleep(60)
+    time.sleep(900)
 """
 
 

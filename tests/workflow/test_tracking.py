@@ -285,13 +285,11 @@ def spoil_other(store):
 
 
 @pytest.mark.parametrize("spoil", [spoil_text, spoil_half, spoil_folder, spoil_other])
-def test_a_store_that_cannot_be_used_is_one_sentence_within_seconds(place, spoil):
+def test_a_store_that_cannot_be_used_is_one_sentence(place, spoil):
     store = place[2].parent / "mlflow.db"
     spoil(store)
-    began = time.monotonic()
     with pytest.raises(UserError, match="mlflow.db: .*the results are unharmed"):
         tracking.ingest(*place)
-    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize(
@@ -307,20 +305,16 @@ def test_a_store_that_cannot_be_used_is_one_sentence_within_seconds(place, spoil
     ],
 )
 def test_stores_out_of_reach_are_one_sentence(place, store, why):
-    began = time.monotonic()
     with pytest.raises(UserError, match=why):
         tracking.ingest(place[0], store, place[2])
-    assert time.monotonic() - began < 20
 
 
-def test_a_silent_server_is_given_up_within_seconds(place, monkeypatch):
+def test_a_silent_server_is_given_up(place, monkeypatch):
     monkeypatch.setattr("condense.tracking.stores.PATIENCE", 1)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        began = time.monotonic()
         with pytest.raises(UserError, match="does not answer within 1 seconds; the results are unharmed"):
             tracking.ingest(place[0], f"http://127.0.0.1:{silent.getsockname()[1]}", place[2])
-        assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("setting", ["off", False, "none", "", None])

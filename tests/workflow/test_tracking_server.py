@@ -227,9 +227,8 @@ def test_a_server_that_is_down_is_one_message_and_everything_comes_later_once(re
     port, folder = free_port(), tmp_path / "server"
     folder.mkdir()
     store, before = f"http://127.0.0.1:{port}", fingerprint(results)
-    began = time.monotonic()
     status, said = track(results, store)
-    assert status == 2 and time.monotonic() - began < 90
+    assert status == 2, said
     (message,) = [line for line in said.splitlines() if line.startswith("condense: ")]
     assert store in message and "the results are unharmed" in message and "Traceback" not in said
     assert fingerprint(results) == before and not (tmp_path / "here.json").exists()
