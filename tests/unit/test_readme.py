@@ -6,19 +6,21 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar, Literal
 
 import pytest
 import torch
 import yaml
 
-from condense import jobs, specs
+from condense import jobs, models, specs
 from condense.command.arguments import parser
 from condense.command.cli import VERBS
 from condense.config import convert, read
 from condense.costs.work import Shard, Work
 from condense.data.spec import DatasetSpec
 from condense.discrepancy.samples import checked
+from condense.engines import terms
 from condense.engines.orders import Order, Outcome, Site
 from condense.files.checkpoints import Checkpoint
 from condense.specs import catalogue
@@ -103,6 +105,19 @@ def test_the_engine_of_the_readme_is_one(train):
     (outcome,) = scope["mean_images"](Site(train, (4, 7), "none", {}, 0, torch.device("cpu")), [order])
     assert outcome.images.shape == (2, 3, 1, 8, 8)
     torch.testing.assert_close(outcome.images[1, 2], 2 * train.of_class(7).mean(0))
+
+
+def test_the_entries_that_the_readme_adds_to_registries_are_of_their_kind():
+    def entry(name):
+        (line,) = re.findall(rf'`("{name}": .*?)`', README)
+        return "{" + line + "}"
+
+    scope = vars(terms) | {"quantile_discrepancy": lambda real, synthetic, mask, level: level}
+    (term,) = eval(entry("quantile"), dict(scope)).values()  # noqa: S307
+    views = SimpleNamespace(real_embedding=None, synthetic_embedding=None, mask=None)
+    assert isinstance(term, terms.Objective) and term.value(views, SimpleNamespace(level=0.9)) == 0.9
+    (options,) = eval(entry("convnetw48"), dict(vars(models))).values()  # noqa: S307
+    assert type(options) is type(models.CONVNETS["convnet"]) and options.width == 48
 
 
 def test_the_dataset_the_method_and_the_protocol_of_the_readme_are_read():
