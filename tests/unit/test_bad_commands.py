@@ -147,6 +147,12 @@ def test_selections_of_a_senseless_size(selection, ipc, made, tmp_path):
         (evaluation("none", "DATA", "OUT", "--networks", "0"), ["--networks"]),
         (evaluation("none", "DATA", "OUT", "--part", "1-0"), ["--part", "'1-0'"]),
         (evaluation("none", "DATA", "OUT", "--part", "0-1"), ["--part: network 1 is not among the 1"]),
+        (
+            evaluation("none", "DATA", "OUT", "--netwroks=2"),
+            ["condense evaluate: error: unknown option 'netwroks'; did you mean 'networks'?"],
+        ),
+        (evaluation("none", "DATA", "OUT", "--epochs", "3"), ["unknown option 'epochs' (known: arch, data,"]),
+        (evaluation("none", "DATA", "OUT", "further"), ["unrecognized arguments: further"]),
         (("join", "--parts", "none", "--out", "OUT"), ["none: no such file"]),
         (("join", "--parts", "FILE", "--out", "OUT"), ["FILE", "damaged"]),
         (evaluation("none", "DATA", "OUT", "--protocol", "cd"), ["'cd'"]),

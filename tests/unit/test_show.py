@@ -278,7 +278,9 @@ def test_a_shard_made_by_a_job_is_described_with_its_cost(digits, tmp_path):
     assert "shard" in text and "2: 1, 2" in text and "float32 4 x 1 x 8 x 8" in text and "peak memory" in text
 
 
-@pytest.mark.parametrize("what", ["methods", "datasets", "protocols", "tables", "scales", "architectures"])
+@pytest.mark.parametrize(
+    "what", ["methods", "terms", "datasets", "protocols", "tables", "scales", "architectures"]
+)
 def test_lists_name_everything_in_aligned_columns(what):
     lines = listings.listing(what).splitlines()
     names = [line.split()[0] for line in lines[1:]]
@@ -301,5 +303,5 @@ def test_an_unknown_list_is_answered_with_the_known_ones():
     with pytest.raises(UserError, match="did you mean 'methods'"):
         listings.listing("method")
     assert json.dumps(sorted(listings._LISTINGS)) == json.dumps(
-        sorted("methods datasets protocols tasks tables architectures scales".split())
+        sorted("methods terms datasets protocols tasks tables architectures scales".split())
     )

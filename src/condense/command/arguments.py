@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from condense.command.options import STORE, Verbs, add_verb, machine_options
+from condense.command.options import STORE, Parser, Verbs, add_verb, machine_options
 from condense.command.stage_arguments import stage_verbs
 from condense.command.values import home
 
@@ -24,9 +24,7 @@ def with_homes(args: argparse.Namespace) -> argparse.Namespace:
 def parser(functions: Verbs) -> argparse.ArgumentParser:
     """The command line; `functions` holds by name what each verb calls, whose first line of documentation is
     its help."""
-    main_parser = argparse.ArgumentParser(
-        prog="condense", description="Dataset condensation: reproducible, tracked."
-    )
+    main_parser = Parser(prog="condense", description="Dataset condensation: reproducible, tracked.")
     main_parser.add_argument(
         "--log", type=Path, metavar="FILE", help="write to this file, begun anew, what would be printed"
     )
@@ -103,7 +101,8 @@ def _user_verbs(verbs: Any, functions: Verbs) -> None:
     )
     verb = add_verb(verbs, functions, "list")
     verb.add_argument(
-        "what", choices=("methods", "datasets", "protocols", "tasks", "tables", "architectures", "scales")
+        "what",
+        choices=("methods", "terms", "datasets", "protocols", "tasks", "tables", "architectures", "scales"),
     )
     verb = add_verb(verbs, functions, "estimate")
     verb.add_argument(

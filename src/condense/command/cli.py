@@ -40,7 +40,7 @@ def export(args: argparse.Namespace) -> None:
 
 
 def names(args: argparse.Namespace) -> None:
-    """Lists methods, datasets, protocols, tasks, tables, architectures or scales."""
+    """Lists methods, terms, datasets, protocols, tasks, tables, architectures or scales."""
     from condense.command.listings import listing
 
     print(listing(args.what))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from typing import Any, get_args
@@ -9,12 +10,12 @@ from typing import Any, get_args
 from condense.config import unknown
 from condense.plan import brought_for, data_cell
 from condense.plan.tables import Plan
-from condense.specs import AnyTask, catalogue
+from condense.specs import TERMS, AnyTask, catalogue
 
 
 def listing(kind: str) -> str:
-    """The methods, datasets, protocols, tasks, tables, architectures or scales there are, one a line. Raises
-    UserError for another word."""
+    """The methods, terms, datasets, protocols, tasks, tables, architectures or scales there are, one a line.
+    Raises UserError for another word."""
     if kind not in _LISTINGS:
         raise unknown("list", kind, _LISTINGS)
     rows = [tuple(map(str, row)) for row in _LISTINGS[kind]()]
@@ -32,6 +33,14 @@ def _methods() -> Iterable[tuple[Any, ...]]:
         needs = [f"{name}: {parent.what}" for name, parent in recipe.parents().items() if parent.needed]
         needs += [entry.told for entry in brought_for(recipe)]
         yield name, recipe.title, f"{recipe.source.paper} {recipe.source.equation}", ", ".join(needs)
+
+
+def _terms() -> Iterable[tuple[Any, ...]]:
+    yield "name", "options", "what it is"
+    for name, kind in TERMS.items():
+        options = ", ".join(entry.name for entry in fields(kind) if entry.name != "name")
+        first, *_ = inspect.cleandoc(kind.__doc__ or "").split("\n\n")
+        yield name, options, " ".join(first.split())
 
 
 def _datasets() -> Iterable[tuple[Any, ...]]:
@@ -100,6 +109,7 @@ def _scales() -> Iterable[tuple[Any, ...]]:
 
 _LISTINGS: dict[str, Callable[[], Iterable[tuple[Any, ...]]]] = {
     "methods": _methods,
+    "terms": _terms,
     "datasets": _datasets,
     "protocols": _protocols,
     "tasks": _tasks,

@@ -7,9 +7,25 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from condense.config import unknown
+
 MAX_MB = 20000  # of the bank of a queue, where nobody says otherwise
 STORE = "default: $MLFLOW_TRACKING_URI, or sqlite:///mlflow.db"
 Verbs = Mapping[str, Callable[[argparse.Namespace], int | None]]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that answers an option it does not have, with the verb's name and the nearest option."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As that of any parser, but ends the program where an option is left over."""
+        parsed, left = super().parse_known_args(args, namespace)
+        wrong = [word.partition("=")[0] for word in left if word.startswith("-")]
+        if wrong:
+            known = [option.lstrip("-") for action in self._actions for option in action.option_strings]
+            # Compared without the dashes, which any two options have in common
+            self.error(str(unknown("option", wrong[0].lstrip("-"), known)))
+        return parsed, left
 
 
 def machine_options(verb: argparse.ArgumentParser) -> None:
