@@ -53,3 +53,12 @@ def test_a_comment_beside_a_field_is_its_meaning():
         and told["clip"].default == "false"
     )
     assert told["terms"].default == "" and told["optimizer"].default == '{"lr": 1.0}'
+
+
+def test_what_is_written_is_said_and_the_rest_left_alone(tmp_path):
+    old, new = tmp_path / "old.md", tmp_path / "new" / "new.json"
+    old.write_text("as it was", encoding="utf-8")
+    before = old.stat().st_mtime_ns
+    assert documented.write({old: "as it was", new: "{}"}) == f"written: {new}"
+    assert new.read_text(encoding="utf-8") == "{}" and old.stat().st_mtime_ns == before
+    assert documented.write({old: "as it was"}) == "nothing to write: all is as the classes say"

@@ -16,7 +16,7 @@ import textwrap
 import tokenize
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -291,7 +291,16 @@ def documents() -> dict[Path, str]:
     return made
 
 
+def write(documents: Mapping[Path, str]) -> str:
+    """Writes the documents that are not as they ought to be, and says which."""
+    written = []
+    for path, content in documents.items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, encoding="utf-8")
+            written.append(str(path))
+    return f"written: {', '.join(written)}" if written else "nothing to write: all is as the classes say"
+
+
 if __name__ == "__main__":
-    for path, content in documents().items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
+    print(write(documents()))
