@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from interruption_helpers import stopped_after, until_done
 from matching_helpers import ARCH, HERE
+from reading_helpers import choices, noting, noting_orders
 
-from condense import jobs, plan, specs
+from condense import engines, jobs, plan, specs
 from condense.config import UserError
 from condense.files import read_set
 from condense.files.artifacts import canonical, file_sha256, read_tensors
@@ -20,16 +21,19 @@ IPC = 2
 PLATEAU = {"optimizer": {"plateau": {"patience": 0}}}  # which lowers the rate as soon as a loss is no less
 
 
+def all_recipes_of(engine):
+    """The project's recipes of an engine, but for those that need something brought along."""
+    recipes = map(catalogue.recipe, catalogue.names_in("methods"))
+    return [recipe.name for recipe in recipes if recipe.engine == engine and recipe.requires is None]
+
+
 def recipes_of(engine):
     """Of the project's recipes of an engine the first with each set of things that have to be made
     beforehand, by their names."""
     chosen = {}
-    for name in catalogue.names_in("methods"):
-        recipe = catalogue.recipe(name)
-        if recipe.engine == engine and recipe.requires is None:
-            chosen.setdefault(
-                tuple(sorted(key for key, parent in recipe.parents().items() if parent.needed)), name
-            )
+    for name in all_recipes_of(engine):
+        parents = catalogue.recipe(name).parents()
+        chosen.setdefault(tuple(sorted(key for key, parent in parents.items() if parent.needed)), name)
     return sorted(chosen.values())
 
 
@@ -196,6 +200,25 @@ def check_key(recipe):
             )
             seen[part] = where
     return set(seen.values())
+
+
+def check_read(engine, workshop, monkeypatch):
+    """Every setting of the recipes of `engine` is read, in one of the ways that it is tried, by its function,
+    or where the recipe says what it needs beforehand and how it may be split."""
+    kind, read = specs.ENGINES[engine], set()
+    monkeypatch.setitem(engines.ENGINES, engine, noting_orders(engines.ENGINES[engine], read))
+    wanted = choices(kind, "name", "engine", "revision", *kind.DESCRIBING)
+    for number, name in enumerate([*recipes_of(engine), *all_recipes_of(engine)]):
+        for recipe in variants(name):
+            noting(recipe, read).parents()
+            noting(recipe, read).splits_by(False)
+            workshop.shard(recipe, f"read{number}")
+            if wanted <= read:
+                return
+    raise AssertionError(
+        f"engine '{engine}': its function reads no {', '.join(sorted(wanted - read))}: use it there, or "
+        f"leave it out of {kind.__name__}"
+    )
 
 
 def check_cost(recipe):

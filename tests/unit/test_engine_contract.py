@@ -6,6 +6,7 @@ from contract_helpers import (
     Workshop,
     check_cost,
     check_key,
+    check_read,
     check_resumed,
     check_set,
     check_shares,
@@ -52,6 +53,11 @@ def test_a_run_stopped_at_every_checkpoint_gives_the_same_bytes(name, workshop, 
 @pytest.mark.parametrize("engine", sorted(engines.ENGINES))
 def test_every_setting_enters_the_key_however_deep_it_lies(engine):
     assert len(check_key(tried(recipes_of(engine)[0]))) > 3
+
+
+@pytest.mark.parametrize("engine", sorted(engines.ENGINES))
+def test_every_setting_is_read(engine, workshop, monkeypatch):
+    check_read(engine, workshop, monkeypatch)
 
 
 @pytest.mark.parametrize("name", RECIPES)

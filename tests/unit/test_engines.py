@@ -9,10 +9,19 @@ from typing import ClassVar, Literal, get_args
 
 import pytest
 import torch
-from contract_helpers import Workshop, check_cost, check_key, check_resumed, check_set, check_shares, tried
+from contract_helpers import (
+    Workshop,
+    check_cost,
+    check_key,
+    check_read,
+    check_resumed,
+    check_set,
+    check_shares,
+    tried,
+)
 
 from condense import engines, specs
-from condense.command import cli
+from condense.command import cli, documented
 from condense.command.documented import classes_in
 from condense.config import UserError, convert
 from condense.costs.work import Shard, Work
@@ -33,7 +42,7 @@ DEFAULTS = Path(__file__).with_name("engine_defaults.json")
 
 @dataclass(frozen=True, kw_only=True)
 class MeanRecipe(specs.Recipe):
-    """Every synthetic image is the mean of its class, times `scale`, and lighter by `light`."""
+    """Every synthetic image is the mean of its class, times `scale`, and in `rounds` lighter by `light`."""
 
     NUMBER: ClassVar[int] = 1
 
@@ -49,7 +58,8 @@ class MeanRecipe(specs.Recipe):
 def mean_of_classes(site, orders):
     def made(order):
         means = torch.stack([site.data.of_class(label).mean(0) for label in site.classes])[:, None]
-        return means.expand(-1, order.ipc, -1, -1, -1) * order.recipe.scale + order.recipe.light
+        lighter = order.recipe.light * order.recipe.rounds
+        return means.expand(-1, order.ipc, -1, -1, -1) * order.recipe.scale + lighter
 
     return [Outcome(made(order)) for order in orders]
 
@@ -214,6 +224,7 @@ def test_it_keeps_the_contract_of_engines(registered, digits, tmp_path, monkeypa
     check_set(workshop, recipe)
     check_resumed(workshop, recipe, monkeypatch)
     check_cost(recipe)
+    check_read(recipe.engine, workshop, monkeypatch)
     assert (
         check_key(recipe) >= {"scale", "light", "rounds", "revision", "name"}
         and check_shares(workshop, recipe) is None
@@ -228,6 +239,14 @@ def test_an_engine_that_breaks_the_contract_is_found(registered, digits, tmp_pat
         patch.setattr(MeanRecipe, "computed_part", lambda self: {"name": self.name, "scale": self.scale})
         with pytest.raises(AssertionError, match="mean_of_tests: revision does not enter the key"):
             check_key(recipe)
+
+    def as_light(site, orders):
+        return mean_of_classes(site, [replace(order, recipe=tried("mean_image")) for order in orders])
+
+    with monkeypatch.context() as patch:
+        patch.setitem(engines.ENGINES, "mean_of_tests", as_light)
+        with pytest.raises(AssertionError, match="its function reads no light, rounds, scale: use it there"):
+            check_read("mean_of_tests", workshop, patch)
     monkeypatch.setattr(MeanRecipe, "splits_by", lambda self, ties_batch: "classes")
 
     def darker(site, orders):
@@ -445,4 +464,4 @@ if __name__ == "__main__":
     numbered = {
         name: {"number": number, "defaults": _defaults(kind)} for name, (number, kind) in NUMBERED.items()
     }
-    DEFAULTS.write_text(json.dumps(numbered, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    print(documented.write({DEFAULTS: json.dumps(numbered, indent=1, sort_keys=True) + "\n"}))

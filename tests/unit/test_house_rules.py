@@ -8,11 +8,14 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import torch
+from reading_helpers import choices, noting
 from tape_helpers import Watch, forbid_copies_to_the_host
 
 from condense import kernels, models, plan, specs
 from condense.augment import siamese
 from condense.config import UserError
+from condense.discrepancy.kernels import kernel_mmd
+from condense.engines import terms
 from condense.engines.terms import objective
 from condense.engines.views import Views, WatchedSide
 from condense.specs import catalogue
@@ -232,6 +235,33 @@ def test_networks_that_a_term_takes_give_what_it_needs(term, networks, images):
         assert str(error).startswith(f"networks: '{term.name}' ")
     else:
         assert torch.isfinite(value_of(term, judged(*images, gives=networks))).all()
+
+
+def check_read(name, images):
+    """Every option of the term `name` is read by its function, in one of its forms."""
+    read: set[str] = set()
+    for form in forms():
+        (term,) = form.values
+        if term.name == name:
+            first = judged(*images)
+            value_of(noting(term, read), first)
+            value_of(noting(term, read), judged(*images, memory=first.memory))
+    unread = choices(specs.TERMS[name], "name", "weight", "turn") - read
+    assert not unread, (
+        f"term '{name}': its function reads no {', '.join(sorted(unread))}: name it in its entry of "
+        f"condense.engines.terms.TERMS, or leave it out of {specs.TERMS[name].__name__}"
+    )
+
+
+@pytest.mark.parametrize("name", specs.TERMS)
+def test_every_option_of_a_term_is_read(name, images):
+    check_read(name, images)
+
+
+def test_an_option_that_an_entry_does_not_hand_on_is_found(images, monkeypatch):
+    monkeypatch.setitem(terms.TERMS, "kernel_mmd", terms.Objective(terms._of_samples(kernel_mmd)))
+    with pytest.raises(AssertionError, match="term 'kernel_mmd': its function reads no kernel: name it in"):
+        check_read("kernel_mmd", images)
 
 
 @every_term

@@ -3,6 +3,7 @@ messages."""
 
 import pytest
 import torch
+from reading_helpers import choices, noting
 from torch import nn
 
 from condense import kernels
@@ -497,3 +498,13 @@ def test_registry_is_in_step_with_the_names():
     assert architecture_names() == sorted(ARCHITECTURES) and len(set(architecture_names())) == len(
         ARCHITECTURES
     )
+
+
+@pytest.mark.parametrize("name", architecture_names())
+def test_every_option_is_read(name):
+    builder, read = ARCHITECTURES[name], set()
+    options, size = noting(builder.defaults, read), SIZES.get(name, 16)
+    assert builder.fits(options, 3, size)
+    with torch.device("meta"):
+        builder.make(options, 3, size, 5)
+    assert choices(type(builder.defaults), "enlarge") <= read  # which `build` does

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, get_args
 import pytest
 import torch
 from bad_input_helpers import evaluation, refused, run
+from reading_helpers import choices, noting_first
 
 from condense import specs
 from condense.command.show import describe
@@ -198,6 +199,33 @@ def test_the_command_computes_a_task_with_several_metrics_whole_or_in_parts(regi
     assert "--with NAME=FILE: task errors needs 'other'" in refused(
         *evaluation(made.synthetic, made.digits, joined, "--task", "errors")
     )
+
+
+# Settings that a task cannot be without
+GIVEN = {"drift": {"ratio": 0.5, "stage": 1}}
+
+
+def unread(kind, made, folder, monkeypatch):
+    """The settings of a task that are not read while it is computed."""
+    read, task = set(), kinds()[kind]
+    monkeypatch.setitem(tasks.TASKS, kind, noting_first(tasks.TASKS[kind], read))
+    given = ["--task", json.dumps({"kind": kind, **GIVEN.get(kind, {})})]
+    for name in task.further:
+        given += ["--with", f"{name}={made.synthetic}"]
+    status, told = run(*evaluation(made.synthetic, made.digits, folder / f"{kind}.json", *given))
+    assert status == 0, told
+    return choices(task, "kind") - read
+
+
+@pytest.mark.parametrize("kind", [kind for kind, task in kinds().items() if choices(task, "kind")])
+def test_every_setting_of_a_task_is_read(kind, made, tmp_path, monkeypatch):
+    assert not unread(kind, made, tmp_path, monkeypatch)
+
+
+def test_a_setting_of_a_task_that_nothing_reads_is_found(registered, made, tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "kinds", lambda: {"errors": Errors})
+    monkeypatch.setitem(tasks.TASKS, "errors", lambda task, *others: errors(Errors(times=2.0), *others))
+    assert unread("errors", made, tmp_path, monkeypatch) == {"times"}
 
 
 @pytest.mark.parametrize(
