@@ -1,10 +1,12 @@
 """MLflow ingestion against a real SQLite store, from small result trees."""
 
 import fcntl
+import http.server
 import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -284,8 +286,18 @@ def spoil_other(store):
         database.execute("CREATE TABLE notes (text)")
 
 
+@pytest.fixture
+def never_asked(monkeypatch):
+    """MLflow would try a store out of reach for minutes: it must not be asked."""
+
+    def asked(*_, **__):
+        raise AssertionError("MLflow is asked")
+
+    monkeypatch.setattr("mlflow.MlflowClient", asked)
+
+
 @pytest.mark.parametrize("spoil", [spoil_text, spoil_half, spoil_folder, spoil_other])
-def test_a_store_that_cannot_be_used_is_one_sentence(place, spoil):
+def test_a_store_that_cannot_be_used_is_one_sentence_before_mlflow_is_asked(never_asked, place, spoil):
     store = place[2].parent / "mlflow.db"
     spoil(store)
     with pytest.raises(UserError, match="mlflow.db: .*the results are unharmed"):
@@ -297,19 +309,53 @@ def test_a_store_that_cannot_be_used_is_one_sentence(place, spoil):
     [
         ("postgresql://user@127.0.0.1:1/x", "driver is not installed|cannot be reached"),
         ("mysql+nodriver://user@127.0.0.1/x", "plugin|driver"),
-        ("ftp://127.0.0.1/x", "ftp"),
-        ("sqlite:////proc/no/mlflow.db", "/proc/no"),
         ("sqlite://", "names no file, so that all would be lost"),
         ("sqlite:///:memory:", "names no file"),
         ("sqlite:////dev/null", "is a pipe or a device"),
     ],
 )
-def test_stores_out_of_reach_are_one_sentence(place, store, why):
+def test_stores_out_of_reach_are_one_sentence_before_mlflow_is_asked(never_asked, place, store, why):
     with pytest.raises(UserError, match=why):
         tracking.ingest(place[0], store, place[2])
 
 
-def test_a_silent_server_is_given_up(place, monkeypatch):
+@pytest.mark.parametrize(
+    ("store", "why"), [("ftp://127.0.0.1/x", "ftp"), ("sqlite:////proc/no/mlflow.db", "/proc/no")]
+)
+def test_stores_that_only_mlflow_can_refuse_are_one_sentence(place, store, why):
+    with pytest.raises(UserError, match=why):
+        tracking.ingest(place[0], store, place[2])
+
+
+class Failing(http.server.BaseHTTPRequestHandler):
+    """A server that is well, but answers every request of MLflow with 503."""
+
+    def answer(self):
+        self.server.asked.append(self.path)
+        self.send_response(200 if self.path == "/health" else 503)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_POST = answer  # noqa: N815
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_server_that_fails_is_asked_twice_again_and_given_up(place, monkeypatch):
+    """By itself MLflow asks seven times again, which takes minutes."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Failing) as server:
+        server.asked = []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(UserError, match="the results are unharmed"):
+            tracking.ingest(place[0], f"http://127.0.0.1:{server.server_port}", place[2])
+        server.shutdown()
+    health, *further = server.asked
+    assert health == "/health" and len(further) == 3 and len(set(further)) == 1, server.asked
+
+
+def test_a_silent_server_is_given_up(never_asked, place, monkeypatch):
     monkeypatch.setattr("condense.tracking.stores.PATIENCE", 1)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as silent:
