@@ -152,6 +152,12 @@ def test_selections_of_a_senseless_size(selection, ipc, made, tmp_path):
             ["condense evaluate: error: unknown option 'netwroks'; did you mean 'networks'?"],
         ),
         (evaluation("none", "DATA", "OUT", "--epochs", "3"), ["unknown option 'epochs' (known: arch, data,"]),
+        (("evaluate", "--netwroks", "3"), ["unknown option 'netwroks'; did you mean 'networks'?"]),
+        (
+            ("run", "digits", "--metod=dm"),
+            ["condense run: error: unknown option 'metod'; did you mean 'method'?"],
+        ),
+        (("--lgo", "x", "list", "methods"), ["condense: error: unknown option 'lgo'; did you mean 'log'?"]),
         (evaluation("none", "DATA", "OUT", "further"), ["unrecognized arguments: further"]),
         (("join", "--parts", "none", "--out", "OUT"), ["none: no such file"]),
         (("join", "--parts", "FILE", "--out", "OUT"), ["FILE", "damaged"]),

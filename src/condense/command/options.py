@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,28 @@ class Parser(argparse.ArgumentParser):
     """A parser that answers an option it does not have, with the verb's name and the nearest option."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """As that of any parser, but ends the program where an option is left over."""
+        """As that of any parser, but ends the program at an option that is not known: before what is missing
+        is told, which may only be misspelt."""
+        options = [option for action in self._actions for option in action.option_strings]
+        words: Iterable[str] = args or ()
+        if self._subparsers is not None:  # what follows a verb is looked at by the verb's own parser
+            words = takewhile(lambda word: word.startswith("--"), words)
+        wrong = [
+            word
+            for word in words
+            if word.startswith("--")
+            and not any(option.startswith(word.partition("=")[0]) for option in options)
+        ]
+        self._refuse(wrong, options)
         parsed, left = super().parse_known_args(args, namespace)
-        wrong = [word.partition("=")[0] for word in left if word.startswith("-")]
-        if wrong:
-            known = [option.lstrip("-") for action in self._actions for option in action.option_strings]
-            # Compared without the dashes, which any two options have in common
-            self.error(str(unknown("option", wrong[0].lstrip("-"), known)))
+        self._refuse([word for word in left if word.startswith("-")], options)
         return parsed, left
+
+    def _refuse(self, wrong: Sequence[str], options: Sequence[str]) -> None:
+        if wrong:
+            # Compared without the dashes, which any two options have in common
+            name, *known = (word.partition("=")[0].lstrip("-") for word in (wrong[0], *options))
+            self.error(str(unknown("option", name, known)))
 
 
 def machine_options(verb: argparse.ArgumentParser) -> None:
