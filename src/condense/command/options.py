@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -22,7 +23,7 @@ class Parser(argparse.ArgumentParser):
         """As that of any parser, but ends the program at an option that is not known: before what is missing
         is told, which may only be misspelt."""
         options = [option for action in self._actions for option in action.option_strings]
-        words: Iterable[str] = args or ()
+        words: Iterable[str] = sys.argv[1:] if args is None else args
         if self._subparsers is not None:  # what follows a verb is looked at by the verb's own parser
             words = takewhile(lambda word: word.startswith("--"), words)
         wrong = [
