@@ -329,6 +329,23 @@ def told_apart(kinds: tuple, key: str) -> dict[str, type]:
     return named
 
 
+def by_name(kinds: tuple[Any, ...], key: str) -> dict[str, Any]:
+    """The same, of classes that all have a name. Raises TypeError for one that has none, or that of
+    another."""
+    named: dict[str, Any] = {}
+    for kind in kinds:
+        names = told_apart((kind,), key)
+        if not names:
+            raise TypeError(
+                f"{kind.__name__}: has no name for YAML files to call it by; it needs a field such as "
+                f'{key}: Literal["{kind.__name__.lower()}"] = "{kind.__name__.lower()}"'
+            )
+        for name in names.keys() & named.keys():
+            raise TypeError(f"{kind.__name__}: {key} '{name}': {named[name].__name__} has it already")
+        named |= names
+    return named
+
+
 def kinds_alone(kinds: tuple) -> list[str]:
     """Of dataclasses told apart by their field `kind`, the kinds that need no further settings: a text alone
     may stand for these."""

@@ -122,8 +122,9 @@ def test_a_faulty_description_is_explained_with_its_file(tmp_path, change, messa
 
 def test_a_file_under_another_name_is_refused(tmp_path):
     (tmp_path / "numbers.yaml").write_text((FOLDER / "digits.yaml").read_text())
-    with pytest.raises(UserError, match="its name is 'digits'"):
-        load_spec("numbers", tmp_path)
+    for named in ("numbers", tmp_path / "numbers.yaml"):
+        with pytest.raises(UserError, match="is 'digits', but the file is called 'numbers'"):
+            load_spec(named, tmp_path)
 
 
 def test_the_data_folder_is_named_by_the_environment(monkeypatch):

@@ -3,13 +3,15 @@ required, outside registries."""
 
 import ast
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Literal, get_args, get_type_hints
 
 import pytest
 
 import condense
 from condense import specs
+from condense.config import by_name
 from condense.data.sources import OPENERS
 from condense.data.spec import ARCHIVES, TORCHVISION, Source
 from condense.engines import ENGINES
@@ -18,7 +20,8 @@ from condense.networks.sources import SOURCES
 from condense.plan import BROUGHT, PARENTS
 from condense.report.figures import DRAW
 from condense.specs import catalogue
-from condense.specs.recipe import Required
+from condense.specs.engines import engines_of
+from condense.specs.recipe import Recipe, Required
 from condense.specs.tables import DRAWINGS, Drawing
 
 PACKAGE = Path(condense.__file__).parent
@@ -196,3 +199,37 @@ def test_what_is_named_twice_because_of_the_floors_is_named_alike():
     assert set(get_args(Drawing)) == set(DRAWINGS) == set(DRAW)
     kinds = {"sklearn_digits", "parquet", "image_folder"}
     assert set(OPENERS) == {*TORCHVISION.values(), *ARCHIVES, *kinds}
+
+
+@dataclass(frozen=True)
+class _Nameless:
+    """A class of which its author forgot the name."""
+
+    kind: str = "nameless"
+
+
+@dataclass(frozen=True)
+class _Named:
+    kind: Literal["named"] = "named"
+
+
+@dataclass(frozen=True)
+class _Likewise:
+    kind: Literal["named"] = "named"
+
+
+def test_a_registry_tells_of_a_class_without_a_name_of_its_own():
+    assert by_name((_Named,), "kind") == {"named": _Named}
+    with pytest.raises(TypeError, match='_Nameless: has no name .* kind: Literal\\["_nameless"\\]'):
+        by_name((_Named, _Nameless), "kind")
+    with pytest.raises(TypeError, match="_Likewise: kind 'named': _Named has it already"):
+        by_name((_Named, _Likewise), "kind")
+
+
+def test_an_engine_without_a_number_is_told():
+    @dataclass(frozen=True, kw_only=True)
+    class Numberless(Recipe):
+        engine: Literal["numberless"]
+
+    with pytest.raises(TypeError, match="Numberless: has no number"):
+        engines_of((Numberless,))

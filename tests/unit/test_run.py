@@ -6,6 +6,7 @@ import torch
 from matching_helpers import ARCH, CPU, NOWHERE, recipe
 
 from condense import models, specs
+from condense.config import UserError
 from condense.engines.moving import MovingImages
 from condense.engines.run import Run, run_steps
 from condense.kernels.precision import Types
@@ -46,6 +47,16 @@ def test_images_move_in_every_turn_and_both_stand_in_the_history(train):
         assert row["second"] < row["first"], "the images moved between the turns"
         assert row["loss"] == pytest.approx(row["first"] + row["second"])
     assert len(outcome.history) == 6 and outcome.precision == {"real": "float32", "synthetic": "float32"}
+
+
+def test_a_loss_without_the_images_ends_the_run_at_its_first_step(train):
+    class Blind(Brighter):
+        def step(self, shared):
+            for loss, told in super().step(shared):
+                yield loss.detach(), told
+
+    with pytest.raises(UserError, match="nothing in its loss depends on the images at step 1"):
+        brighter(train, Blind).advance(None)
 
 
 def test_pixels_are_brought_back_before_every_step(train):

@@ -278,8 +278,7 @@ def load_spec(name: str | Path, folder: Path = SPEC_FOLDER) -> DatasetSpec:
     Raises UserError for an unknown name (with the nearest known one) and for any fault in the file.
     """
     path = Path(name)
-    by_name = path.suffix not in (".yaml", ".yml") and path.name == str(name)
-    if by_name:
+    if path.suffix not in (".yaml", ".yml") and path.name == str(name):
         path = Path(folder) / f"{name}.yaml"
         if not path.is_file():
             raise config.unknown(
@@ -293,8 +292,8 @@ def load_spec(name: str | Path, folder: Path = SPEC_FOLDER) -> DatasetSpec:
                 f"{path}: source: {key}: a path without '..' is needed, found '{value[:80]}'; a folder "
                 "elsewhere is its 'mirror'"
             )
-    if by_name and spec.name != name:
-        raise UserError(f"{path}: its name is '{spec.name}', which differs from the file name")
+    if spec.name != path.stem:
+        raise UserError(f"{path}: name: is '{spec.name}', but the file is called '{path.stem}'")
     return spec
 
 

@@ -98,8 +98,10 @@ class Run:
         (columns,)."""
         total = torch.zeros((), device=self.device)
         parts = dict.fromkeys(self.columns[1:], total)
+        moved = False
         for loss, told in self.step(shared):
             self._descend(loss)
+            moved = moved or loss.requires_grad
             total = total + loss.detach()
             if not told.keys() <= parts.keys():
                 names = [name for name in told if name not in parts]
@@ -107,6 +109,12 @@ class Run:
                     f"engine '{self.recipe.engine}': a step tells of {names}, which are none of its columns"
                 )
             parts |= {name: value.detach() for name, value in told.items()}
+        if not moved:
+            raise UserError(
+                f"{self.recipe.name}: nothing in its loss depends on the images at step {self.done + 1}, so "
+                "they would stay as they are; give a term a weight above 0, or compute the loss from the "
+                "images that the engine shows"
+            )
         return torch.stack([total, *parts.values()])
 
     def kept(self) -> dict[str, Tensor]:

@@ -1,13 +1,14 @@
 """Reading the YAML files under `params/`, and resolving a recipe for one cell.
 
-Floor 0. Later wins: defaults < recipe < its overrides in file order < scale < cell.
+Floor 0. Later wins: defaults < recipe < its overrides in file order < scale < cell; the overrides of a scale
+or cell lie over its other settings.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from condense.machine.checkout import project_file
 from condense.specs import STAGES, FigureSpec, Protocol, Recipe, Scale, TableSpec, engines
 
 OWN_PARAMS = "CONDENSE_PARAMS"  # environment variable: a folder of one's own, laid out as `params/`
+ANY = "any"  # in overrides: of whatever dataset
 BASELINE = "random"  # the method that others are compared with
 _KINDS = ("methods", "datasets", "protocols", "scales", "tables")
 
@@ -84,11 +86,7 @@ def recipe(name: str) -> Recipe:
     """The recipe `params/methods/{name}.yaml`. Raises UserError for an unknown name or a fault in the
     file."""
     value = _load("methods", name, engines.AnyRecipe, "method")
-    where = file_of("methods", name)
-    for dataset, conditions in value.overrides.items():
-        for condition, change in conditions.items():
-            _condition_holds(condition, 1, f"{where}: overrides: {dataset}")
-            laid_over(value, change, f"{where}: overrides: {dataset}: {condition}")
+    _check_overrides(value, value.overrides, str(file_of("methods", name)))
     return value
 
 
@@ -164,20 +162,48 @@ def laid_over(base: Any, change: Any, where: str) -> Any:
     return read(type(base), values, where)
 
 
+def _check_overrides(base: Recipe, overrides: Any, where: str) -> None:
+    """Raises UserError for overrides that could not be laid over `base`, or that would never be."""
+    laid_over(base, {"overrides": overrides}, where)  # their form
+    for dataset, conditions in overrides.items():
+        if dataset not in (known := (ANY, *names_in("datasets"))):
+            raise unknown("dataset", dataset, known, f"{where}: overrides")
+        for condition, change in conditions.items():
+            _condition_holds(condition, 1, f"{where}: overrides: {dataset}")
+            if "overrides" in change:
+                raise UserError(f"{where}: overrides: {dataset}: {condition}: cannot have overrides itself")
+            laid_over(base, change, f"{where}: overrides: {dataset}: {condition}")
+
+
+def _conditional(
+    overrides: Any, names: Sequence[str], ipc: int, where: str
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """What of `overrides` holds for one of `names` at `ipc`, as (where, change) in their order."""
+    layers = []
+    for name in names:
+        for condition, change in overrides.get(name, {}).items():
+            if _condition_holds(condition, ipc, f"{where}: overrides: {name}"):
+                layers.append((f"{where}: overrides: {name}: {condition}", change))
+    return layers
+
+
 def resolve(
     base: Recipe, dataset: str, strategy: str, ipc: int, changes: list[tuple[str, dict[str, Any]]]
 ) -> Recipe:
     """`base` with its overrides for any dataset, then for `dataset`, at `ipc`, then each of `changes`
-    (where, change), in order.
+    (where, change), in order; a change may have overrides as well, which are laid over it.
 
     `strategy` names the augmentations that keep the labels of `dataset`; the recipe's own are cut to them.
+    Raises UserError, beginning with where it stands, for a change that does not fit.
     """
-    layers, path = [], file_of("methods", base.name)
-    for name in ("any", dataset):
-        for condition, change in base.overrides.get(name, {}).items():
-            if _condition_holds(condition, ipc, f"{path}: overrides"):
-                layers.append((f"{path}: overrides: {name}: {condition}", change))
+    names, path = (ANY, dataset), file_of("methods", base.name)
+    layers: list[tuple[str, Mapping[str, Any]]] = [*_conditional(base.overrides, names, ipc, str(path))]
+    for where, change in changes:
+        layers.append((where, {key: setting for key, setting in change.items() if key != "overrides"}))
+        if "overrides" in change:
+            _check_overrides(base, change["overrides"], where)
+            layers += _conditional(change["overrides"], names, ipc, where)
     value = base
-    for where, change in [*layers, *changes]:
-        value = laid_over(value, change, where)
+    for where, layer in layers:
+        value = laid_over(value, layer, where)
     return laid_over(value, value.within(strategy), str(path))

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from typing import get_args, get_type_hints
+from typing import get_args
 
+from condense.config import by_name
 from condense.specs.gradient import GradientRecipe
 from condense.specs.matching import MatchingRecipe
 from condense.specs.recipe import Recipe
@@ -14,10 +15,16 @@ from condense.specs.whole import WholeRecipe
 AnyRecipe = MatchingRecipe | GradientRecipe | SelectionRecipe | WholeRecipe
 
 
-def engine_of(kind: type[Recipe]) -> str:
-    """The name of the engine whose recipes are of the class `kind`."""
-    (name,) = get_args(get_type_hints(kind)["engine"])
-    return name
+def engines_of(kinds: tuple) -> dict[str, type[Recipe]]:
+    """The classes of recipes by the name of their engine. Raises TypeError for one without a name or
+    `NUMBER`, or with the name of another."""
+    for kind in kinds:
+        if not isinstance(getattr(kind, "NUMBER", None), int):
+            raise TypeError(
+                f"{kind.__name__}: has no number; it needs NUMBER: ClassVar[int] = 1, which is raised when a "
+                "change of the engine alters results"
+            )
+    return by_name(kinds, "engine")
 
 
-ENGINES: dict[str, type[Recipe]] = {engine_of(kind): kind for kind in get_args(AnyRecipe)}
+ENGINES: dict[str, type[Recipe]] = engines_of(get_args(AnyRecipe))

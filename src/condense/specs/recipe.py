@@ -72,6 +72,8 @@ class Recipe:
     tricks: list[str] = field(default_factory=list)
     requires: Required | None = None  # what has to be brought along
     evaluation: dict[str, Any] = field(default_factory=dict)  # changes to the evaluation protocol
+    # by dataset or `any`, then by images a class (`all`, or such as `ipc>=10`): settings that hold there;
+    # a scale may have some too
     overrides: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

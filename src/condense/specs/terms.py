@@ -7,9 +7,9 @@ those of `Term`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args, get_type_hints
+from typing import ClassVar, Literal, get_args
 
-from condense.config import UserError
+from condense.config import UserError, by_name
 from condense.specs.common import at_least, not_above, unused
 from condense.specs.networks import AnyNetworks
 from condense.specs.recipe import Required
@@ -457,6 +457,4 @@ AnyTerm = (
 )
 
 # The class of every term by its name.
-TERMS: dict[str, type[Term]] = {
-    name: kind for kind in get_args(AnyTerm) for name in get_args(get_type_hints(kind)["name"])
-}
+TERMS: dict[str, type[Term]] = by_name(get_args(AnyTerm), "name")

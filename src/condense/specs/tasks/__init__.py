@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from condense.config import unknown
+from condense.config import by_name, unknown
 from condense.specs.tasks.accuracy import Accuracy
 from condense.specs.tasks.base import ACCURACY, Metric, Task
 from condense.specs.tasks.calibration import Calibration
@@ -17,15 +17,15 @@ from condense.specs.tasks.snapshots import Snapshots
 
 AnyTask = Accuracy | Snapshots | Drift | Calibration
 DEFAULT_TASK = Accuracy()
+_CLASSES = {task.folder: task for task in by_name(get_args(AnyTask), "kind").values()}
 
 
 def task_class(folder: str) -> type[Task]:
     """The class of the task whose metrics lie in `folder`, as their files and paths name it. Raises UserError
     for another name."""
-    classes = {task.folder: task for task in get_args(AnyTask)}
-    if folder not in classes:
-        raise unknown("task", folder, classes)
-    return classes[folder]
+    if folder not in _CLASSES:
+        raise unknown("task", folder, _CLASSES)
+    return _CLASSES[folder]
 
 
 __all__ = [

@@ -1,0 +1,67 @@
+"""Settings by dataset and images a class, in recipes, scales and cells: each holds where it says, and nothing
+that never would is taken."""
+
+import pytest
+import yaml
+
+from condense import plan
+from condense.config import UserError, load_yaml
+from condense.plan.maker import Maker
+from condense.specs import Scale, catalogue
+
+
+def _steps(changes: dict, ipc: int, cell: dict | None = None, dataset: str = "digits") -> int:
+    scale = Scale("trial", "a trial", 1, 1, {}, recipes={"dm": changes})
+    return Maker(scale).recipe("dm", plan.data_cell(dataset), ipc, cell or {}).steps
+
+
+def test_those_of_a_scale_lie_over_its_other_settings():
+    changes = {"steps": 7, "overrides": {"any": {"ipc>1": {"steps": 5}, "ipc>=50": {"steps": 3}}}}
+    assert [_steps(changes, ipc) for ipc in (1, 10, 50)] == [7, 5, 3]
+
+
+def test_those_of_the_dataset_lie_over_those_of_any():
+    changes = {"overrides": {"digits": {"all": {"steps": 5}}, "any": {"all": {"steps": 3}}}}
+    assert _steps(changes, 1) == 5
+    assert _steps(changes, 1, dataset="cifar10") == 3
+
+
+def test_a_cell_lies_over_the_scale():
+    scale = {"overrides": {"any": {"ipc>1": {"steps": 5}}}}
+    assert _steps(scale, 10, {"steps": 2}) == 2
+    assert _steps(scale, 10, {"overrides": {"any": {"ipc>1": {"steps": 4}}}}) == 4
+
+
+def test_the_recipe_keeps_its_own_where_a_scale_has_some():
+    scale = Scale(
+        "trial", "a trial", 1, 1, {}, recipes={"dsa": {"overrides": {"any": {"ipc>1": {"steps": 5}}}}}
+    )
+    recipe = Maker(scale).recipe("dsa", plan.data_cell("digits"), 10, {})
+    assert (recipe.steps, recipe.loop.outer) == (5, 10)
+    plain = Scale("trial", "a trial", 1, 1, {}, recipes={"dsa": {"steps": 5}})
+    same = Maker(plain).recipe("dsa", plan.data_cell("digits"), 10, {})
+    assert recipe.computed_part() == same.computed_part()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ({"cifar11": {"all": {"steps": 5}}}, "unknown dataset 'cifar11'"),
+        ({"any": {"ipc=>5": {"steps": 5}}}, "'ipc=>5' is not a condition"),
+        ({"any": {"all": {"step": 5}}}, "'step'"),
+        ({"any": {"ipc>=1000": {"steps": -5}}}, "steps"),
+        ({"any": {"all": {"overrides": {}}}}, "overrides itself"),
+        ({"any": {"all": 5}}, "any: all: a mapping is needed"),
+        ({"any": 5}, "overrides: any"),
+        (5, "overrides"),
+    ],
+)
+def test_what_would_never_hold_is_refused(overrides, told, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=told):
+        _steps({"overrides": overrides}, 1)
+    (tmp_path / "methods").mkdir()
+    settings = {**load_yaml(catalogue.file_of("methods", "dm")), "name": "odd", "overrides": overrides}
+    (tmp_path / "methods" / "odd.yaml").write_text(yaml.safe_dump(settings))
+    monkeypatch.setenv("CONDENSE_PARAMS", str(tmp_path))
+    with pytest.raises(UserError, match=told):
+        catalogue.recipe("odd")
