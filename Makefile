@@ -71,11 +71,11 @@ pull: env
 	$(BIN)/condense take --scale $(SCALE)
 
 # For maintainers: adds finished results to kept/ and the store, as a change for git to commit. BYTES="cifar10 ..." keeps what is
-# large of these datasets, too, for the remote of a team (docs/remotes.md).
+# large of these datasets, too, for the remote of a team (docs/remotes.md); UNFINISHED=1 keeps sets that have only begun.
 keep: env
 	@[ -z "$(BYTES)" ] || [ "$$($(BIN)/dvc config core.remote)" != store ] || \
 		{ echo "BYTES: what is too large for git needs a remote; set one up as docs/remotes.md says"; exit 2; }
-	$(BIN)/condense keep --scale $(SCALE) --bytes $(BYTES) --list .dvc/tmp/kept
+	$(BIN)/condense keep --scale $(SCALE) --bytes $(BYTES) $(if $(UNFINISHED),--unfinished) --list .dvc/tmp/kept
 	git add --all kept
 	git add --force --pathspec-from-file=.dvc/tmp/kept
 	git add --update dvcstore

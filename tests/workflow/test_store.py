@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from dvc_helpers import (
@@ -25,10 +27,19 @@ from dvc_helpers import (
 
 from condense.config import UserError
 from condense.files import store
-from condense.files.artifacts import read_tensors, write_json
+from condense.files.artifacts import read_tensors, write_json, write_tensors
+from condense.files.checkpoints import Checkpoint
 from condense.files.dvcfiles import listing, notes, pointer
 from condense.files.kept import unit_of
 from condense.report.summary import keep_summary
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """What the checkpoints here say."""
+
+    done: int
+
 
 pytestmark = pytest.mark.workflow
 GROUP = unit_of(DM).group
@@ -50,6 +61,58 @@ def test_keep_repeats_without_change_replaces_other_numbers_and_skips_the_unfini
         json.loads((tmp_path / METRICS).read_text())["mean"] == 91.0
         and read_tensors(tmp_path / DM)[0]["images"].max() == 0.75
     )
+
+
+SHARDS = DM.replace("/synthetic/", "/shards/", 1).removesuffix("/synthetic.safetensors")
+KEY = SHARDS.rsplit("-", 1)[1]
+
+
+def begin_set(root: Path, key: str = KEY) -> list[str]:
+    """A finished shard and the checkpoint of another, with what else lies beside them while a job runs."""
+    folder = root / SHARDS
+    folder.mkdir(parents=True)
+    images = {"images": np.full((1, 1, 4, 4), 0.5, np.float32)}
+    about = {"kind": "shard", "dataset": "digits", "method": "dm", "key": KEY, "arch": "convnet"}
+    about |= {"data_sha256": 64 * "5", "class_names": ["a", "b"], "mean": [0.5], "std": [0.5]}
+    about |= {"ipc": 1, "seed": 0, "classes": [0], "steps": 0, "history": []}
+    write_tensors(folder / "classes0-4.safetensors", {**images, "labels": np.arange(1)}, about)
+    write_json(folder / "classes0-4.run.json", {"seconds": 1.0})
+    (folder / ".classes5-9.safetensors.lock").write_text("")
+    Checkpoint.beside(folder / "classes5-9.safetensors", f"{key}-0").write(images, {"done": 3})
+    names = ("classes0-4.run.json", "classes0-4.safetensors", "classes5-9.safetensors.resume")
+    return [f"{SHARDS}/{name}" for name in names]
+
+
+def test_an_unfinished_set_is_kept_as_far_as_it_is_and_taken_where_nothing_of_it_is_there(tmp_path):
+    files = begin_set(tmp_path)
+    assert store.shard_files(DM, tmp_path) == files
+    assert store.keep(files, tmp_path).added == files and store.keep(files, tmp_path).unchanged == files
+    before = {name: (tmp_path / name).read_bytes() for name in files}
+    assert store.restore_unfinished([DM], tmp_path) == [], "what is here goes before what is kept"
+    shutil.rmtree(tmp_path / "results")
+    assert store.restore_unfinished([CPDM, DM], tmp_path) == [DM]
+    assert {name: (tmp_path / name).read_bytes() for name in files} == before
+    assert Checkpoint.beside(tmp_path / SHARDS / "classes5-9.safetensors", f"{KEY}-0").load(Progressed)
+
+
+def test_what_was_begun_is_kept_until_the_set_is(tmp_path):
+    store.keep(begin_set(tmp_path), tmp_path)
+    assert store.drop_others([DM, *store.unfinished([DM], tmp_path)], tmp_path) == []
+    make_set(tmp_path, DM)
+    assert store.shard_files(DM, tmp_path) == [], "a finished set needs no shards"
+    store.keep([DM], tmp_path)
+    removed = store.drop_others([DM, *store.unfinished([DM], tmp_path)], tmp_path)
+    assert len(removed) == 3 and all("/shards/" in name for name in removed), removed
+    assert not [name for name in listing(GROUP, tmp_path) if name.startswith("shards")]
+
+
+def test_a_checkpoint_in_the_folder_of_another_set_is_not_kept(tmp_path):
+    *_, checkpoint = begin_set(tmp_path, key="ba9876543210")
+    with pytest.raises(UserError, match="belongs to the key ba9876543210"):
+        store.keep([checkpoint], tmp_path)
+    (tmp_path / checkpoint).write_bytes((tmp_path / checkpoint).read_bytes()[:-1])
+    with pytest.raises(UserError, match="damaged"):
+        store.keep([checkpoint], tmp_path)
 
 
 def test_only_what_changed_enters_the_store_and_what_is_needed_no_more_leaves_it(tmp_path):

@@ -138,6 +138,11 @@ def _report_verbs(verbs: Any, functions: Verbs) -> None:
     large = "datasets whose large sets and data are kept too, for a remote; git ignores them (default: none)"
     verb.add_argument("--bytes", nargs="*", default=[], metavar="NAME", help=large)
     verb.add_argument(
+        "--unfinished",
+        action="store_true",
+        help="keep shards and checkpoints of unfinished sets too, so that another machine goes on with them",
+    )
+    verb.add_argument(
         "--list", type=Path, metavar="FILE", help="write the paths that belong into git to this file"
     )
     verb = add_verb(verbs, functions, "track")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Iterable
+from itertools import chain
 
 from condense.config import UserError
 from condense.specs import catalogue
@@ -78,7 +80,18 @@ def take(args: argparse.Namespace) -> None:
     if args.path:
         store.restore(args.path)
     else:
-        print(f"{len(store.restore_all(Plan(args.scale).keepable()))} results taken from kept/")
+        plan = Plan(args.scale)
+        print(f"{len(store.restore_all(plan.keepable()))} results taken from kept/")
+        begun = store.restore_unfinished(cell.path for cell in plan.synthetic.values())
+        if begun:
+            print(f"{len(begun)} unfinished sets taken from kept/, with which the workflow goes on")
+
+
+def _sets(paths: Iterable[str]) -> list[str]:
+    """Those of `paths` that are synthetic sets."""
+    from condense.files.kept import unit_of
+
+    return [path for path in paths if unit_of(path).kind == "synthetic"]
 
 
 def keep(args: argparse.Namespace) -> None:
@@ -98,10 +111,11 @@ def keep(args: argparse.Namespace) -> None:
         raise UserError(
             f"--bytes {unknown[0]}: scale '{args.scale}' has no such dataset; it has {', '.join(datasets)}"
         )
-    done = store.keep(chosen.keepable(few=args.scale != "quick"), with_bytes=args.bytes)
-    removed = store.drop_others(
-        [path for name, scale in scales.items() for path in scale.keepable(few=name != "quick")]
-    )
+    worth = chosen.keepable(few=args.scale != "quick")
+    begun = {path: store.shard_files(path) for path in _sets(worth)} if args.unfinished else {}
+    done = store.keep([*worth, *chain(*begun.values())], with_bytes=args.bytes)
+    wanted = [path for name, scale in scales.items() for path in scale.keepable(few=name != "quick")]
+    removed = store.drop_others([*wanted, *store.unfinished(_sets(wanted))])
     summaries = keep_summary()
     if args.list:
         with whole(args.list) as draft:
@@ -117,4 +131,6 @@ def keep(args: argparse.Namespace) -> None:
             f"{name}: {number} too large for git left out (of data, source and checksums are kept); --bytes "
             f"{name} is for a remote"
         )
+    if args.unfinished:
+        print(f"{sum(map(bool, begun.values()))} unfinished sets kept as far as they are")
     print(f"kept/ holds {done.size / 1e6:.1f} MB")

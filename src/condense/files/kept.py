@@ -2,6 +2,7 @@
 
 results/synthetic/{dataset}/{method}/...       kept/sets/{dataset}/{method}/synthetic/...
 results/metrics/{task}/{dataset}/{method}/...  kept/sets/{dataset}/{method}/metrics/{task}/...
+results/shards/{dataset}/{method}/...          kept/sets/{dataset}/{method}/shards/...  (of unfinished sets)
 results/data/{dataset}/...                     kept/data/{dataset}/...
 """
 
@@ -21,8 +22,9 @@ from condense.files import (
     read_metrics,
     read_prepared,
 )
-from condense.files.artifacts import canonical, read_header
+from condense.files.artifacts import canonical, read_header, read_tensors
 from condense.files.dvcfiles import Listed, file_md5
+from condense.files.states import check_checkpoint
 
 KEPT = PurePosixPath("kept")
 SETS, DATA = KEPT / "sets", KEPT / "data"
@@ -35,12 +37,12 @@ _BESIDE = {"run.json": read_facts, "history.jsonl": read_history}
 
 @dataclass(frozen=True)
 class Unit:
-    """What is kept and taken as one: a set with the files beside it, a prepared dataset, or one metrics
-    file."""
+    """What is kept and taken as one: a set with the files beside it, a prepared dataset, one metrics file, or
+    one file of an unfinished set (a shard, what it cost, or a checkpoint)."""
 
-    kind: str  # synthetic, data or metrics
+    kind: str  # synthetic, data, metrics or shard
     group: PurePosixPath  # the folder with a `.dvc` file that it belongs to
-    inner: PurePosixPath  # its folder (or, for metrics, its file) inside the group
+    inner: PurePosixPath  # its folder (or, for metrics and shards, its file) inside the group
     home: PurePosixPath  # the same under results/
 
     @property
@@ -63,12 +65,12 @@ class Unit:
         """Name inside the group -> file of the finished unit, the one that finishes it first; drafts and
         checkpoints are left out."""
         home = root / self.home
-        if self.kind == "metrics":
+        if self.kind not in _LAST:
             return {str(self.inner): home}
         visible = [
             file
             for file in home.iterdir()
-            if file.is_file() and not file.name.startswith(".") and ".resume" not in file.suffixes
+            if file.is_file() and not file.name.startswith(".") and not is_checkpoint(file)
         ]
         kept = [file for file in visible if file.name not in _DRAWN_AGAIN]
         return {
@@ -95,9 +97,38 @@ def unit_of(path: str | PurePosixPath) -> Unit:
                 PurePosixPath("metrics", task, *inner),
                 PurePosixPath(*parts),
             )
+        case ("results", "shards", dataset, method, *inner, file) if inner:
+            return Unit(
+                "shard",
+                SETS / dataset / method,
+                PurePosixPath("shards", *inner, file),
+                PurePosixPath(*parts),
+            )
         case ("results", "data", dataset, *inner, _) if inner:
             return Unit("data", DATA / dataset, PurePosixPath(*inner), PurePosixPath(*parts[:-1]))
-    raise UserError(f"{path}: only synthetic sets, metrics and prepared data under results/ are kept")
+    raise UserError(
+        f"{path}: only synthetic sets, their shards, metrics and prepared data under results/ are kept"
+    )
+
+
+def is_checkpoint(file: Path) -> bool:
+    """Whether a job left `file` to go on from."""
+    return ".resume" in file.suffixes
+
+
+def shard_files(set_path: str, root: Path = Path()) -> list[str]:
+    """What jobs have made so far of the set at `set_path` (results/synthetic/...), as paths under
+    results/shards; nothing once the set is finished."""
+    folder = shard_folder(set_path)
+    if (root / set_path).is_file() or not (root / folder).is_dir():
+        return []
+    names = sorted(file.name for file in (root / folder).iterdir() if file.is_file())
+    return [str(folder / name) for name in names if not name.startswith(".")]
+
+
+def shard_folder(set_path: str) -> PurePosixPath:
+    """Where the shards of the set at `set_path` lie."""
+    return PurePosixPath("results", "shards", *PurePosixPath(set_path).parts[2:-1])
 
 
 def kept_path(path: str) -> str:
@@ -134,7 +165,7 @@ def _content(unit: Unit, file: Path) -> Any:
         return read_header(file)["content_sha256"]
     if unit.kind == "metrics":
         return canonical({name: value for name, value in read_metrics(file).items() if name != "run"})
-    return file.name
+    return file_md5(file) if is_checkpoint(file) else file.name
 
 
 def same(unit: Unit, files: Mapping[str, Listed], root: Path) -> bool:
@@ -162,10 +193,24 @@ def verify(unit: Unit, root: Path) -> None:
                 )
         elif file.name in _BESIDE:
             _BESIDE[file.name](file)
+        elif unit.kind == "shard" and file.name.endswith(".run.json"):
+            read_facts(file)
+        elif is_checkpoint(file):
+            tensors, header = read_tensors(file, "checkpoint")
+            key = check_checkpoint(file, tensors, header).key.split("-")[0]
+            _require_home(file, key, unit.home.parent)
         if file.suffix == ".safetensors":
             _, header = read_artifact(file)
-            if unit.kind == "synthetic" and not unit.home.name.endswith(f"-{header.get('key')}"):
-                raise UserError(
-                    f"{file}: belongs to the key {header.get('key')}, not to the folder it lies in; delete "
-                    "the folder and make it anew"
+            if unit.kind != "data":
+                _require_home(
+                    file, header.get("key"), unit.home if unit.kind == "synthetic" else unit.home.parent
                 )
+
+
+def _require_home(file: Path, key: Any, folder: PurePosixPath) -> None:
+    """Raises UserError unless `file`, which is of `key`, lies in the folder of that key."""
+    if not folder.name.endswith(f"-{key}"):
+        raise UserError(
+            f"{file}: belongs to the key {key}, not to the folder it lies in; delete the folder and make it "
+            "anew"
+        )

@@ -30,7 +30,19 @@ from condense.files.dvcfiles import (
     stored_of,
     write_pointer,
 )
-from condense.files.kept import KEPT, Unit, described, kept_name, kept_path, largest_of, same, unit_of, verify
+from condense.files.kept import (
+    KEPT,
+    Unit,
+    described,
+    kept_name,
+    kept_path,
+    largest_of,
+    same,
+    shard_files,
+    shard_folder,
+    unit_of,
+    verify,
+)
 from condense.machine.drafts import whole
 
 __all__ = [
@@ -41,13 +53,17 @@ __all__ = [
     "offered",
     "restore",
     "restore_all",
+    "restore_unfinished",
     "reusable",
+    "shard_files",
     "tracked",
+    "unfinished",
 ]
 
 # What has a file above this size, in bytes, is kept only if asked, for a remote: git holds everything for
-# ever. A set of ten images of 32 x 32 pixels a class is below it, one of fifty above.
-LARGE = 2_000_000
+# ever. A set of ten images of 32 x 32 pixels a class is below it, also half-way with its optimiser and a
+# network; one of fifty is above.
+LARGE = 4_000_000
 _NOTES = "condense"  # our part of `meta` in a `.dvc` file
 
 
@@ -117,6 +133,35 @@ def restore_all(paths: Iterable[str], root: Path = Path()) -> list[str]:
     for path in paths:
         if not (root / path).is_file() and reusable(path, root):
             restore(path, root)
+            taken.append(path)
+    return taken
+
+
+def unfinished(sets: Iterable[str], root: Path = Path()) -> list[str]:
+    """What is kept of those of `sets` (paths under results/synthetic) that are not kept whole, as paths under
+    results/shards."""
+    kept = []
+    for path in sets:
+        files, folder = listing(unit_of(path).group, root), shard_folder(path)
+        inner = unit_of(str(folder / "any")).inner.parent
+        if kept_name(path) not in files:
+            kept += [
+                str(folder / PurePosixPath(name).name)
+                for name in files
+                if PurePosixPath(name).parent == inner
+            ]
+    return kept
+
+
+def restore_unfinished(sets: Iterable[str], root: Path = Path()) -> list[str]:
+    """Takes what is kept of those of `sets` of which nothing is here, so that jobs go on with them; returns
+    these sets. Raises UserError as `restore` does."""
+    taken = []
+    for path in sets:
+        kept = [name for name in unfinished([path], root) if reusable(name, root)]
+        if kept and not (root / path).is_file() and not shard_files(path, root):
+            for name in kept:
+                restore(name, root)
             taken.append(path)
     return taken
 
