@@ -27,7 +27,7 @@ FLOORS = {
     **dict.fromkeys(["machine.graphs", "machine.transfer", "kernels.precision"], 0.6),
     **dict.fromkeys(["data", "models", "augment"], 1.0),
     **dict.fromkeys(["discrepancy", "training"], 2.0),
-    **dict.fromkeys(["networks", "select", "teachers"], 2.5),
+    **dict.fromkeys(["networks", "outside", "select", "teachers"], 2.5),
     "engines": 3.0,
     **dict.fromkeys(["evaluate", "measures"], 4.0),
     **dict.fromkeys("report tracking jobs estimate".split(), 5.0),

@@ -58,7 +58,6 @@ CALLS = {"eval", "exec", "compile", "__import__", "load_module", "literal_eval"}
 MODULES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 QUALIFIED = {
     *(
-        "torch.load",
         "torch.jit.load",
         "np.fromfile",
         "numpy.load",
@@ -102,6 +101,8 @@ def faults(path):
             and given.get("allow_pickle") != "False"
         ):
             yield f"calls {named} without a safe way"
+        if named == "torch.load" and given.get("weights_only") != "True":
+            yield "calls torch.load without weights_only=True"
         if (
             given.get("allow_pickle") == "True"
             or given.get("shell") == "True"
@@ -120,6 +121,7 @@ def test_the_search_finds_what_it_looks_for(tmp_path):
         "import pickle",
         "from joblib import load",
         "torch.load(f)",
+        "torch.load(f, weights_only=False)",
         "np.load(f)",
         "np.load(f, allow_pickle=True)",
         "yaml.load(f)",

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from condense.command.judge import judge_verb
 from condense.command.options import STORE, Parser, Verbs, add_verb, machine_options
 from condense.command.stage_arguments import stage_verbs
 from condense.command.values import home
@@ -29,7 +30,7 @@ def parser(functions: Verbs) -> argparse.ArgumentParser:
         "--log", type=Path, metavar="FILE", help="write to this file, begun anew, what would be printed"
     )
     verbs = main_parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for add_verbs in (_run_verb, _user_verbs, stage_verbs, _report_verbs):
+    for add_verbs in (_run_verb, judge_verb, _user_verbs, stage_verbs, _report_verbs):
         add_verbs(verbs, functions)
     return main_parser
 

@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 
-from condense.command import reporting, stages
+from condense.command import judge, reporting, stages
 from condense.command.arguments import parser, with_homes
 from condense.config import UserError
 from condense.machine.terminal import replace_unprintable, speaking_to
@@ -84,6 +84,7 @@ def doctor(args: argparse.Namespace) -> int:
 
 VERBS = {
     "run": run,
+    "judge": judge.judge,
     "doctor": doctor,
     "inspect": inspect,
     "export": export,

@@ -9,11 +9,13 @@ from condense.jobs.keeping import is_made, is_prepared, is_whole, keeps_data, ke
 from condense.jobs.machine import Machine
 from condense.jobs.making import gather
 from condense.jobs.parents import make_bank, make_parent, make_trained_bank, maker_of, pretrain_teacher
+from condense.jobs.taking import Reading, take_in
 
 __all__ = [
     "EvaluationJob",
     "Machine",
     "Member",
+    "Reading",
     "ShardJob",
     "check_indexed",
     "condense_group",
@@ -34,4 +36,5 @@ __all__ = [
     "maker_of",
     "pretrain_teacher",
     "run_facts_path",
+    "take_in",
 ]
