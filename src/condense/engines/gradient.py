@@ -74,10 +74,9 @@ class GradientMatching(Run):
             self.batches.mask,
             self.real_type,
         )
-        seen = apply_each_class(self.moving.shown(), draws)
-        loss = gradient_discrepancy(
-            self.network, real, seen, self.moving.labels, self.parameters, self.distance
-        ).sum()
+        images, labels = self.moving.matched()
+        seen = apply_each_class(images, draws)
+        loss = gradient_discrepancy(self.network, real, seen, labels, self.parameters, self.distance).sum()
         yield loss, {}
         if age + 1 < self.settings.loop.outer:
             self._train_network()

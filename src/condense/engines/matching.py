@@ -81,10 +81,11 @@ class Matching(Run):
         step."""
         side, weights = shared
         for turn in sorted({term.turn for term in self.terms}):
+            images, labels = self.moving.matched()
             views = Views(
                 side,
-                self.moving.shown(),
-                self.moving.labels,
+                images,
+                labels,
                 self.critic,
                 self.stream.synthetic_type,
                 self.statistics,

@@ -49,6 +49,14 @@ class MovingImages:
         """
         return formations.decode(self._units.images(self.values), self.recipe.decode, self._grey)
 
+    def matched(self) -> tuple[Tensor, Tensor]:
+        """What a step matches to the real images: those shown, followed, where the recipe says so, by their
+        mirror images; (C, M, ...), and labels (C, M). Source: FYI (2024), its flip of the set."""
+        images = self.shown()
+        if not self.recipe.mirrored:
+            return images, self.labels
+        return torch.cat([images, images.flip(-1)], 1), torch.cat([self.labels, self.labels], 1)
+
     @property
     def kept(self) -> Tensor:
         """What the set keeps: normalised images (C, ipc, ...) without gradient, the last ones or their mean

@@ -18,6 +18,7 @@ from condense.discrepancy.barycentre import distance_to_atoms, wasserstein_baryc
 from condense.discrepancy.critic import classifier_critic, prediction_kl
 from condense.discrepancy.diversity import intra_class_diversity
 from condense.discrepancy.energy import diversity, energy_distance
+from condense.discrepancy.hyperbolic import hyperbolic_centroids
 from condense.discrepancy.kernels import kernel_mmd
 from condense.discrepancy.samples import real_weights
 from condense.discrepancy.schedules import linear_decay
@@ -210,6 +211,7 @@ TERMS: dict[str, Objective] = {
     "network_cosine": Objective(lambda views, term: contrast.network_cosine(views.two_embeddings)),
     "discrimination": Objective(_of_samples(contrast.discrimination)),
     "barycentre": Objective(_barycentre),
+    "hyperbolic_centroid": Objective(_of_samples(hyperbolic_centroids)),
     "class_statistics": Objective(_class_statistics, _raw_moments_of),
 }
 

@@ -80,22 +80,23 @@ class GradientRecipe(ImageRecipe):
         data, network = shard.data, shard.network
         real = shard.classes * min(self.batch_real, data.train // data.classes)
         synthetic = shard.classes * shard.ipc * self.images_a_stored
+        matched = shard.classes * shard.ipc * self.images_matched
         trained = self.steps * (self.loop.outer - 1) * self.loop.inner  # epochs on the synthetic images
         chunk = min(
             real // shard.classes, max(1, fitting.CHUNK["cuda" if shard.on_gpu else "cpu"] // data.size**2)
         )
         calls = self.number_of_steps * shard.classes * (math.ceil(real / shard.classes / chunk) + 2)
         batches = trained * math.ceil(synthetic / self.batch_network)
-        held = 3 * chunk * network.kept + 9 * synthetic / shard.classes * network.kept
-        held += (shard.classes + fitting.COPIES) * network.parameters + (
-            3 * real + 6 * synthetic
-        ) * pixels_of(data)
+        held = 3 * chunk * network.kept + 9 * matched / shard.classes * network.kept
+        held += (shard.classes + fitting.COPIES) * network.parameters + (3 * real + 6 * matched) * pixels_of(
+            data
+        )
         augments = self.augment.siamese != "none"
-        images = self.number_of_steps * (real + synthetic) + trained * synthetic * self.augment_network
+        images = self.number_of_steps * (real + matched) + trained * synthetic * self.augment_network
         return Work(
             flops_training=3
             * network.forward
-            * (self.number_of_steps * (real + 3 * synthetic) + trained * synthetic),
+            * (self.number_of_steps * (real + 3 * matched) + trained * synthetic),
             calls_training=(calls + batches) * network.layers,
             parameters_drawn=self.steps * network.parameters,
             draws=(self.number_of_steps * shard.classes + batches * self.augment_network) * augments,

@@ -69,6 +69,7 @@ class ImageRecipe(Recipe):
     averaging: int | None = None
     batch_real: int = 256
     labels: Literal["hard"] = "hard"
+    mirrored: bool = False  # the images are matched together with their mirror images, left for right
     snapshots: int = 0  # also keep the set every so many steps, for curves over the steps; 0 keeps none
 
     def __post_init__(self) -> None:
@@ -110,6 +111,11 @@ class ImageRecipe(Recipe):
     @property
     def number_of_snapshots(self) -> int:
         return self.number_of_steps // self.snapshots if self.snapshots else 0
+
+    @property
+    def images_matched(self) -> int:
+        """How many images of full size a step matches for a stored one."""
+        return self.images_a_stored * (2 if self.mirrored else 1)
 
     def images_needed(self, ipc: int) -> int:
         return ipc * (self.images_a_stored if self.starts_as_mosaic else 1)

@@ -50,6 +50,11 @@ class MatchingRecipe(ImageRecipe):
                 "at once"
             )
         self._check_critic()
+        if self.mirrored and (paired := [term.name for term in self.terms if term.in_order]):
+            raise UserError(
+                f"mirrored: the term '{paired[0]}' gives every image a real partner, and "
+                "mirror images have none"
+            )
         for term in self.terms:
             term.check_networks(self.networks)
 
@@ -68,7 +73,7 @@ class MatchingRecipe(ImageRecipe):
         super().check_ipc(ipc)
         for term in self.terms:
             with naming(self.name):
-                term.check_batch(self.batch_real, ipc * self.images_a_stored)
+                term.check_batch(self.batch_real, ipc * self.images_matched)
 
     def parents(self) -> dict[str, Parent]:
         return {**({"teacher": self.teacher} if self.teacher else {}), **self.networks.parents()}
@@ -99,7 +104,7 @@ class MatchingRecipe(ImageRecipe):
             shard.classes * min(self.batch_real, data.train // data.classes),
             shard.classes * shard.ipc,
         )
-        synthetic = stored * self.images_a_stored
+        synthetic = stored * self.images_matched
         # second networks take a pass of their own
         turns = len({term.turn for term in terms}) + any(term.pairs for term in terms)
         chunk = (

@@ -47,6 +47,16 @@ class EnergyDistance(OfTwoSamples):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HyperbolicCentroid(Term):
+    """Distance of the centroids of embeddings laid on the hyperboloid."""
+
+    name: Literal["hyperbolic_centroid"]
+
+    def distances(self, real: float, synthetic: float) -> float:
+        return real * synthetic + real**2 + synthetic**2
+
+
+@dataclass(frozen=True, kw_only=True)
 class Covariance(OfTwoSamples):
     """Squared distance of the covariances of embeddings."""
 
@@ -454,6 +464,7 @@ AnyTerm = (
     | InterClassMargin
     | Barycentre
     | ClassStatistics
+    | HyperbolicCentroid
 )
 
 # The class of every term by its name.
