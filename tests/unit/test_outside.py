@@ -3,6 +3,7 @@ unclear or wrong is refused with what to do."""
 
 import json
 import os
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -14,11 +15,13 @@ from data_helpers import png
 from safetensors.numpy import save_file
 
 from condense import jobs, load_synthetic
+from condense.command.show import describe
 from condense.config import UserError
 from condense.data.dataset import load
 from condense.files import read_metrics, read_set
 from condense.jobs import Machine, Reading
-from condense.outside import coding
+from condense.outside import coding, numbering
+from condense.outside.foreign import Foreign
 from condense.outside.torchfile import read_torch
 from condense.specs import Decode
 
@@ -373,6 +376,39 @@ def test_bytes_must_be_bytes(digits, bytes_of, tmp_path):
         taken(digits, tmp_path, tmp_path / "a.npz", Reading(coding="bytes"))
 
 
+# Which class is which
+
+ANIMALS = ["cat", "dog", "red fox"]
+
+
+def of_animals(names, classes_as=None, known=ANIMALS):
+    foreign = Foreign(np.zeros((3, 1, 8, 8)), None, "npz", names=names)
+    return numbering.class_order(foreign, np.arange(3), known, classes_as, "a.npz")[0].tolist()
+
+
+def test_numbers_of_named_classes_have_to_be_said(tmp_path):
+    for names in (None, ["0", "1", "2"]):
+        with pytest.raises(
+            UserError, match="nothing says which is which; give --classes-as dataset.*cat, dog"
+        ):
+            of_animals(names)
+        assert of_animals(names, "dataset") == [0, 1, 2]
+        assert of_animals(names, "red fox,cat,dog") == [2, 0, 1]
+    (tmp_path / "names.txt").write_text("dog\nred fox\n\ncat\n")
+    assert of_animals(None, str(tmp_path / "names.txt")) == [1, 2, 0]
+
+
+def test_names_are_compared():
+    assert of_animals(["dog", "cat", "red fox"]) == [1, 0, 2]
+    assert of_animals(["n01", "n03", "n02"], known=["n01 cat", "n02 dog", "n03 fox"]) == [0, 2, 1]
+    with pytest.raises(UserError, match="'bird'.*--classes-as names the classes of the file in their order"):
+        of_animals(["bird", "cat", "dog"])
+    with pytest.raises(UserError, match="a.npz has 2 classes .*the data set 3; give their names"):
+        numbering.class_order(
+            Foreign(np.zeros(3), None, "npz", names=["b", "c"]), np.zeros(3, int), ANIMALS, "dataset", "a.npz"
+        )
+
+
 # The command
 
 
@@ -390,6 +426,8 @@ def test_the_command_judges_a_file(digits, bytes_of, tmp_path):
     check = data.header["origin"]["class_order"]["check"]
     assert check["verdict"] == "right" and check["accuracy"] > 90 and check["agreement"] > 80
     assert metrics["synthetic_sha256"] == data.header["content_sha256"]
+    told = describe(tmp_path / "out/synthetic.safetensors")
+    assert re.search(r"origin: file +res.pt\n", told) and re.search(r"origin: coding +normalised\n", told)
     before = (tmp_path / "out/metrics.json").stat().st_mtime_ns
     assert run(*call)[0] == 0 and (tmp_path / "out/metrics.json").stat().st_mtime_ns == before
     for more in (("inspect",), ("export", "--to", "npz")):

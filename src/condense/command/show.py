@@ -44,6 +44,7 @@ _SHOWN_ELSEWHERE = {
     "schema",
     "state",
     "run",
+    "origin",
 }
 
 
@@ -135,6 +136,9 @@ def _header_facts(header: dict[str, Any]) -> list[tuple[str, str]]:
         lines += _last_loss(header["history"])[1:]
     if isinstance(header.get("state"), dict):
         lines += [(name, _value(value)) for name, value in header["state"].items()]
+    # Of a set that another program made: its file, and how that was read
+    origin = header.get("origin")
+    lines += [(f"origin: {name}", _value(value)) for name, value in origin.items()] if origin else []
     skip = {*_PLAIN, *_SHOWN_ELSEWHERE}
     return lines + [
         (name, _value(value)) for name, value in header.items() if name not in skip and value is not None
