@@ -18,10 +18,12 @@ from condense.specs.tables import StyleDrift
 @dataclass(frozen=True)
 class Run:
     """One row measured on one dataset: `groups` holds, for every evaluation architecture, a cell for each
-    synthetic set."""
+    synthetic set.
+    """
 
     dataset: str
     groups: tuple[tuple[MetricsCell, ...], ...]
+    judge: str = ""  # the protocol that the published row had; '' for that of the whole table
 
     @property
     def cells(self) -> list[MetricsCell]:

@@ -87,7 +87,7 @@ def _block(scale: Plan, group: list[Record], whole: list[Record]) -> Block:
         members = [record for record in group if ipc in (None, record.values["ipc"])]
         lines = [
             _line(members, key_columns, key, "eval_arch" if by_architecture else "ipc", columns)
-            for key in _values(members, *key_columns)
+            for key in dict.fromkeys(_key(record, key_columns) for record in members)
         ]
         groups.append((f"{ipc} images per class" if ipc else "", lines))
     heads = [names.architecture(column) if by_architecture else names.ipc(column) for column in columns]
@@ -97,13 +97,20 @@ def _block(scale: Plan, group: list[Record], whole: list[Record]) -> Block:
     return Block(title, caption, heads, groups, has_any, footnotes, _remarks(group, by_architecture))
 
 
+def _key(record: Record, columns: list[str]) -> tuple[str, ...]:
+    """What names the line of a record: its judge, and its values of `columns`."""
+    return record.judge, *(record.values[column] for column in columns)
+
+
 def _line(
     group: list[Record], key_columns: list[str], key: tuple[str, ...], across: str, columns: list[str]
 ) -> Line:
-    mine = [record for record in group if tuple(record.values[column] for column in key_columns) == key]
-    label = names.method(key[0])
-    for column, value in zip(key_columns[1:], key[1:], strict=True):
+    mine = [record for record in group if _key(record, key_columns) == key]
+    judge, method, *values = key
+    label = names.method(method)
+    for column, value in zip(key_columns[1:], values, strict=True):
         label += f", {value}" if column == "setting" else f", condensed with {names.architecture(value)}"
+    label += f", judged by {judge}" if judge else ""
     return Line(
         label,
         [[_cell(record.values) for record in mine if record.values[across] == column] for column in columns],
@@ -129,7 +136,7 @@ def _words(scale: Plan, group: list[Record]) -> tuple[str, str]:
         first.values["scale"],
         names.dataset(first.stands_for),
     )
-    how = f"{first.measure}. {_counts(group)}"
+    how = f"{first.measure}. {_counts(group)}{_judges(group)}"
     cuts = scale.scale.note or f"Scale {level}: {scale.scale.title}."
     beside = "Beside it, marked 'paper', the published number."
     if first.origin == "stand_in":
@@ -163,6 +170,16 @@ def _counts(group: list[Record]) -> str:
     means = any(record.values["measured"] and not record.values["measured_std"] for record in group)
     extra = " A mean of several architectures stands without a deviation." if means else ""
     return f"Mean ± standard deviation over {' or '.join(plural)}.{extra}" if plural else ""
+
+
+def _judges(group: list[Record]) -> str:
+    """Which protocols judged, where lines name one."""
+    if not any(record.judge for record in group):
+        return ""
+    return (
+        " Lines that name a judge are of networks trained by the protocol that their published numbers had, "
+        "the others by that of the table."
+    )
 
 
 def _footnotes(group: list[Record], whole: list[Record]) -> list[str]:

@@ -44,7 +44,8 @@ def _weight(rows: list[Record]) -> tuple[bool, int, int]:
 def _comparable(candidates: list[Record]) -> list[Record]:
     """Measured rows of one dataset and one setting a method, here and not elsewhere; [] if the table compares
     architectures."""
-    rows = [record for record in candidates if record.was_measured and record.origin != "elsewhere"]
+    here = [record for record in candidates if record.was_measured and record.origin != "elsewhere"]
+    rows = [record for record in here if not record.judge]  # of one protocol
     rows = [record for record in rows if record.values["dataset"] == rows[0].values["dataset"]]
     places = {(row.values["method"], row.values["ipc"]) for row in rows}
     return rows if len(places) == len(rows) and any(row.values["ipc"] != "full" for row in rows) else []

@@ -29,6 +29,9 @@ class Record:
     remark: str = ""  # what the published number needs said about it
     machine: dict[str, str] = field(default_factory=dict)
     measure: str = ""  # what its numbers are, and in which unit: 'Test accuracy in %'
+    judge: str = (
+        ""  # the protocol of the published number, where networks were trained by it; '': the table's
+    )
 
     @property
     def was_measured(self) -> bool:
@@ -52,10 +55,14 @@ def records(scale: Plan, name: str) -> list[Record]:
     rows = scale.tables[name]
     usual = max((decimals(row.published["value"]) for row in rows if row.published["value"]), default=1)
     published = [_published(scale, row, usual) for row in rows]
+    by_table = [
+        _of_run(scale, row, run, usual, "published", _cuts(scale)) for row in rows for run in _own(row)[:-1]
+    ]
     stand_ins = [(row, run) for row in rows for run in row.runs if run.dataset != row.published["dataset"]]
     measured_instead = [_stand_in(scale, row, run, usual) for row, run in stand_ins]
     gathered = [
         *published,
+        *by_table,
         *measured_instead,
         *(_elsewhere(row) for row in rows_from_elsewhere(spec.paper, spec.table)),
     ]
@@ -98,16 +105,22 @@ def _joined(*notes: str) -> str:
     return "; ".join(note.strip().rstrip(".") for note in notes if note)
 
 
+def _own(row: Row) -> list[Run]:
+    """The runs on the row's own dataset; the last one had the judge of the published number."""
+    return [run for run in row.runs if run.dataset == row.published["dataset"]]
+
+
 def _published(scale: Plan, row: Row, usual: int) -> Record:
+    """The published number, beside the run that had its judge."""
+    measured_run = next(reversed(_own(row)), None)
     paper = row.published
     values = _blank(row, scale) | {
         "dataset": paper["dataset"],
         "published": paper["value"],
         "published_std": paper["std"],
     }
-    measured_run = next((run for run in row.runs if run.dataset == paper["dataset"]), None)
     if measured_run is None:
-        datasets = ", ".join(run.dataset for run in row.runs)
+        datasets = ", ".join(dict.fromkeys(run.dataset for run in row.runs))
         reason = row.reason or f"not run at {scale.scale.name}"
         values["note"] = _joined(
             paper["note"],
@@ -117,18 +130,28 @@ def _published(scale: Plan, row: Row, usual: int) -> Record:
     values |= _numbers(measure(measured_run, row.metric), _places(row, usual))
     if paper["value"]:
         values["delta"] = f"{float(values['measured']) - float(paper['value']):+.{_places(row, usual)}f}"
-    values["note"] = _joined(paper["note"], _cuts(scale))
-    return Record(values, "published", remark=paper["note"])
+    values["note"] = _joined(paper["note"], _judged(measured_run), _cuts(scale))
+    return Record(values, "published", remark=paper["note"], judge=measured_run.judge)
+
+
+def _judged(run: Run) -> str:
+    return f"judged by {run.judge}, as the published number" if run.judge else ""
 
 
 def _stand_in(scale: Plan, row: Row, run: Run, usual: int) -> Record:
+    paper = row.published["dataset"]
+    note = _joined(f"{run.dataset} stands in for {paper}", _judged(run), _cuts(scale))
+    return replace(_of_run(scale, row, run, usual, "stand_in", note), stands_for=paper)
+
+
+def _of_run(scale: Plan, row: Row, run: Run, usual: int, origin: str, note: str) -> Record:
+    """A row of what was measured, without a published number."""
     values = (
         _blank(row, scale)
         | {"dataset": run.dataset}
         | _numbers(measure(run, row.metric), _places(row, usual))
     )
-    values["note"] = _joined(f"{run.dataset} stands in for {row.published['dataset']}", _cuts(scale))
-    return Record(values, "stand_in", stands_for=row.published["dataset"])
+    return Record(values | {"note": _joined(note)}, origin, judge=run.judge)
 
 
 def _elsewhere(row: dict[str, str]) -> Record:

@@ -23,6 +23,8 @@ class TableSpec:
     table: str
     title: str
     protocol: str = DEFAULT_PROTOCOL
+    # method -> the protocol that its published rows had, under which it is judged beside `protocol`
+    judges: dict[str, str] = field(default_factory=dict)
     # published `setting` -> change of the recipe
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     task: AnyTask = DEFAULT_TASK
@@ -35,7 +37,13 @@ class TableSpec:
     def __post_init__(self) -> None:
         check_names(
             {"paper": self.paper, "table": self.table, "protocol": self.protocol, "sets": self.sets.values()}
+            | {"judges": [*self.judges, *self.judges.values()]}
         )
+        for method, judge in self.judges.items():
+            if judge == self.protocol:
+                raise UserError(
+                    f"judges: {method}: '{judge}' judges all rows of the table already; leave it out"
+                )
         self.task.check_further(list(self.sets))
         if self.task.over_steps:
             raise UserError(

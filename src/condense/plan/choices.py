@@ -1,0 +1,59 @@
+"""What a scale takes of tables and figures: datasets, settings, methods, and why others stay out. Floor 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from condense import plan
+from condense.config import unknown
+from condense.specs import TableLimits, catalogue
+
+
+class Choices:
+    """What one scale chooses."""
+
+    def __init__(self, scale: str):
+        self.scale = catalogue.scale(scale)
+        self.maker = plan.Maker(self.scale)
+
+    def limits(self, name: str) -> TableLimits:
+        return self.scale.tables.get(name, TableLimits(run=not self.scale.only_tables))
+
+    def datasets_of(self, name: str) -> dict[str, list[str]]:
+        """The papers' dataset -> the datasets that a table or figure is run on."""
+        return self.scale.datasets | self.limits(name).datasets
+
+    @staticmethod
+    def wanted(limits: TableLimits, setting: str, train_arch: str = "") -> bool:
+        return setting in (limits.settings or [setting]) and train_arch in [
+            "",
+            *(limits.train_archs or [train_arch]),
+        ]
+
+    def absent(self, method: str) -> str:
+        """Why `method` is not run here; '' if it is."""
+        if method not in catalogue.names_in("methods"):
+            return "method not built yet"
+        if self.scale.methods is not None and method not in self.scale.methods:
+            return f"not run at {self.scale.name}"
+        return next((entry.absent for entry in plan.lacks(catalogue.recipe(method))), "")
+
+    def enough(self, method: str, data: plan.DataCell, ipc: int, change: dict[str, Any]) -> bool:
+        """Whether every class of `data` has the images that a set starts from."""
+        return self.maker.recipe(method, data, ipc, change).images_needed(ipc) <= data.spec.smallest_class
+
+
+def taken(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `changes` whose settings the engine of the method `name` has."""
+    known = type(catalogue.recipe(name)).setting_names()
+    return {setting: value for setting, value in changes.items() if setting in known}
+
+
+def require_taken(changes: Mapping[str, Any], names: Iterable[str], where: str) -> None:
+    """Raises UserError for a setting that is to be changed and that none of the methods has."""
+    engines = {type(catalogue.recipe(name)) for name in names if name in catalogue.names_in("methods")}
+    known = {setting for engine in engines for setting in engine.setting_names()}
+    for setting in changes if engines else ():
+        if setting not in known:
+            raise unknown("setting", setting, known, where)

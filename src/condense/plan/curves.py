@@ -1,0 +1,84 @@
+"""The cells that a figure is drawn from, or why a method of it has none. Floor 0."""
+
+from __future__ import annotations
+
+from condense import plan
+from condense.config import merged
+from condense.plan import SyntheticCell
+from condense.plan.choices import Choices, require_taken, taken
+from condense.plan.rows import Curve, DriftCurve, FigurePlan, PointCurve, SetCurve
+from condense.specs import FigureSpec, Point, TableLimits
+
+
+def figure_of(choices: Choices, name: str, spec: FigureSpec) -> FigurePlan:
+    limits = choices.limits(name)
+    asked = [*spec.methods, *spec.further]
+    require_taken(spec.changes, asked, "changes")
+    require_taken(limits.changes, asked, "changes")
+    missing = {method: choices.absent(method) for method in asked if choices.absent(method)}
+    cut = tuple(point.name for _, point in spec.lines if point and not choices.wanted(limits, point.name))
+    lines = [
+        (method, point)
+        for method, point in spec.lines
+        if method not in missing and not (point and point.name in cut)
+    ]
+    lines = [] if missing.keys() & set(spec.further) else lines
+    curves = []
+    for dataset in choices.datasets_of(name).get(spec.dataset, []):
+        ipcs = limits.ipc or spec.ipc
+        curves += [_curve(choices, spec, limits, dataset, *line, ipc) for ipc in ipcs for line in lines]
+    return FigurePlan(spec, tuple(curve for curve in curves if curve), missing, cut)
+
+
+def _curve(
+    choices: Choices,
+    spec: FigureSpec,
+    limits: TableLimits,
+    dataset: str,
+    method: str,
+    point: Point | None,
+    ipc: int,
+) -> Curve | None:
+    sets = (limits.n_sets or choices.scale.n_sets) if spec.judged else 1
+    asked = point.change if point else {}
+    further = {name: merged(taken(name, spec.changes), taken(name, asked)) for name in spec.further}
+    changes = further | {method: merged(taken(method, spec.changes), asked)}
+    changes = {name: merged(change, taken(name, limits.changes)) for name, change in changes.items()}
+    if not all(
+        choices.enough(name, plan.data_cell(dataset), ipc, change) for name, change in changes.items()
+    ):
+        return None
+
+    def made(name: str) -> list[SyntheticCell]:
+        return [
+            choices.maker.synthetic(dataset, name, spec.train_arch, ipc, seed, changes[name])
+            for seed in range(sets)
+        ]
+
+    cells, settings = made(method), (spec.eval_arch, spec.protocol, limits.n_networks)
+    if spec.judged:
+        others = {other: made(other) for other in spec.further}
+        judged = [
+            tuple(
+                choices.maker.metrics(
+                    cell, *settings, task, {name: others[other][seed] for name, other in further.items()}
+                )
+                for seed, cell in enumerate(cells)
+            )
+            for task, further in spec.judged
+        ]
+        measured = tuple(cell for of_task in judged for cell in of_task)
+        if spec.drift:
+            at = dict(zip(spec.drift.ratios, judged, strict=True))
+            return DriftCurve(method, dataset, ipc, measured, drift=spec.drift, at=at)
+        return (
+            PointCurve(method, dataset, ipc, measured, point=point)
+            if point
+            else Curve(method, dataset, ipc, measured)
+        )
+    parents = (
+        {"teacher": choices.maker.teacher(plan.data_cell(dataset), spec.feature_arch, "selection")}
+        if spec.feature_arch
+        else {}
+    )
+    return SetCurve(method, dataset, ipc, (), parents, synthetic=cells[0])

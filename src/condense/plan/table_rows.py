@@ -1,0 +1,81 @@
+"""The cells that measure a published row, or why there are none. Floor 0."""
+
+from __future__ import annotations
+
+from condense import plan
+from condense.config import merged, unknown
+from condense.plan import SyntheticCell
+from condense.plan.choices import Choices, taken
+from condense.plan.published import architectures, method_of, metric_of
+from condense.plan.rows import Row, Run
+from condense.specs import TableLimits, TableSpec, catalogue
+from condense.specs.common import Ipc
+
+
+def row_of(choices: Choices, name: str, spec: TableSpec, row: dict[str, str]) -> Row:
+    """The published `row` of the table `name` and its runs on each dataset: under the table's protocol, then
+    under the judge that the row had, if the table names one.
+
+    Raises UserError for a metric or setting that the table does not explain.
+    """
+    if row["metric"] in spec.not_measured:
+        return Row(row, (), spec.not_measured[row["metric"]])
+    metric, method = metric_of(row, spec.task), method_of(row)
+    reason = next((why for name in (method, *spec.sets.values()) if (why := choices.absent(name))), "")
+    if not reason and (spec.task.of_a_set or spec.sets) and not catalogue.recipe(method).makes_set:
+        reason = f"the task '{spec.task.kind}' needs a {spec.task.of_a_set or 'synthetic set'}"
+    if reason:
+        return Row(row, (), reason)
+    limits = choices.limits(name)
+    if not choices.wanted(limits, row["setting"], row["train_arch"]):
+        return Row(row, (), f"not run at {choices.scale.name}")
+    wanted = limits.ipc or choices.scale.ipc
+    if row["ipc"] != "full" and (
+        not row["ipc"].isdigit() or (wanted is not None and int(row["ipc"]) not in wanted)
+    ):
+        return Row(row, (), f"not run at {choices.scale.name}")
+    datasets = choices.datasets_of(name).get(row["dataset"], [])
+    judges = ["", spec.judges[method]] if method in spec.judges else [""]
+    runs = [
+        run
+        for dataset in datasets
+        for judge in judges
+        if (run := _run(choices, spec, limits, row, method, dataset, judge)) is not None
+    ]
+    return Row(row, tuple(runs), "" if runs else f"not run at {choices.scale.name}", metric)
+
+
+def _run(
+    choices: Choices,
+    spec: TableSpec,
+    limits: TableLimits,
+    row: dict[str, str],
+    method: str,
+    dataset: str,
+    judge: str,
+) -> Run | None:
+    """The row measured on `dataset` by its `judge`, '' for the table's; None where a class has too few
+    images."""
+    if spec.settings and row["setting"] not in spec.settings:
+        raise unknown("setting", row["setting"], spec.settings, "settings")
+    asked = spec.settings.get(row["setting"], {})
+    names = [method, *spec.sets.values()]
+    changes = {name: merged(asked, taken(name, limits.changes)) for name in names}
+    data = plan.data_cell(dataset)
+    ipc: Ipc = "full" if row["ipc"] == "full" else int(row["ipc"])
+    if ipc != "full" and not all(choices.enough(name, data, ipc, change) for name, change in changes.items()):
+        return None
+    sets = 1 if not catalogue.recipe(method).makes_set else limits.n_sets or choices.scale.n_sets
+    train_arch = row["train_arch"] or "convnet"
+
+    def made(name: str, seed: int) -> SyntheticCell:
+        return choices.maker.synthetic(dataset, name, train_arch, ipc, seed, changes[name])
+
+    groups = []
+    for arch in architectures(row["eval_arch"]):
+        settings = (arch, judge or spec.protocol, limits.n_networks, spec.task)
+        further = [{name: made(other, seed) for name, other in spec.sets.items()} for seed in range(sets)]
+        groups.append(
+            tuple(choices.maker.metrics(made(method, seed), *settings, further[seed]) for seed in range(sets))
+        )
+    return Run(dataset, tuple(groups), judge)
