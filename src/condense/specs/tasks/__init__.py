@@ -17,15 +17,15 @@ from condense.specs.tasks.snapshots import Snapshots
 
 AnyTask = Accuracy | Snapshots | Drift | Calibration
 DEFAULT_TASK = Accuracy()
-_CLASSES = {task.folder: task for task in by_name(get_args(AnyTask), "kind").values()}
 
 
 def task_class(folder: str) -> type[Task]:
     """The class of the task whose metrics lie in `folder`, as their files and paths name it. Raises UserError
     for another name."""
-    if folder not in _CLASSES:
-        raise unknown("task", folder, _CLASSES)
-    return _CLASSES[folder]
+    classes = {task.folder: task for task in by_name(get_args(AnyTask), "kind").values()}
+    if folder not in classes:
+        raise unknown("task", folder, classes)
+    return classes[folder]
 
 
 __all__ = [
