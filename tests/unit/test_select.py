@@ -3,11 +3,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances
 
 from condense.config import UserError
 from condense.discrepancy.hausdorff import hausdorff_distance
-from condense.select import coreset, covering
+from condense.select import clustering, coreset, covering
 from condense.specs import Covering, catalogue
 
 
@@ -81,6 +82,36 @@ def test_k_center_is_within_twice_the_best_radius(k):
         assert coreset.k_center_radius(features, coreset.k_center(features, k, first))[-1] <= 2 * best + 1e-12
 
 
+def test_k_means_takes_the_image_nearest_to_each_centroid_of_clusters_apart():
+    centres = 50.0 * np.eye(4)
+    features = (centres[:, None] + points(40, 4).reshape(4, 10, 4)).reshape(40, 4)
+    expected = []
+    for cluster in np.arange(40).reshape(4, 10):  # by hand: the clusters are those made, and far apart
+        centroid = features[cluster].mean(0)
+        expected.append(cluster[np.linalg.norm(features[cluster] - centroid, axis=1).argmin()])
+    for seed in range(5):
+        found = clustering.k_means(features, 4, torch.Generator().manual_seed(seed))
+        assert found.tolist() == expected
+    # At one image a class: the one nearest to the mean of all, whatever is drawn
+    nearest = np.linalg.norm(features - features.mean(0), axis=1).argmin()
+    assert clustering.k_means(features, 1, torch.Generator().manual_seed(9)).tolist() == [nearest]
+
+
+def test_lloyd_ends_where_the_library_does():
+    features = points(200, 6, seed=3)
+    start = features[[5, 60, 111, 150, 199]]
+    library = KMeans(5, init=start, n_init=1, max_iter=300, tol=0, algorithm="lloyd").fit(features)
+    assert clustering.lloyd(features, start) == pytest.approx(library.cluster_centers_, abs=1e-10)
+
+
+def test_k_means_takes_distinct_images_even_of_copies():
+    features = np.repeat(points(3, 2), 4, axis=0)
+    for k in (3, 7, 12):
+        found = clustering.k_means(features, k, torch.Generator().manual_seed(k))
+        assert len(set(found.tolist())) == k
+        assert {int(index) // 4 for index in found} == {0, 1, 2}
+
+
 def test_the_choice_for_a_smaller_k_comes_first():
     features = points(30, 3)
     assert coreset.herding(features, 20)[:6].tolist() == coreset.herding(features, 6).tolist()
@@ -125,6 +156,7 @@ def test_a_wrong_size_is_a_user_error(k):
     for choose in (
         lambda: coreset.herding(features, k),
         lambda: coreset.k_center(features, k, 0),
+        lambda: clustering.k_means(features, k, generator),
         lambda: coreset.forgetting(np.zeros(5), k),
         lambda: coreset.random_choice(5, k, generator),
     ):

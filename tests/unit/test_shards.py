@@ -16,7 +16,7 @@ from condense.files import read_set
 from condense.files.artifacts import file_sha256, read_tensors, write_tensors
 from condense.files.checkpoints import Checkpoint
 from condense.machine import seeds
-from condense.select import coreset, covering
+from condense.select import clustering, coreset, covering
 from condense.specs import catalogue
 from condense.teachers.pretrain import load_teacher
 
@@ -214,6 +214,8 @@ def test_selections_take_the_images_that_the_rules_choose(name, train, teacher):
             order = coreset.herding(features, 4)
         elif name == "forgetting":
             order = coreset.forgetting(events[train.class_slice(label)], 4)
+        elif name == "k_means":
+            order = clustering.k_means(features, 4, generator)
         elif name == "minimum_covering":
             first = int(torch.randint(len(features), (1,), generator=generator))
             order = covering.minimum_covering(features, 4, first, recipe(name).covering)

@@ -14,7 +14,7 @@ from condense.data.dataset import Images
 from condense.engines.orders import Order, Outcome, Site
 from condense.machine import seeds
 from condense.models import Network
-from condense.select import coreset, covering
+from condense.select import clustering, coreset, covering
 from condense.specs import SelectionRecipe
 from condense.teachers.pretrain import load_teacher
 
@@ -82,6 +82,10 @@ def _k_center(candidates: Candidates, recipe: SelectionRecipe) -> np.ndarray:
     return coreset.k_center(candidates.features, candidates.ipc, candidates.first)
 
 
+def _k_means(candidates: Candidates, recipe: SelectionRecipe) -> np.ndarray:
+    return clustering.k_means(candidates.features, candidates.ipc, candidates.generator)
+
+
 def _forgetting(candidates: Candidates, recipe: SelectionRecipe) -> np.ndarray:
     return coreset.forgetting(candidates.forgotten, candidates.ipc)
 
@@ -98,6 +102,7 @@ CHOICES: dict[str, Callable[[Candidates, SelectionRecipe], np.ndarray]] = {
     "random": _random,
     "herding": _herding,
     "k_center": _k_center,
+    "k_means": _k_means,
     "forgetting": _forgetting,
     "minimum_covering": _minimum_covering,
 }

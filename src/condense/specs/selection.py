@@ -28,10 +28,11 @@ SELECTIONS = {
     "random": Choosing(),
     "herding": Choosing(classifier=True, embeds=True),
     "k_center": Choosing(classifier=True, embeds=True),
+    "k_means": Choosing(classifier=True, embeds=True),
     "forgetting": Choosing(classifier=True),
     "minimum_covering": Choosing(classifier=True, embeds=True, settings="covering"),
 }
-SelectionName = Literal["random", "herding", "k_center", "forgetting", "minimum_covering"]
+SelectionName = Literal["random", "herding", "k_center", "k_means", "forgetting", "minimum_covering"]
 
 
 @dataclass(frozen=True)
