@@ -1,6 +1,8 @@
 """Where the terms of characteristic functions take their frequencies from, and of which embeddings they
 are."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from matching_helpers import ARCH, CPU, engine, recipe, tiny
@@ -63,6 +65,41 @@ def test_the_term_of_length_1_is_that_of_normalised_embeddings(train):
     ]
     wanted = characteristic_energy(*rows, characteristic._normal(seen, term.frequencies))
     torch.testing.assert_close(objective(term.name).value(seen, term), wanted)
+
+
+def test_ncfm_cpdm_is_the_loop_of_ncfm_around_the_energy_distance_of_equation_10(train):
+    """The term against double loops over points, in complex numbers; everything else against NCFM."""
+    plain, ours = catalogue.recipe("ncfm"), catalogue.recipe("ncfm_cpdm")
+    for name in (
+        "init",
+        "decode",
+        "optimised",
+        "clip",
+        "networks",
+        "augment",
+        "optimizer",
+        "steps",
+        "batch_real",
+    ):
+        assert getattr(ours, name) == getattr(plain, name), name
+    match, critic, calibration = ours.terms
+    assert calibration == plain.terms[-1] and match.weight == plain.terms[0].weight
+    assert (critic.name, critic.weight.start) == ("classifier_critic", 1.0)
+    seen, few = views_of(recipe("dm", batch_real=5), train), replace(match, frequencies=7)
+    waves = characteristic._normal(seen, 7).double()
+    value = objective(few.name).value(seen, few)
+    for place in range(2):
+        real, synthetic = (
+            torch.nn.functional.normalize(sample[place].detach().double(), dim=-1)
+            for sample in (seen.real_embedding, seen.synthetic_embedding)
+        )
+
+        def apart(a, b):
+            return (torch.exp(1j * (waves @ a)) - torch.exp(1j * (waves @ b))).abs().mean()
+
+        attraction = sum(apart(x, s) for x in real for s in synthetic) / 15
+        repulsion = sum(apart(a, b) for a in synthetic for b in synthetic) / 9
+        assert value[place].item() == pytest.approx((2 * attraction - repulsion).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(("count", "distinct"), [(4096, 256), (40, 3)])

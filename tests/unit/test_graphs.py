@@ -54,7 +54,7 @@ def run(value, train, teacher, bank, recorder=None, ipc=2, device=CPU):
 
 # Of these the real side alone is recorded: the host draws for a term or counts steps, or a term keeps
 # something from step to step.
-PLAIN = {"cfd_cpdm", "dm_regularised", "dsdm", "ncfm", "ncfm_cpdm", "ncfm_sampler", "wmdd"}
+PLAIN = {"cfd_cpdm", "dm_regularised", "dsdm", "ncfm", "ncfm_cpdm", "ncfm_plus_cpdm", "ncfm_sampler", "wmdd"}
 MATCHING = [name for name in METHODS if isinstance(catalogue.recipe(name), specs.MatchingRecipe)]
 
 
