@@ -35,17 +35,35 @@ def variance_discrepancy(real: Tensor, synthetic: Tensor, mask: Tensor | None = 
     return (variances[0] - variances[1]).square().sum(-1).to(dtype)
 
 
-def covariance_discrepancy(real: Tensor, synthetic: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Squared Frobenius distance between the (biased) covariance matrices of two samples.
+def covariance_discrepancy(
+    real: Tensor,
+    synthetic: Tensor,
+    mask: Tensor | None = None,
+    unbiased: bool = False,
+    per_feature: bool = False,
+) -> Tensor:
+    """Squared Frobenius distance between the covariance matrices of two samples, of n points over n, or over
+    n - 1 (`unbiased`); `per_feature`: divided by d.
 
-    Shapes as in `mean_discrepancy`. Units: those of the features, to the fourth. Computed from inner products
-    of samples, never from d x d matrices: (n + m)^2 d operations.
-    Source: discrepancy, section 5.1.4 (covariances in place of variances).
+    Shapes as in `mean_discrepancy`; `unbiased` needs two points of each sample, and else gives no number.
+    Units: those of the features, to the fourth. Computed from inner products of samples, never from d x d
+    matrices: (n + m)^2 d operations.
+    Source: discrepancy, section 5.1.4 (covariances in place of variances); DSDM (Li et al. 2024), unbiased
+    and per feature.
     """
     real, synthetic, dtype = checked(real, synthetic, mask)
-    (a, b) = (_centred(*pair) * pair[1].sqrt().unsqueeze(-1) for pair in _weighted(real, synthetic, mask))
+    (a, b) = (
+        _centred(*pair) * (_unbiased(pair[1]) if unbiased else pair[1]).sqrt().unsqueeze(-1)
+        for pair in _weighted(real, synthetic, mask)
+    )
     squares = ((left @ right.mT).square().sum((-2, -1)) for left, right in ((a, a), (a, b), (b, b)))
-    return (next(squares) - 2 * next(squares) + next(squares)).to(dtype)
+    value = next(squares) - 2 * next(squares) + next(squares)
+    return (value / (real.shape[-1] if per_feature else 1)).to(dtype)
+
+
+def _unbiased(weights: Tensor) -> Tensor:
+    """Weights 1/n of the points that count as 1/(n - 1)."""
+    return weights / (1 - weights.amax(-1, keepdim=True))
 
 
 def _weighted(

@@ -89,6 +89,7 @@ class Matching(Run):
                 self.critic,
                 self.stream.synthetic_type,
                 self.statistics,
+                self.steps,
             )
             loss, parts = torch.zeros((), device=self.device), {}
             for term, (label, memory), weight in zip(self.terms, self.memory.items(), weights, strict=True):
@@ -100,6 +101,23 @@ class Matching(Run):
                     loss = loss + weight * value
                     parts[label] = value.detach()
             yield loss, parts
+        self._look_back(side)
+
+    @torch.no_grad()
+    def _look_back(self, side: RealSide) -> None:
+        """What terms do once the images of the step have moved: under its network, and an augmentation of
+        their own."""
+        looking = [
+            (term, memory, after)
+            for term, memory in zip(self.terms, self.memory.values(), strict=True)
+            if (after := objective(term.name).after) is not None
+        ]
+        if looking:
+            other = self.stream.with_other_draws(side, "look back")
+            views = Views(other, *self.moving.matched(), self.critic, self.stream.synthetic_type)
+            for term, memory, after in looking:
+                views.memory = memory
+                after(views, term)
 
     def remembered(self) -> dict[str, Tensor]:
         return {

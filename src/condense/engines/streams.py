@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
@@ -183,16 +183,28 @@ class RealStream:
 
     def _draw(self, step: int) -> _Drawn:
         """Which real images, and the augmentation of each class; on the CPU."""
-        augment = self.settings["augment"]
-        generators = [seeds.generator(self.seed, "augment", label, step) for label in self.classes]
-        draws = [
-            siamese.draw(augment.siamese, self.data.size, generator, augment.mode) for generator in generators
-        ]
+        augment, draws = self.settings["augment"], self._draws("augment", step)
         return _Drawn(
             self.batches.chosen(step),
             draws,
             as_tensors(draws, augment.siamese, augment.mode) if self._as_tensors else [],
         )
+
+    def _draws(self, name: str, step: int) -> list[siamese.Draw]:
+        """The augmentation of each class at a step, from the stream of random numbers called `name`."""
+        augment = self.settings["augment"]
+        generators = [seeds.generator(self.seed, name, label, step) for label in self.classes]
+        return [
+            siamese.draw(augment.siamese, self.data.size, generator, augment.mode) for generator in generators
+        ]
+
+    def with_other_draws(self, side: RealSide, name: str) -> RealSide:
+        """The real side of a step under another augmentation of each class, from the stream called `name`."""
+        drawn, augment = self._draws(name, side.seed[1]), self.settings["augment"]
+        if not self._as_tensors:
+            return replace(side, draws=drawn)
+        tensors = sent(as_tensors(drawn, augment.siamese, augment.mode), self.device)
+        return replace(side, draws=self._selected(tensors))
 
     def _bring_parameters(self) -> None:
         """Gives the real side's own network the parameters of the step, in its type."""

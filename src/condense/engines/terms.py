@@ -33,11 +33,12 @@ Statistics = Callable[[Any], list[Statistic]]
 
 @dataclass(frozen=True)
 class Objective:
-    """A term as the engine uses it: its value (C,), one a class, and the statistics of feature maps it asks
-    for."""
+    """A term as the engine uses it: its value (C,), one a class, the statistics of feature maps it asks for,
+    and what it does `after` the images of a step have moved, without gradient."""
 
     value: Callable[[Views, Any], Tensor]
     statistics: Statistics = lambda term: []
+    after: Callable[[Views, Any], None] | None = None
 
 
 def _of_samples(function: Callable[..., Tensor], *options: str) -> Callable[[Views, Term], Tensor]:
@@ -93,6 +94,20 @@ def _historical_mean(views: Views, term: Any) -> Tensor:
     kept = mean if before is None else term.momentum * before + (1 - term.momentum) * mean
     views.memory["mean"] = kept
     return style.squared_distance(kept, views.synthetic_embedding.mean(-2))
+
+
+def _synthetic_history(views: Views, term: Any) -> Tensor:
+    """Against the moving average of the synthetic means (C, d), from its part `begins` of the steps on."""
+    mean = views.synthetic_embedding.mean(-2)
+    kept = views.memory.get("mean")
+    if kept is None or views.side.seed[1] < term.begins * views.steps:
+        return 0 * mean.sum(-1)
+    return style.squared_distance(kept, mean) / (mean.shape[-1] if term.per_feature else 1)
+
+
+def _keep_synthetic_mean(views: Views, term: Any) -> None:
+    mean, before = views.synthetic_embedding.mean(-2), views.memory.get("mean")
+    views.memory["mean"] = mean if before is None else term.momentum * before + (1 - term.momentum) * mean
 
 
 def _intra_class_contrast(views: Views, term: Any) -> Tensor:
@@ -190,8 +205,9 @@ TERMS: dict[str, Objective] = {
     "energy_distance": Objective(_energy_distance),
     "diversity": Objective(_diversity),
     "variance": Objective(_of_samples(mean.variance_discrepancy)),
-    "covariance": Objective(_of_samples(mean.covariance_discrepancy)),
+    "covariance": Objective(_of_samples(mean.covariance_discrepancy, "unbiased", "per_feature")),
     "historical_mean": Objective(_historical_mean),
+    "synthetic_history": Objective(_synthetic_history, after=_keep_synthetic_mean),
     "classifier_critic": Objective(_classifier_critic),
     "prediction_kl": Objective(_prediction_kl),
     "clip_critic": Objective(_classifier_critic),  # the same function; the engine is given CLIP as the critic

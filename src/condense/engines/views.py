@@ -152,6 +152,7 @@ class Views:
     critic: nn.Module | None
     dtype: torch.dtype = torch.float32
     statistics: tuple[Statistic, ...] = ()  # those that the terms of this set ask for
+    steps: int = 0  # of the run
     # What the term at work keeps from step to step; enters checkpoints
     memory: dict[str, Tensor] = field(default_factory=dict)
 

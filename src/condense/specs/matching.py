@@ -133,7 +133,8 @@ class MatchingRecipe(ImageRecipe):
         augments, embedding_steps = self.augment.siamese != "none", embeds_real * real_steps
         matching_work = Work(
             flops_forward=embedding_steps * real * network.embed
-            + steps * targets * critic.forward * synthetic,
+            + steps * targets * critic.forward * synthetic
+            + steps * synthetic * network.embed * any(term.looks_back for term in terms),
             # A distance takes a subtraction, a product and a sum a feature; its gradient twice a product and
             # a sum.
             flops_training=steps

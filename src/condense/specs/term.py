@@ -44,6 +44,8 @@ class Term:
     pairs: ClassVar[bool] = False  # a second network at every step
     # the host draws numbers, or decides something, at every step: it cannot be recorded
     draws: ClassVar[bool] = False
+    # the synthetic images are embedded once more when they have moved
+    looks_back: ClassVar[bool] = False
     # every synthetic image of a class has a partner, by its place among them
     in_order: ClassVar[bool] = False
 
