@@ -31,6 +31,7 @@ from condense.evaluate import tasks
 from condense.files import read_set
 from condense.files.checkpoints import Checkpoint
 from condense.plan import Maker
+from condense.plan.curves import figure_of
 from condense.plan.groups import groups
 from condense.plan.numerics import NUMERICS
 from condense.plan.tables import Plan
@@ -344,10 +345,10 @@ def test_a_setting_of_a_point_is_refused_by_a_method_that_has_it_not(monkeypatch
         "a.yaml",
     )
     with pytest.raises(UserError, match="coverng"):
-        plan._figure("ddm/figure9z", spec)
+        figure_of(plan, "ddm/figure9z", spec)
     points = [{"x": 1.0, "change": {"covering": {"candidates": 5}}}, {"x": 2.0}]
     spec = convert(specs.FigureSpec, COVERED | {"points": points}, "a.yaml")
-    (curve, *_) = plan._figure("ddm/figure9z", spec).curves
+    (curve, *_) = figure_of(plan, "ddm/figure9z", spec).curves
     assert curve.cells[0].synthetic.recipe.covering.candidates == 5
 
 

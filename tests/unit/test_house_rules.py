@@ -1,6 +1,6 @@
 """What every term and every recipe owes, whoever adds it: tested by existing."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from itertools import product
 from types import SimpleNamespace
@@ -105,6 +105,9 @@ def value_of(term, seen):
     """The value of a term, after what it asks for has been ordered as the engine does it."""
     asked = objective(term.name)
     seen.statistics = seen.side.wanted = tuple(asked.statistics(term))
+    if asked.after is not None:  # an earlier step, of other images, left what this one is compared with
+        with torch.no_grad():
+            asked.after(replace(seen, synthetic=seen.synthetic.detach() + 1), term)
     return asked.value(seen, term)
 
 
