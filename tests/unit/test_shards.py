@@ -238,3 +238,23 @@ def test_a_damaged_checkpoint_is_named(digits, tmp_path):
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(UserError, match="x.safetensors.resume: damaged"):
         shard(tmp_path / "x.safetensors", digits, recipe("dm"))
+
+
+def test_a_job_goes_on_where_only_what_describes_its_recipe_changed(digits, tmp_path, monkeypatch, caplog):
+    """A later version may tell of a method in other words, and have settings at defaults that it had not."""
+    monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
+    caplog.set_level("INFO")
+    value = recipe("dm", steps=6)
+    for words, rate, told in [
+        ({"title": "Otherwise", "overrides": {"any": {"ipc>5": {"steps": 3}}}}, 1.0, "resumed from step"),
+        ({}, 2.0, "belongs to other settings"),
+    ]:
+        stopped_after(monkeypatch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            shard(tmp_path / f"{rate}.safetensors", digits, value)
+        monkeypatch.undo()
+        caplog.clear()
+        changed = replace(value, optimizer=replace(value.optimizer, lr=rate), **words)
+        shard(tmp_path / f"{rate}.safetensors", digits, changed)
+        assert told in caplog.text
+        monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")

@@ -125,10 +125,13 @@ class GradientMatching(Run):
         )
 
     def kept(self) -> dict[str, Tensor]:
+        if self.settings.loop.outer == 1:  # every step draws its own
+            return {}
         return {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
 
     def take_up(self, tensors: dict[str, Tensor]) -> None:
-        self.network.load_state_dict(below(tensors, "network."))
+        if self.settings.loop.outer > 1:
+            self.network.load_state_dict(below(tensors, "network."))
 
 
 def match_gradients(site: Site, orders: Sequence[Order[GradientRecipe]]) -> list[Outcome]:

@@ -226,8 +226,10 @@ def _checkpoint(
 ) -> Checkpoint:
     from condense import kernels
 
-    # Not the key alone: jobs that are called by hand may all have the same.
-    settings = [asdict(job.recipe), job.arch, job.options, job.ipc, job.seed, classes, made_from]
+    # Not the key alone: jobs that are called by hand may all have the same. What only describes a recipe, or
+    # is at its default, may be told otherwise by a later version, which goes on all the same.
+    computed = [job.recipe.computed_part(), job.recipe.NUMBER]
+    settings = [computed, job.arch, job.options, job.ipc, job.seed, classes, made_from]
     settings += [list(job.images)] if job.images else []
     return Checkpoint.beside(out, f"{job.key}-{digest(settings)}", kernels.used_on(device))
 

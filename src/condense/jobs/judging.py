@@ -77,7 +77,7 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
             {name: _origin(image_set.header) for name, image_set in sets.further.items()},
         )
         settings = [
-            asdict(job.protocol),
+            job.protocol.computed_part(),
             job.arch,
             job.options,
             job.strategy,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def make_trained_bank(
     the bank is whole it calls `made`. Raises UserError if the loss of a network is no number.
     """
     about = origin(data, arch, options, seed)
-    settings = [about, asdict(protocol), strategy, networks.count]
+    settings = [about, protocol.computed_part(), strategy, networks.count]
     checkpoint = Checkpoint.beside(path, f"{key}-{digest(settings)}", kernels.used_on(device))
     images, done = (
         pixel_set(data, device),

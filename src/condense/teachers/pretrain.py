@@ -64,7 +64,7 @@ def pretrain(
     models.reinitialise(network, seeds.stream(seed, "teacher"))
     network.to(device)
     # By hand, other settings may have the same key
-    settings = [asdict(protocol), arch, options, strategy, seed, data.data_sha256]
+    settings = [protocol.computed_part(), arch, options, strategy, seed, data.data_sha256]
     checkpoint = Checkpoint.beside(path, f"{key}-{digest(settings)}", kernels.used_on(device))
     events, images = ForgettingEvents(data.labels), pixel_set(data, device)
     bar = Progress(
