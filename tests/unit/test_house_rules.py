@@ -141,6 +141,12 @@ def test_a_term_moves_the_images_by_a_finite_gradient(term, images):
     assert torch.isfinite(gradient).all() and (gradient.flatten(1).abs().sum(1) > 0).all()
 
 
+@pytest.mark.parametrize("name", specs.TERMS)
+def test_a_term_that_acts_after_a_step_says_so(name):
+    """Its class, which the estimate asks, and its function, which the engine calls."""
+    assert specs.TERMS[name].looks_back == (objective(name).after is not None)
+
+
 @every_term
 def test_the_gradient_is_finite_where_synthetic_images_are_copies_of_real_ones(term, images):
     copies = images[0][:, :SYNTHETIC].clone().requires_grad_(True)

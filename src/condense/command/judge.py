@@ -204,8 +204,8 @@ def _prepared(args: argparse.Namespace) -> Path:
         spec = spec_from_images(given)
     else:
         raise UserError(
-            f"--data {given}: is no dataset of `condense list datasets`, nor a folder of images; "
-            "name one of these"
+            f"--data {given}: is no dataset of `condense list datasets`, nor a folder of images; name one of "
+            "these"
         )
     if jobs.is_prepared(own):
         if check_prepared(own).dataset != spec.name:
@@ -236,8 +236,7 @@ def _check_architecture(arch: str, data: Path, options: dict[str, Any]) -> None:
 
 def _told(args: argparse.Namespace, path: Path, metrics: Path, result: dict[str, Any]) -> str:
     return (
-        f"{result['method']}, {result['ipc']} images a class of {result['dataset']}, "
-        f"{result['eval_arch']} by "
-        f"'{result['protocol']['name']}': {result['mean']:.2f} ± {result['std']:.2f} % "
+        f"{result['method']}, {result['ipc']} images a class of {result['dataset']}, {result['eval_arch']} "
+        f"by '{result['protocol']['name']}': {result['mean']:.2f} ± {result['std']:.2f} % "
         f"({result['n_networks']} networks)\n  {path}  the set\n  {metrics}  every accuracy"
     )

@@ -132,5 +132,9 @@ def keep(args: argparse.Namespace) -> None:
             f"{name} is for a remote"
         )
     if args.unfinished:
-        print(f"{sum(map(bool, begun.values()))} unfinished sets kept as far as they are")
+        left = [path for path, files in begun.items() if set(files) & set(done.large)]
+        whole_ones = sum(map(bool, begun.values())) - len(left)
+        print(f"{whole_ones} unfinished sets kept as far as they are")
+        for path in left:
+            print(f"{path}: unfinished, and not kept whole: a checkpoint or shard of it is too large for git")
     print(f"kept/ holds {done.size / 1e6:.1f} MB")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from condense.config import UserError
 from condense.files.artifacts import digest
 from condense.plan import DataCell, Maker, MetricsCell, ParentCell, SyntheticCell, data_cell
 from condense.specs import DEFAULT_PROTOCOL, catalogue
+from condense.specs.common import convnet_depth
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,8 @@ class Work:
 
 
 def suiting_convnet(size: int) -> str:
-    """The ConvNet of the literature for square images of `size` pixels: three blocks at 32, one more for
-    every doubling."""
-    depth = min(max(round(math.log2(size)) - 2, 1), 6)
+    """The name of the ConvNet of the literature for square images of `size` pixels."""
+    depth = convnet_depth(size)
     return "convnet" if depth == 3 else f"convnetd{depth}"
 
 

@@ -61,9 +61,8 @@ __all__ = [
 ]
 
 # What has a file above this size, in bytes, is kept only if asked, for a remote: git holds everything for
-# ever. A set of ten images of 32 x 32 pixels a class is below it, also half-way with its optimiser and a
-# network; one of fifty is above.
-LARGE = 4_000_000
+# ever. A set of ten images of 32 x 32 pixels a class is below it, one of fifty above.
+LARGE = 2_000_000
 _NOTES = "condense"  # our part of `meta` in a `.dvc` file
 
 
@@ -143,13 +142,9 @@ def unfinished(sets: Iterable[str], root: Path = Path()) -> list[str]:
     kept = []
     for path in sets:
         files, folder = listing(unit_of(path).group, root), shard_folder(path)
-        inner = unit_of(str(folder / "any")).inner.parent
         if kept_name(path) not in files:
-            kept += [
-                str(folder / PurePosixPath(name).name)
-                for name in files
-                if PurePosixPath(name).parent == inner
-            ]
+            asked = {str(folder / PurePosixPath(name).name): name for name in files}
+            kept += [shard for shard, name in asked.items() if kept_name(shard) == name]
     return kept
 
 

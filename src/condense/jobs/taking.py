@@ -164,8 +164,7 @@ def _coding(
         if reading.coding not in (None, foreign.coding):
             raise UserError(
                 f"--coding {reading.coding}: {where} is a {foreign.form}, whose images are "
-                f"'{foreign.coding}'; leave "
-                "the option out"
+                f"'{foreign.coding}'; leave the option out"
             )
         return foreign.coding, f"as a {foreign.form} has them"
     mean, std = _constants(train, reading, "normalised")
@@ -211,9 +210,8 @@ def _checked(
         else:
             listed = ",".join(right)
         raise UserError(
-            f"{file}: its classes lie in another order: {sentence}. Give --classes-as {listed}, or "
-            "judge it as it "
-            "is with --no-check"
+            f"{file}: its classes lie in another order: {sentence}. Give --classes-as {listed}, or judge it "
+            "as it is with --no-check"
         )
     tell(f"class order: {'' if found.verdict == RIGHT else 'DOUBTFUL: '}{sentence}")
     return found.told()

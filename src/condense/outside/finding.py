@@ -32,9 +32,8 @@ def found(path: Path, form: str, held: Any, tensors: tuple[str, str] | None, num
         raise UserError(f"--number {number}: {path} holds {len(sets)} set(s), numbered from 0")
     if number is None and len(sets) > 1:
         raise UserError(
-            f"{path}: holds {len(sets)} sets, as a results file of several runs; choose one with "
-            "--number 0 to "
-            f"{len(sets) - 1}"
+            f"{path}: holds {len(sets)} sets, as a results file of several runs; choose one with --number 0 "
+            f"to {len(sets) - 1}"
         )
     images, labels, called = sets[number or 0]
     names = held.get("class_names") if isinstance(held, Mapping) else None

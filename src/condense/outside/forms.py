@@ -43,9 +43,8 @@ def read_foreign(path: Path, asked: Asked) -> Foreign:
     ending = path.suffix.lower()
     if ending not in FORMS:
         raise UserError(
-            f"{path}: its ending '{ending}' is none of {', '.join(sorted(FORMS))}, nor is it a "
-            "folder of class "
-            "folders; save the set in one of these forms"
+            f"{path}: its ending '{ending}' is none of {', '.join(sorted(FORMS))}, nor is it a folder of "
+            "class folders; save the set in one of these forms"
         )
     return FORMS[ending](path, asked)
 
@@ -158,9 +157,8 @@ def _stacked(encoded: Iterable[tuple[str, bytes]], asked: Asked) -> np.ndarray:
         image = pixels.shown(data, where, asked.channels).image
         if image.size != (side, side):
             raise UserError(
-                f"{where}: has {image.width} x {image.height} pixels instead of the {side} x "
-                f"{side} of the data "
-                "set that it is judged on"
+                f"{where}: has {image.width} x {image.height} pixels instead of the {side} x {side} of the "
+                "data set that it is judged on"
             )
         images.append(pixels.fitted(image, where, side, False))
     return np.stack(images)

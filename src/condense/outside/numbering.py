@@ -49,9 +49,8 @@ def laid_out(foreign: Foreign, channels: int, size: int, where: str) -> np.ndarr
     if images.shape[1:] != (channels, size, size) or not len(images):
         raise UserError(
             f"{where}: its images '{foreign.called[0]}' are {shape_of(foreign.images)}; the data set has "
-            f"(N, {channels}, {size}, {size}) or (N, {size}, {size}, {channels}): give the data "
-            "set of this size, or "
-            "name other tensors with --tensors"
+            f"(N, {channels}, {size}, {size}) or (N, {size}, {size}, {channels}): give the data set of this "
+            "size, or name other tensors with --tensors"
         )
     if images.dtype.kind not in "fiu":
         raise UserError(f"{where}: its images are {images.dtype}, not numbers of real pixels")
@@ -120,25 +119,22 @@ def class_order(
     if labels.min() < 0 or labels.max() >= len(foreign.names or known):
         raise UserError(
             f"{where}: its labels go from {labels.min()} to {labels.max()}, outside "
-            f"0..{len(foreign.names or known) - 1}"
-            f", the numbers of the {len(foreign.names or known)} classes"
+            f"0..{len(foreign.names or known) - 1}, the numbers of the {len(foreign.names or known)} classes"
         )
     plain = [str(number) for number in range(len(known))]
     if classes_as is not None and classes_as != AS_DATASET:
         names = _listed(classes_as)
         if len(names) != len(known):
             raise UserError(
-                f"--classes-as: {len(names)} name(s) given ({brief(names)}); the data set has "
-                f"{len(known)} classes "
-                f"({brief(known)})"
+                f"--classes-as: {len(names)} name(s) given ({brief(names)}); the data set has {len(known)} "
+                f"classes ({brief(known)})"
             )
         return _places(names, known, "--classes-as"), "named by --classes-as"
     if classes_as == AS_DATASET:
         if foreign.names is not None and len(foreign.names) != len(known):
             raise UserError(
-                f"--classes-as dataset: {where} has {len(foreign.names)} classes "
-                f"({brief(foreign.names)}), the data "
-                f"set {len(known)}; give their names instead"
+                f"--classes-as dataset: {where} has {len(foreign.names)} classes ({brief(foreign.names)}), "
+                f"the data set {len(known)}; give their names instead"
             )
         return np.arange(len(known)), "as the data set counts, by --classes-as"
     if foreign.names is not None and not (_numerals(foreign.names) and not _numerals(known)):
@@ -146,9 +142,9 @@ def class_order(
     if foreign.names is None and [alike(name) for name in known] == plain:
         return np.arange(len(known)), "its numbers are the names of the classes"
     raise UserError(
-        f"{where}: its classes are numbers, and nothing says which is which; give --classes-as "
-        "dataset if they count "
-        f"{brief(known)} in this order, or --classes-as with the names of 0, 1, ... and commas between"
+        f"{where}: its classes are numbers, and nothing says which is which; give --classes-as dataset if "
+        f"they count {brief(known)} in this order, or --classes-as with the names of 0, 1, ... and commas "
+        "between"
     )
 
 
@@ -176,9 +172,8 @@ def _places(names: Sequence[str], known: Sequence[str], where: str) -> np.ndarra
         if where.startswith("--"):
             raise
         raise UserError(
-            f"{error}; --classes-as names the classes of the file in their order "
-            f"({brief(list(names))}) as the data "
-            "set does"
+            f"{error}; --classes-as names the classes of the file in their order ({brief(list(names))}) as "
+            "the data set does"
         ) from None
 
 
@@ -194,9 +189,8 @@ def arranged(
     if counts.min() != counts.max():
         few, many = int(counts.argmin()), int(counts.argmax())
         raise UserError(
-            f"{where}: has {counts[few]} images of '{known[few]}' and {counts[many]} of "
-            f"'{known[many]}'; sets with as "
-            "many images of every class are judged"
+            f"{where}: has {counts[few]} images of '{known[few]}' and {counts[many]} of '{known[many]}'; "
+            "sets with as many images of every class are judged"
         )
     rows = np.argsort(labels, kind="stable")
     soft = given.soft

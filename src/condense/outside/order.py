@@ -21,7 +21,7 @@ from condense.data.dataset import Images
 from condense.files.checkpoints import Checkpoint
 from condense.machine import seeds
 from condense.specs import Protocol
-from condense.specs.common import Source
+from condense.specs.common import Source, convnet_depth
 from condense.specs.schedules import CosineSchedule
 from condense.specs.training import NetworkSGD
 from condense.training.loop import accuracy, train
@@ -30,10 +30,8 @@ from condense.training.sets import tensor_set
 IMAGES, EPOCHS, WIDTH = 3000, 20, 32  # the budget: about ten seconds of a CPU for 32 pixels
 _LEAST_A_CLASS = 20
 _HELD = 5  # every fifth of them is held out
-_VOTES, _AGAINST = (
-    0.8,
-    0.1,
-)  # of the classes that move: shares that see the other class, and still the own one
+# Of the classes that move: shares that see the other class, and still the own one
+_VOTES, _AGAINST = 0.8, 0.1
 _SURE, _DOUBT = 0.01, 0.05  # probability that as many images would go with the other order by chance
 
 RIGHT, DOUBTFUL, WRONG = "right", "doubtful", "wrong"
@@ -58,9 +56,8 @@ class OrderCheck:
     def sentence(self, names: Sequence[str]) -> str:
         """What is to be told of it; `names` are those of the classes."""
         seen = (
-            f"a network of real training images (right on {self.accuracy:.0f} % of others) sees "
-            "the class of its "
-            f"label in {self.agreement:.0f} % of the images"
+            f"a network of real training images (right on {self.accuracy:.0f} % of others) sees the class of "
+            f"its label in {self.agreement:.0f} % of the images"
         )
         if self.verdict == RIGHT:
             return seen
@@ -77,7 +74,12 @@ def check_order(
     normalised images (N, C, H, W) with their labels (N,)."""
     chosen, held = _rows(data)
     network = models.build(
-        "convnet", channels=data.channels, size=data.size, classes=len(data.counts), **_options(data.size)
+        "convnet",
+        channels=data.channels,
+        size=data.size,
+        classes=len(data.counts),
+        depth=convnet_depth(data.size),
+        width=WIDTH,
     )
     models.reinitialise(network, seeds.stream(seed, "class-order"))
     network.to(device)
@@ -144,10 +146,6 @@ def _rows(data: Images) -> tuple[Tensor, Tensor]:
     held = [part[::_HELD] if len(part) > 1 else part[:0] for part in rows]
     seen = [part[torch.arange(len(part)) % _HELD != 0] if len(part) > 1 else part for part in rows]
     return torch.cat(seen), torch.cat(held)
-
-
-def _options(size: int) -> dict[str, int]:
-    return {"depth": min(max(round(math.log2(size)) - 2, 1), 6), "width": WIDTH}
 
 
 _PROTOCOL = Protocol(

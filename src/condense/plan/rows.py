@@ -18,8 +18,7 @@ from condense.specs.tables import StyleDrift
 @dataclass(frozen=True)
 class Run:
     """One row measured on one dataset: `groups` holds, for every evaluation architecture, a cell for each
-    synthetic set.
-    """
+    synthetic set."""
 
     dataset: str
     groups: tuple[tuple[MetricsCell, ...], ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
@@ -159,3 +160,9 @@ class Optimizer:
         )
         if self.class_turns and self.name == "sgd" and self.weight_decay:
             raise UserError("optimizer: class_turns: not with a weight_decay of sgd")
+
+
+def convnet_depth(size: int) -> int:
+    """Blocks of the ConvNet of the literature for square images of `size` pixels: three at 32, one more for
+    every doubling, from 1 to 6."""
+    return min(max(round(math.log2(size)) - 2, 1), 6)

@@ -87,9 +87,11 @@ def test_the_centroid_stands_in_place_of_the_mean(method):
 
 def test_dance_moves_at_a_rate_of_a_hundredth_an_image():
     base = catalogue.recipe("dance")
-    rates = {ipc: catalogue.resolve(base, "cifar10", "flip", ipc, []).optimizer.lr for ipc in (1, 10, 50)}
-    assert rates == {1: 0.01, 10: 0.1, 50: 0.5}
-    assert (base.networks.count, base.networks.epochs, base.networks.mixed) == (20, 60, True)
+    rates = {ipc: catalogue.resolve(base, "cifar10", "flip", ipc, []).optimizer.lr for ipc in (1, 10, 20, 50)}
+    assert rates == {1: 0.01, 10: 0.1, 20: 0.2, 50: 0.5}
+    trained = catalogue.protocol(base.networks.protocol).epochs
+    assert (base.networks.count, base.networks.epochs, base.networks.mixed) == (20, None, True)
+    assert trained == 60, "the protocol's own, so that a scale may cut them"
 
 
 def moving(train, **changes):
