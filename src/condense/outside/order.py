@@ -27,7 +27,7 @@ from condense.specs.training import NetworkSGD
 from condense.training.loop import accuracy, train
 from condense.training.sets import tensor_set
 
-IMAGES, EPOCHS, WIDTH = 3000, 20, 32  # the budget: about ten seconds of a CPU for 32 pixels
+IMAGES, EPOCHS, WIDTH = 3000, 20, 32  # the budget: some 20 seconds on 2 cores for 32 pixels
 _LEAST_A_CLASS = 20
 _HELD = 5  # every fifth of them is held out
 # Of the classes that move: shares that see the other class, and still the own one

@@ -1,4 +1,8 @@
-"""K-means on the features of one class: the real images nearest to the centres of k clusters."""
+"""K-means on the features of one class: the real images nearest to the centres of k clusters.
+
+Not scikit-learn's, with which a test compares it: its threads add up in the order in which they end, so that
+the last digits of its centres change from run to run.
+"""
 
 from __future__ import annotations
 
