@@ -210,8 +210,8 @@ def _checked(
         else:
             listed = ",".join(right)
         raise UserError(
-            f"{file}: its classes lie in another order: {sentence}. Give --classes-as {listed}, or judge it "
-            "as it is with --no-check"
+            f"{file}: its classes lie in another order: {sentence}. Give --classes-as {listed} (or judge it "
+            "as it is with --no-check)"
         )
     tell(f"class order: {'' if found.verdict == RIGHT else 'DOUBTFUL: '}{sentence}")
     return found.told()
