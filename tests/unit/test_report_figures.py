@@ -224,7 +224,9 @@ def test_methods_look_the_same_everywhere_and_different_from_each_other():
 def test_bars_of_many_methods_are_told_apart():
     methods = ["random", "herding", "dc", "dsdm", "idm", "ed", "m3d", "dm_ms", "ncfm"]
     row = {"dataset": "digits", "ipc": "1", "measured": "50", "measured_std": "1"}
-    records = [SimpleNamespace(values=row | {"method": method}) for method in methods]
+    records = [
+        SimpleNamespace(values=row | {"paper": "cpdm", "table": "1", "method": method}) for method in methods
+    ]
     with style.style() as plt:
         _, axis = plt.subplots()
         opening._bars(axis, records)

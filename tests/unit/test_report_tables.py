@@ -287,3 +287,16 @@ def test_order_and_decimals():
     assert (
         names.method("m3d_cpdm") == "M3D + CPDM" and names.architecture("mean(mlp,vit)") == "mean of MLP, ViT"
     )
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "label"),
+    [
+        ("6", "k_center", "K-Center"),  # k_means here, though a greedy k_center of ours has that name
+        ("6", "dm", "DM"),
+        ("4", "ed_classifier", "ED + classifier (CPDM)"),
+        ("1", "mtt", "MTT"),
+    ],
+)
+def test_a_row_is_called_as_its_paper_calls_it(table, name, label):
+    assert names.method_of_row({"paper": "cpdm", "table": table, "method": name}) == label

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Mapping
 from functools import cache
 
 from condense.config import UserError
@@ -31,7 +32,7 @@ def method_names() -> dict[str, str]:
         return {row["method"]: row["label"] for row in csv.DictReader(file)}
 
 
-def method_of(row: dict[str, str]) -> str:
+def method_of(row: Mapping[str, str]) -> str:
     """Our name of the method of a published row."""
     return aliases().get((row["paper"], row["table"], row["method"]), row["method"])
 

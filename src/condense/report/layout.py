@@ -106,8 +106,8 @@ def _line(
     group: list[Record], key_columns: list[str], key: tuple[str, ...], across: str, columns: list[str]
 ) -> Line:
     mine = [record for record in group if _key(record, key_columns) == key]
-    judge, method, *values = key
-    label = names.method(method)
+    judge, _, *values = key
+    label = names.method_of_row(mine[0].values)
     for column, value in zip(key_columns[1:], values, strict=True):
         label += f", {value}" if column == "setting" else f", condensed with {names.architecture(value)}"
     label += f", judged by {judge}" if judge else ""
@@ -201,7 +201,7 @@ def _footnotes(group: list[Record], whole: list[Record]) -> list[str]:
     for reason in dict.fromkeys(record.reason for record in missing):
         rows = [record for record in missing if record.reason == reason]
         ipcs = sorted({record.values["ipc"] for record in rows}, key=_ipc_order)
-        methods = ", ".join(dict.fromkeys(names.method(record.values["method"]) for record in rows))
+        methods = ", ".join(dict.fromkeys(names.method_of_row(record.values) for record in rows))
         notes.append(
             f"{reason[:1].upper()}{reason[1:]}: {methods} ({', '.join(names.ipc(ipc) for ipc in ipcs)})."
         )
@@ -223,7 +223,7 @@ def _remarks(group: list[Record], by_architecture: bool) -> list[str]:
             about.setdefault(record.remark, []).append(record)
     texts = []
     for remark, rows in about.items():
-        methods = [names.method(method) for (method,) in _values(rows, "method")]
+        methods = dict.fromkeys(names.method_of_row(record.values) for record in rows)
         places = [names.ipc(ipc) for (ipc,) in _values(rows, "ipc")]
         places += (
             [names.architecture(arch) for (arch,) in _values(rows, "eval_arch")] if by_architecture else []

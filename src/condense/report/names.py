@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from condense import plan
-from condense.plan.published import method_names
+from condense.plan.published import method_names, method_of
 from condense.specs import catalogue
 
 PAPERS = {
@@ -46,6 +46,15 @@ def method(name: str) -> str:
         else method_names().get(name, "")
     )
     return label or name.replace("_", " ").upper()
+
+
+def method_of_row(row: Mapping[str, str]) -> str:
+    """What the method of a published row is called: where the paper's name stands for another method of ours
+    (`params/published/aliases.csv`), as the paper calls it, else as that method."""
+    ours = method_of(row)
+    if ours == row["method"]:
+        return method(ours)
+    return method_names().get(row["method"], "") or method(ours)
 
 
 def dataset(name: str) -> str:

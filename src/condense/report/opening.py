@@ -73,7 +73,7 @@ def _bars(axis: Any, rows: list[Record]) -> None:
             hatch=hatch,
             edgecolor="white",
             linewidth=0,
-            label=names.method(method),
+            label=names.method_of_row(next(iter(mine.values()))),
         )
         axis.errorbar(at, means, stds, fmt="none", ecolor=style.INK, elinewidth=1.2)
         for x, mean, std in zip(at, means, stds, strict=True):
@@ -88,7 +88,7 @@ def _bars(axis: Any, rows: list[Record]) -> None:
             color=style.INK,
             linestyle="--",
             linewidth=1.2,
-            label=names.method(row["method"]),
+            label=names.method_of_row(row),
         )
     axis.set_xticks(range(len(ipcs)), [f"{ipc} image{'s' * (ipc != 1)} per class" for ipc in ipcs])
     axis.set_ylim(0, 109)

@@ -119,7 +119,7 @@ def not_run(scale: Plan) -> list[dict[str, Any]]:
         reasons: dict[str, list[str]] = {}
         for row in rows:
             if row.reason:
-                reasons.setdefault(row.reason, []).append(names.method(row.published["method"]))
+                reasons.setdefault(row.reason, []).append(names.method_of_row(row.published))
         coverages.append(_coverage(name, len(rows), sum(bool(row.runs) for row in rows), reasons))
     for name in names.in_order(scale.figures):
         figure = scale.figures[name]
