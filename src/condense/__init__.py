@@ -3,15 +3,23 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from condense.command.calling import condense
+    from condense.config import UserError
     from condense.evaluate.synthetic import load_synthetic
 
-__all__ = ["load_synthetic"]
+__all__ = ["UserError", "condense", "load_synthetic"]
+
+_HOMES = {
+    "condense": "condense.command.calling",
+    "UserError": "condense.config",
+    "load_synthetic": "condense.evaluate.synthetic",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # On demand, since it needs torch and most of our commands do not.
-    if name == "load_synthetic":
-        from condense.evaluate.synthetic import load_synthetic
+    # On demand, since they need torch and most of our commands do not.
+    if name in _HOMES:
+        from importlib import import_module
 
-        return load_synthetic
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'condense' has no attribute '{name}'")

@@ -31,7 +31,7 @@ def run_images(request: Request) -> None:
         stores.check(store)  # now, and not after all the work
     work = plan_request(request)
     on_gpu = runtime.gpu_usable(request.device)
-    _bind(request.out, work, request)
+    bind(request.out, work, request)
     spec = work.data.spec
     shape = f"{spec.size} x {spec.size} x {spec.channels}"
     names = f" ({brief(spec.class_names)})" if spec.class_names else ""
@@ -53,16 +53,22 @@ def _made(request: Request, work: Work) -> list[dict]:
     """Makes whatever is not there yet; returns the metrics."""
     machine = jobs.Machine(request.device, request.threads)
     _prepare(request.out, work)
-    parents = {cell.key: _parent(request.out, work, cell, machine) for cell in work.parents}
-    for cell in work.sets:
-        _synthetic(_set_folder(request.out, work, cell), request.out, cell, parents, machine)
+    make_sets(request.out, work, machine)
     return [
         _evaluated(_set_folder(request.out, work, cell.synthetic), request.out, cell, machine)
         for cell in work.metrics
     ]
 
 
-def _bind(out: Path, work: Work, request: Request) -> None:
+def make_sets(out: Path, work: Work, machine: jobs.Machine) -> None:
+    """Makes the sets of `work`, and what they need beforehand, of the images prepared in `out`, where they
+    are not there yet."""
+    parents = {cell.key: _parent(out, work, cell, machine) for cell in work.parents}
+    for cell in work.sets:
+        _synthetic(_set_folder(out, work, cell), out, cell, parents, machine)
+
+
+def bind(out: Path, work: Work, request: Request) -> None:
     """Ties the folder to the request: the same one is resumed, another one refused."""
     path = out / "request.json"
     if out.exists() and not out.is_dir():

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from condense.config import UserError
+from condense.data.spec import DatasetSpec
 from condense.files.artifacts import digest
 from condense.plan import DataCell, Maker, MetricsCell, ParentCell, SyntheticCell, data_cell
 from condense.specs import DEFAULT_PROTOCOL, catalogue
@@ -59,7 +62,7 @@ class Work:
 
     @property
     def key(self) -> str:
-        return digest([cell.key for cell in self.metrics])
+        return digest([cell.key for cell in self.metrics or self.sets])
 
 
 def suiting_convnet(size: int) -> str:
@@ -71,6 +74,31 @@ def suiting_convnet(size: int) -> str:
 def plan_request(request: Request) -> Work:
     """The cells of a request. Raises UserError for images, methods, architectures and numbers that do not fit
     together."""
+    _check_numbers(request)
+    data, maker = _data_of(request), Maker(catalogue.scale(request.scale))
+    sets = [asked_set(request, data, maker)]
+    arch = request.arch or suiting_convnet(data.spec.size)
+    sets.append(maker.synthetic(data, catalogue.BASELINE, arch, request.ipc, request.seed))
+    sets = list({cell.key: cell for cell in sets}.values())  # one where the baseline itself is asked for
+    metrics = [maker.metrics(cell, arch, DEFAULT_PROTOCOL) for cell in sets]
+    if request.epochs:
+        metrics = [
+            replace(cell, protocol=replace(cell.protocol, epochs=request.epochs, least_updates=0))
+            for cell in metrics
+        ]
+    return Work(data, tuple(sets), tuple(metrics))
+
+
+def plan_handed(request: Request, spec: DatasetSpec, settings: Mapping[str, Any]) -> Work:
+    """The cells of a request for a set of images that are handed over, which nobody judges; `settings` are
+    laid over the recipe's. Raises UserError as `plan_request` does."""
+    _check_numbers(request)
+    cell = asked_set(request, DataCell(spec), Maker(catalogue.scale(request.scale)), settings)
+    return Work(cell.data, (cell,), ())
+
+
+def _check_numbers(request: Request) -> None:
+    """Raises UserError for a method that makes no set, and for numbers that make no sense."""
     recipe = catalogue.recipe(request.method)
     if not recipe.makes_set:
         raise UserError(
@@ -83,7 +111,16 @@ def plan_request(request: Request) -> Work:
         value = getattr(request, name)
         if value is not None and value < least:
             raise UserError(f"--{name}: at least {least} is needed, found {value}")
-    data, maker = _data_of(request), Maker(catalogue.scale(request.scale))
+
+
+def asked_set(
+    request: Request,
+    data: DataCell,
+    maker: Maker,
+    settings: Mapping[str, Any] = {},  # noqa: B006
+) -> SyntheticCell:
+    """The set that is asked for. Raises UserError for an ipc above what the smallest class has, and for a
+    network that the images do not fit."""
     spec = data.spec
     if request.ipc > spec.smallest_class:
         raise UserError(
@@ -92,17 +129,8 @@ def plan_request(request: Request) -> Work:
         )
     arch = request.arch or suiting_convnet(spec.size)
     _check_architecture(arch, data, json.loads(maker.options(arch)))
-    change = {"steps": request.steps} if request.steps else {}
-    sets = [maker.synthetic(data, request.method, arch, request.ipc, request.seed, change)]
-    sets.append(maker.synthetic(data, catalogue.BASELINE, arch, request.ipc, request.seed))
-    sets = list({cell.key: cell for cell in sets}.values())  # one where the baseline itself is asked for
-    metrics = [maker.metrics(cell, arch, DEFAULT_PROTOCOL) for cell in sets]
-    if request.epochs:
-        metrics = [
-            replace(cell, protocol=replace(cell.protocol, epochs=request.epochs, least_updates=0))
-            for cell in metrics
-        ]
-    return Work(data, tuple(sets), tuple(metrics))
+    change = {**settings, "steps": request.steps} if request.steps else settings
+    return maker.synthetic(data, request.method, arch, request.ipc, request.seed, change)
 
 
 def _data_of(request: Request) -> DataCell:

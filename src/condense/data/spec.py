@@ -33,13 +33,16 @@ _NEEDS = {
     "archive": ("format", "files"),
     "parquet": ("train",),
     "image_folder": ("train",),
+    "arrays": ("fingerprint",),
 }
 _ALLOWS = {
     "parquet": ("test", "fingerprint", "mirror"),
     "image_folder": ("test", "classes", "fingerprint", "mirror"),
     "sklearn_digits": (),
+    "arrays": (),
 }
-_ARRAYS = ("torchvision", "sklearn_digits")
+_ARRAYS = ("torchvision", "sklearn_digits", "arrays")
+_ALONE = ("arrays",)  # what has training images alone, and comes in no YAML
 # The augmentation of images of one's own, which all keep their label under it
 OWN_STRATEGY = "color_crop_cutout_flip_scale_rotate"
 WHITE = "white"  # what transparent images are laid on if nobody says otherwise
@@ -95,10 +98,11 @@ class Source:
     parquet file; `classes` are the classes of an image_folder that are used, all without it, numbered in the
     order of their names. `ground` is the colour that transparent images are laid on. `mirror` is a local
     folder (or the one file) tried before the data folder and the network. `fingerprint` is the checksum of
-    all bytes of a parquet file or folder, refused when it differs.
+    all bytes of a parquet file or folder, refused when it differs. arrays: images that a Python program hands
+    over (`condense.condense`), which have no test images.
     """
 
-    kind: Literal["sklearn_digits", "torchvision", "archive", "parquet", "image_folder"]
+    kind: Literal["sklearn_digits", "torchvision", "archive", "parquet", "image_folder", "arrays"]
     dataset: str | None = None
     format: str | None = None
     files: list[File] = field(default_factory=list)
@@ -149,6 +153,11 @@ class Source:
     def is_arrays(self) -> bool:
         """Whether it is read as a whole, as arrays; else its images are decoded one after the other."""
         return self.kind in _ARRAYS
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether a program hands over the images, those for training alone."""
+        return self.kind in _ALONE
 
     @property
     def is_folder(self) -> bool:
@@ -212,7 +221,8 @@ class DatasetSpec:
             "smallest_class: it must lie between 1 and train / classes": 1
             <= self.smallest_class * self.classes
             <= self.train,
-            f"test: a positive number is needed, found {self.test}": self.test > 0,
+            f"test: a positive number is needed, found {self.test}": self.test > 0
+            or (self.source.is_handed_over and self.test == 0),
             f"resize: it must equal size ({self.size})": self.resize in (None, self.size),
             f"class_names: {self.classes} different names are needed": self.class_names is None
             or len(set(self.class_names)) == len(self.class_names) == self.classes,
@@ -232,7 +242,7 @@ class DatasetSpec:
                 raise UserError(message)
         check_groups(self.strategy, "strategy")
         has_test = bool(self.source.files) or self.source.test is not None
-        if has_test == (self.holdout is not None):
+        if not self.source.is_handed_over and has_test == (self.holdout is not None):
             raise UserError(
                 "holdout: the source has "
                 + ("a test split already" if has_test else "no test split: give a fraction")
@@ -285,6 +295,11 @@ def load_spec(name: str | Path, folder: Path = SPEC_FOLDER) -> DatasetSpec:
                 "dataset", name, [entry.stem for entry in Path(folder).glob("*.yaml")], str(folder)
             )
     spec = config.read(DatasetSpec, config.load_yaml(path), str(path))
+    if spec.source.is_handed_over:
+        raise UserError(
+            f"{path}: source: kind: '{spec.source.kind}' is for images handed over in Python; save "
+            "them as parquet or as a folder of class folders, and name these"
+        )
     for key in ("train", "test"):
         value = getattr(spec.source, key) or ""
         if ".." in Path(value).parts or "\0" in value:

@@ -1,0 +1,154 @@
+"""`condense.condense`: a set of images that a Python program holds, without files of its own."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from condense import jobs, models
+from condense.command.pipeline import bind, make_sets
+from condense.command.prune import sweep
+from condense.command.requests import Request, Work, plan_handed
+from condense.config import UserError
+from condense.data.dataset import load
+from condense.data.handed import Handed
+from condense.data.spec import OWN_STRATEGY
+from condense.estimate import estimate_cells
+from condense.evaluate.synthetic import SyntheticSet, load_synthetic
+from condense.machine import runtime
+from condense.machine.terminal import tell
+from condense.models.own import Factory, Own, own_network
+
+_HERE = Path("images handed over")  # where a request names a file or a folder
+
+
+def condense(
+    images: Any,
+    labels: Any = None,
+    *,
+    method: str = "cpdm",
+    ipc: int = 10,
+    network: str | Factory | None = None,
+    steps: int | None = None,
+    settings: Mapping[str, Any] = {},  # noqa: B006
+    class_names: Sequence[str] | None = None,
+    strategy: str = OWN_STRATEGY,
+    scale: str = "laptop",
+    seed: int = 0,
+    device: str = "auto",
+    threads: int | None = None,
+    out: str | Path | None = None,
+) -> SyntheticSet:
+    """`ipc` synthetic images a class that train networks almost as well as `images` do.
+
+    `images`: (N, C, H, W), (N, H, W, C) or (N, H, W), of bytes or of numbers in [0, 1], with `labels` (N,),
+    whole numbers or texts; or a torch data set of pairs (image, label). All are used for training: nothing
+    is held out, and nothing is judged. `class_names`: what the labels 0, 1, ... stand for. `strategy`: the
+    siamese augmentations under which images keep their label, joined by '_' (digits are not to be
+    flipped), or 'none'.
+
+    `method`: one of `condense list methods`, with the settings of `scale`, over which `settings` are laid as
+    a recipe's YAML writes them, and `steps`. `network`: an architecture by name, or a function that makes a
+    `torch.nn.Module` for logits (n, classes), whose last layer is linear; without it the ConvNet that suits
+    the size.
+
+    The set is also written to the folder `out`, where the same call goes on after an interruption; without
+    one nothing is kept. What it is about to do, its cost and its progress go to the standard error.
+    Raises UserError for whatever does not fit together, before any work.
+    """
+    handed = Handed(images, labels, class_names, strategy=strategy)
+    with _as_they_were(), _by_name(network, handed) as arch, _folder(out) as folder:
+        request = Request(
+            images=_HERE,
+            out=folder,
+            method=method,
+            ipc=ipc,
+            scale=scale,
+            arch=arch,
+            steps=steps,
+            seed=seed,
+            device=device,
+            threads=threads,
+        )
+        try:
+            work = plan_handed(request, handed.spec, settings)
+        except UserError as error:
+            raise UserError(re.sub(r"^--(\w+)", r"\1", str(error))) from None
+        _say_cost(work, request)
+        bind(folder, work, request)
+        data = folder / "data" / "train.safetensors"
+        if data.exists():
+            load(data)
+        else:
+            handed.prepare(data)
+        make_sets(folder, work, jobs.Machine(device, threads))
+        sweep(folder)
+        return load_synthetic(folder / "synthetic.safetensors")
+
+
+def _say_cost(work: Work, request: Request) -> None:
+    spec = work.data.spec
+    tell(
+        f"{work.sets[0].recipe.title}: {request.ipc} images a class of {spec.train:,} in {spec.classes} "
+        f"classes, {spec.channels} x {spec.size} x {spec.size}"
+    )
+    on_gpu = runtime.gpu_usable(request.device)
+    tell(estimate_cells(work.parents, work.sets, (), threads=request.threads, gpu=on_gpu).text())
+
+
+@contextmanager
+def _by_name(network: str | Factory | None, handed: Handed) -> Iterator[str | None]:
+    """The name of the architecture; of one's own, `models.build` knows it inside."""
+    if network is None or isinstance(network, str):
+        yield network
+        return
+    if isinstance(network, nn.Module) or not callable(network):
+        raise UserError(
+            "network: the name of an architecture or a function that makes a network is needed (a class of "
+            "networks without arguments is one), since methods draw many of them; found "
+            f"{type(network).__name__}"
+        )
+    spec = handed.spec
+    own = own_network(network, channels=spec.channels, size=spec.size, classes=spec.classes)
+    _say_of(own)
+    models.ARCHITECTURES[own.name] = own.builder
+    try:
+        yield own.name
+    finally:
+        del models.ARCHITECTURES[own.name]
+
+
+def _say_of(own: Own) -> None:
+    tell(f"{own.name}: its embedding is {own.embedding}")
+    if not own.lasting:
+        tell(
+            f"{own.name}: its code cannot be read whole, or depends on values that it was handed, so two "
+            "different networks may have one name; name a new folder with `out` after changing it"
+        )
+
+
+@contextmanager
+def _folder(out: str | Path | None) -> Iterator[Path]:
+    if out is not None:
+        yield Path(out)
+        return
+    with tempfile.TemporaryDirectory(prefix="condense-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _as_they_were() -> Iterator[None]:
+    """Puts back what jobs set for a process of theirs alone: torch's threads and its random state."""
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
