@@ -249,4 +249,7 @@ def test_the_project_itself_is_clean_when_cloned_and_gives_what_it_lists(tmp_pat
     assert CLEAN in dvc("status", cwd=here)
     tracked = set(sh("git", "ls-files", "kept", "dvcstore", cwd=here).split())
     assert tracked == set(store.tracked(here)) | {"kept/accuracy.json", "kept/accuracy.csv"}
-    assert all((here / path).stat().st_size <= 1_000_000 for path in tracked)
+    assert all((here / path).stat().st_size <= store.LARGE_UNFINISHED for path in tracked)
+    finished = [path for path in store.tracked(here) if path.startswith("kept/") and "/shards/" not in path]
+    assert all((here / path).stat().st_size <= store.LARGE for path in finished)
+    assert sum((here / path).stat().st_size for path in tracked) <= 64_000_000, "a clone is made quickly"

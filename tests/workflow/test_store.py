@@ -106,6 +106,20 @@ def test_what_was_begun_is_kept_until_the_set_is(tmp_path):
     assert not [name for name in listing(GROUP, tmp_path) if name.startswith("shards")]
 
 
+def test_what_has_only_begun_may_be_twice_as_large_for_git_and_no_more(tmp_path, monkeypatch):
+    files = begin_set(tmp_path)
+    largest = max((tmp_path / name).stat().st_size for name in files)
+    monkeypatch.setattr(store, "LARGE", 1)
+    monkeypatch.setattr(store, "LARGE_UNFINISHED", largest)
+    make_set(tmp_path, CPDM)
+    done = store.keep([*files, CPDM], tmp_path)
+    assert done.added == files and done.large == [CPDM]
+    kept = set(store.tracked(tmp_path))
+    assert all(str(store.kept_path(name)) in kept for name in files)
+    monkeypatch.setattr(store, "LARGE_UNFINISHED", largest - 1)
+    assert set(store.tracked(tmp_path)) < kept, "git leaves out what is larger"
+
+
 def test_a_checkpoint_in_the_folder_of_another_set_is_not_kept(tmp_path):
     *_, checkpoint = begin_set(tmp_path, key="ba9876543210")
     with pytest.raises(UserError, match="belongs to the key ba9876543210"):

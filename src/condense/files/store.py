@@ -63,6 +63,9 @@ __all__ = [
 # What has a file above this size, in bytes, is kept only if asked, for a remote: git holds everything for
 # ever. A set of ten images of 32 x 32 pixels a class is below it, one of fifty above.
 LARGE = 2_000_000
+# A checkpoint holds the images, their momentum and a network: about thrice a set. It leaves `kept/` when the
+# set is whole, so that a run of hours may go on elsewhere.
+LARGE_UNFINISHED = 2 * LARGE
 _NOTES = "condense"  # our part of `meta` in a `.dvc` file
 
 
@@ -76,6 +79,11 @@ class Kept:
     # Left out for their size; of data, the `.dvc` file says what they are
     large: list[str] = field(default_factory=list)
     size: int = 0
+
+
+def limit(name: str | PurePosixPath) -> int:
+    """The largest size, in bytes, of what git keeps under this name in a group."""
+    return LARGE_UNFINISHED if PurePosixPath(name).parts[0] == "shards" else LARGE
 
 
 def reusable(path: str, root: Path = Path()) -> bool:
@@ -207,7 +215,7 @@ def keep(paths: Iterable[str], root: Path = Path(), with_bytes: Collection[str] 
             group.meta.setdefault(_NOTES, {})[unit.home.name] = described(unit, root)
         if (
             unit.dataset not in with_bytes
-            and largest_of(unit, root) > LARGE
+            and largest_of(unit, root) > limit(unit.inner)
             and not unit.entries(group.files)
         ):
             summary.large.append(path)
@@ -267,7 +275,9 @@ def tracked(root: Path = Path()) -> list[str]:
 def _large_folders(files: Mapping[str, Listed]) -> list[str]:
     """The folders inside a group that hold a large file: with all that lies in them, they are no business of
     git."""
-    return sorted({str(PurePosixPath(name).parent) for name, entry in files.items() if entry.size > LARGE})
+    return sorted(
+        {str(PurePosixPath(name).parent) for name, entry in files.items() if entry.size > limit(name)}
+    )
 
 
 def _groups(root: Path) -> list[PurePosixPath]:
