@@ -68,7 +68,9 @@ def tiny(method, **changes):
 
 
 def protocol(**changes):
-    return read(specs.Protocol, merged(asdict(catalogue.protocol("critic")), {"epochs": 2} | changes), "test")
+    return read(
+        specs.Protocol, merged(asdict(catalogue.protocol("plain_networks")), {"epochs": 2} | changes), "test"
+    )
 
 
 def engine(value, data, classes=None, *, ipc=2, seed=0, critic=None, checkpoint=NOWHERE):

@@ -148,7 +148,7 @@ def test_a_protocol_may_name_its_operations():
     assert networks.operations_of("crop_scale") == "crop" and networks.operations_of("none") == "none"
     assert (
         catalogue.protocol("dc").operations_of("crop_scale") == "crop_scale"
-        and catalogue.protocol("critic").operations_of("crop") == "none"
+        and catalogue.protocol("critic_plain").operations_of("crop") == "none"
     )
     with pytest.raises(UserError, match="did you mean 'crop'"):
         plan.changed_protocol("ncfm_networks", ("test", {"siamese": "crp"}))

@@ -126,8 +126,8 @@ def test_every_step_has_a_fresh_draw_brought_towards_the_trajectories(train, ban
 def test_subspace_networks_take_the_bank_of_trained_ones(train, bank):
     cell = plan.Maker(catalogue.scale("quick")).synthetic("digits", "dm_subspace", "convnet", 1, 0)
     assert (
-        cell.parents["bank"].networks == specs.TrainedNetworks("trained", "critic", 5)
-        and cell.parents["bank"].protocol.name == "critic"
+        cell.parents["bank"].networks == specs.TrainedNetworks("trained", "plain_networks", 5)
+        and cell.parents["bank"].protocol.name == "plain_networks"
     )
     other = plan.Maker(catalogue.scale("quick")).synthetic(
         "digits", "dm_subspace", "convnet", 1, 0, {"networks": {"threshold": 0.5}}

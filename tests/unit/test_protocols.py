@@ -112,7 +112,7 @@ def test_a_tensor_without_a_gradient_stays():
 
 
 def test_a_training_under_another_optimiser_and_schedule_is_a_plain_loop_of_torch(few):
-    rules = protocol("critic", epochs=6, optimizer=ADAMW, schedule={"kind": "cosine", "stretch": 2.0})
+    rules = protocol("plain_networks", epochs=6, optimizer=ADAMW, schedule={"kind": "cosine", "stretch": 2.0})
     # Adam makes steps of the rounding of what a norm takes away
     ours, theirs = (network(arch="convnet_nonorm") for _ in range(2))
     train(ours, few, rules, strategy="none", seed=3, name=("x",), checkpoint=NOWHERE)

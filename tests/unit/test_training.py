@@ -88,12 +88,16 @@ def test_forgotten_momentum_is_that_of_a_new_optimiser():
     torch.testing.assert_close(ours, theirs)
 
 
-def plain_training(net, images, labels, rules, drops, restart, epochs, strategy, seed, name):
+def plain_training(net, images, labels, rules, drops, restart, epochs, strategy, seed, name, mode="one"):
     """The training loop of the papers, with torch.optim: `drops` are epochs after which the rate falls,
     `restart` forgets momentum."""
     lr, settings = (
         rules.optimizer.lr,
-        {"momentum": rules.optimizer.momentum, "weight_decay": rules.optimizer.weight_decay},
+        {
+            "momentum": rules.optimizer.momentum,
+            "weight_decay": rules.optimizer.weight_decay,
+            "nesterov": rules.optimizer.nesterov,
+        },
     )
     optimizer = torch.optim.SGD(net.parameters(), lr=lr, **settings)
     net.train()
@@ -102,7 +106,7 @@ def plain_training(net, images, labels, rules, drops, restart, epochs, strategy,
         augment = seeds.generator(seed, *name, "augment", epoch)
         for start in range(0, len(order), rules.batch):
             chosen = order[start : start + rules.batch]
-            drawn = siamese.draw_each(strategy, 8, len(chosen), augment)
+            drawn = siamese.draw_each(strategy, 8, len(chosen), augment, mode)
             loss = F.cross_entropy(net(siamese.apply(images[chosen], drawn)), labels[chosen])
             optimizer.zero_grad()
             loss.backward()
@@ -118,8 +122,16 @@ def plain_training(net, images, labels, rules, drops, restart, epochs, strategy,
 SCHEDULES = {
     "dc": ("dc", {"epochs": 6}, [4], True, 7),  # epochs 0..N; after N // 2 + 1
     "dc, odd": ("dc", {"epochs": 5}, [3], True, 6),
-    "critic": ("critic", {"epochs": 4}, [1], False, 4),  # half of the epochs at the full rate
-    "selection": ("selection", {"epochs": 8}, [3, 5], False, 8),
+    "step": ("plain_networks", {"epochs": 4}, [1], False, 4),  # half of the epochs at the full rate
+    "two steps": (
+        "dc",
+        {"epochs": 8, "schedule": {"kind": "step", "at": [0.5, 0.75], "factor": 0.1}},
+        [3, 5],
+        False,
+        8,
+    ),
+    "critic": ("critic", {"epochs": 6}, [4], True, 7),  # as "dc"
+    "selection": ("selection", {"epochs": 3}, [], False, 3),
     "constant": ("dc", {"epochs": 3, "schedule": {"kind": "constant"}}, [], False, 3),
 }
 
@@ -134,17 +146,32 @@ def test_training_equals_a_plain_loop(case, few):
     double = tensor_set(images.double(), few[0].labels)
     strategy = "color_crop_cutout_scale_rotate"
     train(ours, double, rules, strategy=strategy, seed=3, name=("x", 1), checkpoint=NOWHERE)
-    used = "none" if rules.augment == "none" else strategy
-    plain_training(theirs, images.double(), few[0].labels, rules, drops, restart, epochs, used, 3, ("x", 1))
+    used = {"plain_networks": "none", "selection": "crop"}.get(
+        name, strategy
+    )  # flip and crop, without a flip
+    mode = "all" if name == "selection" else "one"
+    plain_training(
+        theirs, images.double(), few[0].labels, rules, drops, restart, epochs, used, 3, ("x", 1), mode
+    )
     start = network(dtype=torch.float64)
     for a, b, c in zip(ours.parameters(), theirs.parameters(), start.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
         assert not torch.equal(a, c)
 
 
+def test_a_critic_is_trained_as_the_networks_that_judge():
+    """cpdm, section 6.1; on Tiny-ImageNet in the batches of its Table 12."""
+    judge = catalogue.protocol("dc").computed_part()
+    assert catalogue.protocol("critic").computed_part() == judge | {"name": "critic"}
+    assert catalogue.protocol("critic_tiny").computed_part() == judge | {"name": "critic_tiny", "batch": 32}
+    changed = [("test", {"teacher": {"protocol": "critic_plain"}})]
+    cpdm = catalogue.resolve(catalogue.recipe("cpdm"), "cifar10", "color_crop", 10, changed)
+    assert catalogue.protocol(cpdm.teacher.protocol).augment == "none"
+
+
 def test_a_small_set_is_trained_for_the_least_number_of_updates():
     """40 images in batches of 16 are 3 updates an epoch; the drop moves with the epochs."""
-    rules = protocol("critic", epochs=4, batch=16, least_updates=25)
+    rules = protocol("plain_networks", epochs=4, batch=16, least_updates=25)
     assert [number_of_epochs(rules, images) for images in (16, 40, 400)] == [25, 9, 4]
     assert number_of_epochs(protocol(batch=16, least_updates=25), 40) == 10
     assert course(rules, 16).drops == [11] and course(rules, 400).drops == [1]
@@ -156,7 +183,7 @@ def test_a_step_schedule_over_one_epoch_keeps_the_full_rate(few):
         train(
             net,
             few[0],
-            protocol("critic", **{"epochs": 1} | changes),
+            protocol("plain_networks", **{"epochs": 1} | changes),
             strategy="none",
             seed=0,
             name=("x",),
@@ -237,7 +264,9 @@ def test_forgetting_events_are_those_of_the_recorded_correctness(digits, tmp_pat
 
 def test_a_stored_teacher_is_the_trained_network(digits, tmp_path):
     data, path = load(digits / "train.safetensors"), tmp_path / "teacher.safetensors"
-    teachers.pretrain(path, data, protocol("critic"), **ARCH, strategy="none", seed=0, key="k", device=CPU)
+    teachers.pretrain(
+        path, data, protocol("plain_networks"), **ARCH, strategy="none", seed=0, key="k", device=CPU
+    )
     net, _ = teachers.load_teacher(path, data, CPU)
     assert not net.training and not any(parameter.requires_grad for parameter in net.parameters())
     held = read_tensors(path, "teacher")[1]["train_accuracy"]

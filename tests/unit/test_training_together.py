@@ -83,9 +83,9 @@ ARCHITECTURES = {
 }
 RULES = {
     "dc": ("dc", {}),
-    "step": ("selection", {"optimizer": {"lr": 0.02}}),
+    "step": ("plain_networks", {"augment": "dataset"}),
     "constant, one batch": ("dc", {"schedule": {"kind": "constant"}, "batch": 64}),
-    "plain images": ("critic", {}),
+    "plain images": ("plain_networks", {}),
 }
 
 
