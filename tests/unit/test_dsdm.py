@@ -1,5 +1,7 @@
 """DSDM: its covariance against torch's, and its history of the set by a plain loop."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from matching_helpers import engine, recipe
@@ -31,6 +33,33 @@ def test_an_unbiased_covariance_of_one_image_is_refused():
     with pytest.raises(UserError, match="unbiased needs two images"):
         value.check_ipc(1)
     value.check_ipc(2)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_class_of_one_real_image_is_refused_before_the_first_step(train):
+    """Of one image there is no unbiased covariance; with n in place of n - 1 it is 0, and the run is fine."""
+    rows = [train.class_slice(label) for label in (3, 5)]
+    kept = torch.cat(
+        [torch.arange(rows[0].start, rows[0].start + 1), torch.arange(rows[1].start, rows[1].stop)]
+    )
+    few = replace(
+        train,
+        images=train.images[kept],
+        labels=train.labels[kept],
+        classes=(3, 5),
+        class_names=("three", "five"),
+        counts=(1, len(kept) - 1),
+    )
+    for unbiased in (True, False):
+        terms = [{"name": "covariance", "unbiased": unbiased}]
+        value = recipe("dm", terms=terms, init="real", decode={"factor": 2, "order": "rows"})
+        if unbiased:
+            with pytest.raises(
+                UserError, match=r"dm: .*two training images .* class 3 \(three\) of .* has 1: leave"
+            ):
+                engine(value, few, (3, 5), ipc=1)
+        else:
+            assert engine(value, few, (3, 5), ipc=1).run().images.isfinite().all()
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from condense.config import UserError
+from condense.config import UserError, naming
 from condense.data.dataset import Images
 from condense.engines.map_statistics import Statistic
 from condense.engines.moving import MovingImages
@@ -54,6 +54,7 @@ class Matching(Run):
             raise ValueError(
                 f"{recipe.name}: its networks, batches or augmentation are not those of the stream"
             )
+        _check_classes(recipe, stream)
         super().__init__(
             recipe, images, recipe.term_labels, checkpoint, len(stream.data.counts), stream.types
         )
@@ -132,6 +133,16 @@ class Matching(Run):
     def finish(self) -> Outcome:
         self.outcome.recorded = self._steps.replays
         return super().finish()
+
+
+def _check_classes(recipe: MatchingRecipe, stream: RealStream) -> None:
+    """Raises UserError if a class has fewer real images than a term can do with."""
+    batches, data = stream.batches, stream.data
+    for label, count in zip(batches.classes, batches.counts, strict=True):
+        called = data.class_names[data.classes.index(label)]
+        for term in recipe.terms:
+            with naming(recipe.name):
+                term.check_class(count, f"class {label} ({called}) of {data.dataset}")
 
 
 def run_together(sets: Sequence[Matching]) -> list[Outcome]:

@@ -65,6 +65,13 @@ class Covariance(OfTwoSamples):
     unbiased: bool = False
     per_feature: bool = False
 
+    def check_class(self, real: int, whose: str) -> None:
+        if self.unbiased and real < 2:
+            raise UserError(
+                f"terms: covariance: unbiased needs two training images of every class, and {whose} "
+                f"has {real}: leave `unbiased` out of the recipe, or this class out of the data"
+            )
+
     def check_batch(self, real: int, synthetic: int) -> None:
         if self.unbiased and min(real, synthetic) < 2:
             raise UserError(
