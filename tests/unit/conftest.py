@@ -104,7 +104,7 @@ def bank_of(digits, tmp_path_factory):
         networks = networks.parents().get("bank") if networks else None
         if networks is None or not networks.needed:
             return None
-        asked = f"{networks.protocol}-{networks.count}"
+        asked = f"{networks.protocol}-{networks.made_as}-{networks.count}"
         if asked not in made:
             made[asked] = folder / f"{asked}.safetensors"
             protocol = plan.changed_protocol(networks.protocol, ("test", {"epochs": 1, "precision": "fp32"}))

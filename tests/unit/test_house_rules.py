@@ -29,6 +29,7 @@ NETWORKS = [
         for count in (1, 2)
         for mixed in (False, True)
     ),
+    specs.TrajectoryNetworks("trajectory", "critic"),
     specs.SubspaceNetworks("subspace", "critic"),
 ]
 

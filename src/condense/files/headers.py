@@ -164,13 +164,17 @@ class TeacherHeader:
 
 @dataclass(frozen=True)
 class FinishedNetworks:
-    """Of a bank: networks whose training is over, numbered from 0."""
+    """Of a bank: networks whose training is over, numbered from 0; or, with `epochs`, those at the ends of so
+    many epochs, the ones of a training after each other."""
 
     kind: Literal["finished"]
     count: int
+    epochs: int | None = None
 
     def __post_init__(self) -> None:
-        at_least({"count": self.count}, 1)
+        at_least({"count": self.count, "epochs": self.epochs}, 1)
+        if self.epochs and self.count % self.epochs:
+            raise UserError(f"its {self.count} networks are not those of all {self.epochs} epochs")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from condense.files.artifacts import write_json
 from condense.jobs.condensing import run_facts_path
 from condense.jobs.machine import Machine, at_work
 from condense.plan import ParentCell
-from condense.specs import Protocol, QueueNetworks, TrainedNetworks
+from condense.specs import Protocol, QueueNetworks, TrainedNetworks, TrajectoryNetworks
 
 
 def pretrain_teacher(
@@ -93,7 +93,7 @@ def make_bank(
 def make_trained_bank(
     out: Path,
     data: Path,
-    networks: TrainedNetworks,
+    networks: TrainedNetworks | TrajectoryNetworks,
     protocol: Protocol,
     *,
     arch: str,
@@ -103,7 +103,8 @@ def make_trained_bank(
     key: str,
     machine: Machine,
 ) -> None:
-    """The bank of finished networks, trained by `protocol` on the images in `data`, written to `out`."""
+    """The bank of networks trained by `protocol` on the images in `data`, at the end or at the ends of all
+    epochs, written to `out`."""
     from condense.data.dataset import load
     from condense.networks import trained
 
@@ -128,6 +129,7 @@ def make_trained_bank(
 MAKERS: dict[str, Callable[..., None]] = {
     "teacher": pretrain_teacher,
     "trained_bank": make_trained_bank,
+    "trajectory_bank": make_trained_bank,
     "queue_bank": make_bank,
 }
 

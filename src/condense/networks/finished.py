@@ -27,9 +27,12 @@ def network_like(data: Images, arch: str, options: Mapping[str, Any]) -> dict[st
         )
 
 
-def write_networks(path: Path, states: Iterable[State], made_from: Mapping[str, Any], key: str) -> None:
+def write_networks(
+    path: Path, states: Iterable[State], made_from: Mapping[str, Any], key: str, epochs: int | None = None
+) -> None:
     """Writes finished networks of one architecture, such as observers or experts, as a bank; `made_from` is
-    their `origin`."""
+    their `origin`. With `epochs`: those at the ends of so many epochs of each training, one training after
+    the other."""
     writer, count = None, 0
     path.unlink(missing_ok=True)  # its parts are about to be replaced
     for count, state in enumerate(states, 1):
@@ -42,7 +45,7 @@ def write_networks(path: Path, states: Iterable[State], made_from: Mapping[str, 
         **made_from,
         "kind": "bank",
         "key": key,
-        "networks": {"kind": "finished", "count": count},
+        "networks": {"kind": "finished", "count": count, **({"epochs": epochs} if epochs else {})},
         "states_a_part": writer.each,
     }
     write_tensors(path, {}, header | {"parts": writer.checksums})
@@ -52,6 +55,7 @@ class NetworkBank:
     """Finished networks by number: `network(i)`, mapped from the file. The same architecture on the same
     images is asked for.
 
+    `epochs`: of how many epochs of every training it has the networks; None where it has the last alone.
     Raises UserError if the bank is damaged or of other networks or images.
     """
 
@@ -66,6 +70,7 @@ class NetworkBank:
             header.states_a_part,
             header.seed,
         )
+        self.epochs = header.finished.epochs
         self.parts = Parts(path, header.parts, network_like(data, arch, options))
 
     def __len__(self) -> int:

@@ -20,7 +20,7 @@ from condense.networks import subspace
 from condense.networks.bank import open_queue_bank
 from condense.networks.finished import NetworkBank
 from condense.networks.queue import QueueStream, queue_stream
-from condense.specs import AnyNetworks, Networks, QueueNetworks, TrainedNetworks
+from condense.specs import AnyNetworks, Networks, QueueNetworks, TrainedNetworks, TrajectoryNetworks
 
 
 class Source(Protocol):
@@ -168,11 +168,68 @@ class FinishedNetworks:
         """Nothing is done ahead."""
 
 
+class TrajectoryOfNetworks:
+    """The network after e epochs of one of the trainings of a bank at every step, and beside it, as the
+    trained one, that after e' of them; both in eval mode. After 0 epochs it is the first draw, from the
+    stream ("trained", number).
+
+    Source: TGDD (AAAI 2026).
+    """
+
+    accuracy = None
+
+    def __init__(self, network: Network, bank: NetworkBank, settings: TrajectoryNetworks, seed: int):
+        self.epochs = bank.epochs or 0
+        if not self.epochs:
+            raise UserError(
+                f"{bank.path}: has networks at the end of their training, but the recipe asks for those of "
+                "all epochs: make the bank anew"
+            )
+        _require(bank, settings.count * self.epochs)
+        self.network, self.bank, self.settings, self.seed = network.eval(), bank, settings, seed
+        self.trained = copy.deepcopy(network).requires_grad_(False)
+        self._drawing = models.Drawing(network)
+
+    def at(self, step: int) -> None:
+        number, first, last = self.drawn(step)
+        self._put(self.network, number, first)
+        self._put(self.trained, number, last)
+
+    def drawn(self, step: int) -> tuple[int, int, int]:
+        """Which training a step has, and the numbers of epochs of the step's network and of the trained one
+        beside it."""
+        number = seeds.stream(self.seed, "network", step) % self.settings.count
+        first = seeds.stream(self.seed, "epoch", step) % (self.epochs + 1)
+        reach = min(self.settings.ahead, self.epochs - first)
+        return number, first, first + seeds.stream(self.seed, "later epoch", step) % (reach + 1)
+
+    def _put(self, network: Network, number: int, epoch: int) -> None:
+        if epoch:
+            network.load_state_dict(self.bank.network(number * self.epochs + epoch - 1))
+        else:
+            models.take(network, self._drawing(seeds.stream(self.bank.seed, "trained", number)))
+
+    def second(self, step: int) -> Network:
+        raise ValueError("a trajectory gives one network a step")
+
+    def close(self) -> None:
+        """Nothing is done ahead."""
+
+
 def _require(bank: NetworkBank, count: int) -> None:
     if len(bank) < count:
         raise UserError(
             f"{bank.path}: has {len(bank)} networks, but the recipe asks for {count}: make the bank anew"
         )
+
+
+def _require_ends(bank: NetworkBank) -> NetworkBank:
+    if bank.epochs:
+        raise UserError(
+            f"{bank.path}: has the networks of {bank.epochs} epochs of each training, but the recipe asks "
+            "for the last ones: make the bank anew"
+        )
+    return bank
 
 
 def _random(
@@ -203,13 +260,19 @@ def _finished(bank: Path | None, data: Images, of: Mapping[str, Any]) -> Network
 def _trained(
     settings: TrainedNetworks, network: Network, data: Images, bank: Path | None, of: Mapping[str, Any]
 ) -> Source:
-    return FinishedNetworks(network, _finished(bank, data, of), settings, of["seed"])
+    return FinishedNetworks(network, _require_ends(_finished(bank, data, of)), settings, of["seed"])
+
+
+def _trajectory(
+    settings: TrajectoryNetworks, network: Network, data: Images, bank: Path | None, of: Mapping[str, Any]
+) -> Source:
+    return TrajectoryOfNetworks(network, _finished(bank, data, of), settings, of["seed"])
 
 
 def _subspace(
     settings: specs.SubspaceNetworks, network: Network, data: Images, bank: Path | None, of: Mapping[str, Any]
 ) -> Source:
-    return SubspaceNetworks(network, _finished(bank, data, of), settings, of["seed"])
+    return SubspaceNetworks(network, _require_ends(_finished(bank, data, of)), settings, of["seed"])
 
 
 # By the kind that a recipe gives its networks; `of` says of which architecture, options and seed they are.
@@ -217,6 +280,7 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "random": _random,
     "queue": _queued,
     "trained": _trained,
+    "trajectory": _trajectory,
     "subspace": _subspace,
 }
 

@@ -1,4 +1,5 @@
-"""Finished networks for matching: each trained on all real images by a protocol, and kept in a bank."""
+"""Networks for matching, each trained on all real images by a protocol, and kept in a bank: at the end of its
+training, or at the ends of all its epochs."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from condense import kernels, models
 from condense.data.dataset import Images
@@ -18,7 +20,7 @@ from condense.machine import seeds
 from condense.machine.progress import Progress
 from condense.networks.finished import network_like, write_networks
 from condense.networks.origin import origin
-from condense.specs import Protocol, TrainedNetworks
+from condense.specs import Protocol, TrainedNetworks, TrajectoryNetworks
 from condense.training.loop import number_of_epochs, train
 from condense.training.sets import pixel_set
 
@@ -26,7 +28,7 @@ from condense.training.sets import pixel_set
 def make_trained_bank(
     path: Path,
     data: Images,
-    networks: TrainedNetworks,
+    networks: TrainedNetworks | TrajectoryNetworks,
     protocol: Protocol,
     *,
     arch: str,
@@ -38,41 +40,45 @@ def make_trained_bank(
     made: Callable[[], None] = lambda: None,
 ) -> None:
     """Trains `networks.count` networks by `protocol` and writes their bank to `path`, from the last
-    checkpoint if there is one.
+    checkpoint if there is one; of those of all epochs the ones of a training lie after each other.
 
     Network k is drawn from the stream ("trained", k), which `FinishedNetworks` draws it from again. Before
     the bank is whole it calls `made`. Raises UserError if the loss of a network is no number.
     """
     about = origin(data, arch, options, seed)
     settings = [about, protocol.computed_part(), strategy, networks.count]
+    settings += ["of all epochs"] if networks.of_all_epochs else []
     checkpoint = Checkpoint.beside(path, f"{key}-{digest(settings)}", kernels.used_on(device))
-    images, done = (
-        pixel_set(data, device),
-        _resumed(checkpoint, network_like(data, arch, options), networks.count),
-    )
+    images = pixel_set(data, device)
     epochs = number_of_epochs(protocol, len(images))
+    each = epochs if networks.of_all_epochs else 1  # states of a training
+    whole = networks.count * each
+    done = _resumed(checkpoint, network_like(data, arch, options), whole, each)
     title = f"{networks.count} x {arch} on {data.dataset} by '{protocol.name}'"
-    bar = Progress(title, networks.count * epochs, "epoch", len(done) * epochs)
-    while len(done) < networks.count:
-        number, before = len(done), len(done) * epochs
+    bar = Progress(title, networks.count * epochs, "epoch", len(done) // each * epochs)
+    while len(done) < whole:
+        number = len(done) // each
+        before = number * epochs
         network = models.build(
             arch, channels=data.channels, size=data.size, classes=len(data.counts), **options
         )
         models.reinitialise(network, seeds.stream(seed, "trained", number))
         inner = checkpoint.part(f"network{number}")
+        ends = _Ends(network.to(device), epochs, len(images)) if networks.of_all_epochs else None
         train(
-            network.to(device),
+            network,
             images,
             protocol,
             strategy=strategy,
             seed=seed,
             name=("trained", number),
             checkpoint=inner,
+            watch=ends,
             progress=partial(_further, bar, before),
         )
-        done.append({name: value.detach().cpu().clone() for name, value in network.state_dict().items()})
+        done += ends.states() if ends else [_copied(network)]
         inner.remove()
-        if checkpoint.due() and len(done) < networks.count:
+        if checkpoint.due() and len(done) < whole:
             arrays = {
                 f"{index}.{name}": value.numpy()
                 for index, state in enumerate(done)
@@ -81,8 +87,41 @@ def make_trained_bank(
             checkpoint.save(arrays, {"done": len(done)})
     bar.close()
     made()
-    write_networks(path, done, about | {"protocol": protocol.name}, key)
+    write_networks(
+        path, done, about | {"protocol": protocol.name}, key, epochs if networks.of_all_epochs else None
+    )
     checkpoint.remove()
+
+
+class _Ends:
+    """Watches a training, and keeps parameters and buffers as they are after the last batch of every epoch,
+    on the CPU: `state` has them by name, (epochs, ...)."""
+
+    def __init__(self, network: nn.Module, epochs: int, images: int):
+        self.network, self.images = network, images
+        self.state = {
+            name: torch.zeros(epochs, *value.shape, dtype=value.dtype)
+            for name, value in network.state_dict().items()
+        }
+        self.state["images seen"] = torch.zeros((), dtype=torch.int64)
+
+    def see(self, indices: Tensor, logits: Tensor) -> None:
+        """Counts the images of a batch; whole epochs end where all have been seen so many times."""
+        seen = self.state["images seen"]
+        seen += len(indices)
+        epoch, left = divmod(int(seen), self.images)
+        if left == 0:
+            for name, value in self.network.state_dict().items():
+                self.state[name][epoch - 1] = value.detach().cpu()
+
+    def states(self) -> list[dict[str, Tensor]]:
+        """The networks after each epoch."""
+        kept = {name: value for name, value in self.state.items() if name != "images seen"}
+        return [dict(zip(kept, values, strict=True)) for values in zip(*kept.values(), strict=True)]
+
+
+def _copied(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
 
 
 def _further(bar: Progress, before: int, epoch: int) -> None:
@@ -97,15 +136,17 @@ class Finished:
 
 
 def _resumed(
-    checkpoint: Checkpoint, like: Mapping[str, torch.Tensor], count: int
-) -> list[dict[str, torch.Tensor]]:
+    checkpoint: Checkpoint, like: Mapping[str, Tensor], count: int, each: int
+) -> list[dict[str, Tensor]]:
     """The networks of the last checkpoint. Raises UserError if it is damaged, or of other networks than
     `like`."""
     loaded = checkpoint.load(Finished)
     if loaded is None:
         return []
     arrays, state = loaded
-    checkpoint.check(0 < state.done < count, f"{state.done} networks are none of {count}")
+    checkpoint.check(
+        0 < state.done < count and state.done % each == 0, f"{state.done} networks are none of {count}"
+    )
     checkpoint.check_shapes(
         arrays, {f"{index}.{name}": value for index in range(state.done) for name, value in like.items()}
     )

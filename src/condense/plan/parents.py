@@ -18,7 +18,7 @@ from condense.costs.work import FLOAT, Work
 from condense.files.artifacts import canonical, digest
 from condense.plan.datasets import RESULTS, DataCell
 from condense.plan.numerics import NUMERICS
-from condense.specs import Protocol, QueueNetworks, TrainedNetworks, number_of_epochs
+from condense.specs import Protocol, QueueNetworks, TrainedNetworks, TrajectoryNetworks, number_of_epochs
 from condense.specs.common import at_least, not_by_default
 
 
@@ -153,7 +153,7 @@ class BankCell(ParentCell):
     title: ClassVar[str] = "banks of networks"
     of_stream: ClassVar[bool] = True
 
-    networks: QueueNetworks | TrainedNetworks
+    networks: QueueNetworks | TrainedNetworks | TrajectoryNetworks
 
     @property
     def made_by(self) -> str:
@@ -170,7 +170,7 @@ class TrainedBankCell(BankCell):
 
     kind: ClassVar[str] = "trained_bank"
 
-    networks: TrainedNetworks
+    networks: TrainedNetworks | TrajectoryNetworks
     protocol: Protocol
     strategy: str
 
@@ -197,6 +197,26 @@ class TrainedBankCell(BankCell):
     @property
     def pace(self) -> int:
         return self.networks.count * number_of_epochs(self.protocol, self.data.spec.train)
+
+
+@dataclass(frozen=True)
+class TrajectoryBankCell(TrainedBankCell):
+    """The networks at the ends of all epochs of such trainings."""
+
+    kind: ClassVar[str] = "trajectory_bank"
+
+    networks: TrajectoryNetworks
+
+    def work(self, on_gpu: bool = False) -> Work:
+        work = super().work(on_gpu)
+        held = number_of_epochs(self.protocol, self.data.spec.train) * work.bytes_out  # until all are there
+        here = (0, held) if on_gpu else (held, 0)
+        return replace(
+            work,
+            bytes_out=held,
+            peak_bytes=work.peak_bytes + here[0],
+            host_bytes=work.host_bytes + here[1],
+        )
 
 
 @dataclass(frozen=True)
@@ -240,7 +260,7 @@ class QueueBankCell(BankCell):
 
 
 PARENTS: dict[str, type[ParentCell]] = {
-    cell.kind: cell for cell in (TeacherCell, TrainedBankCell, QueueBankCell)
+    cell.kind: cell for cell in (TeacherCell, TrainedBankCell, TrajectoryBankCell, QueueBankCell)
 }
 
 

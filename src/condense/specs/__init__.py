@@ -9,7 +9,15 @@ from condense.specs.engines import ENGINES, AnyRecipe
 from condense.specs.gradient import GradientRecipe
 from condense.specs.images import Augment, Decode, ImageRecipe
 from condense.specs.matching import MatchingRecipe
-from condense.specs.networks import AnyNetworks, Networks, QueueNetworks, SubspaceNetworks, TrainedNetworks
+from condense.specs.networks import (
+    AnyNetworks,
+    Networks,
+    QueueNetworks,
+    SubspaceNetworks,
+    TrainedBefore,
+    TrainedNetworks,
+    TrajectoryNetworks,
+)
 from condense.specs.parent import TeacherNeed
 from condense.specs.points import Point, Printed
 from condense.specs.protocol import DEFAULT_PROTOCOL, Protocol, number_of_epochs
@@ -92,7 +100,9 @@ __all__ = [
     "Task",
     "TeacherNeed",
     "Term",
+    "TrainedBefore",
     "TrainedNetworks",
+    "TrajectoryNetworks",
     "Weight",
     "WeightAverage",
     "WorkflowSettings",

@@ -127,8 +127,43 @@ class QueueNetworks(NetworkSource):
         )
 
 
+class TrainedBefore(NetworkSource):
+    """What networks share that are trained on the real images by a protocol, and come from a bank, which
+    serves the sets of all seeds."""
+
+    made_as: ClassVar[str]
+    what: ClassVar[str]
+    needed: ClassVar[bool] = True
+    making: ClassVar[str] = "`condense bank --help` says how"
+    trained_beside: ClassVar[bool] = True
+    of_all_epochs: ClassVar[bool] = False  # whether the bank has the networks at the ends of all epochs
+
+    protocol: str
+    count: int
+    epochs: int | None
+
+    def __post_init__(self) -> None:
+        check_name("protocol", self.protocol)
+        at_least({"count": self.count}, 1, REPEATS)
+        at_least({"epochs": self.epochs}, 1)
+
+    def trained_by(self, protocol: Protocol) -> Protocol:
+        """`protocol` with the epochs of these networks, if they have their own."""
+        return protocol if self.epochs is None else replace(protocol, epochs=self.epochs)
+
+    def parents(self) -> dict[str, Parent]:
+        return {"bank": self}
+
+    def cell(self, plan: Planning[P], data: PlannedData, arch: str, seed: int, steps: int) -> P | None:
+        """The bank of the networks."""
+        protocol = self.trained_by(plan.protocol(self.protocol))
+        return plan.parent(
+            self.made_as, data, arch, networks=self, protocol=protocol, strategy=data.spec.strategy
+        )
+
+
 @dataclass(frozen=True)
-class TrainedNetworks(NetworkSource):
+class TrainedNetworks(TrainedBefore):
     """`count` networks trained on the real images by `protocol`, from a bank; every step uses one of them,
     drawn anew.
 
@@ -139,21 +174,13 @@ class TrainedNetworks(NetworkSource):
     """
 
     made_as: ClassVar[str] = "trained_bank"
-    needed: ClassVar[bool] = True
     what: ClassVar[str] = "trained networks"
-    making: ClassVar[str] = "`condense bank --help` says how"
-    trained_beside: ClassVar[bool] = True
 
     kind: Literal["trained"]
     protocol: str
     count: int = 20
     mixed: bool = True
     epochs: int | None = None
-
-    def __post_init__(self) -> None:
-        check_name("protocol", self.protocol)
-        at_least({"count": self.count}, 1, REPEATS)
-        at_least({"epochs": self.epochs}, 1)
 
     @property
     def give_pairs(self) -> bool:
@@ -165,19 +192,32 @@ class TrainedNetworks(NetworkSource):
         """The only one of the bank, as it was trained."""
         return self.count == 1 and not self.mixed
 
-    def trained_by(self, protocol: Protocol) -> Protocol:
-        """`protocol` with the epochs of these networks, if they have their own."""
-        return protocol if self.epochs is None else replace(protocol, epochs=self.epochs)
 
-    def parents(self) -> dict[str, Parent]:
-        return {"bank": self}
+@dataclass(frozen=True)
+class TrajectoryNetworks(TrainedBefore):
+    """The networks at the ends of all epochs of `count` trainings by `protocol`, from a bank, and their first
+    draws.
 
-    def cell(self, plan: Planning[P], data: PlannedData, arch: str, seed: int, steps: int) -> P | None:
-        """The bank of the networks; one serves the sets of all seeds."""
-        protocol = self.trained_by(plan.protocol(self.protocol))
-        return plan.parent(
-            self.made_as, data, arch, networks=self, protocol=protocol, strategy=data.spec.strategy
-        )
+    Every step draws a training and uses its network after e epochs, e from 0 to all E of them, each as likely
+    as any other; the one after e' epochs, from e to the smaller of e + `ahead` and E, stands beside it as the
+    trained one. `epochs`: E, in place of the protocol's, and of what a scale makes of it.
+    Source: TGDD (AAAI 2026), with five trainings of 60 epochs; one does nearly as well.
+    """
+
+    made_as: ClassVar[str] = "trajectory_bank"
+    what: ClassVar[str] = "networks of whole trainings"
+    of_all_epochs: ClassVar[bool] = True
+    give_pairs: ClassVar[bool] = False
+
+    kind: Literal["trajectory"]
+    protocol: str
+    count: int = 5
+    ahead: int = 6
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least({"ahead": self.ahead}, 0, 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -212,4 +252,4 @@ class SubspaceNetworks(NetworkSource):
         return {"bank": self.trained}
 
 
-AnyNetworks = Networks | QueueNetworks | TrainedNetworks | SubspaceNetworks
+AnyNetworks = Networks | QueueNetworks | TrainedNetworks | TrajectoryNetworks | SubspaceNetworks
