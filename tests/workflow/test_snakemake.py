@@ -17,7 +17,7 @@ from condense.files.artifacts import read_json, read_tensors
 from condense.machine import claims
 from condense.plan.groups import groups
 from condense.plan.tables import Plan
-from condense.report.measured import COLUMNS
+from condense.report.measured import TABLE_COLUMNS
 
 pytestmark = pytest.mark.workflow
 TABLE = "results/tables/cpdm/table1.csv"
@@ -62,7 +62,7 @@ def test_the_first_run_makes_the_table_with_the_profile_of_this_machine(made):
         assert (root / TABLE).with_suffix(suffix).stat().st_size > 0
     with open(root / TABLE, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == COLUMNS
+    assert list(rows[0]) == TABLE_COLUMNS
     found = {row["method"]: row for row in rows if row["dataset"] == "digits"}
     assert set(found) == {"random", "dm", "cpdm"}
     assert all(

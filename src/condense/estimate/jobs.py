@@ -63,7 +63,8 @@ def named(plan: Plan, target: str | None) -> tuple[list[str], list[MetricsCell]]
             f"{target}: is no file of the workflow, which makes {', '.join(files)}; name one of these, or "
             f"{name}"
         )
-    return [name], plan.metrics_of(name)
+    cells = {cell.path: cell for cell in [*plan.metrics_of(name), *plan.beside(name)]}
+    return [name], list(cells.values())
 
 
 def why_nothing_runs(plan: Plan, names: list[str]) -> str:

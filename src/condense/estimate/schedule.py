@@ -58,7 +58,7 @@ def graph(
     jobs = _Graph(plan, classes_per_job, pace, sharing(plan, classes_per_job) if shared is None else shared)
     for name in names:
         curves = plan.figures[name].curves if name in plan.figures else ()
-        parents = [jobs.metrics(cell) for cell in plan.metrics_of(name)]
+        parents = [jobs.metrics(cell) for cell in [*plan.metrics_of(name), *plan.beside(name)]]
         parents += [jobs.set(cell) for curve in curves for cell in curve.shown]
         parents += [jobs.made("teach", parent) for curve in curves for parent in curve.parents.values()]
         jobs.add(name, "tables/figures", None, parents)

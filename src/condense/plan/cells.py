@@ -153,6 +153,15 @@ class MetricsCell:
         parts += self.task.key_parts({name: cell.key for name, cell in self.sets.items()})
         return digest([*parts, self.n_networks, NUMERICS["evaluate"]])
 
+    @cached_property
+    def judge(self) -> str:
+        """Digest of what decides, for any set of this dataset, what networks trained on it make of it.
+
+        Accuracies of one judge can be compared; how many networks gave them is no part of it.
+        """
+        trained = [self.eval_arch, self.options, self.protocol.computed_part()]
+        return digest([self.synthetic.data.key, self.synthetic.data.spec.strategy, *trained])
+
     @property
     def all_sets(self) -> list[SyntheticCell]:
         """The sets that are read: first the one that is judged, then the further ones of the task."""

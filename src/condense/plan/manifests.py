@@ -15,12 +15,18 @@ from condense.specs import catalogue
 def manifest(scale: Plan, name: str) -> dict[str, object]:
     """What a table or figure is made from at a scale; kept beside it, so that another scale's file is never
     taken for it."""
-    paths = [cell.path for cell in scale.metrics_of(name)]
+    paths = _measured(scale, name)
     if name in scale.figures:
         curves = scale.figures[name].curves
         paths += [cell.path for curve in curves for cell in curve.shown]
         paths += [parent.path for curve in curves for parent in curve.parents.values()]
     return {"name": name, "scale": scale.scale.name, "inputs": paths, "shows": _shown(scale, name)}
+
+
+def _measured(scale: Plan, name: str) -> list[str]:
+    """The metrics that a table or figure shows: its own, then the baselines beside them."""
+    cells = [*scale.metrics_of(name), *scale.beside(name)]
+    return list(dict.fromkeys(cell.path for cell in cells))
 
 
 def _shown(scale: Plan, name: str) -> str:
@@ -41,7 +47,7 @@ def manifest_digest(value: object) -> str:
 def report_files(scale: Plan, name: str) -> list[str]:
     """The files that a table or figure is made from: metrics, and for figures that draw images sets, data and
     teachers too."""
-    paths = [cell.path for cell in scale.metrics_of(name)]
+    paths = _measured(scale, name)
     if name in scale.figures:
         for curve in scale.figures[name].curves:
             paths += [path for cell in curve.shown for path in (cell.path, cell.data.train)]

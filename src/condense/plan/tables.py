@@ -12,6 +12,7 @@ from pathlib import Path
 from condense import plan
 from condense.config import UserError, naming, unknown
 from condense.plan import MetricsCell, ParentCell, SyntheticCell
+from condense.plan.beside import Comparable
 from condense.plan.choices import Choices, require_taken
 from condense.plan.curves import figure_of
 from condense.plan.published import architectures, method_of, published_rows
@@ -168,6 +169,20 @@ class Plan(Choices):
     def metrics(self) -> dict[str, MetricsCell]:
         """Path -> cell, of all metrics of the scale."""
         return {cell.path: cell for name in [*self.tables, *self.figures] for cell in self.metrics_of(name)}
+
+    @cached_property
+    def comparable(self) -> Comparable:
+        """Which evaluations of the scale may stand beside which."""
+        return Comparable(self.maker, self.metrics.values())
+
+    def beside(self, name: str) -> list[MetricsCell]:
+        """The evaluations of baselines that a table shows beside its own, each once, in a fixed order.
+
+        They are those of the scale, whichever table asks for them.
+        """
+        runs = [run for row in self.tables.get(name, []) for run in row.runs]
+        shown = [entry.run for run in runs for entry in self.comparable.baselines(run).values() if entry.run]
+        return list({cell.path: cell for run in shown for cell in run.cells}.values())
 
     @cached_property
     def synthetic(self) -> dict[str, SyntheticCell]:

@@ -13,7 +13,7 @@ from condense.config import UserError
 from condense.files import artifacts
 from condense.plan import manifests
 from condense.plan.tables import Plan
-from condense.report import curves, figures, grids, names, opening, provenance
+from condense.report import curves, fair, figures, grids, names, opening, provenance
 from condense.report.layout import Block, blocks
 from condense.report.records import records
 from condense.report.samples import first_of_each_class
@@ -30,6 +30,7 @@ class Table:
     note: str
     measured: list[Block]
     published: list[Block]
+    fair: list[Block]
     files: str
 
 
@@ -71,6 +72,7 @@ def make_report(scale: Plan, out: Path) -> None:
         papers=_papers(scale),
         summary=_uri("image/svg+xml", first[0]) if first else "",
         summary_caption=first[1] if first else "",
+        fair=fair.comparisons(scale),
         tables=[_table(scale, name) for name in names.in_order(scale.tables)],
         figures=[
             _figure(scale, name) for name in names.in_order(scale.figures) if scale.figures[name].curves
@@ -132,7 +134,8 @@ def _papers(scale: Plan) -> list[tuple[str, str]]:
 
 def _table(scale: Plan, name: str) -> Table:
     spec = scale.specs_by_path()[name]
-    parts = blocks(scale, records(scale, name))
+    rows = records(scale, name)
+    parts = blocks(scale, rows)
     measured, published = ([block for block in parts if block.measured is wanted] for wanted in (True, False))
     return Table(
         name.replace("/", "-"),
@@ -140,6 +143,7 @@ def _table(scale: Plan, name: str) -> Table:
         spec.note,
         measured,
         published,
+        fair.of_table(scale, rows),
         f"tables/{name}.csv, .md, .tex",
     )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from condense.plan.tables import Plan
 from condense.report import names
 from condense.report.records import Record
+from condense.specs import catalogue
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Cell:
     measured: str = ""
     published: str = ""
     delta: str = ""
+    gain: str = ""  # over random images under the same judge
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,7 @@ def _ipc_order(value: str) -> tuple:
 
 def _block(scale: Plan, group: list[Record], whole: list[Record]) -> Block:
     by_architecture = _varies(group, "eval_arch", "method", "ipc", "train_arch", "setting")
-    key_columns = ["method"]  # whose values name a line
-    key_columns += ["train_arch"] if _varies(group, "train_arch", "method", "ipc", "eval_arch") else []
-    key_columns += ["setting"] if _varies(group, "setting", "method", "ipc") else []
+    key_columns = naming_columns(group)
     ipcs = sorted({record.values["ipc"] for record in group}, key=_ipc_order)
     columns = [value for (value,) in _values(group, "eval_arch")] if by_architecture else ipcs
     groups = []
@@ -97,6 +97,22 @@ def _block(scale: Plan, group: list[Record], whole: list[Record]) -> Block:
     return Block(title, caption, heads, groups, has_any, footnotes, _remarks(group, by_architecture))
 
 
+def naming_columns(group: list[Record]) -> list[str]:
+    """The columns whose values name the lines of a block."""
+    columns = ["method"]
+    columns += ["train_arch"] if _varies(group, "train_arch", "method", "ipc", "eval_arch") else []
+    return columns + (["setting"] if _varies(group, "setting", "method", "ipc") else [])
+
+
+def label(record: Record, columns: list[str]) -> str:
+    """What a line with this record is called, by the `columns` that name lines."""
+    text = names.method_of_row(record.values)
+    for column in columns[1:]:
+        value = record.values[column]
+        text += f", {value}" if column == "setting" else f", condensed with {names.architecture(value)}"
+    return text + (f", judged by {record.judge}" if record.judge else "")
+
+
 def _key(record: Record, columns: list[str]) -> tuple[str, ...]:
     """What names the line of a record: its judge, and its values of `columns`."""
     return record.judge, *(record.values[column] for column in columns)
@@ -106,13 +122,8 @@ def _line(
     group: list[Record], key_columns: list[str], key: tuple[str, ...], across: str, columns: list[str]
 ) -> Line:
     mine = [record for record in group if _key(record, key_columns) == key]
-    judge, _, *values = key
-    label = names.method_of_row(mine[0].values)
-    for column, value in zip(key_columns[1:], values, strict=True):
-        label += f", {value}" if column == "setting" else f", condensed with {names.architecture(value)}"
-    label += f", judged by {judge}" if judge else ""
     return Line(
-        label,
+        label(mine[0], key_columns),
         [[_cell(record.values) for record in mine if record.values[across] == column] for column in columns],
     )
 
@@ -125,6 +136,7 @@ def _cell(values: dict[str, str]) -> Cell:
         text(values["measured"], values["measured_std"]),
         text(values["published"], values["published_std"]),
         values["delta"],
+        values[f"over_{catalogue.BASELINE}"],
     )
 
 

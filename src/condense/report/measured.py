@@ -18,6 +18,12 @@ COLUMNS = (
     "paper,table,dataset,ipc,method,train_arch,eval_arch,metric,setting,"
     "measured,measured_std,n_sets,n_networks,published,published_std,delta,scale,note"
 ).split(",")
+# What stands beside a measured accuracy, under the same judge; empty where it was not measured so
+BESIDE_COLUMNS = [
+    *(f"{name}{suffix}" for name in catalogue.BASELINES for suffix in ("", "_std")),
+    f"over_{catalogue.BASELINE}",
+]
+TABLE_COLUMNS = [*COLUMNS, *BESIDE_COLUMNS]
 ORIGIN_COLUMNS = ["date", "device", "seconds", "peak_memory_bytes", "code_version", "key"]
 
 

@@ -8,15 +8,21 @@ from condense.config import unknown
 from condense.plan.published import metric_named
 from condense.plan.rows import Row, Run
 from condense.plan.tables import Plan
-from condense.report.measured import COLUMNS, ORIGIN_COLUMNS, Measured, measure, rows_from_elsewhere
-from condense.specs import Metric, TableSpec
+from condense.report.measured import (
+    ORIGIN_COLUMNS,
+    TABLE_COLUMNS,
+    Measured,
+    measure,
+    rows_from_elsewhere,
+)
+from condense.specs import ACCURACY, Metric, TableSpec, catalogue
 
 _DESCRIPTION = ("paper", "table", "ipc", "method", "train_arch", "eval_arch", "metric", "setting")
 
 
 @dataclass(frozen=True)
 class Record:
-    """One CSV row (`values`, all text, keys `COLUMNS`) and how it came about.
+    """One CSV row (`values`, all text, keys `TABLE_COLUMNS`) and how it came about.
 
     `origin`: 'published' (the paper's row, measured or not), 'stand_in' (measured on another dataset) or
     'elsewhere' (on another machine).
@@ -32,6 +38,7 @@ class Record:
     judge: str = (
         ""  # the protocol of the published number, where networks were trained by it; '': the table's
     )
+    alone: tuple[str, ...] = ()  # why baselines are missing beside what was measured
 
     @property
     def was_measured(self) -> bool:
@@ -93,7 +100,7 @@ def _numbers(measured: Measured, places: int) -> dict[str, str]:
 
 
 def _blank(row: Row, scale: Plan) -> dict[str, str]:
-    values = dict.fromkeys(COLUMNS, "") | {key: row.published[key] for key in _DESCRIPTION}
+    values = dict.fromkeys(TABLE_COLUMNS, "") | {key: row.published[key] for key in _DESCRIPTION}
     return values | {"scale": scale.scale.name}
 
 
@@ -130,8 +137,32 @@ def _published(scale: Plan, row: Row, usual: int) -> Record:
     values |= _numbers(measure(measured_run, row.metric), _places(row, usual))
     if paper["value"]:
         values["delta"] = f"{float(values['measured']) - float(paper['value']):+.{_places(row, usual)}f}"
-    values["note"] = _joined(paper["note"], _judged(measured_run), _cuts(scale))
-    return Record(values, "published", remark=paper["note"], judge=measured_run.judge)
+    beside, alone = _beside(scale, row, measured_run, values["measured"], _places(row, usual))
+    values |= beside
+    values["note"] = _joined(paper["note"], _judged(measured_run), _cuts(scale), *alone)
+    return Record(values, "published", remark=paper["note"], judge=measured_run.judge, alone=alone)
+
+
+def _beside(
+    scale: Plan, row: Row, run: Run, measured: str, places: int
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The baselines beside a run, under its judge, and why some are missing. Nothing stands beside another
+    metric than the accuracy."""
+    if run.cells[0].task.metrics.get(row.metric) is not ACCURACY:
+        return {}, ()
+    values: dict[str, str] = {}
+    alone = []
+    for name, baseline in scale.comparable.baselines(run).items():
+        if baseline.run is None:
+            alone.append(baseline.reason)
+            continue
+        number = _numbers(measure(baseline.run, row.metric), places)
+        values |= {name: number["measured"], f"{name}_std": number["measured_std"]}
+    itself = run.cells[0].synthetic.recipe.name == catalogue.BASELINE
+    if catalogue.BASELINE in values and not itself:
+        gain = float(measured) - float(values[catalogue.BASELINE])
+        values[f"over_{catalogue.BASELINE}"] = f"{gain:+.{places}f}"
+    return values, tuple(alone)
 
 
 def _judged(run: Run) -> str:
@@ -151,9 +182,10 @@ def _of_run(scale: Plan, row: Row, run: Run, usual: int, origin: str, note: str)
         | {"dataset": run.dataset}
         | _numbers(measure(run, row.metric), _places(row, usual))
     )
-    return Record(values | {"note": _joined(note)}, origin, judge=run.judge)
+    beside, alone = _beside(scale, row, run, values["measured"], _places(row, usual))
+    return Record(values | beside | {"note": _joined(note, *alone)}, origin, judge=run.judge, alone=alone)
 
 
 def _elsewhere(row: dict[str, str]) -> Record:
-    values = {column: row[column] or "" for column in COLUMNS}
+    values = {column: row.get(column) or "" for column in TABLE_COLUMNS}
     return Record(values, "elsewhere", machine={column: row[column] or "" for column in ORIGIN_COLUMNS})

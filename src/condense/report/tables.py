@@ -10,9 +10,9 @@ from condense.config import UserError
 from condense.files import artifacts
 from condense.plan import manifests
 from condense.plan.tables import Plan
-from condense.report import names
+from condense.report import fair, names
 from condense.report.layout import Block, Cell, Line, blocks
-from condense.report.measured import COLUMNS
+from condense.report.measured import TABLE_COLUMNS
 from condense.report.records import records
 
 _LATEX = {
@@ -47,10 +47,12 @@ def make_table(scale: Plan, name: str, out_csv: Path) -> None:
     rows = records(scale, name)
     spec = scale.specs_by_path()[name]
     with artifacts.whole(out_csv) as draft, open(draft, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, TABLE_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(record.values for record in rows)
-    parts = blocks(scale, rows)
+    made = blocks(scale, rows)
+    parts = [block for block in made if block.measured]
+    parts += [*fair.of_table(scale, rows), *(block for block in made if not block.measured)]
     title = names.heading(name, spec.title)
     for suffix, text in (
         (".md", markdown(title, spec.note, parts)),
@@ -137,7 +139,7 @@ def _latex_line(row: Line, paper: str) -> str:
 
 
 def _escaped(cell: Cell) -> Cell:
-    return Cell(escape_latex(cell.measured), escape_latex(cell.published), escape_latex(cell.delta))
+    return Cell(*(escape_latex(text) for text in (cell.measured, cell.published, cell.delta, cell.gain)))
 
 
 def _latex_row(texts: list[str]) -> str:

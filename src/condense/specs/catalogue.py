@@ -21,6 +21,8 @@ from condense.specs import STAGES, FigureSpec, Protocol, Recipe, Scale, TableSpe
 OWN_PARAMS = "CONDENSE_PARAMS"  # environment variable: a folder of one's own, laid out as `params/`
 ANY = "any"  # in overrides: of whatever dataset
 BASELINE = "random"  # the method that others are compared with
+BASELINES = (BASELINE, "herding")  # that stand beside measured accuracies, under the same judge
+WHOLE = "whole"  # the method that stands for the whole training set
 _KINDS = ("methods", "datasets", "protocols", "scales", "tables")
 
 

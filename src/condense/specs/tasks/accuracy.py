@@ -17,6 +17,7 @@ class Accuracy(Task):
     folder: ClassVar[str] = "condense"
     title: ClassVar[str] = "test accuracy"
     metrics: ClassVar[Mapping[str, Metric]] = {"accuracy": ACCURACY}
+    comparable: ClassVar[bool] = True
     numerics: ClassVar[int | None] = None
     remark: ClassVar[str | None] = ""
     answers: ClassVar[tuple[str, ...] | None] = ("condense", "transfer", "ablation")

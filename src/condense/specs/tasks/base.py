@@ -65,6 +65,8 @@ class Task:
     # of its mathematics, to be said by each; None: nothing beside that of training and testing
     numerics: ClassVar[int | None]
     reads: ClassVar[Literal["synthetic", "snapshots"]] = "synthetic"  # the file that networks are trained on
+    # whether its 'accuracy' is that of networks trained on the set as it is, as other such tasks give it
+    comparable: ClassVar[bool] = False
     over_steps: ClassVar[bool] = False  # its metrics are curves over steps, not one value for each network
     further: ClassVar[Mapping[str, str]] = {}  # further sets by name: what each of them is
     # what the metrics call a further set, where that is not its name

@@ -28,6 +28,7 @@ class Calibration(Task):
         "negative_log_likelihood": Metric("negative log-likelihood", unit="nats", better="lower", least=0.0),
         "brier_score": Metric("Brier score", better="lower", least=0.0, most=2.0),
     }
+    comparable: ClassVar[bool] = True
     numerics: ClassVar[int | None] = 1
 
     bins: int = 15

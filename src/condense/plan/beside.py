@@ -1,0 +1,114 @@
+"""Which evaluations may stand beside which: those by one judge, on one dataset. Floor 0.
+
+A judge is all that decides what networks trained on a set make of it: the data, the architecture and the
+protocol (`MetricsCell.judge`). Beside the accuracy of a method stand those of the baselines, under the same
+judge, at the same images a class; a number of another judge never takes their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from condense.plan.cells import MetricsCell
+from condense.plan.maker import Maker
+from condense.plan.rows import Run
+from condense.specs import catalogue
+from condense.specs.common import Ipc
+
+Cells = tuple[MetricsCell, ...]
+
+
+class Place(NamedTuple):
+    """Where an accuracy stands: what judged, which method, condensed by which architecture ('none' by none),
+    at how many images a class."""
+
+    judge: str
+    method: str
+    arch: str
+    ipc: Ipc
+
+
+def place_of(cell: MetricsCell) -> Place:
+    """Where the accuracy of a cell stands."""
+    made = cell.synthetic
+    return Place(cell.judge, made.recipe.name, made.arch, made.ipc)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What stands beside a run: the run of a baseline, or (None) why there is none."""
+
+    run: Run | None
+    reason: str = ""
+
+
+class Comparable:
+    """The accuracies of a scale, each of one number a network, of sets whose recipes nothing but the scale
+    has changed."""
+
+    def __init__(self, maker: Maker, cells: Iterable[MetricsCell]):
+        self._maker = maker
+        # By place and number of networks, by seed
+        self._asked: dict[Place, dict[int, dict[int, MetricsCell]]] = {}
+        for cell in cells:
+            if cell.task.comparable and self.is_unchanged(cell):
+                of_networks = self._asked.setdefault(place_of(cell), {})
+                of_networks.setdefault(cell.n_networks, {})[cell.synthetic.seed] = cell
+        # Of each place the cells of most networks, where several tables ask for other numbers
+        self.by_place: dict[Place, Cells] = {
+            place: _by_seed(of_networks[max(of_networks)]) for place, of_networks in self._asked.items()
+        }
+
+    def is_unchanged(self, cell: MetricsCell) -> bool:
+        """Whether its set is what the scale makes by its method, without a table's or figure's own change."""
+        made = cell.synthetic
+        plain = self._maker.recipe(made.recipe.name, made.data, made.ipc, {})
+        return made.recipe.computed_part() == plain.computed_part()
+
+    def baselines(self, run: Run) -> dict[str, Baseline]:
+        """By the names of `catalogue.BASELINES`, what stands beside a run; empty for the whole training set,
+        beside which nothing has the same size."""
+        if any(cell.synthetic.ipc == "full" or not cell.task.comparable for cell in run.cells):
+            return {}
+        return {name: self._baseline(name, run) for name in catalogue.BASELINES}
+
+    def _baseline(self, name: str, run: Run) -> Baseline:
+        groups = [self.beside(name, group) for group in run.groups]
+        missing = [group[0] for group, cells in zip(run.groups, groups, strict=True) if not cells]
+        if not missing:
+            return Baseline(Run(run.dataset, tuple(groups)))
+        judges = ", ".join(dict.fromkeys(f"{cell.protocol.name} with {cell.eval_arch}" for cell in missing))
+        return Baseline(None, f"{name} was not judged by {judges}, ipc {missing[0].synthetic.ipc}")
+
+    def beside(self, name: str, cells: Sequence[MetricsCell]) -> Cells:
+        """The cells of the baseline `name` beside those of one method; () where it was not judged so.
+
+        It is that which the method's own architecture chose, where an architecture chooses; beside a method
+        without one, that of the only architecture there is. They are of the seeds and the number of networks
+        of `cells`, where there are such ones.
+        """
+        place = place_of(cells[0])._replace(method=name)
+        archs = [place.arch, "none"]
+        if place.arch == "none":
+            choosing = [other.arch for other in self.by_place if other._replace(arch="none") == place]
+            archs += choosing if len(choosing) == 1 else []
+        asked = [place._replace(arch=arch) for arch in archs]
+        at = next((other for other in asked if other in self.by_place), None)
+        if at is None:
+            return ()
+        alike = self._asked[at].get(cells[0].n_networks, {})
+        seeds = [cell.synthetic.seed for cell in cells]
+        same = tuple(alike[seed] for seed in seeds if seed in alike)
+        return same if len(same) == len(seeds) else self.by_place[at]
+
+    def whole(self, cell: MetricsCell, protocol: str) -> Cells:
+        """The cells of networks of the same architecture that `protocol`, with the scale's changes for it,
+        trained on the whole training set; () where there are none."""
+        made = self._maker.synthetic(cell.synthetic.data, catalogue.WHOLE, cell.eval_arch, "full", 0)
+        return self.by_place.get(place_of(self._maker.metrics(made, cell.eval_arch, protocol)), ())
+
+
+def _by_seed(cells: dict[int, MetricsCell]) -> Cells:
+    return tuple(cells[seed] for seed in sorted(cells))

@@ -1,0 +1,185 @@
+"""Fair comparisons: each measured accuracy beside as many random and selected images under the same judge.
+
+For a table there is one block for each of its own with measured accuracies, and for the scale one for each
+dataset and judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from condense.plan import MetricsCell
+from condense.plan.beside import Cells, Place
+from condense.plan.rows import Run
+from condense.plan.tables import Plan
+from condense.report import layout, names
+from condense.report.layout import Block, Cell, Line
+from condense.report.measured import Pooled, measure_cells
+from condense.report.records import Record
+from condense.specs import catalogue
+
+_OVER = f"over_{catalogue.BASELINE}"
+_SAME = (
+    "{baselines}: as many real images, judged in the same way (same protocol, architecture, dataset and "
+    "images per class)."
+)
+_COUNTS = " Of as many sets and networks as the method's where the scale has these, else of all that it has."
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of a fair comparison, all as text: what was measured, and by column what stands beside it."""
+
+    heading: str
+    label: str
+    measured: str
+    beside: dict[str, str]
+    missing: tuple[str, ...] = ()  # why columns of it are empty
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that one judge measured on one dataset, laid out, and of how many methods."""
+
+    block: Block
+    methods: int
+
+
+def columns() -> dict[str, str]:
+    """By the key of an entry's `beside` the head of its column."""
+    heads = {name: names.method(name) for name in catalogue.BASELINES}
+    return heads | {_OVER: f"Over {names.method(catalogue.BASELINE).lower()}"}
+
+
+def baselines() -> str:
+    """'Random and herding'."""
+    return " and ".join(names.method(name) for name in catalogue.BASELINES).capitalize()
+
+
+def of_table(scale: Plan, rows: list[Record]) -> list[Block]:
+    """For each block of a table with accuracies that have a baseline beside them, these, one below the
+    other."""
+    compared = [record for record in rows if any(record.values[name] for name in catalogue.BASELINES)]
+    grouped: dict[tuple[str, ...], list[Record]] = {}
+    for record in compared:
+        device = record.machine.get("device", "")
+        where = (record.origin, record.values["dataset"], record.stands_for, record.values["scale"], device)
+        grouped.setdefault(where, []).append(record)
+    return [_of_records(scale, group) for group in grouped.values()]
+
+
+def _of_records(scale: Plan, group: list[Record]) -> Block:
+    several = len({record.values["eval_arch"] for record in group}) > 1
+    dataset = names.dataset(group[0].values["dataset"])
+    title = f"{dataset}: beside random and selected real images"
+    entries = [_entry(record, group, several) for record in group]
+    return _block(title, _SAME.format(baselines=baselines()) + _COUNTS, entries)
+
+
+def _entry(record: Record, group: list[Record], several: bool) -> Entry:
+    values = record.values
+    heading = names.ipc(values["ipc"]) + (f", {names.architecture(values['eval_arch'])}" if several else "")
+    beside = {name: _text(values[name], values[f"{name}_std"]) for name in catalogue.BASELINES}
+    beside[_OVER] = values[_OVER]
+    return Entry(
+        heading,
+        layout.label(record, layout.naming_columns(group)),
+        _text(values["measured"], values["measured_std"]),
+        beside,
+        record.alone,
+    )
+
+
+def _text(mean: str, std: str) -> str:
+    return f"{mean} ± {std}" if mean and std else mean
+
+
+def _block(title: str, caption: str, entries: Sequence[Entry]) -> Block:
+    """Entries one below the other, by their headings. Columns in which all entries are empty are left out;
+    why some are empty stands below."""
+    shown = {key: head for key, head in columns().items() if any(entry.beside.get(key) for entry in entries)}
+    groups = [
+        (heading, [_line(entry, list(shown)) for entry in entries if entry.heading == heading])
+        for heading in dict.fromkeys(entry.heading for entry in entries)
+    ]
+    heads = ["Accuracy (last)", *shown.values()]
+    return Block(title, caption, heads, groups, measured=False, footnotes=_reasons(entries))
+
+
+def _line(entry: Entry, shown: Sequence[str]) -> Line:
+    beside = [[Cell(published=entry.beside.get(key, ""))] for key in shown]
+    return Line(entry.label, [[Cell(measured=entry.measured)], *beside])
+
+
+def _reasons(entries: Iterable[Entry]) -> list[str]:
+    """Each reason for empty columns once, with the methods that it is about."""
+    about: dict[str, list[str]] = {}
+    for entry in entries:
+        for reason in entry.missing:
+            about.setdefault(reason, []).append(entry.label)
+    return [f"Empty, since {reason}: {', '.join(dict.fromkeys(labels))}." for reason, labels in about.items()]
+
+
+def comparisons(scale: Plan) -> list[Comparison]:
+    """What each judge measured of sets as the scale makes them, the judges of most methods first."""
+    by_judge: dict[str, dict[Place, Cells]] = {}
+    for place, cells in scale.comparable.by_place.items():
+        if place.ipc != "full":
+            by_judge.setdefault(place.judge, {})[place] = cells
+    made = [_of_judge(scale, places) for places in by_judge.values()]
+    return sorted(made, key=lambda comparison: -comparison.methods)
+
+
+def _of_judge(scale: Plan, places: dict[Place, Cells]) -> Comparison:
+    cells = next(iter(places.values()))
+    first = cells[0]
+    arch, dataset = names.architecture(first.eval_arch), names.dataset(first.synthetic.data.name)
+    several = len({place.arch for place in places if place.arch != "none"}) > 1
+    numbers = {place: measure_cells(cells) for place, cells in places.items()}
+    order = sorted(
+        places, key=lambda place: (places[place][0].synthetic.images_a_class, -numbers[place].mean)
+    )
+    entries = [_measured_entry(scale, place, places[place], numbers[place], several) for place in order]
+    title = f"{dataset}: {arch} trained by the protocol {first.protocol.name}"
+    return Comparison(
+        _block(title, _caption(scale, first, list(numbers.values())), entries),
+        len(set(entry.label for entry in entries)),
+    )
+
+
+def _caption(scale: Plan, cell: MetricsCell, numbers: list[Pooled]) -> str:
+    counts = sorted({(number.n_sets, number.n_networks) for number in numbers})
+    spread = " or ".join(
+        f"{sets} set{'s' * (sets != 1)} × {nets} network{'s' * (nets != 1)}" for sets, nets in counts
+    )
+    return (
+        f"Test accuracy in % at the end of training, mean ± standard deviation over {spread}. "
+        f"{_SAME.format(baselines=baselines())}{_whole(scale, cell)}"
+    )
+
+
+def _whole(scale: Plan, cell: MetricsCell) -> str:
+    """A sentence with the accuracy of the whole training set, '' where it was not measured."""
+    cells = scale.comparable.whole(cell, cell.protocol.name)
+    if not cells:
+        return ""
+    number = measure_cells(cells)
+    return f" Trained on the whole training set: {number.mean:.1f} ± {number.std:.1f}."
+
+
+def _measured_entry(scale: Plan, place: Place, cells: Cells, number: Pooled, several: bool) -> Entry:
+    label = names.method(place.method)
+    label += f", condensed with {names.architecture(place.arch)}" if several and place.arch != "none" else ""
+    beside, missing = {}, []
+    for name, baseline in scale.comparable.baselines(Run(cells[0].synthetic.data.name, (cells,))).items():
+        if baseline.run is None:
+            missing.append(baseline.reason)
+            continue
+        other = measure_cells(baseline.run.groups[0])
+        beside[name] = f"{other.mean:.1f} ± {other.std:.1f}"
+        if name == catalogue.BASELINE and name != place.method:
+            beside[_OVER] = f"{round(number.mean, 1) - round(other.mean, 1):+.1f}"
+    return Entry(
+        names.ipc(str(place.ipc)), label, f"{number.mean:.1f} ± {number.std:.1f}", beside, tuple(missing)
+    )
