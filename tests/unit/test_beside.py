@@ -80,7 +80,7 @@ def test_where_a_baseline_was_not_judged_so_the_cell_is_empty_and_says_why(scale
             assert row["random"] and row["over_random"] and not row["herding"]
             assert "herding was not judged by dc with resnet18, ipc 10" in row["note"]
     text = Path("t.md").read_text(encoding="utf-8")
-    assert "Empty, since herding was not judged by dc with resnet18, ipc 10: DSA, DM, DDM." in text
+    assert "Empty: herding was not judged by dc with resnet18, ipc 10 (DSA, DM, DDM)." in text
 
 
 def test_another_protocol_architecture_ipc_or_recipe_is_never_a_baseline(scale):

@@ -45,6 +45,7 @@ def halved(epochs: int) -> dict[int, float]:
 FACTS = {
     "dc": Facts(1001, 256, halved(1000), DSA, restarts={501}),
     "dc_plain": Facts(301, 256, halved(300), [], restarts={151}),
+    "dc_unaugmented": Facts(1001, 256, halved(1000), [], restarts={501}),
     "dc_bench_adam": Facts(1001, 256, {}, DSA, specs.NetworkAdam("adam", 0.003)),
     "dc_bench_cifar": Facts(1001, 256, halved(1000), [("flip",), ("crop",), ("cutout",)], restarts={501}),
     "idc": Facts(1000, 64, thirds(1000), IDC, cutmix=0.5),

@@ -67,27 +67,27 @@ class Comparable:
         plain = self._maker.recipe(made.recipe.name, made.data, made.ipc, {})
         return made.recipe.computed_part() == plain.computed_part()
 
-    def baselines(self, run: Run) -> dict[str, Baseline]:
+    def baselines(self, run: Run, alike: bool = True) -> dict[str, Baseline]:
         """By the names of `catalogue.BASELINES`, what stands beside a run; empty for the whole training set,
-        beside which nothing has the same size."""
+        beside which nothing has the same size. `alike` as in `beside`."""
         if any(cell.synthetic.ipc == "full" or not cell.task.comparable for cell in run.cells):
             return {}
-        return {name: self._baseline(name, run) for name in catalogue.BASELINES}
+        return {name: self._baseline(name, run, alike) for name in catalogue.BASELINES}
 
-    def _baseline(self, name: str, run: Run) -> Baseline:
-        groups = [self.beside(name, group) for group in run.groups]
+    def _baseline(self, name: str, run: Run, alike: bool) -> Baseline:
+        groups = [self.beside(name, group, alike) for group in run.groups]
         missing = [group[0] for group, cells in zip(run.groups, groups, strict=True) if not cells]
         if not missing:
             return Baseline(Run(run.dataset, tuple(groups)))
         judges = ", ".join(dict.fromkeys(f"{cell.protocol.name} with {cell.eval_arch}" for cell in missing))
         return Baseline(None, f"{name} was not judged by {judges}, ipc {missing[0].synthetic.ipc}")
 
-    def beside(self, name: str, cells: Sequence[MetricsCell]) -> Cells:
+    def beside(self, name: str, cells: Sequence[MetricsCell], alike: bool = True) -> Cells:
         """The cells of the baseline `name` beside those of one method; () where it was not judged so.
 
         It is that which the method's own architecture chose, where an architecture chooses; beside a method
-        without one, that of the only architecture there is. They are of the seeds and the number of networks
-        of `cells`, where there are such ones.
+        without one, that of the only architecture there is. With `alike` they are of the seeds and the number
+        of networks of `cells`, where there are such ones; else all seeds of most networks.
         """
         place = place_of(cells[0])._replace(method=name)
         archs = [place.arch, "none"]
@@ -98,10 +98,21 @@ class Comparable:
         at = next((other for other in asked if other in self.by_place), None)
         if at is None:
             return ()
-        alike = self._asked[at].get(cells[0].n_networks, {})
+        of_networks = self._asked[at].get(cells[0].n_networks, {}) if alike else {}
         seeds = [cell.synthetic.seed for cell in cells]
-        same = tuple(alike[seed] for seed in seeds if seed in alike)
+        same = tuple(of_networks[seed] for seed in seeds if seed in of_networks)
         return same if len(same) == len(seeds) else self.by_place[at]
+
+    def judged(self, cells: Sequence[MetricsCell], protocol: str, baseline: str = "") -> Cells:
+        """The cells of the sets of `cells`, or of a `baseline` beside them, with networks of the same
+        architecture by another `protocol` as the scale has it; () where there are none."""
+        arch = cells[0].eval_arch
+        asked = [self._maker.metrics(cell.synthetic, arch, protocol, cell.n_networks) for cell in cells]
+        return self.beside(baseline or cells[0].synthetic.recipe.name, asked)
+
+    def is_judged_by(self, cell: MetricsCell, protocol: str) -> bool:
+        """Whether `protocol`, as the scale has it for the method, is what judged a cell."""
+        return self._maker.metrics(cell.synthetic, cell.eval_arch, protocol).judge == cell.judge
 
     def whole(self, cell: MetricsCell, protocol: str) -> Cells:
         """The cells of networks of the same architecture that `protocol`, with the scale's changes for it,

@@ -6,7 +6,7 @@ dataset and judge.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from condense.plan import MetricsCell
@@ -17,6 +17,7 @@ from condense.report import layout, names
 from condense.report.layout import Block, Cell, Line
 from condense.report.measured import Pooled, measure_cells
 from condense.report.records import Record
+from condense.report.scores import ABOUT, TITLES, Scores
 from condense.specs import catalogue
 
 _OVER = f"over_{catalogue.BASELINE}"
@@ -49,7 +50,8 @@ class Comparison:
 def columns() -> dict[str, str]:
     """By the key of an entry's `beside` the head of its column."""
     heads = {name: names.method(name) for name in catalogue.BASELINES}
-    return heads | {_OVER: f"Over {names.method(catalogue.BASELINE).lower()}"}
+    heads[_OVER] = f"Over {names.method(catalogue.BASELINE).lower()}"
+    return heads | {title: f"{title} score" for title in TITLES}
 
 
 def baselines() -> str:
@@ -112,13 +114,17 @@ def _line(entry: Entry, shown: Sequence[str]) -> Line:
     return Line(entry.label, [[Cell(measured=entry.measured)], *beside])
 
 
-def _reasons(entries: Iterable[Entry]) -> list[str]:
-    """Each reason for empty columns once, with the methods that it is about."""
+def _reasons(entries: Sequence[Entry]) -> list[str]:
+    """Each reason for empty columns once, with the lines that it is about."""
     about: dict[str, list[str]] = {}
     for entry in entries:
         for reason in entry.missing:
             about.setdefault(reason, []).append(entry.label)
-    return [f"Empty, since {reason}: {', '.join(dict.fromkeys(labels))}." for reason, labels in about.items()]
+    lines = {
+        reason: "all lines" if len(labels) == len(entries) else ", ".join(dict.fromkeys(labels))
+        for reason, labels in about.items()
+    }
+    return [f"Empty: {reason} ({labels})." for reason, labels in lines.items()]
 
 
 def comparisons(scale: Plan) -> list[Comparison]:
@@ -127,11 +133,12 @@ def comparisons(scale: Plan) -> list[Comparison]:
     for place, cells in scale.comparable.by_place.items():
         if place.ipc != "full":
             by_judge.setdefault(place.judge, {})[place] = cells
-    made = [_of_judge(scale, places) for places in by_judge.values()]
+    scores = Scores(scale)
+    made = [_of_judge(scale, scores, places) for places in by_judge.values()]
     return sorted(made, key=lambda comparison: -comparison.methods)
 
 
-def _of_judge(scale: Plan, places: dict[Place, Cells]) -> Comparison:
+def _of_judge(scale: Plan, scores: Scores, places: dict[Place, Cells]) -> Comparison:
     cells = next(iter(places.values()))
     first = cells[0]
     arch, dataset = names.architecture(first.eval_arch), names.dataset(first.synthetic.data.name)
@@ -140,22 +147,25 @@ def _of_judge(scale: Plan, places: dict[Place, Cells]) -> Comparison:
     order = sorted(
         places, key=lambda place: (places[place][0].synthetic.images_a_class, -numbers[place].mean)
     )
-    entries = [_measured_entry(scale, place, places[place], numbers[place], several) for place in order]
+    scored = scores if scores.stand_beside(first) else None
+    entries = [
+        _measured_entry(scale, scored, place, places[place], numbers[place], several) for place in order
+    ]
     title = f"{dataset}: {arch} trained by the protocol {first.protocol.name}"
     return Comparison(
-        _block(title, _caption(scale, first, list(numbers.values())), entries),
+        _block(title, _caption(scale, first, list(numbers.values()), ABOUT if scored else ""), entries),
         len(set(entry.label for entry in entries)),
     )
 
 
-def _caption(scale: Plan, cell: MetricsCell, numbers: list[Pooled]) -> str:
+def _caption(scale: Plan, cell: MetricsCell, numbers: list[Pooled], about_scores: str) -> str:
     counts = sorted({(number.n_sets, number.n_networks) for number in numbers})
     spread = " or ".join(
         f"{sets} set{'s' * (sets != 1)} × {nets} network{'s' * (nets != 1)}" for sets, nets in counts
     )
     return (
         f"Test accuracy in % at the end of training, mean ± standard deviation over {spread}. "
-        f"{_SAME.format(baselines=baselines())}{_whole(scale, cell)}"
+        f"{_SAME.format(baselines=baselines())}{_whole(scale, cell)}{about_scores}"
     )
 
 
@@ -168,11 +178,13 @@ def _whole(scale: Plan, cell: MetricsCell) -> str:
     return f" Trained on the whole training set: {number.mean:.1f} ± {number.std:.1f}."
 
 
-def _measured_entry(scale: Plan, place: Place, cells: Cells, number: Pooled, several: bool) -> Entry:
+def _measured_entry(
+    scale: Plan, scores: Scores | None, place: Place, cells: Cells, number: Pooled, several: bool
+) -> Entry:
     label = names.method(place.method)
     label += f", condensed with {names.architecture(place.arch)}" if several and place.arch != "none" else ""
-    beside, missing = {}, []
-    for name, baseline in scale.comparable.baselines(Run(cells[0].synthetic.data.name, (cells,))).items():
+    beside, missing, run = {}, [], Run(cells[0].synthetic.data.name, (cells,))
+    for name, baseline in scale.comparable.baselines(run, alike=False).items():
         if baseline.run is None:
             missing.append(baseline.reason)
             continue
@@ -180,6 +192,9 @@ def _measured_entry(scale: Plan, place: Place, cells: Cells, number: Pooled, sev
         beside[name] = f"{other.mean:.1f} ± {other.std:.1f}"
         if name == catalogue.BASELINE and name != place.method:
             beside[_OVER] = f"{round(number.mean, 1) - round(other.mean, 1):+.1f}"
+    for title, score in scores.of(cells).items() if scores else ():
+        beside[title] = "" if score.value is None else f"{score.value:.3f}"
+        missing += [f"no {title.lower()} score, since {score.reason}"] if score.value is None else []
     return Entry(
         names.ipc(str(place.ipc)), label, f"{number.mean:.1f} ± {number.std:.1f}", beside, tuple(missing)
     )

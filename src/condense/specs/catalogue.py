@@ -108,6 +108,8 @@ def scale(name: str) -> Scale:
         "recipes": ("method or engine", value.recipes, [*engines.ENGINES, *methods]),
         "protocols": ("protocol", value.protocols, names_in("protocols")),
         "methods": ("method", value.methods or (), methods),
+        "scores": ("protocol", value.scores.protocols, names_in("protocols")),
+        "scores: own": ("method", value.scores.own, methods),
         "classes_per_job_of": ("method", value.classes_per_job_of, methods),
         "resources": ("stage", value.resources, STAGES),
         "datasets": ("dataset", value.dataset_names, names_in("datasets")),

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from condense.config import UserError
 from condense.specs.common import REPEATS, at_least, check_name, check_names, unused
+from condense.specs.scores import Scores
 
 FROM_DATA = ("name", "channels", "size", "classes")  # what of a network is not for its options to say
 LARGEST_OPTION = 100_000  # of an architecture: widths, depths, sizes
@@ -89,6 +90,8 @@ class Scale:
     # the type of the pixels in the files of sets; what is rounded is judged so
     stored: Literal["float32", "float16"] = "float32"
     bank_mb: int = 0  # room for a bank of networks of a queue; 0: queues are trained as they go, by every job
+    # the judges behind the label-robust and augmentation-robust scores
+    scores: Scores = Scores()
     resources: dict[str, Resources] = field(default_factory=dict)
     note: str = ""
 
