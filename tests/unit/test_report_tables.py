@@ -22,7 +22,7 @@ CONTRACT = (
     "paper,table,dataset,ipc,method,train_arch,eval_arch,metric,setting,measured,measured_std,"
     "n_sets,n_networks,published,published_std,delta,scale,note"
 ).split(",")
-BESIDE = ["random", "random_std", "herding", "herding_std", "over_random"]
+BESIDE = ["random", "random_std", "herding", "herding_std", "over_random", "best", "best_std", "best_of"]
 
 
 def write_metrics(cell, given, steps=(0,), **more):

@@ -196,6 +196,7 @@ def _steps(stage: str, cell: Any, count: int | Share | None) -> int:
         stage == "evaluate"
         and cell.task.reads == DEFAULT_TASK.reads
         and cell.task.passes == DEFAULT_TASK.passes
+        and cell.task.test_passes == DEFAULT_TASK.test_passes
     ):
         spec, ipc = cell.synthetic.data.spec, cell.synthetic.ipc
         return networks_in(cell, count) * number_of_epochs(

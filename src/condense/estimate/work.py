@@ -145,8 +145,13 @@ def _evaluation(cell: MetricsCell, networks: int, on_gpu: bool) -> Work:
     work = cell.protocol.training_work(
         network, data.spec, count, _sets(cell) * networks, data.spec.test, together, on_gpu
     )
+    passes, tests = cell.task.passes, cell.task.test_passes
     work = replace(
-        work, flops_training=cell.task.passes * work.flops_training, images=cell.task.passes * work.images
+        work,
+        flops_training=passes * work.flops_training,
+        images=passes * work.images,
+        flops_forward=tests * work.flops_forward,
+        calls_forward=tests * work.calls_forward,
     )
     # All snapshots are read at once, and one of them normalised; the whole set stays in 8 bits.
     host = 0 if whole else len(cell.all_sets) * (1 + _sets(cell)) * count * _pixels(data) * FLOAT

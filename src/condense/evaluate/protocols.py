@@ -19,6 +19,7 @@ from torch import nn
 from condense import models
 from condense.config import UserError
 from condense.data.dataset import Images
+from condense.evaluate.following import Following
 from condense.evaluate.trained import Measure, TrainedNetworks, measured_accuracy
 from condense.files.checkpoints import Checkpoint
 from condense.machine import seeds
@@ -67,6 +68,7 @@ def train_and_measure(
     device: torch.device,
     at_once: int | None = None,
     changed: Callable[[nn.Module], nn.Module] | None = None,
+    following: Following | None = None,
 ) -> dict[str, list[float]]:
     """By metric, of `metrics`, what `measure` gives of the `networks`, by their numbers, trained on
     `train_on` by `protocol`.
@@ -95,7 +97,9 @@ def train_and_measure(
         advance = partial(_advance, bar, before * epochs, len(group))
         settings = {"strategy": strategy, "checkpoint": inner, "progress": advance}
         try:
-            measured = _train_and_measure(network, train_on, measure, protocol, group, seed, **settings)
+            measured = _train_and_measure(
+                network, train_on, measure, protocol, group, seed, following, **settings
+            )
         except FewerAtOnce as error:
             note(
                 f"{len(group)} networks of an evaluation are not trained at once, but {error.networks}: "
@@ -204,6 +208,7 @@ def _train_and_measure(
     protocol: Protocol,
     group: Sequence[int],
     seed: int,
+    following: Following | None = None,
     **settings: Any,
 ) -> dict[str, list[float]]:
     """What `measure` gives of the networks of `group`: drawn anew, trained on `train_on`, at once where there
@@ -213,10 +218,19 @@ def _train_and_measure(
     other networks than alone.
     """
     names, device = [("evaluation", number) for number in group], train_on.labels.device
+
+    def trained(network: nn.Module, run: Callable[..., None]) -> dict[str, list[float]]:
+        networks = TrainedNetworks(network, layer_type(network, protocol, device))
+        if following is None:
+            run()
+            return measure(networks)
+        epochs = number_of_epochs(protocol, len(train_on))
+        return following.measured(networks, measure, epochs, lambda follower: run(follower=follower))
+
     if len(group) == 1:
         models.reinitialise(network, seeds.stream(seed, *names[0]))
-        train(network, train_on, protocol, seed=seed, name=names[0], **settings)
-        return measure(TrainedNetworks(network, layer_type(network, protocol, device)))
+        alone = partial(train, network, train_on, protocol, seed=seed, name=names[0], **settings)
+        return trained(network, alone)
     try:
         drawn = []
         for name in names:
@@ -226,8 +240,8 @@ def _train_and_measure(
         why = _difference(stacked, drawn, train_on)
         if why:
             raise FewerAtOnce(1, why)
-        train_together(stacked, train_on, protocol, seed=seed, names=names, **settings)
-        return measure(TrainedNetworks(stacked, layer_type(stacked, protocol, device)))
+        at_once = partial(train_together, stacked, train_on, protocol, seed=seed, names=names, **settings)
+        return trained(stacked, at_once)
     except torch.OutOfMemoryError:
         raise FewerAtOnce(len(group) // 2, "the memory of the device does not suffice") from None
 

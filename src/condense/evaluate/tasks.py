@@ -9,8 +9,10 @@ from condense.config import told_apart, unknown, without_function
 from condense.evaluate.accuracy import accuracy
 from condense.evaluate.calibration import calibration
 from condense.evaluate.drift import drift
+from condense.evaluate.followed import followed
 from condense.evaluate.trainer import Results, TaskSets, Trainer
 from condense.specs import AnyTask, Drift, Task
+from condense.specs.tasks import Followed
 from condense.specs.tasks.calibration import Calibration
 from condense.training.sets import TrainingSet
 
@@ -40,6 +42,7 @@ TASKS: dict[str, TaskFunction] = {
     "accuracy": accuracy,
     "snapshots": accuracy,  # of the set at every step of its condensation that was kept
     "drift": of_tasks(Drift, drift),
+    "followed": of_tasks(Followed, followed),
     "calibration": of_tasks(Calibration, calibration),
 }
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from condense.data.dataset import Images
+from condense.evaluate.following import Following
 from condense.evaluate.protocols import check_seen, train_and_measure
 from condense.evaluate.trained import Measure
 from condense.files.checkpoints import Checkpoint
@@ -73,11 +74,13 @@ class Trainer:
         by_step: Mapping[int, Callable[[], TrainingSet]],
         measure: Measure,
         changed: Callable[[nn.Module], nn.Module] | None = None,
+        following: Following | None = None,
     ) -> Results:
         """What `measure` gives of the trained networks, on the training set of every step.
 
-        `changed` makes of a new network, before it is drawn, the one that is trained. Raises ValueError for
-        other metrics than the task's.
+        `changed` makes of a new network, before it is drawn, the one that is trained; `following` says
+        whether networks are tested during their training, too. Raises ValueError for other metrics than the
+        task's.
         """
         results = self._resumed(list(by_step))
         for step in [step for step in by_step if step not in results]:
@@ -96,6 +99,7 @@ class Trainer:
                 checkpoint=inner,
                 device=self.device,
                 changed=changed,
+                following=following,
             )
             inner.remove()
             if self.checkpoint.due() and len(results) < len(by_step):

@@ -118,8 +118,10 @@ class Maker:
         if not synthetic.recipe.makes_set:
             changes.append((f"{self.where}: whole", self.scale.whole))
         chosen = self.protocol(protocol, *changes)
+        # There cannot be more passes than epochs
+        tests = min(self.scale.follow, chosen.epochs)
         return MetricsCell(
-            task,
+            task.followed(tests) if tests else task,
             synthetic,
             eval_arch,
             self.options(eval_arch),

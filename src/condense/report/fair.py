@@ -20,7 +20,8 @@ from condense.report.records import Record
 from condense.report.scores import ABOUT, TITLES, Scores
 from condense.specs import catalogue
 
-_OVER = f"over_{catalogue.BASELINE}"
+_OVER = f"Over {catalogue.BASELINE}"
+_SCORES = [f"{title} score" for title in TITLES]
 _SAME = (
     "{baselines}: as many real images, judged in the same way (same protocol, architecture, dataset and "
     "images per class)."
@@ -35,7 +36,7 @@ class Entry:
     heading: str
     label: str
     measured: str
-    beside: dict[str, str]
+    beside: dict[str, str]  # by the heads of columns
     missing: tuple[str, ...] = ()  # why columns of it are empty
 
 
@@ -47,11 +48,17 @@ class Comparison:
     methods: int
 
 
-def columns() -> dict[str, str]:
-    """By the key of an entry's `beside` the head of its column."""
-    heads = {name: names.method(name) for name in catalogue.BASELINES}
-    heads[_OVER] = f"Over {names.method(catalogue.BASELINE).lower()}"
-    return heads | {title: f"{title} score" for title in TITLES}
+def columns(entries: Sequence[Entry]) -> list[str]:
+    """The heads of the columns of which some entry has a text, in their order."""
+    known = [*map(names.method, catalogue.BASELINES), _OVER]
+    others = {head for entry in entries for head in entry.beside} - {*known, *_SCORES}
+    best = sorted(others, key=lambda head: (len(head), head))
+    return [head for head in (*known, *best, *_SCORES) if any(entry.beside.get(head) for entry in entries)]
+
+
+def _best(passes: int | str) -> str:
+    """The head of the column with the best of so many test passes."""
+    return f"Best of {passes} test passes"
 
 
 def baselines() -> str:
@@ -62,7 +69,8 @@ def baselines() -> str:
 def of_table(scale: Plan, rows: list[Record]) -> list[Block]:
     """For each block of a table with accuracies that have a baseline beside them, these, one below the
     other."""
-    compared = [record for record in rows if any(record.values[name] for name in catalogue.BASELINES)]
+    shown = (*catalogue.BASELINES, "best")
+    compared = [record for record in rows if any(record.values[name] for name in shown)]
     grouped: dict[tuple[str, ...], list[Record]] = {}
     for record in compared:
         device = record.machine.get("device", "")
@@ -82,8 +90,10 @@ def _of_records(scale: Plan, group: list[Record]) -> Block:
 def _entry(record: Record, group: list[Record], several: bool) -> Entry:
     values = record.values
     heading = names.ipc(values["ipc"]) + (f", {names.architecture(values['eval_arch'])}" if several else "")
-    beside = {name: _text(values[name], values[f"{name}_std"]) for name in catalogue.BASELINES}
-    beside[_OVER] = values[_OVER]
+    beside = {names.method(name): _text(values[name], values[f"{name}_std"]) for name in catalogue.BASELINES}
+    beside[_OVER] = values[f"over_{catalogue.BASELINE}"]
+    if values["best"]:
+        beside[_best(values["best_of"])] = _text(values["best"], values["best_std"])
     return Entry(
         heading,
         layout.label(record, layout.naming_columns(group)),
@@ -100,12 +110,12 @@ def _text(mean: str, std: str) -> str:
 def _block(title: str, caption: str, entries: Sequence[Entry]) -> Block:
     """Entries one below the other, by their headings. Columns in which all entries are empty are left out;
     why some are empty stands below."""
-    shown = {key: head for key, head in columns().items() if any(entry.beside.get(key) for entry in entries)}
+    shown = columns(entries)
     groups = [
-        (heading, [_line(entry, list(shown)) for entry in entries if entry.heading == heading])
+        (heading, [_line(entry, shown) for entry in entries if entry.heading == heading])
         for heading in dict.fromkeys(entry.heading for entry in entries)
     ]
-    heads = ["Accuracy (last)", *shown.values()]
+    heads = ["Accuracy (last)", *shown]
     return Block(title, caption, heads, groups, measured=False, footnotes=_reasons(entries))
 
 
@@ -189,11 +199,15 @@ def _measured_entry(
             missing.append(baseline.reason)
             continue
         other = measure_cells(baseline.run.groups[0])
-        beside[name] = f"{other.mean:.1f} ± {other.std:.1f}"
+        beside[names.method(name)] = f"{other.mean:.1f} ± {other.std:.1f}"
         if name == catalogue.BASELINE and name != place.method:
             beside[_OVER] = f"{round(number.mean, 1) - round(other.mean, 1):+.1f}"
+    task = cells[0].task
+    if task.best:
+        best = measure_cells(cells, task.best)
+        beside[_best(task.test_passes)] = f"{best.mean:.1f} ± {best.std:.1f}"
     for title, score in scores.of(cells).items() if scores else ():
-        beside[title] = "" if score.value is None else f"{score.value:.3f}"
+        beside[f"{title} score"] = "" if score.value is None else f"{score.value:.3f}"
         missing += [f"no {title.lower()} score, since {score.reason}"] if score.value is None else []
     return Entry(
         names.ipc(str(place.ipc)), label, f"{number.mean:.1f} ± {number.std:.1f}", beside, tuple(missing)

@@ -22,6 +22,8 @@ COLUMNS = (
 BESIDE_COLUMNS = [
     *(f"{name}{suffix}" for name in catalogue.BASELINES for suffix in ("", "_std")),
     f"over_{catalogue.BASELINE}",
+    # Of so many test passes over the training the best, of each network
+    *("best", "best_std", "best_of"),
 ]
 TABLE_COLUMNS = [*COLUMNS, *BESIDE_COLUMNS]
 ORIGIN_COLUMNS = ["date", "device", "seconds", "peak_memory_bytes", "code_version", "key"]

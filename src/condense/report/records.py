@@ -150,7 +150,7 @@ def _beside(
     metric than the accuracy."""
     if run.cells[0].task.metrics.get(row.metric) is not ACCURACY:
         return {}, ()
-    values: dict[str, str] = {}
+    values: dict[str, str] = _best(run, places)
     alone = []
     for name, baseline in scale.comparable.baselines(run).items():
         if baseline.run is None:
@@ -163,6 +163,17 @@ def _beside(
         gain = float(measured) - float(values[catalogue.BASELINE])
         values[f"over_{catalogue.BASELINE}"] = f"{gain:+.{places}f}"
     return values, tuple(alone)
+
+
+def _best(run: Run, places: int) -> dict[str, str]:
+    """The best of the test passes of a run, and of how many; empty where its networks were tested at the end
+    alone."""
+    task = run.cells[0].task
+    if not task.best:
+        return {}
+    number = _numbers(measure(run, task.best), places)
+    best = {"best": number["measured"], "best_std": number["measured_std"]}
+    return best | {"best_of": str(task.test_passes)}
 
 
 def _judged(run: Run) -> str:

@@ -74,6 +74,9 @@ class Scale:
     # by engine or method; the engine's come first
     recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
     protocols: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # test passes over the epochs of each evaluation, at most one an epoch: the best of them stands beside the
+    # last; 0: one, at the end
+    follow: int = 0
     # changes to the protocol for training on the whole set
     whole: dict[str, Any] = field(default_factory=dict)
     architectures: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -103,6 +106,7 @@ class Scale:
             at_least({"ipc": ipc}, 1)
         self._check_options()
         at_least({"bank_mb": self.bank_mb}, 0)
+        at_least({"follow": self.follow}, 0, 10_000)
         at_least(
             {name: getattr(self, name) for name in ("classes_per_job", "images_per_job", "sets_per_job")}, 1
         )

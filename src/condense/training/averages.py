@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -31,3 +32,19 @@ class AveragedWeights:
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint holds: views, not copies."""
         return {f"average.{index}": mean for index, mean in enumerate(self.means)}
+
+
+@contextmanager
+def judged_with(average: AveragedWeights | None) -> Iterator[None]:
+    """Within it networks have the weights that they would be judged with now; after it those of their
+    training, bit by bit."""
+    if average is None:
+        yield
+        return
+    trained = [weight.detach().clone() for weight in average.weights]
+    average.take_over()
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            torch._foreach_copy_(average.weights, trained)

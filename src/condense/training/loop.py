@@ -21,6 +21,7 @@ from condense.machine import seeds
 from condense.machine.runtime import note
 from condense.specs import Protocol, number_of_epochs
 from condense.training.averages import AveragedWeights
+from condense.training.following import Follower
 from condense.training.losses import Loss, loss_of
 from condense.training.memory import in_smaller_batches, release, whole_batch_for
 from condense.training.optimizers import Descent, network_optimizer
@@ -56,6 +57,7 @@ def train(
     name: tuple[str | int, ...],
     checkpoint: Checkpoint,
     watch: Watch | None = None,
+    follower: Follower | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> None:
     """Trains `network` in place by `protocol` on `images`, from the last checkpoint if there is one; with the
@@ -63,7 +65,7 @@ def train(
 
     `strategy` is the augmentation of the dataset, used where the protocol asks for it: one operation a batch,
     parameters an image. `name` addresses the random streams of this training. `watch` sees every batch,
-    `progress` the number of epochs done.
+    `follower` the network after each epoch, `progress` the number of epochs done.
     Raises UserError if the loss stops being a number, or if it needs soft labels that the set does not have.
     """
     if not len(images):
@@ -74,7 +76,7 @@ def train(
     device = images.labels.device
     passes = _Passes(network, optimizer, loss_function, layer_type(network, protocol, device), device)
     rates, epochs = course(protocol, len(images)), number_of_epochs(protocol, len(images))
-    first = resumed(network, optimizer, watch, checkpoint, epochs, average)
+    first = resumed(network, optimizer, checkpoint, epochs, average, watch, follower)
     mixed_by = protocol.mixed_by
     strategy, mode = protocol.operations_of(strategy), "all" if protocol.augment == "all" else "one"
     network.train()
@@ -104,8 +106,10 @@ def train(
         if epoch in rates.restarts:
             optimizer.forget()
         check(loss, epoch, checkpoint.blame)
+        if follower is not None:
+            follower.see(epoch + 1, network, average)
         if checkpoint.due() and epoch + 1 < epochs:
-            checkpoint.save(*saved_state(network, optimizer, watch, epoch, average))
+            checkpoint.save(*saved_state(network, optimizer, epoch, average, watch, follower))
         if progress is not None:
             progress(epoch + 1)
     if average is not None:
@@ -197,22 +201,28 @@ Saved = tuple[dict[str, Any], dict[str, Any]]
 def saved_state(
     network: nn.Module,
     optimizer: Descent,
-    watch: Watch | None,
     epoch: int,
     average: AveragedWeights | None = None,
+    watch: Watch | None = None,
+    follower: Follower | None = None,
 ) -> Saved:
     """Tensors and state of a checkpoint after `epoch`; `resumed` takes them up."""
-    kept = _kept(network, optimizer, watch, average)
+    kept = _kept(network, optimizer, average, watch, follower)
     return {name: value.detach().cpu().numpy() for name, value in kept.items()}, {"epoch": epoch}
 
 
 def _kept(
-    network: nn.Module, optimizer: Descent, watch: Watch | None, average: AveragedWeights | None
+    network: nn.Module,
+    optimizer: Descent,
+    average: AveragedWeights | None,
+    watch: Watch | None,
+    follower: Follower | None,
 ) -> dict[str, Tensor]:
     """What changes over the steps of a training: views, by the names in its checkpoint."""
     kept = {f"network.{name}": value for name, value in network.state_dict().items()}
     kept |= optimizer.state() | (average.state() if average else {})
-    return kept | {f"watch.{name}": value for name, value in (watch.state if watch else {}).items()}
+    kept |= {f"watch.{name}": value for name, value in (watch.state if watch else {}).items()}
+    return kept | {f"follower.{name}": value for name, value in (follower.state if follower else {}).items()}
 
 
 @dataclass(frozen=True)
@@ -225,10 +235,11 @@ class Reached:
 def resumed(
     network: nn.Module,
     optimizer: Descent,
-    watch: Watch | None,
     checkpoint: Checkpoint,
     epochs: int,
     average: AveragedWeights | None = None,
+    watch: Watch | None = None,
+    follower: Follower | None = None,
 ) -> int:
     """Takes up the checkpoint of a training of so many `epochs`, if there is one; returns the epoch to go on
     with.
@@ -242,7 +253,7 @@ def resumed(
     checkpoint.check(
         0 <= state.epoch < epochs - 1, f"epoch {state.epoch} is not one before the last of {epochs}"
     )
-    kept = _kept(network, optimizer, watch, average)
+    kept = _kept(network, optimizer, average, watch, follower)
     checkpoint.check_shapes(tensors, kept)
     sizes = [tensors[name] for name in kept if name.startswith("squares.")]
     checkpoint.check(
@@ -251,6 +262,8 @@ def resumed(
     with torch.no_grad():
         for name, value in kept.items():
             value.copy_(torch.from_numpy(tensors[name]).reshape(value.shape))
+    fits = follower is None or follower.fits(state.epoch + 1)
+    checkpoint.check(fits, f"its test passes are not those of {state.epoch + 1} epochs")
     _log.info("resumed from epoch %d", state.epoch + 1)
     return state.epoch + 1
 

@@ -22,6 +22,7 @@ from condense.machine import seeds
 from condense.machine.graphs import Recorded, Recorder, recorder_for
 from condense.machine.transfer import sent
 from condense.specs import HardLoss, Protocol
+from condense.training.following import Follower
 from condense.training.loop import averaged, check, layer_type, number_of_epochs, resumed, saved_state
 from condense.training.losses import Loss, loss_of
 from condense.training.optimizers import Descent, network_optimizer
@@ -46,6 +47,7 @@ def train_together(
     seed: int,
     names: Sequence[tuple[str | int, ...]],
     checkpoint: Checkpoint,
+    follower: Follower | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> None:
     """Trains K networks in place; the one at place k as `train` would under `names[k]`, but for the order of
@@ -71,7 +73,7 @@ def train_together(
         rate = (
             torch.zeros((), dtype=torch.float64, device=device) if len(set(rates.factors)) > _RATES else None
         )
-    first = resumed(networks, optimizer, None, checkpoint, epochs, average)
+    first = resumed(networks, optimizer, checkpoint, epochs, average, follower=follower)
     networks.train()
     for epoch in range(first, epochs):
         number = protocol.optimizer.lr * rates.factors[epoch]
@@ -86,8 +88,10 @@ def train_together(
         last, due = epoch + 1 == epochs, checkpoint.due()
         if last or due or epoch % _CHECKED == 0:
             check(losses.sum(), epoch, checkpoint.blame)
+        if follower is not None:
+            follower.see(epoch + 1, networks, average)
         if due and not last:
-            checkpoint.save(*saved_state(networks, optimizer, None, epoch, average))
+            checkpoint.save(*saved_state(networks, optimizer, epoch, average, follower=follower))
         if progress is not None:
             progress(epoch + 1)
     if average is not None:

@@ -13,9 +13,10 @@ from condense.specs.tasks.accuracy import Accuracy
 from condense.specs.tasks.base import ACCURACY, Metric, Task
 from condense.specs.tasks.calibration import Calibration
 from condense.specs.tasks.drift import Drift
+from condense.specs.tasks.followed import Followed
 from condense.specs.tasks.snapshots import Snapshots
 
-AnyTask = Accuracy | Snapshots | Drift | Calibration
+AnyTask = Accuracy | Snapshots | Drift | Calibration | Followed
 DEFAULT_TASK = Accuracy()
 
 
@@ -34,6 +35,7 @@ __all__ = [
     "Accuracy",
     "AnyTask",
     "Drift",
+    "Followed",
     "Metric",
     "Snapshots",
     "Task",

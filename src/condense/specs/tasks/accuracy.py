@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from condense.specs.tasks.base import ACCURACY, Metric, Task
+from condense.specs.tasks.followed import Followed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,3 +24,6 @@ class Accuracy(Task):
     answers: ClassVar[tuple[str, ...] | None] = ("condense", "transfer", "ablation")
 
     kind: Literal["accuracy"] = "accuracy"
+
+    def followed(self, tests: int) -> Task:
+        return Followed(tests=tests)

@@ -67,6 +67,7 @@ class Task:
     reads: ClassVar[Literal["synthetic", "snapshots"]] = "synthetic"  # the file that networks are trained on
     # whether its 'accuracy' is that of networks trained on the set as it is, as other such tasks give it
     comparable: ClassVar[bool] = False
+    best: ClassVar[str] = ""  # the metric that has the best accuracy of several test passes
     over_steps: ClassVar[bool] = False  # its metrics are curves over steps, not one value for each network
     further: ClassVar[Mapping[str, str]] = {}  # further sets by name: what each of them is
     # what the metrics call a further set, where that is not its name
@@ -82,6 +83,16 @@ class Task:
 
     if TYPE_CHECKING:
         kind: str  # a field of each task's class, of one value
+
+    @property
+    def test_passes(self) -> int:
+        """How often each network is tested."""
+        return 1
+
+    def followed(self, tests: int) -> Task:
+        """The task that also follows the accuracy by so many test passes; itself where it measures something
+        else."""
+        return self
 
     @property
     def settings(self) -> dict[str, Any]:
