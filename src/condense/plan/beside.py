@@ -7,7 +7,7 @@ judge, at the same images a class; a number of another judge never takes their p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from condense.specs import catalogue
 from condense.specs.common import Ipc
 
 Cells = tuple[MetricsCell, ...]
+_KEPT = ("snapshots",)  # settings of recipes that decide what is kept of a set on its way, not the set
 
 
 class Place(NamedTuple):
@@ -52,20 +53,26 @@ class Comparable:
         self._maker = maker
         # By place and number of networks, by seed
         self._asked: dict[Place, dict[int, dict[int, MetricsCell]]] = {}
+        over_steps: dict[Place, dict[int, dict[int, MetricsCell]]] = {}
         for cell in cells:
-            if cell.task.comparable and self.is_unchanged(cell):
-                of_networks = self._asked.setdefault(place_of(cell), {})
+            if (cell.task.comparable or cell.task.over_steps) and self.is_unchanged(cell):
+                places = over_steps if cell.task.over_steps else self._asked
+                of_networks = places.setdefault(place_of(cell), {})
                 of_networks.setdefault(cell.n_networks, {})[cell.synthetic.seed] = cell
-        # Of each place the cells of most networks, where several tables ask for other numbers
-        self.by_place: dict[Place, Cells] = {
-            place: _by_seed(of_networks[max(of_networks)]) for place, of_networks in self._asked.items()
-        }
+        # Of each place the cells of most networks, where several tables ask for other numbers; and those over
+        # the steps of the condensation
+        self.by_place, self.over_steps = _of_most(self._asked), _of_most(over_steps)
+        self._archs: dict[Place, list[str]] = {}
+        for place in self.by_place:
+            self._archs.setdefault(place._replace(arch=""), []).append(place.arch)
 
     def is_unchanged(self, cell: MetricsCell) -> bool:
         """Whether its set is what the scale makes by its method, without a table's or figure's own change."""
         made = cell.synthetic
         plain = self._maker.recipe(made.recipe.name, made.data, made.ipc, {})
-        return made.recipe.computed_part() == plain.computed_part()
+        over = _KEPT if cell.task.over_steps else ()
+        part, wanted = made.recipe.computed_part(), plain.computed_part()
+        return all(part.get(name) == wanted.get(name) for name in {**part, **wanted} if name not in over)
 
     def baselines(self, run: Run, alike: bool = True) -> dict[str, Baseline]:
         """By the names of `catalogue.BASELINES`, what stands beside a run; empty for the whole training set,
@@ -85,15 +92,13 @@ class Comparable:
     def beside(self, name: str, cells: Sequence[MetricsCell], alike: bool = True) -> Cells:
         """The cells of the baseline `name` beside those of one method; () where it was not judged so.
 
-        It is that which the method's own architecture chose, where an architecture chooses; beside a method
-        without one, that of the only architecture there is. With `alike` they are of the seeds and the number
+        Where an architecture chooses, it is that which the method's own chose, else that of the only
+        architecture that chose here. With `alike` they are of the seeds and the number
         of networks of `cells`, where there are such ones; else all seeds of most networks.
         """
         place = place_of(cells[0])._replace(method=name)
-        archs = [place.arch, "none"]
-        if place.arch == "none":
-            choosing = [other.arch for other in self.by_place if other._replace(arch="none") == place]
-            archs += choosing if len(choosing) == 1 else []
+        here = self._archs.get(place._replace(arch=""), [])
+        archs = [place.arch, "none", *(here if len(here) == 1 else ())]
         asked = [place._replace(arch=arch) for arch in archs]
         at = next((other for other in asked if other in self.by_place), None)
         if at is None:
@@ -121,5 +126,7 @@ class Comparable:
         return self.by_place.get(place_of(self._maker.metrics(made, cell.eval_arch, protocol)), ())
 
 
-def _by_seed(cells: dict[int, MetricsCell]) -> Cells:
-    return tuple(cells[seed] for seed in sorted(cells))
+def _of_most(asked: Mapping[Place, Mapping[int, Mapping[int, MetricsCell]]]) -> dict[Place, Cells]:
+    """Of each place the cells of most networks, by seed."""
+    most = {place: of_networks[max(of_networks)] for place, of_networks in asked.items()}
+    return {place: tuple(cells[seed] for seed in sorted(cells)) for place, cells in most.items()}

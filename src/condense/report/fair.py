@@ -15,7 +15,7 @@ from condense.plan.rows import Run
 from condense.plan.tables import Plan
 from condense.report import layout, names
 from condense.report.layout import Block, Cell, Line
-from condense.report.measured import Pooled, measure_cells
+from condense.report.measured import Pooled, measure_cells, measure_steps
 from condense.report.records import Record
 from condense.report.scores import ABOUT, TITLES, Scores
 from condense.specs import catalogue
@@ -152,15 +152,12 @@ def _of_judge(scale: Plan, scores: Scores, places: dict[Place, Cells]) -> Compar
     cells = next(iter(places.values()))
     first = cells[0]
     arch, dataset = names.architecture(first.eval_arch), names.dataset(first.synthetic.data.name)
-    several = len({place.arch for place in places if place.arch != "none"}) > 1
     numbers = {place: measure_cells(cells) for place, cells in places.items()}
     order = sorted(
         places, key=lambda place: (places[place][0].synthetic.images_a_class, -numbers[place].mean)
     )
     scored = scores if scores.stand_beside(first) else None
-    entries = [
-        _measured_entry(scale, scored, place, places[place], numbers[place], several) for place in order
-    ]
+    entries = [_measured_entry(scale, scored, place, places[place], numbers[place]) for place in order]
     title = f"{dataset}: {arch} trained by the protocol {first.protocol.name}"
     return Comparison(
         _block(title, _caption(scale, first, list(numbers.values()), ABOUT if scored else ""), entries),
@@ -188,11 +185,10 @@ def _whole(scale: Plan, cell: MetricsCell) -> str:
     return f" Trained on the whole training set: {number.mean:.1f} ± {number.std:.1f}."
 
 
-def _measured_entry(
-    scale: Plan, scores: Scores | None, place: Place, cells: Cells, number: Pooled, several: bool
-) -> Entry:
+def _measured_entry(scale: Plan, scores: Scores | None, place: Place, cells: Cells, number: Pooled) -> Entry:
     label = names.method(place.method)
-    label += f", condensed with {names.architecture(place.arch)}" if several and place.arch != "none" else ""
+    if place.arch not in ("none", cells[0].eval_arch):
+        label += f", by {names.architecture(place.arch)}"  # that condensed or chose
     beside, missing, run = {}, [], Run(cells[0].synthetic.data.name, (cells,))
     for name, baseline in scale.comparable.baselines(run, alike=False).items():
         if baseline.run is None:
@@ -206,6 +202,10 @@ def _measured_entry(
     if task.best:
         best = measure_cells(cells, task.best)
         beside[_best(task.test_passes)] = f"{best.mean:.1f} ± {best.std:.1f}"
+    if place in scale.comparable.over_steps:
+        steps, along = measure_steps(scale.comparable.over_steps[place])
+        top = max(along, key=lambda number: number.mean)
+        beside[f"Best of {len(steps)} snapshots"] = f"{top.mean:.1f} ± {top.std:.1f}"
     for title, score in scores.of(cells).items() if scores else ():
         beside[f"{title} score"] = "" if score.value is None else f"{score.value:.3f}"
         missing += [f"no {title.lower()} score, since {score.reason}"] if score.value is None else []
