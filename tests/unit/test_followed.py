@@ -196,8 +196,9 @@ def test_tables_show_the_best_beside_the_last_with_its_number_of_passes(only_tab
     monkeypatch.chdir(tmp_path)
     plan = following(only_table, monkeypatch, 20)
     given = {"accuracy": {0: [60.0, 62.0]}, "best_accuracy": {0: [64.0, 67.0]}}
-    for path, cell in ((path, cell) for path, cell in plan.metrics.items() if cell.task.best):
-        artifacts.write_json(Path(path), metrics_of(cell, given["accuracy"], given) | {"run": {}})
+    for path, cell in plan.metrics.items():
+        by_metric = given if cell.task.best else None
+        artifacts.write_json(Path(path), metrics_of(cell, given["accuracy"], by_metric) | {"run": {}})
     tables.make_table(plan, TABLE, Path("t.csv"))
     rows = [row for row in rows_of("t.csv") if row["measured"]]
     assert {(row["measured"], row["best"], row["best_std"], row["best_of"]) for row in rows} == {
