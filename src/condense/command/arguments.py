@@ -51,6 +51,12 @@ def _run_verb(verbs: Any, functions: Verbs) -> None:
     verb.add_argument(
         "--epochs", type=int, help="epochs of the networks that judge the sets instead of the scale's"
     )
+    verb.add_argument(
+        "--minutes",
+        type=float,
+        metavar="N",
+        help="choose as many steps as fit into so many minutes, and epochs for judging in as many more",
+    )
     verb.add_argument("--resize", type=int, help="bring all images to this many pixels a side")
     verb.add_argument(
         "--test",

@@ -8,8 +8,9 @@ import shutil
 from pathlib import Path
 
 from condense import jobs
+from condense.command.minutes import command, fitted, recipe_steps
 from condense.command.prune import sweep
-from condense.command.requests import Request, Work, plan_request
+from condense.command.requests import Request, Work, check_numbers, data_of, plan_request
 from condense.config import UserError
 from condense.files import check_prepared, read_metrics, read_request
 from condense.files.artifacts import write_json
@@ -29,7 +30,10 @@ def run_images(request: Request) -> None:
     store = stores.named_store(request.mlflow)
     if store:
         stores.check(store)  # now, and not after all the work
-    work = plan_request(request)
+    check_numbers(request)
+    data, asked = data_of(request), request
+    request = fitted(asked, data)
+    work = plan_request(request, data)
     on_gpu = runtime.gpu_usable(request.device)
     bind(request.out, work, request)
     spec = work.data.spec
@@ -43,6 +47,12 @@ def run_images(request: Request) -> None:
         print(spec.note)
     estimate = estimate_cells(work.parents, work.sets, work.metrics, threads=request.threads, gpu=on_gpu)
     print(estimate.text(), flush=True)
+    if request is not asked:
+        print(
+            f"chosen for {request.minutes_given:g} minutes of condensing and as many of judging: "
+            f"{command(request)} (of {recipe_steps(request, data)} steps)",
+            flush=True,
+        )
     with follower.following(store, request.out):
         results = _made(request, work)
         sweep(request.out)
@@ -89,6 +99,8 @@ def bind(out: Path, work: Work, request: Request) -> None:
             "seed": request.seed,
             "arch": work.sets[0].arch,
         }
+        asked = {"minutes": request.minutes, "steps": request.steps, "epochs": request.epochs}
+        settings |= {name: value for name, value in asked.items() if value is not None}
         write_json(path, {"kind": "request", "key": work.key, "images": str(request.images), **settings})
         return
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ class Request:
     arch: str | None = None
     steps: int | None = None
     epochs: int | None = None
+    minutes: float | None = None  # into which steps and epochs are to fit
     resize: int | None = None
     test: Path | None = None
     image_column: str | None = None
@@ -37,6 +39,11 @@ class Request:
     device: str = "auto"
     threads: int | None = None
     mlflow: str | None = None  # the store that is told of it
+
+    @property
+    def minutes_given(self) -> float:
+        """The minutes, where they are given."""
+        return math.inf if self.minutes is None else self.minutes
 
 
 @dataclass(frozen=True)
@@ -71,11 +78,11 @@ def suiting_convnet(size: int) -> str:
     return "convnet" if depth == 3 else f"convnetd{depth}"
 
 
-def plan_request(request: Request) -> Work:
-    """The cells of a request. Raises UserError for images, methods, architectures and numbers that do not fit
-    together."""
-    _check_numbers(request)
-    data, maker = _data_of(request), Maker(catalogue.scale(request.scale))
+def plan_request(request: Request, data: DataCell | None = None) -> Work:
+    """The cells of a request, for `data` if its images have been looked at. Raises UserError for images,
+    methods, architectures and numbers that do not fit together."""
+    check_numbers(request)
+    data, maker = data or data_of(request), Maker(catalogue.scale(request.scale))
     sets = [asked_set(request, data, maker)]
     arch = request.arch or suiting_convnet(data.spec.size)
     sets.append(maker.synthetic(data, catalogue.BASELINE, arch, request.ipc, request.seed))
@@ -92,12 +99,12 @@ def plan_request(request: Request) -> Work:
 def plan_handed(request: Request, spec: DatasetSpec, settings: Mapping[str, Any]) -> Work:
     """The cells of a request for a set of images that are handed over, which nobody judges; `settings` are
     laid over the recipe's. Raises UserError as `plan_request` does."""
-    _check_numbers(request)
+    check_numbers(request)
     cell = asked_set(request, DataCell(spec), Maker(catalogue.scale(request.scale)), settings)
     return Work(cell.data, (cell,), ())
 
 
-def _check_numbers(request: Request) -> None:
+def check_numbers(request: Request) -> None:
     """Raises UserError for a method that makes no set, and for numbers that make no sense."""
     recipe = catalogue.recipe(request.method)
     if not recipe.makes_set:
@@ -133,7 +140,7 @@ def asked_set(
     return maker.synthetic(data, request.method, arch, request.ipc, request.seed, change)
 
 
-def _data_of(request: Request) -> DataCell:
+def data_of(request: Request) -> DataCell:
     """The user's own images; or a dataset of `params/datasets`, named where no file or folder of that name
     lies."""
     from condense.data.description import require_outside, spec_from_images

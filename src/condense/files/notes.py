@@ -82,9 +82,12 @@ class RunRequest:
     arch: str = ""
     ipc: int = 1
     seed: int = 0
+    minutes: float | None = None
+    steps: int | None = None
+    epochs: int | None = None
 
     def __post_init__(self) -> None:
-        at_least({"ipc": self.ipc}, 1)
+        at_least({"ipc": self.ipc, "steps": self.steps, "epochs": self.epochs}, 1)
         at_least({"seed": self.seed}, 0, 1 << 62)
 
 
