@@ -138,7 +138,8 @@ def test_training_costs_three_forward_passes_an_image_and_every_network_is_teste
     cell = maker.metrics(synthetic, "convnet", "dc", 5)
     work, epochs = work_of(cell), number_of_epochs(cell.protocol, 100)
     assert work.flops_training == 5 * epochs * 100 * 3 * (CONVOLUTIONS + LINEAR)
-    assert work.flops_forward == 5 * 10_000 * (CONVOLUTIONS + LINEAR)
+    passes = maker.scale.follow
+    assert passes == 20 and work.flops_forward == passes * 5 * 10_000 * (CONVOLUTIONS + LINEAR)
     whole = maker.metrics(maker.synthetic("cifar10", "whole", "convnet", "full", 0), "convnet", "dc", 5)
     epochs = number_of_epochs(whole.protocol, 50_000)
     assert work_of(whole).flops_training == 5 * epochs * 50_000 * 3 * (CONVOLUTIONS + LINEAR)
