@@ -95,6 +95,23 @@ def test_an_unfinished_set_is_kept_as_far_as_it_is_and_taken_where_nothing_of_it
     assert Checkpoint.beside(tmp_path / SHARDS / "classes5-9.safetensors", f"{KEY}-0").load(Progressed)
 
 
+def test_sets_of_a_method_whose_files_are_called_alike_are_all_kept(tmp_path):
+    files = begin_set(tmp_path)
+    folder, other = tmp_path / SHARDS, tmp_path / store.shard_folder(TEN[1])
+    shutil.copytree(folder, other)
+    key = other.name.rsplit("-", 1)[1]
+    Checkpoint.beside(other / "classes5-9.safetensors", f"{key}-0").write({}, {"done": 2})
+    for name in ("classes0-4.safetensors", "classes0-4.run.json"):
+        (other / name).unlink()
+    both = [*files, *store.shard_files(TEN[1], tmp_path)]
+    assert len(both) == 4 and store.keep(both, tmp_path).added == both
+    sets = [DM, TEN[1]]
+    assert sorted(store.unfinished(sets, tmp_path)) == sorted(both)
+    assert store.drop_others([*sets, *store.unfinished(sets, tmp_path)], tmp_path) == []
+    shutil.rmtree(tmp_path / "results")
+    assert store.restore_unfinished(sets, tmp_path) == sets
+
+
 def test_what_was_begun_is_kept_until_the_set_is(tmp_path):
     store.keep(begin_set(tmp_path), tmp_path)
     assert store.drop_others([DM, *store.unfinished([DM], tmp_path)], tmp_path) == []

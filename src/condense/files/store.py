@@ -151,8 +151,9 @@ def unfinished(sets: Iterable[str], root: Path = Path()) -> list[str]:
     for path in sets:
         files, folder = listing(unit_of(path).group, root), shard_folder(path)
         if kept_name(path) not in files:
-            asked = {str(folder / PurePosixPath(name).name): name for name in files}
-            kept += [shard for shard, name in asked.items() if kept_name(shard) == name]
+            # The files of two sets of a method may be called alike
+            asked = [(str(folder / PurePosixPath(name).name), name) for name in files]
+            kept += [shard for shard, name in asked if kept_name(shard) == name]
     return kept
 
 
