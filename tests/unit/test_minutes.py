@@ -42,7 +42,8 @@ def test_as_many_steps_as_fit_beside_what_is_made_before(method, least, tmp_path
     parents = len(plan_request(chosen).parents)
     assert parents >= least and chosen.steps == (120 - BEFORE * parents) / STEP
     assert plan_request(chosen).sets[0].recipe.number_of_steps == chosen.steps
-    assert chosen.epochs <= 120 and sum(cell.protocol.epochs for cell in plan_request(chosen).metrics) <= 240
+    judged = [cell.protocol.epochs for cell in plan_request(chosen).metrics]
+    assert chosen.epochs == 120 and judged == [120, 120], "half a second each, of two minutes"
 
 
 def test_no_more_steps_than_the_recipe_has_and_no_more_epochs_than_the_protocol(tmp_path):
@@ -51,13 +52,17 @@ def test_no_more_steps_than_the_recipe_has_and_no_more_epochs_than_the_protocol(
     assert (
         chosen.steps == recipe_steps(plain, data_of(plain)) == recipe_steps(chosen, data_of(chosen)) == 20000
     )
-    assert chosen.epochs == plan_request(plain).metrics[0].protocol.epochs
-    assert command(chosen) == f"--method dm --steps 20000 --epochs {chosen.epochs}"
+    assert chosen.epochs is None and plan_request(chosen).metrics[0].protocol.epochs == 200
+    assert command(chosen) == "--method dm --steps 20000"
+    few = fitted(request(tmp_path, minutes=0.5))
+    assert command(few) == f"--method dm --steps 120 --epochs {few.epochs}" and few.epochs == 30
     assert fitted(plain) is plain
 
 
 def test_what_leaves_no_time_for_a_step_is_refused(tmp_path):
-    with pytest.raises(UserError, match="before its first step takes about 0.5 minutes"):
+    with pytest.raises(
+        UserError, match="about 0.5 minutes here for one step and what has to be made before it"
+    ):
         fitted(request(tmp_path, method="cpdm", minutes=0.4))
 
 

@@ -49,7 +49,7 @@ def run_images(request: Request) -> None:
     print(estimate.text(), flush=True)
     if request is not asked:
         print(
-            f"chosen for {request.minutes_given:g} minutes of condensing and as many of judging: "
+            f"chosen for {request.minutes:g} minutes of condensing and as many of judging: "
             f"{command(request)} (of {recipe_steps(request, data)} steps)",
             flush=True,
         )

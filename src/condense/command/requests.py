@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,11 +38,6 @@ class Request:
     device: str = "auto"
     threads: int | None = None
     mlflow: str | None = None  # the store that is told of it
-
-    @property
-    def minutes_given(self) -> float:
-        """The minutes, where they are given."""
-        return math.inf if self.minutes is None else self.minutes
 
 
 @dataclass(frozen=True)
