@@ -76,7 +76,7 @@ def architecture(name: str) -> str:
         return (
             {"convnetd": "ConvNet-D", "resnet": "ResNet-", "vgg": "VGG-"}[family[1]]
             + family[2]
-            + family[3].replace("_", " ")
+            + family[3].replace("_", " ").upper()
         )
     return name
 
