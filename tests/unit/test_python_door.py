@@ -1,5 +1,6 @@
 """`condense.condense`: images that a program hands over, and networks of its own."""
 
+import functools
 import inspect
 from pathlib import Path
 
@@ -36,6 +37,10 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.last(self.body(x))
+
+
+class Inheriting(Net):
+    """Whose code is also that of `Net`."""
 
 
 class WithEmbed(Net):
@@ -90,8 +95,9 @@ def test_every_layout_and_coding_gives_the_same_images():
         (lambda x, y: (x[..., :4], y), "square"),
         (lambda x, y: (x / 127.5 - 1, y), "looks normalised"),
         (lambda x, y: (x * 1.5, y), "looks normalised"),
-        (lambda x, y: (x.astype(int) * 2, y), "outside 0..255"),
+        (lambda x, y: (x.astype(int) * 2, y), "must be bytes 0..255"),
         (lambda x, y: (x // 128, y), "may be bytes"),
+        (lambda x, y: (x / 255 / 255, y), "nearly black"),
         (lambda x, y: (np.where(x > 250, np.nan, x / 255), y), "no numbers"),
         (lambda x, y: (x, y[:-1]), "35 labels of 36 images"),
         (lambda x, y: (x, np.eye(CLASSES)[y]), "argmax"),
@@ -142,6 +148,8 @@ def test_settings_are_those_of_a_recipe():
     assert all(tuple(np.rint(image.numpy().reshape(-1) * 255)) in pixels for image in made.pixels)
     with pytest.raises(UserError, match="batch_real"):
         condense.condense(images, labels, **SMALL | {"settings": {"batch_reel": 8}})
+    with pytest.raises(UserError, match="steps: given twice"):
+        condense.condense(images, labels, **SMALL | {"settings": {"steps": 4}})
     with pytest.raises(UserError, match="^ipc 50: the smallest class has 12"):
         condense.condense(images, labels, **SMALL | {"ipc": 50})
     with pytest.raises(UserError, match="whole"):
@@ -168,6 +176,8 @@ def test_the_name_of_an_own_network_comes_from_its_code_and_shapes():
     names = [own(kind).name for kind in (Net, Net, WithEmbed)]
     assert names[0] == names[1] != names[2] and names[0].startswith("own_net_")
     assert own(Net).lasting
+    partial = functools.partial(Inheriting)
+    assert own(partial).name != own(Inheriting).name and not own(partial).lasting
 
     def of_width(width):
         return lambda: nn.Sequential(
@@ -176,6 +186,12 @@ def test_the_name_of_an_own_network_comes_from_its_code_and_shapes():
 
     narrow, wide = own(of_width(4)), own(of_width(8))
     assert narrow.name != wide.name and not narrow.lasting
+
+
+def test_another_code_of_a_class_that_it_inherits_from_gives_another_name(monkeypatch):
+    before, read = own(Inheriting).name, inspect.getsource
+    monkeypatch.setattr(inspect, "getsource", lambda code: read(code) + "#" * (code is Net))
+    assert own(Inheriting).name != before
 
 
 @pytest.mark.parametrize(

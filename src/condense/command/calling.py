@@ -63,6 +63,8 @@ def condense(
     one nothing is kept. What it is about to do, its cost and its progress go to the standard error.
     Raises UserError for whatever does not fit together, before any work.
     """
+    if steps is not None and "steps" in settings:
+        raise UserError("steps: given twice, by itself and in `settings`; leave one of them out")
     handed = Handed(images, labels, class_names, strategy=strategy)
     with _as_they_were(), _by_name(network, handed) as arch, _folder(out) as folder:
         request = Request(

@@ -12,11 +12,12 @@ import numpy as np
 from condense.config import UserError
 from condense.data import classes
 from condense.data.classes import Labels, brief
+from condense.data.coding import evident_coding, span
 from condense.data.prepare import statistics
 from condense.data.spec import OWN_STRATEGY, DatasetSpec, Source
 from condense.files.artifacts import content_sha256, write_tensors
 
-_CODING = "give bytes 0..255, or numbers in [0, 1]"
+_CODING = "Give bytes 0..255, or numbers in [0, 1]"
 _PIECE = 512  # images looked at together
 
 
@@ -140,27 +141,19 @@ def _pixels(values: np.ndarray) -> np.ndarray:
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:
-    if values.dtype == np.uint8 and values.max() > 1:
-        return values
-    if values.dtype.kind not in "biuf":
-        raise UserError(f"images: numbers are needed, found {values.dtype}")
-    least, most = float(values.min()), float(values.max())
-    seen = f"{values.dtype} from {least:g} to {most:g}"
-    if values.dtype.kind == "f":
-        if not (np.isfinite(least) and np.isfinite(most)):
-            raise UserError(f"images: hold values that are no numbers ({seen})")
-        if least >= 0 and most <= 1:
-            return np.concatenate([np.rint(piece * 255).astype(np.uint8) for piece in _pieces(values)])
-        whole_bytes = least >= 0 and most <= 255 and all((piece % 1 == 0).all() for piece in _pieces(values))
-        if not whole_bytes:
-            raise UserError(f"images: {seen}, which looks normalised or scaled; {_CODING}")
-    elif values.dtype.kind == "b":
+    if values.dtype.kind == "b":
         return values.astype(np.uint8) * np.uint8(255)
-    elif least < 0 or most > 255:
-        raise UserError(f"images: {seen}, outside 0..255; {_CODING}")
-    elif most <= 1:
-        raise UserError(f"images: {seen}, which may be bytes or pixels that are 0 or 1; {_CODING}")
-    return values.astype(np.uint8)
+    if values.dtype.kind not in "iuf":
+        raise UserError(f"images: numbers are needed, found {values.dtype}")
+    if not np.isfinite(values.min() + values.max()):
+        raise UserError("images: hold values that are no numbers")
+    coding = evident_coding(values, "images", _CODING)
+    if coding is None:
+        raise UserError(f"images: {span(values)}, which looks normalised or scaled. {_CODING}")
+    scale = {"bytes": 1, "unit": 255}[coding]
+    if values.dtype.kind in "iu":
+        return values.astype(np.uint8)
+    return np.concatenate([np.rint(piece * scale).astype(np.uint8) for piece in _pieces(values)])
 
 
 def _pieces(values: np.ndarray) -> Iterator[np.ndarray]:

@@ -157,15 +157,21 @@ def _checked(module: nn.Module, shape: tuple[int, int, int], where: str) -> tupl
 
 
 def _source_of(factory: Factory, module: nn.Module) -> tuple[str, bool]:
-    """A checksum of the code of the factory and of the modules of its network that are not torch's, and
-    whether all of it could be read and nothing else, such as a value that the factory was handed, decides."""
-    kinds = {type(part) for part in module.modules() if not type(part).__module__.startswith("torch.")}
+    """A checksum of the code of the factory, and of the classes of the modules of its network and those that
+    they inherit from, torch's own left out; and whether all of it could be read and nothing else, such as a
+    value that the factory was handed, decides."""
+    kinds = {
+        kind
+        for part in module.modules()
+        for kind in type(part).__mro__
+        if kind.__module__.split(".")[0] not in ("torch", "builtins")
+    }
     closed = getattr(factory, "__closure__", None) or getattr(factory, "keywords", None)
-    texts = []
+    texts, unread = [], False
     codes: list[Callable[..., Any]] = [factory, *sorted(kinds, key=lambda kind: kind.__qualname__)]
     for code in codes:
         try:
             texts.append(inspect.getsource(code))
         except (OSError, TypeError):
-            return hashlib.sha256("".join(texts).encode()).hexdigest(), False
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest(), not closed
+            unread = True
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest(), not (closed or unread)

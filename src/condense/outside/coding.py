@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from condense.config import UserError, unknown
+from condense.data.coding import evident_coding, span
 
 _CLEAR = 0.6  # how far mean and spread may be from those of the data, see `_distance`
 _APART = 0.4  # by how much more the second reading has to be away
 _OVER = 0.02  # part of its range by which a value in [-1, 1] may miss it, as rounding leaves it
-_DARK = 8 / 255  # a set whose lightest pixel is darker was most likely divided by 255 twice
-_LIGHT = 8.0  # what reaches this and nothing below 0 are bytes: no pixel of [0, 1] is optimised so far away
 
 Constants = Sequence[float]
 
@@ -66,27 +65,9 @@ def coding_of(
         if given == "bytes" and not (least >= 0 and most <= 255):
             raise UserError(f"--coding bytes: {where} has values from {least:g} to {most:g}, outside 0..255")
         return given, "as --coding says"
-    seen = f"{values.dtype} from {least:g} to {most:g}"
-    if values.dtype.kind in "iu":
-        return _of_integers(least, most, seen, where)
-    if least >= 0:
-        if most <= _DARK:
-            raise _unclear(where, f"{seen}, which is nearly black as pixels 0..1")
-        if most <= 1:
-            return "unit", seen
-        if _LIGHT <= most <= 255:
-            return "bytes", seen
-    return _by_moments(values, mean, std, seen, where)
-
-
-def _of_integers(least: float, most: float, seen: str, where: str) -> tuple[str, str]:
-    if least < 0 or most > 255:
-        raise UserError(
-            f"{where}: its images are {seen}; whole numbers must be bytes 0..255: save bytes or pixels 0..1"
-        )
-    if most <= 1:
-        raise _unclear(where, f"{seen}, which may be bytes that are nearly black, or pixels that are 0 or 1")
-    return "bytes", seen
+    seen = span(values)
+    evident = evident_coding(values, where, _asking())
+    return (evident, seen) if evident else _by_moments(values, mean, std, seen, where)
 
 
 def _by_moments(
@@ -117,8 +98,12 @@ def _distance(values: np.ndarray, coding: str, mean: Constants, std: Constants) 
 
 
 def _unclear(where: str, why: str) -> UserError:
+    return UserError(f"{where}: its images are {why}. {_asking()}")
+
+
+def _asking() -> str:
     choices = "; ".join(f"{name}: {coding.title}" for name, coding in CODINGS.items())
-    return UserError(f"{where}: its images are {why}. Say how they are read with --coding ({choices})")
+    return f"Say how they are read with --coding ({choices})"
 
 
 def constants(text: str, option: str, channels: int, positive: bool = False) -> list[float]:
