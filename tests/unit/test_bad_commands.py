@@ -1,6 +1,8 @@
 """Senseless commands: status 2 and one message that says what is wrong, where, and what would be right;
 nothing is written."""
 
+import re
+
 import pytest
 from bad_input_helpers import BRIEF, NET, evaluation, recipe, refused, synthesis
 
@@ -222,3 +224,11 @@ def test_a_prepared_dataset_is_named_by_its_folder_or_by_a_split_in_it(tmp_path)
     for verb, file in files.items():
         for given in (tmp_path, tmp_path / "train.safetensors"):
             assert parser(VERBS).parse_args([verb, "--data", str(given), *more[verb]]).data == tmp_path / file
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_help_of_a_verb_is_a_whole_sentence(name, capsys):
+    with pytest.raises(SystemExit):
+        parser(VERBS).parse_args([name, "--help"])
+    told = capsys.readouterr().out.split("\n\n")[1]
+    assert re.fullmatch(r"[A-Z][^.]*(?:\.\w+[^.]*)*\.", " ".join(told.split())), told

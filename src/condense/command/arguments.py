@@ -23,8 +23,8 @@ def with_homes(args: argparse.Namespace) -> argparse.Namespace:
 
 
 def parser(functions: Verbs) -> argparse.ArgumentParser:
-    """The command line; `functions` holds by name what each verb calls, whose first line of documentation is
-    its help."""
+    """The command line; `functions` holds by name what each verb calls, whose first sentence of documentation
+    is its help."""
     main_parser = Parser(prog="condense", description="Dataset condensation: reproducible, tracked.")
     main_parser.add_argument(
         "--log", type=Path, metavar="FILE", help="write to this file, begun anew, what would be printed"

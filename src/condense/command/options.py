@@ -78,9 +78,10 @@ def keep_option(verb: argparse.ArgumentParser, key: bool = False) -> None:
 
 
 def add_verb(verbs: Any, functions: Verbs, name: str) -> argparse.ArgumentParser:
-    """Adds a verb that calls its one of `functions`, whose first line of documentation is its help."""
+    """Adds a verb that calls its one of `functions`, whose first sentence of documentation is its help."""
     function = functions[name]
-    text = next(iter((function.__doc__ or "").splitlines()), "")  # `python -OO` leaves documentation away
+    first = " ".join((function.__doc__ or "").split("\n\n")[0].split())  # `python -OO` leaves it away
+    text = first.partition(". ")[0].removesuffix(".") + "." * bool(first)
     verb = verbs.add_parser(name, help=text, description=text)
     verb.set_defaults(function=function)
     return verb
