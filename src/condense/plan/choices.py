@@ -31,6 +31,11 @@ class Choices:
             *(limits.train_archs or [train_arch]),
         ]
 
+    def numbers(self, limits: TableLimits, method: str) -> list[int] | None:
+        """The images a class of which sets of a method are made here; None for all that are published."""
+        wanted, own = limits.ipc or self.scale.ipc, self.scale.ipc_of.get(method)
+        return wanted if own is None else [ipc for ipc in own if wanted is None or ipc in wanted]
+
     def absent(self, method: str) -> str:
         """Why `method` is not run here; '' if it is."""
         if method not in catalogue.names_in("methods"):

@@ -26,7 +26,12 @@ def figure_of(choices: Choices, name: str, spec: FigureSpec) -> FigurePlan:
     curves = []
     for dataset in choices.datasets_of(name).get(spec.dataset, []):
         ipcs = limits.ipc or spec.ipc
-        curves += [_curve(choices, spec, limits, dataset, *line, ipc) for ipc in ipcs for line in lines]
+        curves += [
+            _curve(choices, spec, limits, dataset, *line, ipc)
+            for ipc in ipcs
+            for line in lines
+            if ipc in choices.scale.ipc_of.get(line[0], ipcs)
+        ]
     return FigurePlan(spec, tuple(curve for curve in curves if curve), missing, cut)
 
 

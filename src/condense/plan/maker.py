@@ -126,6 +126,6 @@ class Maker:
             eval_arch,
             self.options(eval_arch),
             chosen,
-            n_networks or self.scale.n_networks,
+            n_networks or self.scale.networks_at(synthetic.ipc),
             dict(sets),
         )

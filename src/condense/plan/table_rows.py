@@ -29,7 +29,7 @@ def row_of(choices: Choices, name: str, spec: TableSpec, row: dict[str, str]) ->
     limits = choices.limits(name)
     if not choices.wanted(limits, row["setting"], row["train_arch"]):
         return Row(row, (), f"not run at {choices.scale.name}")
-    wanted = limits.ipc or choices.scale.ipc
+    wanted = choices.numbers(limits, method)
     if row["ipc"] != "full" and (
         not row["ipc"].isdigit() or (wanted is not None and int(row["ipc"]) not in wanted)
     ):

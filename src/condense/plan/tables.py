@@ -26,7 +26,12 @@ from condense.specs import DEFAULT_TASK, FigureSpec, TableSpec, catalogue
 def evaluation_architectures() -> list[str]:
     """The architectures that tables and figures evaluate with, sorted."""
     drawn = {spec.eval_arch for spec in Plan.specs_by_path().values() if isinstance(spec, FigureSpec)}
-    return sorted(drawn.union(*(architectures(row["eval_arch"]) for row in published_rows())))
+    own = [
+        {rows.eval_arch for rows in spec.rows}
+        for spec in Plan.specs_by_path().values()
+        if isinstance(spec, TableSpec)
+    ]
+    return sorted(drawn.union(*own, *(architectures(row["eval_arch"]) for row in published_rows())))
 
 
 class Plan(Choices):
@@ -112,6 +117,7 @@ class Plan(Choices):
                 require_taken(
                     self.limits(name).changes, [*map(method_of, published), *spec.sets.values()], "changes"
                 )
+                _require_rows(spec)
                 _require_judges(spec, published)
                 rows[name] = [row_of(self, name, spec, row) for row in published]
         return rows
@@ -140,10 +146,17 @@ class Plan(Choices):
     @staticmethod
     def _published(spec: TableSpec) -> list[dict[str, str]]:
         rows = [row for row in published_rows() if row["paper"] == spec.paper and row["table"] == spec.table]
+        if rows and spec.rows:
+            raise UserError(
+                f"rows: {len(rows)} rows of params/published/results.csv belong to {spec.paper}/{spec.name}; "
+                "rows of your own need a table of another paper or number, such as `paper: ours`"
+            )
+        rows = rows or [row for own in spec.rows for row in own.as_published(spec.paper, spec.table)]
         if not rows:
             raise UserError(
                 f"{spec.paper}/{spec.name}: no row of params/published/results.csv belongs to it; what has "
-                "no published numbers is compared in a figure (draw: accuracy_by_setting)"
+                "no published numbers is compared by `rows` of its own, or in a figure (draw: "
+                "accuracy_by_setting)"
             )
         metrics = {row["metric"] for row in rows}
         for metric in spec.not_measured:
@@ -234,6 +247,22 @@ class Plan(Choices):
         whole evaluation."""
         given, arch = self.scale.networks_per_job, cell.eval_arch
         return cell.parts(given.get(f"{arch}/{cell.synthetic.data.name}", given.get(arch)))
+
+
+def _require_rows(spec: TableSpec) -> None:
+    """Raises UserError for a name in the own rows of a table that nothing has: they would stay empty, or
+    unchanged, without a word."""
+    datasets = {*catalogue.names_in("datasets"), *(row["dataset"] for row in published_rows())}
+    for own in spec.rows:
+        named = {
+            "method": (own.methods, catalogue.names_in("methods")),
+            "dataset": ([own.dataset], datasets),
+            "setting": ([name for name in own.settings if name], spec.settings),
+        }
+        for noun, (names, known) in named.items():
+            for name in names:
+                if name not in known:
+                    raise unknown(noun, name, known, "rows")
 
 
 def _require_judges(spec: TableSpec, published: list[dict[str, str]]) -> None:

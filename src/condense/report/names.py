@@ -15,6 +15,7 @@ PAPERS = {
     "edc": "Elucidating the Design Space of Dataset Condensation",
     "ddm": "Decomposed Distribution Matching in Dataset Condensation",
     "idm": "Improved Distribution Matching for Dataset Condensation",
+    "ours": "Comparisons of this project",
 }
 DATASETS = {  # those without a file in params/datasets, or whose title there needs its context
     "digits": "handwritten digits",

@@ -7,7 +7,6 @@ or cell lie over its other settings.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -17,6 +16,7 @@ from typing import Any
 from condense.config import UserError, convert, load_yaml, merged, read, unknown
 from condense.machine.checkout import project_file
 from condense.specs import STAGES, FigureSpec, Protocol, Recipe, Scale, TableSpec, engines
+from condense.specs.common import condition_holds
 
 OWN_PARAMS = "CONDENSE_PARAMS"  # environment variable: a folder of one's own, laid out as `params/`
 ANY = "any"  # in overrides: of whatever dataset
@@ -110,6 +110,7 @@ def scale(name: str) -> Scale:
         "methods": ("method", value.methods or (), methods),
         "scores": ("protocol", value.scores.protocols, names_in("protocols")),
         "scores: own": ("method", value.scores.own, methods),
+        "ipc_of": ("method", value.ipc_of, methods),
         "classes_per_job_of": ("method", value.classes_per_job_of, methods),
         "resources": ("stage", value.resources, STAGES),
         "datasets": ("dataset", value.dataset_names, names_in("datasets")),
@@ -131,18 +132,6 @@ def table(name: str) -> TableSpec | FigureSpec:
     if kind not in ("table", "figure"):
         raise unknown("kind", kind, ("table", "figure"), str(path))
     return _load("tables", name, TableSpec if kind == "table" else FigureSpec, "table")
-
-
-def _condition_holds(condition: str, ipc: int, where: str) -> bool:
-    if condition == "all":
-        return True
-    match = re.fullmatch(r"ipc(>=|<=|==|>|<)(\d+)", condition.replace(" ", ""))
-    if not match:
-        raise UserError(f"{where}: '{condition}' is not a condition; write 'all' or for example 'ipc>=100'")
-    bound = int(match[2])
-    return {">=": ipc >= bound, "<=": ipc <= bound, "==": ipc == bound, ">": ipc > bound, "<": ipc < bound}[
-        match[1]
-    ]
 
 
 _FIXED = ("name", "engine")  # decide paths and what else a setting means
@@ -173,7 +162,7 @@ def _check_overrides(base: Recipe, overrides: Any, where: str) -> None:
         if dataset not in (known := (ANY, *names_in("datasets"))):
             raise unknown("dataset", dataset, known, f"{where}: overrides")
         for condition, change in conditions.items():
-            _condition_holds(condition, 1, f"{where}: overrides: {dataset}")
+            condition_holds(condition, 1, f"{where}: overrides: {dataset}")
             if "overrides" in change:
                 raise UserError(f"{where}: overrides: {dataset}: {condition}: cannot have overrides itself")
             laid_over(base, change, f"{where}: overrides: {dataset}: {condition}")
@@ -186,7 +175,7 @@ def _conditional(
     layers = []
     for name in names:
         for condition, change in overrides.get(name, {}).items():
-            if _condition_holds(condition, ipc, f"{where}: overrides: {name}"):
+            if condition_holds(condition, ipc, f"{where}: overrides: {name}"):
                 layers.append((f"{where}: overrides: {name}: {condition}", change))
     return layers
 

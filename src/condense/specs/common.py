@@ -35,6 +35,20 @@ def cut_to(strategy: str, allowed: str) -> str:
     return "_".join(group for group in groups_of(strategy) if group in groups_of(allowed)) or "none"
 
 
+def condition_holds(condition: str, ipc: int, where: str) -> bool:
+    """Whether `ipc` images a class are those that a condition such as 'all' or 'ipc>=100' speaks of. Raises
+    UserError, beginning with `where`, for any other."""
+    if condition == "all":
+        return True
+    match = re.fullmatch(r"ipc(>=|<=|==|>|<)(\d+)", condition.replace(" ", ""))
+    if not match:
+        raise UserError(f"{where}: '{condition}' is not a condition; write 'all' or for example 'ipc>=100'")
+    bound = int(match[2])
+    return {">=": ipc >= bound, "<=": ipc <= bound, "==": ipc == bound, ">": ipc > bound, "<": ipc < bound}[
+        match[1]
+    ]
+
+
 def check_name(setting: str, name: str) -> None:
     """Raises UserError for a name that could not stand in a path as it is."""
     if not re.fullmatch(r"[a-z0-9_]{1,80}", name):

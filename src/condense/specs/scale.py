@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from condense.config import UserError
-from condense.specs.common import REPEATS, at_least, check_name, check_names, unused
+from condense.specs.common import REPEATS, Ipc, at_least, check_name, check_names, condition_holds, unused
 from condense.specs.scores import Scores
 
 FROM_DATA = ("name", "channels", "size", "classes")  # what of a network is not for its options to say
@@ -71,6 +71,9 @@ class Scale:
     n_networks: int
     datasets: dict[str, list[str]]  # the papers' dataset -> the datasets its rows are run on here
     ipc: list[int] | None = None
+    ipc_of: dict[str, list[int]] = field(default_factory=dict)  # by method, where it is made for fewer
+    # by images a class, such as `ipc>=50`: how many networks judge each set there; the last that holds counts
+    n_networks_of: dict[str, int] = field(default_factory=dict)
     # by engine or method; the engine's come first
     recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
     protocols: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -102,8 +105,18 @@ class Scale:
         check_name("name", self.name)
         check_names({"datasets": self.datasets, "architectures": self.architectures})
         at_least({"n_sets": self.n_sets, "n_networks": self.n_networks}, 1, REPEATS)
-        for ipc in self.ipc or []:
-            at_least({"ipc": ipc}, 1)
+        for numbers in (self.ipc or [], *self.ipc_of.values()):
+            for ipc in numbers:
+                at_least({"ipc": ipc}, 1)
+        for method, numbers in self.ipc_of.items():
+            for ipc in numbers:
+                if self.ipc is not None and ipc not in self.ipc:
+                    raise UserError(f"ipc_of: {method}: {ipc} is not among `ipc: {self.ipc}` of the scale")
+        for condition in self.n_networks_of:
+            condition_holds(condition, 1, "n_networks_of")
+        at_least(
+            {f"n_networks_of: {name}": number for name, number in self.n_networks_of.items()}, 1, REPEATS
+        )
         self._check_options()
         at_least({"bank_mb": self.bank_mb}, 0)
         at_least({"follow": self.follow}, 0, 10_000)
@@ -129,6 +142,15 @@ class Scale:
                         f"architectures: {arch}: {name}: must lie between 0 and {LARGEST_OPTION:,}, found "
                         f"{value}"
                     )
+
+    def networks_at(self, ipc: Ipc) -> int:
+        """How many networks judge a set of so many images a class, where a table says nothing else."""
+        named = [
+            number
+            for condition, number in self.n_networks_of.items()
+            if ipc != "full" and condition_holds(condition, ipc, "n_networks_of")
+        ]
+        return named[-1] if named else self.n_networks
 
     @property
     def dataset_names(self) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from condense.config import UserError
 from condense.specs.common import at_least, check_name, check_names, unused
+from condense.specs.own_rows import OwnRows
 from condense.specs.points import Point, check_points
 from condense.specs.protocol import DEFAULT_PROTOCOL
 from condense.specs.tasks import DEFAULT_TASK, AnyTask, Drift, Snapshots, Task
@@ -32,6 +33,8 @@ class TableSpec:
     sets: dict[str, str] = field(default_factory=dict)
     # published `metric` -> why its rows stay empty
     not_measured: dict[str, str] = field(default_factory=dict)
+    # in place of published rows: those of a comparison of one's own
+    rows: list[OwnRows] = field(default_factory=list)
     note: str = ""
 
     def __post_init__(self) -> None:
