@@ -191,7 +191,7 @@ def test_an_estimate_of_cells_adds_up_their_jobs(empty, maker):
 
 def jobs_of(plan):
     shards = len(groups(plan))
-    drawn = len(plan.tables) + len(plan.figures) + 1
+    drawn = len(plan.targets) + 1
     return len(plan.data) + len(plan.parents) + shards + len(plan.synthetic) + len(plan.metrics) + drawn
 
 

@@ -47,7 +47,7 @@ try:
     require_folders("results", "results/logs", "results/benchmarks")
     SETTINGS = specs.workflow_settings(config)
     PLAN = Plan(SETTINGS.scale)
-    TABLES = [f"results/tables/{name}.csv" for name in PLAN.tables]
+    TABLES = [f"results/tables/{name}.csv" for name in [*PLAN.tables, *PLAN.settings]]
     FIGURES = [f"results/figures/{name}.png" for name in PLAN.figures]
     METRICS = PLAN.metrics
     SETS = PLAN.synthetic

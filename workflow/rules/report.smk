@@ -1,7 +1,7 @@
 def report_inputs(w):
     """What a table or figure is made from."""
     name = f"{w.paper}/{w.name}"
-    if name not in PLAN.tables and name not in PLAN.figures:
+    if name not in PLAN.targets:
         raise WorkflowError(
             f"scale '{SCALE}' makes no table or figure {name}; `condense list tables` names all of them"
         )

@@ -228,13 +228,13 @@ def kinds_of_files() -> dict[str, Any]:
     from condense.specs.engines import AnyRecipe
     from condense.specs.protocol import Protocol
     from condense.specs.scale import Scale
-    from condense.specs.tables import FigureSpec, TableSpec
+    from condense.specs.tables import AnyTable
 
     return {
         "params/methods": AnyRecipe,
         "params/protocols": Protocol,
         "params/datasets": DatasetSpec,
-        "params/tables": TableSpec | FigureSpec,
+        "params/tables": AnyTable,
         "params/scales": Scale,
     }
 

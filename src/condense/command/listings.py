@@ -74,7 +74,7 @@ def _tasks() -> Iterable[tuple[Any, ...]]:
 
 def _tables() -> Iterable[tuple[Any, ...]]:
     yield "name", "title", "scales"
-    made = {scale: [*(plan := Plan(scale)).tables, *plan.figures] for scale in catalogue.names_in("scales")}
+    made = {scale: Plan(scale).targets for scale in catalogue.names_in("scales")}
     for name, spec in Plan.specs_by_path().items():
         yield name, spec.title, ", ".join(scale for scale, names in made.items() if name in names)
 
@@ -103,7 +103,7 @@ def _scales() -> Iterable[tuple[Any, ...]]:
             plan.scale.title,
             plan.scale.n_sets,
             plan.scale.n_networks,
-            len(plan.tables) + len(plan.figures),
+            len(plan.targets),
         )
 
 

@@ -67,7 +67,7 @@ class Shares:
 
 
 def _wishes(plan: Plan) -> Iterable[Wish]:
-    for name in [*plan.tables, *plan.figures]:
+    for name in plan.targets:
         for cell in plan.metrics_of(name):
             yield Wish(cell.path, name, cell.synthetic.recipe.name)
         for curve in plan.figures[name].curves if name in plan.figures else ():
@@ -82,7 +82,7 @@ def advice(plan: Plan) -> list[str]:
     threads = max((resources.threads for resources in plan.scale.resources.values()), default=1)
     rates = REFERENCE if on_gpu else on_cores(REFERENCE_CPU, threads)
     pace = Pace(plan.maker, measured_rows() if on_gpu else (), rates)
-    nodes = graph(plan, [*plan.tables, *plan.figures], plan.scale.classes_per_job, pace)
+    nodes = graph(plan, plan.targets, plan.scale.classes_per_job, pace)
     device = REFERENCE_NAME if on_gpu else f"{threads} x {REFERENCE_CPU_NAME}"
     shares = Shares(plan, nodes)
     return [*_dearest(plan, shares, device), *_disk(plan, nodes), *over_limits(plan)]

@@ -43,13 +43,13 @@ def data_of(cell: Any) -> DataCell:
 def named(plan: Plan, target: str | None) -> tuple[list[str], list[MetricsCell]]:
     """The tables and figures, and the metrics, that `target` asks for."""
     if target is None:
-        return [*plan.tables, *plan.figures], list(plan.metrics.values())
+        return plan.targets, list(plan.metrics.values())
     path = target.removeprefix("./")
     if path in plan.metrics:
         return [], [plan.metrics[path]]
     name = path.removeprefix("results/tables/").removeprefix("results/figures/")
     name, _, suffix = name.partition(".")
-    if name in plan.specs_by_path() and name not in [*plan.tables, *plan.figures]:
+    if name in plan.specs_by_path() and name not in plan.targets:
         others = ", ".join(catalogue.names_in("scales"))
         raise UserError(
             f"{name}: is not made at scale {plan.scale.name}; choose another with --scale ({others})"
@@ -70,6 +70,8 @@ def named(plan: Plan, target: str | None) -> tuple[list[str], list[MetricsCell]]
 def why_nothing_runs(plan: Plan, names: list[str]) -> str:
     """A sentence for tables and figures of which the scale makes no cell."""
     reasons = {row.reason for name in names if name in plan.tables for row in plan.tables[name] if row.reason}
+    if any(name in plan.settings for name in names):
+        reasons.add("a table of settings is made from the recipes alone, in seconds")
     for name in names:
         if name in plan.figures:
             figure = plan.figures[name]
@@ -179,7 +181,7 @@ def _evaluation_jobs(plan: Plan, cell: MetricsCell, on_gpu: bool) -> Iterator[Jo
 
 def _is_drawn(plan: Plan, name: str) -> bool:
     """Whether the table or figure in `results` was made from what this scale asks for."""
-    folder, ending = ("tables", "csv") if name in plan.tables else ("figures", "png")
+    folder, ending = ("figures", "png") if name in plan.figures else ("tables", "csv")
     note = Path("results") / folder / f"{name}.json"
     return (
         note.exists() and note.with_suffix(f".{ending}").exists() and read_json(note) == manifest(plan, name)

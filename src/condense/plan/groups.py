@@ -131,7 +131,7 @@ def _stream(cell: SyntheticCell) -> tuple:
 def _asking(plan: Plan) -> dict[str, list[str]]:
     """Key of a set -> the tables and figures that ask for it."""
     names_by_set: dict[str, list[str]] = {}
-    for name in [*plan.tables, *plan.figures]:
+    for name in plan.targets:
         cells = [synthetic for cell in plan.metrics_of(name) for synthetic in cell.all_sets]
         if name in plan.figures:
             cells += [cell for curve in plan.figures[name].curves for cell in curve.shown]

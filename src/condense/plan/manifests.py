@@ -35,6 +35,8 @@ def _shown(scale: Plan, name: str) -> str:
     words = [asdict(scale.specs_by_path()[name]), scale.scale.title, scale.scale.note]
     if name in scale.figures:
         return digest([words, scale.figures[name].missing])
+    if name in scale.settings:
+        return digest([words, [[entry.row, entry.text, entry.reason] for entry in scale.settings[name]]])
     elsewhere = [file_sha256(path) for path in sorted((catalogue.params_folder() / "measured").glob("*.csv"))]
     return digest([words, [[row.published, row.reason] for row in scale.tables[name]], elsewhere])
 

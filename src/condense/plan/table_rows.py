@@ -6,7 +6,7 @@ from condense import plan
 from condense.config import merged, unknown
 from condense.plan import SyntheticCell
 from condense.plan.choices import Choices, taken
-from condense.plan.published import architectures, method_of, metric_of
+from condense.plan.published import architectures, method_of, metric_of, published_rows
 from condense.plan.rows import Row, Run
 from condense.specs import TableLimits, TableSpec, catalogue
 from condense.specs.common import Ipc
@@ -79,3 +79,28 @@ def _run(
             tuple(choices.maker.metrics(made(method, seed), *settings, further[seed]) for seed in range(sets))
         )
     return Run(dataset, tuple(groups), judge)
+
+
+def require_judges(spec: TableSpec, published: list[dict[str, str]]) -> None:
+    """Raises UserError for a judge of a method that the table does not show, or one that is no protocol."""
+    shown = {method_of(row) for row in published}
+    for method, judge in spec.judges.items():
+        if method not in shown:
+            raise unknown("method", method, shown, "judges")
+        catalogue.protocol(judge)
+
+
+def require_rows(spec: TableSpec) -> None:
+    """Raises UserError for a name in the own rows of a table that nothing has: they would stay empty, or
+    unchanged, without a word."""
+    datasets = {*catalogue.names_in("datasets"), *(row["dataset"] for row in published_rows())}
+    for own in spec.rows:
+        named = {
+            "method": (own.methods, catalogue.names_in("methods")),
+            "dataset": ([own.dataset], datasets),
+            "setting": ([name for name in own.settings if name], spec.settings),
+        }
+        for noun, (names, known) in named.items():
+            for name in names:
+                if name not in known:
+                    raise unknown(noun, name, known, "rows")

@@ -15,11 +15,12 @@ from condense.plan import MetricsCell, ParentCell, SyntheticCell
 from condense.plan.beside import Comparable
 from condense.plan.choices import Choices, require_taken
 from condense.plan.curves import figure_of
+from condense.plan.printed import PrintedSetting, settings_of
 from condense.plan.published import architectures, method_of, published_rows
 from condense.plan.ranges import Share
 from condense.plan.rows import FigurePlan, Row
-from condense.plan.table_rows import row_of
-from condense.specs import DEFAULT_TASK, FigureSpec, TableSpec, catalogue
+from condense.plan.table_rows import require_judges, require_rows, row_of
+from condense.specs import DEFAULT_TASK, AnyTable, FigureSpec, SettingsSpec, TableLimits, TableSpec, catalogue
 
 
 @cache
@@ -59,6 +60,11 @@ class Plan(Choices):
         """Raises UserError if the scale names a setting or a condensing architecture that the table or figure
         has not."""
         spec, limits = self.specs_by_path()[name], self.limits(name)
+        if isinstance(spec, SettingsSpec) and limits != TableLimits(run=limits.run):
+            raise UserError(
+                f"{self.maker.where}: tables: {name}: is a table of settings, of which a scale only says "
+                "whether it is made (`run`); leave the rest out"
+            )
         with naming(self.file_of(name)):
             rows = self._published(spec) if isinstance(spec, TableSpec) else []
         settings = (
@@ -75,7 +81,7 @@ class Plan(Choices):
 
     @staticmethod
     @cache
-    def specs_by_path() -> dict[str, TableSpec | FigureSpec]:
+    def specs_by_path() -> dict[str, AnyTable]:
         """'cpdm/table1' -> its spec, for all tables and figures there are."""
         return {name: catalogue.table(stem) for name, stem in Plan._stems().items()}
 
@@ -117,10 +123,26 @@ class Plan(Choices):
                 require_taken(
                     self.limits(name).changes, [*map(method_of, published), *spec.sets.values()], "changes"
                 )
-                _require_rows(spec)
-                _require_judges(spec, published)
+                require_rows(spec)
+                require_judges(spec, published)
                 rows[name] = [row_of(self, name, spec, row) for row in published]
         return rows
+
+    @cached_property
+    def settings(self) -> dict[str, list[PrintedSetting]]:
+        """'cpdm/table10' -> its printed settings beside those of the recipes."""
+        specs = {name: spec for name, spec in self.specs_by_path().items() if isinstance(spec, SettingsSpec)}
+        made = {}
+        for name, spec in specs.items():
+            if self.limits(name).run:
+                with naming(self.file_of(name)):
+                    made[name] = settings_of(spec)
+        return made
+
+    @property
+    def targets(self) -> list[str]:
+        """The tables, those of settings and figures that the scale makes."""
+        return [*self.tables, *self.settings, *self.figures]
 
     @property
     def accuracy_tables(self) -> list[str]:
@@ -174,14 +196,16 @@ class Plan(Choices):
             cells = [cell for row in self.tables[name] for run in row.runs for cell in run.cells]
         elif name in self.figures:
             cells = [cell for curve in self.figures[name].curves for cell in curve.cells]
+        elif name in self.settings:
+            cells = []
         else:
-            raise unknown("table or figure", name, [*self.tables, *self.figures])
+            raise unknown("table or figure", name, self.targets)
         return list({cell.path: cell for cell in cells}.values())
 
     @cached_property
     def metrics(self) -> dict[str, MetricsCell]:
         """Path -> cell, of all metrics of the scale."""
-        return {cell.path: cell for name in [*self.tables, *self.figures] for cell in self.metrics_of(name)}
+        return {cell.path: cell for name in self.targets for cell in self.metrics_of(name)}
 
     @cached_property
     def comparable(self) -> Comparable:
@@ -247,28 +271,3 @@ class Plan(Choices):
         whole evaluation."""
         given, arch = self.scale.networks_per_job, cell.eval_arch
         return cell.parts(given.get(f"{arch}/{cell.synthetic.data.name}", given.get(arch)))
-
-
-def _require_rows(spec: TableSpec) -> None:
-    """Raises UserError for a name in the own rows of a table that nothing has: they would stay empty, or
-    unchanged, without a word."""
-    datasets = {*catalogue.names_in("datasets"), *(row["dataset"] for row in published_rows())}
-    for own in spec.rows:
-        named = {
-            "method": (own.methods, catalogue.names_in("methods")),
-            "dataset": ([own.dataset], datasets),
-            "setting": ([name for name in own.settings if name], spec.settings),
-        }
-        for noun, (names, known) in named.items():
-            for name in names:
-                if name not in known:
-                    raise unknown(noun, name, known, "rows")
-
-
-def _require_judges(spec: TableSpec, published: list[dict[str, str]]) -> None:
-    """Raises UserError for a judge of a method that the table does not show, or one that is no protocol."""
-    shown = {method_of(row) for row in published}
-    for method, judge in spec.judges.items():
-        if method not in shown:
-            raise unknown("method", method, shown, "judges")
-        catalogue.protocol(judge)

@@ -13,7 +13,7 @@ from condense.config import UserError
 from condense.files import artifacts
 from condense.plan import manifests
 from condense.plan.tables import Plan
-from condense.report import curves, fair, figures, grids, names, opening, provenance
+from condense.report import curves, fair, figures, grids, names, opening, printed, provenance
 from condense.report.layout import Block, blocks
 from condense.report.records import records
 from condense.report.samples import first_of_each_class
@@ -73,7 +73,7 @@ def make_report(scale: Plan, out: Path) -> None:
         summary=_uri("image/svg+xml", first[0]) if first else "",
         summary_caption=first[1] if first else "",
         fair=fair.comparisons(scale),
-        tables=[_table(scale, name) for name in names.in_order(scale.tables)],
+        tables=[_table(scale, name) for name in names.in_order([*scale.tables, *scale.settings])],
         figures=[
             _figure(scale, name) for name in names.in_order(scale.figures) if scale.figures[name].curves
         ],
@@ -110,14 +110,18 @@ def _facts(scale: Plan) -> list[tuple[str, str]]:
     datasets = dict.fromkeys(names.dataset(cell.name) for cell in scale.data.values())
     networks = sum(cell.n_networks for cell in scale.metrics.values())
     methods = {cell.synthetic.recipe.name for cell in scale.metrics.values()}
-    counts = [(len(scale.tables), "tables"), (len(scale.figures), "figures"), (len(methods), "methods")]
+    counts = [
+        (len(scale.tables) + len(scale.settings), "tables"),
+        (len(scale.figures), "figures"),
+        (len(methods), "methods"),
+    ]
     counts += [(len(scale.synthetic), "synthetic sets"), (networks, "networks tested")]
     return [(", ".join(datasets) or "none", "data")] + [(f"{count:,}", unit) for count, unit in counts]
 
 
 def _stand_ins(scale: Plan) -> list[str]:
     run: dict[str, dict[str, None]] = {}
-    for target in [*scale.tables, *scale.figures]:
+    for target in scale.targets:
         for name, entries in scale.datasets_of(target).items():
             run.setdefault(name, {}).update(dict.fromkeys(entry for entry in entries if entry != name))
     return [
@@ -128,23 +132,27 @@ def _stand_ins(scale: Plan) -> list[str]:
 
 
 def _papers(scale: Plan) -> list[tuple[str, str]]:
-    keys = dict.fromkeys(name.partition("/")[0] for name in [*scale.tables, *scale.figures])
+    keys = dict.fromkeys(name.partition("/")[0] for name in scale.targets)
     return [(key.upper(), names.PAPERS.get(key, key)) for key in keys]
 
 
 def _table(scale: Plan, name: str) -> Table:
     spec = scale.specs_by_path()[name]
+    anchor, heading = name.replace("/", "-"), names.heading(name, spec.title)
+    files = f"tables/{name}.csv, .md, .tex"
+    if name in scale.settings:
+        return Table(anchor, heading, spec.note, printed.of_settings(scale, name), [], [], files)
     rows = records(scale, name)
     parts = blocks(scale, rows)
     measured, published = ([block for block in parts if block.measured is wanted] for wanted in (True, False))
     return Table(
-        name.replace("/", "-"),
-        names.heading(name, spec.title),
+        anchor,
+        heading,
         spec.note,
         measured,
         published,
         fair.of_table(scale, rows),
-        f"tables/{name}.csv, .md, .tex",
+        files,
     )
 
 

@@ -41,6 +41,7 @@ class Block:
     measured: bool
     footnotes: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)  # what the papers' numbers need said about them
+    head: str = "Method"  # what its lines are
 
 
 def blocks(scale: Plan, records: list[Record]) -> list[Block]:

@@ -10,7 +10,7 @@ from condense.config import UserError
 from condense.files import artifacts
 from condense.plan import manifests
 from condense.plan.tables import Plan
-from condense.report import fair, names
+from condense.report import fair, names, printed
 from condense.report.layout import Block, Cell, Line, blocks
 from condense.report.measured import TABLE_COLUMNS
 from condense.report.records import records
@@ -44,15 +44,12 @@ def make_table(scale: Plan, name: str, out_csv: Path) -> None:
     out_csv = Path(out_csv)
     if out_csv.suffix != ".csv":
         raise UserError(f"{out_csv}: the name of a table's file must end in .csv")
-    rows = records(scale, name)
+    columns, rows, parts = _content(scale, name)
     spec = scale.specs_by_path()[name]
     with artifacts.whole(out_csv) as draft, open(draft, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, TABLE_COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(record.values for record in rows)
-    made = blocks(scale, rows)
-    parts = [block for block in made if block.measured]
-    parts += [*fair.of_table(scale, rows), *(block for block in made if not block.measured)]
+        writer.writerows(rows)
     title = names.heading(name, spec.title)
     for suffix, text in (
         (".md", markdown(title, spec.note, parts)),
@@ -61,6 +58,17 @@ def make_table(scale: Plan, name: str, out_csv: Path) -> None:
         with artifacts.whole(out_csv.with_suffix(suffix)) as draft:
             draft.write_text(text, encoding="utf-8")
     artifacts.write_json(out_csv.with_suffix(".json"), manifests.manifest(scale, name))
+
+
+def _content(scale: Plan, name: str) -> tuple[list[str], list[dict[str, str]], list[Block]]:
+    """The columns and rows of a table as CSV, and its blocks."""
+    if name in scale.settings:
+        return printed.COLUMNS, printed.csv_rows(scale, name), printed.of_settings(scale, name)
+    rows = records(scale, name)
+    made = blocks(scale, rows)
+    parts = [block for block in made if block.measured]
+    parts += [*fair.of_table(scale, rows), *(block for block in made if not block.measured)]
+    return TABLE_COLUMNS, [record.values for record in rows], parts
 
 
 def _pattern(block: Block, published: str) -> str:
@@ -84,7 +92,7 @@ def markdown(title: str, note: str, parts: list[Block]) -> str:
     lines = [f"# {title}", "", _LEGEND, *([note] if note else []), ""]
     for block in parts:
         paper = _pattern(block, "(paper {})")
-        lines += [f"## {block.title}", "", block.caption, "", _markdown_row(["Method", *block.columns])]
+        lines += [f"## {block.title}", "", block.caption, "", _markdown_row([block.head, *block.columns])]
         lines += ["|---|" + "---:|" * len(block.columns)]
         for heading, rows in block.groups:
             lines += [_markdown_row([f"*{heading}*", *[""] * len(block.columns)])] if heading else []
@@ -118,7 +126,7 @@ def latex(title: str, note: str, parts: list[Block]) -> str:
         caption = " ".join(text for text in sentences if text)
         lines += [r"\begin{table}", r"\centering", r"\caption{" + escape_latex(caption) + "}"]
         lines += [r"\begin{tabular}{l" + "r" * count + "}", r"\toprule"]
-        lines += [_latex_row(["Method", *map(escape_latex, block.columns)]), r"\midrule"]
+        lines += [_latex_row([block.head, *map(escape_latex, block.columns)]), r"\midrule"]
         for index, (heading, rows) in enumerate(block.groups):
             lines += [r"\midrule"] if index else []
             lines += (

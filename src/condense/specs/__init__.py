@@ -25,7 +25,8 @@ from condense.specs.recipe import Recipe
 from condense.specs.scale import STAGES, Resources, Scale, TableLimits
 from condense.specs.schedules import AnySchedule
 from condense.specs.selection import SELECTIONS, Covering, SelectionRecipe
-from condense.specs.tables import FigureSpec, StyleDrift, TableSpec
+from condense.specs.settings import SettingsSpec
+from condense.specs.tables import KINDS_OF_TABLES, AnyTable, FigureSpec, StyleDrift, TableSpec
 from condense.specs.tasks import (
     ACCURACY,
     DEFAULT_TASK,
@@ -56,6 +57,7 @@ __all__ = [
     "DEFAULT_PROTOCOL",
     "DEFAULT_TASK",
     "ENGINES",
+    "KINDS_OF_TABLES",
     "SELECTIONS",
     "STAGES",
     "TERMS",
@@ -66,6 +68,7 @@ __all__ = [
     "AnyNetworks",
     "AnyRecipe",
     "AnySchedule",
+    "AnyTable",
     "AnyTask",
     "AnyTerm",
     "Augment",
@@ -91,6 +94,7 @@ __all__ = [
     "Resources",
     "Scale",
     "SelectionRecipe",
+    "SettingsSpec",
     "Snapshots",
     "Source",
     "StyleDrift",

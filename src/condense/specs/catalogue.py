@@ -15,7 +15,7 @@ from typing import Any
 
 from condense.config import UserError, convert, load_yaml, merged, read, unknown
 from condense.machine.checkout import project_file
-from condense.specs import STAGES, FigureSpec, Protocol, Recipe, Scale, TableSpec, engines
+from condense.specs import KINDS_OF_TABLES, STAGES, AnyTable, Protocol, Recipe, Scale, engines
 from condense.specs.common import condition_holds
 
 OWN_PARAMS = "CONDENSE_PARAMS"  # environment variable: a folder of one's own, laid out as `params/`
@@ -78,7 +78,7 @@ def _load(kind: str, name: str, shape: Any, noun: str) -> Any:
         raise unknown(noun, name, known)
     path = file_of(kind, name)
     value = convert(shape, load_yaml(path), str(path))
-    if getattr(value, "name", name) != name and shape not in (TableSpec, FigureSpec):
+    if getattr(value, "name", name) != name and shape not in KINDS_OF_TABLES.values():
         raise UserError(f"{path}: name: is '{value.name}', but the file is called '{name}'")
     return value
 
@@ -123,15 +123,15 @@ def scale(name: str) -> Scale:
 
 
 @cache
-def table(name: str) -> TableSpec | FigureSpec:
-    """The table or figure spec `params/tables/{name}.yaml`."""
+def table(name: str) -> AnyTable:
+    """The spec of a table, figure or table of settings `params/tables/{name}.yaml`."""
     if name not in names_in("tables"):
         raise unknown("table", name, names_in("tables"))
     path = file_of("tables", name)
     kind = load_yaml(path).get("kind")
-    if kind not in ("table", "figure"):
-        raise unknown("kind", kind, ("table", "figure"), str(path))
-    return _load("tables", name, TableSpec if kind == "table" else FigureSpec, "table")
+    if kind not in KINDS_OF_TABLES:
+        raise unknown("kind", kind, KINDS_OF_TABLES, str(path))
+    return _load("tables", name, KINDS_OF_TABLES[kind], "table")
 
 
 _FIXED = ("name", "engine")  # decide paths and what else a setting means

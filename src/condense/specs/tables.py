@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 
 from condense.config import UserError
 from condense.specs.common import at_least, check_name, check_names, unused
 from condense.specs.own_rows import OwnRows
 from condense.specs.points import Point, check_points
 from condense.specs.protocol import DEFAULT_PROTOCOL
+from condense.specs.settings import SettingsSpec
 from condense.specs.tasks import DEFAULT_TASK, AnyTask, Drift, Snapshots, Task
 
 
@@ -207,3 +208,8 @@ class FigureSpec:
         if self.points:
             return [(point.method or self.methods[0], point) for point in self.points]
         return [(method, None) for method in self.methods]
+
+
+AnyTable: TypeAlias = TableSpec | FigureSpec | SettingsSpec
+# what a file of `params/tables` says as its `kind` -> what it is read as
+KINDS_OF_TABLES = {get_args(get_type_hints(shape)["kind"])[0]: shape for shape in get_args(AnyTable)}
