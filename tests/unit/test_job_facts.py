@@ -1,9 +1,19 @@
 """What is recorded of a result that several jobs made."""
 
+from dataclasses import dataclass
+
 import torch
 
 from condense import kernels
+from condense.files.checkpoints import Checkpoint
 from condense.jobs.facts import joined_facts
+from condense.machine import runtime, spent
+
+
+@dataclass(frozen=True)
+class Reached:
+    epoch: int
+
 
 JOB = {"seconds": 1.5, "peak_memory_bytes": 10, "device": "GPU: A", "graphs": True}
 JOB |= {"precision": {"real": "bfloat16", "synthetic": "float32"}}
@@ -40,3 +50,48 @@ def test_what_metrics_say_of_themselves_stays_as_it_is():
 def test_kernels_are_those_of_the_device():
     assert kernels.done_by(torch.device("cpu")) == kernels.state()
     assert kernels.done_by(torch.device("cuda")) == "torch on cuda"
+
+
+def test_the_seconds_of_a_job_are_those_of_all_its_starts(monkeypatch, tmp_path):
+    """Also where one checkpoint lies in another; none is counted that this start wrote itself."""
+    now, path = [0.0], tmp_path / "m.json"
+    monkeypatch.setattr(spent.time, "monotonic", lambda: now[0])
+
+    def start():
+        clock, outer = runtime.Clock(torch.device("cpu"), 1), Checkpoint.beside(path, "key")
+        return clock, outer, outer.part("network")
+
+    clock, outer, inner = start()
+    now[0] = 10
+    outer.write({}, {"epoch": 1})
+    now[0] = 30
+    inner.write({}, {"epoch": 2})
+    now[0] = 35  # killed: what came after the last checkpoint is done anew
+    begun = clock.facts()
+    assert begun["seconds"] == 35 and "starts" not in begun
+
+    now[0] = 1000
+    clock, outer, inner = start()
+    assert outer.load(Reached) and inner.load(Reached)
+    now[0] = 1004
+    inner.write({}, {"epoch": 3})
+    now[0] = 1007
+    assert inner.load(Reached)  # as where fewer networks are trained at once
+    gone_on = clock.facts()
+    assert (gone_on["seconds"], gone_on["starts"], gone_on["started"]) == (37, 2, begun["started"])
+
+    now[0] = 0.0  # another machine
+    clock, outer, inner = start()
+    assert inner.load(Reached) and outer.load(Reached)
+    now[0] = 2.0
+    assert (clock.facts()["seconds"], clock.facts()["starts"]) == (36, 3)
+    assert clock.facts(shared_by=2)["seconds"] == 18
+    assert joined_facts([begun, gone_on])["starts"] == 3
+
+
+def test_a_checkpoint_that_is_left_aside_adds_no_seconds(tmp_path):
+    runtime.Clock(torch.device("cpu"), 1)
+    Checkpoint.beside(tmp_path / "m.json", "another key").write({}, {"epoch": 1})
+    clock = runtime.Clock(torch.device("cpu"), 1)
+    assert Checkpoint.beside(tmp_path / "m.json", "key").load(Reached) is None
+    assert "starts" not in clock.facts()

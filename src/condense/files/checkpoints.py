@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +17,7 @@ from condense.config import UserError
 from condense.files.artifacts import damaged, read_tensors, write_tensors
 from condense.files.headers import header_as
 from condense.files.states import check_checkpoint, check_numbers, check_shapes, shapes_of
+from condense.machine import spent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -128,6 +130,7 @@ class Checkpoint:
             _log.warning(told, self.path, by or "something unknown", self.computed_by or "something unknown")
             return None
         check_numbers(self.path, {name: values for name, values in tensors.items() if name not in unbounded})
+        spent.of_job().go_on(self.path, asdict(note.spent))
         self.blame = f"; or, if {self.path}, from which this went on, was changed, delete it"
         return tensors, header_as(state, note.state, self.path, "its state")
 
@@ -157,6 +160,7 @@ class Checkpoint:
                 "computed_by": self.computed_by,
                 "state": dict(state),
             }
+            note["spent"] = spent.of_job().told(self.path)
             note["tensors"] = shapes_of(
                 {name: np.ascontiguousarray(values) for name, values in tensors.items()}
             )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from condense.config import UserError
 from condense.files.artifacts import damaged, read_json, read_lines
-from condense.files.headers import header_as
+from condense.files.headers import check_time, header_as
 from condense.specs.common import at_least
 
 
@@ -31,17 +29,13 @@ class Facts:
     kernels: str | dict[str, str] | None = None
     jobs: int | None = None
     shared_by: int | None = None
+    starts: int | None = None  # of the job, where it went on from a checkpoint
 
     def __post_init__(self) -> None:
-        if not 0 <= (self.seconds or 0) < 1e11:
-            raise UserError(f"seconds: must not be negative, nor thousands of years, found {self.seconds}")
+        check_time(self.seconds, {"date": self.date, "started": self.started})
         at_least({"peak_memory_bytes": self.peak_memory_bytes}, 0, 1 << 62)
-        at_least({"jobs": self.jobs, "shared_by": self.shared_by, "threads": self.threads}, 1, 1 << 62)
-        for name, text in {"date": self.date, "started": self.started}.items():
-            try:
-                datetime.fromisoformat(text or "2000-01-01")
-            except ValueError:
-                raise UserError(f"{name}: '{text[:40]}' is no date") from None
+        counts = {"jobs": self.jobs, "shared_by": self.shared_by, "threads": self.threads}
+        at_least(counts | {"starts": self.starts}, 1, 1 << 62)
 
 
 def read_facts(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -31,6 +32,18 @@ def header_as(kind: type[T], note: Mapping[str, Any], path: Path, where: str = "
         return read(kind, {name: value for name, value in note.items() if name in known}, where)
     except UserError as error:
         raise damaged(path, str(error)) from None
+
+
+def check_time(seconds: float | None, dates: Mapping[str, str]) -> None:
+    """Raises UserError for seconds that no job takes, and for dates, by the names of their entries, that are
+    none."""
+    if not 0 <= (seconds or 0) < 1e11:
+        raise UserError(f"seconds: must not be negative, nor thousands of years, found {seconds}")
+    for name, text in dates.items():
+        try:
+            datetime.fromisoformat(text or "2000-01-01")
+        except ValueError:
+            raise UserError(f"{name}: '{text[:40]}' is no date") from None
 
 
 def _check_constants(mean: list[float], std: list[float], channels: int | None = None) -> None:
@@ -235,10 +248,25 @@ class PartHeader:
 
 
 @dataclass(frozen=True)
+class SpentNote:
+    """Seconds of all starts of a job, when the first was, and their number; 0 where nothing is said."""
+
+    seconds: float = 0.0
+    started: str = ""
+    starts: int = 0
+
+    def __post_init__(self) -> None:
+        check_time(self.seconds, {"started": self.started})
+        at_least({"starts": self.starts}, 0, 1 << 62)
+
+
+@dataclass(frozen=True)
 class CheckpointHeader:
-    """Of a checkpoint: what it is bound to, where the job was, and of each tensor its type and shape."""
+    """Of a checkpoint: what it is bound to, where the job was, its tensors' types and shapes, and how long
+    the job had taken."""
 
     key: str
     state: dict[str, Any]
     computed_by: str = ""
     tensors: dict[str, list[Any]] | None = None  # name -> [type, shape]; older files do not say
+    spent: SpentNote = SpentNote()  # older files do not say

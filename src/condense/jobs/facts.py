@@ -20,8 +20,8 @@ def cost_facts(facts: Any, path: Path) -> dict[str, Any]:
 
 
 def joined_facts(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The first job's facts with the earliest start, the seconds of all, the largest peak memory, and the
-    number of jobs.
+    """The first job's facts with the earliest start, the seconds of all, the largest peak memory, the number
+    of jobs, and that of their starts where one went on from a checkpoint.
 
     `notes` are those of all jobs, and say so where they were not done by the same means; `graphs` is true
     where it is for every job.
@@ -33,6 +33,8 @@ def joined_facts(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     joint = {"started": starts[0]} if starts else {}
     if any("graphs" in fact for fact in facts):
         joint["graphs"] = all(fact.get("graphs", False) for fact in facts)
+    if any("starts" in fact for fact in facts):
+        joint["starts"] = sum(fact.get("starts", 1) for fact in facts)
     notes = list(dict.fromkeys(note for fact in facts for note in fact.get("notes", ())))
     for name in ("precision", "kernels"):
         values = dict.fromkeys(_in_words(fact[name]) for fact in facts if name in fact)

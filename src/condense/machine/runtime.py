@@ -12,7 +12,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from condense.config import UserError
-from condense.machine import gpus
+from condense.machine import gpus, spent
 from condense.machine.checkout import checkout
 from condense.machine.claims import claim
 
@@ -240,16 +239,15 @@ class Clock:
     """What a job cost: `facts` gives the run part of an artifact's provenance."""
 
     def __init__(self, device: Any, threads: int):
-        self.began, self.device, self.threads = time.monotonic(), device, threads
-        self.started = datetime.now(UTC)
+        self.spent, self.device, self.threads = spent.begin(), device, threads
         if device.type == "cuda":
             import torch
 
             torch.cuda.reset_peak_memory_stats(device)
 
     def facts(self, shared_by: int = 1) -> dict[str, Any]:
-        """Seconds since the start, when that was (UTC), date, device, threads, peak memory
-        (of the GPU if there is one), versions.
+        """Seconds of all starts of the job, when the first was (UTC), how many there were if not one, date,
+        device, threads, peak memory (of the GPU if there is one), versions.
 
         Where one job makes several artifacts, each gets an equal part of the seconds and says by how many
         they were shared.
@@ -264,10 +262,11 @@ class Clock:
             else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
         )
         return {
-            "seconds": round((time.monotonic() - self.began) / shared_by, 3),
+            "seconds": round(self.spent.seconds / shared_by, 3),
+            **({"starts": self.spent.starts} if self.spent.starts > 1 else {}),
             **({"shared_by": shared_by} if shared_by > 1 else {}),
             **({"notes": list(_notes)} if _notes else {}),
-            "started": self.started.isoformat(timespec="milliseconds"),
+            "started": self.spent.started,
             "date": datetime.now(UTC).date().isoformat(),
             "device": name,
             "threads": self.threads,
