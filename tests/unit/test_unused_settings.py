@@ -15,7 +15,11 @@ QUEUE = {"kind": "queue", "trained": 0}
 
 
 def recipe(name, change):
-    return convert(specs.AnyRecipe, merged(asdict(catalogue.recipe(name)), change), "x.yaml")
+    """The recipe with `change` laid over it; without overrides where it changes these to None."""
+    base = asdict(catalogue.recipe(name))
+    if change.get("overrides", ()) is None:
+        base, change = base | {"overrides": {}}, {**change, "overrides": {}}
+    return convert(specs.AnyRecipe, merged(base, change), "x.yaml")
 
 
 @pytest.mark.parametrize(
@@ -25,6 +29,21 @@ def recipe(name, change):
             "dsa",
             {"loop": {"outer": 1, "inner": 3}},
             "loop: inner: with `outer: 1` no network is trained between two steps; leave it out, or at 1",
+        ),
+        (
+            "dsa",
+            {"overrides": None, "network_optimizer": {"lr": 0.5}},
+            "network_optimizer: with `loop: {outer: 1}`, .* no network is trained; leave it out",
+        ),
+        (
+            "dsa",
+            {"overrides": None, "batch_network": 8},
+            "batch_network: .*; leave it out, or at 256",
+        ),
+        (
+            "dsa",
+            {"overrides": None, "augment_network": False},
+            "augment_network: .*; leave it out, or at true",
         ),
         (
             "dm",
@@ -68,6 +87,13 @@ def recipe(name, change):
 def test_of_a_recipe(name, change, said):
     with pytest.raises(UserError, match=said):
         recipe(name, change)
+
+
+def test_what_is_read_at_some_numbers_of_images_a_class_may_stand():
+    """`dsa` trains networks from two images a class on, by its overrides."""
+    assert recipe("dsa", {"batch_network": 8}).loop.outer == 1
+    looped = {"overrides": None, "loop": {"outer": 2}, "batch_network": 8, "augment_network": False}
+    assert recipe("dsa", looped).batch_network == 8
 
 
 def test_what_stands_at_its_default_may_stand():

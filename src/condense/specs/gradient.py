@@ -65,6 +65,19 @@ class GradientRecipe(ImageRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least({"batch_network": self.batch_network}, 1)
+        if not self._ever_trains_networks:
+            unused(
+                self,
+                ("network_optimizer", "batch_network", "augment_network"),
+                "with `loop: {outer: 1}`, which `overrides` do not raise either, no network is trained",
+            )
+
+    @property
+    def _ever_trains_networks(self) -> bool:
+        """Whether networks are trained between two steps, at some number of images a class."""
+        changes = [change for cases in self.overrides.values() for change in cases.values()]
+        loops = [loop for change in changes if isinstance(loop := change.get("loop"), Mapping)]
+        return self.loop.outer > 1 or any(loop.get("outer") not in (None, 1) for loop in loops)
 
     @property
     def number_of_steps(self) -> int:
