@@ -61,7 +61,7 @@ THEIR_OWN = {
     "tracking.stores": {"str(error.name).startswith(('mlflow', 'condense'))"},  # of packages
     "specs.selection": {"'teacher' in parents"},  # what its recipes call the parent that they ask for
     "engines.selection": {"'teacher' in order.parents"},
-    "specs.terms": {"self.under == 'trained'"},  # which network a term looks under
+    "specs.terms.critics": {"self.under == 'trained'"},  # which network a term looks under
     # Of files
     "files.tensors": {"kind == 'snapshots'", "kind in ('synthetic', 'snapshots')", "'snapshots' in tensors"},
     "command.show": {"header['kind'] in ('dataset', 'shard', 'synthetic', 'snapshots')"},
