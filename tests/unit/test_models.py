@@ -1,6 +1,8 @@
 """Architectures: parameter counts of the literature, the split into embedding and head, drawing anew, and
 messages."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from reading_helpers import choices, noting
@@ -12,19 +14,8 @@ from condense.models import ARCHITECTURES, architecture_names, build, count_para
 
 pytestmark = pytest.mark.filterwarnings("error")
 
-# The image size at which a network is small enough for a quick test and still fits; 16 pixels where a name is
-# not listed.
-SIZES = {
-    "vgg11": 32,
-    "vgg11_bn": 32,
-    "vgg13": 32,
-    "vgg16": 32,
-    "vgg19": 32,
-    "convnetd5": 32,
-    "convnetd6": 64,
-    "deit_tiny": 64,
-}
-SIZES |= {name: 64 for name in ARCHITECTURES if name.startswith("tv_")}
+# The image size at which a network is tested is the first that fits it, but for those of another library.
+SIZES = {"deit_tiny": 64} | {name: 64 for name in ARCHITECTURES if name.startswith("tv_")}
 # Enough narrowed to be quick; what is tested does not depend on the width.
 NARROW = {
     "vit": {"dim": 32, "heads": 2, "head_dim": 8, "mlp": 16, "depth": 2},
@@ -46,14 +37,18 @@ BATCH_NORM = [
 ]
 
 
+def side(name: str) -> int:
+    builder = ARCHITECTURES[name]
+    fitting = (size for size in (16, 32, 64, 128, 256, 512) if builder.fits(builder.defaults, 3, size))
+    return SIZES.get(name) or next(fitting)
+
+
 def small(name: str, channels: int = 3, classes: int = 5, **options) -> nn.Module:
-    return build(
-        name, channels=channels, size=SIZES.get(name, 16), classes=classes, **NARROW.get(name, {}), **options
-    )
+    return build(name, channels=channels, size=side(name), classes=classes, **NARROW.get(name, {}), **options)
 
 
 def images(name: str, n: int = 2, channels: int = 3) -> torch.Tensor:
-    size = SIZES.get(name, 16)
+    size = side(name)
     return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(1))
 
 
@@ -413,20 +408,32 @@ def test_enlarged_images_go_through_the_larger_network():
     assert torch.equal(model.feature_maps(x)[0], plain.feature_maps(larger)[0])
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_size_that_the_message_names_is_the_smallest_that_fits(name):
+def check_smallest(name):
+    """The size that the message names for one that is too small is the smallest that fits; or all do."""
     with torch.device("meta"):
         try:
-            build(name, channels=3, size=1, classes=2)
+            model = build(name, channels=3, size=1, classes=2).eval()
         except UserError as error:
             assert f"architecture '{name}': images of 1 x 1 pixels do not fit" in str(error)
             smallest = int(str(error).split("'enlarge: ")[1].split("'")[0])
             model = build(name, channels=3, size=1, classes=2, enlarge=smallest).eval()
-            assert model(torch.empty(2, 3, 1, 1)).shape == (2, 2)
             with pytest.raises(UserError, match="do not fit"):
                 build(name, channels=3, size=1, classes=2, enlarge=smallest - 1)
-        else:
-            assert name == "mlp"
+        assert model(torch.empty(2, 3, 1, 1)).shape == (2, 2), f"'{name}' fits images that it cannot take"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_size_that_the_message_names_is_the_smallest_that_fits(name):
+    check_smallest(name)
+
+
+def test_an_architecture_of_ones_own_may_take_every_image(monkeypatch):
+    monkeypatch.setitem(ARCHITECTURES, "my_own", ARCHITECTURES["mlp"])
+    check_smallest("my_own")
+    wrong = replace(ARCHITECTURES["convnet"], fits=lambda options, channels, size: True)
+    monkeypatch.setitem(ARCHITECTURES, "my_own", wrong)
+    with pytest.raises((AssertionError, RuntimeError, ValueError, UserWarning)):
+        check_smallest("my_own")
 
 
 @pytest.mark.parametrize(
@@ -503,7 +510,7 @@ def test_registry_is_in_step_with_the_names():
 @pytest.mark.parametrize("name", architecture_names())
 def test_every_option_is_read(name):
     builder, read = ARCHITECTURES[name], set()
-    options, size = noting(builder.defaults, read), SIZES.get(name, 16)
+    options, size = noting(builder.defaults, read), side(name)
     assert builder.fits(options, 3, size)
     with torch.device("meta"):
         builder.make(options, 3, size, 5)

@@ -114,7 +114,7 @@ def train_and_measure(
         for name in metrics:
             values[name] += measured[name]
         done += len(group)
-        bar.update(done * epochs, {name: values[name][-1] for name in list(metrics)[:1]})
+        bar.update(done * epochs, {name: values[name][-1] for name in metrics})
         if checkpoint.due() and done < len(networks):
             checkpoint.save({}, {"values": values})
     bar.close()
