@@ -109,6 +109,16 @@ def test_a_critic_adds_its_own_passes_and_the_energy_distance_its_pairs(maker):
     assert work_of(maker.synthetic("cifar10", "diversity", "convnet", 10, 0)).flops_forward == 0
 
 
+def test_a_trained_network_beside_that_of_the_step_takes_a_pass_of_its_own(maker):
+    """In the same turn (`tgdd`) as in one of its own (`dance`)."""
+    for method in ("tgdd", "dance"):
+        work = work_of(maker.synthetic("cifar10", method, "convnet", 10, 0))
+        assert work.flops_training == 10_000 * 2 * 2 * 10 * 40 * CONVOLUTIONS
+    once = {"terms": {"cross_entropy": {"under": "network"}}}
+    work = work_of(maker.synthetic("cifar10", "tgdd", "convnet", 10, 0, once))
+    assert work.flops_training == 10_000 * 2 * 10 * 40 * CONVOLUTIONS
+
+
 def test_shards_share_the_work_of_a_set(maker):
     cell = maker.synthetic("cifar10", "cpdm", "convnet", 10, 0)
     both, one = work_of(cell), work_of(cell, 5)

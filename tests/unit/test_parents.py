@@ -281,7 +281,7 @@ def test_settings_of_a_cell_are_read_again_as_they_were():
     maker = Maker(replace(catalogue.scale("quick"), bank_mb=100))
     cells = [
         cell
-        for name in ("cpdm", "ncfm", "tgdd", "idm")
+        for name in ("cpdm", "ncfm", "best", "idm")
         for cell in maker.synthetic("digits", name, "convnet", 1, 0).parents.values()
     ]
     assert {cell.kind for cell in cells} == set(PARENTS)

@@ -3,6 +3,7 @@
 import functools
 import inspect
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from torch import nn
 
 import condense
 from condense import models
+from condense.command import minutes
 from condense.config import UserError
 from condense.data.dataset import load
 from condense.data.handed import Handed
+from condense.files.artifacts import read_json
 from condense.models.own import own_network
 
 CLASSES = 3
@@ -226,3 +229,39 @@ def test_the_documented_example_runs(tmp_path, monkeypatch):
     made = condense.load_synthetic("condensed/synthetic.safetensors")
     assert made == space["data"] and len(made) == 50 and made.images.shape[1:] == (1, 8, 8)
     assert made.header["arch"].startswith("own_net_") and made.header["steps"] == 20
+
+
+def test_best_takes_the_minutes_there_are_with_a_network_of_ones_own(tmp_path, capsys, monkeypatch):
+    """Its bank is of that network, and an interrupted call goes on with what was chosen."""
+
+    def cells(parents, sets, metrics, *, threads, gpu):
+        """A quarter of a second a step, and an epoch of what is trained beforehand."""
+        numbers = [cell.recipe.number_of_steps for cell in sets] + [cell.epochs for cell in parents]
+        return SimpleNamespace(seconds=0.25 * sum(numbers))
+
+    monkeypatch.setattr(minutes, "estimate_cells", cells)
+    images, labels = pictures(each=12)
+    asked = {"ipc": 2, "threads": 1, "network": Net, "out": tmp_path / "made", "minutes": 0.025}
+    made = condense.condense(images, labels, **asked, settings={"batch_real": 8})
+    assert made.header["recipe"]["name"] == "best_plain", "its images are small"
+    told = capsys.readouterr().err
+    request = read_json(tmp_path / "made" / "request.json")
+    chosen = {"minutes": 0.025, "steps": 4, "pretrain_networks": 1, "pretrain_epochs": 2}
+    assert request.items() >= chosen.items() and made.header["steps"] == 4
+    assert "chosen for 0.025 minutes: 4 steps, 1 networks, 2 epochs of what is trained beforehand" in told
+    assert condense.condense(images, labels, **asked, settings={"batch_real": 8}) == made
+    with pytest.raises(UserError, match="^steps: minutes chooses these"):
+        condense.condense(images, labels, **asked | {"out": None}, steps=3)
+    with pytest.raises(UserError, match="^steps: minutes chooses these"):
+        condense.condense(images, labels, **asked | {"out": None}, settings={"steps": 3})
+    with pytest.raises(UserError, match="best on images: ipc 2 asked for, which starts from 8 real images"):
+        condense.condense(images[:21], labels[:21], method="best", ipc=2, steps=1)
+
+
+def test_best_lays_four_images_into_one():
+    images, labels = pictures(size=24)
+    settings = {"networks": {"count": 1, "epochs": 1}, "batch_real": 4}
+    made = condense.condense(
+        images, labels, ipc=1, steps=2, threads=1, settings=settings, network="convnetd1"
+    )
+    assert made.header["recipe"]["name"] == "best" and len(made) == 4 * CLASSES

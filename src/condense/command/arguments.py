@@ -43,7 +43,11 @@ def _run_verb(verbs: Any, functions: Verbs) -> None:
         help="a folder of class folders, a parquet file with images and labels, or a dataset by its name",
     )
     verb.add_argument("--out", type=Path, required=True, help="folder for the set, its grid and its metrics")
-    verb.add_argument("--method", default="cpdm", help="see `condense list methods` (default: cpdm)")
+    verb.add_argument(
+        "--method",
+        help="see `condense list methods` (default: best, or where classes or images are too small for "
+        "mosaics, best_plain)",
+    )
     verb.add_argument("--ipc", type=int, default=10, help="images per class (default: 10)")
     verb.add_argument("--scale", default="laptop", help="whose steps and epochs to use (default: laptop)")
     verb.add_argument("--arch", help="architecture (default: the ConvNet whose depth suits the image size)")
@@ -52,10 +56,24 @@ def _run_verb(verbs: Any, functions: Verbs) -> None:
         "--epochs", type=int, help="epochs of the networks that judge the sets instead of the scale's"
     )
     verb.add_argument(
+        "--pretrain-networks",
+        type=int,
+        metavar="N",
+        help="networks that are trained beforehand instead of the scale's, for methods with a bank of them",
+    )
+    verb.add_argument(
+        "--pretrain-epochs",
+        type=int,
+        metavar="N",
+        help="epochs of what is trained beforehand, networks of a bank or a critic, instead of the scale's",
+    )
+    verb.add_argument(
         "--minutes",
         type=float,
         metavar="N",
-        help="choose as many steps as fit into so many minutes, and epochs for judging in as many more",
+        help="choose the steps, and the networks and epochs of what is trained beforehand, that fit into so "
+        "many minutes, and epochs for judging in as many more (default: 10 for methods that say so, as best "
+        "does, unless --steps is given)",
     )
     verb.add_argument("--resize", type=int, help="bring all images to this many pixels a side")
     verb.add_argument(

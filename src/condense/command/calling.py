@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import torch
 from torch import nn
 
 from condense import jobs, models
+from condense.command.minutes import fitted
 from condense.command.pipeline import bind, make_sets
 from condense.command.prune import sweep
-from condense.command.requests import Request, Work, plan_handed
+from condense.command.requests import Request, Work, plan_handed, suited
 from condense.config import UserError
 from condense.data.dataset import load
 from condense.data.handed import Handed
@@ -25,6 +27,8 @@ from condense.evaluate.synthetic import SyntheticSet, load_synthetic
 from condense.machine import runtime
 from condense.machine.terminal import tell
 from condense.models.own import Factory, Own, own_network
+from condense.plan import DataCell
+from condense.specs import catalogue
 
 _HERE = Path("images handed over")  # where a request names a file or a folder
 
@@ -33,10 +37,11 @@ def condense(
     images: Any,
     labels: Any = None,
     *,
-    method: str = "cpdm",
+    method: str | None = None,
     ipc: int = 10,
     network: str | Factory | None = None,
     steps: int | None = None,
+    minutes: float | None = None,
     settings: Mapping[str, Any] = {},  # noqa: B006
     class_names: Sequence[str] | None = None,
     strategy: str = OWN_STRATEGY,
@@ -55,9 +60,11 @@ def condense(
     flipped), or 'none'.
 
     `method`: one of `condense list methods`, with the settings of `scale`, over which `settings` are laid as
-    a recipe's YAML writes them, and `steps`. `network`: an architecture by name, or a function that makes a
-    `torch.nn.Module` for logits (n, classes), whose last layer is linear; without it the ConvNet that suits
-    the size.
+    a recipe's YAML writes them, and `steps`; without one "best", or "best_plain" where classes or images are
+    too small for it. `minutes`: in place of `steps`, as many of them as fit, and as many networks and epochs
+    of what the method trains beforehand; 10 for methods that say so, as "best" does.
+    `network`: an architecture by name, or a function that makes a `torch.nn.Module` for logits (n, classes),
+    whose last layer is linear; without it the ConvNet that suits the size.
 
     The set is also written to the folder `out`, where the same call goes on after an interruption; without
     one nothing is kept. What it is about to do, its cost and its progress go to the standard error.
@@ -70,26 +77,32 @@ def condense(
         request = Request(
             images=_HERE,
             out=folder,
-            method=method,
+            method=method or catalogue.DEFAULT_METHOD,
+            named=method is not None,
             ipc=ipc,
             scale=scale,
             arch=arch,
             steps=steps,
+            minutes=minutes,
             seed=seed,
             device=device,
             threads=threads,
         )
         try:
-            work = plan_handed(request, handed.spec, settings)
+            request = suited(request, handed.spec)
+            planned = partial(plan_handed, spec=handed.spec, settings=settings)
+            data = DataCell(handed.spec)
+            request = fitted(request, data, planned, steps_given="steps" in settings)
+            work = planned(request)
         except UserError as error:
-            raise UserError(re.sub(r"^--(\w+)", r"\1", str(error))) from None
+            raise UserError(re.sub(r"--(\w+)", r"\1", str(error))) from None
         _say_cost(work, request)
         bind(folder, work, request)
-        data = folder / "data" / "train.safetensors"
-        if data.exists():
-            load(data)
+        path = folder / "data" / "train.safetensors"
+        if path.exists():
+            load(path)
         else:
-            handed.prepare(data)
+            handed.prepare(path)
         make_sets(folder, work, jobs.Machine(device, threads))
         sweep(folder)
         return load_synthetic(folder / "synthetic.safetensors")
@@ -103,6 +116,14 @@ def _say_cost(work: Work, request: Request) -> None:
     )
     on_gpu = runtime.gpu_usable(request.device)
     tell(estimate_cells(work.parents, work.sets, (), threads=request.threads, gpu=on_gpu).text())
+    if request.minutes is not None:
+        counts = {
+            "steps": request.steps,
+            "networks": request.pretrain_networks,
+            "epochs of what is trained beforehand": request.pretrain_epochs,
+        }
+        chosen = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        tell(f"chosen for {request.minutes:g} minutes: {chosen}")
 
 
 @contextmanager

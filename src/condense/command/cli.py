@@ -20,9 +20,12 @@ def run(args: argparse.Namespace) -> None:
     from condense.command.pipeline import run_images
     from condense.command.requests import Request
     from condense.machine import runtime
+    from condense.specs import catalogue
 
     runtime.keep_freed_memory()
-    run_images(Request(**{name: getattr(args, name) for name in Request.__dataclass_fields__}))
+    given = {name: getattr(args, name) for name in Request.__dataclass_fields__ if hasattr(args, name)}
+    method = args.method or catalogue.DEFAULT_METHOD
+    run_images(Request(**given | {"method": method, "named": args.method is not None}))
 
 
 def inspect(args: argparse.Namespace) -> None:

@@ -8,9 +8,10 @@ import shutil
 from pathlib import Path
 
 from condense import jobs
-from condense.command.minutes import command, fitted, recipe_steps
+from condense.command.minutes import fitted, recipe_steps
+from condense.command.outcome import summary, told_of_another, told_of_choice
 from condense.command.prune import sweep
-from condense.command.requests import Request, Work, check_numbers, data_of, plan_request
+from condense.command.requests import CHOSEN, Request, Work, check_numbers, data_of, plan_request, suited
 from condense.config import UserError
 from condense.files import check_prepared, read_metrics, read_request
 from condense.files.artifacts import write_json
@@ -31,8 +32,9 @@ def run_images(request: Request) -> None:
     if store:
         stores.check(store)  # now, and not after all the work
     check_numbers(request)
-    data, asked = data_of(request), request
-    request = fitted(asked, data)
+    data, asked = data_of(request), request.method
+    request = suited(request, data.spec)
+    request = fitted(request, data)
     work = plan_request(request, data)
     on_gpu = runtime.gpu_usable(request.device)
     bind(request.out, work, request)
@@ -45,18 +47,16 @@ def run_images(request: Request) -> None:
     )
     if spec.note:
         print(spec.note)
+    if request.method != asked:
+        print(told_of_another(asked, request))
     estimate = estimate_cells(work.parents, work.sets, work.metrics, threads=request.threads, gpu=on_gpu)
     print(estimate.text(), flush=True)
-    if request is not asked:
-        print(
-            f"chosen for {request.minutes:g} minutes of condensing and as many of judging: "
-            f"{command(request)} (of {recipe_steps(request, data)} steps)",
-            flush=True,
-        )
+    if request.minutes is not None:
+        print(told_of_choice(request, work, recipe_steps(request, data)), flush=True)
     with follower.following(store, request.out):
         results = _made(request, work)
         sweep(request.out)
-        print(_summary(request, work, results), flush=True)
+        print(summary(request, work, results), flush=True)
 
 
 def _made(request: Request, work: Work) -> list[dict]:
@@ -99,8 +99,7 @@ def bind(out: Path, work: Work, request: Request) -> None:
             "seed": request.seed,
             "arch": work.sets[0].arch,
         }
-        asked = {"minutes": request.minutes, "steps": request.steps, "epochs": request.epochs}
-        settings |= {name: value for name, value in asked.items() if value is not None}
+        settings |= {name: getattr(request, name) for name in CHOSEN if getattr(request, name) is not None}
         write_json(path, {"kind": "request", "key": work.key, "images": str(request.images), **settings})
         return
     try:
@@ -183,28 +182,3 @@ def _evaluated(folder: Path, out: Path, cell: MetricsCell, machine: jobs.Machine
         )
         jobs.evaluate_set(path, job, machine)
     return read_metrics(path, cell.task.folder, cell.key)
-
-
-def _summary(request: Request, work: Work, results: list[dict]) -> str:
-    recipe, out = work.sets[0].recipe, request.out
-    lines = [
-        f"\n{recipe.title}: {request.ipc} images a class instead of about "
-        f"{work.data.spec.train // work.data.spec.classes}"
-    ]
-    for cell, result in zip(work.sets, results, strict=True):
-        lines.append(
-            f"  {cell.recipe.title:<40} {result['mean']:6.2f} ± {result['std']:.2f} % "
-            f"({result['n_networks']} networks)"
-        )
-    files = {
-        "synthetic.safetensors": "the set",
-        "grid.png": "real and synthetic images",
-        "metrics.json": "every accuracy",
-    }
-    beside = catalogue.recipe(catalogue.BASELINE)
-    files |= {
-        "history.jsonl": "the loss over the steps",
-        f"{beside.name}/": f"{beside.title.lower()} of the same size",
-    }
-    lines += [f"  {out / name}  {content}" for name, content in files.items() if (out / name).exists()]
-    return "\n".join(lines)

@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from condense.config import UserError
+from condense.config import UserError, merged
 from condense.data.spec import DatasetSpec
 from condense.files.artifacts import digest
 from condense.plan import DataCell, Maker, MetricsCell, ParentCell, SyntheticCell, data_cell
-from condense.specs import DEFAULT_PROTOCOL, catalogue
+from condense.specs import DEFAULT_PROTOCOL, Protocol, Scale, catalogue
 from condense.specs.common import convnet_depth
+
+# What `--minutes` chooses, and what it is chosen for: kept with the results, and taken from there again
+CHOSEN = ("minutes", "steps", "epochs", "pretrain_networks", "pretrain_epochs")
 
 
 @dataclass(frozen=True)
@@ -22,13 +25,17 @@ class Request:
 
     images: Path
     out: Path
-    method: str = "cpdm"
+    method: str = catalogue.DEFAULT_METHOD
+    named: bool = True  # the user chose the method; else another may take its place
     ipc: int = 10
     scale: str = "laptop"
     arch: str | None = None
     steps: int | None = None
     epochs: int | None = None
-    minutes: float | None = None  # into which steps and epochs are to fit
+    # of what is trained beforehand: the networks of a bank, and the epochs of each and of a critic
+    pretrain_networks: int | None = None
+    pretrain_epochs: int | None = None
+    minutes: float | None = None  # into which steps, networks and epochs are to fit
     resize: int | None = None
     test: Path | None = None
     image_column: str | None = None
@@ -66,6 +73,15 @@ class Work:
         return digest([cell.key for cell in self.metrics or self.sets])
 
 
+def suited(request: Request, spec: DatasetSpec) -> Request:
+    """`request`, with the method that the recipe names in its own place where the images do not suit it and
+    the user named none."""
+    recipe = catalogue.recipe(request.method)
+    if request.named or not recipe.otherwise or recipe.suits(request.ipc, spec.smallest_class, spec.size):
+        return request
+    return replace(request, method=recipe.otherwise)
+
+
 def suiting_convnet(size: int) -> str:
     """The name of the ConvNet of the literature for square images of `size` pixels."""
     depth = convnet_depth(size)
@@ -77,7 +93,7 @@ def plan_request(request: Request, data: DataCell | None = None) -> Work:
     methods, architectures and numbers that do not fit together."""
     check_numbers(request)
     data, maker = data or data_of(request), Maker(catalogue.scale(request.scale))
-    sets = [asked_set(request, data, maker)]
+    sets = [asked_set(request, data)]
     arch = request.arch or suiting_convnet(data.spec.size)
     sets.append(maker.synthetic(data, catalogue.BASELINE, arch, request.ipc, request.seed))
     sets = list({cell.key: cell for cell in sets}.values())  # one where the baseline itself is asked for
@@ -94,7 +110,7 @@ def plan_handed(request: Request, spec: DatasetSpec, settings: Mapping[str, Any]
     """The cells of a request for a set of images that are handed over, which nobody judges; `settings` are
     laid over the recipe's. Raises UserError as `plan_request` does."""
     check_numbers(request)
-    cell = asked_set(request, DataCell(spec), Maker(catalogue.scale(request.scale)), settings)
+    cell = asked_set(request, DataCell(spec), settings)
     return Work(cell.data, (cell,), ())
 
 
@@ -108,16 +124,29 @@ def check_numbers(request: Request) -> None:
         )
     if request.steps and not recipe.number_of_steps:
         raise UserError(f"--steps: '{recipe.name}' takes no steps; leave the option out")
-    for name, least in (("ipc", 1), ("steps", 1), ("epochs", 1), ("resize", 4), ("seed", 0), ("threads", 1)):
+    at_least_one = ("ipc", "steps", "epochs", "pretrain_networks", "pretrain_epochs", "threads")
+    for name, least in {**dict.fromkeys(at_least_one, 1), "resize": 4, "seed": 0}.items():
         value = getattr(request, name)
         if value is not None and value < least:
-            raise UserError(f"--{name}: at least {least} is needed, found {value}")
+            raise UserError(f"--{name.replace('_', '-')}: at least {least} is needed, found {value}")
+
+
+class _Pretraining(Maker):
+    """Builds sets as a scale wants them, but for the epochs of what is trained beforehand."""
+
+    def __init__(self, scale: Scale, epochs: int):
+        super().__init__(scale)
+        self.epochs = epochs
+
+    def protocol(self, name: str, *changes: tuple[str, Mapping[str, Any]]) -> Protocol:
+        # So many, also of few images, for which a scale may ask for updates
+        change = {"epochs": self.epochs, "least_updates": 0}
+        return super().protocol(name, *changes, ("--pretrain-epochs", change))
 
 
 def asked_set(
     request: Request,
     data: DataCell,
-    maker: Maker,
     settings: Mapping[str, Any] = {},  # noqa: B006
 ) -> SyntheticCell:
     """The set that is asked for. Raises UserError for an ipc above what the smallest class has, and for a
@@ -129,9 +158,18 @@ def asked_set(
             "ipc up to that"
         )
     arch = request.arch or suiting_convnet(spec.size)
+    scale = catalogue.scale(request.scale)
+    maker = _Pretraining(scale, request.pretrain_epochs) if request.pretrain_epochs else Maker(scale)
     _check_architecture(arch, data, json.loads(maker.options(arch)))
-    change = {**settings, "steps": request.steps} if request.steps else settings
-    return maker.synthetic(data, request.method, arch, request.ipc, request.seed, change)
+    recipe = maker.recipe(request.method, data, request.ipc, settings)
+    if request.pretrain_networks and not recipe.networks_before:
+        raise UserError(f"--pretrain-networks: '{recipe.name}' has no bank of networks; leave the option out")
+    change = merged(dict(settings), recipe.trained_for(request.pretrain_networks, request.pretrain_epochs))
+    change |= {"steps": request.steps} if request.steps else {}
+    cell = maker.synthetic(data, request.method, arch, request.ipc, request.seed, change)
+    if request.pretrain_epochs and not any(parent.epochs for parent in cell.parents.values()):
+        raise UserError(f"--pretrain-epochs: '{recipe.name}' trains nothing beforehand; leave the option out")
+    return cell
 
 
 def data_of(request: Request) -> DataCell:

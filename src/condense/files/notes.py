@@ -85,9 +85,12 @@ class RunRequest:
     minutes: float | None = None
     steps: int | None = None
     epochs: int | None = None
+    pretrain_networks: int | None = None
+    pretrain_epochs: int | None = None
 
     def __post_init__(self) -> None:
-        at_least({"ipc": self.ipc, "steps": self.steps, "epochs": self.epochs}, 1)
+        numbers = ("ipc", "steps", "epochs", "pretrain_networks", "pretrain_epochs")
+        at_least({name: getattr(self, name) for name in numbers}, 1)
         at_least({"seed": self.seed}, 0, 1 << 62)
 
 

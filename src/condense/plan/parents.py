@@ -61,6 +61,11 @@ class ParentCell:
         return 0
 
     @property
+    def epochs(self) -> int:
+        """For how many epochs its protocol trains it; 0 for what none trains."""
+        return 0
+
+    @property
     def reach(self) -> int:
         """For how many steps of a set it serves; 0: for any."""
         return 0
@@ -140,6 +145,10 @@ class TeacherCell(ParentCell):
         return replace(work, bytes_out=network.parameters * FLOAT + 8 * data.train)
 
     @property
+    def epochs(self) -> int:
+        return self.protocol.epochs
+
+    @property
     def pace(self) -> int:
         return number_of_epochs(self.protocol, self.data.spec.train)
 
@@ -193,6 +202,10 @@ class TrainedBankCell(BankCell):
         network, data, count = self.data.profile(self.arch, self.options), self.data.spec, self.networks.count
         work = self.protocol.training_work(network, data, data.train, count, 0, on_gpu=on_gpu)
         return replace(work, bytes_out=count * network.parameters * FLOAT)
+
+    @property
+    def epochs(self) -> int:
+        return self.protocol.epochs
 
     @property
     def pace(self) -> int:

@@ -22,6 +22,7 @@ OWN_PARAMS = "CONDENSE_PARAMS"  # environment variable: a folder of one's own, l
 ANY = "any"  # in overrides: of whatever dataset
 BASELINE = "random"  # the method that others are compared with
 BASELINES = (BASELINE, "herding")  # that stand beside measured accuracies, under the same judge
+DEFAULT_METHOD = "best"  # of whoever names none
 WHOLE = "whole"  # the method that stands for the whole training set
 _KINDS = ("methods", "datasets", "protocols", "scales", "tables")
 
@@ -89,6 +90,8 @@ def recipe(name: str) -> Recipe:
     file."""
     value = _load("methods", name, engines.AnyRecipe, "method")
     _check_overrides(value, value.overrides, str(file_of("methods", name)))
+    if value.otherwise is not None and value.otherwise not in (known := names_in("methods")):
+        raise unknown("method", value.otherwise, known, f"{file_of('methods', name)}: otherwise")
     return value
 
 

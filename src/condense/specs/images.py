@@ -11,6 +11,7 @@ from condense.config import UserError
 from condense.specs.common import Optimizer, at_least, check_groups, cut_to, groups_of, unused
 from condense.specs.recipe import Recipe
 
+SMALLEST_CELL = 12  # pixels a side: a formation of smaller ones loses more of an image than it gains
 MOSAICS = ("mosaic", "mosaic_nearest")  # starts that lay a small real image into every cell of a formation
 
 
@@ -116,6 +117,10 @@ class ImageRecipe(Recipe):
     def images_matched(self) -> int:
         """How many images of full size a step matches for a stored one."""
         return self.images_a_stored * (2 if self.mirrored else 1)
+
+    def suits(self, ipc: int, smallest_class: int, size: int) -> bool:
+        large = self.decode is None or size // self.decode.factor >= SMALLEST_CELL
+        return large and super().suits(ipc, smallest_class, size)
 
     def images_needed(self, ipc: int) -> int:
         return ipc * (self.images_a_stored if self.starts_as_mosaic else 1)

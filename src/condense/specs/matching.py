@@ -79,6 +79,18 @@ class MatchingRecipe(ImageRecipe):
         return {**({"teacher": self.teacher} if self.teacher else {}), **self.networks.parents()}
 
     @property
+    def networks_before(self) -> int:
+        return self.networks.before
+
+    @property
+    def few_before(self) -> int:
+        return self.networks.few
+
+    def trained_for(self, networks: int | None, epochs: int | None) -> dict[str, Any]:
+        change = self.networks.trained_for(networks, epochs)
+        return {"networks": change} if change else {}
+
+    @property
     def classes_apart(self) -> bool:
         return "classes" not in self.couples
 
@@ -106,15 +118,15 @@ class MatchingRecipe(ImageRecipe):
         )
         synthetic = stored * self.images_matched
         # second networks take a pass of their own
-        turns = len({term.turn for term in terms}) + any(term.pairs for term in terms)
+        passes = len({term.pass_of for term in terms}) + any(term.pairs for term in terms)
         chunk = (
             real
             if network.ties_batch
             else min(real, max(1, fitting.CHUNK["cuda" if shard.on_gpu else "cpu"] // data.size**2))
         )
         critic = shard.parents.get("teacher", CLIP)
-        passes = [side for side, _ in set().union(*(term.critic_passes for term in terms))]
-        critics, targets = passes.count("synthetic"), passes.count("real")
+        seen = [side for side, _ in set().union(*(term.critic_passes for term in terms))]
+        critics, targets = seen.count("synthetic"), seen.count("real")
         embeds = any(term.sees_network for term in terms)
         embeds_real = any(term.sees_network and term.sees_real for term in terms)
         # Of distances those of the term that takes most.
@@ -139,7 +151,7 @@ class MatchingRecipe(ImageRecipe):
             # a sum.
             flops_training=steps
             * (
-                2 * synthetic * (turns * network.embed * embeds + critics * critic.forward)
+                2 * synthetic * (passes * network.embed * embeds + critics * critic.forward)
                 + (7 * pairs + waves) * network.features
             ),
             calls_forward=embedding_steps * math.ceil(real / chunk) * network.layers,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from condense.config import UserError
 from condense.costs.profile import Profile
@@ -34,6 +34,19 @@ class NetworkSource:
     def stay_the_same(self) -> bool:
         """Whether all steps have one network."""
         return False
+
+    # with how many networks trained beforehand sets become nearly what they do with more
+    few: ClassVar[int] = 3
+
+    @property
+    def before(self) -> int:
+        """How many networks are trained beforehand; 0 where none is."""
+        return 0
+
+    def trained_for(self, networks: int | None, epochs: int | None) -> dict[str, Any]:
+        """The change of these settings that trains so many beforehand, for so many epochs (None: as it
+        is)."""
+        return {}
 
     def parents(self) -> dict[str, Parent]:
         """What has to be made before a set that uses these networks, by name."""
@@ -147,6 +160,14 @@ class TrainedBefore(NetworkSource):
         at_least({"count": self.count}, 1, REPEATS)
         at_least({"epochs": self.epochs}, 1)
 
+    @property
+    def before(self) -> int:
+        return self.count
+
+    def trained_for(self, networks: int | None, epochs: int | None) -> dict[str, Any]:
+        given = {"count": networks, "epochs": epochs}
+        return {name: value for name, value in given.items() if value is not None}
+
     def trained_by(self, protocol: Protocol) -> Protocol:
         """`protocol` with the epochs of these networks, if they have their own."""
         return protocol if self.epochs is None else replace(protocol, epochs=self.epochs)
@@ -208,6 +229,7 @@ class TrajectoryNetworks(TrainedBefore):
     what: ClassVar[str] = "networks of whole trainings"
     of_all_epochs: ClassVar[bool] = True
     give_pairs: ClassVar[bool] = False
+    few: ClassVar[int] = 1
 
     kind: Literal["trajectory"]
     protocol: str
@@ -242,6 +264,13 @@ class SubspaceNetworks(NetworkSource):
         if self.threshold < 0:
             raise UserError(f"threshold: must not be negative, found {self.threshold}")
         not_above({"threshold": self.threshold})
+
+    @property
+    def before(self) -> int:
+        return self.count
+
+    def trained_for(self, networks: int | None, epochs: int | None) -> dict[str, Any]:
+        return {} if networks is None else {"count": networks}
 
     @property
     def trained(self) -> TrainedNetworks:

@@ -6,6 +6,7 @@ Each engine has a class of its own, in a file of its own, with its own settings 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -14,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from condense.config import UserError, unknown
 from condense.costs.work import Shard, Work
-from condense.specs.common import REPEATS, Ipc, Source, at_least, check_name, not_by_default
+from condense.specs.common import REPEATS, Ipc, Source, at_least, check_name, check_names, not_by_default
 from condense.specs.parent import Parent, PlannedParent
 
 MARKERS = "os^vD<>pPX*hd_|+x"
@@ -50,7 +51,7 @@ class Recipe:
     NUMBER: ClassVar[int]
     DESCRIBING: ClassVar[tuple[str, ...]] = (
         *("title", "label", "look", "source", "discrepancy", "space", "tricks"),
-        *("requires", "evaluation", "overrides"),
+        *("requires", "evaluation", "overrides", "minutes", "otherwise"),
     )
     can_require: ClassVar[tuple[str, ...]] = ()  # what `requires` may name: what the engine makes use of
     makes_set: ClassVar[bool] = True  # False: stands for the whole training set
@@ -75,12 +76,20 @@ class Recipe:
     # by dataset or `any`, then by images a class (`all`, or such as `ipc>=10`): settings that hold there;
     # a scale may have some too
     overrides: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    # what `condense run` takes in all before judging, where neither minutes nor steps are asked for;
+    # null: the steps of the scale
+    minutes: float | None = None
+    # the method that takes its place where nobody named one and the images do not suit it
+    otherwise: str | None = None
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
         if self.requires is not None and self.requires not in self.can_require:
             raise UserError(f"requires: the engine '{self.engine}' has no use for '{self.requires}'")
         at_least({"revision": self.revision}, 0, REPEATS)
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise UserError(f"minutes: a positive number is needed, found {self.minutes}")
+        check_names({"otherwise": self.otherwise})
 
     def computed_part(self) -> dict[str, Any]:
         """The settings that decide the result, without those that have their default; it enters the key."""
@@ -129,6 +138,26 @@ class Recipe:
     def number_of_snapshots(self) -> int:
         """How many times the set is kept while it is made."""
         return 0
+
+    @property
+    def networks_before(self) -> int:
+        """How many networks a set's bank is made of, all trained beforehand; 0 where no setting says so."""
+        return 0
+
+    @property
+    def few_before(self) -> int:
+        """With how many networks in its bank a set becomes nearly what it does with all of them."""
+        return 1
+
+    def trained_for(self, networks: int | None, epochs: int | None) -> dict[str, Any]:
+        """The change that makes so many networks be trained beforehand, for so many epochs (None: as many as
+        the recipe says); what only a protocol says is not in it."""
+        return {}
+
+    def suits(self, ipc: int, smallest_class: int, size: int) -> bool:
+        """Whether classes of at least `smallest_class` images of `size` pixels a side are large enough for
+        `ipc` images a class."""
+        return self.images_needed(ipc) <= smallest_class
 
     def images_needed(self, ipc: int) -> int:
         """How many real images of a class `ipc` synthetic ones are made from, at least."""

@@ -85,6 +85,12 @@ class Term:
         return False
 
     @property
+    def pass_of(self) -> tuple[int, str]:
+        """The pass of the synthetic images through a network that it needs: terms that agree in it share
+        one."""
+        return self.turn, "network"
+
+    @property
     def waves(self) -> int:
         """Frequencies at which every embedding of both sides is taken at a step."""
         return 0

@@ -83,6 +83,10 @@ class CrossEntropy(Term):
     sees: Sees = "augmented"
     by_accuracy: bool = False
 
+    @property
+    def pass_of(self) -> tuple[int, str]:
+        return self.turn, self.under
+
     def check_networks(self, networks: AnyNetworks) -> None:
         super().check_networks(networks)
         if self.by_accuracy and not networks.trained_as_it_goes:

@@ -1,0 +1,89 @@
+"""What `condense run` says of what it chose before the work, and of what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from condense.command.minutes import command
+from condense.command.requests import Request, Work
+from condense.specs import catalogue
+
+
+def told_of_another(method: str, request: Request) -> str:
+    """Why the method of `request` is taken in place of `method`, which nobody named."""
+    needed = catalogue.recipe(method).images_needed(request.ipc)
+    return (
+        f"'{method}' wants {needed} training images of every class, and images large enough to lay several "
+        f"into one: '{request.method}' takes its place here"
+    )
+
+
+def told_of_choice(request: Request, work: Work, most: int) -> str:
+    """What was chosen for the minutes, of at most so many steps, as a command that repeats it."""
+    lines = [
+        f"chosen for {request.minutes:g} minutes, with what is trained beforehand (of {most} steps), and the "
+        f"same again: {command(request)}"
+    ]
+    if work.metrics:
+        cell = work.metrics[0]
+        lines.append(
+            f"judged by {cell.n_networks} networks of {cell.protocol.epochs} epochs a set, in at most as "
+            "many minutes more"
+        )
+    return "\n".join(lines)
+
+
+def summary(request: Request, work: Work, results: Sequence[dict[str, Any]]) -> str:
+    """The accuracies and files of a finished run; in its last lines what to do where the set is no better
+    than random images."""
+    recipe, out = work.sets[0].recipe, request.out
+    lines = [
+        f"\n{recipe.title}: {request.ipc} images a class instead of about "
+        f"{work.data.spec.train // work.data.spec.classes}"
+    ]
+    for cell, result in zip(work.sets, results, strict=True):
+        lines.append(
+            f"  {cell.recipe.title:<40} {result['mean']:6.2f} ± {result['std']:.2f} % "
+            f"({result['n_networks']} networks)"
+        )
+    files = {
+        "synthetic.safetensors": "the set",
+        "grid.png": "real and synthetic images",
+        "metrics.json": "every accuracy",
+    }
+    beside = catalogue.recipe(catalogue.BASELINE)
+    files |= {
+        "history.jsonl": "the loss over the steps",
+        f"{beside.name}/": f"{beside.title.lower()} of the same size",
+    }
+    lines += [f"  {out / name}  {content}" for name, content in files.items() if (out / name).exists()]
+    return "\n".join([*lines, *_no_better(request, work, results)])
+
+
+def _no_better(request: Request, work: Work, results: Sequence[dict[str, Any]]) -> list[str]:
+    """What to do where the set is not above the baseline, which is the last of the sets."""
+    if len(results) < 2:
+        return []
+    gain, spread = results[0]["mean"] - results[-1]["mean"], max(result["std"] for result in results)
+    if gain > 0:
+        told = "the gain over random images is within the spread of the networks: it may be chance"
+        return [f"\n{told}; more minutes or steps may help"] if gain < spread else []
+    recipe, baseline = work.sets[0].recipe, work.sets[-1].recipe
+    each = "" if request.ipc == 1 else "s"
+    lines = [
+        f"\nThe synthetic set is no better than {request.ipc} real image{each} a class taken at random: "
+        f"{results[0]['mean']:.2f} % against {results[-1]['mean']:.2f} %.",
+        f"Do not train on it; {request.out / baseline.name} holds the real images. What may help:",
+    ]
+    if recipe.number_of_steps:
+        lines.append("  more time for the same (--minutes, or --steps), in another folder --out")
+    other = recipe.otherwise or catalogue.recipe(catalogue.DEFAULT_METHOD).otherwise
+    if other and other != recipe.name:
+        lines.append(f"  a method that leaves images whole: --method {other}")
+    share = work.data.spec.smallest_class // max(1, request.ipc)
+    if share < 10 and request.ipc > 1:
+        lines.append(
+            f"  fewer images a class (--ipc): the smallest class has only {work.data.spec.smallest_class}"
+        )
+    return lines
