@@ -52,7 +52,7 @@ def test_the_torchvision_checksums_are_those_of_torchvision():
         assert {file.name: file.md5 for file in load_spec(name, FOLDER).source.files} == dict(kind.resources)
     published = {name: (url, md5) for url, name, md5 in (SVHN.split_list["train"], SVHN.split_list["test"])}
     assert {file.name: (file.url, file.md5) for file in load_spec("svhn", FOLDER).source.files} == published
-    imagenette = load_spec("imagenette", FOLDER)
+    imagenette = load_spec("imagenette_fastai", FOLDER)
     assert [(file.url, file.md5) for file in imagenette.source.files] == [Imagenette._ARCHIVES["full"]]
     assert imagenette.class_names == [
         f"{wnid} {names[0]}" for wnid, names in sorted(Imagenette._WNID_TO_CLASS.items())
@@ -340,3 +340,25 @@ def test_normalise_and_denormalise_are_inverses_and_treat_each_channel():
 def test_a_description_is_its_own_type():
     with pytest.raises(UserError, match="where: expected a mapping"):
         config.read(DatasetSpec, [], "where")
+
+
+# ImageNet's numbers of the classes (MTT: utils.py, Config), in the order of their WordNet ids
+MTT = {
+    "imagenette": [0, 217, 482, 491, 497, 566, 569, 571, 574, 701],
+    "imagewoof": [155, 159, 162, 167, 182, 193, 207, 229, 258, 273],
+}
+
+
+@pytest.mark.parametrize("name, fewest", [("imagenette", "n03000684"), ("imagewoof", "n02089973")])
+def test_imagenette_and_imagewoof_are_split_as_by_mtt_and_as_by_fastai(name, fewest):
+    """MTT takes ImageNet's training and validation images of the ten classes; fast.ai's second edition has
+    the same images, divided anew into 70 and 30 %."""
+    spec, other = load_spec(name, FOLDER), load_spec(f"{name}_fastai", FOLDER)
+    ids = [title.split()[0] for title in spec.class_names]
+    assert ids == spec.source.classes == sorted(ids) and spec.class_names == other.class_names
+    assert fewest in ids and len(MTT[name]) == len(ids)
+    # Nine classes of 1,300 training images, and 50 test images of each
+    assert spec.counts == "exact" and spec.train == 9 * 1300 + spec.smallest_class and spec.test == 10 * 50
+    assert spec.train + spec.test == other.train + other.test
+    assert (spec.source.kind, other.source.kind) == ("image_folder", "archive")
+    assert spec.size == spec.resize == other.resize == 128
