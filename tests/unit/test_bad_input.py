@@ -197,7 +197,7 @@ def read_settings(relative, folder):
         canonical(resolved.computed_part())
     if kind == "scales":
         for arch in value.architectures:
-            Maker(value).options(arch)
+            Maker(value).options(*arch.partition("/")[::2])
     return value
 
 

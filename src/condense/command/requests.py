@@ -160,7 +160,7 @@ def asked_set(
     arch = request.arch or suiting_convnet(spec.size)
     scale = catalogue.scale(request.scale)
     maker = _Pretraining(scale, request.pretrain_epochs) if request.pretrain_epochs else Maker(scale)
-    _check_architecture(arch, data, json.loads(maker.options(arch)))
+    _check_architecture(arch, data, json.loads(maker.options(arch, data.name)))
     recipe = maker.recipe(request.method, data, request.ipc, settings)
     if request.pretrain_networks and not recipe.networks_before:
         raise UserError(f"--pretrain-networks: '{recipe.name}' has no bank of networks; leave the option out")

@@ -41,8 +41,10 @@ class Maker:
         self.where = catalogue.file_of("scales", scale.name)
         self._recipes: dict[str, Recipe] = {}
 
-    def options(self, arch: str) -> str:
-        return canonical(self.scale.architectures.get(arch, {}))
+    def options(self, arch: str, dataset: str) -> str:
+        """The options of an architecture for images of `dataset`, as JSON."""
+        given = self.scale.architectures
+        return canonical({**given.get(arch, {}), **given.get(f"{arch}/{dataset}", {})})
 
     def protocol(self, name: str, *changes: tuple[str, Mapping[str, Any]]) -> Protocol:
         where = f"{self.where}: protocols: {name}"
@@ -65,7 +67,7 @@ class Maker:
         settings."""
         if kind not in PARENTS:
             raise unknown("parent", kind, PARENTS)
-        return PARENTS[kind](data, arch, self.options(arch), seed, **settings)
+        return PARENTS[kind](data, arch, self.options(arch, data.name), seed, **settings)
 
     def teacher(self, data: DataCell, arch: str, protocol: str) -> ParentCell:
         """The classifier pretrained by `protocol`; one serves the sets of all seeds."""
@@ -94,7 +96,8 @@ class Maker:
         }
         parents = {name: cell for name, cell in asked.items() if cell}
         arch = recipe.arch_with(arch, parents)
-        return SyntheticCell(data, recipe, arch, self.options(arch), ipc, seed, parents, self.scale.stored)
+        options = self.options(arch, data.name)
+        return SyntheticCell(data, recipe, arch, options, ipc, seed, parents, self.scale.stored)
 
     def metrics(
         self,
@@ -124,7 +127,7 @@ class Maker:
             task.followed(tests) if tests else task,
             synthetic,
             eval_arch,
-            self.options(eval_arch),
+            self.options(eval_arch, synthetic.data.name),
             chosen,
             n_networks or self.scale.networks_at(synthetic.ipc),
             dict(sets),

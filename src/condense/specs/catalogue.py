@@ -117,6 +117,11 @@ def scale(name: str) -> Scale:
         "classes_per_job_of": ("method", value.classes_per_job_of, methods),
         "resources": ("stage", value.resources, STAGES),
         "datasets": ("dataset", value.dataset_names, names_in("datasets")),
+        "architectures": (
+            "dataset",
+            [name.partition("/")[2] for name in value.architectures if "/" in name],
+            names_in("datasets"),
+        ),
     }
     for key, (noun, names, known) in named.items():
         for entry in names:

@@ -82,6 +82,7 @@ class Scale:
     follow: int = 0
     # changes to the protocol for training on the whole set
     whole: dict[str, Any] = field(default_factory=dict)
+    # options of networks, by "architecture", over which lie those by "architecture/dataset"
     architectures: dict[str, dict[str, Any]] = field(default_factory=dict)
     # "paper/table"; others run unless `only_tables`
     tables: dict[str, TableLimits] = field(default_factory=dict)
@@ -103,7 +104,9 @@ class Scale:
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
-        check_names({"datasets": self.datasets, "architectures": self.architectures})
+        check_names({"datasets": self.datasets})
+        for name in self.architectures:
+            check_names({"architectures": name.split("/", 1)})
         at_least({"n_sets": self.n_sets, "n_networks": self.n_networks}, 1, REPEATS)
         for numbers in (self.ipc or [], *self.ipc_of.values()):
             for ipc in numbers:
