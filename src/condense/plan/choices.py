@@ -42,7 +42,8 @@ class Choices:
             return "method not built yet"
         if self.scale.methods is not None and method not in self.scale.methods:
             return f"not run at {self.scale.name}"
-        return next((entry.absent for entry in plan.lacks(catalogue.recipe(method))), "")
+        lacking = next((entry.absent for entry in plan.lacks(catalogue.recipe(method))), "")
+        return lacking or self.scale.empty.get(method, "")
 
     def enough(self, method: str, data: plan.DataCell, ipc: int, change: dict[str, Any]) -> bool:
         """Whether every class of `data` has the images that a set starts from."""

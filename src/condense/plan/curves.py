@@ -15,7 +15,9 @@ def figure_of(choices: Choices, name: str, spec: FigureSpec) -> FigurePlan:
     asked = [*spec.methods, *spec.further]
     require_taken(spec.changes, asked, "changes")
     require_taken(limits.changes, asked, "changes")
-    missing = {method: choices.absent(method) for method in asked if choices.absent(method)}
+    missing = {
+        method: why for method in asked if (why := choices.absent(method) or limits.empty.get(method, ""))
+    }
     cut = tuple(point.name for _, point in spec.lines if point and not choices.wanted(limits, point.name))
     lines = [
         (method, point)

@@ -118,6 +118,8 @@ class Maker:
                     synthetic.recipe.evaluation,
                 )
             )
+        if eval_arch in self.scale.epochs_of:
+            changes.append((f"{self.where}: epochs_of", {"epochs": self.scale.epochs_of[eval_arch]}))
         if not synthetic.recipe.makes_set:
             changes.append((f"{self.where}: whole", self.scale.whole))
         chosen = self.protocol(protocol, *changes)

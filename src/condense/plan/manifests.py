@@ -33,6 +33,7 @@ def _shown(scale: Plan, name: str) -> str:
     """A digest of what a table or figure shows apart from its inputs: published numbers, those of other
     machines, reasons, words."""
     words = [asdict(scale.specs_by_path()[name]), scale.scale.title, scale.scale.note]
+    words += [scale.limits(name).note, scale.scale.remarks]
     if name in scale.figures:
         return digest([words, scale.figures[name].missing])
     if name in scale.settings:

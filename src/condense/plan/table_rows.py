@@ -27,6 +27,10 @@ def row_of(choices: Choices, name: str, spec: TableSpec, row: dict[str, str]) ->
     if reason:
         return Row(row, (), reason)
     limits = choices.limits(name)
+    left = choices.scale.empty | limits.empty
+    reason = next((left[entry] for entry in (method, *architectures(row["eval_arch"])) if entry in left), "")
+    if reason:
+        return Row(row, (), reason)
     if not choices.wanted(limits, row["setting"], row["train_arch"]):
         return Row(row, (), f"not run at {choices.scale.name}")
     wanted = choices.numbers(limits, method)

@@ -45,12 +45,20 @@ class Plan(Choices):
                 raise unknown("table", name, self.specs_by_path(), f"{self.maker.where}: tables")
             self._require_known(name)
         for name in self.scale.networks_per_job:
-            self._require_evaluated(*name.split("/", 1))
+            self._require_evaluated("networks_per_job", *name.split("/", 1))
+        for name in self.scale.epochs_of:
+            self._require_evaluated("epochs_of", name)
+        tables = {f"tables: {name}: empty": limits.empty for name, limits in self.scale.tables.items()}
+        known = [*catalogue.names_in("methods"), *evaluation_architectures()]
+        for key, entries in {"empty": self.scale.empty, "remarks": self.scale.remarks, **tables}.items():
+            for name in entries:
+                if name not in known:
+                    raise unknown("method or architecture", name, known, f"{self.maker.where}: {key}")
 
-    def _require_evaluated(self, arch: str, dataset: str | None = None) -> None:
+    def _require_evaluated(self, key: str, arch: str, dataset: str | None = None) -> None:
         """Raises UserError if no table or figure evaluates with `arch`, or if `dataset` is not one of the
         scale's."""
-        where, datasets = f"{self.maker.where}: networks_per_job", self.scale.dataset_names
+        where, datasets = f"{self.maker.where}: {key}", self.scale.dataset_names
         if arch not in evaluation_architectures():
             raise unknown("evaluation architecture", arch, evaluation_architectures(), where)
         if dataset is not None and dataset not in datasets:
@@ -105,6 +113,10 @@ class Plan(Choices):
     def file_of(cls, name: str) -> Path:
         """The file that says what a table or figure shows."""
         return catalogue.file_of("tables", cls._stems()[name])
+
+    def note_of(self, name: str) -> str:
+        """What stands beside a table or figure: its own note, and the scale's for it."""
+        return " ".join(filter(None, [self.specs_by_path()[name].note, self.limits(name).note]))
 
     def _place(self, name: str) -> str:
         """Where it stands what a table or figure changes in the recipes."""

@@ -7,7 +7,7 @@ dataset and judge.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from condense.plan import MetricsCell
 from condense.plan.beside import Cells, Place
@@ -159,8 +159,10 @@ def _of_judge(scale: Plan, scores: Scores, places: dict[Place, Cells]) -> Compar
     scored = scores if scores.stand_beside(first) else None
     entries = [_measured_entry(scale, scored, place, places[place], numbers[place]) for place in order]
     title = f"{dataset}: {arch} trained by the protocol {first.protocol.name}"
+    block = _block(title, _caption(scale, first, list(numbers.values()), ABOUT if scored else ""), entries)
+    told = layout.remarks_on(scale, {place.method for place in places}, {first.eval_arch})
     return Comparison(
-        _block(title, _caption(scale, first, list(numbers.values()), ABOUT if scored else ""), entries),
+        replace(block, footnotes=[*block.footnotes, *told]),
         len(set(entry.label for entry in entries)),
     )
 

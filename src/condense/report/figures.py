@@ -11,7 +11,7 @@ from condense.config import UserError, unknown
 from condense.files import artifacts
 from condense.plan import manifests
 from condense.plan.tables import Plan
-from condense.report import comparisons, curves, names, pictures, settings, style
+from condense.report import comparisons, curves, layout, names, pictures, settings, style
 
 DRAW = {
     "accuracy_by_ipc": curves.accuracy_by_ipc,
@@ -70,4 +70,6 @@ def footnotes(scale: Plan, name: str) -> list[str]:
         by_reason.setdefault(reason, []).append(names.method(method))
     notes = [f"Left out: {', '.join(methods)} ({reason})." for reason, methods in by_reason.items()]
     notes += [f"Not run at {scale.scale.name}: {', '.join(figure.cut)}."] if figure.cut else []
+    archs = [figure.spec.eval_arch] if figure.spec.judged else []
+    notes += layout.remarks_on(scale, {curve.method for curve in figure.curves if curve.cells}, archs)
     return notes + ([f"Scale {scale.scale.name}: {scale.scale.note}"] if scale.scale.note else [])

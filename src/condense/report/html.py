@@ -32,6 +32,7 @@ class Table:
     published: list[Block]
     fair: list[Block]
     files: str
+    cost: str  # what its numbers took to compute
 
 
 @dataclass(frozen=True)
@@ -141,18 +142,20 @@ def _table(scale: Plan, name: str) -> Table:
     anchor, heading = name.replace("/", "-"), names.heading(name, spec.title)
     files = f"tables/{name}.csv, .md, .tex"
     if name in scale.settings:
-        return Table(anchor, heading, spec.note, printed.of_settings(scale, name), [], [], files)
+        settings = printed.of_settings(scale, name)
+        return Table(anchor, heading, scale.note_of(name), settings, [], [], files, cost="")
     rows = records(scale, name)
     parts = blocks(scale, rows)
     measured, published = ([block for block in parts if block.measured is wanted] for wanted in (True, False))
     return Table(
         anchor,
         heading,
-        spec.note,
+        scale.note_of(name),
         measured,
         published,
         fair.of_table(scale, rows),
         files,
+        provenance.cost(scale, name),
     )
 
 
@@ -171,7 +174,7 @@ def _figure(scale: Plan, name: str) -> Picture:
     ]
     kind, content = min(kinds, key=lambda entry: len(entry[1]))
     spec = scale.figures[name].spec
-    notes = [spec.note] if spec.note else []
+    notes = [scale.note_of(name)] if scale.note_of(name) else []
     panels = dict.fromkeys(
         curves.title_of(scale, spec, curve.dataset).replace("\n", ", ")
         for curve in scale.figures[name].curves

@@ -3,9 +3,10 @@ as columns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
+from condense.plan.published import architectures, method_of
 from condense.plan.tables import Plan
 from condense.report import names
 from condense.report.records import Record
@@ -94,8 +95,27 @@ def _block(scale: Plan, group: list[Record], whole: list[Record]) -> Block:
     heads = [names.architecture(column) if by_architecture else names.ipc(column) for column in columns]
     title, caption = _words(scale, group)
     has_any = any(record.was_measured for record in group)
-    footnotes = _footnotes(group, whole) if has_any else []
+    footnotes = [*_footnotes(group, whole), *_of_scale(scale, group)] if has_any else []
     return Block(title, caption, heads, groups, has_any, footnotes, _remarks(group, by_architecture))
+
+
+def _of_scale(scale: Plan, group: list[Record]) -> list[str]:
+    """What the scale says of the methods and architectures whose numbers were measured here."""
+    if group[0].origin == "elsewhere":
+        return []
+    measured = [record.values for record in group if record.was_measured]
+    shown = {method_of(values) for values in measured}
+    archs = {arch for values in measured for arch in architectures(values["eval_arch"])}
+    return remarks_on(scale, shown, archs)
+
+
+def remarks_on(scale: Plan, methods: Collection[str], archs: Collection[str]) -> list[str]:
+    """What the scale says of some of these methods and evaluation architectures, in its order."""
+    return [
+        f"{names.method(name) if name in methods else names.architecture(name)}: {text}"
+        for name, text in scale.scale.remarks.items()
+        if name in methods or name in archs
+    ]
 
 
 def naming_columns(group: list[Record]) -> list[str]:

@@ -54,6 +54,22 @@ def origin(scale: Plan) -> Origin:
     )
 
 
+def cost(scale: Plan, name: str) -> str:
+    """What the numbers of a table took to compute, as its jobs recorded it: the sets, each once, and the
+    networks that judge them; '' where nothing is recorded. What other tables show too counts for each."""
+    cells = scale.metrics_of(name)
+    judged = [facts_of(read_metrics(cell)["run"], Path(cell.path)).seconds for cell in cells]
+    shown = {one.key: one for cell in cells for one in cell.all_sets if one.recipe.makes_set}
+    made = [run.seconds for run in map(run_of, shown.values()) if run]
+    parts = {f"{len(shown)} sets": made, f"{len(cells)} evaluations of them": judged}
+    told = [
+        f"{what}, {duration(sum(seconds))}"
+        for what, recorded in parts.items()
+        if (seconds := [entry for entry in recorded if entry is not None])
+    ]
+    return f"Computing took: {'; '.join(told)}." if told else ""
+
+
 def run_of(cell: plan.SyntheticCell) -> Facts | None:
     """The run record of a synthetic set, None where only its metrics were fetched. Raises UserError if it is
     damaged."""

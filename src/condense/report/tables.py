@@ -50,10 +50,10 @@ def make_table(scale: Plan, name: str, out_csv: Path) -> None:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    title = names.heading(name, spec.title)
+    title, note = names.heading(name, spec.title), scale.note_of(name)
     for suffix, text in (
-        (".md", markdown(title, spec.note, parts)),
-        (".tex", latex(title, spec.note, parts)),
+        (".md", markdown(title, note, parts)),
+        (".tex", latex(title, note, parts)),
     ):
         with artifacts.whole(out_csv.with_suffix(suffix)) as draft:
             draft.write_text(text, encoding="utf-8")

@@ -30,13 +30,20 @@ class Resources:
         at_least({"gpu": self.gpu}, 0, REPEATS)
 
 
+def _require_reasons(empty: dict[str, str]) -> None:
+    for name, reason in empty.items():
+        if not reason.strip():
+            raise UserError(f"empty: {name}: give the reason, which stands below the table")
+
+
 @dataclass(frozen=True)
 class TableLimits:
     """What a scale runs of one table or figure; an empty key means the scale's own value.
 
     Each of `changes` is laid over the recipes whose engines have that setting. `datasets` adds stand-ins that
     the scale has not, or replaces its own. `settings`: of the published settings of a table, or the points of
-    a figure, only these; `train_archs`: of the architectures that condense.
+    a figure, only these; `train_archs`: of the architectures that condense. `note` stands beside the note of
+    the table or figure itself.
     """
 
     ipc: list[int] | None = None
@@ -46,13 +53,17 @@ class TableLimits:
     datasets: dict[str, list[str]] = field(default_factory=dict)
     settings: list[str] | None = None
     train_archs: list[str] | None = None
+    # method or evaluation architecture -> why its rows or curves stay empty here
+    empty: dict[str, str] = field(default_factory=dict)
     run: bool = True
+    note: str = ""
 
     def __post_init__(self) -> None:
         at_least({"n_sets": self.n_sets, "n_networks": self.n_networks}, 1, REPEATS)
         for ipc in self.ipc or []:
             at_least({"ipc": ipc}, 1)
         check_names({"datasets": self.datasets, "train_archs": self.train_archs})
+        _require_reasons(self.empty)
         if [] in (self.settings, self.train_archs):
             raise UserError("settings, train_archs: an empty list leaves nothing; write 'run: false'")
         if not self.run:
@@ -88,6 +99,12 @@ class Scale:
     tables: dict[str, TableLimits] = field(default_factory=dict)
     only_tables: bool = False
     methods: list[str] | None = None
+    # method or evaluation architecture -> why the rows of tables that need it stay empty
+    empty: dict[str, str] = field(default_factory=dict)
+    # evaluation architecture -> epochs of its networks, in place of those of the protocol
+    epochs_of: dict[str, int] = field(default_factory=dict)
+    # method or evaluation architecture -> what a reader of its numbers should know, below them
+    remarks: dict[str, str] = field(default_factory=dict)
     classes_per_job: int | None = None
     classes_per_job_of: dict[str, int] = field(default_factory=dict)  # by method, where it differs
     images_per_job: int | None = None  # of each class, for methods whose images do not depend on each other
@@ -130,6 +147,8 @@ class Scale:
             {f"classes_per_job_of: {name}": number for name, number in self.classes_per_job_of.items()}, 1
         )
         at_least({f"networks_per_job: {name}": number for name, number in self.networks_per_job.items()}, 1)
+        at_least({f"epochs_of: {name}": number for name, number in self.epochs_of.items()}, 1)
+        _require_reasons(self.empty)
 
     def _check_options(self) -> None:
         """Raises UserError for options that no architecture has, or that none could be built with."""
