@@ -92,11 +92,11 @@ def test_another_protocol_architecture_ipc_or_recipe_is_never_a_baseline(scale):
     method = next(
         cell for cell in cells if place_of(cell)[1:] == ("dm", "convnet", 10) and cell.task.comparable
     )
-    found = scale.comparable.baselines(Run("digits", ((method,),)))["random"].run.groups[0]
+    found = scale.comparable.baselines(Run("digits16", ((method,),)))["random"].run.groups[0]
     assert {cell.judge for cell in found} == {method.judge} and {cell.synthetic.ipc for cell in found} == {10}
     others = [cell for cell in cells if cell.synthetic.recipe.name == "random" and cell not in found]
     alone = Comparable(scale.maker, [*(cell for cell in others if cell.judge != method.judge), method])
-    baseline = alone.baselines(Run("digits", ((method,),)))["random"]
+    baseline = alone.baselines(Run("digits16", ((method,),)))["random"]
     assert baseline.run is None and baseline.reason == "random was not judged by dc with convnet, ipc 10"
     changed = [cell for cell in cells if not scale.comparable.is_unchanged(cell)]
     assert changed and not {cell.path for cell in changed} & {
@@ -106,18 +106,19 @@ def test_another_protocol_architecture_ipc_or_recipe_is_never_a_baseline(scale):
 
 def test_a_judge_is_told_apart_by_all_that_trains_networks_and_by_nothing_else():
     plan = Plan("quick")
-    first = plan.maker.synthetic("digits", "random", "convnet", 10, 0)
+    first = plan.maker.synthetic("digits16", "random", "convnet", 10, 0)
     judge = plan.maker.metrics(first, "convnet", "dc").judge
     assert plan.maker.metrics(first, "convnet", "dc", 7).judge == judge
     assert (
-        plan.maker.metrics(plan.maker.synthetic("digits", "dm", "convnet", 1, 1), "convnet", "dc").judge
+        plan.maker.metrics(plan.maker.synthetic("digits16", "dm", "convnet", 1, 1), "convnet", "dc").judge
         == judge
     )
     assert plan.maker.metrics(first, "convnet", "dc_plain").judge != judge
     assert plan.maker.metrics(first, "mlp", "dc").judge != judge
     longer = Plan("laptop").maker
     assert (
-        longer.metrics(longer.synthetic("digits", "random", "convnet", 10, 0), "convnet", "dc").judge != judge
+        longer.metrics(longer.synthetic("digits16", "random", "convnet", 10, 0), "convnet", "dc").judge
+        != judge
     )
 
 
@@ -144,11 +145,11 @@ def test_each_judge_of_the_scale_has_one_comparison_and_the_page_shows_it(scale,
     judges = {place.judge for place in scale.comparable.by_place if place.ipc != "full"}
     assert len(made) == len(judges) and made[0].methods == max(entry.methods for entry in made)
     first = made[0].block
-    assert first.title == "handwritten digits: ConvNet trained by the protocol dc"
+    assert first.title == "handwritten digits of 16 x 16 pixels: ConvNet trained by the protocol dc"
     assert f"whole training set: {mean_of(scale, 'whole', 'full'):.1f}" in first.caption
     heads = ["Accuracy (last)", "Random", "Herding", "Over random"]
-    assert first.columns[:4] == heads and [heading for heading, _ in first.groups[:2]] == ["ipc 1", "ipc 10"]
-    for (heading, lines), ipc in zip(first.groups[:2], (1, 10), strict=True):
+    assert first.columns[:4] == heads and [heading for heading, _ in first.groups[:2]] == ["ipc 1", "ipc 3"]
+    for (heading, lines), ipc in zip(first.groups[:2], (1, 3), strict=True):
         line = next(line for line in lines if line.label == "DM")
         mean, random = mean_of(scale, "dm", ipc), mean_of(scale, "random", ipc)
         assert line.cells[0][0].measured.startswith(f"{mean:.1f} ±"), heading

@@ -174,14 +174,14 @@ def test_cells_of_a_drift_have_keys_of_their_own_and_ask_for_both_sets(monkeypat
     assert len({cell.key for cell in cells}) == len({cell.task.ratio for cell in cells}) == len(cells) == 5
     assert cells == plan.metrics_of("ddm/figure1d")  # there the same digits stand in for another dataset
     for cell in cells:
-        assert cell.path.startswith("results/metrics/drift/digits/herding/") and cell.path in plan.metrics
+        assert cell.path.startswith("results/metrics/drift/digits16/herding/") and cell.path in plan.metrics
         assert [one.recipe.name for one in cell.all_sets] == ["herding", "dm"]
         assert (
             all(one.key in plan.synthetic for one in cell.all_sets)
             and cell.synthetic.parents["teacher"].key in plan.parents
         )
     first = cells[0]
-    other = {"style": plan.maker.synthetic("digits", "ed", "convnet", 10, 0)}
+    other = {"style": plan.maker.synthetic("digits16", "ed", "convnet", 10, 0)}
     others = [replace(first, task=replace(first.task, stage=2)), replace(first, sets=other)]
     assert len({first.key, *(cell.key for cell in others)}) == 3
     style = first.sets["style"]
@@ -201,5 +201,5 @@ def test_a_scale_may_draw_a_figure_on_data_of_its_own():
     plan = Plan("quick")
     assert "cifar100" not in plan.scale.datasets and {
         curve.dataset for curve in plan.figures["ddm/figure7"].curves
-    } == {"digits"}
-    assert plan.datasets_of("cpdm/table1") == plan.scale.datasets and "digits" in plan.scale.dataset_names
+    } == {"digits16"}
+    assert plan.datasets_of("cpdm/table1") == plan.scale.datasets and "digits16" in plan.scale.dataset_names

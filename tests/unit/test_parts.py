@@ -169,13 +169,13 @@ def test_a_scale_splits_by_architecture_and_more_narrowly_by_dataset():
     cells = {
         cell.eval_arch: cell
         for cell in plan.metrics.values()
-        if cell.n_networks == 3 and cell.synthetic.data.name == "digits"
+        if cell.n_networks == 3 and cell.synthetic.data.name == "digits16"
     }
     assert plan.parts(cells["convnet"]) == ["0-2"]
     plan.scale = replace(plan.scale, networks_per_job={"convnet": 2})
     assert plan.parts(cells["convnet"]) == ["0-1", "2-2"]
     plan.scale = replace(
-        plan.scale, networks_per_job={"convnet": 2, "convnet/digits": 5, "convnet/cifar10": 1}
+        plan.scale, networks_per_job={"convnet": 2, "convnet/digits16": 5, "convnet/cifar10": 1}
     )
     assert plan.parts(cells["convnet"]) == ["0-2"]
     place = cells["convnet"].path.removeprefix("results/metrics/").removesuffix(".json")
@@ -186,7 +186,7 @@ def test_a_scale_splits_by_architecture_and_more_narrowly_by_dataset():
     "name, said",
     [
         ("resnet125", "unknown evaluation architecture 'resnet125'; did you mean 'resnet152'"),
-        ("convnet/digit", "unknown dataset 'digit'; did you mean 'digits'"),
+        ("convnet/digits61", "unknown dataset 'digits61'; did you mean 'digits16'"),
         ("convnet/tinyimagenet", "unknown dataset 'tinyimagenet'"),
     ],
 )

@@ -43,7 +43,7 @@ def test_curves_draw_what_was_measured(here, tmp_path):
     figures.make_figure(Plan("quick"), "cpdm/figure1", tmp_path / "f.png")
     rows = rows_of(tmp_path / "f.csv")
     assert {(row["mean"], row["std"], row["dataset"], row["source"]) for row in rows} == {
-        ("61.00", "0.82", "digits", "measured")
+        ("61.00", "0.82", "digits16", "measured")
     }
     assert {row["method"] for row in rows} == {
         curve.method for curve in Plan("quick").figures["cpdm/figure1"].curves
@@ -69,7 +69,7 @@ def test_settings_are_whole_files_and_the_same_bytes_again(here, name, tmp_path)
         curve.point.name: "" if curve.point.x is None else curve.point.name
         for curve in scale.figures[name].curves
     }
-    assert drawn == [(setting, at, "61.00", "digits", "measured") for setting, at in x.items()]
+    assert drawn == [(setting, at, "61.00", "digits16", "measured") for setting, at in x.items()]
 
 
 def drawn_axis(name, curves, numbers, monkeypatch):
@@ -168,7 +168,8 @@ def test_titles_name_dataset_scale_and_what_it_stands_for():
     scale = Plan("quick")
     spec = scale.specs_by_path()["cpdm/figure1"]
     assert (
-        curves.title_of(scale, spec, "digits") == "Handwritten digits (scale quick)\nstanding in for CIFAR-10"
+        curves.title_of(scale, spec, "digits16")
+        == "Handwritten digits of 16 x 16 pixels (scale quick)\nstanding in for CIFAR-10"
     )
     assert curves.title_of(scale, spec, "cifar10") == "CIFAR-10 (scale quick)"
 

@@ -141,7 +141,7 @@ def test_an_evaluation_in_parts_is_several_shorter_jobs_and_one_without_a_gpu(sp
     # A GPU trains the networks of a part at once: activations and parameters of each, and one copy of the
     # data.
     network, spec = cell.synthetic.data.profile(cell.eval_arch, cell.options), cell.synthetic.data.spec
-    data = (spec.train + spec.test) * 64 + 10 * cell.synthetic.ipc * 64 * 4
+    data = (spec.train + spec.test) * 256 + 10 * cell.synthetic.ipc * 256 * 4
     each = 10 * cell.synthetic.ipc * (1.25 * network.kept + 3 * network.largest) + 5 * network.parameters
     tested, jobs = 3 * min(512, spec.test) * network.largest, [*parts, whole, pace.job("evaluate", cell, 40)]
     expected = [data + 4 * math.ceil(max(count * each, tested)) for count in (3, 3, 1, 7, 40)]
@@ -153,7 +153,7 @@ def test_an_evaluation_in_parts_is_several_shorter_jobs_and_one_without_a_gpu(sp
             Measured(
                 REFERENCE_NAME,
                 "evaluate",
-                "digits",
+                "digits16",
                 "dm",
                 "convnet",
                 str(cell.synthetic.ipc),
@@ -276,7 +276,7 @@ def test_a_page_says_what_was_measured_and_what_was_not():
     cell = next(cell for cell in plan.synthetic.values() if cell.recipe.name == "dm")
     assumed, measured = scale_page("quick", []), scale_page("quick", [row(cell, 0.5)])
     assert "**not measured here**" in assumed and "measured (`params" not in assumed
-    assert "| synthesize | digits | dm | convnet |" in measured and "scaled by the same ratio" in measured
+    assert "| synthesize | digits16 | dm | convnet |" in measured and "scaled by the same ratio" in measured
 
 
 def test_the_page_is_of_a_whole_scale(tmp_path, capsys):

@@ -19,6 +19,7 @@ PAPERS = {
 }
 DATASETS = {  # those without a file in params/datasets, or whose title there needs its context
     "digits": "handwritten digits",
+    "digits16": "handwritten digits of 16 x 16 pixels",
     "imagenet1k": "ImageNet-1K",
     "imagenet_subset100": "ImageNet subset of 100 classes",
     "imagenet10": "ImageNet-10",
