@@ -25,6 +25,12 @@ def measurable(name):
     )
 
 
+def enlarged(data, times):
+    """The images with so many times as many pixels a side, smoothly."""
+    large = F.interpolate(data.images.float(), scale_factor=times, mode="bilinear").round().to(torch.uint8)
+    return replace(data, images=large, size=times * data.size)
+
+
 def as_colour(data):
     """Images of digits as three channels of 32 x 32 pixels, with the constants of CIFAR-10."""
     large = F.interpolate(data.images.float(), scale_factor=4, mode="nearest").to(torch.uint8)

@@ -2,7 +2,7 @@
 large is seen from its first steps."""
 
 import pytest
-from movement_helpers import as_colour, measurable, reach
+from movement_helpers import as_colour, enlarged, measurable, reach
 
 from condense import plan
 from condense.data.dataset import load
@@ -23,9 +23,9 @@ def handwritten(digits):
 def moved(scale, method, handwritten, **changes):
     maker = plan.Maker(catalogue.scale(scale))
     small = scale == "quick"
-    recipe = maker.recipe(method, plan.data_cell("digits" if small else "cifar10"), 10, changes)
+    recipe = maker.recipe(method, plan.data_cell("digits16" if small else "cifar10"), 10, changes)
     options = dict(maker.scale.architectures["convnet"]) if small else {}
-    return reach(recipe, handwritten if small else as_colour(handwritten), options)
+    return reach(recipe, enlarged(handwritten, 2) if small else as_colour(handwritten), options)
 
 
 @pytest.mark.parametrize("scale", BOUNDS)

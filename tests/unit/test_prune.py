@@ -166,7 +166,7 @@ def test_leftovers_of_jobs_go_after_a_day_unless_the_job_is_to_be_finished(tree)
 
 def test_sets_of_a_method_that_needs_absent_weights_stay(tree, tmp_path, monkeypatch):
     results, _, _, kept, _ = tree
-    cell = Maker(scale("quick")).synthetic("digits", "dm_clip", "convnet", 10, 0)
+    cell = Maker(scale("quick")).synthetic("digits16", "dm_clip", "convnet", 10, 0)
     clip = make(results.parent / cell.path)
     prune.prune_results(results, dry=False)
     assert files(results) == kept | {clip}
