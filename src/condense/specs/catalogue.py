@@ -137,8 +137,8 @@ def table(name: str) -> AnyTable:
         raise unknown("table", name, names_in("tables"))
     path = file_of("tables", name)
     kind = load_yaml(path).get("kind")
-    if kind not in KINDS_OF_TABLES:
-        raise unknown("kind", kind, KINDS_OF_TABLES, str(path))
+    if not isinstance(kind, str) or kind not in KINDS_OF_TABLES:
+        raise unknown("kind", str(kind), KINDS_OF_TABLES, str(path))
     return _load("tables", name, KINDS_OF_TABLES[kind], "table")
 
 
