@@ -41,7 +41,7 @@ def scale(results, tmp_path, monkeypatch):
     (tmp_path / "results" / "metrics").symlink_to(results[0] / "results" / "metrics")
     monkeypatch.chdir(tmp_path)
     plan = Plan("quick")
-    plan.numbers = results[1]
+    plan.made_up = results[1]
     return plan
 
 
@@ -49,7 +49,7 @@ def mean_of(scale, method, ipc, protocol="dc", arch="convnet", networks=3):
     values = [
         value
         for path, cell in scale.metrics.items()
-        for value in scale.numbers[path]
+        for value in scale.made_up[path]
         if (cell.synthetic.recipe.name, cell.synthetic.ipc) == (method, ipc)
         and (cell.eval_arch, cell.protocol.name, cell.n_networks) == (arch, protocol, networks)
         and cell.task.comparable
@@ -164,7 +164,7 @@ def test_each_judge_of_the_scale_has_one_comparison_and_the_page_shows_it(scale,
     assert kept.cells[at][0].published.split()[0] in {
         f"{sum(values) / len(values):.1f}"
         for cells in drawn
-        for values in [[value + 5 for cell in cells for value in scale.numbers[cell.path]]]
+        for values in [[value + 5 for cell in cells for value in scale.made_up[cell.path]]]
     }
     scale.figures = {}
     monkeypatch.setattr(html, "_grids", lambda plan: ([], []))

@@ -51,7 +51,7 @@ def test_every_method_and_setting_is_a_row(monkeypatch):
     ]
     assert [row.published["value"] for row in rows] == ["", "", "", "48.9", ""]
     steps = [run.cells[0].synthetic.recipe.number_of_steps for run in rows[-1].runs]
-    assert steps == [7] and {run.dataset for row in rows for run in row.runs} == {"digits"}
+    assert steps == [7] and {run.dataset for row in rows for run in row.runs} == {"digits16"}
 
 
 def test_the_table_is_written_with_and_without_printed_numbers(monkeypatch, tmp_path):
