@@ -21,7 +21,8 @@ QUICK = ("--scale", "quick", "--device", "cpu", "--threads", 1)
 def no_estimate(monkeypatch):
     """Without the seconds that measuring this machine takes."""
     monkeypatch.setattr(
-        "condense.estimate.estimate_cells", lambda *cells, **more: SimpleNamespace(text=lambda: "")
+        "condense.estimate.estimate_cells",
+        lambda *cells, **more: SimpleNamespace(text=lambda: "", seconds=1.0),
     )
 
 
