@@ -342,7 +342,11 @@ def test_a_form_that_is_not_read(digits, tmp_path):
         ({"labels": np.arange(20) / 2}, "not whole"),
         ({"labels": np.full(20, np.nan)}, "no class numbers"),
         ({"labels": np.zeros((20, 7))}, r"float64 20 x 7, but the data set has 10 classes"),
-        ({"labels": np.zeros(20, int)}, r"has 0 images of '1' and 20 of '0'"),
+        ({"labels": np.zeros(20, int)}, r"has 0 images of '1' and 20 of '0'.*keep some of every class"),
+        (
+            {"labels": np.repeat(np.arange(10), [3, 1, *[2] * 8])},
+            r"has 1 images of '1' and 3 of '0'.*keep 1 of each and save it anew",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told(change, told, digits, bytes_of, tmp_path):

@@ -67,8 +67,9 @@ def labelled(foreign: Foreign, labels: np.ndarray | None, count: int, classes: i
     """The labels of `count` images, hard and, where there are any, soft; `labels` are those of a file of
     their own.
 
-    Rows that are 0 but for a 1 are hard labels; rows that sum to 1 are probabilities, others logits. Raises
-    UserError if there are none, of another number, or outside 0..classes-1.
+    Labels of images with an axis of classes in front may have the same axis: (classes, n), or soft ones
+    (classes, n, classes). Rows that are 0 but for a 1 are hard labels; rows that sum to 1 are probabilities,
+    others logits. Raises UserError if there are none, of another number, or outside 0..classes-1.
     """
     values = foreign.labels if labels is None else labels
     if values is None and foreign.images.ndim == 5 and foreign.images.shape[0] == classes:
@@ -78,6 +79,9 @@ def labelled(foreign: Foreign, labels: np.ndarray | None, count: int, classes: i
             f"{where}: has images '{foreign.called[0]}' but no labels; give them with --labels FILE, or "
             f"--labels {CLASS_MAJOR} if it has as many of each class, one class after the other"
         )
+    leading = foreign.images.shape[:2]
+    if foreign.images.ndim == 5 and values.ndim in (2, 3) and values.shape[:2] == leading:
+        values = values.reshape(-1, *values.shape[2:])  # with the axis of classes that the images have
     values = np.squeeze(values, 1) if values.ndim == 2 and values.shape[1] == 1 else values
     if len(values.shape) == 0 or len(values) != count:
         raise UserError(
@@ -190,7 +194,8 @@ def arranged(
         few, many = int(counts.argmin()), int(counts.argmax())
         raise UserError(
             f"{where}: has {counts[few]} images of '{known[few]}' and {counts[many]} of '{known[many]}'; "
-            "sets with as many images of every class are judged"
+            "a set is judged with as many images of every class, since random images beside it are: keep "
+            + (f"{counts[few]} of each and save it anew" if counts[few] else "some of every class")
         )
     rows = np.argsort(labels, kind="stable")
     soft = given.soft
