@@ -11,7 +11,7 @@ from condense.specs import catalogue
 METHODS = [name for name in catalogue.names_in("methods") if measurable(name)]
 # In standard deviations of pixels: below the first a set ends as it began; the second is several times the
 # longest. DM has some 100 at its own settings, the energy distance 1.4, whose gradient does not shrink.
-BOUNDS = {"paper": (0.5, 2000.0), "laptop": (0.1, 300.0), "quick": (0.1, 300.0)}
+BOUNDS = {"paper": (0.5, 2000.0), "laptop": (0.1, 300.0), "cifar10": (0.1, 2000.0), "quick": (0.1, 300.0)}
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 

@@ -346,13 +346,13 @@ def test_the_verb_of_the_rule_makes_it_too(own, digits, tmp_path):
 def test_sets_of_a_plan_share_it_and_prune_knows_its_folder(own, tmp_path, monkeypatch):
     monkeypatch.chdir(catalogue.params_folder().resolve().parent)
     figure = (
-        "{kind: figure, paper: ours, figure: '1', title: Bright, draw: accuracy_by_ipc, dataset: digits, "
+        "{kind: figure, paper: ours, figure: '90', title: Bright, draw: accuracy_by_ipc, dataset: digits, "
         "methods: [brightest], ipc: [1, 2]}"
     )
     (tmp_path / "own" / "tables").mkdir()
-    (tmp_path / "own" / "tables" / "ours_figure1.yaml").write_text(figure, encoding="utf-8")
+    (tmp_path / "own" / "tables" / "ours_figure90.yaml").write_text(figure, encoding="utf-8")
     scale = tmp_path / "own" / "scales" / "brief.yaml"
-    scale.write_text(scale.read_text(encoding="utf-8") + "tables: {ours/figure1: {}}\n", encoding="utf-8")
+    scale.write_text(scale.read_text(encoding="utf-8") + "tables: {ours/figure90: {}}\n", encoding="utf-8")
     cleared = (catalogue.scale, catalogue.table, Plan.specs_by_path, Plan._stems)
     for read in cleared:
         read.cache_clear()
@@ -362,7 +362,7 @@ def test_sets_of_a_plan_share_it_and_prune_knows_its_folder(own, tmp_path, monke
         assert len(plan.synthetic) == 2 and all(
             list(group.parents.values()) == [order] for group in groups(plan)
         )
-        nodes = graph(plan, ["ours/figure1"], None, Pace(plan.maker))
+        nodes = graph(plan, ["ours/figure90"], None, Pace(plan.maker))
         assert [node.stage for node in nodes if node.output == order.path] == ["teach"]
         assert sum(node.output == order.path for node in nodes) == 1 and advice(plan)
         results = tmp_path / "results"
