@@ -9,19 +9,29 @@ from condense.config import UserError
 from condense.files import artifacts
 from condense.plan.tables import Plan
 from condense.report import layout, opening, records, tables
-from condense.specs import TableSpec, catalogue
+from condense.specs import TableLimits, TableSpec, catalogue
 
 TABLE = "cpdm/table1"
+specs_by_path = Plan.specs_by_path  # as the files say
 JUDGES = {"random": "dc_plain", "herding": "idc"}
 ACCURACIES = {"dc": 80.0, "dc_plain": 26.5, "idc": 31.0}
 
 
 def judged(monkeypatch, judges, scale="quick"):
-    """The plan of a scale whose table names `judges`."""
-    known = Plan.specs_by_path()
-    changed = known | {TABLE: replace(known[TABLE], judges=judges)}
+    """The plan of a scale whose table names `judges`, all of which it takes, and no other table any."""
+    changed = {
+        name: replace(spec, judges=judges if name == TABLE else {}) if isinstance(spec, TableSpec) else spec
+        for name, spec in specs_by_path().items()
+    }
     monkeypatch.setattr(Plan, "specs_by_path", staticmethod(lambda: changed))
-    return Plan(scale)
+    limits = catalogue.scale(scale).tables
+    limits = limits | {TABLE: replace(limits.get(TABLE, TableLimits()), judges=None)}
+    cut = replace(catalogue.scale(scale), tables=limits)
+    known = catalogue.scale
+    monkeypatch.setattr(catalogue, "scale", lambda name: cut if name == scale else known(name))
+    plan = Plan(scale)
+    monkeypatch.setattr(catalogue, "scale", known)
+    return plan
 
 
 def paths(plan, judge=None):
@@ -30,7 +40,7 @@ def paths(plan, judge=None):
 
 
 def test_a_judge_adds_cells_of_the_same_sets_and_changes_no_other(monkeypatch):
-    before = Plan("quick")
+    before = judged(monkeypatch, {})
     assert before.metrics, "reckoned before the table names any"
     after = judged(monkeypatch, JUDGES)
     assert paths(before) == paths(after, judge="") and paths(before, judge="") == paths(before)
@@ -120,3 +130,52 @@ def test_no_table_is_judged_by_what_it_does_not_name():
     for spec in Plan.specs_by_path().values():
         for judge in getattr(spec, "judges", {}).values():
             assert catalogue.protocol(judge)
+
+
+def judges_of(plan, table):
+    return {
+        row.published["method"]: {run.judge for run in row.runs} - {""}
+        for row in plan.tables[table]
+        if row.runs
+    }
+
+
+@pytest.mark.parametrize("table", ["cpdm/table1", "ddm/table1", "idm/table1"])
+def test_the_first_tables_name_the_judges_of_their_rows(table):
+    """Random, herding, forgetting and DC are cited with numbers of networks that see no augmentation; M3D,
+    DSDM and NCFM with those of their own papers."""
+    plain = dict.fromkeys(("random", "herding", "forgetting", "dc"), {"dc_plain"})
+    papers = {"m3d": {"idc"}, "dsdm": {"idc_long"}, "ncfm": {"ncfm"}} if table == "cpdm/table1" else {}
+    found = judges_of(Plan("paper"), table)
+    assert {method: judges for method, judges in found.items() if judges} == plain | papers
+    assert {"dm", "whole"} <= found.keys()
+
+
+def test_a_scale_cuts_the_judges_of_a_table(monkeypatch):
+    cut = set().union(*judges_of(Plan("quick"), TABLE).values())
+    assert cut == {"dc_plain"} and catalogue.scale("quick").tables[TABLE].judges == ["dc_plain"]
+    scale = catalogue.scale("quick")
+    for judges, left in ((["ncfm"], {"ncfm"}), ([], set()), (None, {"dc_plain", "idc", "idc_long", "ncfm"})):
+        plan = Plan("quick")
+        plan.scale = replace(scale, tables={TABLE: TableLimits(judges=judges)})
+        assert set().union(*judges_of(plan, TABLE).values()) == left
+    changed = replace(scale, tables={TABLE: TableLimits(judges=["ncmf"])})
+    monkeypatch.setattr(catalogue, "scale", lambda name: changed)
+    with pytest.raises(
+        UserError, match="tables: cpdm/table1: judges: unknown judge 'ncmf'; did you mean 'ncfm'"
+    ):
+        Plan("quick")
+
+
+def test_the_augmentation_robust_score_has_what_it_needs_at_the_quick_scale():
+    plan = Plan("quick")
+    judged = {
+        protocol: {
+            (cell.synthetic.recipe.name, cell.synthetic.ipc)
+            for cell in plan.metrics.values()
+            if (cell.protocol.name, cell.eval_arch) == (protocol, "convnet")
+        }
+        for protocol in (plan.scale.scores.augmented, plan.scale.scores.plain)
+    }
+    assert judged["dc_unaugmented"] == {(name, 10) for name in ("random", "herding", "dm", "ed", "cpdm")}
+    assert judged["dc_unaugmented"] <= judged["dc"]

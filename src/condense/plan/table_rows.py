@@ -39,7 +39,8 @@ def row_of(choices: Choices, name: str, spec: TableSpec, row: dict[str, str]) ->
     ):
         return Row(row, (), f"not run at {choices.scale.name}")
     datasets = choices.datasets_of(name).get(row["dataset"], [])
-    judges = ["", spec.judges[method]] if method in spec.judges else [""]
+    own = spec.judges.get(method)
+    judges = ["", own] if own and (limits.judges is None or own in limits.judges) else [""]
     runs = [
         run
         for dataset in datasets

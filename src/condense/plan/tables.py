@@ -81,6 +81,7 @@ class Plan(Choices):
             else [row["setting"] for row in rows]
         )
         known = {"settings": settings, "train_archs": [row["train_arch"] for row in rows]}
+        known["judges"] = list(spec.judges.values()) if isinstance(spec, TableSpec) else []
         for key, entry in [(what, entry) for what in known for entry in getattr(limits, what) or []]:
             if entry not in known[key]:
                 raise unknown(

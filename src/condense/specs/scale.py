@@ -42,8 +42,9 @@ class TableLimits:
 
     Each of `changes` is laid over the recipes whose engines have that setting. `datasets` adds stand-ins that
     the scale has not, or replaces its own. `settings`: of the published settings of a table, or the points of
-    a figure, only these; `train_archs`: of the architectures that condense. `note` stands beside the note of
-    the table or figure itself.
+    a figure, only these; `train_archs`: of the architectures that condense; `judges`: of the protocols that a
+    table names for the rows of single methods (none, if empty). `note` stands beside the note of the table or
+    figure itself.
     """
 
     ipc: list[int] | None = None
@@ -53,6 +54,7 @@ class TableLimits:
     datasets: dict[str, list[str]] = field(default_factory=dict)
     settings: list[str] | None = None
     train_archs: list[str] | None = None
+    judges: list[str] | None = None
     # method or evaluation architecture -> why its rows or curves stay empty here
     empty: dict[str, str] = field(default_factory=dict)
     run: bool = True
@@ -62,7 +64,7 @@ class TableLimits:
         at_least({"n_sets": self.n_sets, "n_networks": self.n_networks}, 1, REPEATS)
         for ipc in self.ipc or []:
             at_least({"ipc": ipc}, 1)
-        check_names({"datasets": self.datasets, "train_archs": self.train_archs})
+        check_names({"datasets": self.datasets, "train_archs": self.train_archs, "judges": self.judges})
         _require_reasons(self.empty)
         if [] in (self.settings, self.train_archs):
             raise UserError("settings, train_archs: an empty list leaves nothing; write 'run: false'")
