@@ -92,6 +92,18 @@ def test_the_part_of_another_bank_is_refused(train, tmp_path):
         opened(path, train)
 
 
+def test_a_bank_that_is_older_than_a_setting_with_a_default_is_opened(dense, train, tmp_path):
+    """Its header does not name the setting; one that was made otherwise is refused."""
+    tensors, header = read_tensors(dense)
+    queue = {name: value for name, value in header["networks"].items() if name != "optimizer"}
+    banks.write_tensors(tmp_path / "bank.safetensors", tensors, {**header, "networks": queue, "parts": []})
+    with pytest.raises(UserError, match="0 parts for"):  # it is what was asked for
+        opened(tmp_path / "bank.safetensors", train)
+    faster = replace(SMALL, optimizer=replace(SMALL.optimizer, lr=0.5))
+    with pytest.raises(UserError, match="was made with networks .* is asked for"):
+        opened(tmp_path / "bank.safetensors", train, faster)
+
+
 def test_a_bank_whose_queue_was_drawn_otherwise_is_refused(dense, train, tmp_path):
     tensors, header = read_tensors(dense)
     tensors["sampled"] = tensors["sampled"][::-1].copy()

@@ -44,6 +44,16 @@ def test_a_misspelt_setting_does_not(change):
         jsonschema.validate(read(ROOT / "params" / "methods" / "dm.yaml") | change, SCHEMAS["methods"])
 
 
+def test_a_source_that_no_file_may_have_is_in_no_schema():
+    own = read(ROOT / "params" / "datasets" / "digits.yaml")
+    jsonschema.validate(own, SCHEMAS["datasets"])
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(
+            own | {"source": {"kind": "arrays", "fingerprint": "0" * 64}}, SCHEMAS["datasets"]
+        )
+    assert "arrays" not in (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+
+
 def test_a_comment_beside_a_field_is_its_meaning():
     from condense.specs import MatchingRecipe
 

@@ -77,8 +77,12 @@ def _remarks(source: str) -> tuple[dict[int, str], dict[int, str]]:
 
 
 def settings_of(kind: type) -> list[Setting]:
-    """The keys that a mapping read as `kind` may have, in the order of the class."""
+    """The keys that a mapping read as `kind` may have, in the order of the class; of a Literal that the class
+    names in `NOT_IN_FILES` the values that files may have."""
     hints = typing.get_type_hints(kind)
+    for name, values in getattr(kind, "NOT_IN_FILES", {}).items():
+        left = tuple(value for value in typing.get_args(hints[name]) if value not in values)
+        hints[name] = typing.Literal[left]
     comments: dict[str, str] = {}
     for owner in reversed(kind.__mro__):
         comments |= _comments(owner) if is_dataclass(owner) else {}

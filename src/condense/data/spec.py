@@ -10,7 +10,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from condense import config
 from condense.config import UserError
@@ -98,9 +98,12 @@ class Source:
     parquet file; `classes` are the classes of an image_folder that are used, all without it, numbered in the
     order of their names. `ground` is the colour that transparent images are laid on. `mirror` is a local
     folder (or the one file) tried before the data folder and the network. `fingerprint` is the checksum of
-    all bytes of a parquet file or folder, refused when it differs. arrays: images that a Python program hands
-    over (`condense.condense`), which have no test images.
+    all bytes of a parquet file or folder, refused when it differs.
     """
+
+    # arrays: images that a Python program hands over (`condense.condense`), which have no test images
+
+    NOT_IN_FILES: ClassVar[dict[str, tuple[str, ...]]] = {"kind": _ALONE}  # `spec` refuses them there
 
     kind: Literal["sklearn_digits", "torchvision", "archive", "parquet", "image_folder", "arrays"]
     dataset: str | None = None

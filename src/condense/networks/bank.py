@@ -251,7 +251,7 @@ def open_queue_bank(
 
     Raises UserError if the bank is damaged or was made for other images, networks, settings or another seed.
     """
-    tensors, header = opened(path, origin(data, arch, options, seed) | {"networks": asdict(settings)})
+    tensors, header = opened(path, origin(data, arch, options, seed) | {"networks": settings})
     plan = schedule(settings, seed, len(tensors["sampled"]))
     if len(plan) != header.steps:
         raise damaged(path, f"its schedule is of {len(plan)} steps instead of {header.steps}")

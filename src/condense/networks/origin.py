@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,16 @@ def origin(data: Images, arch: str, options: Mapping[str, Any], seed: int) -> di
 
 def opened(path: Path, wanted: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], BankHeader]:
     """The tensors and the header of a bank. Raises UserError if it is damaged, or if its header has other
-    values than `wanted`."""
+    values than `wanted`.
+
+    Settings, given as their dataclass, are compared as they are read: a bank may be older than a setting that
+    has its default.
+    """
     tensors, known, header = read_bank(path)
     for name, value in wanted.items():
-        if header.get(name) != value:
-            told = (
-                f"{path}: was made with {name} {canonical(header.get(name))}, but {canonical(value)} is "
-                "asked for"
-            )
+        there = getattr(known, name) if is_dataclass(value) else header.get(name)
+        if there != value:
+            made, asked = (canonical(asdict(side) if is_dataclass(side) else side) for side in (there, value))
+            told = f"{path}: was made with {name} {made}, but {asked} is asked for"
             raise UserError(f"{told}; make a bank of its own for this: `condense bank --help` says how")
     return tensors, known
