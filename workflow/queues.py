@@ -49,86 +49,94 @@ def followed_queue(workflow: Any) -> Iterator[None]:
         raise WorkflowError(f"{error}; the same command goes on once SLURM answers") from None
 
 
-def follower(executor: type, followed: list[slurm.Job]) -> type:
-    """The class `executor` of the SLURM plugin, changed in four ways.
+class Following:
+    """What changes in the executor of the SLURM plugin, before which `follower` puts it.
 
-    Its jobs are at first those `followed`. While SLURM does not answer it waits, where the plugin would
-    forget its jobs. It names jobs that SLURM holds, for which the plugin would wait without a word. A job
-    that SLURM no longer knows is judged by the files it was to make, where the plugin would wait for it for
-    ever.
+    Its jobs are at first those `followed`, by their comments `left` until each is asked for. While SLURM does
+    not answer it waits, where the plugin would forget its jobs. It names jobs that SLURM holds, for which the
+    plugin would wait without a word. A job that SLURM no longer knows is judged by the files it was to make,
+    where the plugin would wait for it for ever.
     """
-    from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
-    left = {job.comment: job for job in followed}
-    # Not the executor's, whose thread starts before it is ready.
-    silence, absences, holds = slurm.Silence(_say), slurm.Absences(), slurm.Holds(_say)
+    followed: list[slurm.Job]
+    left: dict[str, slurm.Job]
+    silence: slurm.Silence
+    absences: slurm.Absences
+    holds: slurm.Holds
 
-    class Follower(executor):
-        def __post_init__(self, *arguments: Any, **named: Any) -> None:
-            super().__post_init__(*arguments, **named)
-            if followed:
-                self.run_uuid = followed[0].head  # the name by which it asks for its jobs
+    def __post_init__(self, *arguments: Any, **named: Any) -> None:
+        super().__post_init__(*arguments, **named)
+        if self.followed:
+            self.run_uuid = self.followed[0].head  # the name by which it asks for its jobs
 
-        def run_job(self, job: Any) -> None:
-            earlier = None if job.is_group() else left.pop(slurm.comment(job.rule.name, job.wildcards), None)
-            if earlier is None:
-                while self.wait and not slurm.answers():
-                    silence.goes_on()
-                    time.sleep(slurm.POLL)
-                if self.wait:  # else the head is ending
-                    super().run_job(job)
-                return
-            log = (
-                self.slurm_logdir
-                / f"rule_{job.name}"
-                / "_".join(job.wildcards).replace("/", "_")
-                / f"{earlier.number}.log"
-            )
-            self.logger.info(f"Job {job.jobid} follows SLURM job {earlier.number} (log: {log}).")
-            aux = {"slurm_logfile": log}
-            self._report_job_submission_threadsafe(
-                SubmittedJobInfo(job, external_jobid=earlier.number, aux=aux)
-            )
+    def run_job(self, job: Any) -> None:
+        from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
-        async def check_active_jobs(self, active_jobs: list[Any]) -> Any:
-            known = await asyncio.to_thread(slurm.known, self.run_uuid) if active_jobs else {}
-            if known is None:
-                silence.goes_on()
-                for job in active_jobs:
-                    yield job
-                return
-            silence.ends()
-            numbers = [job.external_jobid for job in active_jobs]
-            holds.look(numbers, known)
-            lost = absences.lost(numbers, known)
-            async for job in super().check_active_jobs(
-                [job for job in active_jobs if job.external_jobid not in lost]
-            ):
+        earlier = None if job.is_group() else self.left.pop(slurm.comment(job.rule.name, job.wildcards), None)
+        if earlier is None:
+            while self.wait and not slurm.answers():
+                self.silence.goes_on()
+                time.sleep(slurm.POLL)
+            if self.wait:  # else the head is ending
+                super().run_job(job)
+            return
+        log = (
+            self.slurm_logdir
+            / f"rule_{job.name}"
+            / "_".join(job.wildcards).replace("/", "_")
+            / f"{earlier.number}.log"
+        )
+        self.logger.info(f"Job {job.jobid} follows SLURM job {earlier.number} (log: {log}).")
+        aux = {"slurm_logfile": log}
+        self._report_job_submission_threadsafe(SubmittedJobInfo(job, external_jobid=earlier.number, aux=aux))
+
+    async def check_active_jobs(self, active_jobs: list[Any]) -> Any:
+        known = await asyncio.to_thread(slurm.known, self.run_uuid) if active_jobs else {}
+        if known is None:
+            self.silence.goes_on()
+            for job in active_jobs:
                 yield job
-            for job in [job for job in active_jobs if job.external_jobid in lost]:
-                self.judge_lost(job)
+            return
+        self.silence.ends()
+        numbers = [job.external_jobid for job in active_jobs]
+        self.holds.look(numbers, known)
+        lost = self.absences.lost(numbers, known)
+        async for job in super().check_active_jobs(
+            [job for job in active_jobs if job.external_jobid not in lost]
+        ):
+            yield job
+        for job in [job for job in active_jobs if job.external_jobid in lost]:
+            self.judge_lost(job)
 
-        def judge_lost(self, info: Any) -> None:
-            """A job that SLURM knows nothing of has ended; its files are whole or absent."""
-            outputs = (
-                list(info.job.output)
-                if not info.job.is_group()
-                else [path for job in info.job.jobs for path in job.output]
-            )
-            if all(Path(path).exists() for path in outputs):
-                _say(f"SLURM no longer knows job {info.external_jobid}; what it was to make is there")
-                self.report_job_success(info)
-            else:
-                message = (
-                    f"SLURM no longer knows job {info.external_jobid}, and what it was to make is not there"
-                )
-                self.report_job_error(info, msg=message, aux_logs=[str(info.aux.get("slurm_logfile"))])
+    def judge_lost(self, info: Any) -> None:
+        """A job that SLURM knows nothing of has ended; its files are whole or absent."""
+        outputs = (
+            list(info.job.output)
+            if not info.job.is_group()
+            else [path for job in info.job.jobs for path in job.output]
+        )
+        if all(Path(path).exists() for path in outputs):
+            _say(f"SLURM no longer knows job {info.external_jobid}; what it was to make is there")
+            self.report_job_success(info)
+        else:
+            message = f"SLURM no longer knows job {info.external_jobid}, and what it was to make is not there"
+            self.report_job_error(info, msg=message, aux_logs=[str(info.aux.get("slurm_logfile"))])
 
-        async def sleep(self) -> None:
-            """As long as the plugin wants, but no longer than it takes to notice that the head ends."""
-            end = time.monotonic() + (self.next_seconds_between_status_checks or 0)
-            while self.wait and time.monotonic() < end:
-                await asyncio.sleep(min(1.0, max(end - time.monotonic(), 0.01)))
+    async def sleep(self) -> None:
+        """As long as the plugin wants, but no longer than it takes to notice that the head ends."""
+        end = time.monotonic() + (self.next_seconds_between_status_checks or 0)
+        while self.wait and time.monotonic() < end:
+            await asyncio.sleep(min(1.0, max(end - time.monotonic(), 0.01)))
+
+
+def follower(executor: type, followed: list[slurm.Job]) -> type:
+    """The class `executor` of the SLURM plugin, changed as `Following` says."""
+    jobs = followed
+
+    class Follower(Following, executor):
+        # Of the class, since the thread of an executor starts before it is ready.
+        followed, left = jobs, {job.comment: job for job in jobs}
+        silence, absences, holds = slurm.Silence(_say), slurm.Absences(), slurm.Holds(_say)
 
     return Follower
 

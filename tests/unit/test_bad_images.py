@@ -154,7 +154,7 @@ def test_a_dataset_is_run_by_its_name_and_keeps_what_it_says_of_itself(tmp_path,
     for option, value in (("resize", 16), ("test", tmp_path)):
         with pytest.raises(UserError, match=f"--{option}: is for images of your own"):
             plan_request(Request(**request, **{option: value}))
-    with pytest.raises(UserError, match=r"digitz: no such file or folder; .*condense list datasets"):
+    with pytest.raises(UserError, match=r"digitz: no such file or folder; .*; did you mean 'digits'\?"):
         plan_request(Request(**request | {"images": Path("digitz")}))
     monkeypatch.chdir(tmp_path)
     pictures(tmp_path / "digits", cat=6, dog=6)  # a folder of that name goes first

@@ -95,6 +95,15 @@ def judged(folder, digits, out, ratio=None, stage=1, **changes):
     return read_json(out)
 
 
+def test_a_set_of_other_images_is_refused_and_stays(sets, digits, tmp_path):
+    folder = tmp_path / "others"
+    folder.mkdir()
+    tensors, header = read_tensors(sets / "content.safetensors")
+    write_tensors(folder / "content.safetensors", tensors, header | {"data_sha256": "0" * 64})
+    with pytest.raises(UserError, match="made from other images .*; give the folder that it was made from"):
+        judged(folder, digits, tmp_path / "m.json")
+
+
 def test_a_drift_by_nothing_is_the_ordinary_evaluation_and_by_all_is_another(sets, digits, tmp_path):
     plain = judged(sets, digits, tmp_path / "plain.json")
     still = judged(sets, digits, tmp_path / "0.json", 0.0)

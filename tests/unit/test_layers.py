@@ -142,6 +142,30 @@ def test_planning_a_whole_scale_loads_nothing_heavy():
     assert done.stdout.split() == []
 
 
+def test_functions_and_classes_that_others_use_say_what_they_do():
+    silent = [
+        f"{module}: {node.name}"
+        for module, path in modules().items()
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
+    ]
+    assert silent == [], "without a docstring"
+
+
+def test_no_function_is_longer_than_a_screen_or_two():
+    """Those of the workflow, too; a hundred lines leave room for signatures and docstrings."""
+    places = {**modules(), **{path.stem: path for path in (PACKAGE.parents[1] / "workflow").glob("*.py")}}
+    long = [
+        f"{module}: {node.name}, {node.end_lineno - node.lineno + 1} lines"
+        for module, path in places.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.end_lineno - node.lineno >= 75
+    ]
+    assert long == []
+
+
 def test_lists_of_names_equal_the_registries():
     assert set(specs.TERMS) == set(terms.TERMS)
     assert set(specs.AUGMENTATIONS) == set(siamese.OPERATIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from condense.data.classes import Labels, brief
 from condense.data.layouts import Layout, layout_of
 from condense.data.spec import OWN_STRATEGY, WHITE, DatasetSpec, Source, ground_levels, held_out_count
 from condense.data.survey import Headers, look_at, notes_on, side_of
+from condense.specs.catalogue import names_in
 
 HOLDOUT = 0.2
 # How programs write that there is nothing
@@ -185,9 +187,10 @@ def _existing(path: str | Path, test: str | Path | None) -> list[Path]:
     paths = [Path(entry).expanduser().resolve() for entry in (path, test) if entry is not None]
     for entry in paths:
         if not entry.exists():
+            near = difflib.get_close_matches(entry.name, names_in("datasets"), 1)
             raise UserError(
                 f"{entry}: no such file or folder; give a folder of class folders, a parquet file, or a "
-                "dataset of `condense list datasets`"
+                "dataset of `condense list datasets`" + (f"; did you mean '{near[0]}'?" if near else "")
             )
     return paths
 

@@ -163,8 +163,8 @@ def _read_checked(job: EvaluationJob, path: Path, kind: str) -> tuple[dict[str, 
         )
     if header["data_sha256"] != read_dataset_header(job.data / "train.safetensors").data_sha256:
         raise UserError(
-            f"{path}: was made from other images than those in {job.data}; delete it and run the same "
-            "command again"
+            f"{path}: was made from other images than those in {job.data}; give the folder that it was "
+            "made from, or make a set of these images"
         )
     return tensors, header
 

@@ -168,7 +168,7 @@ class FinishedNetworks:
         """Nothing is done ahead."""
 
 
-class TrajectoryOfNetworks:
+class NetworksOfEpochs:
     """The network after e epochs of one of the trainings of a bank at every step, and beside it, as the
     trained one, that after e' of them; both in eval mode. After 0 epochs it is the first draw, from the
     stream ("trained", number).
@@ -266,7 +266,7 @@ def _trained(
 def _trajectory(
     settings: TrajectoryNetworks, network: Network, data: Images, bank: Path | None, of: Mapping[str, Any]
 ) -> Source:
-    return TrajectoryOfNetworks(network, _finished(bank, data, of), settings, of["seed"])
+    return NetworksOfEpochs(network, _finished(bank, data, of), settings, of["seed"])
 
 
 def _subspace(

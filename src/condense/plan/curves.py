@@ -11,6 +11,8 @@ from condense.specs import FigureSpec, Point, TableLimits
 
 
 def figure_of(choices: Choices, name: str, spec: FigureSpec) -> FigurePlan:
+    """The curves of a figure at a scale, the methods that have none with the reason, and the points that the
+    scale leaves out. Raises UserError for a change that none of its methods takes."""
     limits = choices.limits(name)
     asked = [*spec.methods, *spec.further]
     require_taken(spec.changes, asked, "changes")

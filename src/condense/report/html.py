@@ -25,6 +25,9 @@ _USUAL_IPC = 10
 
 @dataclass(frozen=True)
 class Table:
+    """A table as the page shows it: what was measured, what was published, and the fair comparison, in blocks
+    of rows; `files` are links to it in other forms."""
+
     anchor: str
     title: str
     note: str

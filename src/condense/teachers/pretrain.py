@@ -111,8 +111,8 @@ def load_teacher(path: Path, data: Images, device: torch.device) -> tuple[Networ
     tensors, header = read_teacher(path)
     if header.data_sha256 != data.data_sha256:
         raise UserError(
-            f"{path}: was trained on other images than those of {data.dataset}; delete it and run the same "
-            "command again"
+            f"{path}: was trained on other images than those of {data.dataset}; give the classifier of these "
+            "(`condense teach --help` says how one is made)"
         )
     if asdict(header.shape) != {"channels": data.channels, "size": data.size, "classes": len(data.counts)}:
         raise damaged(path, "its network is for images of another shape, or for other classes")
