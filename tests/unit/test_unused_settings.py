@@ -58,6 +58,11 @@ def recipe(name, change):
         ),
         ("dsa", {"steps": 5, "loop": {"outer": 2}, "snapshots": 11}, "never kept in 10 steps"),
         (
+            "cpdm",
+            {"terms": [{"name": "classifier_critic"}], "networks": QUEUE},
+            "networks: none of its terms sees the network of a step; leave it out",
+        ),
+        (
             "dm",
             {"networks": {**QUEUE, "batch": 8}},
             "networks: batch: with `trained: 0` no network is trained; leave it out, or at 256",

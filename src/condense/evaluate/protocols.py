@@ -90,7 +90,8 @@ def train_and_measure(
     )
     values, done = _resumed(checkpoint, metrics, len(networks))
     epochs = number_of_epochs(protocol, len(train_on))
-    bar = Progress(f"{arch} tested on {test.dataset}", len(networks) * epochs, "epoch", start=done * epochs)
+    title = f"{len(networks)} x {arch} tested on {test.dataset}"
+    bar = Progress(title, len(networks) * epochs, "epoch", start=done * epochs)
     while done < len(networks):
         group = networks[done : done + at_once]
         before, inner = done, checkpoint.part("network" + "-".join(map(str, sorted({group[0], group[-1]}))))

@@ -11,6 +11,7 @@ from condense.config import UserError, labels_of, naming
 from condense.costs.profile import CLIP
 from condense.costs.work import FLOAT, Shard, Work, both, pixels_of
 from condense.machine import fitting
+from condense.specs.common import unused
 from condense.specs.images import ImageRecipe
 from condense.specs.networks import AnyNetworks, Networks
 from condense.specs.parent import Parent, TeacherNeed
@@ -55,6 +56,8 @@ class MatchingRecipe(ImageRecipe):
                 f"mirrored: the term '{paired[0]}' gives every image a real partner, and "
                 "mirror images have none"
             )
+        if not any(term.sees_network for term in self.terms):
+            unused(self, ("networks",), "none of its terms sees the network of a step")
         for term in self.terms:
             term.check_networks(self.networks)
 
