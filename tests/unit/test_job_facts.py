@@ -95,3 +95,17 @@ def test_a_checkpoint_that_is_left_aside_adds_no_seconds(tmp_path):
     clock = runtime.Clock(torch.device("cpu"), 1)
     assert Checkpoint.beside(tmp_path / "m.json", "key").load(Reached) is None
     assert "starts" not in clock.facts()
+
+
+def test_a_job_that_is_done_leaves_no_part_of_its_checkpoint(tmp_path):
+    whole = Checkpoint.beside(tmp_path / "m[1].json", "key")
+    for checkpoint in (whole, whole.part(1), whole.part(10), whole.part(1).part("network0-2")):
+        checkpoint.write({}, {"epoch": 1})
+    other = Checkpoint.beside(tmp_path / "m1.json", "key")
+    other.write({}, {"epoch": 1})
+    whole.part(1).remove()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("m1.json.resume", "m[1].json.resume", "m[1].json.resume.10"),
+    ]
+    whole.remove()
+    assert [path.name for path in tmp_path.iterdir()] == ["m1.json.resume"]

@@ -11,6 +11,7 @@ from torch import nn
 from condense import kernels
 from condense.config import UserError
 from condense.models import ARCHITECTURES, architecture_names, build, count_parameters, reinitialise
+from condense.specs.common import check_name
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -420,6 +421,11 @@ def check_smallest(name):
             with pytest.raises(UserError, match="do not fit"):
                 build(name, channels=3, size=1, classes=2, enlarge=smallest - 1)
         assert model(torch.empty(2, 3, 1, 1)).shape == (2, 2), f"'{name}' fits images that it cannot take"
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_its_name_may_stand_in_paths(name):
+    check_name("the name of an architecture", name)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,6 +3,7 @@ made."""
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 import signal
@@ -173,6 +174,9 @@ class Checkpoint:
         stop_if_asked()
 
     def remove(self) -> None:
-        """To be called once the output is whole."""
+        """To be called once the output is whole. Its parts go too: a start may have left some that the next
+        had no use for, as where other networks were trained side by side."""
         if self.path is not None:
+            for part in self.path.parent.glob(f"{glob.escape(self.path.name)}.*"):
+                part.unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
