@@ -65,3 +65,15 @@ def test_what_would_never_hold_is_refused(overrides, told, tmp_path, monkeypatch
     monkeypatch.setenv("CONDENSE_PARAMS", str(tmp_path))
     with pytest.raises(UserError, match=told):
         catalogue.recipe("odd")
+
+
+def test_a_change_for_an_engine_says_which_method_it_does_not_fit():
+    scale = Scale("trial", "a trial", 1, 1, {}, recipes={"matching": {"terms": [{"name": "mean"}]}})
+    with pytest.raises(UserError, match="recipes: matching, of cpdm: teacher: nothing in this recipe uses"):
+        Maker(scale).recipe("cpdm", plan.data_cell("digits"), 1, {})
+
+
+def test_a_protocol_that_no_file_has_is_told_with_the_method_that_names_it():
+    scale = Scale("trial", "a trial", 1, 1, {}, recipes={"cpdm": {"teacher": {"protocol": "crtic"}}})
+    with pytest.raises(UserError, match="^cpdm: unknown protocol 'crtic'; did you mean 'critic'"):
+        Maker(scale).synthetic("digits", "cpdm", "convnet", 1, 0)

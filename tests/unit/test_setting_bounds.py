@@ -108,7 +108,7 @@ def message(*files):
             "scales/quick.yaml",
             ["recipes", "matching", "name"],
             CLIMBING,
-            "recipes: matching: name: cannot be changed here",
+            "recipes: matching, of .*: name: cannot be changed here",
         ),
         (
             "scales/quick.yaml",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from condense.config import UserError, unknown
+from condense.config import UserError, naming, unknown
 from condense.data.spec import load_spec
 from condense.files.artifacts import canonical, digest
 from condense.plan.cells import MetricsCell, SyntheticCell
@@ -55,8 +55,12 @@ class Maker:
         marker = digest([method, data.name, ipc, dict(change)], 32)
         if marker not in self._recipes:
             base = catalogue.recipe(method)
-            names = [base.engine, method]
-            layers = [(f"{self.where}: recipes: {name}", self.scale.recipes.get(name, {})) for name in names]
+            # Of changes for all recipes of an engine it is said which of them they do not fit
+            names = {base.engine: f"{base.engine}, of {method}", method: method}
+            layers = [
+                (f"{self.where}: recipes: {told}", self.scale.recipes.get(name, {}))
+                for name, told in names.items()
+            ]
             number = data.spec.smallest_class if ipc == "full" else ipc
             layers = [layer for layer in [*layers, (f"cell of {method}", dict(change))] if layer[1]]
             self._recipes[marker] = catalogue.resolve(base, data.name, data.spec.strategy, number, layers)
@@ -90,10 +94,11 @@ class Maker:
                 f"{data.spec.smallest_class} images"
             )
         recipe.check_ipc(ipc)
-        asked = {
-            name: parent.cell(self, data, arch, seed, recipe.number_of_steps)
-            for name, parent in recipe.parents().items()
-        }
+        with naming(method):
+            asked = {
+                name: parent.cell(self, data, arch, seed, recipe.number_of_steps)
+                for name, parent in recipe.parents().items()
+            }
         parents = {name: cell for name, cell in asked.items() if cell}
         arch = recipe.arch_with(arch, parents)
         options = self.options(arch, data.name)
