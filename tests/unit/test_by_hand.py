@@ -52,6 +52,13 @@ def test_networks_train_under_the_augmentation_of_the_dataset(made, tmp_path):
     assert given["strategy"] == "color_crop_cutout_scale_rotate"
 
 
+def test_an_augmentation_that_the_protocol_does_not_take_is_told_of(made, tmp_path):
+    words = [*evaluation(made.synthetic, made.digits, tmp_path / "m.json"), "--strategy"]
+    words[words.index("--protocol") + 1] = json.dumps({**json.loads(BRIEF), "augment": "none"})
+    assert "--strategy flip: changes nothing" in done(*words, "flip")
+    assert "changes nothing" not in done(*words, data_cell("digits").spec.strategy)
+
+
 def test_a_set_is_evaluated_as_what_it_is(made, tmp_path):
     words = evaluation(made.synthetic, made.digits, tmp_path / "m.json")
     assert "leave --method out" in refused(*words, "--method", "idm")

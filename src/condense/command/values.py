@@ -82,11 +82,17 @@ def recipe_of(text: str, data: Path, ipc: int) -> Recipe:
 
 def strategy_of(given: str | None, data: Path, protocol: Protocol) -> str:
     """The augmentation that networks are trained under, where `protocol` has the one of the dataset: the one
-    given, or that of the prepared images `data`; for images that no file describes this is said."""
-    if given is not None:
-        return given
+    given, or that of the prepared images `data`. Images that no file describes are told of, and a strategy
+    that changes nothing under `protocol`."""
     dataset = read_dataset_header(data).dataset
     strategy, known = _strategy_of(dataset)
+    if given is not None:
+        trained = protocol.operations_of(given)
+        if given != strategy and trained == protocol.operations_of(strategy):
+            tell(
+                f"--strategy {given}: changes nothing; the protocol '{protocol.name}' trains under {trained}"
+            )
+        return given
     if not known and protocol.augment == "dataset":
         tell(
             f"{dataset}: no file describes it; the networks train under {strategy}; --strategy says otherwise"
