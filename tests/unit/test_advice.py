@@ -38,7 +38,7 @@ def test_leaving_out_what_is_named_saves_what_is_said():
     (first, *_, only), (second, *_, both) = shares.dearest("target")[:2]
     limits = Plan("quick").scale.tables
     for names, saved in (([first], only), ([first, second], both)):
-        left = {name: replace(limits.get(name, TableLimits()), run=False) for name in names}
+        left = {name: TableLimits(run=False) for name in names}
         assert whole - hours(plan_of("quick", sets_per_job=1, tables=limits | left))[0] == pytest.approx(
             saved, rel=0.02, abs=1e-3
         )
