@@ -108,7 +108,7 @@ def message(*files):
             "scales/quick.yaml",
             ["recipes", "matching", "name"],
             CLIMBING,
-            "recipes: matching, of .*: name: cannot be changed here",
+            ": name: cannot be changed here; a recipe or protocol of another name needs a file",
         ),
         (
             "scales/quick.yaml",
