@@ -33,7 +33,11 @@ def opened(path: Path, wanted: Mapping[str, Any]) -> tuple[dict[str, np.ndarray]
     for name, value in wanted.items():
         there = getattr(known, name) if is_dataclass(value) else header.get(name)
         if there != value:
-            made, asked = (canonical(asdict(side) if is_dataclass(side) else side) for side in (there, value))
+            made, asked = (canonical(_plain(side)) for side in (there, value))
             told = f"{path}: was made with {name} {made}, but {asked} is asked for"
             raise UserError(f"{told}; make a bank of its own for this: `condense bank --help` says how")
     return tensors, known
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
