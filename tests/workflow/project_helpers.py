@@ -23,7 +23,7 @@ TINY = {
     "protocols": {"dc": {"epochs": 1}, "critic": {"epochs": 1}},
     "architectures": {"convnet": {"depth": 2, "width": 8}},
     "only_tables": True,
-    "tables": {"cpdm/table1": {}},
+    "tables": {"cpdm/table1": {"judges": []}},  # by one judge alone
 }
 
 
