@@ -121,6 +121,20 @@ def test_some_methods_are_made_for_fewer_images(monkeypatch):
     assert row.reason == "not run at quick" and not row.runs
 
 
+def test_a_figure_says_why_a_method_of_other_numbers_has_no_curve(monkeypatch):
+    chosen = replace(catalogue.scale("quick"), ipc_of={"ed": [1], "dm": [1, 10]})
+    monkeypatch.setattr(catalogue, "scale", lambda name: chosen)
+    plan = Plan("quick")
+    figure = plan.figures["cpdm/figure2"]
+    assert figure.missing["ed"] == "made only at ipc 1 at quick"
+    assert "cpdm" not in figure.missing and {curve.method for curve in figure.curves} == {"cpdm", "dm"}
+    other = plan.figures["cpdm/figure1"]
+    assert [curve.ipc for curve in other.curves if curve.method == "dm"] == [
+        1,
+        10,
+    ] and "dm" not in other.missing
+
+
 def scale_of(**change):
     values = {
         "name": "small",

@@ -95,7 +95,9 @@ def condense(
             request = fitted(request, data, planned, steps_given="steps" in settings)
             work = planned(request)
         except UserError as error:
-            raise UserError(re.sub(r"--(\w+)", r"\1", str(error))) from None
+            # Images that are handed over have the size that they have
+            told = str(error).replace(" (--resize)", "")
+            raise UserError(re.sub(r"--(\w+)", r"\1", told)) from None
         _say_cost(work, request)
         bind(folder, work, request)
         path = folder / "data" / "train.safetensors"

@@ -17,9 +17,7 @@ def figure_of(choices: Choices, name: str, spec: FigureSpec) -> FigurePlan:
     asked = [*spec.methods, *spec.further]
     require_taken(spec.changes, asked, "changes")
     require_taken(limits.changes, asked, "changes")
-    missing = {
-        method: why for method in asked if (why := choices.absent(method) or limits.empty.get(method, ""))
-    }
+    missing = {method: why for method in asked if (why := _missing(choices, spec, limits, method))}
     cut = tuple(point.name for _, point in spec.lines if point and not choices.wanted(limits, point.name))
     lines = [
         (method, point)
@@ -37,6 +35,15 @@ def figure_of(choices: Choices, name: str, spec: FigureSpec) -> FigurePlan:
             if ipc in choices.scale.ipc_of.get(line[0], ipcs)
         ]
     return FigurePlan(spec, tuple(curve for curve in curves if curve), missing, cut)
+
+
+def _missing(choices: Choices, spec: FigureSpec, limits: TableLimits, method: str) -> str:
+    """Why a method has no curve; '' where it has one."""
+    why = choices.absent(method) or limits.empty.get(method, "")
+    numbers, made = limits.ipc or spec.ipc, choices.scale.ipc_of.get(method)
+    if not why and made is not None and not set(made) & set(numbers):
+        return f"made only at ipc {', '.join(map(str, made))} at {choices.scale.name}"
+    return why
 
 
 def _curve(
