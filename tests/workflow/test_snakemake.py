@@ -17,6 +17,7 @@ from condense.files.artifacts import read_json, read_tensors
 from condense.machine import claims
 from condense.plan.groups import groups
 from condense.plan.tables import Plan
+from condense.plan.together import evaluations_together
 from condense.report.measured import TABLE_COLUMNS
 
 pytestmark = pytest.mark.workflow
@@ -294,3 +295,32 @@ def test_locks_can_be_shared_by_the_users_of_a_machine(tmp_path):
             assert place == 0
     finally:
         os.umask(before)
+
+
+def test_evaluations_of_one_job_are_those_of_their_own_jobs(project, monkeypatch):
+    monkeypatch.chdir(project)
+    write_scale(project, name="several", evaluations_per_job=2)
+    paths = [project / path for path in Plan("several").metrics]
+    alone = [read_json(path) | {"run": None} for path in paths]
+    assert planned(project, scale="several") == {"table": 1}, "what is made stays"
+    shutil.rmtree(project / "results" / "metrics")
+    assert planned(project, scale="several") == {"evaluate_together": 1, "evaluate": 3, "table": 1}
+    said = snakemake(project, TABLE, "--config", "scale=several")
+    assert [read_json(path) | {"run": None} for path in paths] == alone
+    assert "kept:" not in said
+    assert not list(project.glob("results/together/*"))
+    (group,) = evaluations_together(Plan("several"))
+    path = group.cells[0].path
+    (project / path).unlink()
+    assert planned(project, path, scale="several") == {"evaluate_together": 1, "evaluate": 1, "table": 1}
+
+
+def test_a_set_that_no_network_can_be_trained_on_holds_up_its_own_evaluation_alone(project, monkeypatch):
+    monkeypatch.chdir(project)
+    write_scale(project, name="spoilt", evaluations_per_job=3)
+    shutil.rmtree(project / "results" / "metrics")
+    (group,) = evaluations_together(Plan("spoilt"))
+    spoilt = project / group.cells[0].synthetic.path
+    spoilt.write_bytes(b"no set")
+    snakemake(project, TABLE, "--keep-going", "--config", "scale=spoilt", fails=True)
+    assert [(project / cell.path).exists() for cell in group.cells] == [False, True, True]

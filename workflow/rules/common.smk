@@ -39,6 +39,7 @@ from condense.plan.manifests import manifest, manifest_digest, report_files
 from condense.plan.ranges import number_in
 from condense.files.store import kept_path, offered
 from condense.plan.tables import Plan
+from condense.plan.together import evaluations_together
 from condense.machine.terminal import replace_unprintable
 
 replace_unprintable()

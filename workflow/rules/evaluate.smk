@@ -1,3 +1,7 @@
+# Short evaluations of one table share a process where the scale says so (`evaluations_per_job`): that job
+# makes their metrics, and the rule of each finds them made. What it could not make, that rule makes itself.
+TOGETHER = {} if SETTINGS.anew else {group.key: group for group in evaluations_together(PLAN)}
+INDEX_OF = {cell.path: group.path for group in TOGETHER.values() for cell in group.cells}
 PLACE = "{dataset}/{method}/{arch}/ipc{ipc}/seed{seed}-{key}/{eval_arch}-{protocol}-{ekey}"
 LOG = PLACE.replace("/", "-")
 
@@ -7,23 +11,58 @@ def evaluated(w):
 
 
 def trained_and_tested_on(w):
-    cell = evaluated(w)
+    return inputs_of(evaluated(w))
+
+
+def inputs_of(cell):
     sets = [one.path for one in cell.all_sets] if cell.synthetic.recipe.makes_set else []
     return [*sets, cell.synthetic.data.train, cell.synthetic.data.test]
 
 
 def evaluate_options(w):
+    return options(*words_of(evaluated(w)))
+
+
+def words_of(cell):
     """Of `condense evaluate` for the networks of a cell: on its set, or its snapshots, with the further sets
     of its task, or on all training images."""
-    cell, synthetic = evaluated(w), evaluated(w).synthetic
+    synthetic = cell.synthetic
     words = ["--synthetic", cell.judged] if synthetic.recipe.makes_set else []
     words += [word for name, other in cell.sets.items() for word in ("--with", f"{name}={other.path}")]
     words += ["--task", cell.task_settings]
     words += ["--data", synthetic.data.folder, "--method", synthetic.recipe.name]
     words += ["--arch", cell.eval_arch, "--options", cell.options, "--protocol", cell.settings]
     words += ["--strategy", synthetic.data.spec.strategy, "--networks", cell.n_networks]
-    words += ["--seed", synthetic.seed, "--key", cell.key]
+    return [*words, "--seed", synthetic.seed, "--key", cell.key]
+
+
+def evaluate_inputs(w):
+    """What the networks are trained and tested on; where the cell shares a process, that its job has ended."""
+    index = INDEX_OF.get(evaluated(w).path)
+    return {"images": trained_and_tested_on(w)} | ({"together": index} if index else {})
+
+
+def together_of(w):
+    """The evaluations that share a process, without those of which there is a kept copy to be taken."""
+    return [cell for cell in cell_of(TOGETHER, w.key).cells if not offered(cell.path)]
+
+
+def together_inputs(w):
+    return sorted({path for cell in together_of(w) for path in inputs_of(cell)})
+
+
+def together_options(w, threads):
+    """Of `condense together`: for each evaluation, as one word, its own command."""
+    words = []
+    for cell in together_of(w):
+        device = SETTINGS.device_of(ASKED.evaluate(cell).gpu)
+        more = ["--device", device, "--threads", threads, "--out", cell.path, "--keep"]
+        words.append(options("evaluate", *words_of(cell), *more))
     return options(*words)
+
+
+def together_needs(w, attempt):
+    return ASKED.evaluate_together(together_of(w), attempt)
 
 
 def evaluate_needs(w, attempt):
@@ -38,16 +77,34 @@ def join_needs(w, attempt):
     return ASKED.join(evaluated(w), attempt)
 
 
+rule evaluate_together:
+    """Several short evaluations in one process, whose start takes longer than each of them."""
+    input:
+        together_inputs,
+    output:
+        temp("results/together/{key}.json"),
+    params:
+        options=together_options,
+    log: "results/logs/evaluate_together/{key}.log",
+    benchmark: "results/benchmarks/evaluate_together/{key}.tsv"
+    threads: threads_of("evaluate")
+    resources:
+        **asks(together_needs),
+    shell:
+        "condense --log {log:q} together --index {output:q} {params.options}"
+
+
 rule evaluate:
     """Networks of one architecture trained on one set and tested: every accuracy is kept."""
     input:
-        trained_and_tested_on,
+        unpack(evaluate_inputs),
     output:
         update(f"results/metrics/{{task}}/{PLACE}.json"),
     params:
         keep=KEEP,
         options=evaluate_options,
         device=device_of(evaluate_needs),
+        together=lambda w, input: options("--together", input.together) if "together" in input.keys() else "",
     log: f"results/logs/evaluate/{{task}}/{LOG}.log",
     benchmark: f"results/benchmarks/evaluate/{{task}}/{LOG}.tsv"
     threads: threads_of("evaluate")
@@ -55,7 +112,7 @@ rule evaluate:
         **asks(evaluate_needs),
     shell:
         "condense --log {log:q} evaluate {params.options} --device {params.device:q} --threads {threads}"
-        " --out {output:q} {params.keep}"
+        " {params.together} --out {output:q} {params.keep}"
 
 
 rule evaluate_part:

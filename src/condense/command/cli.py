@@ -7,6 +7,7 @@ import argparse
 import errno
 import logging
 import os
+import shlex
 import sys
 
 from condense.command import judge, reporting, stages
@@ -85,6 +86,37 @@ def doctor(args: argparse.Namespace) -> int:
     return int(any(finding.mark == PROBLEM for finding in findings))
 
 
+def together(args: argparse.Namespace) -> int:
+    """Trains and tests networks on several sets in one process (rule `evaluate_together`).
+
+    What fails is said and left to the job of that evaluation alone, as is what is there already.
+    """
+    from condense.files.artifacts import SCHEMA, write_json
+    from condense.files.notes import TOGETHER
+    from condense.machine.drafts import require_place
+
+    require_place(args.index)
+    known = parser(VERBS)
+    commands = [with_homes(known.parse_args(shlex.split(text))) for text in args.commands]
+    for command in commands:
+        if command.verb != "evaluate":
+            raise UserError(f"{command.verb}: only commands that begin with `evaluate` are made together")
+    made = []
+    for command in commands:
+        if command.keep and command.out.exists():  # its own job looks whether it is whole
+            continue
+        print(f"{command.out}:", file=sys.stderr, flush=True)
+        status = _attempt(command)
+        if status == INTERRUPTED:
+            return status
+        if status == 0:
+            made.append(str(command.out))
+    write_json(args.index, {"schema": SCHEMA, "kind": TOGETHER, "made": made})
+    return 0
+
+
+INTERRUPTED = 130  # the exit status after Ctrl-C or SIGTERM
+
 VERBS = {
     "run": run,
     "judge": judge.judge,
@@ -101,6 +133,7 @@ VERBS = {
     "synthesize": stages.synthesize,
     "gather": stages.gather,
     "evaluate": stages.evaluate,
+    "together": together,
     "join": stages.join,
     "table": reporting.table,
     "figure": reporting.figure,
@@ -128,13 +161,26 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
 
+def _attempt(command: argparse.Namespace) -> int:
+    try:
+        return _answered(command)
+    except Exception:  # a fault of ours: its own job fails of it too, and shows it
+        logging.exception("%s: was left to a job of its own", command.out)
+        return 1
+
+
 def _status_of(args: argparse.Namespace) -> int:
-    """Does what `args` say; the exit status, after a sentence on what went wrong."""
+    """Does what `args` say, stopping at a checkpoint if asked to; the exit status."""
     from condense.files.checkpoints import graceful_stop
 
+    with graceful_stop():
+        return _answered(args)
+
+
+def _answered(args: argparse.Namespace) -> int:
+    """Does what `args` say; the exit status, after a sentence on what went wrong."""
     try:
-        with graceful_stop():
-            return args.function(args) or 0
+        return args.function(args) or 0
     except UserError as error:
         print(f"condense: {error}", file=sys.stderr)
         return 2
@@ -147,7 +193,7 @@ def _status_of(args: argparse.Namespace) -> int:
             "condense: interrupted; run the same command again to go on from the last checkpoint",
             file=sys.stderr,
         )
-        return 130
+        return INTERRUPTED
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             print(

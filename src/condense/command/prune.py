@@ -17,6 +17,7 @@ from condense.machine.drafts import draft_of, is_dead
 from condense.plan import lacks, parent_rooms
 from condense.plan.groups import groups
 from condense.plan.tables import Plan
+from condense.plan.together import evaluations_together
 from condense.specs import catalogue
 
 _KEY, _NAME, _SET = "[0-9a-f]{12}", "[a-z0-9_-]+", r"ipc(?:[0-9]+|full)/seed[0-9]+-(?P<key>[0-9a-f]{12})"
@@ -38,6 +39,7 @@ def _owned() -> dict[str, str]:
         "synthetic": rf"synthetic/{_NAME}/{_NAME}/{_NAME}/{_SET}",
         "parts": rf"parts/{_EVALUATION}",
         "metrics": rf"metrics/{_EVALUATION}\.json",
+        "together": rf"together/(?P<key>{_KEY})\.json",
     }
 
 
@@ -73,7 +75,7 @@ def prune_results(results: Path, dry: bool) -> str:
 
 def sweep(results: Path) -> list[Path]:
     """Removes what killed jobs left: checkpoints, drafts and locks beside finished files, drafts that nobody
-    writes any more, and shards and parts of what is whole; says what.
+    writes any more, shards and parts of what is whole, and notes of what was evaluated together; says what.
 
     To be called by the head, or by `condense run`, alone and at its end, when all that it asked for is made:
     then nobody writes these any more.
@@ -91,6 +93,7 @@ def sweep(results: Path) -> list[Path]:
             gone.append(path)
     pieces = [*sorted(results.glob("shards/*/*/*/*/*")), *sorted(results.glob("parts/*/*/*/*/*/*/*"))]
     gone += [folder for folder in pieces if _joined_path(folder, results).is_file()]
+    gone += sorted(results.glob("together/*.json"))
     for path in gone:
         if path.exists():  # and did not go with the folder around it
             _remove(path, results)
@@ -119,6 +122,7 @@ def _asked() -> dict[str, set[str]]:
         for cell in plan.parents.values():
             asked[cell.room].add(cell.key)
         asked["groups"] |= {group.key for group in groups(plan)}
+        asked["together"] |= {group.key for group in evaluations_together(plan)}
         asked["shards"] |= set(plan.synthetic)
         asked["synthetic"] |= set(plan.synthetic)
         asked["metrics"] |= {cell.key for cell in plan.metrics.values()}

@@ -19,9 +19,10 @@ from condense.files import (
     read_part,
     read_prepared,
     read_request,
+    read_together,
 )
 from condense.files.artifacts import canonical, damaged, file_sha256, read_json
-from condense.files.notes import INDEX, Manifest, RatesNote
+from condense.files.notes import INDEX, TOGETHER, Manifest, RatesNote
 from condense.files.records import PART
 from condense.plan import parent_files
 from condense.report.speed import read_speed
@@ -102,6 +103,7 @@ _JSON: dict[str, Callable[[Path], object]] = {
     "metrics": read_metrics,
     PART: read_part,
     INDEX: read_index,
+    TOGETHER: read_together,
     "dataset": read_prepared,
     "request": read_request,
     "rates": lambda path: header_as(RatesNote, read_json(path), path, "its entries"),

@@ -153,8 +153,21 @@ def _metrics_verbs(verbs: Any, functions: Verbs) -> None:
         type=Path,
         help="of a part: its metrics; with --keep, once they are there no part is needed",
     )
+    verb.add_argument(
+        "--together",
+        type=Path,
+        metavar="INDEX",
+        help="the index of evaluations that were made together: with --keep, what was made there is left without a word",
+    )
     cell_options(verb, "file for the metrics, or for the part")
     keep_option(verb)
+    verb = add_verb(verbs, functions, "together")
+    verb.add_argument(
+        "--index", type=Path, required=True, help="file for the list of what was made, written last"
+    )
+    verb.add_argument(
+        "commands", nargs="+", metavar="COMMAND", help="one word such as 'evaluate --synthetic FILE ...'"
+    )
     verb = add_verb(verbs, functions, "join")
     verb.add_argument(
         "--parts", type=Path, nargs="+", required=True, help="every network of one evaluation once"

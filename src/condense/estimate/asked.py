@@ -13,7 +13,7 @@ from typing import Any
 
 from condense.costs.work import Work
 from condense.estimate.rates import REFERENCE, REFERENCE_CPU, Rates, cost
-from condense.estimate.work import gather_work, group_work, join_work, work_of
+from condense.estimate.work import gather_work, group_work, join_work, together_work, work_of
 from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
 from condense.plan.ranges import Share
 from condense.specs import Resources, Scale
@@ -98,6 +98,10 @@ class Asked:
         """So many networks (None: all) of an evaluation are trained and tested."""
         return self._asked("evaluate", self.need("evaluate", cell, networks), attempt)
 
+    def evaluate_together(self, cells: Sequence[MetricsCell], attempt: int = 1) -> Resources:
+        """Several short evaluations are made in one process."""
+        return self._asked("evaluate", self.need_together(cells), attempt)
+
     def join(self, cell: MetricsCell, attempt: int = 1) -> Resources:
         """The parts of an evaluation become its metrics."""
         return self._asked(
@@ -127,6 +131,14 @@ class Asked:
         name = ("synthesize", str(share), *(cell.key for cell in cells))
         return self._once(
             name, lambda: self._need("synthesize", group_work(cells, share, self._may_have_gpu("synthesize")))
+        )
+
+    def need_together(self, cells: Sequence[MetricsCell]) -> Need:
+        """What the job that makes several evaluations is estimated to take."""
+        name = ("together", *(cell.path for cell in cells))
+        return self._once(
+            name,
+            lambda: self._need("evaluate", together_work(cells, self._may_have_gpu("evaluate"))),
         )
 
     def most(self, stage: str) -> Resources:

@@ -9,7 +9,7 @@ from typing import Any
 
 from condense.config import UserError, unknown
 from condense.costs.work import Work
-from condense.estimate.work import gather_work, group_work, join_work, work_of
+from condense.estimate.work import gather_work, group_work, join_work, together_work, work_of
 from condense.files.artifacts import read_json
 from condense.plan import DataCell, MetricsCell, SyntheticCell
 from condense.plan.groups import groups
@@ -17,6 +17,7 @@ from condense.plan.manifests import manifest
 from condense.plan.ranges import number_in
 from condense.plan.rows import Curve
 from condense.plan.tables import Plan
+from condense.plan.together import evaluations_together
 from condense.specs import catalogue
 
 # The files of a table and of a figure, by their ends
@@ -101,8 +102,7 @@ def jobs_behind(
             "tables/figures", None, Work(light=True), Path("results/report.html").exists() and not undrawn
         )
     unmeasured = [cell for cell in metrics if not _is_evaluated(plan, cell)]
-    for cell in metrics:
-        yield from _evaluation_jobs(plan, cell, on_gpu)
+    yield from _judging_jobs(plan, metrics, on_gpu)
 
     def distinct(cells: Iterable[Any]) -> dict[str, Any]:
         return {cell.key: cell for cell in cells if cell}
@@ -161,6 +161,21 @@ def _is_evaluated(plan: Plan, cell: MetricsCell) -> bool:
     return Path(cell.path).exists() or (
         len(parts) > 1 and all(Path(cell.part_path(networks)).exists() for networks in parts)
     )
+
+
+def _judging_jobs(plan: Plan, metrics: list[MetricsCell], on_gpu: bool) -> Iterator[Job]:
+    """The jobs of evaluations: those that several share, then those of each."""
+    asked = {cell.path for cell in metrics}
+    for group in evaluations_together(plan):
+        if not asked.isdisjoint(cell.path for cell in group.cells):
+            left = [cell for cell in group.cells if not Path(cell.path).exists()]
+            yield Job("evaluate", group.cells[0], together_work(left or group.cells, on_gpu), not left)
+            asked -= {cell.path for cell in group.cells}
+    for cell in metrics:
+        if cell.path in asked:
+            yield from _evaluation_jobs(plan, cell, on_gpu)
+        else:
+            yield Job("join", cell, join_work(cell), Path(cell.path).exists())
 
 
 def _evaluation_jobs(plan: Plan, cell: MetricsCell, on_gpu: bool) -> Iterator[Job]:

@@ -145,6 +145,12 @@ class Pace:
         seconds = start + (cost(work, self.rates) - start) * factor
         return JobCost(seconds, 0, work.peak_bytes, work.host_bytes + self.rates.memory)
 
+    def together(self, cells: Sequence[MetricsCell]) -> JobCost:
+        """What the job takes that makes several evaluations: one start, and the rest of each."""
+        alone, start = [self.job("evaluate", cell) for cell in cells], self.rates.start
+        seconds = start + sum(job.seconds - start for job in alone)
+        return JobCost(seconds, 0, max(job.gpu_bytes for job in alone), max(job.host_bytes for job in alone))
+
     def _seconds(self, stage: str, cell: Any, work: Work, count: int | Share | None) -> float:
         start = self.rates.light_start if work.light else self.rates.start
         steps = _steps(stage, cell, count)

@@ -13,6 +13,7 @@ from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
 from condense.plan.groups import Group, groups
 from condense.plan.ranges import Share, number_in
 from condense.plan.tables import Plan
+from condense.plan.together import Evaluations, evaluations_together
 
 GPU_STAGES = ("teach", "synthesize", "evaluate")
 
@@ -71,6 +72,7 @@ class _Graph:
     def __init__(self, plan: Plan, classes_per_job: int | None, pace: Pace, shared: Mapping[str, Group]):
         self.nodes: dict[str, Node] = {}
         self.plan, self.pace, self.groups = plan, pace, shared
+        self.together = {cell.path: group for group in evaluations_together(plan) for cell in group.cells}
         self.shards = lambda cell: cell.shards(classes_per_job, plan.scale.images_per_job)
 
     def add(
@@ -117,11 +119,17 @@ class _Graph:
             self._put(group.name, "synthesize", self.pace.group(cells, shard), before)
         return group.name
 
+    def before(self, cell: MetricsCell) -> list[str]:
+        """The data and the sets that an evaluation waits for."""
+        sets = [self.set(synthetic) for synthetic in cell.all_sets if synthetic.recipe.makes_set]
+        return [self.made("data", cell.synthetic.data), *sets]
+
     def metrics(self, cell: MetricsCell) -> str:
-        """An evaluation, in parts where the scale splits it, with the data and the sets that it waits for."""
-        parents = [self.made("data", cell.synthetic.data)]
-        parents += [self.set(synthetic) for synthetic in cell.all_sets if synthetic.recipe.makes_set]
-        ranges = self.plan.parts(cell)
+        """An evaluation, in parts where the scale splits it, or by a job that makes others too, after what it
+        waits for."""
+        if cell.path in self.together:
+            return self.add(cell.path, "join", cell, [self.together_job(self.together[cell.path])])
+        parents, ranges = self.before(cell), self.plan.parts(cell)
         if len(ranges) == 1:
             return self.add(cell.path, "evaluate", cell, parents)
         parts = [
@@ -129,6 +137,13 @@ class _Graph:
             for networks in ranges
         ]
         return self.add(cell.path, "join", cell, parts)
+
+    def together_job(self, group: Evaluations) -> str:
+        """The job that makes several evaluations, with all that any of them waits for."""
+        if group.path not in self.nodes:
+            parents = [parent for cell in group.cells for parent in self.before(cell)]
+            self._put(group.path, "evaluate", self.pace.together(group.cells), parents)
+        return group.path
 
 
 def remaining(nodes: Sequence[Node]) -> dict[str, float]:

@@ -105,6 +105,16 @@ def join_work(cell: MetricsCell) -> Work:
     return Work(bytes_out=_metrics_bytes(cell), light=True)
 
 
+def together_work(cells: Sequence[MetricsCell], on_gpu: bool = False) -> Work:
+    """The work of a job that makes several evaluations, one after another; the metrics are counted where
+    their own jobs find them."""
+    works = [work_of(cell, on_gpu=on_gpu) for cell in cells]
+    held = ("peak_bytes", "host_bytes")
+    names = [field.name for field in fields(Work) if field.name not in (*held, "bytes_out", "light")]
+    summed = {name: sum(getattr(work, name) for work in works) for name in names}
+    return Work(**summed, **{name: max(getattr(work, name) for work in works) for name in held})
+
+
 def _metrics_bytes(cell: MetricsCell) -> int:
     return _METRICS + 20 * _sets(cell) * cell.n_networks * len(cell.task.metrics)
 

@@ -6,7 +6,7 @@ A checksum does not say that: whoever can write a file can write its checksum to
 from condense.files.carried import carried, carrying, joined
 from condense.files.facts import check_history, facts_of, read_facts, read_history
 from condense.files.headers import SOFT_LABELS, BankHeader, DatasetHeader, SetHeader, TeacherHeader, header_as
-from condense.files.notes import number_in, read_index, read_prepared, read_request, read_rows
+from condense.files.notes import number_in, read_index, read_prepared, read_request, read_rows, read_together
 from condense.files.records import (
     check_accuracies,
     metrics_in,
@@ -70,5 +70,6 @@ __all__ = [
     "read_set",
     "read_shard",
     "read_teacher",
+    "read_together",
     "spread",
 ]

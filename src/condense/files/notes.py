@@ -17,6 +17,7 @@ from condense.files.records import check_schema
 from condense.specs.common import at_least
 
 INDEX = "group"
+TOGETHER = "evaluated together"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,15 @@ class Index:
 
     kind: Literal["group"]
     shards: dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class MadeTogether:
+    """Which metrics the job of several evaluations made; those that failed there are left to their own
+    jobs."""
+
+    kind: Literal["evaluated together"]
+    made: list[str]
 
 
 @dataclass(frozen=True)
@@ -119,6 +129,16 @@ def read_index(path: Path) -> Index:
         raise damaged(path, "it is no index of a group")
     check_schema(path, value)
     return header_as(Index, value, path, "its entries")
+
+
+def read_together(path: Path) -> MadeTogether:
+    """What the job of several evaluations made. Raises UserError if the file is absent, damaged or something
+    else."""
+    value = read_json(path)
+    if not isinstance(value, dict) or value.get("kind") != TOGETHER:
+        raise damaged(path, "it does not tell of several evaluations")
+    check_schema(path, value)
+    return header_as(MadeTogether, value, path, "its entries")
 
 
 def read_prepared(path: Path) -> Prepared:

@@ -12,6 +12,7 @@ from condense.specs.scores import Scores
 FROM_DATA = ("name", "channels", "size", "classes")  # what of a network is not for its options to say
 LARGEST_OPTION = 100_000  # of an architecture: widths, depths, sizes
 # of the workflow, as a scale names their resources
+_PER_JOB = ("classes_per_job", "images_per_job", "sets_per_job", "evaluations_per_job")
 STAGES = ("data", "teach", "synthesize", "evaluate", "report")
 
 
@@ -110,6 +111,8 @@ class Scale:
     classes_per_job: int | None = None
     classes_per_job_of: dict[str, int] = field(default_factory=dict)  # by method, where it differs
     images_per_job: int | None = None  # of each class, for methods whose images do not depend on each other
+    # at most, of the same tables; short evaluations share a process, whose start takes longer than they do
+    evaluations_per_job: int = 1
     # of an evaluation, by "architecture" or "architecture/dataset"
     networks_per_job: dict[str, int] = field(default_factory=dict)
     sets_per_job: int = 1  # at most; sets that share the real side of every step are condensed together
@@ -142,9 +145,7 @@ class Scale:
         self._check_options()
         at_least({"bank_mb": self.bank_mb}, 0)
         at_least({"follow": self.follow}, 0, 10_000)
-        at_least(
-            {name: getattr(self, name) for name in ("classes_per_job", "images_per_job", "sets_per_job")}, 1
-        )
+        at_least({name: getattr(self, name) for name in _PER_JOB}, 1)
         at_least(
             {f"classes_per_job_of: {name}": number for name, number in self.classes_per_job_of.items()}, 1
         )
