@@ -12,7 +12,7 @@ import math
 import reprlib
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
@@ -317,7 +317,8 @@ def _of_that_kind(kinds: tuple, value: object, where: str) -> tuple:
     return kinds
 
 
-def told_apart(kinds: tuple, key: str) -> dict[str, type]:
+@cache
+def told_apart(kinds: tuple, key: str) -> Mapping[str, type]:
     """By the values that their field `key` can have, those of `kinds` that are dataclasses told apart by
     it."""
     named: dict[str, type] = {}
@@ -346,7 +347,8 @@ def by_name(kinds: tuple[Any, ...], key: str) -> dict[str, Any]:
     return named
 
 
-def kinds_alone(kinds: tuple) -> list[str]:
+@cache
+def kinds_alone(kinds: tuple) -> Sequence[str]:
     """Of dataclasses told apart by their field `kind`, the kinds that need no further settings: a text alone
     may stand for these."""
     named = told_apart(kinds, "kind")

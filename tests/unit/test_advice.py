@@ -32,19 +32,22 @@ def hours(plan):
     return sum(node.seconds for node in nodes if node.stage != "tables/figures") / 3600, Shares(plan, nodes)
 
 
+ALONE = {"sets_per_job": 1, "evaluations_per_job": 1}
+
+
 def test_leaving_out_what_is_named_saves_what_is_said():
-    """Sets alone in their jobs, so that leaving some out does not make other groups of the rest."""
-    whole, shares = hours(plan_of("quick", sets_per_job=1))
+    """Sets and evaluations alone in their jobs, so that leaving some out groups no others of the rest."""
+    whole, shares = hours(plan_of("quick", **ALONE))
     (first, *_, only), (second, *_, both) = shares.dearest("target")[:2]
     limits = Plan("quick").scale.tables
     for names, saved in (([first], only), ([first, second], both)):
         left = {name: TableLimits(run=False) for name in names}
-        assert whole - hours(plan_of("quick", sets_per_job=1, tables=limits | left))[0] == pytest.approx(
+        assert whole - hours(plan_of("quick", **ALONE, tables=limits | left))[0] == pytest.approx(
             saved, rel=0.02, abs=1e-3
         )
     method, alone, saved, _ = shares.dearest("method")[0]
     others = sorted({wish.method for wish in shares.wishes} - {method})
-    assert whole - hours(plan_of("quick", sets_per_job=1, methods=others))[0] == pytest.approx(
+    assert whole - hours(plan_of("quick", **ALONE, methods=others))[0] == pytest.approx(
         saved, rel=0.02, abs=1e-3
     )
     assert 0 < saved <= alone

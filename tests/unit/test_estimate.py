@@ -20,6 +20,7 @@ from condense.plan.manifests import manifest
 from condense.plan.profiles import profile
 from condense.plan.ranges import Share
 from condense.plan.tables import Plan
+from condense.plan.together import evaluations_together
 from condense.specs import catalogue
 from condense.training.loop import number_of_epochs
 
@@ -202,14 +203,17 @@ def test_an_estimate_of_cells_adds_up_their_jobs(empty, maker):
 def jobs_of(plan):
     shards = len(groups(plan))
     drawn = len(plan.targets) + 1
-    return len(plan.data) + len(plan.parents) + shards + len(plan.synthetic) + len(plan.metrics) + drawn
+    evaluating = len(plan.metrics) + len(evaluations_together(plan))
+    return len(plan.data) + len(plan.parents) + shards + len(plan.synthetic) + evaluating + drawn
 
 
 def test_a_whole_scale_has_the_jobs_of_its_plan(empty):
     plan, text = Plan("quick"), estimate.estimate_text(None, "quick")
     assert f"in all {jobs_of(plan)} jobs: 0 done, {jobs_of(plan)} to do" in text
     rows = {line.split()[0]: line.split() for line in text.splitlines()}
-    assert rows["evaluate"][1:4] == [str(len(plan.metrics)), "0", str(len(plan.metrics))]
+    together = [len(group.cells) for group in evaluations_together(plan)]
+    processes = str(len(plan.metrics) - sum(together) + len(together))
+    assert rows["evaluate"][1:4] == [processes, "0", processes] and rows["join"][1] == str(sum(together))
     assert rows["gather"][1] == str(len(plan.synthetic)) and 0 < int(rows["synthesize"][1]) < len(
         plan.synthetic
     )
@@ -229,6 +233,21 @@ def test_a_target_is_charged_what_the_sets_beside_its_own_need(empty):
     assert rows_of(estimate.estimate_text(target, "quick"))["teach"] == (1, 0, 1)
     make(cell.shard_path(grouped[cell.key].shard))
     assert "teach" not in rows_of(estimate.estimate_text(target, "quick"))
+
+
+def companions(plan):
+    return {cell.path: group for group in evaluations_together(plan) for cell in group.cells}
+
+
+def test_a_target_is_charged_what_is_evaluated_in_its_job(empty):
+    plan = Plan("quick")
+    target, group = next(iter(companions(plan).items()))
+    rows = rows_of(estimate.estimate_text(target, "quick"))
+    sets = {cell.synthetic.key for cell in group.cells}
+    assert rows["evaluate"] == (1, 0, 1) and rows["join"][0] == len(group.cells)
+    assert rows["gather"][0] == len(sets)
+    make(target)
+    assert rows_of(estimate.estimate_text(target, "quick"))["join"] == (1, 1, 0)
 
 
 def test_where_gpus_are_asked_for_and_absent_both_are_estimated_and_it_is_said(empty):
@@ -255,7 +274,7 @@ def test_what_is_made_counts_as_done_and_so_does_what_is_no_longer_needed(empty)
     target = next(
         path
         for path, cell in plan.metrics.items()
-        if "teacher" in cell.synthetic.parents and cell.task == specs.DEFAULT_TASK
+        if "teacher" in cell.synthetic.parents and path not in companions(plan)
     )
     cell = plan.metrics[target]
     ones = dict.fromkeys(("data", "teach", "synthesize", "gather", "evaluate"), (1, 0, 1))

@@ -19,6 +19,7 @@ from condense.estimate.work import work_of
 from condense.plan import Maker
 from condense.plan.groups import groups
 from condense.plan.tables import Plan
+from condense.plan.together import evaluations_together
 from condense.training.loop import number_of_epochs
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
@@ -91,7 +92,8 @@ def test_the_graph_has_the_jobs_of_the_plan_parents_first(classes):
         seen.add(found.output)
     shards = len(groups(plan, lambda cell: cell.shards(classes)))
     counts = len(plan.data) + len(plan.parents) + shards + len(plan.synthetic) + len(plan.metrics)
-    assert len(nodes) == counts + len(plan.tables) + len(plan.figures)
+    together = len(evaluations_together(plan))
+    assert len(nodes) == counts + together + len(plan.tables) + len(plan.figures)
     assert {found.output for found in nodes} >= set(plan.metrics)
 
 

@@ -157,7 +157,7 @@ def _metrics_verbs(verbs: Any, functions: Verbs) -> None:
         "--together",
         type=Path,
         metavar="INDEX",
-        help="the index of evaluations that were made together: with --keep, what was made there is left without a word",
+        help="of evaluations that were made together: with --keep, what that job made is left without a word",
     )
     cell_options(verb, "file for the metrics, or for the part")
     keep_option(verb)

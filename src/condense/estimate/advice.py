@@ -16,6 +16,7 @@ from condense.plan import parent_files
 from condense.plan.groups import groups
 from condense.plan.ranges import number_in
 from condense.plan.tables import Plan
+from condense.plan.together import evaluations_together
 
 _SHOWN = 5
 _WORTH = 0.3  # share of the hours; so many of the dearest are left out together that it is saved
@@ -150,10 +151,12 @@ def over_limits(plan: Plan) -> list[str]:
         for cell in plan.metrics.values()
         for networks in plan.parts(cell)
     ]
+    jobs += [("evaluate", asked.need_together(group.cells)) for group in evaluations_together(plan)]
+    fewer = ", or evaluations_per_job" if plan.scale.evaluations_per_job > 1 else ""
     remedies = {
         "synthesize": "lower classes_per_job, images_per_job or sets_per_job",
         "evaluate": f"lower networks_per_job, such as networks_per_job: "
-        f"{json.dumps(_longest_evaluation(plan, asked))}",
+        f"{json.dumps(_longest_evaluation(plan, asked))}{fewer}",
         "teach": "raise",
     }
     lines = []

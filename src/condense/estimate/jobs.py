@@ -92,6 +92,7 @@ def jobs_behind(
 ) -> Iterator[Job]:
     """The jobs behind tables, figures and metrics, from the last to the first: what is made needs none of its
     own inputs."""
+    metrics = _with_companions(plan, metrics)
     curves = [curve for name in names if name in plan.figures for curve in plan.figures[name].curves]
     undrawn = [name for name in names if not _is_drawn(plan, name)]
     drawn = [curve for name in undrawn if name in plan.figures for curve in plan.figures[name].curves]
@@ -161,6 +162,16 @@ def _is_evaluated(plan: Plan, cell: MetricsCell) -> bool:
     return Path(cell.path).exists() or (
         len(parts) > 1 and all(Path(cell.part_path(networks)).exists() for networks in parts)
     )
+
+
+def _with_companions(plan: Plan, metrics: list[MetricsCell]) -> list[MetricsCell]:
+    """Evaluations with those that the jobs of the missing ones make too."""
+    cells = {cell.path: cell for cell in metrics}
+    missing = {path for path in cells if not Path(path).exists()}
+    for group in evaluations_together(plan):
+        if not missing.isdisjoint(cell.path for cell in group.cells):
+            cells |= {cell.path: cell for cell in group.cells}
+    return list(cells.values())
 
 
 def _judging_jobs(plan: Plan, metrics: list[MetricsCell], on_gpu: bool) -> Iterator[Job]:

@@ -58,7 +58,10 @@ def taken(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 def require_taken(changes: Mapping[str, Any], names: Iterable[str], where: str) -> None:
     """Raises UserError for a setting that is to be changed and that none of the methods has."""
-    engines = {type(catalogue.recipe(name)) for name in names if name in catalogue.names_in("methods")}
+    if not changes:
+        return
+    methods = catalogue.names_in("methods")
+    engines = {type(catalogue.recipe(name)) for name in names if name in methods}
     known = {setting for engine in engines for setting in engine.setting_names()}
     for setting in changes if engines else ():
         if setting not in known:
