@@ -1,6 +1,7 @@
 """The compiled kernel against torch's own operations, in the block and in whole networks, and what happens
 without it."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -10,9 +11,11 @@ import torch
 from torch import nn
 
 from condense import kernels, models
+from condense.kernels import winograd
 from condense.kernels.norm_relu_pool import reference
 from condense.kernels.precision import rounded
 from condense.models.base import Stage
+from condense.models.fusing import through
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 needs_compiler = pytest.mark.skipif(kernels.state() != "compiled", reason=f"kernels: {kernels.state()}")
@@ -26,10 +29,10 @@ def sample(shape, dtype=torch.float32, mean=3.0):
     return maps, weight, bias
 
 
-def both(inputs, pool, dtype=torch.float32):
+def both(inputs, pool, dtype=torch.float32, relu=True):
     """Output and gradients by the kernel, and in double precision by torch."""
     exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
-    found, wanted = kernels.norm_relu_pool(*inputs, 1e-5, pool), reference(*exact, 1e-5, pool)
+    found, wanted = kernels.norm_relu_pool(*inputs, 1e-5, pool, relu), reference(*exact, 1e-5, pool, relu)
     given = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     given = given.to(dtype)
     gradients = torch.autograd.grad(found, inputs, given), torch.autograd.grad(wanted, exact, given.double())
@@ -43,9 +46,11 @@ def error(found, wanted):
 @needs_compiler
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 3e-6), (torch.bfloat16, 4e-3)])
-def test_kernel_and_its_gradients_equal_double_precision(shape, dtype, most):
+@pytest.mark.parametrize("relu", [True, False])
+def test_kernel_and_its_gradients_equal_double_precision(shape, dtype, most, relu):
     *size, pool = shape
-    values, gradients = both(sample(tuple(size), dtype), pool, dtype)
+    values, gradients = both(sample(tuple(size), dtype), pool, dtype, relu)
+    assert relu or (values[0] < 0).any()
     assert values[0].dtype == dtype and values[0].shape == values[1].shape
     assert error(*values) < most and all(error(*pair) < most for pair in gradients)
 
@@ -93,7 +98,8 @@ def test_an_image_gives_the_same_bits_alone_and_in_a_batch_on_any_number_of_thre
 @needs_compiler
 @pytest.mark.parametrize("shape", [*SHAPES, (2, 3, 4, 4, 2)])
 @pytest.mark.parametrize("times", [2, 3])
-def test_gradients_of_gradients_equal_double_precision(shape, times):
+@pytest.mark.parametrize("relu", [True, False])
+def test_gradients_of_gradients_equal_double_precision(shape, times, relu):
     """Each the gradient of the squares of those before: of maps, weight and bias, by the kernel the second,
     by torch the third."""
     *size, pool = shape
@@ -101,7 +107,9 @@ def test_gradients_of_gradients_equal_double_precision(shape, times):
     exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
 
     def gradients(function, tensors):
-        values = [function(*tensors, 1e-5, pool)]
+        values = [function(*tensors, 1e-5, pool, relu)]
+        rng = torch.Generator().manual_seed(1)  # squares alone of what is normalised have no gradient
+        values = [values[0] * torch.rand(values[0].shape, generator=rng)]
         for order in range(times):
             size = sum(value.square().sum() for value in values) / 100
             values = torch.autograd.grad(size, tensors, create_graph=order + 1 < times)
@@ -166,10 +174,73 @@ def plainly(function):
     ],
     ids=["groups", "activation", "max", "window", "no-norm"],
 )
-def test_other_blocks_are_left_to_torch(stage):
+def test_other_blocks_are_no_single_operation(stage):
     assert not stage.fused
-    images = torch.randn(2, 3, 8, 8)
-    assert torch.equal(stage(images), stage.pool(stage.body(images)))
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(stage(images), stage.pool(stage.body(images)), rtol=1e-4, atol=1e-5)
+
+
+# Networks whose blocks are no single operation: which of their parts a kernel computes
+PARTS = {
+    "resnet18": {"width": 16},
+    "resnet18_bn": {"width": 16},
+    "resnet18_ap": {"width": 16},
+    "vgg11": {"width": 16, "enlarge": 32},
+    "alexnet": {"width": 32},
+    "wrn_16_2": {},
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("arch", PARTS)
+def test_a_network_of_many_layers_and_its_gradients_equal_double_precision(arch):
+    torch.manual_seed(3)
+    network = models.build(arch, channels=3, size=16, classes=5, **PARTS[arch])
+    images = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    exact = copy.deepcopy(network).double()
+
+    def results(network, images):
+        images = images.clone().requires_grad_()
+        logits = network(images)
+        return logits.detach(), *torch.autograd.grad(
+            logits.square().sum(), [images, *network.parameters()], materialize_grads=True
+        )
+
+    calls = []
+    found = watched(calls, lambda: results(network, images))
+    wanted = results(exact, images.double())
+    assert {"winograd", "forward"} & set(calls), "a kernel took part"
+    assert error(found[0], wanted[0]) < 3e-5
+    whole = [torch.cat([value.flatten().double() for value in values[1:]]) for values in (found, wanted)]
+    # A value within a rounding error of 0 may end on the other side of a ReLU; then this is about 1e-2
+    assert error(*whole) < 2e-2
+
+
+def watched(calls, function):
+    """What `function` gives; `calls` become the kernels that it called."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (sys.modules["condense.kernels.norm_relu_pool"], winograd):
+            patch.setattr(
+                module,
+                "call",
+                lambda kernel, *rest, real=module.call: calls.append(kernel) or real(kernel, *rest),
+            )
+        return function()
+
+
+@needs_compiler
+def test_a_norm_goes_with_its_relu_and_alone_without():
+    norm = nn.GroupNorm(4, 4)
+    images = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    for layers in ([norm], [norm, nn.ReLU()], [norm, nn.SiLU()], [norm, nn.AvgPool2d(2), nn.ReLU()]):
+        calls = []
+        found = watched(calls, lambda layers=layers: through(layers, images))
+        torch.testing.assert_close(found, nn.Sequential(*layers)(images), rtol=1e-5, atol=1e-6)
+        assert calls == ["forward"]
+    for left in (nn.GroupNorm(2, 4), nn.GroupNorm(4, 4, affine=False), nn.BatchNorm2d(4)):
+        calls = []
+        torch.testing.assert_close(watched(calls, lambda left=left: through([left], images)), left(images))
+        assert calls == []
 
 
 PROBE = (

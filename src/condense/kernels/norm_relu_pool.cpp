@@ -1,4 +1,4 @@
-// Instance norm, affine map, ReLU and 2 x 2 average pooling of channels-last maps in one pass, and its gradient.
+// Instance norm, affine map, ReLU where there is one, and 2 x 2 average pooling of channels-last maps in one pass, and its gradient.
 //
 // One image is one task: its map stays in the cache from the statistics to the output. Sums run over the pixels in their
 // order, a channel a lane, so that results depend neither on threads nor on what else is in the batch.
@@ -7,6 +7,8 @@
 #include "norm_relu_pool.h"
 
 namespace {
+
+Shape shape_of(int64_t n, int64_t h, int64_t w, int64_t c, int64_t pool, int64_t relu) { return {n, h, w, c, pool, relu ? 0 : NO_FLOOR}; }
 
 // mean and rstd are (images, channels), out is (images, height / pool, width / pool, channels).
 template <class T>
@@ -55,19 +57,19 @@ void second(const float *along, const float *along_weight, const float *along_bi
 
 extern "C" void float32_second(const float *along, const float *along_weight, const float *along_bias, const float *given, const float *maps,
                                const float *weight, const float *bias, const float *mean, const float *rstd, float *of_given, float *of_maps,
-                               float *of_weight, int64_t n, int64_t h, int64_t w, int64_t c, int64_t pool, int threads) {
-  second(along, along_weight, along_bias, given, maps, weight, bias, mean, rstd, of_given, of_maps, of_weight, Shape{n, h, w, c, pool}, threads);
+                               float *of_weight, int64_t n, int64_t h, int64_t w, int64_t c, int64_t pool, int64_t relu, int threads) {
+  second(along, along_weight, along_bias, given, maps, weight, bias, mean, rstd, of_given, of_maps, of_weight, shape_of(n, h, w, c, pool, relu), threads);
 }
 
-#define CONDENSE_ENTRIES(T, NAME)                                                                                                     \
-  extern "C" void NAME##_forward(const void *maps, const float *weight, const float *bias, void *out, float *mean, float *rstd,       \
-                                 int64_t n, int64_t h, int64_t w, int64_t c, int64_t pool, float eps, int threads) {                  \
-    forward((const T *)maps, weight, bias, (T *)out, mean, rstd, Shape{n, h, w, c, pool}, eps, threads);                              \
-  }                                                                                                                                   \
-  extern "C" void NAME##_backward(const void *given, const void *maps, const float *weight, const float *bias, const float *mean,     \
-                                  const float *rstd, void *gradient, float *sums, int64_t n, int64_t h, int64_t w, int64_t c,         \
-                                  int64_t pool, int threads) {                                                                        \
-    backward((const T *)given, (const T *)maps, weight, bias, mean, rstd, (T *)gradient, sums, Shape{n, h, w, c, pool}, threads);     \
+#define CONDENSE_ENTRIES(T, NAME)                                                                                                          \
+  extern "C" void NAME##_forward(const void *maps, const float *weight, const float *bias, void *out, float *mean, float *rstd,            \
+                                 int64_t n, int64_t h, int64_t w, int64_t c, int64_t pool, int64_t relu, float eps, int threads) {         \
+    forward((const T *)maps, weight, bias, (T *)out, mean, rstd, shape_of(n, h, w, c, pool, relu), eps, threads);                          \
+  }                                                                                                                                        \
+  extern "C" void NAME##_backward(const void *given, const void *maps, const float *weight, const float *bias, const float *mean,          \
+                                  const float *rstd, void *gradient, float *sums, int64_t n, int64_t h, int64_t w, int64_t c,              \
+                                  int64_t pool, int64_t relu, int threads) {                                                               \
+    backward((const T *)given, (const T *)maps, weight, bias, mean, rstd, (T *)gradient, sums, shape_of(n, h, w, c, pool, relu), threads); \
   }
 
 CONDENSE_ENTRIES(float, float32)

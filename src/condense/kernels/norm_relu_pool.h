@@ -1,18 +1,22 @@
-// Instance norm, affine map, ReLU and 2 x 2 average pooling of the channels-last map of one image, and the gradient.
+// Instance norm, affine map, ReLU where there is one, and 2 x 2 average pooling of the channels-last map of one image, and the gradient.
 //
 // Sums run over the pixels in their order, a channel a lane.
 #pragma once
 #include <cmath>
+#include <limits>
 
 #include "types.h"
 
 namespace {
 
-inline float relu(float value) { return value < 0 ? 0 : value; }  // what is no number stays none
+inline float at_least(float value, float floor) { return value < floor ? floor : value; }  // what is no number stays none
 
 struct Shape {
   int64_t images, height, width, channels, pool;  // pool: 2, or 1 for none; odd rows and columns at the end are left out
+  float floor = 0;                                // of the affine map: 0 is the ReLU
 };
+
+constexpr float NO_FLOOR = std::numeric_limits<float>::lowest();  // without a ReLU
 
 // One image: x (height, width, channels) -> y (height / pool, width / pool, channels); m and r (channels) become its mean and inverse
 // deviation. `room` holds 3 * channels numbers.
@@ -30,7 +34,7 @@ void norm_relu_pool(const T *x, const float *weight, const float *bias, T *y, fl
       second[c] += d * d;
     }
   for (int64_t c = 0; c < C; c++) {
-    const float d = first[c] / float(pixels), variance = relu(second[c] / float(pixels) - d * d);
+    const float d = first[c] / float(pixels), variance = at_least(second[c] / float(pixels) - d * d, 0);
     m[c] = load(x, c) + d;
     r[c] = 1.0f / std::sqrt(variance + eps);
     slope[c] = r[c] * weight[c];
@@ -42,15 +46,15 @@ void norm_relu_pool(const T *x, const float *weight, const float *bias, T *y, fl
         const int64_t below = at + s.width * C;
 #pragma omp simd
         for (int64_t c = 0; c < C; c++) {
-          float sum = relu((load(x, at + c) - m[c]) * slope[c] + bias[c]);
-          sum += relu((load(x, at + C + c) - m[c]) * slope[c] + bias[c]);
-          sum += relu((load(x, below + c) - m[c]) * slope[c] + bias[c]);
-          sum += relu((load(x, below + C + c) - m[c]) * slope[c] + bias[c]);
+          float sum = at_least((load(x, at + c) - m[c]) * slope[c] + bias[c], s.floor);
+          sum += at_least((load(x, at + C + c) - m[c]) * slope[c] + bias[c], s.floor);
+          sum += at_least((load(x, below + c) - m[c]) * slope[c] + bias[c], s.floor);
+          sum += at_least((load(x, below + C + c) - m[c]) * slope[c] + bias[c], s.floor);
           store(y, to + c, sum * share);
         }
       } else {
 #pragma omp simd
-        for (int64_t c = 0; c < C; c++) store(y, to + c, relu((load(x, at + c) - m[c]) * slope[c] + bias[c]));
+        for (int64_t c = 0; c < C; c++) store(y, to + c, at_least((load(x, at + c) - m[c]) * slope[c] + bias[c], s.floor));
       }
     }
 }
@@ -72,7 +76,7 @@ void norm_relu_pool_gradient(const T *given, const T *x, const float *weight, co
       const T *at = x + (i * s.width + j) * C, *from = given + ((i / s.pool) * cols + j / s.pool) * C;
 #pragma omp simd
       for (int64_t c = 0; c < C; c++) {
-        const float value = load(at, c) - m[c], part = value * slope[c] + bias[c] > 0 ? load(from, c) * share : 0.0f;
+        const float value = load(at, c) - m[c], part = value * slope[c] + bias[c] > s.floor ? load(from, c) * share : 0.0f;
         to_bias[c] += part;
         to_weight[c] += part * value;
       }
@@ -89,7 +93,7 @@ void norm_relu_pool_gradient(const T *given, const T *x, const float *weight, co
       T *to = gradient + (i * s.width + j) * C;
 #pragma omp simd
       for (int64_t c = 0; c < C; c++) {
-        const float value = load(at, c) - m[c], part = value * slope[c] + bias[c] > 0 ? load(from, c) * share : 0.0f;
+        const float value = load(at, c) - m[c], part = value * slope[c] + bias[c] > s.floor ? load(from, c) * share : 0.0f;
         store(to, c, part * slope[c] - by_mean[c] - by_value[c] * value);
       }
     }
@@ -119,7 +123,7 @@ void norm_relu_pool_second(const T *along, const float *along_weight, const floa
     for (int64_t c = 0; c < C; c++) {
       const float d = load(at, c) - m[c];
       value[c] = d * r[c];
-      open[c] = pooled && d * slope[c] + bias[c] > 0 ? share : 0.0f;
+      open[c] = pooled && d * slope[c] + bias[c] > s.floor ? share : 0.0f;
       part[c] = open[c] * load(from, c);
     }
     return pooled;

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from condense import kernels
 from condense.config import UserError
+from condense.models.fusing import convolved, through
 
 Norm = Literal["instance", "batch", "group", "none"]
 GROUPS = 4  # of norm "group", as in the search space of 720 ConvNets
@@ -154,13 +155,13 @@ class Stage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         block = self._for_kernel(x)
         if block is None:
-            return self.pool(self.body(x))
+            return self.pool(through(self.body, x))
         return _by_kernel(*block, x, 2 if type(self.pool) is nn.AvgPool2d else 1)
 
     def before_pooling(self, x: Tensor) -> Tensor:
         """The map that the pooling is given."""
         block = self._for_kernel(x)
-        return self.body(x) if block is None else _by_kernel(*block, x, 1)
+        return through(self.body, x) if block is None else _by_kernel(*block, x, 1)
 
     def _for_kernel(self, x: Tensor) -> tuple[nn.Conv2d, nn.GroupNorm] | None:
         """The convolution and the norm, where a kernel computes them for `x`."""
@@ -177,11 +178,7 @@ class Stage(nn.Module):
 def _by_kernel(convolution: nn.Conv2d, norm: nn.GroupNorm, x: Tensor, pool: int) -> Tensor:
     if kernels.image_stage.serves(convolution, norm, x):
         return kernels.image_stage.compute(convolution, norm, x, pool)
-    x = x.contiguous(memory_format=torch.channels_last)
-    faster = next(
-        (way for way in (kernels.few_channels, kernels.winograd) if way.serves(convolution, x)), None
-    )
-    maps = faster.convolve(convolution, x, centred=True) if faster else convolution(x)
+    maps = convolved(convolution, x, centred=True)
     return kernels.norm_relu_pool(maps, norm.weight, norm.bias, norm.eps, pool)
 
 

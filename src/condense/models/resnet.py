@@ -21,6 +21,7 @@ from condense.models.base import (
     halvings_fit,
     norm_layer,
 )
+from condense.models.fusing import through
 
 REPEATS = {
     10: (1, 1, 1, 1),
@@ -66,7 +67,7 @@ class Block(nn.Module):
             self.shortcut = nn.Sequential(projection, *pool, norm_layer(norm, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.body(x) + self.shortcut(x)).relu()
+        return (through(self.body, x) + through([self.shortcut], x)).relu()
 
 
 def _unit(inputs: int, outputs: int, kernel: int, norm: Norm, stride: int = 1) -> list[nn.Module]:
@@ -189,8 +190,8 @@ class PreactivationBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        entered = self.enter(x)
-        return self.body(entered) + (x if self.shortcut is None else self.shortcut(entered))
+        entered = through(self.enter, x)
+        return through(self.body, entered) + (x if self.shortcut is None else self.shortcut(entered))
 
 
 def wide_resnet(depth: int, widening: int) -> Builder:
