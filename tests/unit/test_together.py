@@ -132,18 +132,6 @@ def test_a_stop_ends_all_of_them_and_leaves_no_index(made, tmp_path, monkeypatch
     assert len(begun) == 1 and not (tmp_path / "index.json").exists()
 
 
-def test_only_what_was_made_together_is_left_without_a_word(made, tmp_path):
-    out, index = tmp_path / "m.json", tmp_path / "index.json"
-    run("together", "--index", index, command(made, out))
-    again = [*evaluation(made.synthetic, made.digits, out), "--keep"]
-    assert "kept" not in run(*again, "--together", index)[1]
-    assert "kept" in run(*again)[1]
-    write_json(index, {**read_json(index), "made": []})
-    assert "kept" in run(*again, "--together", index)[1]
-    write_json(index, {"kind": "group", "shards": {}})
-    assert "does not tell of several evaluations" in refused(*again, "--together", index)
-
-
 def test_only_evaluations_go_together(made, tmp_path):
     assert "list: only commands that begin with `evaluate`" in refused(
         "together", "--index", tmp_path / "index.json", "list methods"

@@ -2,6 +2,7 @@
 #
 # Inputs, params and commands of a rule follow from the plan alone, never from which files exist. Nothing is
 # written here: a dry run, and every job of a cluster, reads these files anew.
+import json
 import os
 import shlex
 import shutil

@@ -42,6 +42,13 @@ def evaluate_inputs(w):
     return {"images": trained_and_tested_on(w)} | ({"together": index} if index else {})
 
 
+def unless_made(w, input, output):
+    """What asks, without starting Python, whether the job that the cell shares has just made its metrics."""
+    if "together" not in input.keys():
+        return ""
+    return f"test -s {shlex.quote(output[0])} && grep -qF {shlex.quote(json.dumps(output[0]))} {input.together} ||"
+
+
 def together_of(w):
     """The evaluations that share a process, without those of which there is a kept copy to be taken."""
     return [cell for cell in cell_of(TOGETHER, w.key).cells if not offered(cell.path)]
@@ -104,15 +111,15 @@ rule evaluate:
         keep=KEEP,
         options=evaluate_options,
         device=device_of(evaluate_needs),
-        together=lambda w, input: options("--together", input.together) if "together" in input.keys() else "",
+        unless_made=unless_made,
     log: f"results/logs/evaluate/{{task}}/{LOG}.log",
     benchmark: f"results/benchmarks/evaluate/{{task}}/{LOG}.tsv"
     threads: threads_of("evaluate")
     resources:
         **asks(evaluate_needs),
     shell:
-        "condense --log {log:q} evaluate {params.options} --device {params.device:q} --threads {threads}"
-        " {params.together} --out {output:q} {params.keep}"
+        "{params.unless_made} condense --log {log:q} evaluate {params.options} --device {params.device:q}"
+        " --threads {threads} --out {output:q} {params.keep}"
 
 
 rule evaluate_part:

@@ -153,12 +153,6 @@ def _metrics_verbs(verbs: Any, functions: Verbs) -> None:
         type=Path,
         help="of a part: its metrics; with --keep, once they are there no part is needed",
     )
-    verb.add_argument(
-        "--together",
-        type=Path,
-        metavar="INDEX",
-        help="of evaluations that were made together: with --keep, what that job made is left without a word",
-    )
     cell_options(verb, "file for the metrics, or for the part")
     keep_option(verb)
     verb = add_verb(verbs, functions, "together")

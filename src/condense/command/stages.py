@@ -168,7 +168,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
     if args.keep and args.whole and keeps_file(args.whole, "metrics", args.key):
         return leave_out_part(args.out)
-    if args.keep and not args.part and _is_evaluated(args):
+    if args.keep and not args.part and keeps_file(args.out, "metrics", args.key):
         return
     protocol = settings_of(specs.Protocol, args.protocol, "protocol")
     settings = {
@@ -190,16 +190,6 @@ def evaluate(args: argparse.Namespace) -> None:
         task=task, **images, protocol=protocol, n_networks=args.networks, **settings, share=share
     )
     evaluate_set(args.out, job, _machine(args))
-
-
-def _is_evaluated(args: argparse.Namespace) -> bool:
-    """Whether the metrics are there; says so unless the job that `--together` is of has just made them."""
-    from condense.files import read_together
-    from condense.jobs import is_whole, keeps_file
-
-    if args.together and str(args.out) in read_together(args.together).made:
-        return is_whole(args.out, "metrics", args.key)
-    return keeps_file(args.out, "metrics", args.key)
 
 
 def join(args: argparse.Namespace) -> None:
