@@ -80,10 +80,17 @@ def sharing(title, sets, least, aim):
 
 
 def gradients(ipc, least, aim, **settings):
-    epochs = settings.get("inner", "its")
-    title = f"DSA step, ipc {ipc}" + (f", with {epochs} epochs of its network" if ipc > 1 else "")
+    inner = settings.get("inner", "its")
+    title = f"DSA step, ipc {ipc}" + (f", with {inner} epochs of its network" if ipc > 1 else "")
     settings = {"ipc": ipc, "method": "dsa", **settings}
     return Row(title, ("ReferenceGradients", settings), ("OurGradients", settings), least, aim)
+
+
+def epochs(arch, least, aim):
+    """An epoch on a synthetic set of ten images a class, of a network that sets are transferred to."""
+    settings = {"ipc": 10, "arch": arch}
+    title = f"training epoch of {arch}, ipc 10"
+    return Row(title, ("ReferenceEpoch", settings), ("OurEpoch", settings), least, aim)
 
 
 NETWORKS = {"ipc": 10, "networks": 20, "epochs": 100}
@@ -116,6 +123,7 @@ CPU_ROWS = [
         "training epoch, ipc 10", ("ReferenceEpoch", {"ipc": 10}), ("OurEpoch", {"ipc": 10}), 2.5, 3, steps=5
     ),
     Row("training epoch, ipc 50", ("ReferenceEpoch", {"ipc": 50}), ("OurEpoch", {"ipc": 50}), 4, 5),
+    *(epochs(arch, 2, 2.5) for arch in ("resnet18", "vgg11", "alexnet", "vit")),
     Row("test pass, 10,000 images", ("ReferencePass", {}), ("OurPass", {}), 5, 6, split="test"),
 ]
 

@@ -69,8 +69,8 @@ def recipe_for(name, **changes) -> Recipe:
     )
 
 
-def new_network(data: Images):
-    return models.build("convnet", channels=3, size=32, classes=len(data.counts)).to(DEVICE)
+def new_network(data: Images, arch="convnet"):
+    return models.build(arch, channels=3, size=32, classes=len(data.counts)).to(DEVICE)
 
 
 class ReferenceMatching:
@@ -234,9 +234,9 @@ def start_of(data, ipc):
 
 
 class ReferenceEpoch:
-    def __init__(self, data, ipc=10):
+    def __init__(self, data, ipc=10, arch="convnet"):
         self.images = start_of(data, ipc)
-        self.network, self.labels = new_network(data), labels_for(ipc)
+        self.network, self.labels = new_network(data, arch), labels_for(ipc)
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
         self.generator = torch.Generator().manual_seed(0)
 
@@ -245,10 +245,10 @@ class ReferenceEpoch:
 
 
 class OurEpoch:
-    def __init__(self, data, ipc=10, precision="mixed"):
+    def __init__(self, data, ipc=10, precision="mixed", arch="convnet"):
         self.images = tensor_set(start_of(data, ipc), labels_for(ipc))
         self.protocol = protocol_of(epochs=1, schedule={"kind": "constant"}, precision=precision)
-        self.network, self.done = new_network(data), 0
+        self.network, self.done = new_network(data, arch), 0
 
     def step(self):
         settings = {"strategy": reference.STRATEGY, "seed": self.done, "name": ("benchmark",)}

@@ -207,6 +207,7 @@ def test_values_enter_the_shell_lines_of_the_rules_only_when_quoted():
     """What the text of a setting says may not run: names of scales and datasets, paths, options."""
     # Numbers, and what is quoted when it is made.
     plain = {"threads", "params.options", "params.keep", "wildcards.key", "wildcards.ekey", "wildcards.part"}
+    plain |= {"params.unless_made"}
     for path in sorted((PROJECT / "workflow" / "rules").glob("*.smk")):
         for shell in re.findall(r'shell:\n((?: +".*"\n)+)', path.read_text(encoding="utf-8")):
             for name, quoted in re.findall(r"\{([\w.]+)(:q)?\}", shell):

@@ -46,7 +46,8 @@ def unless_made(w, input, output):
     """What asks, without starting Python, whether the job that the cell shares has just made its metrics."""
     if "together" not in input.keys():
         return ""
-    return f"test -s {shlex.quote(output[0])} && grep -qF {shlex.quote(json.dumps(output[0]))} {input.together} ||"
+    made, listed, index = map(shlex.quote, (output[0], json.dumps(output[0]), input.together))
+    return f"test -s {made} && grep -qF {listed} {index} ||"
 
 
 def together_of(w):
