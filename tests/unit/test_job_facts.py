@@ -109,3 +109,12 @@ def test_a_job_that_is_done_leaves_no_part_of_its_checkpoint(tmp_path):
     ]
     whole.remove()
     assert [path.name for path in tmp_path.iterdir()] == ["m1.json.resume"]
+
+
+def test_a_job_says_how_many_its_process_did_before(monkeypatch):
+    """The peak memory of a process does not go down again."""
+    monkeypatch.setattr(runtime.Clock, "begun", 0)
+    first, second = (runtime.Clock(torch.device("cpu"), 1) for _ in range(2))
+    assert "after" not in first.facts() and second.facts()["after"] == 1
+    joined = joined_facts([{"seconds": 1, "peak_memory_bytes": 2}, second.facts()])
+    assert joined["after"] == 1

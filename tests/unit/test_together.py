@@ -104,6 +104,8 @@ def test_what_fails_is_told_and_left_and_the_others_are_made(made, tmp_path):
     assert read_together(index).made == [str(first), str(last)]
     alone = tmp_path / "alone.json"
     assert run(*evaluation(made.synthetic, made.digits, alone))[0] == 0
+    told_after = [read_json(path)["run"].get("after", 0) for path in (first, last)]
+    assert told_after[1] == told_after[0] + 2, "the one that failed began, too"
     values = [{**read_json(path), "run": None} for path in (alone, first, last)]
     assert values[0] == values[1] == values[2]
 

@@ -199,6 +199,7 @@ def _run_facts(run: dict[str, Any]) -> list[tuple[str, str]]:
     shown = {
         "seconds": lambda value: f"{value:g}",
         "peak_memory_bytes": lambda value: f"{value / 1e6:.0f} MB",
+        "after": lambda value: f"{value} other jobs of the same process, which the peak memory is of too",
     }
     names = {"peak_memory_bytes": "peak memory", "code_version": "code version"}
     return [

@@ -29,13 +29,14 @@ class Facts:
     kernels: str | dict[str, str] | None = None
     jobs: int | None = None
     shared_by: int | None = None
+    after: int | None = None  # jobs that its process did before, which the peak memory is of too
     starts: int | None = None  # of the job, where it went on from a checkpoint
 
     def __post_init__(self) -> None:
         check_time(self.seconds, {"date": self.date, "started": self.started})
         at_least({"peak_memory_bytes": self.peak_memory_bytes}, 0, 1 << 62)
         counts = {"jobs": self.jobs, "shared_by": self.shared_by, "threads": self.threads}
-        at_least(counts | {"starts": self.starts}, 1, 1 << 62)
+        at_least(counts | {"starts": self.starts, "after": self.after}, 1, 1 << 62)
 
 
 def read_facts(path: Path) -> dict[str, Any]:

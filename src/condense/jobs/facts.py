@@ -40,6 +40,8 @@ def joined_facts(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         values = dict.fromkeys(_in_words(fact[name]) for fact in facts if name in fact)
         notes += [f"{name} was not the same for all jobs: {'; '.join(values)}"] if len(values) > 1 else []
     joint |= {"notes": notes} if notes else {}
+    if any("after" in fact for fact in facts):
+        joint["after"] = max(fact.get("after", 0) for fact in facts)
     return {**facts[0], **joint, "seconds": seconds, "peak_memory_bytes": peak, "jobs": len(facts)}
 
 

@@ -238,8 +238,11 @@ def note(sentence: str) -> None:
 class Clock:
     """What a job cost: `facts` gives the run part of an artifact's provenance."""
 
+    begun = 0  # in this process
+
     def __init__(self, device: Any, threads: int):
         self.spent, self.device, self.threads = spent.begin(), device, threads
+        self.after, Clock.begun = Clock.begun, Clock.begun + 1
         if device.type == "cuda":
             import torch
 
@@ -249,6 +252,7 @@ class Clock:
         """Seconds of all starts of the job, when the first was (UTC), how many there were if not one, date,
         device, threads, peak memory (of the GPU if there is one), versions.
 
+        The peak on a CPU is that of the process: where it did other jobs before, `after` says how many.
         Where one job makes several artifacts, each gets an equal part of the seconds and says by how many
         they were shared.
         """
@@ -265,6 +269,7 @@ class Clock:
             "seconds": round(self.spent.seconds / shared_by, 3),
             **({"starts": self.spent.starts} if self.spent.starts > 1 else {}),
             **({"shared_by": shared_by} if shared_by > 1 else {}),
+            **({"after": self.after} if self.after and not on_gpu else {}),
             **({"notes": list(_notes)} if _notes else {}),
             "started": self.spent.started,
             "date": datetime.now(UTC).date().isoformat(),

@@ -11,8 +11,8 @@ from condense.specs.scores import Scores
 
 FROM_DATA = ("name", "channels", "size", "classes")  # what of a network is not for its options to say
 LARGEST_OPTION = 100_000  # of an architecture: widths, depths, sizes
-# of the workflow, as a scale names their resources
 _PER_JOB = ("classes_per_job", "images_per_job", "sets_per_job", "evaluations_per_job")
+# of the workflow, as a scale names their resources
 STAGES = ("data", "teach", "synthesize", "evaluate", "report")
 
 

@@ -202,10 +202,10 @@ def _user() -> str | None:
 
 def _cost(run: dict[str, Any]) -> list[tuple[str, float, int]]:
     """The cost as metrics of the run and, under the names that MLflow's page for system metrics shows, of the
-    machine."""
+    machine. The memory is left out where it is that of a process which did other jobs before."""
     costs = {
         "seconds": run.get("seconds"),
-        "peak_memory_bytes": run.get("peak_memory_bytes"),
+        "peak_memory_bytes": None if run.get("after") else run.get("peak_memory_bytes"),
         "system/threads": run.get("threads"),
     }
     costs["system/seconds"] = costs["seconds"]
