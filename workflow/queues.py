@@ -53,9 +53,10 @@ class Following:
     """What changes in the executor of the SLURM plugin, before which `follower` puts it.
 
     Its jobs are at first those `followed`, by their comments `left` until each is asked for. While SLURM does
-    not answer it waits, where the plugin would forget its jobs. It names jobs that SLURM holds, for which the
-    plugin would wait without a word. A job that SLURM no longer knows is judged by the files it was to make,
-    where the plugin would wait for it for ever.
+    not answer it waits, where the plugin would forget its jobs, also where SLURM falls silent between two
+    questions of one round (`told` are the jobs that the plugin answered for in this round). It names jobs that
+    SLURM holds, for which the plugin would wait without a word. A job that SLURM no longer knows is judged by
+    the files it was to make, where the plugin would wait for it for ever.
     """
 
     followed: list[slurm.Job]
@@ -63,6 +64,7 @@ class Following:
     silence: slurm.Silence
     absences: slurm.Absences
     holds: slurm.Holds
+    told: set[str]
 
     def __post_init__(self, *arguments: Any, **named: Any) -> None:
         super().__post_init__(*arguments, **named)
@@ -101,12 +103,24 @@ class Following:
         numbers = [job.external_jobid for job in active_jobs]
         self.holds.look(numbers, known)
         lost = self.absences.lost(numbers, known)
-        async for job in super().check_active_jobs(
-            [job for job in active_jobs if job.external_jobid not in lost]
-        ):
+        asked = [job for job in active_jobs if job.external_jobid not in lost]
+        self.told.clear()
+        async for job in super().check_active_jobs(asked):
+            self.told.add(job.external_jobid)
             yield job
+        for job in asked:
+            if job.external_jobid not in self.told:
+                yield job
         for job in [job for job in active_jobs if job.external_jobid in lost]:
             self.judge_lost(job)
+
+    def report_job_success(self, info: Any) -> None:
+        self.told.add(info.external_jobid)
+        super().report_job_success(info)
+
+    def report_job_error(self, info: Any, msg: str | None = None, **more: Any) -> None:
+        self.told.add(info.external_jobid)
+        super().report_job_error(info, msg=msg, **more)
 
     def judge_lost(self, info: Any) -> None:
         """A job that SLURM knows nothing of has ended; its files are whole or absent."""
@@ -137,6 +151,7 @@ def follower(executor: type, followed: list[slurm.Job]) -> type:
         # Of the class, since the thread of an executor starts before it is ready.
         followed, left = jobs, {job.comment: job for job in jobs}
         silence, absences, holds = slurm.Silence(_say), slurm.Absences(), slurm.Holds(_say)
+        told: set[str] = set()
 
     return Follower
 

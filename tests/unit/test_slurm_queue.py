@@ -1,11 +1,17 @@
 """Which jobs in SLURM's queue a head follows, and how it stops the others; the commands are stand-ins."""
 
+import asyncio
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from condense.machine import slurm
 from condense.machine.slurm import Job
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
+import queues  # noqa: E402  it lies beside the rules
 
 ONE, TWO = "0f0a1b2c-1111-4222-8333-444455556666", "ffffffff-1111-4222-8333-444455556666"
 FOLDER = Path("/home/me/project")
@@ -86,3 +92,40 @@ def test_without_jobs_nothing_is_asked_and_a_silent_slurm_is_an_error(commands):
     (commands / "squeue").write_text("#!/bin/sh\necho unable to contact slurm controller >&2\nexit 1\n")
     with pytest.raises(slurm.SlurmSilent, match="`squeue` failed: unable to contact slurm controller"):
         slurm.queue(FOLDER)
+
+
+class Plugin:
+    """Stands for the executor of the plugin: forgets what it asked for when SLURM falls silent meanwhile."""
+
+    run_uuid = ONE
+
+    def __init__(self, silent):
+        self.silent, self.ended, self.failed = silent, [], []
+
+    def report_job_success(self, info):
+        self.ended.append(info.external_jobid)
+
+    def report_job_error(self, info, msg=None, aux_logs=None):
+        self.failed.append(info.external_jobid)
+
+    async def check_active_jobs(self, jobs):
+        for place, job in enumerate(jobs if not self.silent else []):
+            if place == 0:
+                self.report_job_success(job)
+            elif place == 1:
+                self.report_job_error(job, msg="failed", aux_logs=[])
+            else:
+                yield job
+
+
+@pytest.mark.parametrize(("silent", "left"), [(False, ["9", "10"]), (True, ["7", "8", "9", "10"])])
+def test_jobs_that_the_plugin_forgets_in_a_silence_are_asked_for_again(commands, silent, left):
+    (commands / "queue").write_text("".join(f"{number}|RUNNING|None\n" for number in (7, 8, 9, 10)))
+    head = queues.follower(Plugin, [])(silent)
+    jobs = [SimpleNamespace(external_jobid=number) for number in ("7", "8", "9", "10")]
+
+    async def still_active():
+        return [job.external_jobid async for job in head.check_active_jobs(jobs)]
+
+    assert asyncio.run(still_active()) == left
+    assert (head.ended, head.failed) == (([], []) if silent else (["7"], ["8"]))

@@ -302,16 +302,21 @@ def test_fewer_networks_are_trained_at_once_where_the_memory_does_not_suffice(fe
     ]
 
 
-@pytest.mark.parametrize("arch", ["convnet", "convnet_bn", "alexnet", "vgg11"])
-def test_networks_at_once_agree_with_each_alone(arch, few):
+@pytest.mark.parametrize(
+    ("arch", "dtype", "rounding"),
+    [(arch, torch.float64, 1e-10) for arch in ("convnet", "convnet_bn", "alexnet", "vgg11")]
+    # VGG's last norms, over 2 x 2 values, make 1e-4 and more of float32's rounding in one network of ten
+    + [(arch, torch.float32, 1e-4) for arch in ("convnet", "convnet_bn", "alexnet")],
+)
+def test_networks_at_once_agree_with_each_alone(arch, dtype, rounding, few):
     options = {"depth": 2, "width": 8} if arch.startswith("convnet") else {"enlarge": 32, "width": 8}
-    drawn = networks(arch=arch, **options)
-    images, labels = few[0].fetch(torch.arange(6)), few[0].labels[:6]
+    drawn = networks(arch=arch, dtype=dtype, **options)
+    images, labels = few[0].fetch(torch.arange(6)).to(dtype), few[0].labels[:6]
     stacked, states = (
         Stacked(drawn),
         [{name: value.clone() for name, value in network.state_dict().items()} for network in drawn],
     )
-    assert differs(stacked, drawn, images, labels, 1e-4) == ""
+    assert differs(stacked, drawn, images, labels, rounding) == ""
     for network, state in zip(drawn, states, strict=True):
         assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items()), (
             "copies are worked on"
