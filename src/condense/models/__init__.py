@@ -8,7 +8,7 @@ from dataclasses import asdict
 from torch import nn
 
 from condense.config import UserError, read, unknown
-from condense.models import classic, convnet, mobile, resnet, tv, vit
+from condense.models import classic, convnet, mobile, nas201, resnet, space, tv, vit
 from condense.models.base import Builder, Network, Options, count_parameters
 from condense.models.convnet import ConvNetOptions
 from condense.models.initialise import Drawing, reinitialise, take
@@ -75,6 +75,8 @@ ARCHITECTURES: dict[str, Builder] = {
     "wrn_40_2": resnet.wide_resnet(40, 2),
     "mobilenet_v2": mobile.mobilenet_v2(),
     "shufflenet_v2_x0_5": mobile.shufflenet_v2(),
+    "convnet_search_space": space.convnet_space(),
+    "nas_bench_201": nas201.nas201(),
     "vit": vit.vit(),
     "deit_tiny": tv.deit_tiny(),
     "tv_alexnet": tv.convolutional("alexnet"),

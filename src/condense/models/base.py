@@ -3,9 +3,9 @@ helpers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,15 +21,17 @@ GROUPS = 4  # of norm "group", as in the search space of 720 ConvNets
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What can be chosen for every architecture. `enlarge`: pixels a side to which images are brought before
-    the first layer."""
+    the first layer. `least`: of whole numbers that may be other than 1 and more."""
+
+    least: ClassVar[Mapping[str, int]] = {}
 
     enlarge: int | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, int) and value < 1:
-                raise UserError(f"{field.name}: a number of at least 1 is needed, found {value}")
+            value, least = getattr(self, field.name), self.least.get(field.name, 1)
+            if isinstance(value, int) and not isinstance(value, bool) and value < least:
+                raise UserError(f"{field.name}: a number of at least {least} is needed, found {value}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from condense.machine.fitting import COPIES, networks_at_once
 from condense.models.base import GlobalAverage, Stage, StagedNetwork
 from condense.models.classic import Perceptron
 from condense.models.mobile import InvertedResidual
+from condense.models.nas201 import Cell, MixedEdge, Reduction, Zero
 from condense.models.resnet import Block, PreactivationBlock
 
 # Layers that do not look across channels, and modules that only call such layers and add what they give.
@@ -37,6 +38,7 @@ _UNCHANGED = (
     ),
     *(nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.SiLU, nn.GELU),
     *(StagedNetwork, Perceptron, Stage, GlobalAverage, Block, PreactivationBlock, InvertedResidual),
+    *(Cell, MixedEdge, Reduction, Zero),
 )
 N = TypeVar("N", bound=nn.Module)
 _PROBE = 1e-3  # rate of the step by which networks side by side are compared with each alone
