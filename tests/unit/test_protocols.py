@@ -23,7 +23,7 @@ from condense.specs import catalogue
 from condense.training import together
 from condense.training.loop import number_of_epochs, train
 from condense.training.losses import LOSSES
-from condense.training.optimizers import OF_NETWORKS, network_optimizer
+from condense.training.optimizers import OF_NETWORKS, clipped, network_optimizer
 from condense.training.schedules import SCHEDULES, course
 from condense.training.sets import Targets, tensor_set
 from condense.training.stacked import Stacked
@@ -78,8 +78,9 @@ def network(number=0, arch="convnet_bn", dtype=torch.float64):
     return built
 
 
+@pytest.mark.parametrize("clip", [None, 2.5])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_optimisers_equal_torch_step_by_step(name):
+def test_optimisers_equal_torch_step_by_step(name, clip):
     settings = protocol(optimizer=OPTIMIZERS[name]).optimizer
     rng = torch.Generator().manual_seed(0)
     ours = [
@@ -87,7 +88,7 @@ def test_optimisers_equal_torch_step_by_step(name):
         torch.randn(4, generator=rng).double().requires_grad_(),
     ]
     theirs = [tensor.detach().clone().requires_grad_() for tensor in ours]
-    own, other = network_optimizer(ours, settings), torch_optimizer(theirs, settings)
+    own, other, norms = network_optimizer(ours, settings, clip), torch_optimizer(theirs, settings), []
     for step in range(7):
         if step == 3:
             own.lr = other.param_groups[0]["lr"] = 0.02
@@ -97,9 +98,44 @@ def test_optimisers_equal_torch_step_by_step(name):
         for optimizer, tensors in ((own, ours), (other, theirs)):
             optimizer.zero_grad()
             ((tensors[0] ** 3).sum() + (tensors[1] ** 2).sum()).backward()
+            norms.append(float(torch.cat([tensor.grad.flatten() for tensor in tensors]).norm()))
+            if optimizer is other and clip:
+                torch.nn.utils.clip_grad_norm_(tensors, clip)
             optimizer.step()
         for a, b in zip(ours, theirs, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
+    assert max(norms) > 2.5, "some gradients have to be clipped"
+
+
+def test_gradients_of_a_small_norm_stay_as_they_are():
+    few = [torch.tensor([3.0, 0.0]), torch.tensor([4.0])]
+    assert all(torch.equal(a, b) for a, b in zip(clipped(few, 5.1), few, strict=True))
+    torch.testing.assert_close(torch.cat(clipped(few, 2.5)), torch.tensor([1.5, 0.0, 2.0]))
+    assert clipped([], 1.0) == []
+
+
+def test_networks_whose_gradients_are_clipped_are_trained_one_by_one():
+    assert protocol().trains_together and not protocol(clip=5.0).trains_together
+    assert "clip" not in protocol().computed_part() and protocol(clip=5.0).computed_part()["clip"] == 5.0
+    for wrong in (0.0, -1.0):
+        with pytest.raises(UserError, match="clip: must lie above 0"):
+            protocol(clip=wrong)
+
+
+def test_a_training_with_clipped_gradients_is_a_plain_loop_of_torch(few):
+    rules = protocol("plain_networks", epochs=2, optimizer=SGD, clip=0.05)
+    ours, theirs = (network(arch="convnet_nonorm") for _ in range(2))
+    train(ours, few, rules, strategy="none", seed=3, name=("x",), checkpoint=NOWHERE)
+    optimizer = torch_optimizer(theirs.parameters(), rules.optimizer)
+    for epoch, factor in enumerate(course(rules, 40).factors):
+        optimizer.param_groups[0]["lr"] = rules.optimizer.lr * factor
+        for chosen in torch.randperm(40, generator=seeds.generator(3, "x", "order", epoch)).split(16):
+            optimizer.zero_grad()
+            F.cross_entropy(theirs(few.fetch(chosen)), few.labels[chosen]).backward()
+            assert torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.05) > 0.05
+            optimizer.step()
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
 
 
 def test_a_tensor_without_a_gradient_stays():

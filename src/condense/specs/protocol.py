@@ -32,7 +32,7 @@ _BOTH_TYPES = 1.25  # a convolution in bfloat16 keeps its input in that type bes
 class Protocol:
     """How a network is trained and judged. See `params/protocols/`."""
 
-    LATER: ClassVar[tuple[str, ...]] = ("loss", "mixing", "average")
+    LATER: ClassVar[tuple[str, ...]] = ("loss", "mixing", "average", "clip")
 
     name: str
     title: str
@@ -53,6 +53,9 @@ class Protocol:
     loss: AnyLoss = HardLoss()
     mixing: AnyMixing | None = None  # of the images of a batch, and of their labels
     average: WeightAverage | None = None  # of the weights, judged in place of the last ones
+    # the most that the norm of the gradient of all weights may be, before an L2 penalty; larger ones are
+    # scaled down to it
+    clip: float | None = None
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
@@ -71,6 +74,8 @@ class Protocol:
         if self.epochs < 1 or self.batch < 1 or self.least_updates < 0:
             raise UserError("epochs and batch must be at least 1, least_updates not negative")
         at_least({"epochs": self.epochs, "batch": self.batch, "least_updates": self.least_updates}, 0)
+        if self.clip is not None and not 0 < self.clip <= 1e30:
+            raise UserError(f"clip: must lie above 0, found {self.clip:g}; leave it out for none")
         if self.schedule.warmup > self.epochs:
             raise UserError(
                 f"schedule: warmup: must be at most the {self.epochs} epochs, found {self.schedule.warmup}"
@@ -111,8 +116,9 @@ class Protocol:
 
     @property
     def trains_together(self) -> bool:
-        """Whether several networks can be trained at once: each batch under one operation, and unmixed."""
-        return self.mixed_by is None and self.augment != "all"
+        """Whether several networks can be trained at once: each batch under one operation, and unmixed, and
+        no gradient clipped, whose norm would be that of all networks."""
+        return self.mixed_by is None and self.augment != "all" and self.clip is None
 
     def training_work(
         self,

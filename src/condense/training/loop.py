@@ -72,7 +72,8 @@ def train(
         raise UserError(f"training: {images.name} has no images")
     loss_function, targets = loss_of(protocol, images)
     weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer, average = network_optimizer(weights, protocol.optimizer), averaged(weights, protocol)
+    optimizer = network_optimizer(weights, protocol.optimizer, protocol.clip)
+    average = averaged(weights, protocol)
     device = images.labels.device
     passes = _Passes(network, optimizer, loss_function, layer_type(network, protocol, device), device)
     rates, epochs = course(protocol, len(images)), number_of_epochs(protocol, len(images))

@@ -24,6 +24,7 @@ class Descent:
     """
 
     repeats = True  # whether every step is the same work on the tensors, which nothing of the host enters
+    clip: float | None = None  # the most that the norm of all gradients together may be
 
     def __init__(self, tensors: Sequence[Tensor], lr: float):
         self.tensors = list(tensors)
@@ -39,9 +40,12 @@ class Descent:
         raise NotImplementedError
 
     def _moved(self) -> tuple[list[int], list[Tensor]]:
-        """The places of the tensors that have a gradient, and these."""
+        """The places of the tensors that have a gradient, and these, clipped where `clip` says so."""
         moved = [(index, tensor.grad) for index, tensor in enumerate(self.tensors) if tensor.grad is not None]
-        return [index for index, _ in moved], [gradient for _, gradient in moved]
+        gradients = [gradient for _, gradient in moved]
+        return [index for index, _ in moved], gradients if self.clip is None else clipped(
+            gradients, self.clip
+        )
 
     def forget(self) -> None:
         """Starts the momentum anew, as a newly made optimiser would."""
@@ -56,6 +60,15 @@ class Descent:
         """Takes up a `state`."""
         for name, tensor in self.state().items():
             tensor.copy_(state[name].reshape(tensor.shape))
+
+
+def clipped(gradients: Sequence[Tensor], most: float) -> list[Tensor]:
+    """Gradients scaled down so that their norm, over all of them together, is at most `most`, as
+    torch.nn.utils.clip_grad_norm_ does; as they are where it is less. Nothing waits for the device."""
+    if not gradients:
+        return []
+    norm = torch.linalg.vector_norm(torch.stack(list(torch._foreach_norm(list(gradients)))))
+    return list(torch._foreach_mul(list(gradients), (most / (norm + 1e-6)).clamp(max=1.0)))
 
 
 class SGD(Descent):
@@ -250,11 +263,16 @@ def optimizer_of(tensors: Sequence[Tensor], settings: Optimizer, classes: int = 
     return OF_IMAGES[settings.name](tensors, settings, classes if settings.class_turns else 1)
 
 
-def network_optimizer(tensors: Sequence[Tensor], settings: AnyNetworkOptimizer) -> Descent:
-    """The optimiser of the weights of a network that `settings` name."""
+def network_optimizer(
+    tensors: Sequence[Tensor], settings: AnyNetworkOptimizer, clip: float | None = None
+) -> Descent:
+    """The optimiser of the weights of a network that `settings` name, with gradients clipped to the norm
+    `clip`."""
     if settings.name not in OF_NETWORKS:
         raise unknown("optimizer", settings.name, OF_NETWORKS)
-    return OF_NETWORKS[settings.name](tensors, settings)
+    made = OF_NETWORKS[settings.name](tensors, settings)
+    made.clip = clip
+    return made
 
 
 def _sgd_of_images(tensors: Sequence[Tensor], settings: Optimizer, turns: int) -> SGD:

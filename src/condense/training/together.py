@@ -62,7 +62,8 @@ def train_together(
         raise ValueError("networks under a mixing or several operations at once are trained one by one")
     loss, targets = loss_of(protocol, images)
     weights = [parameter for parameter in networks.parameters() if parameter.requires_grad]
-    optimizer, average = network_optimizer(weights, protocol.optimizer), averaged(weights, protocol)
+    optimizer = network_optimizer(weights, protocol.optimizer, protocol.clip)
+    average = averaged(weights, protocol)
     device = images.labels.device
     rates, epochs = course(protocol, len(images)), number_of_epochs(protocol, len(images))
     step, rate = plain_step(networks, optimizer, layer_type(networks, protocol, device), device, loss), None
