@@ -26,8 +26,14 @@ def made_up_metrics(folder):
         results = {0: accuracies}
         if cell.task.over_steps:
             results = {0: [50.0, 52.0], 40: [60.0, 62.0], 80: [70.0, 72.0]}
-        artifacts.write_json(Path(path), metrics_of(cell, results) | {"run": RUN})
+        by_metric = {name: results if name == "accuracy" else made_up(results) for name in cell.task.metrics}
+        artifacts.write_json(Path(path), metrics_of(cell, results, by_metric) | {"run": RUN})
     os.chdir(before)
+
+
+def made_up(results):
+    """Values of another metric than accuracy, at the same steps."""
+    return {step: [value / 100 for value in values] for step, values in results.items()}
 
 
 def metrics_of(cell, results, by_metric=None):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
-from condense.costs.work import FLOAT, Shard, Work, pixels_of
+from condense.costs.work import FLOAT, Shard, Work, both, pixels_of
 from condense.machine import fitting
 from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
 from condense.plan.ranges import Share
@@ -144,6 +144,12 @@ def networks_together(cell: MetricsCell, networks: int) -> int:
 
 def _images(cell: MetricsCell) -> int:
     """How many images the networks of an evaluation are trained on."""
+    real = not cell.synthetic.recipe.makes_set or cell.task.trained_on == "real"
+    return cell.synthetic.data.spec.train if real else _images_of_set(cell)
+
+
+def _images_of_set(cell: MetricsCell) -> int:
+    """How many images the judged set has, as they are stored."""
     data, whole = cell.synthetic.data, not cell.synthetic.recipe.makes_set
     return data.spec.train if whole else data.spec.classes * cell.synthetic.images_a_class
 
@@ -151,10 +157,14 @@ def _images(cell: MetricsCell) -> int:
 def _evaluation(cell: MetricsCell, networks: int, on_gpu: bool) -> Work:
     data, whole = cell.synthetic.data, not cell.synthetic.recipe.makes_set
     count, together = _images(cell), networks_together(cell, networks) if on_gpu else 1
-    network = data.profile(cell.eval_arch, cell.options)
-    work = cell.protocol.training_work(
-        network, data.spec, count, _sets(cell) * networks, data.spec.test, together, on_gpu
-    )
+    network, judged = data.profile(cell.eval_arch, cell.options), _images_of_set(cell)
+    # Networks trained on real images serve all sets
+    trained = networks * (1 if cell.task.trained_on == "real" else _sets(cell))
+    work = cell.protocol.training_work(network, data.spec, count, trained, data.spec.test, together, on_gpu)
+    if cell.task.trained_on == "nothing":
+        work = Work(
+            parameters_drawn=work.parameters_drawn, peak_bytes=work.peak_bytes, host_bytes=work.host_bytes
+        )
     passes, tests = cell.task.passes, cell.task.test_passes
     work = replace(
         work,
@@ -163,6 +173,7 @@ def _evaluation(cell: MetricsCell, networks: int, on_gpu: bool) -> Work:
         flops_forward=tests * work.flops_forward,
         calls_forward=tests * work.calls_forward,
     )
+    work = both(work, cell.task.measuring_work(network, data.spec, judged, networks, _sets(cell)))
     # All snapshots are read at once, and one of them normalised; the whole set stays in 8 bits.
-    host = 0 if whole else len(cell.all_sets) * (1 + _sets(cell)) * count * _pixels(data) * FLOAT
+    host = 0 if whole else len(cell.all_sets) * (1 + _sets(cell)) * judged * _pixels(data) * FLOAT
     return replace(work, bytes_out=_metrics_bytes(cell), host_bytes=work.host_bytes + host)

@@ -88,7 +88,7 @@ def train_and_measure(
         if can_be_batched(network) and protocol.trains_together
         else 1
     )
-    values, done = _resumed(checkpoint, metrics, len(networks))
+    values, done = resumed(checkpoint, metrics, len(networks))
     epochs = number_of_epochs(protocol, len(train_on))
     title = f"{len(networks)} x {arch} tested on {test.dataset}"
     bar = Progress(title, len(networks) * epochs, "epoch", start=done * epochs)
@@ -111,7 +111,7 @@ def train_and_measure(
         if measured is None:
             release()
             continue
-        _check(measured, metrics, len(group))
+        check_measured(measured, metrics, len(group))
         for name in metrics:
             values[name] += measured[name]
         done += len(group)
@@ -134,7 +134,7 @@ def evaluate(
     )["accuracy"]
 
 
-def _resumed(
+def resumed(
     checkpoint: Checkpoint, metrics: Mapping[str, Metric], networks: int
 ) -> tuple[dict[str, list[float]], int]:
     """What the last checkpoint has seen, by metric, and of how many networks. Raises UserError if it is
@@ -166,7 +166,9 @@ def check_seen(
         checkpoint.check(False, str(error))
 
 
-def _check(measured: Mapping[str, Sequence[float]], metrics: Mapping[str, Metric], networks: int) -> None:
+def check_measured(
+    measured: Mapping[str, Sequence[float]], metrics: Mapping[str, Metric], networks: int
+) -> None:
     """Raises ValueError for a measure that does not give what its task says."""
     if set(measured) != set(metrics):
         raise ValueError(

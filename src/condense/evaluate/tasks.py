@@ -10,9 +10,10 @@ from condense.evaluate.accuracy import accuracy
 from condense.evaluate.calibration import calibration
 from condense.evaluate.drift import drift
 from condense.evaluate.followed import followed
+from condense.evaluate.gradient_similarity import gradient_similarity
 from condense.evaluate.trainer import Results, TaskSets, Trainer
 from condense.specs import AnyTask, Drift, Task
-from condense.specs.tasks import Followed
+from condense.specs.tasks import Followed, GradientSimilarity
 from condense.specs.tasks.calibration import Calibration
 from condense.training.sets import TrainingSet
 
@@ -44,6 +45,7 @@ TASKS: dict[str, TaskFunction] = {
     "drift": of_tasks(Drift, drift),
     "followed": of_tasks(Followed, followed),
     "calibration": of_tasks(Calibration, calibration),
+    "gradient_similarity": of_tasks(GradientSimilarity, gradient_similarity),
 }
 
 

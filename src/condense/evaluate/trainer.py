@@ -36,10 +36,19 @@ class TaskSet:
 
 @dataclass(frozen=True)
 class TaskSets:
-    """The set that a task judges and, by the names that the task gives them, its further ones."""
+    """The set that a task judges, by the names that the task gives them its further ones, and what was
+    condensed."""
 
     judged: TaskSet
     further: Mapping[str, TaskSet] = field(default_factory=dict)
+    real: Callable[[], TrainingSet] | None = None  # makes all real training images ready
+
+    def training_images(self) -> TrainingSet:
+        """All real training images, which are read when they are asked for. Raises ValueError where the job
+        gave none."""
+        if self.real is None:
+            raise ValueError("a task asked for the real training images, which its job did not give")
+        return self.real()
 
 
 @dataclass(frozen=True)

@@ -127,12 +127,16 @@ def _task_sets(job: EvaluationJob, device: Any) -> TaskSets:
     from condense.training.sets import pixel_set
 
     further = {name: _task_set(job, path, "synthetic", device) for name, path in job.sets.items()}
+
+    def real() -> Any:
+        return pixel_set(load(job.data / "train.safetensors"), device)
+
     if job.synthetic is not None:
-        return TaskSets(_task_set(job, job.synthetic, job.task.reads, device), further)
+        return TaskSets(_task_set(job, job.synthetic, job.task.reads, device), further, real)
     train = load(job.data / "train.safetensors")
     header = {"dataset": train.dataset, "arch": "none", "ipc": "full"}
     header |= {"data_sha256": train.data_sha256, "content_sha256": train.data_sha256}
-    return TaskSets(TaskSet(None, header, {0: lambda: pixel_set(train, device)}), further)
+    return TaskSets(TaskSet(None, header, {0: lambda: pixel_set(train, device)}), further, real)
 
 
 def _task_set(job: EvaluationJob, path: Path, kind: str, device: Any) -> TaskSet:

@@ -55,7 +55,7 @@ class Comparable:
         self._asked: dict[Place, dict[int, dict[int, MetricsCell]]] = {}
         over_steps: dict[Place, dict[int, dict[int, MetricsCell]]] = {}
         for cell in cells:
-            if (cell.task.comparable or cell.task.over_steps) and self.is_unchanged(cell):
+            if (cell.task.comparable or cell.task.traces_accuracy) and self.is_unchanged(cell):
                 places = over_steps if cell.task.over_steps else self._asked
                 of_networks = places.setdefault(place_of(cell), {})
                 of_networks.setdefault(cell.n_networks, {})[cell.synthetic.seed] = cell

@@ -71,7 +71,7 @@ def _curve(
             for seed in range(sets)
         ]
 
-    cells, settings = made(method), (spec.eval_arch, spec.protocol, limits.n_networks)
+    cells, settings = made(method), (spec.eval_arch, spec.protocol, limits.n_networks or spec.networks)
     if spec.judged:
         others = {other: made(other) for other in spec.further}
         judged = [

@@ -107,6 +107,14 @@ class FigurePlan:
     missing: dict[str, str] = field(default_factory=dict)
     cut: tuple[str, ...] = ()
 
+    @property
+    def by_dataset(self) -> dict[str, list[Curve]]:
+        """Its curves by what they were measured on, those of few images a class first."""
+        sorted_ones: dict[str, list[Curve]] = {}
+        for curve in sorted(self.curves, key=lambda curve: curve.ipc):
+            sorted_ones.setdefault(curve.dataset, []).append(curve)
+        return sorted_ones
+
     def curves_of(self, kind: type[KindOfCurve]) -> list[KindOfCurve]:
         """Its curves, known to be of a class. Raises TypeError if one is of another: its drawing is not that
         of `spec.draw`."""

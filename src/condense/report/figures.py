@@ -11,7 +11,7 @@ from condense.config import UserError, unknown
 from condense.files import artifacts
 from condense.plan import manifests
 from condense.plan.tables import Plan
-from condense.report import comparisons, curves, layout, names, pictures, settings, style
+from condense.report import comparisons, curves, distributions, layout, names, pictures, settings, style
 
 DRAW = {
     "accuracy_by_ipc": curves.accuracy_by_ipc,
@@ -19,6 +19,7 @@ DRAW = {
     "accuracy_by_setting": settings.accuracy_by_setting,
     "accuracy_by_drift": curves.accuracy_by_drift,
     "consistency": comparisons.consistency,
+    "distribution": distributions.distribution,
     "embedding_map": pictures.embedding_map,
     "images": pictures.images,
     "texture": comparisons.texture,

@@ -85,6 +85,7 @@ Drawing = Literal[
     "accuracy_by_setting",
     "accuracy_by_drift",
     "consistency",
+    "distribution",
     "embedding_map",
     "images",
     "texture",
@@ -101,6 +102,7 @@ class Shown:
     needs: tuple[str, ...] = ()
     judged: Callable[[FigureSpec], Judged] = lambda spec: []
     features: bool = False  # whether it shows features, of the setting of this name
+    over_steps: bool = False  # whether the figure's own `task`, if it has one, gives curves over steps
 
 
 def _drifting(spec: FigureSpec) -> Judged:
@@ -112,6 +114,10 @@ def _drifting(spec: FigureSpec) -> Judged:
     )
 
 
+def _own_task(spec: FigureSpec) -> Judged:
+    return [(spec.task, {})] if spec.task else []
+
+
 # By what a figure's `draw` says; `report.figures.DRAW` has a function of each name.
 DRAWINGS: dict[Drawing, Shown] = {
     "accuracy_by_ipc": Shown(judged=lambda spec: [(DEFAULT_TASK, {})]),
@@ -119,6 +125,7 @@ DRAWINGS: dict[Drawing, Shown] = {
     "accuracy_by_setting": Shown(("points",), judged=lambda spec: [(DEFAULT_TASK, {})]),
     "accuracy_by_drift": Shown(("drift",), judged=_drifting),
     "consistency": Shown(("feature_arch", "neighbours")),
+    "distribution": Shown(("task",), judged=_own_task),
     "embedding_map": Shown(("feature_arch", "classes"), features=True),
     "images": Shown(),
     "texture": Shown(("classes",)),
@@ -130,7 +137,8 @@ class FigureSpec:
     """A figure of a paper, drawn from the cells of `methods` x `ipc` on the papers' `dataset`.
 
     `accuracy_by_setting` compares `points`, one panel for each dataset and ipc; `x_label` and `log` are of
-    its x axis.
+    its x axis. `task` is what a figure of no plain accuracy shows. `networks`: how many each set is judged
+    by, where the scale says nothing of this figure (None: those of the scale).
     """
 
     kind: Literal["figure"]
@@ -154,6 +162,8 @@ class FigureSpec:
     # numbers of nearest real images, for the consistency ratio
     neighbours: list[int] = field(default_factory=list)
     drift: StyleDrift | None = None
+    task: AnyTask | None = None
+    networks: int | None = None
     points: list[Point] = field(default_factory=list)
     x_label: str = ""
     log: bool = False
@@ -180,6 +190,16 @@ class FigureSpec:
             if bool(getattr(self, name)) != (name in DRAWINGS[self.draw].needs):
                 kinds = [kind for kind, drawing in DRAWINGS.items() if name in drawing.needs]
                 raise UserError(f"{name}: to be given exactly for 'draw: {' or '.join(kinds)}'")
+        at_least({"networks": self.networks}, 1)
+        if self.networks and not self.judged:
+            raise UserError("networks: this figure is drawn of sets and judges none; leave it out")
+        if self.task and self.task.over_steps != DRAWINGS[self.draw].over_steps:
+            wanted = "curves over steps" if DRAWINGS[self.draw].over_steps else "single values of networks"
+            raise UserError(
+                f"task: 'draw: {self.draw}' shows {wanted}, which '{self.task.kind}' does not give"
+            )
+        if self.task:
+            self.task.check_further([], "task")
         if self.points:
             check_points(self.points, self.methods, self.log)
         else:

@@ -14,9 +14,10 @@ from condense.specs.tasks.base import ACCURACY, Metric, Task
 from condense.specs.tasks.calibration import Calibration
 from condense.specs.tasks.drift import Drift
 from condense.specs.tasks.followed import Followed
+from condense.specs.tasks.gradient_similarity import GradientSimilarity
 from condense.specs.tasks.snapshots import Snapshots
 
-AnyTask = Accuracy | Snapshots | Drift | Calibration | Followed
+AnyTask = Accuracy | Snapshots | Drift | Calibration | Followed | GradientSimilarity
 DEFAULT_TASK = Accuracy()
 
 
@@ -36,6 +37,7 @@ __all__ = [
     "AnyTask",
     "Drift",
     "Followed",
+    "GradientSimilarity",
     "Metric",
     "Snapshots",
     "Task",

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from condense.config import UserError, unknown
+from condense.costs.profile import Profile
+from condense.costs.work import Sizes, Work
 from condense.specs.common import check_name, not_by_default
 
 
@@ -16,7 +18,8 @@ class Metric:
     """A number that a task gives for each network. `unit`: '' for a plain number. `least` and `most` bound
     what it can be.
 
-    `published`: what `params/published/results.csv` calls it in its column `metric`.
+    `published`: what `params/published/results.csv` calls it in its column `metric`. `reference`: of a number
+    that tells nothing of the set, but stands beside that of sets, what it is of; '' for all others.
     """
 
     title: str
@@ -25,6 +28,7 @@ class Metric:
     least: float = -math.inf
     most: float = math.inf
     published: tuple[str, ...] = ()
+    reference: str = ""
 
     @property
     def label(self) -> str:
@@ -78,6 +82,8 @@ class Task:
     remark: ClassVar[str | None] = None
     # in `results.csv`, values of the column `task` that it measures; None: all
     answers: ClassVar[tuple[str, ...] | None] = None
+    # what its networks are trained on by the protocol: the set, all real training images, or nothing at all
+    trained_on: ClassVar[Literal["set", "real", "nothing"]] = "set"
     passes: ClassVar[int] = 1  # images that go through a network for each one that it is trained on
     together: ClassVar[bool] = True  # whether a GPU may train several of its networks side by side
 
@@ -88,6 +94,11 @@ class Task:
     def test_passes(self) -> int:
         """How often each network is tested."""
         return 1
+
+    def measuring_work(self, network: Profile, data: Sizes, images: int, networks: int, sets: int) -> Work:
+        """What it costs beside training the networks and testing them: so many networks that are measured on
+        so many sets of so many images each."""
+        return Work()
 
     def followed(self, tests: int) -> Task:
         """The task that also follows the accuracy by so many test passes; itself where it measures something
@@ -129,6 +140,11 @@ class Task:
         """How many sets of the file that it reads its networks are trained on, where so many snapshots were
         kept."""
         return 1
+
+    @property
+    def traces_accuracy(self) -> bool:
+        """Whether it gives the accuracy over the steps of the condensation."""
+        return self.over_steps and ACCURACY in self.metrics.values()
 
     @classmethod
     def is_plain(cls) -> bool:
