@@ -27,7 +27,7 @@ rule all:
     default_target: True
     input:
         sorted(METRICS),
-        [cell.path for cell in SETS.values()],
+        [cell.path for cell in SETS.values() if not cell.data.is_part],
         TABLES,
         FIGURES,
         "results/report.html",

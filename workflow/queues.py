@@ -54,9 +54,9 @@ class Following:
 
     Its jobs are at first those `followed`, by their comments `left` until each is asked for. While SLURM does
     not answer it waits, where the plugin would forget its jobs, also where SLURM falls silent between two
-    questions of one round (`told` are the jobs that the plugin answered for in this round). It names jobs that
-    SLURM holds, for which the plugin would wait without a word. A job that SLURM no longer knows is judged by
-    the files it was to make, where the plugin would wait for it for ever.
+    questions of one round (`told` are the jobs that the plugin answered for in this round). It names jobs
+    that SLURM holds, for which the plugin would wait without a word. A job that SLURM no longer knows is
+    judged by the files it was to make, where the plugin would wait for it for ever.
     """
 
     followed: list[slurm.Job]

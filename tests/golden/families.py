@@ -30,9 +30,10 @@ from condense.discrepancy.gradients import EPS, gradient_distance
 from condense.discrepancy.kernels import MULTIPLIERS, bandwidth, kernel_mmd
 from condense.discrepancy.mean import mean_discrepancy
 from condense.discrepancy.schedules import linear_decay
+from condense.measures import ranking
 from condense.models import count_parameters
 from condense.select import coreset
-from condense.specs import Decode
+from condense.specs import Continual, Decode
 from condense.specs.training import DistillationLoss as DistillationSettings
 from condense.specs.training import LogitsLoss as LogitsSettings
 from condense.specs.training import SoftLoss as SoftSettings
@@ -374,7 +375,30 @@ def multi_formation(fixture: Fixture) -> dict[str, Any]:
 def protocol_measures(fixture: Fixture) -> dict[str, Any]:
     rows = fixture.arrays["cutmix_box"]
     found = [[*row[:4], *cutmix.box(int(row[0]), row[1], int(row[2]), int(row[3]))] for row in rows]
-    return {"cutmix_box": found}
+    named = ("real_hard", "hard", "own", "random_own", "plain", "random_plain")
+    accuracies = [dict(zip(named, row, strict=True)) for row in fixture.arrays["accuracies"]]
+    return {
+        "cutmix_box": found,
+        "hlr": [row["real_hard"] - row["hard"] for row in accuracies],
+        "ior": [row["own"] - row["random_own"] for row in accuracies],
+        "lrs": [ranking.label_robust(**{name: row[name] for name in named[:4]}) for row in accuracies],
+        "ars": [
+            ranking.augmentation_robust(
+                augmented=row["own"],
+                random_augmented=row["random_own"],
+                plain=row["plain"],
+                random_plain=row["random_plain"],
+            )
+            for row in accuracies
+        ],
+        # One step for each class: the steps are the order
+        **{
+            f"class_order_{classes}": [
+                sum(Continual(steps=classes, order=order).class_steps(classes), ()) for order in range(5)
+            ]
+            for classes in (10, 100)
+        },
+    }
 
 
 def barycentre(fixture: Fixture) -> dict[str, Any]:
@@ -421,7 +445,7 @@ FAMILIES = {
     "ncfm": Family(characteristic, r"real|syn|t|sampler:(noise|w:.*)"),
     "partition_expand": Family(partition_expand, r"syn|labels|real_for_init"),
     "multi_formation": Family(multi_formation, r"syn|labels|real_for_init"),
-    "protocol": Family(protocol_measures, r"accuracies", pending=r"hlr|ior|lrs|ars|class_order_.*"),
+    "protocol": Family(protocol_measures, r"accuracies"),
     "wasserstein_barycentre": Family(barycentre, r"real|init"),
     "gradient_matching": Family(gradient_matching, r"g_(real|syn)_\d+"),
     "forward_convnet": Family(forward_convnet, r"[^:]+:(x|w:.*)"),

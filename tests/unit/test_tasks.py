@@ -202,7 +202,12 @@ def test_the_command_computes_a_task_with_several_metrics_whole_or_in_parts(regi
 
 
 # Settings that a task cannot be without
-GIVEN = {"drift": {"ratio": 0.5, "stage": 1}, "followed": {"tests": 1}, "gradient_similarity": {"batch": 10}}
+GIVEN = {
+    "drift": {"ratio": 0.5, "stage": 1},
+    "followed": {"tests": 1},
+    "gradient_similarity": {"batch": 10},
+    "continual": {"steps": 2},
+}
 
 
 def unread(kind, made, folder, monkeypatch):

@@ -72,8 +72,14 @@ def gather_needs(w, attempt):
     return ASKED.gather(cell_of(SETS, w.key), attempt)
 
 
+# Sets that are put together of others, of some classes each, in place of shards
+JOINED = {cell.key: cell for cell in SETS.values() if cell.joins}
+
+
 rule gather:
     """One synthetic set from its shards, with its grid, history and cost."""
+    wildcard_constraints:
+        key=f"(?!{'|'.join(JOINED)})[0-9a-f]{{12}}" if JOINED else "[0-9a-f]{12}",
     input:
         unpack(gather_inputs),
     output:
@@ -93,6 +99,74 @@ rule gather:
         " --key {wildcards.key} --stored {params.stored:q} --out {output:q} {params.keep}"
 
 
+def joined(w):
+    return cell_of(JOINED, w.key)
+
+
+def assemble_inputs(w):
+    """The sets that come one after the other, the classes that each is of, and the images of all; only
+    these, where one job makes the others too."""
+    cell = joined(w)
+    if PLAN.scale.steps_in_one_job:
+        return [cell.data.train, cell.data.test]
+    return [path for part in cell.joins for path in (part.path, part.data.train)] + [cell.data.train]
+
+
+def assemble_words(cell):
+    parts = ("--sets", *(part.path for part in cell.joins), "--of", *(part.data.folder for part in cell.joins))
+    return ["assemble", *parts, "--data", cell.data.train, "--key", cell.key, "--out", cell.path]
+
+
+def part_words(part, machine):
+    """The commands that make a set of some classes: these classes, what the set is made from, and the set."""
+    words = [["classes", *classes_words(part.data)]]
+    for parent in part.parents.values():
+        words.append(["parent", *teach_words(parent), "--out", parent.path, *machine])
+    (shard,) = part.shards(None)
+    given = [word for name, parent in part.parents.items() for word in ("--with", f"{name}={parent.path}")]
+    words.append(
+        ["synthesize", "--data", part.data.train, "--arch", part.arch, "--options", part.options]
+        + ["--seed", part.seed, "--recipe", part.settings, "--ipc", part.ipc, "--key", part.key, *given]
+        + ["--out", part.shard_path(shard), *machine]
+    )
+    gathered = ["gather", "--shards", part.shard_path(shard), "--data", part.data.train, "--key", part.key]
+    return [*words, [*gathered, "--stored", part.stored, "--out", part.path]]
+
+
+def assemble_commands(w, threads):
+    """Of `condense chain`: that of the set and, where one job makes all, those of what comes before it, each
+    as one word."""
+    cell, commands = joined(w), []
+    if PLAN.scale.steps_in_one_job:
+        machine = ["--device", SETTINGS.device_of(assemble_needs(w, 1).gpu), "--threads", threads]
+        commands = [words for part in cell.joins for words in part_words(part, machine)]
+    keep = [KEEP] if KEEP else []
+    return options(*(options(*words, *keep) for words in [*commands, assemble_words(cell)]))
+
+
+def assemble_needs(w, attempt):
+    reckon = ASKED.steps if PLAN.scale.steps_in_one_job else ASKED.gather
+    return reckon(joined(w), attempt)
+
+
+rule assemble:
+    """One synthetic set from sets of some classes each, none of which has seen the classes of the others."""
+    wildcard_constraints:
+        key="|".join(JOINED) or "none",
+    input:
+        assemble_inputs,
+    output:
+        update("results/synthetic/{dataset}/{method}/{arch}/ipc{ipc}/seed{seed}-{key}/synthetic.safetensors"),
+    params:
+        commands=assemble_commands,
+    log: "results/logs/assemble/{dataset}-{method}-{arch}-ipc{ipc}-seed{seed}-{key}.log",
+    threads: 1
+    resources:
+        **asks(assemble_needs),
+    shell:
+        "condense --log {log:q} chain {params.commands}"
+
+
 rule take_set:
     """One synthetic set that was kept earlier, taken over after its check instead of being condensed
     again."""
@@ -110,4 +184,4 @@ rule take_set:
         "condense --log {log:q} take {output:q}"
 
 
-ruleorder: take_set > gather
+ruleorder: take_set > assemble > gather

@@ -2,12 +2,15 @@ def parent_of(w):
     return cell_of(PLAN.parents, w.key)
 
 
-def teach_options(w):
+def teach_words(cell):
     """Of `condense parent`: the kind of what is made, and all settings of that kind, as its cell says
     them."""
-    cell = parent_of(w)
     words = [cell.kind, "--settings", cell.settings, "--data", cell.data.train, "--arch", cell.arch]
-    return options(*words, "--options", cell.options, "--seed", cell.seed, "--key", cell.key)
+    return [*words, "--options", cell.options, "--seed", cell.seed, "--key", cell.key]
+
+
+def teach_options(w):
+    return options(*teach_words(parent_of(w)))
 
 
 def teach_needs(w, attempt):

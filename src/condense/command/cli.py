@@ -9,6 +9,7 @@ import logging
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 
 from condense.command import judge, reporting, stages
 from condense.command.arguments import parser, with_homes
@@ -96,13 +97,8 @@ def together(args: argparse.Namespace) -> int:
     from condense.machine.drafts import require_place
 
     require_place(args.index)
-    known = parser(VERBS)
-    commands = [with_homes(known.parse_args(shlex.split(text))) for text in args.commands]
-    for command in commands:
-        if command.verb != "evaluate":
-            raise UserError(f"{command.verb}: only commands that begin with `evaluate` are made together")
     made = []
-    for command in commands:
+    for command in _parsed(args.commands, ("evaluate",), "made together"):
         if command.keep and command.out.exists():  # its own job looks whether it is whole
             continue
         print(f"{command.out}:", file=sys.stderr, flush=True)
@@ -115,6 +111,31 @@ def together(args: argparse.Namespace) -> int:
     return 0
 
 
+def chain(args: argparse.Namespace) -> int:
+    """Runs commands that make something one after another, in one process, each with what those before it
+    made (rule `assemble`).
+
+    The first that fails ends it; with --keep in each, the same chain goes on from there.
+    """
+    for command in _parsed(args.commands, _IN_CHAINS, "chained"):
+        print(f"{command.verb}:", file=sys.stderr, flush=True)
+        if status := _answered(command):
+            return status
+    return 0
+
+
+def _parsed(texts: Sequence[str], verbs: Sequence[str], done: str) -> list[argparse.Namespace]:
+    """Commands, each given as one word. Raises UserError for another verb than those of `verbs`."""
+    known = parser(VERBS)
+    commands = [with_homes(known.parse_args(shlex.split(text))) for text in texts]
+    for command in commands:
+        if command.verb not in verbs:
+            begin = " or ".join(f"`{verb}`" for verb in verbs)
+            raise UserError(f"{command.verb}: only commands that begin with {begin} are {done}")
+    return commands
+
+
+_IN_CHAINS = ("classes", "parent", "synthesize", "gather", "assemble")
 INTERRUPTED = 130  # the exit status after Ctrl-C or SIGTERM
 
 VERBS = {
@@ -127,13 +148,16 @@ VERBS = {
     "estimate": estimate,
     "prune": prune,
     "data": stages.data,
+    "classes": stages.classes,
     "parent": stages.parent,
     "teach": stages.teach,
     "bank": stages.bank,
     "synthesize": stages.synthesize,
     "gather": stages.gather,
+    "assemble": stages.assemble,
     "evaluate": stages.evaluate,
     "together": together,
+    "chain": chain,
     "join": stages.join,
     "table": reporting.table,
     "figure": reporting.figure,

@@ -23,13 +23,26 @@ def _prepared(text: str) -> Path:
 
 def stage_verbs(verbs: Any, functions: Verbs) -> None:
     """Adds to the subparsers `verbs` those that make something, each calling its one of `functions`."""
-    for add_verbs in (_data_verb, _parent_verbs, _set_verbs, _metrics_verbs):
+    for add_verbs in (_data_verb, _classes_verb, _parent_verbs, _set_verbs, _metrics_verbs):
         add_verbs(verbs, functions)
 
 
 def _data_verb(verbs: Any, functions: Verbs) -> None:
     verb = add_verb(verbs, functions, "data")
     verb.add_argument("--dataset", required=True)
+    verb.add_argument(
+        "--out", type=Path, required=True, help="folder for train.safetensors and test.safetensors"
+    )
+    keep_option(verb)
+
+
+def _classes_verb(verbs: Any, functions: Verbs) -> None:
+    verb = add_verb(verbs, functions, "classes")
+    verb.add_argument("--data", type=_prepared, required=True, help="folder of the prepared dataset")
+    verb.add_argument(
+        "--choose", type=int, nargs="+", required=True, metavar="CLASS", help="their numbers, ascending"
+    )
+    verb.add_argument("--name", required=True, help="what the dataset of these classes is called")
     verb.add_argument(
         "--out", type=Path, required=True, help="folder for train.safetensors and test.safetensors"
     )
@@ -127,6 +140,22 @@ def _set_verbs(verbs: Any, functions: Verbs) -> None:
     )
     verb.add_argument("--out", type=Path, required=True, help="file for the synthetic set")
     keep_option(verb, key=True)
+    verb = add_verb(verbs, functions, "assemble")
+    verb.add_argument(
+        "--sets", type=Path, nargs="+", required=True, help="sets of some classes each, as they come"
+    )
+    verb.add_argument(
+        "--of",
+        type=_prepared,
+        nargs="+",
+        required=True,
+        help="for each set the folder of the classes that it was made from (`condense classes --help`)",
+    )
+    verb.add_argument(
+        "--data", type=_training_images, required=True, help="prepared training images of all classes"
+    )
+    verb.add_argument("--out", type=Path, required=True, help="file for the synthetic set")
+    keep_option(verb, key=True)
 
 
 def _metrics_verbs(verbs: Any, functions: Verbs) -> None:
@@ -161,6 +190,10 @@ def _metrics_verbs(verbs: Any, functions: Verbs) -> None:
     )
     verb.add_argument(
         "commands", nargs="+", metavar="COMMAND", help="one word such as 'evaluate --synthetic FILE ...'"
+    )
+    verb = add_verb(verbs, functions, "chain")
+    verb.add_argument(
+        "commands", nargs="+", metavar="COMMAND", help="one word such as 'gather --shards FILE ...'"
     )
     verb = add_verb(verbs, functions, "join")
     verb.add_argument(

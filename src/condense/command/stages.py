@@ -40,6 +40,17 @@ def data(args: argparse.Namespace) -> None:
     prepare(data_cell(args.dataset).spec, args.out)
 
 
+def classes(args: argparse.Namespace) -> None:
+    """Picks some classes of a prepared dataset, as a dataset of their own (rule `classes`)."""
+    from condense.jobs import keeps_data
+
+    if args.keep and keeps_data(args.out):
+        return
+    from condense.data.picked import pick_classes
+
+    pick_classes(args.data, args.choose, args.name, args.out)
+
+
 def parent(args: argparse.Namespace) -> None:
     """Makes what sets need beforehand, of any kind that a recipe asks for (rule `teach`)."""
     from condense.plan import PARENTS
@@ -160,6 +171,15 @@ def gather(args: argparse.Namespace) -> None:
     for index in args.index:
         jobs.check_indexed(index, args.key)
     jobs.gather(args.out, args.shards, args.data, args.stored)
+
+
+def assemble(args: argparse.Namespace) -> None:
+    """Puts sets of some classes each together to one of all classes (rule `assemble`)."""
+    from condense import jobs
+
+    if args.keep and jobs.keeps_file(args.out, "synthetic", args.key):
+        return
+    jobs.assemble(args.out, args.sets, args.of, args.data, args.key)
 
 
 def evaluate(args: argparse.Namespace) -> None:

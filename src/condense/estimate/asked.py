@@ -13,7 +13,14 @@ from typing import Any
 
 from condense.costs.work import Work
 from condense.estimate.rates import REFERENCE, REFERENCE_CPU, Rates, cost
-from condense.estimate.work import gather_work, group_work, join_work, together_work, work_of
+from condense.estimate.work import (
+    gather_work,
+    group_work,
+    join_work,
+    steps_work,
+    together_work,
+    work_of,
+)
 from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
 from condense.plan.ranges import Share
 from condense.specs import Resources, Scale
@@ -93,6 +100,14 @@ class Asked:
             self._once(("gather", cell.key), lambda: self._need("report", gather_work(cell))),
             attempt,
         )
+
+    def steps(self, cell: SyntheticCell, attempt: int = 1) -> Resources:
+        """All that a set is put together of is made by one job."""
+        need = self._once(
+            ("steps", cell.key),
+            lambda: self._need("synthesize", steps_work(cell, self._may_have_gpu("synthesize"))),
+        )
+        return self._asked("synthesize", need, attempt)
 
     def evaluate(self, cell: MetricsCell, networks: int | None = None, attempt: int = 1) -> Resources:
         """So many networks (None: all) of an evaluation are trained and tested."""

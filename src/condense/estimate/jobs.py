@@ -9,9 +9,16 @@ from typing import Any
 
 from condense.config import UserError, unknown
 from condense.costs.work import Work
-from condense.estimate.work import gather_work, group_work, join_work, together_work, work_of
+from condense.estimate.work import (
+    gather_work,
+    group_work,
+    join_work,
+    steps_work,
+    together_work,
+    work_of,
+)
 from condense.files.artifacts import read_json
-from condense.plan import DataCell, MetricsCell, SyntheticCell
+from condense.plan import ClassesCell, DataCell, MetricsCell, SyntheticCell
 from condense.plan.groups import groups
 from condense.plan.manifests import manifest
 from condense.plan.ranges import number_in
@@ -108,12 +115,22 @@ def jobs_behind(
     def distinct(cells: Iterable[Any]) -> dict[str, Any]:
         return {cell.key: cell for cell in cells if cell}
 
-    sets = distinct(cell for cell in _sets_of([*metrics, *curves]) if cell.recipe.makes_set)
-    wanted = sets if whole else distinct(_sets_of([*unmeasured, *drawn]))
-    missing = {key: cell for key, cell in sets.items() if key in wanted and not Path(cell.path).exists()}
+    with_parts = list if plan.scale.steps_in_one_job else _with_parts
+    sets = distinct(cell for cell in with_parts(_sets_of([*metrics, *curves])) if cell.recipe.makes_set)
+    wanted = sets if whole else distinct(with_parts(_sets_of([*unmeasured, *drawn])))
+    # The parts of a set that is there are not missed
+    unneeded = {part.key for cell in sets.values() if Path(cell.path).exists() for part in cell.joins}
+    missing = {
+        key: cell
+        for key, cell in sets.items()
+        if key in wanted and key not in unneeded and not Path(cell.path).exists()
+    }
     needing: list[Any] = [*missing.values(), *_sets_of([*unmeasured, *drawn])]
     for key, cell in sets.items():
-        yield Job("gather", cell, gather_work(cell), key not in missing)
+        if cell.joins and plan.scale.steps_in_one_job:
+            yield Job("synthesize", cell.joins[0], steps_work(cell, on_gpu), key not in missing)
+        else:
+            yield Job("gather", cell, gather_work(cell), key not in missing)
     parents, unmade = (
         distinct(cell for curve in selection for cell in curve.parents.values())
         for selection in (curves, drawn)
@@ -141,7 +158,10 @@ def jobs_behind(
     for key, cell in parents.items():
         yield Job("teach", cell, work_of(cell), key not in unmade)
     used = distinct(data_of(cell) for cell in [*needing, *unmade.values()] if cell)
-    for key, cell in distinct(data_of(cell) for cell in [*sets.values(), *metrics]).items():
+    used |= distinct(cell.whole for cell in used.values() if isinstance(cell, ClassesCell))
+    of = [data_of(cell) for cell in [*sets.values(), *metrics]]
+    of += [cell.whole for cell in of if isinstance(cell, ClassesCell)]
+    for key, cell in distinct(of).items():
         yield Job(
             "data",
             cell,
@@ -154,6 +174,12 @@ def _sets_of(asking: Iterable[MetricsCell | Curve]) -> Iterator[SyntheticCell]:
     """The sets that evaluations train on and that curves show."""
     for asked in asking:
         yield from asked.all_sets if isinstance(asked, MetricsCell) else asked.shown
+
+
+def _with_parts(sets: Iterable[SyntheticCell]) -> Iterator[SyntheticCell]:
+    """Sets, each with those that it is put together of."""
+    for cell in sets:
+        yield from (cell, *cell.joins)
 
 
 def _is_evaluated(plan: Plan, cell: MetricsCell) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from condense.config import UserError
 from condense.costs.work import Work
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
-from condense.estimate.work import gather_work, group_work, join_work, networks_in, work_of
+from condense.estimate.work import gather_work, group_work, join_work, networks_in, steps_work, work_of
 from condense.plan import Maker, MetricsCell, ParentCell, SyntheticCell, data_cell
 from condense.plan.ranges import Share
 from condense.specs import DEFAULT_PROTOCOL, DEFAULT_TASK, catalogue, number_of_epochs
@@ -144,6 +144,16 @@ class Pace:
         factor = sum(job.seconds - start for job in alone) / sum(seconds - start for seconds in reckoned)
         seconds = start + (cost(work, self.rates) - start) * factor
         return JobCost(seconds, 0, work.peak_bytes, work.host_bytes + self.rates.memory)
+
+    def steps(self, cell: SyntheticCell) -> JobCost:
+        """What the job takes that makes all that a set is put together of: one start, and the rest of
+        each."""
+        parents = [parent for part in cell.joins for parent in part.parents.values()]
+        alone = [self.job("teach", parent) for parent in parents]
+        alone += [self.job("synthesize", part) for part in cell.joins]
+        work, start = steps_work(cell, on_gpu=True), self.rates.start
+        seconds = start + sum(job.seconds - start for job in alone)
+        return JobCost(seconds, work.bytes_out, work.peak_bytes, work.host_bytes + self.rates.memory)
 
     def together(self, cells: Sequence[MetricsCell]) -> JobCost:
         """What the job takes that makes several evaluations: one start, and the rest of each."""

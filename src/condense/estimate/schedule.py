@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from condense.estimate.measured import JobCost, Pace
-from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
+from condense.plan import ClassesCell, DataCell, MetricsCell, ParentCell, SyntheticCell
 from condense.plan.groups import Group, groups
 from condense.plan.ranges import Share, number_in
 from condense.plan.tables import Plan
@@ -96,13 +96,20 @@ class _Graph:
     def made(self, stage: str, cell: DataCell | ParentCell) -> str:
         """A dataset, or what sets need beforehand."""
         if isinstance(cell, DataCell):
-            return self.add(cell.folder, stage, cell)
+            before = [self.made(stage, cell.whole)] if isinstance(cell, ClassesCell) else []
+            return self.add(cell.folder, stage, cell, before)
         return self.add(cell.path, stage, cell, [self.made("data", cell.data)])
 
     def set(self, cell: SyntheticCell) -> str:
-        """A synthetic set with its shards, and the data and the parents they need."""
+        """A synthetic set with its shards, and the data and the parents they need; or with the sets that it
+        is put together of."""
         if cell.path in self.nodes:
             return cell.path
+        if cell.joins and self.plan.scale.steps_in_one_job:
+            self._put(cell.path, "synthesize", self.pace.steps(cell), [self.made("data", cell.data)])
+            return cell.path
+        if cell.joins:
+            return self.add(cell.path, "gather", cell, [self.set(part) for part in cell.joins])
         return self.add(cell.path, "gather", cell, [self.shard(cell, shard) for shard in self.shards(cell)])
 
     def shard(self, cell: SyntheticCell, shard: Share) -> str:

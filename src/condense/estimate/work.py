@@ -94,6 +94,15 @@ def group_work(cells: Sequence[SyntheticCell], share: Share | int | None, on_gpu
     return Work(**summed, peak_bytes=peak)
 
 
+def steps_work(cell: SyntheticCell, on_gpu: bool = False) -> Work:
+    """The work of the job that makes, one after another, the sets that `cell` is put together of, with what
+    they are made from, and puts them together."""
+    parents = [parent for part in cell.joins for parent in part.parents.values()]
+    works = [parent.work(on_gpu) for parent in parents]
+    works += [work_of(part, None, on_gpu) for part in cell.joins]
+    return replace(_one_after_another(works), bytes_out=2 * _set_bytes(cell))
+
+
 def gather_work(cell: SyntheticCell) -> Work:
     """The work of joining the shards of `cell`."""
     bytes_out = _set_bytes(cell)
@@ -108,7 +117,11 @@ def join_work(cell: MetricsCell) -> Work:
 def together_work(cells: Sequence[MetricsCell], on_gpu: bool = False) -> Work:
     """The work of a job that makes several evaluations, one after another; the metrics are counted where
     their own jobs find them."""
-    works = [work_of(cell, on_gpu=on_gpu) for cell in cells]
+    return _one_after_another([work_of(cell, on_gpu=on_gpu) for cell in cells])
+
+
+def _one_after_another(works: Sequence[Work]) -> Work:
+    """The work of one job with that of several: the memory is that of the largest."""
     held = ("peak_bytes", "host_bytes")
     names = [field.name for field in fields(Work) if field.name not in (*held, "bytes_out", "light")]
     summed = {name: sum(getattr(work, name) for work in works) for name in names}
@@ -116,11 +129,11 @@ def together_work(cells: Sequence[MetricsCell], on_gpu: bool = False) -> Work:
 
 
 def _metrics_bytes(cell: MetricsCell) -> int:
-    return _METRICS + 20 * _sets(cell) * cell.n_networks * len(cell.task.metrics)
+    return _METRICS + 20 * math.ceil(_sets(cell)) * cell.n_networks * len(cell.task.metrics)
 
 
-def _sets(cell: MetricsCell) -> int:
-    """How many sets are trained on: one, or every snapshot of it."""
+def _sets(cell: MetricsCell) -> float:
+    """How many times its images are trained on: once, or for every snapshot, or in growing parts."""
     return cell.task.sets_in(cell.synthetic.recipe.number_of_snapshots)
 
 
@@ -159,7 +172,7 @@ def _evaluation(cell: MetricsCell, networks: int, on_gpu: bool) -> Work:
     count, together = _images(cell), networks_together(cell, networks) if on_gpu else 1
     network, judged = data.profile(cell.eval_arch, cell.options), _images_of_set(cell)
     # Networks trained on real images serve all sets
-    trained = networks * (1 if cell.task.trained_on == "real" else _sets(cell))
+    trained = math.ceil(networks * (1 if cell.task.trained_on == "real" else _sets(cell)))
     work = cell.protocol.training_work(network, data.spec, count, trained, data.spec.test, together, on_gpu)
     if cell.task.trained_on == "nothing":
         work = Work(
@@ -173,7 +186,7 @@ def _evaluation(cell: MetricsCell, networks: int, on_gpu: bool) -> Work:
         flops_forward=tests * work.flops_forward,
         calls_forward=tests * work.calls_forward,
     )
-    work = both(work, cell.task.measuring_work(network, data.spec, judged, networks, _sets(cell)))
+    work = both(work, cell.task.measuring_work(network, data.spec, judged, networks, math.ceil(_sets(cell))))
     # All snapshots are read at once, and one of them normalised; the whole set stays in 8 bits.
-    host = 0 if whole else len(cell.all_sets) * (1 + _sets(cell)) * judged * _pixels(data) * FLOAT
+    host = 0 if whole else len(cell.all_sets) * (1 + math.ceil(_sets(cell))) * judged * _pixels(data) * FLOAT
     return replace(work, bytes_out=_metrics_bytes(cell), host_bytes=work.host_bytes + host)

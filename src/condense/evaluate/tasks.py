@@ -8,12 +8,13 @@ from typing import TypeVar, get_args
 from condense.config import told_apart, unknown, without_function
 from condense.evaluate.accuracy import accuracy
 from condense.evaluate.calibration import calibration
+from condense.evaluate.continual import continual
 from condense.evaluate.drift import drift
 from condense.evaluate.followed import followed
 from condense.evaluate.gradient_similarity import gradient_similarity
 from condense.evaluate.trainer import Results, TaskSets, Trainer
 from condense.specs import AnyTask, Drift, Task
-from condense.specs.tasks import Followed, GradientSimilarity
+from condense.specs.tasks import Continual, Followed, GradientSimilarity
 from condense.specs.tasks.calibration import Calibration
 from condense.training.sets import TrainingSet
 
@@ -46,6 +47,7 @@ TASKS: dict[str, TaskFunction] = {
     "followed": of_tasks(Followed, followed),
     "calibration": of_tasks(Calibration, calibration),
     "gradient_similarity": of_tasks(GradientSimilarity, gradient_similarity),
+    "continual": of_tasks(Continual, continual),
 }
 
 

@@ -81,11 +81,11 @@ class Trainer:
     def measured(
         self,
         by_step: Mapping[int, Callable[[], TrainingSet]],
-        measure: Measure,
+        measure: Measure | Mapping[int, Measure],
         changed: Callable[[nn.Module], nn.Module] | None = None,
         following: Following | None = None,
     ) -> Results:
-        """What `measure` gives of the trained networks, on the training set of every step.
+        """What `measure`, or that of the step, gives of networks trained on the training set of every step.
 
         `changed` makes of a new network, before it is drawn, the one that is trained; `following` says
         whether networks are tested during their training, too. Raises ValueError for other metrics than the
@@ -103,7 +103,7 @@ class Trainer:
                 strategy=self.strategy,
                 networks=self.networks,
                 seed=self.seed,
-                measure=measure,
+                measure=measure[step] if isinstance(measure, Mapping) else measure,
                 metrics=self.metrics,
                 checkpoint=inner,
                 device=self.device,

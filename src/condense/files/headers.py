@@ -62,7 +62,8 @@ class SetHeader:
 
     `images`: of a shard that has only some images of each of its classes, the numbers of the first and the
     last. `carries`: further tensors by name, each with an entry an image or of the set as a whole;
-    `soft_labels`: what kind these are.
+    `soft_labels`: what kind these are. `class_steps`: where it was put together of sets of some classes each,
+    these classes, in the order in which they came.
     """
 
     dataset: str
@@ -86,6 +87,7 @@ class SetHeader:
     stored: Literal["float32", "float16"] = "float32"
     carries: dict[str, Literal["image", "set"]] = field(default_factory=dict)
     soft_labels: Literal["probabilities", "logits"] | None = None
+    class_steps: list[list[int]] | None = None
 
     def __post_init__(self) -> None:
         _check_constants(self.mean, self.std)
@@ -96,6 +98,12 @@ class SetHeader:
         ) != sorted(self.classes):
             raise UserError(
                 f"'classes' are not numbers of its {len(self.class_names)} class names, each once"
+            )
+        if self.class_steps is not None and sorted(sum(self.class_steps, [])) != list(
+            range(len(self.class_names))
+        ):
+            raise UserError(
+                f"'class_steps' do not hold each number of its {len(self.class_names)} classes once"
             )
         if self.images is not None and not (
             len(self.images) == 2 and 0 <= self.images[0] <= self.images[1] < (self.ipc or 0)

@@ -1,6 +1,7 @@
 """The jobs of the workflow: each reads files, calls one engine, and writes one artifact with its
 provenance."""
 
+from condense.jobs.assembling import assemble
 from condense.jobs.condensing import ShardJob, condense_shard, condense_shards, run_facts_path
 from condense.jobs.grouping import Member, check_indexed, condense_group
 from condense.jobs.joining import join_parts, leave_out_part
@@ -17,6 +18,7 @@ __all__ = [
     "Member",
     "Reading",
     "ShardJob",
+    "assemble",
     "check_indexed",
     "condense_group",
     "condense_shard",

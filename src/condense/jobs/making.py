@@ -63,12 +63,7 @@ def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -
         folder / "run.json",
         joined_facts([cost_facts(read_facts(path), path) for path in map(run_facts_path, shards)]),
     )
-    _draw(
-        folder / "grid.png",
-        tensors | {"images": tensors["images"].astype(np.float32)},
-        header["class_names"],
-        data,
-    )
+    draw_set(folder / "grid.png", tensors, header["class_names"], data)
     if "snapshot_steps" in first:
         snapshots = _rounded(
             np.concatenate([shard.tensors["snapshots"] for shard in loaded], 1)[:, order], stored, out
@@ -165,9 +160,10 @@ def _write_history(path: Path, histories: list[list[dict[str, float]]]) -> None:
             )
 
 
-def _draw(path: Path, tensors: dict[str, np.ndarray], names: list[str], data: Path) -> None:
+def draw_set(path: Path, tensors: dict[str, np.ndarray], names: list[str], data: Path) -> None:
+    """Draws images of a set below real ones of their classes, from the prepared images `data`."""
     from condense.report.grids import MOST_IMAGES, draw_grid
     from condense.report.samples import first_of_each_class
 
     real, labels = first_of_each_class(data, MOST_IMAGES)
-    draw_grid(path, tensors["images"], tensors["labels"], real, labels, names)
+    draw_grid(path, tensors["images"].astype(np.float32), tensors["labels"], real, labels, names)

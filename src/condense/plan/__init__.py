@@ -6,7 +6,7 @@ from condense.plan.cells import (
     MetricsCell,
     SyntheticCell,
 )
-from condense.plan.datasets import RESULTS, DataCell
+from condense.plan.datasets import RESULTS, ClassesCell, DataCell
 from condense.plan.maker import Maker, changed_protocol, data_cell
 from condense.plan.parents import PARENTS, ParentCell, parent_files, parent_rooms
 
@@ -16,6 +16,7 @@ __all__ = [
     "CLIP_WEIGHTS",
     "PARENTS",
     "RESULTS",
+    "ClassesCell",
     "DataCell",
     "Maker",
     "MetricsCell",

@@ -26,7 +26,8 @@ from condense.specs.common import Ipc
 class SyntheticCell:
     """One synthetic set. `arch` is 'none' for methods without a network, `ipc` 'full' for the whole set.
 
-    `parents`: what has to be made before it, by the names that its recipe gives them.
+    `parents`: what has to be made before it, by the names that its recipe gives them. `joins`: where it is
+    put together of sets of some classes each (`ClassesCell`), these sets, in the order in which they come.
     """
 
     data: DataCell
@@ -37,6 +38,7 @@ class SyntheticCell:
     seed: int
     parents: Mapping[str, ParentCell] = field(default_factory=dict)
     stored: str = "float32"  # the type of the pixels in the file
+    joins: tuple[SyntheticCell, ...] = ()
 
     @property
     def images_a_class(self) -> int:
@@ -48,7 +50,10 @@ class SyntheticCell:
 
     @cached_property
     def key(self) -> str:
-        """Digest of the recipe, the network, ipc, the seed and the keys of what the set is made with."""
+        """Digest of the recipe, the network, ipc, the seed and the keys of what the set is made with; or of
+        the sets that it is put together of."""
+        if self.joins:
+            return digest([self.data.key, "joins", [cell.key for cell in self.joins]])
         made_with = [self.data.key, *self._made_with()]
         made_with += [entry.identity() for entry in brought_for(self.recipe)]
         made_with += [self.stored] if self.stored != "float32" else []
@@ -98,15 +103,25 @@ class SyntheticCell:
     def snapshots(self) -> str:
         return f"{self.folder}/snapshots.safetensors"
 
+    @property
+    def _ties_batch(self) -> bool:
+        return self.arch != "none" and bool(self.data.profile(self.arch, self.options).ties_batch)
+
+    @property
+    def class_by_class(self) -> bool:
+        """Whether each class of it is made from its own images alone."""
+        return self.recipe.class_by_class(self._ties_batch)
+
     def shards(self, classes_per_job: int | None, images_per_job: int | None = None) -> list[Share]:
         """What separate jobs make of it, by so many classes or images a class; all of it where its recipe
-        does not split so, or computes no images."""
+        does not split so, or computes no images. Nothing of one that is put together of others."""
+        if self.joins:
+            return []
         classes = self.data.spec.classes
         if classes_per_job is None and images_per_job is None:
             return shares("classes", classes, classes)
-        ties_batch = self.arch != "none" and bool(self.data.profile(self.arch, self.options).ties_batch)
         # Choosing images takes less than a job
-        splits = self.recipe.splits_by(ties_batch) if self.recipe.condenses else None
+        splits = self.recipe.splits_by(self._ties_batch) if self.recipe.condenses else None
         if splits == "images" and images_per_job is not None:
             return shares("images", self.images_a_class, images_per_job)
         return shares(

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from condense import plan
-from condense.config import unknown
-from condense.specs import TableLimits, catalogue
+from condense.config import UserError, unknown
+from condense.specs import TableLimits, Task, catalogue
 
 
 class Choices:
@@ -44,6 +44,16 @@ class Choices:
             return f"not run at {self.scale.name}"
         lacking = next((entry.absent for entry in plan.lacks(catalogue.recipe(method))), "")
         return lacking or self.scale.empty.get(method, "")
+
+    def variants(self, limits: TableLimits, task: Task, data: plan.DataCell) -> list[Task]:
+        """The ways of `task` that are measured here on sets of `data`. Raises UserError for more than it
+        has."""
+        wanted = limits.n_variants or task.variants
+        if wanted > task.variants:
+            raise UserError(
+                f"n_variants: {wanted} are asked for, and the task '{task.kind}' has {task.variants}"
+            )
+        return [task.fitted(data.spec.classes).variant(number) for number in range(wanted)]
 
     def enough(self, method: str, data: plan.DataCell, ipc: int, change: dict[str, Any]) -> bool:
         """Whether every class of `data` has the images that a set starts from."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from condense import plan
 from condense.config import merged
-from condense.plan import SyntheticCell
+from condense.plan import MetricsCell, SyntheticCell
 from condense.plan.choices import Choices, require_taken, taken
 from condense.plan.rows import Curve, DriftCurve, FigurePlan, PointCurve, SetCurve
-from condense.specs import FigureSpec, Point, TableLimits
+from condense.specs import DEFAULT_TASK, FigureSpec, Point, TableLimits, Task
 
 
 def figure_of(choices: Choices, name: str, spec: FigureSpec) -> FigurePlan:
@@ -60,29 +60,29 @@ def _curve(
     further = {name: merged(taken(name, spec.changes), taken(name, asked)) for name in spec.further}
     changes = further | {method: merged(taken(method, spec.changes), asked)}
     changes = {name: merged(change, taken(name, limits.changes)) for name, change in changes.items()}
-    if not all(
-        choices.enough(name, plan.data_cell(dataset), ipc, change) for name, change in changes.items()
-    ):
+    data = plan.data_cell(dataset)
+    if not all(choices.enough(name, data, ipc, change) for name, change in changes.items()):
         return None
 
-    def made(name: str) -> list[SyntheticCell]:
-        return [
-            choices.maker.synthetic(dataset, name, spec.train_arch, ipc, seed, changes[name])
-            for seed in range(sets)
-        ]
+    def made(name: str, task: Task = DEFAULT_TASK) -> list[SyntheticCell]:
+        asked = (dataset, name, spec.train_arch, ipc)
+        steps = task.class_steps(data.spec.classes)
+        return [choices.maker.synthetic(*asked, seed, changes[name], steps) for seed in range(sets)]
 
-    cells, settings = made(method), (spec.eval_arch, spec.protocol, limits.n_networks or spec.networks)
+    settings = (spec.eval_arch, spec.protocol, limits.n_networks or spec.networks)
     if spec.judged:
-        others = {other: made(other) for other in spec.further}
-        judged = [
-            tuple(
-                choices.maker.metrics(
-                    cell, *settings, task, {name: others[other][seed] for name, other in further.items()}
-                )
-                for seed, cell in enumerate(cells)
-            )
-            for task, further in spec.judged
-        ]
+        judged = []
+        for task, further in spec.judged:
+            of_task: list[MetricsCell] = []
+            for variant in choices.variants(limits, task, data):
+                others = {name: made(other, variant) for name, other in further.items()}
+                of_task += [
+                    choices.maker.metrics(
+                        cell, *settings, variant, {name: cells[seed] for name, cells in others.items()}
+                    )
+                    for seed, cell in enumerate(made(method, variant))
+                ]
+            judged.append(tuple(of_task))
         measured = tuple(cell for of_task in judged for cell in of_task)
         if spec.drift:
             at = dict(zip(spec.drift.ratios, judged, strict=True))
@@ -93,8 +93,6 @@ def _curve(
             else Curve(method, dataset, ipc, measured)
         )
     parents = (
-        {"teacher": choices.maker.teacher(plan.data_cell(dataset), spec.feature_arch, "selection")}
-        if spec.feature_arch
-        else {}
+        {"teacher": choices.maker.teacher(data, spec.feature_arch, "selection")} if spec.feature_arch else {}
     )
-    return SetCurve(method, dataset, ipc, (), parents, synthetic=cells[0])
+    return SetCurve(method, dataset, ipc, (), parents, synthetic=made(method)[0])

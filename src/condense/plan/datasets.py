@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 
@@ -25,6 +25,16 @@ class DataCell:
     def name(self) -> str:
         return self.spec.name
 
+    @property
+    def is_part(self) -> bool:
+        """Whether it holds some classes of another alone."""
+        return False
+
+    @property
+    def settings_of(self) -> str:
+        """The dataset whose settings hold for it: in recipes, and of networks in scales."""
+        return self.name
+
     @cached_property
     def key(self) -> str:
         return digest([self.spec.identity(), NUMERICS["data"]])
@@ -44,3 +54,48 @@ class DataCell:
     @property
     def test(self) -> str:
         return f"{self.folder}/test.safetensors"
+
+
+@dataclass(frozen=True)
+class ClassesCell(DataCell):
+    """Some classes of a prepared dataset, as a dataset of their own: what is made from it has seen no other.
+
+    `chosen`: their numbers in `whole`, ascending; here they are numbered from 0 on in that order.
+    """
+
+    whole: DataCell
+    chosen: tuple[int, ...]
+
+    @cached_property
+    def key(self) -> str:
+        return digest([self.whole.key, list(self.chosen), NUMERICS["data"]])
+
+    @property
+    def is_part(self) -> bool:
+        return True
+
+    @property
+    def settings_of(self) -> str:
+        return self.whole.settings_of
+
+
+def classes_of(whole: DataCell, chosen: tuple[int, ...]) -> ClassesCell:
+    """The classes `chosen` of `whole`, ascending, as a dataset of their own. Raises UserError for fewer than
+    two.
+
+    How many images they have is known from below, where the classes of `whole` are not all equally large.
+    """
+    spec, share = whole.spec, len(chosen) / whole.spec.classes
+    part = replace(
+        spec,
+        # The same classes have one name, whatever asks for them
+        name=f"{whole.name}-{len(chosen)}of{spec.classes}-{digest(list(chosen), 6)}",
+        title=f"{spec.title} ({len(chosen)} of {spec.classes} classes)",
+        classes=len(chosen),
+        train=max(len(chosen) * spec.smallest_class, int(spec.train * share)),
+        test=max(1, int(spec.test * share)),
+        class_names=[spec.class_names[label] for label in chosen] if spec.class_names else None,
+        source=replace(spec.source, classes=[]),
+        counts="at_least",
+    )
+    return ClassesCell(part, whole, chosen)

@@ -80,7 +80,7 @@ def groups(plan: Plan, shards: Callable[[SyntheticCell], list[Share]] | None = N
     """
     asking, shards = _asking(plan), shards or plan.shards
     cells = sorted(
-        plan.synthetic.values(),
+        (cell for cell in plan.synthetic.values() if not cell.joins),
         key=lambda cell: (asking[cell.key], cell.recipe.name, cell.images_a_class, cell.key),
     )
     streams = {cell.key: _stream(cell) for cell in cells if cell.recipe.stream is not None}
@@ -135,6 +135,7 @@ def _asking(plan: Plan) -> dict[str, list[str]]:
         cells = [synthetic for cell in plan.metrics_of(name) for synthetic in cell.all_sets]
         if name in plan.figures:
             cells += [cell for curve in plan.figures[name].curves for cell in curve.shown]
+        cells += [part for cell in cells for part in cell.joins]
         for key in {cell.key for cell in cells}:
             names_by_set.setdefault(key, []).append(name)
     return names_by_set

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -10,10 +11,11 @@ from condense.config import UserError, naming, unknown
 from condense.data.spec import load_spec
 from condense.files.artifacts import canonical, digest
 from condense.plan.cells import MetricsCell, SyntheticCell
-from condense.plan.datasets import DataCell
+from condense.plan.datasets import DataCell, classes_of
 from condense.plan.parents import PARENTS, ParentCell
 from condense.specs import DEFAULT_TASK, Protocol, Recipe, Scale, Task, catalogue
 from condense.specs.common import Ipc
+from condense.specs.tasks.base import ClassSteps
 
 
 @cache
@@ -52,7 +54,7 @@ class Maker:
 
     def recipe(self, method: str, data: DataCell, ipc: Ipc, change: Mapping[str, Any]) -> Recipe:
         """The resolved recipe: defaults < recipe < its overrides < scale < cell."""
-        marker = digest([method, data.name, ipc, dict(change)], 32)
+        marker = digest([method, data.settings_of, ipc, dict(change)], 32)
         if marker not in self._recipes:
             base = catalogue.recipe(method)
             # Of changes for all recipes of an engine it is said which of them they do not fit
@@ -63,7 +65,9 @@ class Maker:
             ]
             number = data.spec.smallest_class if ipc == "full" else ipc
             layers = [layer for layer in [*layers, (f"cell of {method}", dict(change))] if layer[1]]
-            self._recipes[marker] = catalogue.resolve(base, data.name, data.spec.strategy, number, layers)
+            self._recipes[marker] = catalogue.resolve(
+                base, data.settings_of, data.spec.strategy, number, layers
+            )
         return self._recipes[marker]
 
     def parent(self, kind: str, data: DataCell, arch: str, seed: int = 0, **settings: Any) -> ParentCell:
@@ -71,7 +75,7 @@ class Maker:
         settings."""
         if kind not in PARENTS:
             raise unknown("parent", kind, PARENTS)
-        return PARENTS[kind](data, arch, self.options(arch, data.name), seed, **settings)
+        return PARENTS[kind](data, arch, self.options(arch, data.settings_of), seed, **settings)
 
     def teacher(self, data: DataCell, arch: str, protocol: str) -> ParentCell:
         """The classifier pretrained by `protocol`; one serves the sets of all seeds."""
@@ -80,10 +84,20 @@ class Maker:
         )
 
     def synthetic(
-        self, dataset: str | DataCell, method: str, arch: str, ipc: Ipc, seed: int, change: Mapping = {}
-    ) -> SyntheticCell:  # noqa: B006
-        """The cell of one synthetic set. Raises UserError if the smallest class has too few images for
-        ipc."""
+        self,
+        dataset: str | DataCell,
+        method: str,
+        arch: str,
+        ipc: Ipc,
+        seed: int,
+        change: Mapping[str, Any] = {},  # noqa: B006
+        steps: ClassSteps | None = None,
+    ) -> SyntheticCell:
+        """The cell of one synthetic set. Raises UserError if the smallest class has too few images for ipc.
+
+        Where its classes come in `steps`, and what is made of a class depends on others, it is put together
+        of a set for each step, made from the classes of that step alone.
+        """
         data = dataset if isinstance(dataset, DataCell) else data_cell(dataset)
         recipe = self.recipe(method, data, ipc, change)
         if not recipe.makes_set:
@@ -100,9 +114,14 @@ class Maker:
                 for name, parent in recipe.parents().items()
             }
         parents = {name: cell for name, cell in asked.items() if cell}
-        arch = recipe.arch_with(arch, parents)
-        options = self.options(arch, data.name)
-        return SyntheticCell(data, recipe, arch, options, ipc, seed, parents, self.scale.stored)
+        asked_arch, arch = arch, recipe.arch_with(arch, parents)
+        options = self.options(arch, data.settings_of)
+        cell = SyntheticCell(data, recipe, arch, options, ipc, seed, parents, self.scale.stored)
+        if steps is None or cell.class_by_class:
+            return cell
+        of = [classes_of(data, tuple(sorted(step))) for step in steps]
+        joins = tuple(self.synthetic(part, method, asked_arch, ipc, seed, change) for part in of)
+        return replace(cell, parents={}, joins=joins)
 
     def metrics(
         self,
@@ -134,7 +153,7 @@ class Maker:
             task.followed(tests) if tests else task,
             synthetic,
             eval_arch,
-            self.options(eval_arch, synthetic.data.name),
+            self.options(eval_arch, synthetic.data.settings_of),
             chosen,
             n_networks or self.scale.networks_at(synthetic.ipc),
             dict(sets),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from condense import plan
 from condense.config import merged, unknown
-from condense.plan import SyntheticCell
+from condense.plan import MetricsCell, SyntheticCell
 from condense.plan.choices import Choices, taken
 from condense.plan.published import architectures, method_of, metric_of, published_rows
 from condense.plan.rows import Row, Run
-from condense.specs import TableLimits, TableSpec, catalogue
+from condense.specs import TableLimits, TableSpec, Task, catalogue
 from condense.specs.common import Ipc
 
 
@@ -20,10 +20,11 @@ def row_of(choices: Choices, name: str, spec: TableSpec, row: dict[str, str]) ->
     """
     if row["metric"] in spec.not_measured:
         return Row(row, (), spec.not_measured[row["metric"]])
-    metric, method = metric_of(row, spec.task), method_of(row)
+    task, method = spec.task_of(row["setting"]), method_of(row)
+    metric = metric_of(row, task)
     reason = next((why for name in (method, *spec.sets.values()) if (why := choices.absent(name))), "")
-    if not reason and (spec.task.of_a_set or spec.sets) and not catalogue.recipe(method).makes_set:
-        reason = f"the task '{spec.task.kind}' needs a {spec.task.of_a_set or 'synthetic set'}"
+    if not reason and (task.of_a_set or spec.sets) and not catalogue.recipe(method).makes_set:
+        reason = f"the task '{task.kind}' needs a {task.of_a_set or 'synthetic set'}"
     if reason:
         return Row(row, (), reason)
     limits = choices.limits(name)
@@ -73,17 +74,21 @@ def _run(
     sets = 1 if not catalogue.recipe(method).makes_set else limits.n_sets or choices.scale.n_sets
     train_arch = row["train_arch"] or "convnet"
 
-    def made(name: str, seed: int) -> SyntheticCell:
-        return choices.maker.synthetic(dataset, name, train_arch, ipc, seed, changes[name])
+    def made(name: str, seed: int, task: Task) -> SyntheticCell:
+        steps = task.class_steps(data.spec.classes)
+        return choices.maker.synthetic(dataset, name, train_arch, ipc, seed, changes[name], steps)
 
-    groups = []
-    for arch in architectures(row["eval_arch"]):
-        settings = (arch, judge or spec.protocol, limits.n_networks, spec.task)
-        further = [{name: made(other, seed) for name, other in spec.sets.items()} for seed in range(sets)]
-        groups.append(
-            tuple(choices.maker.metrics(made(method, seed), *settings, further[seed]) for seed in range(sets))
-        )
-    return Run(dataset, tuple(groups), judge)
+    def judged(arch: str, seed: int, task: Task) -> MetricsCell:
+        settings = (arch, judge or spec.protocol, limits.n_networks, task)
+        further = {name: made(other, seed, task) for name, other in spec.sets.items()}
+        return choices.maker.metrics(made(method, seed, task), *settings, further)
+
+    variants = choices.variants(limits, spec.task_of(row["setting"]), data)
+    groups = tuple(
+        tuple(judged(arch, seed, task) for task in variants for seed in range(sets))
+        for arch in architectures(row["eval_arch"])
+    )
+    return Run(dataset, groups, judge)
 
 
 def require_judges(spec: TableSpec, published: list[dict[str, str]]) -> None:

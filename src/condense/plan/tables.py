@@ -181,6 +181,7 @@ class Plan(Choices):
     @staticmethod
     def _published(spec: TableSpec) -> list[dict[str, str]]:
         rows = [row for row in published_rows() if row["paper"] == spec.paper and row["table"] == spec.table]
+        rows += [row for wanted in spec.printed for row in wanted.found_in(published_rows())]
         if rows and spec.rows:
             raise UserError(
                 f"rows: {len(rows)} rows of params/published/results.csv belong to {spec.paper}/{spec.name}; "
@@ -198,9 +199,10 @@ class Plan(Choices):
             if metric not in metrics:
                 raise unknown("metric", metric, metrics, "not_measured")
         settings = {row["setting"] for row in rows}
-        for setting in spec.settings:
-            if setting not in settings:
-                raise unknown("setting", setting, settings, "settings")
+        for key, named in {"settings": [*spec.settings], "tasks": [*spec.tasks]}.items():
+            for setting in named:
+                if setting not in settings:
+                    raise unknown("setting", setting, settings, key)
         return rows
 
     def metrics_of(self, name: str) -> list[MetricsCell]:
@@ -239,6 +241,7 @@ class Plan(Choices):
         """Key -> cell, of all synthetic sets of the scale."""
         cells = [one for cell in self.metrics.values() for one in cell.all_sets]
         cells += [cell for figure in self.figures.values() for curve in figure.curves for cell in curve.shown]
+        cells += [part for cell in cells for part in cell.joins]
         return {cell.key: cell for cell in cells if cell.recipe.makes_set}
 
     @cached_property
@@ -270,7 +273,10 @@ class Plan(Choices):
         sets = [
             cell for cell in self.synthetic.values() if not few or (cell.seed == 0 and cell.ipc in (1, 10))
         ]
-        return [*self.metrics, *(cell.path for cell in sets), *(cell.train for cell in self.data.values())]
+        # Of what was put together the parts are not, nor the classes that they are of
+        sets = [cell for cell in sets if not cell.data.is_part]
+        data = [cell.train for cell in self.data.values() if not cell.is_part]
+        return [*self.metrics, *(cell.path for cell in sets), *data]
 
     def shards(self, cell: SyntheticCell) -> list[Share]:
         """What separate jobs make of `cell` at this scale."""

@@ -16,7 +16,7 @@ from condense.specs import ACCURACY, FigureSpec
 CsvRow = dict[str, str]
 
 
-def _panels(figure: FigurePlan, kind: type[KindOfCurve]) -> dict[str, dict[str, list[KindOfCurve]]]:
+def panels_of(figure: FigurePlan, kind: type[KindOfCurve]) -> dict[str, dict[str, list[KindOfCurve]]]:
     """dataset -> method -> curves by growing ipc."""
     panels: dict[str, dict[str, list[KindOfCurve]]] = {}
     for curve in sorted(figure.curves_of(kind), key=lambda curve: curve.ipc):
@@ -72,7 +72,7 @@ def number_row(scale: Plan, curve: Curve, step: str, number: Pooled) -> CsvRow:
 def accuracy_by_ipc(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
     """Curves with bands of one standard deviation; the paper's printed numbers where its own dataset is
     shown."""
-    panels, drawn, notes = _panels(figure, Curve), [], ["Bands: one standard deviation."]
+    panels, drawn, notes = panels_of(figure, Curve), [], ["Bands: one standard deviation."]
     picture, axes = frame(plt, len(panels))
     for axis, (dataset, lines) in zip(axes, panels.items(), strict=True):
         for method, curves in lines.items():
@@ -139,7 +139,7 @@ def _printed(spec: FigureSpec, methods: list[str]) -> list[CsvRow]:
 
 def accuracy_by_step(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
     """Accuracy of the sets kept during condensation."""
-    panels, drawn = _panels(figure, Curve), []
+    panels, drawn = panels_of(figure, Curve), []
     picture, axes = frame(plt, len(panels))
     for axis, (dataset, lines) in zip(axes, panels.items(), strict=True):
         for method, curves in lines.items():
@@ -165,7 +165,7 @@ def accuracy_by_step(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, li
 def accuracy_by_drift(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any, list[CsvRow], list[str]]:
     """Accuracy against how far the style of the training images was drifted, in training, towards that of
     another method's."""
-    panels, drawn, drift = _panels(figure, DriftCurve), [], figure.curves_of(DriftCurve)[0].drift
+    panels, drawn, drift = panels_of(figure, DriftCurve), [], figure.curves_of(DriftCurve)[0].drift
     toward = names.method(drift.toward)
     picture, axes = frame(plt, len(panels))
     for axis, (dataset, lines) in zip(axes, panels.items(), strict=True):

@@ -11,9 +11,20 @@ from condense.config import UserError, unknown
 from condense.files import artifacts
 from condense.plan import manifests
 from condense.plan.tables import Plan
-from condense.report import comparisons, curves, distributions, layout, names, pictures, settings, style
+from condense.report import (
+    comparisons,
+    curves,
+    distributions,
+    incremental,
+    layout,
+    names,
+    pictures,
+    settings,
+    style,
+)
 
 DRAW = {
+    "accuracy_by_classes": incremental.accuracy_by_classes,
     "accuracy_by_ipc": curves.accuracy_by_ipc,
     "accuracy_by_step": curves.accuracy_by_step,
     "accuracy_by_setting": settings.accuracy_by_setting,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,10 +67,22 @@ def pooled(values: list[float]) -> tuple[float, float]:
 
 
 def measure_cells(cells: tuple[MetricsCell, ...], metric: str = "accuracy") -> Pooled:
-    """All values of a metric of all sets, each set weighing by its networks, judged by one architecture."""
-    by_set = [files.metrics_in(read_metrics(cell))[metric]["values"] for cell in cells]
-    mean, std = pooled([float(value) for values in by_set for value in values])
-    return Pooled(mean, std, len(by_set), max(len(values) for values in by_set))
+    """All values of a metric of all sets, each set weighing by its networks, judged by one architecture; of
+    curves over steps those at the last."""
+    by_cell = [files.metrics_in(read_metrics(cell))[metric]["values"] for cell in cells]
+    by_cell = [
+        values[-1] if cell.task.over_steps else values for cell, values in zip(cells, by_cell, strict=True)
+    ]
+    return _pooled_of(cells, by_cell)
+
+
+def _pooled_of(cells: tuple[MetricsCell, ...], by_cell: Sequence[Sequence[float]]) -> Pooled:
+    """The values of cells together. A set that a task asks for in several variants, such as orders of the
+    classes, counts once, with the networks of all of them."""
+    seeds = {cell.synthetic.seed for cell in cells}
+    mean, std = pooled([float(value) for values in by_cell for value in values])
+    most = max(len(values) for values in by_cell)
+    return Pooled(mean, std, len(seeds), most * len(cells) // len(seeds))
 
 
 def measure(run: Run, metric: str = "accuracy") -> Measured:
@@ -92,8 +105,7 @@ def measure_steps(cells: tuple[MetricsCell, ...], metric: str = "accuracy") -> t
             raise artifacts.damaged(Path(cell.path), f"its steps differ from those of {cells[0].path}")
     numbers = []
     for index in range(len(steps)):
-        pool = [float(value) for values in by_set for value in values[index]]
-        numbers.append(Pooled(*pooled(pool), len(by_set), len(by_set[0][index])))
+        numbers.append(_pooled_of(cells, [values[index] for values in by_set]))
     return steps, numbers
 
 

@@ -123,6 +123,11 @@ class Recipe:
         """
         return None
 
+    def class_by_class(self, ties_batch: bool) -> bool:
+        """Whether the images of a class are made from the real images of this class alone, by nothing that
+        has seen another; `ties_batch` as in `splits_by`."""
+        return self.splits_by(ties_batch) is not None and not self.parents()
+
     @property
     def stream(self) -> dict[str, Any] | None:
         """What decides the real side of every step: sets that agree in it, in data, network and seed share

@@ -44,13 +44,15 @@ class TableLimits:
     Each of `changes` is laid over the recipes whose engines have that setting. `datasets` adds stand-ins that
     the scale has not, or replaces its own. `settings`: of the published settings of a table, or the points of
     a figure, only these; `train_archs`: of the architectures that condense; `judges`: of the protocols that a
-    table names for the rows of single methods (none, if empty). `note` stands beside the note of the table or
-    figure itself.
+    table names for the rows of single methods (none, if empty); `n_variants`: of the variants of its task,
+    such as orders of the classes, only so many. `note` stands beside the note of the table or figure
+    itself.
     """
 
     ipc: list[int] | None = None
     n_sets: int | None = None
     n_networks: int | None = None
+    n_variants: int | None = None
     changes: dict[str, Any] = field(default_factory=dict)
     datasets: dict[str, list[str]] = field(default_factory=dict)
     settings: list[str] | None = None
@@ -62,7 +64,8 @@ class TableLimits:
     note: str = ""
 
     def __post_init__(self) -> None:
-        at_least({"n_sets": self.n_sets, "n_networks": self.n_networks}, 1, REPEATS)
+        counts = {"n_sets": self.n_sets, "n_networks": self.n_networks, "n_variants": self.n_variants}
+        at_least(counts, 1, REPEATS)
         for ipc in self.ipc or []:
             at_least({"ipc": ipc}, 1)
         check_names({"datasets": self.datasets, "train_archs": self.train_archs, "judges": self.judges})
@@ -113,6 +116,8 @@ class Scale:
     images_per_job: int | None = None  # of each class, for methods whose images do not depend on each other
     # at most, of the same tables; short evaluations share a process, whose start takes longer than they do
     evaluations_per_job: int = 1
+    # where classes come step by step, one job makes all sets of one order, with what they are made from
+    steps_in_one_job: bool = False
     # of an evaluation, by "architecture" or "architecture/dataset"
     networks_per_job: dict[str, int] = field(default_factory=dict)
     sets_per_job: int = 1  # at most; sets that share the real side of every step are condensed together

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 
@@ -13,6 +13,31 @@ from condense.specs.points import Point, check_points
 from condense.specs.protocol import DEFAULT_PROTOCOL
 from condense.specs.settings import SettingsSpec
 from condense.specs.tasks import DEFAULT_TASK, AnyTask, Drift, Snapshots, Task
+
+
+@dataclass(frozen=True)
+class PrintedRows:
+    """Rows of `params/published/results.csv` by what its columns say; `ipc`: images a class of those that do
+    not say how many."""
+
+    paper: str
+    table: str
+    task: str
+    metric: str
+    ipc: int | None = None
+
+    def __post_init__(self) -> None:
+        named = ("paper", "table", "task", "metric")
+        check_names({key: getattr(self, key) for key in named})
+        at_least({"ipc": self.ipc}, 1)
+
+    def found_in(self, rows: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+        """Those of `rows` that are asked for. Raises UserError if there are none."""
+        named = ("paper", "table", "task", "metric")
+        found = [row for row in rows if all(row[key] == getattr(self, key) for key in named)]
+        if not found:
+            raise UserError(f"printed: no row of params/published/results.csv is of {self}")
+        return [row if row["ipc"] or self.ipc is None else row | {"ipc": str(self.ipc)} for row in found]
 
 
 @dataclass(frozen=True)
@@ -32,6 +57,10 @@ class TableSpec:
     task: AnyTask = DEFAULT_TASK
     # the further sets of the task by name: the methods that make them
     sets: dict[str, str] = field(default_factory=dict)
+    # published `setting` -> the task that measures its rows, in place of `task`
+    tasks: dict[str, AnyTask] = field(default_factory=dict)
+    # in place of the rows of its own paper and number: those that stand elsewhere, as in the text of papers
+    printed: list[PrintedRows] = field(default_factory=list)
     # published `metric` -> why its rows stay empty
     not_measured: dict[str, str] = field(default_factory=dict)
     # in place of published rows: those of a comparison of one's own
@@ -48,16 +77,21 @@ class TableSpec:
                 raise UserError(
                     f"judges: {method}: '{judge}' judges all rows of the table already; leave it out"
                 )
-        self.task.check_further(list(self.sets))
-        if self.task.over_steps:
-            raise UserError(
-                f"task: '{self.task.kind}' gives curves over steps, for which a row has no place; draw a "
-                "figure of them"
-            )
+        for task in (self.task, *self.tasks.values()):
+            task.check_further(list(self.sets))
+            if task.over_steps and not task.last_counts:
+                raise UserError(
+                    f"task: '{task.kind}' gives curves over steps, for which a row has no place; draw a "
+                    "figure of them"
+                )
 
     @property
     def name(self) -> str:
         return f"table{self.table}"
+
+    def task_of(self, setting: str) -> Task:
+        """The task that measures the rows of a published setting."""
+        return self.tasks.get(setting, self.task)
 
 
 @dataclass(frozen=True)
@@ -80,6 +114,7 @@ class StyleDrift:
 
 
 Drawing = Literal[
+    "accuracy_by_classes",
     "accuracy_by_ipc",
     "accuracy_by_step",
     "accuracy_by_setting",
@@ -120,6 +155,7 @@ def _own_task(spec: FigureSpec) -> Judged:
 
 # By what a figure's `draw` says; `report.figures.DRAW` has a function of each name.
 DRAWINGS: dict[Drawing, Shown] = {
+    "accuracy_by_classes": Shown(("task",), judged=_own_task, over_steps=True),
     "accuracy_by_ipc": Shown(judged=lambda spec: [(DEFAULT_TASK, {})]),
     "accuracy_by_step": Shown(judged=lambda spec: [(Snapshots(), {})]),
     "accuracy_by_setting": Shown(("points",), judged=lambda spec: [(DEFAULT_TASK, {})]),

@@ -12,12 +12,13 @@ from condense.config import by_name, unknown
 from condense.specs.tasks.accuracy import Accuracy
 from condense.specs.tasks.base import ACCURACY, Metric, Task
 from condense.specs.tasks.calibration import Calibration
+from condense.specs.tasks.continual import Continual
 from condense.specs.tasks.drift import Drift
 from condense.specs.tasks.followed import Followed
 from condense.specs.tasks.gradient_similarity import GradientSimilarity
 from condense.specs.tasks.snapshots import Snapshots
 
-AnyTask = Accuracy | Snapshots | Drift | Calibration | Followed | GradientSimilarity
+AnyTask = Accuracy | Snapshots | Drift | Calibration | Followed | GradientSimilarity | Continual
 DEFAULT_TASK = Accuracy()
 
 
@@ -35,6 +36,7 @@ __all__ = [
     "DEFAULT_TASK",
     "Accuracy",
     "AnyTask",
+    "Continual",
     "Drift",
     "Followed",
     "GradientSimilarity",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from condense.config import UserError, unknown
 from condense.costs.profile import Profile
@@ -49,6 +49,8 @@ class Metric:
             raise UserError(f"{name}: are {len(values)} instead of one for each of {networks} networks")
 
 
+# The numbers of the classes that come in each step, where they come one after another
+ClassSteps: TypeAlias = tuple[tuple[int, ...], ...]
 # What papers call the test accuracy is told here alone; `results.csv` keeps their words.
 ACCURACY = Metric(
     "test accuracy",
@@ -73,6 +75,8 @@ class Task:
     comparable: ClassVar[bool] = False
     best: ClassVar[str] = ""  # the metric that has the best accuracy of several test passes
     over_steps: ClassVar[bool] = False  # its metrics are curves over steps, not one value for each network
+    last_counts: ClassVar[bool] = False  # of such a curve a row of a table shows the end
+    variants: ClassVar[int] = 1  # in how many ways papers ask for it, whose values they pool
     further: ClassVar[Mapping[str, str]] = {}  # further sets by name: what each of them is
     # what the metrics call a further set, where that is not its name
     told_as: ClassVar[Mapping[str, str]] = {}
@@ -89,6 +93,19 @@ class Task:
 
     if TYPE_CHECKING:
         kind: str  # a field of each task's class, of one value
+
+    def variant(self, number: int) -> Task:
+        """The way of this number, from 0 on, of its `variants`; itself where it has one."""
+        return self
+
+    def fitted(self, classes: int) -> Task:
+        """The task as a dataset of so many classes allows it; itself where any does."""
+        return self
+
+    def class_steps(self, classes: int) -> ClassSteps | None:
+        """Of a dataset of so many classes, which come in each step, where they come one after another: no
+        image may be made with classes of a later step. None: all classes are there at once."""
+        return None
 
     @property
     def test_passes(self) -> int:
@@ -136,9 +153,9 @@ class Task:
             if name not in names:
                 raise UserError(f"{option}: task {self.kind} needs '{name}', {meaning}")
 
-    def sets_in(self, snapshots: int) -> int:
-        """How many sets of the file that it reads its networks are trained on, where so many snapshots were
-        kept."""
+    def sets_in(self, snapshots: int) -> float:
+        """How many times the images of the file that it reads its networks are trained on, where so many
+        snapshots were kept."""
         return 1
 
     @property
