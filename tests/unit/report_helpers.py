@@ -26,13 +26,19 @@ def made_up_metrics(folder):
         results = {0: accuracies}
         if cell.task.over_steps:
             results = {0: [50.0, 52.0], 40: [60.0, 62.0], 80: [70.0, 72.0]}
-        by_metric = {name: results if name == "accuracy" else made_up(results) for name in cell.task.metrics}
+        if cell.task.over_steps and cell.task.steps_are == "grid":
+            results = {number: [50.0 + number % 7, 60.0] for number in range(len(cell.task.grid) ** 2)}
+        by_metric = {name: made_up(name, metric, results) for name, metric in cell.task.metrics.items()}
         artifacts.write_json(Path(path), metrics_of(cell, results, by_metric) | {"run": RUN})
     os.chdir(before)
 
 
-def made_up(results):
-    """Values of another metric than accuracy, at the same steps."""
+def made_up(name, metric, results):
+    """Of a metric these results, if it is the accuracy, else others at the same steps, or once."""
+    if name == "accuracy":
+        return results
+    if metric.once:
+        results = {0: next(iter(results.values()))}
     return {step: [value / 100 for value in values] for step, values in results.items()}
 
 

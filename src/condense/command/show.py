@@ -175,7 +175,7 @@ def _json_facts(value: dict[str, Any]) -> list[tuple[str, str]]:
     lines += [
         line
         for name, metric in metrics_in(value).items()
-        for line in _metric(name, metric, value.get("steps"))
+        for line in _metric(name, metric, value.get("steps") if isinstance(metric["mean"], list) else None)
     ]
     lines += [
         (name, value[name])

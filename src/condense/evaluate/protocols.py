@@ -34,6 +34,7 @@ from condense.training.stacked import Stacked, can_be_batched, differs, fitting
 from condense.training.together import train_together
 
 _log = logging.getLogger(__name__)
+_SHOWN = 3  # metrics beside the progress
 _COMPARED = 8  # images on which networks at once are compared with each alone, before they are trained
 
 
@@ -115,7 +116,7 @@ def train_and_measure(
         for name in metrics:
             values[name] += measured[name]
         done += len(group)
-        bar.update(done * epochs, {name: values[name][-1] for name in metrics})
+        bar.update(done * epochs, {name: values[name][-1] for name in list(metrics)[:_SHOWN]})
         if checkpoint.due() and done < len(networks):
             checkpoint.save({}, {"values": values})
     bar.close()

@@ -126,7 +126,7 @@ class Metrics(Judged):
             raise UserError("steps: are not ascending ones, one for each list of values")
         given = {"accuracy": Values(self.accuracies, self.mean, self.std)} if plain else self.metrics
         for name, values in given.items():
-            steps = len(self.steps or ()) if self.kind.over_steps else None
+            steps = len(self.steps or ()) if self.kind.is_curve(name) else None
             values.check("accuracies" if plain else name, known[name], self.n_networks, steps)
 
 
@@ -179,10 +179,11 @@ class EvaluationPart(Judged):
                     raise UserError(f"{name}: are not a step and the values at it")
                 known[metric].check(name, entry[1], len(self.numbers))
             steps = [entry[0] for entry in rows]
-            if not steps or not ascending(steps) or (not self.kind.over_steps and steps != [0]):
+            single = not self.kind.is_curve(metric)
+            if not steps or not ascending(steps) or (single and steps != [0]):
                 raise UserError(f"{name}: are not of ascending steps, or of one set")
-            if steps != [entry[0] for entry in next(iter(self._rows.values()))]:
-                raise UserError(f"{name}: are at other steps than those of the first metric")
+            if not single and steps != [entry[0] for entry in self._rows[self.kind.curve()]]:
+                raise UserError(f"{name}: are at other steps than those of '{self.kind.curve()}'")
 
 
 def metrics_in(value: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

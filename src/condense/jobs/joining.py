@@ -69,8 +69,8 @@ class _Part:
     run: dict[str, Any]
 
 
-def _steps(share: _Part) -> list[int]:
-    return list(next(iter(share.results.values())))
+def _steps(share: _Part) -> dict[str, list[int]]:
+    return {name: list(by_step) for name, by_step in share.results.items()}
 
 
 def _read_part(path: Path) -> _Part:

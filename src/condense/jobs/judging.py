@@ -210,19 +210,20 @@ def metrics_from(about: dict[str, Any], results: Results) -> dict[str, Any]:
     themselves."""
     task = task_class(about["task"])
     metrics = {
-        name: {**_values(results[name], task), "unit": metric.unit} for name, metric in task.metrics.items()
+        name: {**_values(results[name], task.is_curve(name)), "unit": metric.unit}
+        for name, metric in task.metrics.items()
     }
-    steps = {"steps": list(next(iter(results.values())))} if task.over_steps else {}
+    steps = {"steps": list(results[task.curve()])} if task.over_steps else {}
     if not task.is_plain():
         return about | steps | {"metrics": metrics}
     (only,) = metrics.values()
     return about | steps | {"accuracies": only["values"], "mean": only["mean"], "std": only["std"]}
 
 
-def _values(by_step: dict[int, list[float]], task: type[Task]) -> dict[str, Any]:
+def _values(by_step: dict[int, list[float]], is_curve: bool) -> dict[str, Any]:
     spreads = [spread(values) for values in by_step.values()]
     values, means, stds = list(by_step.values()), [mean for mean, _ in spreads], [std for _, std in spreads]
-    if task.over_steps:
+    if is_curve:
         return {"values": values, "mean": means, "std": stds}
     return {"values": values[0], "mean": means[0], "std": stds[0]}
 

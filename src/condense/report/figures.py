@@ -16,6 +16,7 @@ from condense.report import (
     curves,
     distributions,
     incremental,
+    landscapes,
     layout,
     names,
     pictures,
@@ -33,6 +34,7 @@ DRAW = {
     "distribution": distributions.distribution,
     "embedding_map": pictures.embedding_map,
     "images": pictures.images,
+    "landscape": landscapes.landscape,
     "texture": comparisons.texture,
 }
 

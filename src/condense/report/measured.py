@@ -71,7 +71,8 @@ def measure_cells(cells: tuple[MetricsCell, ...], metric: str = "accuracy") -> P
     curves over steps those at the last."""
     by_cell = [files.metrics_in(read_metrics(cell))[metric]["values"] for cell in cells]
     by_cell = [
-        values[-1] if cell.task.over_steps else values for cell, values in zip(cells, by_cell, strict=True)
+        values[-1] if cell.task.is_curve(metric) else values
+        for cell, values in zip(cells, by_cell, strict=True)
     ]
     return _pooled_of(cells, by_cell)
 

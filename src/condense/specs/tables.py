@@ -123,6 +123,7 @@ Drawing = Literal[
     "distribution",
     "embedding_map",
     "images",
+    "landscape",
     "texture",
 ]
 # tasks, each with the methods that make its further sets, by the names that it gives them
@@ -137,7 +138,8 @@ class Shown:
     needs: tuple[str, ...] = ()
     judged: Callable[[FigureSpec], Judged] = lambda spec: []
     features: bool = False  # whether it shows features, of the setting of this name
-    over_steps: bool = False  # whether the figure's own `task`, if it has one, gives curves over steps
+    # what the curves of the figure's own `task` are over; '': it gives one value for each network
+    along: Literal["", "steps", "classes", "grid"] = ""
 
 
 def _drifting(spec: FigureSpec) -> Judged:
@@ -153,9 +155,14 @@ def _own_task(spec: FigureSpec) -> Judged:
     return [(spec.task, {})] if spec.task else []
 
 
+_ALONG = {
+    "steps": "the steps of the condensation",
+    "classes": "the steps in which classes come",
+    "grid": "the points of a square",
+}
 # By what a figure's `draw` says; `report.figures.DRAW` has a function of each name.
 DRAWINGS: dict[Drawing, Shown] = {
-    "accuracy_by_classes": Shown(("task",), judged=_own_task, over_steps=True),
+    "accuracy_by_classes": Shown(("task",), judged=_own_task, along="classes"),
     "accuracy_by_ipc": Shown(judged=lambda spec: [(DEFAULT_TASK, {})]),
     "accuracy_by_step": Shown(judged=lambda spec: [(Snapshots(), {})]),
     "accuracy_by_setting": Shown(("points",), judged=lambda spec: [(DEFAULT_TASK, {})]),
@@ -164,6 +171,7 @@ DRAWINGS: dict[Drawing, Shown] = {
     "distribution": Shown(("task",), judged=_own_task),
     "embedding_map": Shown(("feature_arch", "classes"), features=True),
     "images": Shown(),
+    "landscape": Shown(("task",), judged=_own_task, along="grid"),
     "texture": Shown(("classes",)),
 }
 
@@ -229,8 +237,9 @@ class FigureSpec:
         at_least({"networks": self.networks}, 1)
         if self.networks and not self.judged:
             raise UserError("networks: this figure is drawn of sets and judges none; leave it out")
-        if self.task and self.task.over_steps != DRAWINGS[self.draw].over_steps:
-            wanted = "curves over steps" if DRAWINGS[self.draw].over_steps else "single values of networks"
+        if self.task and (self.task.steps_are if self.task.over_steps else "") != DRAWINGS[self.draw].along:
+            along = DRAWINGS[self.draw].along
+            wanted = f"curves over {_ALONG[along]}" if along else "single values of networks"
             raise UserError(
                 f"task: 'draw: {self.draw}' shows {wanted}, which '{self.task.kind}' does not give"
             )

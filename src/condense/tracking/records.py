@@ -90,7 +90,7 @@ def evaluation(path: Path, values: dict[str, Any], tags: dict[str, str], results
     points = [
         point
         for name, metric in metrics_in(values).items()
-        for point in _curve(name, metric, values.get("steps"))
+        for point in _curve(name, metric, values.get("steps") if isinstance(metric["mean"], list) else None)
     ]
     params = {
         **_cell(values),
@@ -115,10 +115,12 @@ def evaluation(path: Path, values: dict[str, Any], tags: dict[str, str], results
     told = [f"{name.rpartition('.')[2]} {text}" for name, text in settings.items() if name.count(".") == 1]
     kind = task.folder if task.remark is None else task.remark
     remark = "".join(f" {text}" for text in [kind, *told] if text)
-    note = (
-        f"{values['n_networks']} networks ({values['eval_arch']}) trained on {judged} by the protocol "
-        f"{protocol.get('name')}"
-    )
+    trained = {
+        "set": f"trained on {judged} by the protocol {protocol.get('name')}",
+        "real": f"trained on real images by the protocol {protocol.get('name')}, shown {judged}",
+        "nothing": f"that are not trained, shown {judged}",
+    }
+    note = f"{values['n_networks']} networks ({values['eval_arch']}) {trained[task.trained_on]}"
     of_evaluation = {"eval_arch": values["eval_arch"], "protocol": str(protocol.get("name", ""))}
     return Record(
         name=f"{judged} by {values['eval_arch']} {protocol.get('name', '')}{remark} {str(values['key'])[:6]}",

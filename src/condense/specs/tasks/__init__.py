@@ -16,9 +16,10 @@ from condense.specs.tasks.continual import Continual
 from condense.specs.tasks.drift import Drift
 from condense.specs.tasks.followed import Followed
 from condense.specs.tasks.gradient_similarity import GradientSimilarity
+from condense.specs.tasks.landscape import Landscape
 from condense.specs.tasks.snapshots import Snapshots
 
-AnyTask = Accuracy | Snapshots | Drift | Calibration | Followed | GradientSimilarity | Continual
+AnyTask = Accuracy | Snapshots | Drift | Calibration | Followed | GradientSimilarity | Landscape | Continual
 DEFAULT_TASK = Accuracy()
 
 
@@ -40,6 +41,7 @@ __all__ = [
     "Drift",
     "Followed",
     "GradientSimilarity",
+    "Landscape",
     "Metric",
     "Snapshots",
     "Task",

@@ -19,7 +19,8 @@ class Metric:
     what it can be.
 
     `published`: what `params/published/results.csv` calls it in its column `metric`. `reference`: of a number
-    that tells nothing of the set, but stands beside that of sets, what it is of; '' for all others.
+    that tells nothing of the set, but stands beside that of sets, what it is of; '' for all others. `once`:
+    one value for each network also where the task's other metrics are curves over steps.
     """
 
     title: str
@@ -29,6 +30,7 @@ class Metric:
     most: float = math.inf
     published: tuple[str, ...] = ()
     reference: str = ""
+    once: bool = False
 
     @property
     def label(self) -> str:
@@ -77,6 +79,9 @@ class Task:
     over_steps: ClassVar[bool] = False  # its metrics are curves over steps, not one value for each network
     last_counts: ClassVar[bool] = False  # of such a curve a row of a table shows the end
     variants: ClassVar[int] = 1  # in how many ways papers ask for it, whose values they pool
+    # what the steps of its curves are: those of the condensation, those in which classes come, or the points
+    # of a square, row by row
+    steps_are: ClassVar[Literal["steps", "classes", "grid"]] = "steps"
     further: ClassVar[Mapping[str, str]] = {}  # further sets by name: what each of them is
     # what the metrics call a further set, where that is not its name
     told_as: ClassVar[Mapping[str, str]] = {}
@@ -159,9 +164,29 @@ class Task:
         return 1
 
     @property
+    def grid(self) -> list[float]:
+        """Of a task whose steps are the points of a square, row by row: where those of each side lie."""
+        return []
+
+    @property
+    def explained(self) -> str:
+        """What a figure of its metrics says of its settings."""
+        return ""
+
+    @property
     def traces_accuracy(self) -> bool:
         """Whether it gives the accuracy over the steps of the condensation."""
-        return self.over_steps and ACCURACY in self.metrics.values()
+        return self.over_steps and self.steps_are == "steps" and ACCURACY in self.metrics.values()
+
+    @classmethod
+    def is_curve(cls, metric: str) -> bool:
+        """Whether it gives its metric of this name over steps."""
+        return cls.over_steps and not cls.metrics[metric].once
+
+    @classmethod
+    def curve(cls) -> str:
+        """Of a task that gives curves over steps, the first metric that is one."""
+        return next(name for name, metric in cls.metrics.items() if not metric.once)
 
     @classmethod
     def is_plain(cls) -> bool:

@@ -31,6 +31,7 @@ class Continual(Task):
     }
     numerics: ClassVar[int | None] = 1
     over_steps: ClassVar[bool] = True
+    steps_are: ClassVar[Literal["steps", "classes", "grid"]] = "classes"
     last_counts: ClassVar[bool] = True
     of_a_set: ClassVar[str] = "synthetic set, the memory"
     answers: ClassVar[tuple[str, ...] | None] = ("continual",)
