@@ -31,5 +31,6 @@ rule all:
         TABLES,
         FIGURES,
         "results/report.html",
+        "results/leaderboard.html",
         "results/summary/accuracy.json",
         TRACKED,

@@ -68,7 +68,7 @@ rule report:
     input:
         TABLES,
         FIGURES,
-        [cell.path for cell in SETS.values()],
+        [cell.path for cell in SETS.values() if not cell.data.is_part],
     output:
         update("results/report.html"),
     params:
@@ -80,3 +80,23 @@ rule report:
         **asks(page_needs),
     shell:
         "condense --log {log:q} report --scale {params.scale:q} --out {output:q}"
+
+
+rule leaderboard:
+    """Every method by every judge, as a file for programs and as a page that sorts and filters offline."""
+    input:
+        sorted(METRICS),
+        [cell.path for cell in SETS.values() if not cell.data.is_part],
+    output:
+        parquet=update("results/leaderboard.parquet"),
+        page=update("results/leaderboard.html"),
+    params:
+        scale=SCALE,
+    log: "results/logs/leaderboard.log",
+    benchmark: "results/benchmarks/leaderboard.tsv"
+    threads: 1
+    resources:
+        **asks(page_needs),
+    shell:
+        "condense --log {log:q} leaderboard --scale {params.scale:q} --write {output.parquet:q}"
+        " --page {output.page:q}"

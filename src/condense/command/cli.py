@@ -162,6 +162,7 @@ VERBS = {
     "table": reporting.table,
     "figure": reporting.figure,
     "report": reporting.report,
+    "leaderboard": reporting.leaderboard,
     "summary": reporting.summary,
     "take": reporting.take,
     "keep": reporting.keep,

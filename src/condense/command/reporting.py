@@ -35,6 +35,25 @@ def report(args: argparse.Namespace) -> None:
     make_report(Plan(args.scale), args.out)
 
 
+def leaderboard(args: argparse.Namespace) -> None:
+    """Shows every method by every judge of a scale, or writes that as parquet and as a page (rule
+    `leaderboard`)."""
+    from condense.plan.tables import Plan
+    from condense.report import leaderboard as board
+    from condense.report.board_page import make_page
+
+    scale = Plan(args.scale)
+    if args.page is not None and args.write is None:
+        raise UserError("--page: is made from the file of --write; give both")
+    rows = board.rows(scale)
+    if args.write is None:
+        print(board.text(rows))
+        return
+    board.write(rows, args.write)
+    if args.page is not None:
+        make_page(scale, args.write, args.page)
+
+
 def track(args: argparse.Namespace) -> None:
     """Brings MLflow up to date with the results (rule `track`)."""
     from condense.files.artifacts import write_json

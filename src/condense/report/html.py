@@ -101,7 +101,7 @@ def _check_sets(scale: Plan) -> None:
         if Path(cell.path).is_file():
             at = Path(cell.path).stat().st_mtime
             judged |= {image_set.path: min(at, judged.get(image_set.path, at)) for image_set in cell.all_sets}
-    for path in [Path(cell.path) for cell in scale.synthetic.values()]:
+    for path in [Path(cell.path) for cell in scale.synthetic.values() if not cell.data.is_part]:
         if path.is_file():
             changed = path.stat().st_mtime > judged.get(str(path), 0.0)
             (files.read_set if changed else artifacts.read_header)(path, "synthetic")
@@ -111,7 +111,7 @@ def _check_sets(scale: Plan) -> None:
 
 def _facts(scale: Plan) -> list[tuple[str, str]]:
     """Numbers for the head of the page: (how many, of what)."""
-    datasets = dict.fromkeys(names.dataset(cell.name) for cell in scale.data.values())
+    datasets = dict.fromkeys(names.dataset(cell.name) for cell in scale.data.values() if not cell.is_part)
     networks = sum(cell.n_networks for cell in scale.metrics.values())
     methods = {cell.synthetic.recipe.name for cell in scale.metrics.values()}
     counts = [
@@ -119,7 +119,8 @@ def _facts(scale: Plan) -> list[tuple[str, str]]:
         (len(scale.figures), "figures"),
         (len(methods), "methods"),
     ]
-    counts += [(len(scale.synthetic), "synthetic sets"), (networks, "networks tested")]
+    sets = [cell for cell in scale.synthetic.values() if not cell.data.is_part]
+    counts += [(len(sets), "synthetic sets"), (networks, "networks tested")]
     return [(", ".join(datasets) or "none", "data")] + [(f"{count:,}", unit) for count, unit in counts]
 
 
@@ -195,6 +196,8 @@ def _grids(scale: Plan) -> tuple[list[Picture], list[str]]:
     those left out."""
     chosen: dict[tuple[str, str], plan.SyntheticCell] = {}
     for cell in scale.synthetic.values():
+        if cell.data.is_part:
+            continue
         pair = (cell.data.name, cell.recipe.name)
         if cell.seed == 0 and (pair not in chosen or _far(cell) < _far(chosen[pair])):
             chosen[pair] = cell

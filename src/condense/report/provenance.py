@@ -41,7 +41,9 @@ class Stage:
 def origin(scale: Plan) -> Origin:
     """What the runs behind the metrics and the synthetic sets say about themselves."""
     runs = [facts_of(read_metrics(cell)["run"], Path(cell.path)) for cell in scale.metrics.values()]
-    runs += [run for run in (run_of(cell) for cell in scale.synthetic.values()) if run]
+    runs += [
+        run for run in (run_of(cell) for cell in scale.synthetic.values() if not cell.data.is_part) if run
+    ]
     dates = sorted(run.date for run in runs if run.date)
     versions = {f"{library} {version}" for run in runs for library, version in run.versions.items()}
     return Origin(
@@ -113,6 +115,8 @@ def sets(scale: Plan) -> list[dict[str, str]]:
     """One row for each synthetic set: what it is, its key, time and memory."""
     rows = []
     for cell in scale.synthetic.values():
+        if cell.data.is_part:  # it is counted with the set that it became a part of
+            continue
         run = run_of(cell) or Facts()
         row = {
             "dataset": names.dataset(cell.data.name),

@@ -113,6 +113,11 @@ class Task:
         return None
 
     @property
+    def board(self) -> Mapping[str, str]:
+        """What the leaderboard shows of it beside the accuracy: by column the metric."""
+        return {}
+
+    @property
     def test_passes(self) -> int:
         """How often each network is tested."""
         return 1

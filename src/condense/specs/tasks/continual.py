@@ -45,6 +45,10 @@ class Continual(Task):
         at_least({"steps": self.steps}, 2, 100_000)
         at_least({"order": self.order}, 0, (1 << 32) - 1)
 
+    @property
+    def board(self) -> Mapping[str, str]:
+        return {f"continual_{self.steps}": "accuracy"}
+
     def variant(self, number: int) -> Continual:
         """The same with the class order of this number."""
         return replace(self, order=number)

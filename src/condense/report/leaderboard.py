@@ -1,0 +1,218 @@
+"""The leaderboard: every method on every dataset, at every number of images a class, by every judge that
+measured it, in one table for programs and for the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from condense.config import UserError
+from condense.files import artifacts
+from condense.machine.drafts import whole
+from condense.plan import MetricsCell, SyntheticCell
+from condense.plan.beside import Cells, Place
+from condense.plan.rows import Run
+from condense.plan.tables import Plan
+from condense.report import names
+from condense.report.measured import Pooled, measure_cells
+from condense.report.provenance import run_of
+from condense.report.scores import TITLES, Scores
+from condense.specs import catalogue
+
+# Columns by their types, in the order of the file; those of tasks (`Task.board`) come behind them
+TEXTS = ("dataset", "method", "arch", "ipc", "judge", "eval_arch", "scale", "device")
+NUMBERS = (
+    *("accuracy", "accuracy_std", "best", "best_std", "over_random", "transfer"),
+    *("label_robust", "augmentation_robust", "seconds"),
+)
+_SCORES = dict(zip(("label_robust", "augmentation_robust"), TITLES, strict=True))
+_WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+COUNTS = ("n_sets", "n_networks", "best_of", "transfer_of", "image_bytes", "label_bytes", "memory_bytes")
+
+
+def rows(scale: Plan) -> list[dict[str, Any]]:
+    """One row for each method, dataset, number of images a class and judge; None where a number is not there.
+
+    Accuracies are means in percent with population deviations over networks and sets, `over_random` the
+    points above as many random images under the same judge, `transfer` the mean over other architectures that
+    judge by the same protocol, `seconds` those of condensing a set (all its jobs, a mean over sets).
+    """
+    places, scores = scale.comparable.by_place, Scores(scale)
+    of_tasks = _of_tasks(scale)
+    accuracies = {place: measure_cells(cells) for place, cells in places.items()}
+    found = []
+    for place, cells in places.items():
+        first, number = cells[0], accuracies[place]
+        score = scores.of(cells) if place.ipc != "full" and scores.stand_beside(first) else {}
+        row = dict.fromkeys((*TEXTS, *NUMBERS, *COUNTS)) | {
+            "dataset": first.synthetic.data.name,
+            "method": place.method,
+            "arch": place.arch,
+            "ipc": str(place.ipc),
+            "judge": first.protocol.name,
+            "eval_arch": first.eval_arch,
+            "scale": scale.scale.name,
+            "accuracy": number.mean,
+            "accuracy_std": number.std,
+            "n_sets": number.n_sets,
+            "n_networks": number.n_networks,
+            **_best(cells),
+            "over_random": _over_random(scale, cells, number),
+            **_transfer(place, places, accuracies),
+            **{name: score[title].value for name, title in _SCORES.items() if title in score},
+            **_cost([cell.synthetic for cell in cells]),
+        }
+        found.append(row | of_tasks.get(_what(first.synthetic), {}))
+    return sorted(
+        found,
+        key=lambda row: (
+            *(row["dataset"], _number(row["ipc"]), row["judge"], row["eval_arch"]),
+            *(-row["accuracy"], row["method"]),
+        ),
+    )
+
+
+def _number(ipc: str) -> float:
+    return float("inf") if ipc == "full" else float(ipc)
+
+
+def _best(cells: Cells) -> dict[str, Any]:
+    """The best of several test passes, where the task follows the training."""
+    task = cells[0].task
+    if not task.best:
+        return {}
+    best = measure_cells(cells, task.best)
+    return {"best": best.mean, "best_std": best.std, "best_of": task.test_passes}
+
+
+def _over_random(scale: Plan, cells: Cells, number: Pooled) -> float | None:
+    if cells[0].synthetic.recipe.name == catalogue.BASELINE:
+        return None
+    run = Run(cells[0].synthetic.data.name, (cells,))
+    baseline = scale.comparable.baselines(run).get(catalogue.BASELINE)
+    return number.mean - measure_cells(baseline.run.groups[0]).mean if baseline and baseline.run else None
+
+
+def _transfer(
+    place: Place, places: Mapping[Place, Cells], accuracies: Mapping[Place, Pooled]
+) -> dict[str, Any]:
+    """The mean over the other architectures by which the same sets were judged by the same protocol."""
+    here = places[place][0]
+    others = [
+        accuracies[other].mean
+        for other, cells in places.items()
+        if (other.method, other.arch, other.ipc) == (place.method, place.arch, place.ipc)
+        and cells[0].protocol.name == here.protocol.name
+        and cells[0].synthetic.data.key == here.synthetic.data.key
+        and cells[0].eval_arch != here.eval_arch
+    ]
+    return {"transfer": sum(others) / len(others), "transfer_of": len(others)} if others else {}
+
+
+def _cost(sets: Sequence[SyntheticCell]) -> dict[str, Any]:
+    """Bytes of images and labels of a set as they lie in its file, and what condensing took."""
+    runs = [run for run in map(run_of, sets) if run]
+    cost: dict[str, Any] = {}
+    seconds = [run.seconds for run in runs if run.seconds is not None]
+    if seconds:
+        cost["seconds"] = sum(seconds) / len(seconds)
+    # Of a process that did other jobs before, the peak is not that of this one
+    memory = [run.peak_memory_bytes for run in runs if run.peak_memory_bytes and not run.after]
+    if memory:
+        cost["memory_bytes"] = max(memory)
+    devices = sorted({run.device for run in runs if run.device})
+    if devices:
+        cost["device"] = ", ".join(devices)
+    path = Path(sets[0].path)
+    if sets[0].recipe.makes_set and path.is_file():
+        cost |= _bytes_in(path)
+    return cost
+
+
+def _bytes_in(path: Path) -> dict[str, int]:
+    """The bytes of the images of a set, and of all that stands beside them, as its file holds them."""
+    from safetensors import safe_open
+
+    artifacts.read_header(path, "synthetic")  # refuses what is damaged
+    with safe_open(path, "numpy") as tensors:
+        sizes = {
+            name: math.prod(tensors.get_slice(name).get_shape())
+            * _WIDTHS[tensors.get_slice(name).get_dtype()]
+            for name in tensors.keys()  # noqa: SIM118 (no mapping)
+        }
+    return {"image_bytes": sizes.pop("images"), "label_bytes": sum(sizes.values())}
+
+
+def _what(cell: SyntheticCell) -> tuple[str, str, str, str]:
+    return cell.data.name, cell.recipe.name, cell.arch, str(cell.ipc)
+
+
+def _of_tasks(scale: Plan) -> dict[tuple[str, str, str, str], dict[str, float]]:
+    """By what a set is, the numbers of other tasks than the accuracy that these want on the board."""
+    asked: dict[tuple[Any, ...], list[MetricsCell]] = {}
+    for cell in scale.metrics.values():
+        for column, metric in cell.task.board.items():
+            if scale.comparable.is_unchanged(cell):
+                asked.setdefault((_what(cell.synthetic), column, metric), []).append(cell)
+    found: dict[tuple[str, str, str, str], dict[str, float]] = {}
+    for (what, column, metric), cells in asked.items():
+        found.setdefault(what, {})[column] = measure_cells(tuple(cells), metric).mean
+    return found
+
+
+def columns(table: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The columns of a board: the fixed ones, then those of tasks."""
+    more = {name for row in table for name in row} - {*TEXTS, *NUMBERS, *COUNTS}
+    return [*TEXTS, *NUMBERS, *COUNTS, *sorted(more)]
+
+
+def write(table: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """Writes the rows as parquet. Raises UserError for a file of another ending."""
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
+    if out.suffix != ".parquet":
+        raise UserError(f"{out}: the file of a leaderboard must end in .parquet")
+    types = dict.fromkeys(TEXTS, arrow.string()) | dict.fromkeys(COUNTS, arrow.int64())
+    schema = arrow.schema([(name, types.get(name, arrow.float64())) for name in columns(table)])
+    filled = [{name: row.get(name) for name in schema.names} for row in table]
+    with whole(out) as draft:
+        parquet.write_table(arrow.Table.from_pylist(filled, schema), draft)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows of a leaderboard. Raises UserError for a file that is none."""
+    import pyarrow.parquet as parquet
+    from pyarrow import ArrowInvalid
+
+    try:
+        table = parquet.read_table(path)
+    except (OSError, ArrowInvalid) as error:
+        raise UserError(
+            f"{path}: is no leaderboard ({error}); `condense leaderboard --help` says how one is made"
+        ) from None
+    missing = [name for name in (*TEXTS, *NUMBERS, *COUNTS) if name not in table.column_names]
+    if missing:
+        raise UserError(f"{path}: is no leaderboard: the columns {', '.join(missing)} are missing")
+    return table.to_pylist()
+
+
+def text(table: Sequence[Mapping[str, Any]]) -> str:
+    """The rows for a terminal: what was judged, and the numbers that most readers want."""
+    head = ("dataset", "ipc", "method", "judge", "accuracy", "over random", "transfer")
+    lines = [head]
+    for row in table:
+        spread = f"{row['accuracy']:.1f} ± {row['accuracy_std']:.1f}"
+        signed = "" if row["over_random"] is None else f"{row['over_random']:+.1f}"
+        transfer = "" if row["transfer"] is None else f"{row['transfer']:.1f}"
+        judge = f"{row['judge']}, {names.architecture(row['eval_arch'])}"
+        lines.append(
+            (row["dataset"], row["ipc"], names.method(row["method"]), judge, spread, signed, transfer)
+        )
+    widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
+    return "\n".join(
+        "  ".join(entry.ljust(width) for entry, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )

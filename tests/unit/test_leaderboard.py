@@ -1,0 +1,160 @@
+"""The leaderboard: its rows are the numbers of the evaluations, the file holds them, and the page sorts and
+filters them without a network."""
+
+import os
+import re
+from pathlib import Path
+
+import pyarrow.parquet as parquet
+import pytest
+from bad_input_helpers import refused, run
+from report_helpers import made_up_metrics
+
+from condense.config import UserError
+from condense.files import artifacts
+from condense.plan.beside import place_of
+from condense.plan.tables import Plan
+from condense.report import board_page, leaderboard, timeline
+from condense.report.measured import measure_cells
+from condense.specs import catalogue
+
+
+@pytest.fixture(scope="module")
+def scale(tmp_path_factory):
+    """Scale quick with made-up metrics of everything, in a folder that is worked in."""
+    folder, before = tmp_path_factory.mktemp("board"), Path.cwd()
+    made_up_metrics(folder)
+    os.chdir(folder)
+    yield Plan("quick")
+    os.chdir(before)
+
+
+@pytest.fixture(scope="module")
+def rows(scale):
+    return leaderboard.rows(scale)
+
+
+def row_of(rows, **wanted):
+    (found,) = [row for row in rows if wanted.items() <= row.items()]
+    return found
+
+
+def test_there_is_a_row_for_each_method_and_judge_with_the_number_of_its_evaluations(scale, rows):
+    assert len(rows) == len(scale.comparable.by_place)
+    for cells in scale.comparable.by_place.values():
+        first = cells[0].synthetic
+        row = row_of(
+            rows,
+            method=first.recipe.name,
+            arch=first.arch,
+            ipc=str(first.ipc),
+            judge=cells[0].protocol.name,
+            eval_arch=cells[0].eval_arch,
+            dataset=first.data.name,
+        )
+        number = measure_cells(cells)
+        assert (row["accuracy"], row["accuracy_std"]) == (number.mean, number.std)
+        assert (row["n_sets"], row["n_networks"]) == (number.n_sets, number.n_networks)
+
+
+def test_gain_over_random_and_transfer_are_of_the_same_judge_and_set(scale, rows, monkeypatch):
+    """With made-up numbers that differ by method and network."""
+    known = {place: index for index, place in enumerate(scale.comparable.by_place)}
+
+    def number(cells, metric="accuracy"):
+        value = 10.0 + known.get(place_of(cells[0]), 0)
+        return type("Number", (), {"mean": value, "std": 0.0, "n_sets": 1, "n_networks": 1})()
+
+    monkeypatch.setattr(leaderboard, "measure_cells", number)
+    found = leaderboard.rows(scale)
+    convnet = {"judge": "dc", "eval_arch": "convnet", "ipc": "10", "dataset": "digits16"}
+    dm, random = (
+        row_of(found, method="dm", arch="convnet", **convnet),
+        row_of(found, method="random", **convnet),
+    )
+    assert dm["over_random"] == pytest.approx(dm["accuracy"] - random["accuracy"])
+    assert random["over_random"] is None
+    others = [
+        row["accuracy"]
+        for row in found
+        if row["method"] == "dm"
+        and row["arch"] == "convnet"
+        and row["ipc"] == "10"
+        and row["judge"] == "dc"
+        and row["eval_arch"] != "convnet"
+    ]
+    assert len(others) == dm["transfer_of"] > 1
+    assert dm["transfer"] == pytest.approx(sum(others) / len(others))
+
+
+def test_tasks_bring_columns_of_their_own(rows):
+    dm = row_of(rows, method="dm", arch="convnet", judge="dc", eval_arch="convnet", ipc="10")
+    assert dm["continual_5"] == pytest.approx(71.0)  # the last step of the made-up ones
+    assert row_of(rows, method="ncfm", judge="dc", eval_arch="convnet", ipc="10").get("continual_5") is None
+
+
+def test_bytes_are_those_in_the_file_of_the_set(made):
+    tensors, _ = artifacts.read_tensors(made.synthetic, "synthetic")
+    found = leaderboard._bytes_in(made.synthetic)
+    assert found == {"image_bytes": tensors["images"].nbytes, "label_bytes": tensors["labels"].nbytes}
+
+
+def test_the_file_holds_the_rows_and_others_are_refused(rows, scale, tmp_path):
+    path = tmp_path / "board.parquet"
+    leaderboard.write(rows, path)
+    read = leaderboard.read(path)
+    assert [row["accuracy"] for row in read] == [row["accuracy"] for row in rows]
+    assert read[0].keys() == {*leaderboard.columns(rows)} and parquet.read_table(path).num_rows == len(rows)
+    with pytest.raises(UserError, match="must end in .parquet"):
+        leaderboard.write(rows, tmp_path / "board.csv")
+    (tmp_path / "other.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match="is no leaderboard"):
+        leaderboard.read(tmp_path / "other.parquet")
+    with pytest.raises(UserError, match="is no leaderboard"):
+        leaderboard.read(tmp_path / "missing.parquet")
+
+
+def test_the_command_shows_writes_and_makes_the_page_of_the_file(scale, rows, tmp_path):
+    assert "--page: is made from the file of --write" in refused("leaderboard", "--page", tmp_path / "p.html")
+    assert run("leaderboard")[0] == 0
+    path, page = tmp_path / "board.parquet", tmp_path / "page.html"
+    assert run("leaderboard", "--write", path, "--page", page)[0] == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<tr>") == len(rows) + 1
+    # Nothing is fetched: no address but those of names inside the pictures
+    assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", text)
+    assert "board.parquet" in text and "<option>digits16</option>" in text
+
+
+def test_what_the_papers_print_stands_beside_what_was_measured_on_their_data_or_a_copy(scale, monkeypatch):
+    assert board_page.compared(scale) == []  # digits are no copy of CIFAR-10
+    monkeypatch.setattr(board_page, "measure", lambda run, metric: type("Number", (), {"mean": 50.0})())
+    pairs = board_page.compared(Plan("cifar10"))
+    assert pairs and all(pair.copied and pair.measured == 50.0 for pair in pairs)
+    paper = board_page.compared(Plan("laptop"))
+    assert paper and not all(pair.copied for pair in paper)
+    assert b"<svg" in board_page._scatter(pairs)
+
+
+def test_jobs_are_read_with_their_begin_and_hours_are_added_up(tmp_path):
+    for name, ended, seconds, worked in (
+        ("evaluate/a/x.tsv", 10_000, 60, 55.0),
+        ("evaluate/y.tsv", 10_050, 60, 50.0),
+        ("data/z.tsv", 500, 10, "-"),
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"s\tcpu_time\n{seconds}\t{worked}\n")
+        os.utime(path, (ended, ended))
+    ran = timeline.jobs(tmp_path)
+    assert [(job.stage, job.began, job.ended) for job in ran] == [
+        *(("data", 490, 500), ("evaluate", 9940, 10_000), ("evaluate", 9990, 10_050)),
+    ]
+    assert timeline.hours(ran) == [("data", 1, 10 / 3600, 10 / 3600), ("evaluate", 2, 105 / 3600, 120 / 3600)]
+    assert [len(jobs) for jobs in timeline.stretches(ran)] == [1, 2]
+    assert b"<svg" in timeline.drawn(ran) and timeline.drawn([]) is None
+
+
+def test_every_name_on_the_board_is_known(rows):
+    assert {row["method"] for row in rows} <= set(catalogue.names_in("methods"))
+    assert {row["judge"] for row in rows} <= set(catalogue.names_in("protocols"))
