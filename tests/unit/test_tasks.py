@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, get_args
 
 import pytest
 import torch
-from bad_input_helpers import evaluation, refused, run
+from bad_input_helpers import NET, evaluation, recipe, refused, run
 from reading_helpers import choices, noting_first
 
 from condense import specs
@@ -210,6 +210,15 @@ GIVEN = {
 }
 
 
+def snapshots_of_a_set(digits, folder):
+    """The snapshots of a small set, made by the command."""
+    data = ("--data", digits / "train.safetensors")
+    shard = folder / "shard.safetensors"
+    assert run("synthesize", *data, "--recipe", recipe(snapshots=1), "--ipc", 1, *NET, "--out", shard)[0] == 0
+    assert run("gather", "--shards", shard, *data, "--out", folder / "synthetic.safetensors")[0] == 0
+    return folder / "snapshots.safetensors"
+
+
 def unread(kind, made, folder, monkeypatch):
     """The settings of a task that are not read while it is computed."""
     read, task = set(), kinds()[kind]
@@ -217,7 +226,8 @@ def unread(kind, made, folder, monkeypatch):
     given = ["--task", json.dumps({"kind": kind, **GIVEN.get(kind, {})})]
     for name in task.further:
         given += ["--with", f"{name}={made.synthetic}"]
-    status, told = run(*evaluation(made.synthetic, made.digits, folder / f"{kind}.json", *given))
+    judged = snapshots_of_a_set(made.digits, folder) if task.reads == "snapshots" else made.synthetic
+    status, told = run(*evaluation(judged, made.digits, folder / f"{kind}.json", *given))
     assert status == 0, told
     return choices(task, "kind") - read
 

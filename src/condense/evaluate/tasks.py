@@ -13,9 +13,10 @@ from condense.evaluate.drift import drift
 from condense.evaluate.followed import followed
 from condense.evaluate.gradient_similarity import gradient_similarity
 from condense.evaluate.landscape import landscape
+from condense.evaluate.sharpness import sharpness
 from condense.evaluate.trainer import Results, TaskSets, Trainer
 from condense.specs import AnyTask, Drift, Task
-from condense.specs.tasks import Continual, Followed, GradientSimilarity, Landscape
+from condense.specs.tasks import Continual, Followed, GradientSimilarity, Landscape, Sharpness
 from condense.specs.tasks.calibration import Calibration
 from condense.training.sets import TrainingSet
 
@@ -47,6 +48,7 @@ TASKS: dict[str, TaskFunction] = {
     "drift": of_tasks(Drift, drift),
     "followed": of_tasks(Followed, followed),
     "calibration": of_tasks(Calibration, calibration),
+    "sharpness": of_tasks(Sharpness, sharpness),
     "landscape": of_tasks(Landscape, landscape),
     "gradient_similarity": of_tasks(GradientSimilarity, gradient_similarity),
     "continual": of_tasks(Continual, continual),

@@ -22,6 +22,7 @@ from condense.report import (
     pictures,
     settings,
     style,
+    traces,
 )
 
 DRAW = {
@@ -35,6 +36,7 @@ DRAW = {
     "embedding_map": pictures.embedding_map,
     "images": pictures.images,
     "landscape": landscapes.landscape,
+    "metric_by_step": traces.metric_by_step,
     "texture": comparisons.texture,
 }
 

@@ -124,6 +124,7 @@ Drawing = Literal[
     "embedding_map",
     "images",
     "landscape",
+    "metric_by_step",
     "texture",
 ]
 # tasks, each with the methods that make its further sets, by the names that it gives them
@@ -172,6 +173,7 @@ DRAWINGS: dict[Drawing, Shown] = {
     "embedding_map": Shown(("feature_arch", "classes"), features=True),
     "images": Shown(),
     "landscape": Shown(("task",), judged=_own_task, along="grid"),
+    "metric_by_step": Shown(("task",), judged=_own_task, along="steps"),
     "texture": Shown(("classes",)),
 }
 

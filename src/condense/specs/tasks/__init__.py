@@ -17,9 +17,20 @@ from condense.specs.tasks.drift import Drift
 from condense.specs.tasks.followed import Followed
 from condense.specs.tasks.gradient_similarity import GradientSimilarity
 from condense.specs.tasks.landscape import Landscape
+from condense.specs.tasks.sharpness import Sharpness
 from condense.specs.tasks.snapshots import Snapshots
 
-AnyTask = Accuracy | Snapshots | Drift | Calibration | Followed | GradientSimilarity | Landscape | Continual
+AnyTask = (
+    Accuracy
+    | Snapshots
+    | Drift
+    | Calibration
+    | Followed
+    | GradientSimilarity
+    | Landscape
+    | Continual
+    | Sharpness
+)
 DEFAULT_TASK = Accuracy()
 
 
@@ -43,6 +54,7 @@ __all__ = [
     "GradientSimilarity",
     "Landscape",
     "Metric",
+    "Sharpness",
     "Snapshots",
     "Task",
     "task_class",
