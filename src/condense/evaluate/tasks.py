@@ -9,6 +9,7 @@ from condense.config import told_apart, unknown, without_function
 from condense.evaluate.accuracy import accuracy
 from condense.evaluate.calibration import calibration
 from condense.evaluate.continual import continual
+from condense.evaluate.discrepancies import discrepancies
 from condense.evaluate.drift import drift
 from condense.evaluate.followed import followed
 from condense.evaluate.gradient_similarity import gradient_similarity
@@ -16,7 +17,7 @@ from condense.evaluate.landscape import landscape
 from condense.evaluate.sharpness import sharpness
 from condense.evaluate.trainer import Results, TaskSets, Trainer
 from condense.specs import AnyTask, Drift, Task
-from condense.specs.tasks import Continual, Followed, GradientSimilarity, Landscape, Sharpness
+from condense.specs.tasks import Continual, Discrepancies, Followed, GradientSimilarity, Landscape, Sharpness
 from condense.specs.tasks.calibration import Calibration
 from condense.training.sets import TrainingSet
 
@@ -52,6 +53,7 @@ TASKS: dict[str, TaskFunction] = {
     "landscape": of_tasks(Landscape, landscape),
     "gradient_similarity": of_tasks(GradientSimilarity, gradient_similarity),
     "continual": of_tasks(Continual, continual),
+    "discrepancies": of_tasks(Discrepancies, discrepancies),
 }
 
 

@@ -120,6 +120,7 @@ Drawing = Literal[
     "accuracy_by_setting",
     "accuracy_by_drift",
     "consistency",
+    "discrepancy_by_accuracy",
     "distribution",
     "embedding_map",
     "images",
@@ -161,6 +162,12 @@ _ALONG = {
     "classes": "the steps in which classes come",
     "grid": "the points of a square",
 }
+
+
+def _beside_accuracy(spec: FigureSpec) -> Judged:
+    return [(DEFAULT_TASK, {}), *_own_task(spec)]
+
+
 # By what a figure's `draw` says; `report.figures.DRAW` has a function of each name.
 DRAWINGS: dict[Drawing, Shown] = {
     "accuracy_by_classes": Shown(("task",), judged=_own_task, along="classes"),
@@ -169,6 +176,7 @@ DRAWINGS: dict[Drawing, Shown] = {
     "accuracy_by_setting": Shown(("points",), judged=lambda spec: [(DEFAULT_TASK, {})]),
     "accuracy_by_drift": Shown(("drift",), judged=_drifting),
     "consistency": Shown(("feature_arch", "neighbours")),
+    "discrepancy_by_accuracy": Shown(("task",), judged=_beside_accuracy),
     "distribution": Shown(("task",), judged=_own_task),
     "embedding_map": Shown(("feature_arch", "classes"), features=True),
     "images": Shown(),

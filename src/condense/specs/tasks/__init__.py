@@ -13,6 +13,7 @@ from condense.specs.tasks.accuracy import Accuracy
 from condense.specs.tasks.base import ACCURACY, Metric, Task
 from condense.specs.tasks.calibration import Calibration
 from condense.specs.tasks.continual import Continual
+from condense.specs.tasks.discrepancies import Discrepancies
 from condense.specs.tasks.drift import Drift
 from condense.specs.tasks.followed import Followed
 from condense.specs.tasks.gradient_similarity import GradientSimilarity
@@ -30,6 +31,7 @@ AnyTask = (
     | Landscape
     | Continual
     | Sharpness
+    | Discrepancies
 )
 DEFAULT_TASK = Accuracy()
 
@@ -49,6 +51,7 @@ __all__ = [
     "Accuracy",
     "AnyTask",
     "Continual",
+    "Discrepancies",
     "Drift",
     "Followed",
     "GradientSimilarity",
