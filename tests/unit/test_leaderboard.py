@@ -14,7 +14,7 @@ from condense.config import UserError
 from condense.files import artifacts
 from condense.plan.beside import place_of
 from condense.plan.tables import Plan
-from condense.report import board_page, leaderboard, timeline
+from condense.report import board_page, leaderboard, names, taxonomy, timeline
 from condense.report.measured import measure_cells
 from condense.specs import catalogue
 
@@ -120,7 +120,8 @@ def test_the_command_shows_writes_and_makes_the_page_of_the_file(scale, rows, tm
     path, page = tmp_path / "board.parquet", tmp_path / "page.html"
     assert run("leaderboard", "--write", path, "--page", page)[0] == 0
     text = page.read_text(encoding="utf-8")
-    assert text.count("<tr>") == len(rows) + 1
+    board = text[text.index('id="board"') :].partition("</table>")[0]
+    assert board.count("<tr>") == len(rows) + 1
     # Nothing is fetched: no address but those of names inside the pictures
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", text)
     assert "board.parquet" in text and "<option>digits16</option>" in text
@@ -158,3 +159,26 @@ def test_jobs_are_read_with_their_begin_and_hours_are_added_up(tmp_path):
 def test_every_name_on_the_board_is_known(rows):
     assert {row["method"] for row in rows} <= set(catalogue.names_in("methods"))
     assert {row["judge"] for row in rows} <= set(catalogue.names_in("protocols"))
+
+
+def test_the_taxonomy_has_every_line_of_the_paper_and_every_method_here_once(rows):
+    found, about = taxonomy.taxonomy(rows)
+    lines = [entry for entries in found.values() for entry in entries]
+    assert about == "handwritten digits of 16 x 16 pixels, 10 images a class, judged by dc with ConvNet"
+    built = {catalogue.recipe(name).name for name in catalogue.names_in("methods")} - {"whole"}
+    shown = [entry.method for entry in lines if entry.method]
+    assert sorted(shown) == sorted(names.method(name) for name in built)
+    printed = taxonomy.published()
+    assert len(lines) == len(printed) + len(built - {row["method"] for row in printed})
+    dm = next(entry for entry in lines if entry.method == "DM")
+    row = row_of(rows, method="dm", arch="convnet", judge="dc", eval_arch="convnet", ipc="10")
+    assert dm.accuracy == f"{row['accuracy']:.1f} ± {row['accuracy_std']:.1f}" and not dm.needs
+    assert all(bool(entry.needs) != bool(entry.accuracy) for entry in lines)
+
+
+def test_what_the_taxonomy_says_of_a_built_method_is_what_its_recipe_says():
+    for line in taxonomy.published():
+        assert tuple(line) == taxonomy.COLUMNS and bool(line["method"]) != bool(line["needs"])
+        assert line["discrepancy"] in taxonomy.TITLES
+        if line["method"]:
+            assert catalogue.recipe(line["method"]).discrepancy == line["discrepancy"], line["method"]

@@ -15,6 +15,7 @@ from condense.plan.tables import Plan
 from condense.report import names, style, timeline
 from condense.report.leaderboard import read
 from condense.report.measured import measure
+from condense.report.taxonomy import taxonomy
 from condense.specs import ACCURACY, catalogue
 
 
@@ -70,7 +71,7 @@ def make_page(scale: Plan, board: Path, out: Path) -> None:
     table = read(board)
     shown = [column for column in [*_COLUMNS, *_of_tasks(table)] if _has(table, column.name)]
     pairs, ran = compared(scale), timeline.jobs(Path(plan.RESULTS) / "benchmarks")
-    svg = timeline.drawn(ran)
+    svg, (lines, about) = timeline.drawn(ran), taxonomy(table)
     text = template.render(
         style=Markup(room.joinpath("template.css").read_text(encoding="utf-8")),
         script=Markup(room.joinpath("board.js").read_text(encoding="utf-8")),
@@ -86,6 +87,8 @@ def make_page(scale: Plan, board: Path, out: Path) -> None:
         pairs=len(pairs),
         timeline=Markup(svg.decode()) if svg else "",
         hours=timeline.hours(ran),
+        taxonomy=lines,
+        taxonomy_about=about,
         file=board.name,
     )
     with artifacts.whole(out) as draft:
