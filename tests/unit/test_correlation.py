@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from condense.measures.correlation import (
+from condense.evaluate.correlation import (
     best_places,
     ranks,
     spearman,

@@ -27,7 +27,7 @@ from condense.estimate.schedule import graph
 from condense.files import read_artifact, read_set
 from condense.files.artifacts import digest, read_tensors, write_tensors
 from condense.jobs import parents
-from condense.plan import PARENTS, Maker, ParentCell
+from condense.plan import PARENTS, Maker, ParentCell, data_cell
 from condense.plan.groups import groups
 from condense.plan.parents import TeacherCell
 from condense.plan.tables import Plan
@@ -284,6 +284,9 @@ def test_settings_of_a_cell_are_read_again_as_they_were():
         for name in ("cpdm", "ncfm", "best", "idm")
         for cell in maker.synthetic("digits", name, "convnet", 1, 0).parents.values()
     ]
+    cells.append(
+        specs.TruthNeed("nas201_truth", 3, images=40).cell(maker, data_cell("digits"), "nas_bench_201", 0, 0)
+    )
     assert {cell.kind for cell in cells} == set(PARENTS)
     for cell in cells:
         assert type(cell).values_from(json.loads(cell.settings), "--settings") == cell.values

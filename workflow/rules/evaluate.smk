@@ -16,7 +16,8 @@ def trained_and_tested_on(w):
 
 def inputs_of(cell):
     sets = [one.path for one in cell.all_sets] if cell.synthetic.recipe.makes_set else []
-    return [*sets, cell.synthetic.data.train, cell.synthetic.data.test]
+    made = [parent.path for parent in cell.parents.values()]
+    return [*sets, *made, cell.synthetic.data.train, cell.synthetic.data.test]
 
 
 def evaluate_options(w):
@@ -28,7 +29,7 @@ def words_of(cell):
     of its task, or on all training images."""
     synthetic = cell.synthetic
     words = ["--synthetic", cell.judged] if synthetic.recipe.makes_set else []
-    words += [word for name, other in cell.sets.items() for word in ("--with", f"{name}={other.path}")]
+    words += [word for name, other in cell.given.items() for word in ("--with", f"{name}={other.path}")]
     words += ["--task", cell.task_settings]
     words += ["--data", synthetic.data.folder, "--method", synthetic.recipe.name]
     words += ["--arch", cell.eval_arch, "--options", cell.options, "--protocol", cell.settings]

@@ -23,7 +23,7 @@ rule teach:
     wildcard_constraints:
         room="|".join(parent_rooms()),
     input:
-        lambda w: parent_of(w).data.train,
+        lambda w: parent_of(w).inputs,
     output:
         # The parts of a bank lie beside it in bank.safetensors.parts, with their checksums in it.
         update("results/{room}/{dataset}/{arch}/{made_by}/seed{seed}-{key}/{file}.safetensors"),

@@ -124,6 +124,17 @@ def _user_verbs(verbs: Any, functions: Verbs) -> None:
         action="store_true",
         help="images as the file has them, where each holds several smaller ones",
     )
+    verb = add_verb(verbs, functions, "nas201")
+    verb.add_argument("what", choices=("import",))
+    verb.add_argument(
+        "file", type=Path, help="NAS-Bench-201-*.pth, or a CSV or parquet file of architecture and accuracies"
+    )
+    verb.add_argument(
+        "--out",
+        type=Path,
+        default=Path("nas201.parquet"),
+        help="a .parquet or .csv file (default: %(default)s)",
+    )
     verb = add_verb(verbs, functions, "list")
     verb.add_argument(
         "what",

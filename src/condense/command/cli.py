@@ -44,6 +44,24 @@ def export(args: argparse.Namespace) -> None:
     print(export_set(args.file, args.to, args.out, as_stored=args.as_stored))
 
 
+def nas201(args: argparse.Namespace) -> None:
+    """Makes a table of accuracies of the published file of NAS-Bench-201, or of a table of one's own.
+
+    The published file is read without running anything that it names.
+    """
+    from condense.machine.drafts import require_place
+    from condense.outside.benchmarks import import_benchmark, require_table, write_benchmark
+    from condense.specs.spaces.nas201 import NAS201
+
+    require_place(args.out)
+    require_table(args.out)
+    known = import_benchmark(args.file)
+    write_benchmark(args.out, known)
+    counts = ", ".join(f"{len(values):,} on {name}" for name, values in known.accuracies.items())
+    print(f"{args.out}: accuracies of {counts}, of {NAS201.size:,} networks")
+    print(f"to be used by: export {NAS201.variable}={args.out.absolute()}")
+
+
 def names(args: argparse.Namespace) -> None:
     """Lists methods, terms, datasets, protocols, tasks, tables, architectures or scales."""
     from condense.command.listings import listing
@@ -145,6 +163,7 @@ VERBS = {
     "inspect": inspect,
     "export": export,
     "list": names,
+    "nas201": nas201,
     "estimate": estimate,
     "prune": prune,
     "data": stages.data,

@@ -26,6 +26,7 @@ from condense.files.notes import INDEX, TOGETHER, Manifest, RatesNote
 from condense.files.records import PART
 from condense.plan import parent_files
 from condense.report.speed import read_speed
+from condense.specs import task_class
 
 if TYPE_CHECKING:
     import numpy as np
@@ -175,7 +176,12 @@ def _json_facts(value: dict[str, Any]) -> list[tuple[str, str]]:
     lines += [
         line
         for name, metric in metrics_in(value).items()
-        for line in _metric(name, metric, value.get("steps") if isinstance(metric["mean"], list) else None)
+        for line in _metric(
+            name,
+            metric,
+            value.get("steps") if isinstance(metric["mean"], list) else None,
+            task_class(value["task"]).steps_are == "networks",
+        )
     ]
     lines += [
         (name, value[name])
@@ -185,8 +191,15 @@ def _json_facts(value: dict[str, Any]) -> list[tuple[str, str]]:
     return lines + _run_facts(value.get("run", {}))
 
 
-def _metric(name: str, metric: dict[str, Any], steps: list[int] | None) -> list[tuple[str, str]]:
-    """The mean and the spread of a metric, at every step where there are several."""
+def _metric(
+    name: str, metric: dict[str, Any], steps: list[int] | None, of_networks: bool
+) -> list[tuple[str, str]]:
+    """The mean and the spread of a metric, at every step where it is a curve over them; the range of its
+    values where it is of many networks."""
+    if steps is not None and of_networks:
+        values = [value for row in metric["values"] for value in row]
+        told = f"{len(metric['values'])} from {min(values):.4g} to {max(values):.4g} {metric['unit']}"
+        return [(name, told.rstrip())]
     means, stds = (entry if isinstance(entry, list) else [entry] for entry in (metric["mean"], metric["std"]))
     form = "{:.2f} ± {:.2f} %" if metric["unit"] == "%" else f"{{:.4g}} ± {{:.2g}} {metric['unit']}".rstrip()
     return [

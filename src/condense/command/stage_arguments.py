@@ -166,7 +166,7 @@ def _metrics_verbs(verbs: Any, functions: Verbs) -> None:
         default=DEFAULT_TASK.kind,
         help="name, YAML file or JSON; see `condense list tasks` (default: %(default)s)",
     )
-    more = "a further set of the task; may be given several times"
+    more = "a further set of the task, or what it needs beforehand; may be given several times"
     verb.add_argument("--with", action="append", default=[], dest="sets", metavar="NAME=FILE", help=more)
     verb.add_argument("--data", type=_prepared, required=True, help="folder of the prepared dataset")
     verb.add_argument("--method", help="name of what is evaluated (default: the one in the set)")

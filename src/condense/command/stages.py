@@ -198,12 +198,13 @@ def evaluate(args: argparse.Namespace) -> None:
         "seed": args.seed,
         "key": args.key,
     }
-    task = settings_of(specs.AnyTask, args.task, "task")
+    task, given = settings_of(specs.AnyTask, args.task, "task"), paths_of(args.sets, "--with")
     images = {
         "synthetic": args.synthetic,
         "data": args.data,
         "method": args.method,
-        "sets": paths_of(args.sets, "--with"),
+        "sets": {name: path for name, path in given.items() if name not in task.parents()},
+        "parents": {name: path for name, path in given.items() if name in task.parents()},
     }
     share = range_of(args.part, "--part", "a network")
     job = EvaluationJob(

@@ -131,9 +131,9 @@ def jobs_behind(
             yield Job("synthesize", cell.joins[0], steps_work(cell, on_gpu), key not in missing)
         else:
             yield Job("gather", cell, gather_work(cell), key not in missing)
+    asking: list[list[Curve | MetricsCell]] = [[*curves, *metrics], [*drawn, *unmeasured]]
     parents, unmade = (
-        distinct(cell for curve in selection for cell in curve.parents.values())
-        for selection in (curves, drawn)
+        distinct(cell for asked in selection for cell in asked.parents.values()) for selection in asking
     )
     for group in groups(plan):
         asked = [cell for cell in group.cells if cell.key in sets]

@@ -215,9 +215,8 @@ def _steps(stage: str, cell: Any, count: int | Share | None) -> int:
         and cell.task.test_passes == DEFAULT_TASK.test_passes
     ):
         spec, ipc = cell.synthetic.data.spec, cell.synthetic.ipc
-        return networks_in(cell, count) * number_of_epochs(
-            cell.protocol, spec.train if ipc == "full" else spec.classes * ipc
-        )
+        trained = networks_in(cell, count) * cell.task.trainings(ipc == "full")
+        return trained * number_of_epochs(cell.protocol, spec.train if ipc == "full" else spec.classes * ipc)
     return 0
 
 

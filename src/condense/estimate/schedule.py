@@ -127,9 +127,10 @@ class _Graph:
         return group.name
 
     def before(self, cell: MetricsCell) -> list[str]:
-        """The data and the sets that an evaluation waits for."""
+        """The data, the sets and what else is made beforehand that an evaluation waits for."""
         sets = [self.set(synthetic) for synthetic in cell.all_sets if synthetic.recipe.makes_set]
-        return [self.made("data", cell.synthetic.data), *sets]
+        parents = [self.made("teach", parent) for parent in cell.parents.values()]
+        return [self.made("data", cell.synthetic.data), *sets, *parents]
 
     def metrics(self, cell: MetricsCell) -> str:
         """An evaluation, in parts where the scale splits it, or by a job that makes others too, after what it

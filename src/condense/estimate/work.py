@@ -129,7 +129,9 @@ def _one_after_another(works: Sequence[Work]) -> Work:
 
 
 def _metrics_bytes(cell: MetricsCell) -> int:
-    return _METRICS + 20 * math.ceil(_sets(cell)) * cell.n_networks * len(cell.task.metrics)
+    whole = not cell.synthetic.recipe.makes_set
+    values = max(1, math.ceil(_sets(cell)) * cell.task.trainings(whole)) * cell.n_networks
+    return _METRICS + 20 * values * len(cell.task.metrics)
 
 
 def _sets(cell: MetricsCell) -> float:
@@ -172,8 +174,10 @@ def _evaluation(cell: MetricsCell, networks: int, on_gpu: bool) -> Work:
     count, together = _images(cell), networks_together(cell, networks) if on_gpu else 1
     network, judged = data.profile(cell.eval_arch, cell.options), _images_of_set(cell)
     # Networks trained on real images serve all sets
-    trained = math.ceil(networks * (1 if cell.task.trained_on == "real" else _sets(cell)))
-    work = cell.protocol.training_work(network, data.spec, count, trained, data.spec.test, together, on_gpu)
+    sets = 1 if cell.task.trained_on == "real" else _sets(cell)
+    trained = math.ceil(networks * sets * cell.task.trainings(whole))
+    tested = cell.task.images_tested(data.spec.test)
+    work = cell.protocol.training_work(network, data.spec, count, trained, tested, together, on_gpu)
     if cell.task.trained_on == "nothing":
         work = Work(
             parameters_drawn=work.parameters_drawn, peak_bytes=work.peak_bytes, host_bytes=work.host_bytes

@@ -14,10 +14,19 @@ from condense.evaluate.drift import drift
 from condense.evaluate.followed import followed
 from condense.evaluate.gradient_similarity import gradient_similarity
 from condense.evaluate.landscape import landscape
+from condense.evaluate.search import search
 from condense.evaluate.sharpness import sharpness
 from condense.evaluate.trainer import Results, TaskSets, Trainer
 from condense.specs import AnyTask, Drift, Task
-from condense.specs.tasks import Continual, Discrepancies, Followed, GradientSimilarity, Landscape, Sharpness
+from condense.specs.tasks import (
+    Continual,
+    Discrepancies,
+    Followed,
+    GradientSimilarity,
+    Landscape,
+    Search,
+    Sharpness,
+)
 from condense.specs.tasks.calibration import Calibration
 from condense.training.sets import TrainingSet
 
@@ -54,6 +63,7 @@ TASKS: dict[str, TaskFunction] = {
     "gradient_similarity": of_tasks(GradientSimilarity, gradient_similarity),
     "continual": of_tasks(Continual, continual),
     "discrepancies": of_tasks(Discrepancies, discrepancies),
+    "search": of_tasks(Search, search),
 }
 
 

@@ -36,12 +36,13 @@ class TaskSet:
 
 @dataclass(frozen=True)
 class TaskSets:
-    """The set that a task judges, by the names that the task gives them its further ones, and what was
-    condensed."""
+    """The set that a task judges, by the names that the task gives them its further ones and the files of
+    what was made beforehand, and what was condensed."""
 
     judged: TaskSet
     further: Mapping[str, TaskSet] = field(default_factory=dict)
     real: Callable[[], TrainingSet] | None = None  # makes all real training images ready
+    parents: Mapping[str, Path] = field(default_factory=dict)
 
     def training_images(self) -> TrainingSet:
         """All real training images, which are read when they are asked for. Raises ValueError where the job
@@ -84,12 +85,13 @@ class Trainer:
         measure: Measure | Mapping[int, Measure],
         changed: Callable[[nn.Module], nn.Module] | None = None,
         following: Following | None = None,
+        options: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> Results:
         """What `measure`, or that of the step, gives of networks trained on the training set of every step.
 
-        `changed` makes of a new network, before it is drawn, the one that is trained; `following` says
-        whether networks are tested during their training, too. Raises ValueError for other metrics than the
-        task's.
+        `options`: by step further options of the architecture, where they differ. `changed` makes of a new
+        network, before it is drawn, the one that is trained; `following` says whether networks are tested
+        during their training, too. Raises ValueError for other metrics than the task's.
         """
         results = self._resumed(list(by_step))
         for step in [step for step in by_step if step not in results]:
@@ -99,7 +101,7 @@ class Trainer:
                 self.test,
                 self.protocol,
                 arch=self.arch,
-                options=self.options,
+                options={**self.options, **(options or {}).get(step, {})},
                 strategy=self.strategy,
                 networks=self.networks,
                 seed=self.seed,

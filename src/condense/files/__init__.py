@@ -5,7 +5,15 @@ A checksum does not say that: whoever can write a file can write its checksum to
 
 from condense.files.carried import carried, carrying, joined
 from condense.files.facts import check_history, facts_of, read_facts, read_history
-from condense.files.headers import SOFT_LABELS, BankHeader, DatasetHeader, SetHeader, TeacherHeader, header_as
+from condense.files.headers import (
+    SOFT_LABELS,
+    BankHeader,
+    DatasetHeader,
+    SetHeader,
+    TeacherHeader,
+    TruthHeader,
+    header_as,
+)
 from condense.files.notes import number_in, read_index, read_prepared, read_request, read_rows, read_together
 from condense.files.records import (
     check_accuracies,
@@ -32,6 +40,7 @@ from condense.files.tensors import (
     read_set,
     read_shard,
 )
+from condense.files.truths import read_truth
 
 __all__ = [
     "SOFT_LABELS",
@@ -39,6 +48,7 @@ __all__ = [
     "DatasetHeader",
     "SetHeader",
     "TeacherHeader",
+    "TruthHeader",
     "carried",
     "carrying",
     "check_accuracies",
@@ -71,5 +81,6 @@ __all__ = [
     "read_shard",
     "read_teacher",
     "read_together",
+    "read_truth",
     "spread",
 ]

@@ -256,6 +256,31 @@ class PartHeader:
 
 
 @dataclass(frozen=True)
+class TruthHeader:
+    """Of true accuracies of networks of a space: which were drawn from it, what was trained on how many
+    `images`, or the `benchmark` that they are of."""
+
+    space: str
+    draw: int
+    told: str  # where they come from, in a line
+    dataset: str
+    data_sha256: str
+    key: str
+    options: dict[str, Any] = field(default_factory=dict)
+    protocol: dict[str, Any] = field(default_factory=dict)
+    images: int | None = None
+    test_sha256: str = ""
+    benchmark: str = ""
+    table_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        at_least({"draw": self.draw}, 0, 1 << 62)
+        at_least({"images": self.images}, 1)
+        if bool(self.benchmark) == bool(self.protocol):
+            raise UserError("it does not say which benchmark it is of, or else how it was measured")
+
+
+@dataclass(frozen=True)
 class SpentNote:
     """Seconds of all starts of a job, when the first was, and their number; 0 where nothing is said."""
 

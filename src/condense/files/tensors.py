@@ -13,6 +13,7 @@ from condense.files.facts import check_history
 from condense.files.headers import DatasetHeader, SetHeader, header_as
 from condense.files.notes import Prepared, read_prepared
 from condense.files.states import check_bank, check_checkpoint, check_part, check_teacher
+from condense.files.truths import check_truth
 
 if TYPE_CHECKING:
     import numpy as np
@@ -219,4 +220,5 @@ _READERS: dict[str, Callable[[Path, Mapping[str, np.ndarray], Mapping[str, Any]]
     "bank": check_bank,
     "bank part": check_part,
     "checkpoint": check_checkpoint,
+    "truth": check_truth,
 }

@@ -14,7 +14,7 @@ import numpy as np
 
 from condense.config import UserError
 from condense.files import read_dataset_header, read_set, spread
-from condense.files.artifacts import canonical, damaged, digest, write_json
+from condense.files.artifacts import canonical, damaged, digest, read_header, write_json
 from condense.files.checkpoints import Checkpoint
 from condense.files.records import PART
 from condense.jobs.machine import Machine, at_work
@@ -42,6 +42,7 @@ class EvaluationJob:
     key: str
     share: range | None = None  # the networks of this job; None: all, and their metrics
     sets: Mapping[str, Path] = field(default_factory=dict)  # the further sets of the task, by name
+    parents: Mapping[str, Path] = field(default_factory=dict)  # what the task needs beforehand, by name
 
 
 def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
@@ -69,12 +70,14 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
     if job.task.of_a_set and job.synthetic is None:
         raise UserError(f"--task {job.task.kind}: --synthetic must name the {job.task.of_a_set}")
     job.task.check_further(list(job.sets), "--with NAME=FILE")
+    job.task.check_parents(list(job.parents), "--with NAME=FILE")
     compute = task_function(job.task.kind)
     with at_work(machine, out) as (device, clock):
         test, sets = load(job.data / "test.safetensors"), _task_sets(job, device)
         header, further = (
             sets.judged.header,
-            {name: _origin(image_set.header) for name, image_set in sets.further.items()},
+            {name: _origin(image_set.header) for name, image_set in sets.further.items()}
+            | {name: _made(read_header(path)) for name, path in job.parents.items()},
         )
         settings = [
             job.protocol.computed_part(),
@@ -100,6 +103,12 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
 def _origin(header: dict[str, Any]) -> dict[str, Any]:
     """What the metrics say of a further set."""
     return {"method": header["method"], "key": header.get("key"), "sha256": header["content_sha256"]}
+
+
+def _made(header: dict[str, Any]) -> dict[str, Any]:
+    """What the metrics say of what was made beforehand."""
+    said = {"told": header.get("told"), "key": header.get("key"), "sha256": header["content_sha256"]}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _computed_by(job: EvaluationJob, test: Any, device: Any) -> dict[str, str]:
@@ -132,11 +141,11 @@ def _task_sets(job: EvaluationJob, device: Any) -> TaskSets:
         return pixel_set(load(job.data / "train.safetensors"), device)
 
     if job.synthetic is not None:
-        return TaskSets(_task_set(job, job.synthetic, job.task.reads, device), further, real)
+        return TaskSets(_task_set(job, job.synthetic, job.task.reads, device), further, real, job.parents)
     train = load(job.data / "train.safetensors")
     header = {"dataset": train.dataset, "arch": "none", "ipc": "full"}
     header |= {"data_sha256": train.data_sha256, "content_sha256": train.data_sha256}
-    return TaskSets(TaskSet(None, header, {0: lambda: pixel_set(train, device)}), further, real)
+    return TaskSets(TaskSet(None, header, {0: lambda: pixel_set(train, device)}), further, real, job.parents)
 
 
 def _task_set(job: EvaluationJob, path: Path, kind: str, device: Any) -> TaskSet:

@@ -124,6 +124,54 @@ def make_trained_bank(
         )
 
 
+def make_truth(
+    out: Path,
+    data: Path,
+    protocol: Protocol,
+    *,
+    arch: str,
+    options: dict[str, Any],
+    candidates: int,
+    draw: int,
+    networks: int,
+    images: int | None,
+    table: str,
+    strategy: str,
+    seed: int,
+    key: str,
+    machine: Machine,
+) -> None:
+    """The true accuracies of networks of the space `arch`, trained on the images in `data` and tested on the
+    test images beside them, or (`table`) published, written to `out`."""
+    from condense.data.dataset import load
+    from condense.evaluate.truth import measured_truth, published_truth
+    from condense.files.artifacts import write_tensors
+
+    drawn: dict[str, Any] = {"arch": arch, "candidates": candidates, "draw": draw, "key": key}
+    with at_work(machine, out, beside=_facts_beside) as (device, clock):
+        train, checkpoint = load(data), None
+        if table:
+            found = published_truth(train, protocol, **drawn, table=table)
+        else:
+            found, checkpoint = measured_truth(
+                out,
+                train,
+                load(data.with_name("test.safetensors")),
+                protocol,
+                **drawn,
+                options=options,
+                strategy=strategy,
+                networks=networks,
+                images=images,
+                seed=seed,
+                device=device,
+            )
+        write_json(_facts_beside(out), clock.facts())
+        write_tensors(out, *found)
+        if checkpoint is not None:
+            checkpoint.remove()
+
+
 # By the kind of the cell in `plan.PARENTS`: what makes a file of the kind, given its path, the training
 # images, the kind's own settings by name, and `arch`, `options`, `seed`, `key` and `machine`.
 MAKERS: dict[str, Callable[..., None]] = {
@@ -131,6 +179,7 @@ MAKERS: dict[str, Callable[..., None]] = {
     "trained_bank": make_trained_bank,
     "trajectory_bank": make_trained_bank,
     "queue_bank": make_bank,
+    "truth": make_truth,
 }
 
 

@@ -141,8 +141,8 @@ class SyntheticCell:
 class MetricsCell:
     """What a task gives of networks trained on one synthetic set (or on the whole set).
 
-    `sets` holds the further sets of the task under the names that it gives them.
-    Raises UserError for sets that are not those of the task.
+    `sets` holds the further sets of the task under the names that it gives them, `parents` what has to be
+    made before it. Raises UserError for those that are not the task's.
     """
 
     task: Task
@@ -152,9 +152,11 @@ class MetricsCell:
     protocol: Protocol
     n_networks: int
     sets: Mapping[str, SyntheticCell] = field(default_factory=dict)
+    parents: Mapping[str, ParentCell] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.task.check_further(list(self.sets))
+        self.task.check_parents(list(self.parents))
 
     @cached_property
     def key(self) -> str:
@@ -165,7 +167,7 @@ class MetricsCell:
             self.options,
             self.protocol.computed_part(),
         ]
-        parts += self.task.key_parts({name: cell.key for name, cell in self.sets.items()})
+        parts += self.task.key_parts({name: cell.key for name, cell in self.given.items()})
         return digest([*parts, self.n_networks, NUMERICS["evaluate"]])
 
     @cached_property
@@ -181,6 +183,11 @@ class MetricsCell:
     def all_sets(self) -> list[SyntheticCell]:
         """The sets that are read: first the one that is judged, then the further ones of the task."""
         return [self.synthetic, *self.sets.values()]
+
+    @property
+    def given(self) -> dict[str, SyntheticCell | ParentCell]:
+        """By the names of the task its further sets and what is made before it."""
+        return {**self.sets, **self.parents}
 
     @property
     def judged(self) -> str:

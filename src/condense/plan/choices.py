@@ -7,7 +7,7 @@ from typing import Any
 
 from condense import plan
 from condense.config import UserError, unknown
-from condense.specs import TableLimits, Task, catalogue
+from condense.specs import TableLimits, TableSpec, Task, catalogue
 
 
 class Choices:
@@ -30,6 +30,15 @@ class Choices:
             "",
             *(limits.train_archs or [train_arch]),
         ]
+
+    def task_of(self, spec: TableSpec, limits: TableLimits, setting: str) -> Task:
+        """The task of the rows of a published setting of a table, as the scale changes it."""
+        task = spec.task_of(setting)
+        if not limits.task:
+            return task
+        where = f"{self.maker.where}: tables: {spec.paper}/{spec.name}: task"
+        changed: Task = catalogue.laid_over(task, limits.task, where)
+        return changed
 
     def numbers(self, limits: TableLimits, method: str) -> list[int] | None:
         """The images a class of which sets of a method are made here; None for all that are published."""

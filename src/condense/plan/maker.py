@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -146,15 +147,18 @@ class Maker:
             changes.append((f"{self.where}: epochs_of", {"epochs": self.scale.epochs_of[eval_arch]}))
         if not synthetic.recipe.makes_set:
             changes.append((f"{self.where}: whole", self.scale.whole))
-        chosen = self.protocol(protocol, *changes)
+        chosen, data = self.protocol(protocol, *changes), synthetic.data
+        options = json.loads(self.options(eval_arch, data.settings_of)) | task.network_options
+        asked = {name: need.cell(self, data, eval_arch, 0, 0) for name, need in task.parents().items()}
         # There cannot be more passes than epochs
         tests = min(self.scale.follow, chosen.epochs)
         return MetricsCell(
             task.followed(tests) if tests else task,
             synthetic,
             eval_arch,
-            self.options(eval_arch, synthetic.data.settings_of),
+            canonical(options),
             chosen,
             n_networks or self.scale.networks_at(synthetic.ipc),
             dict(sets),
+            {name: cell for name, cell in asked.items() if cell},
         )

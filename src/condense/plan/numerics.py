@@ -11,4 +11,5 @@ NUMERICS = {
     "data": 1,  # preparation of a dataset: decoding, resizing, splitting, statistics
     "teachers": 2,  # pretraining of classifiers
     "evaluate": 2,  # training on a synthetic set and testing
+    "truths": 1,  # true accuracies of networks of a space
 }

@@ -44,18 +44,21 @@ def architectures(eval_arch: str) -> list[str]:
     return mean[1].split(",") if mean else [eval_arch or "convnet"]
 
 
-def metric_named(name: str, task: Task = DEFAULT_TASK) -> str | None:
-    """The metric of `task` that a published `metric` is called after; None if it has none of that name."""
+def metric_named(name: str, task: Task = DEFAULT_TASK, called: Mapping[str, str] | None = None) -> str | None:
+    """The metric of `task` that a published `metric` is called after, or that `called` says it is; None if it
+    has none of that name."""
+    if called and name in called:
+        return called[name]
     return next(
         (metric for metric, about in task.metrics.items() if name == metric or name in about.published), None
     )
 
 
-def metric_of(row: dict[str, str], task: Task) -> str:
-    """The metric of `task` that a published row is of. Raises UserError if the task does not give it, or
-    gives it in another unit."""
+def metric_of(row: dict[str, str], task: Task, called: Mapping[str, str] | None = None) -> str:
+    """The metric of `task` that a published row is of; `called` as in `metric_named`. Raises UserError if the
+    task does not give it, or gives it in another unit."""
     paper = f"{row['paper']} Table {row['table']}, {row['method']} on {row['dataset']} at ipc {row['ipc']}"
-    metric, known = metric_named(row["metric"], task), ", ".join(task.metrics)
+    metric, known = metric_named(row["metric"], task, called), ", ".join(task.metrics)
     remedy = "name the task that measures it (`task:`), or say under `not_measured:` why such rows stay empty"
     if metric is None:
         raise UserError(
@@ -67,6 +70,11 @@ def metric_of(row: dict[str, str], task: Task) -> str:
         raise UserError(
             f"row {paper}: its metric '{row['metric']}' is of the published task '{row['task']}', and the "
             f"task '{task.kind}', which gives {known}, measures those of {measured}; {remedy}"
+        )
+    if task.is_curve(metric) and not task.last_counts:
+        raise UserError(
+            f"row {paper}: its metric '{row['metric']}' is '{metric}' of the task '{task.kind}', which has a "
+            "value at every step, for which a row has no place; name another one under `metrics:`"
         )
     if row["unit"] != task.metrics[metric].unit:
         raise UserError(

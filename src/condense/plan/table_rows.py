@@ -21,7 +21,7 @@ def row_of(choices: Choices, name: str, spec: TableSpec, row: dict[str, str]) ->
     if row["metric"] in spec.not_measured:
         return Row(row, (), spec.not_measured[row["metric"]])
     task, method = spec.task_of(row["setting"]), method_of(row)
-    metric = metric_of(row, task)
+    metric = metric_of(row, task, spec.metrics)
     reason = next((why for name in (method, *spec.sets.values()) if (why := choices.absent(name))), "")
     if not reason and (task.of_a_set or spec.sets) and not catalogue.recipe(method).makes_set:
         reason = f"the task '{task.kind}' needs a {task.of_a_set or 'synthetic set'}"
@@ -83,7 +83,7 @@ def _run(
         further = {name: made(other, seed, task) for name, other in spec.sets.items()}
         return choices.maker.metrics(made(method, seed, task), *settings, further)
 
-    variants = choices.variants(limits, spec.task_of(row["setting"]), data)
+    variants = choices.variants(limits, choices.task_of(spec, limits, row["setting"]), data)
     groups = tuple(
         tuple(judged(arch, seed, task) for task in variants for seed in range(sets))
         for arch in architectures(row["eval_arch"])

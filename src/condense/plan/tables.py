@@ -80,6 +80,11 @@ class Plan(Choices):
             if isinstance(spec, FigureSpec)
             else [row["setting"] for row in rows]
         )
+        if not isinstance(spec, TableSpec) and limits.task:
+            raise UserError(
+                f"{self.maker.where}: tables: {name}: task: only a table has one whose settings a scale may "
+                "change; leave it out"
+            )
         known = {"settings": settings, "train_archs": [row["train_arch"] for row in rows]}
         known["judges"] = list(spec.judges.values()) if isinstance(spec, TableSpec) else []
         for key, entry in [(what, entry) for what in known for entry in getattr(limits, what) or []]:
@@ -195,9 +200,10 @@ class Plan(Choices):
                 "accuracy_by_setting)"
             )
         metrics = {row["metric"] for row in rows}
-        for metric in spec.not_measured:
-            if metric not in metrics:
-                raise unknown("metric", metric, metrics, "not_measured")
+        for key, asked in {"not_measured": spec.not_measured, "metrics": spec.metrics}.items():
+            for metric in asked:
+                if metric not in metrics:
+                    raise unknown("metric", metric, metrics, key)
         settings = {row["setting"] for row in rows}
         for key, named in {"settings": [*spec.settings], "tasks": [*spec.tasks]}.items():
             for setting in named:
@@ -257,6 +263,7 @@ class Plan(Choices):
             for curve in figure.curves
             for parent in curve.parents.values()
         ]
+        cells += [parent for cell in self.metrics.values() for parent in cell.parents.values()]
         return {cell.key: cell for cell in cells}
 
     @cached_property

@@ -34,6 +34,8 @@ ARCHITECTURES = {
     "lenet": "LeNet",
     "alexnet": "AlexNet",
     "vit": "ViT",
+    "convnet_search_space": "720 ConvNets",
+    "nas_bench_201": "NAS-Bench-201",
     "none": "none",
     "": "not stated",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from condense.measures.correlation import spearman, spearman_interval
+from condense.evaluate.correlation import spearman, spearman_interval
 from condense.plan import MetricsCell
 from condense.plan.rows import Curve, FigurePlan
 from condense.plan.tables import Plan

@@ -80,7 +80,7 @@ def records(scale: Plan, name: str) -> list[Record]:
 def _measure(name: str, spec: TableSpec, units: dict[str, str]) -> str:
     """What the numbers of a published `metric` are: a metric of the table's task, or else, under its own
     name, what is not measured."""
-    metric = None if name in spec.not_measured else metric_named(name, spec.task)
+    metric = None if name in spec.not_measured else metric_named(name, spec.task, spec.metrics)
     return (
         spec.task.metrics[metric] if metric else Metric(name.replace("_", " "), units.get(name, ""))
     ).sentence
@@ -177,7 +177,10 @@ def _best(run: Run, places: int) -> dict[str, str]:
 
 
 def _judged(run: Run) -> str:
-    return f"judged by {run.judge}, as the published number" if run.judge else ""
+    """By which judge, and with what that was made beforehand, a run was measured."""
+    judge = f"judged by {run.judge}, as the published number" if run.judge else ""
+    made = [parent.note for cell in run.cells for parent in cell.parents.values()]
+    return _joined(*filter(None, [judge, *dict.fromkeys(made)]))
 
 
 def _stand_in(scale: Plan, row: Row, run: Run, usual: int) -> Record:

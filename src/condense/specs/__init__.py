@@ -50,6 +50,7 @@ from condense.specs.training import (
     NetworkSGD,
     WeightAverage,
 )
+from condense.specs.truth import TruthNeed
 from condense.specs.workflow import WorkflowSettings, workflow_settings
 
 __all__ = [
@@ -105,6 +106,7 @@ __all__ = [
     "TableSpec",
     "Task",
     "TeacherNeed",
+    "TruthNeed",
     "Term",
     "TrainedBefore",
     "TrainedNetworks",

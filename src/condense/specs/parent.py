@@ -17,6 +17,8 @@ class PlannedData(Protocol):
     """A prepared dataset in a plan; its `plan.DataCell`."""
 
     @property
+    def name(self) -> str: ...
+    @property
     def spec(self) -> Sizes: ...
 
 

@@ -45,8 +45,8 @@ class TableLimits:
     the scale has not, or replaces its own. `settings`: of the published settings of a table, or the points of
     a figure, only these; `train_archs`: of the architectures that condense; `judges`: of the protocols that a
     table names for the rows of single methods (none, if empty); `n_variants`: of the variants of its task,
-    such as orders of the classes, only so many. `note` stands beside the note of the table or figure
-    itself.
+    such as orders of the classes, only so many; `task`: changes of the settings of its task. `note` stands
+    beside the note of the table or figure itself.
     """
 
     ipc: list[int] | None = None
@@ -58,6 +58,7 @@ class TableLimits:
     settings: list[str] | None = None
     train_archs: list[str] | None = None
     judges: list[str] | None = None
+    task: dict[str, Any] = field(default_factory=dict)
     # method or evaluation architecture -> why its rows or curves stay empty here
     empty: dict[str, str] = field(default_factory=dict)
     run: bool = True

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 
-from condense.config import UserError
+from condense.config import UserError, unknown
 from condense.specs.common import at_least, check_name, check_names, unused
 from condense.specs.own_rows import OwnRows
 from condense.specs.points import Point, check_points
@@ -61,6 +61,8 @@ class TableSpec:
     tasks: dict[str, AnyTask] = field(default_factory=dict)
     # in place of the rows of its own paper and number: those that stand elsewhere, as in the text of papers
     printed: list[PrintedRows] = field(default_factory=list)
+    # published `metric` -> the metric of the task that fills its rows, where another one is called so
+    metrics: dict[str, str] = field(default_factory=dict)
     # published `metric` -> why its rows stay empty
     not_measured: dict[str, str] = field(default_factory=dict)
     # in place of published rows: those of a comparison of one's own
@@ -79,7 +81,10 @@ class TableSpec:
                 )
         for task in (self.task, *self.tasks.values()):
             task.check_further(list(self.sets))
-            if task.over_steps and not task.last_counts:
+            for name in self.metrics.values():
+                if name not in task.metrics:
+                    raise unknown("metric", name, task.metrics, f"metrics: task {task.kind}")
+            if task.over_steps and not task.last_counts and all(map(task.is_curve, task.metrics)):
                 raise UserError(
                     f"task: '{task.kind}' gives curves over steps, for which a row has no place; draw a "
                     "figure of them"

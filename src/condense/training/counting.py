@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,15 +12,33 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from condense import kernels, models
 from condense.costs.profile import Profile
+from condense.specs.spaces import SPACES
 from condense.training.stacked import can_be_batched
+
+_SAMPLED = 40  # networks of a space whose mean is taken
+# What of a space is that of its largest network, since the memory has to suffice for all
+_MOST = ("activations", "kept", "largest", "features", "ties_batch")
 
 
 def count(arch: str, options: str, channels: int, size: int, classes: int) -> Profile:
-    """The profile of an architecture; `options` is JSON. Raises UserError as `models.build` does."""
+    """The profile of an architecture; `options` is JSON. That of a space of networks, of which the options
+    choose none, is the mean of a sample, or the most where memory depends on it. Raises UserError as
+    `models.build` does."""
+    chosen, shape = json.loads(options), (channels, size, classes)
+    space = SPACES.get(arch)
+    if space is None or space.option in chosen:
+        return _counted(arch, chosen, *shape)
+    found = [_counted(arch, chosen | space.options(k), *shape) for k in space.sample(_SAMPLED, 0)]
+    values = {field.name: [getattr(profile, field.name) for profile in found] for field in fields(Profile)}
+    means = {name: round(sum(numbers) / len(numbers)) for name, numbers in values.items()}
+    most = {name: max(values[name]) for name in _MOST}
+    return Profile(**means | most | {"batched": min(values["batched"])})
+
+
+def _counted(arch: str, options: dict[str, Any], channels: int, size: int, classes: int) -> Profile:
+    """The profile of one network."""
     with torch.device("meta"):
-        network = models.build(
-            arch, channels=channels, size=size, classes=classes, **json.loads(options)
-        ).eval()
+        network = models.build(arch, channels=channels, size=size, classes=classes, **options).eval()
         image = torch.empty(1, channels, size, size)
     outputs: list[int] = []
     handles = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -47,6 +47,22 @@ class TrainingSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def part(self, chosen: Tensor) -> TrainingSet:
+        """The images at the places `chosen` (m,), in that order, with what belongs to them."""
+        chosen = chosen.cpu()
+        here = chosen.to(self.labels.device)
+
+        def taken(fetch: Fetch) -> Fetch:
+            return lambda indices: fetch(chosen[indices.cpu()])
+
+        return replace(
+            self,
+            fetch=taken(self.fetch),
+            labels=self.labels[here],
+            beside=None if self.beside is None else taken(self.beside),
+            targets=None if self.targets is None else replace(self.targets, values=self.targets.values[here]),
+        )
 
 
 def tensor_set(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from condense.config import UserError
@@ -15,9 +19,9 @@ class Space:
     """A space of networks that a search ranks: the architecture `name` with its option `option` from 0 to
     `size` - 1.
 
-    `told`: the name of a candidate, by its number. `published`: for each dataset of a published benchmark of
-    the whole space, the column of its accuracies in the table that `condense nas201 import` writes; for
-    networks that differ from the default in none of their options.
+    `told`: the name of a candidate, by its number. `published`: the datasets of whose test accuracies a
+    published benchmark of the whole space has a column each, under their name, in the table that the
+    environment variable `variable` names; for networks with no option but their number.
     """
 
     name: str
@@ -25,31 +29,54 @@ class Space:
     size: int
     option: str
     told: Callable[[int], str]
-    published: Mapping[str, str] = field(default_factory=dict)
+    published: tuple[str, ...] = ()
+    variable: str = ""
 
-    def check(self, candidates: int | None, where: str = "candidates") -> None:
-        """Raises UserError unless the space has so many networks (None: all)."""
-        if candidates is not None and candidates > self.size:
+    def table(self) -> Path | None:
+        """The table of a published benchmark that was brought along; None if none was. Raises UserError for
+        one that is not there."""
+        given = os.environ.get(self.variable, "") if self.variable else ""
+        if given and not Path(given).is_file():
             raise UserError(
-                f"{where}: {candidates:,} networks are asked for, and the space '{self.name}' has "
-                f"{self.size:,}; leave it out for all of them"
+                f"environment variable {self.variable}: there is no file {given}; "
+                "`condense nas201 import FILE` writes one, and without the variable true accuracies are "
+                "measured"
+            )
+        return Path(given) if given else None
+
+    def table_for(self, dataset: str) -> str:
+        """The checksum of that table if it has true accuracies of networks on `dataset`; '' if not, where
+        they are measured."""
+        path = self.table() if dataset in self.published else None
+        return "" if path is None else _checksum(str(path), path.stat().st_size, path.stat().st_mtime_ns)
+
+    def check(self, candidates: int) -> None:
+        """Raises UserError unless the space has so many networks."""
+        if candidates > self.size:
+            raise UserError(
+                f"candidates: {candidates:,} networks are asked for, and the space '{self.name}' has "
+                f"{self.size:,}"
             )
 
-    def sample(self, candidates: int | None, draw: int) -> list[int]:
-        """The numbers of so many of its networks (None: all), ascending, none twice. A larger sample of one
-        `draw` holds the smaller ones.
+    def sample(self, candidates: int, draw: int) -> list[int]:
+        """The numbers of so many of its networks, ascending, none twice. A larger sample of one `draw` holds
+        the smaller ones.
 
         Raises UserError for more than there are.
         """
         self.check(candidates)
-        if candidates is None:
-            return list(range(self.size))
         order = sorted(range(self.size), key=lambda k: seeds.stream(draw, "candidate", self.name, k))
         return sorted(order[:candidates])
 
     def options(self, candidate: int) -> dict[str, Any]:
         """The options that make the architecture this candidate."""
         return {self.option: candidate}
+
+
+@cache
+def _checksum(path: str, size: int, changed: int) -> str:
+    """Of a file as it is at a time."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def digits(number: int, bases: list[int]) -> list[int]:

@@ -66,5 +66,6 @@ NAS201 = Space(
     SIZE,
     "cell",
     genotype,
-    {"cifar10": "cifar10", "cifar100": "cifar100"},
+    ("cifar10", "cifar100"),
+    "CONDENSE_NAS201",
 )

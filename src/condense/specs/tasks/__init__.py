@@ -18,6 +18,7 @@ from condense.specs.tasks.drift import Drift
 from condense.specs.tasks.followed import Followed
 from condense.specs.tasks.gradient_similarity import GradientSimilarity
 from condense.specs.tasks.landscape import Landscape
+from condense.specs.tasks.search import Search
 from condense.specs.tasks.sharpness import Sharpness
 from condense.specs.tasks.snapshots import Snapshots
 
@@ -32,6 +33,7 @@ AnyTask = (
     | Continual
     | Sharpness
     | Discrepancies
+    | Search
 )
 DEFAULT_TASK = Accuracy()
 
@@ -57,6 +59,7 @@ __all__ = [
     "GradientSimilarity",
     "Landscape",
     "Metric",
+    "Search",
     "Sharpness",
     "Snapshots",
     "Task",

@@ -11,6 +11,7 @@ from condense.config import UserError, unknown
 from condense.costs.profile import Profile
 from condense.costs.work import Sizes, Work
 from condense.specs.common import check_name, not_by_default
+from condense.specs.parent import Parent
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ class Task:
     over_steps: ClassVar[bool] = False  # its metrics are curves over steps, not one value for each network
     last_counts: ClassVar[bool] = False  # of such a curve a row of a table shows the end
     variants: ClassVar[int] = 1  # in how many ways papers ask for it, whose values they pool
-    # what the steps of its curves are: those of the condensation, those in which classes come, or the points
-    # of a square, row by row
-    steps_are: ClassVar[Literal["steps", "classes", "grid"]] = "steps"
+    # what the steps of its curves are: those of the condensation, those in which classes come, the points of
+    # a square, row by row, or the networks of a space by their numbers
+    steps_are: ClassVar[Literal["steps", "classes", "grid", "networks"]] = "steps"
     further: ClassVar[Mapping[str, str]] = {}  # further sets by name: what each of them is
     # what the metrics call a further set, where that is not its name
     told_as: ClassVar[Mapping[str, str]] = {}
@@ -118,6 +119,24 @@ class Task:
         return {}
 
     @property
+    def network_options(self) -> dict[str, Any]:
+        """Options of the architecture, over which it lays its own."""
+        return {}
+
+    def parents(self) -> dict[str, Parent]:
+        """What has to be made before its evaluations, beside their sets, by name."""
+        return {}
+
+    def trainings(self, whole: bool) -> int:
+        """How many networks are trained for each one that is asked for, on the whole training set or on
+        another."""
+        return 1
+
+    def images_tested(self, tests: int) -> int:
+        """On how many images a network is tested in a pass, where the dataset has so many test images."""
+        return tests
+
+    @property
     def test_passes(self) -> int:
         """How often each network is tested."""
         return 1
@@ -139,7 +158,7 @@ class Task:
 
     def key_parts(self, further: Mapping[str, str]) -> list[Any]:
         """What the key of its metrics holds besides set, network and protocol; `further`: the keys of the
-        further sets by name.
+        further sets, and of what was made beforehand, by name.
 
         Nothing for a task that has neither settings nor further sets nor mathematics of its own.
         """
@@ -153,6 +172,15 @@ class Task:
             **{self.told_as.get(name, name): dict(about) for name, about in further.items()},
         }
         return {self.folder: said} if said else {}
+
+    def check_parents(self, names: Sequence[str], option: str = "parents") -> None:
+        """Raises UserError, beginning with `option`, unless `names` are those of what it needs beforehand."""
+        for name in names:
+            if name not in self.parents():
+                raise unknown("name", name, self.parents(), f"{option}: task {self.kind}")
+        for name, parent in self.parents().items():
+            if parent.needed and name not in names:
+                raise UserError(f"{option}: task {self.kind} needs '{name}', {parent.what}; {parent.making}")
 
     def check_further(self, names: Sequence[str], option: str = "sets") -> None:
         """Raises UserError, beginning with `option`, unless `names` are those of its further sets."""
