@@ -105,7 +105,7 @@ def _of_tasks(table: Sequence[Mapping[str, Any]]) -> list[Column]:
 
     known = {*TEXTS, *NUMBERS, *COUNTS}
     more = [name for name in (table[0] if table else {}) if name not in known]
-    return [Column(name, name.replace("_", " "), f"of the task {name.replace('_', ' ')}", 1) for name in more]
+    return [Column(name, name.replace("_", " "), "of another task than the accuracy", 2) for name in more]
 
 
 def _text(row: Mapping[str, Any], name: str) -> str:

@@ -153,7 +153,8 @@ def _of_tasks(scale: Plan) -> dict[tuple[str, str, str, str], dict[str, float]]:
     """By what a set is, the numbers of other tasks than the accuracy that these want on the board."""
     asked: dict[tuple[Any, ...], list[MetricsCell]] = {}
     for cell in scale.metrics.values():
-        for column, metric in cell.task.board.items():
+        for title, metric in cell.task.board.items():
+            column = title.format(arch=cell.eval_arch)
             if scale.comparable.is_unchanged(cell):
                 asked.setdefault((_what(cell.synthetic), column, metric), []).append(cell)
     found: dict[tuple[str, str, str, str], dict[str, float]] = {}

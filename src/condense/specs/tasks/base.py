@@ -115,7 +115,8 @@ class Task:
 
     @property
     def board(self) -> Mapping[str, str]:
-        """What the leaderboard shows of it beside the accuracy: by column the metric."""
+        """What the leaderboard shows of it beside the accuracy: by column the metric. In the name of a column
+        '{arch}' stands for the architecture that judges."""
         return {}
 
     @property

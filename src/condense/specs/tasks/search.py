@@ -91,6 +91,10 @@ class Search(Task):
             raise UserError(f"best_share: must lie above 0, and be at most 1, found {self.best_share:g}")
 
     @property
+    def board(self) -> Mapping[str, str]:
+        return {"rank_correlation_{arch}": "spearman", "accuracy_found_{arch}": "top1_accuracy"}
+
+    @property
     def network_options(self) -> dict[str, Any]:
         return self.options
 
