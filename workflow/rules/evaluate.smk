@@ -26,9 +26,11 @@ def evaluate_options(w):
 
 def words_of(cell):
     """Of `condense evaluate` for the networks of a cell: on its set, or its snapshots, with the further sets
-    of its task, or on all training images."""
+    of its task, or on all training images; or of its recipe."""
     synthetic = cell.synthetic
     words = ["--synthetic", cell.judged] if synthetic.recipe.makes_set else []
+    if cell.reads_recipe:
+        words = ["--recipe", synthetic.settings, "--ipc", synthetic.ipc]
     words += [word for name, other in cell.given.items() for word in ("--with", f"{name}={other.path}")]
     words += ["--task", cell.task_settings]
     words += ["--data", synthetic.data.folder, "--method", synthetic.recipe.name]

@@ -173,6 +173,8 @@ def _json_facts(value: dict[str, Any]) -> list[tuple[str, str]]:
         if protocol
         else []
     )
+    if "out_of_memory" in value:
+        lines += [("out of memory", f"{value['out_of_memory'] / 1e9:.3g} GB needed")]
     lines += [
         line
         for name, metric in metrics_in(value).items()

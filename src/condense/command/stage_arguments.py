@@ -161,6 +161,8 @@ def _set_verbs(verbs: Any, functions: Verbs) -> None:
 def _metrics_verbs(verbs: Any, functions: Verbs) -> None:
     verb = add_verb(verbs, functions, "evaluate")
     verb.add_argument("--synthetic", type=Path, help="the set to train on (default: the whole training set)")
+    verb.add_argument("--recipe", help="of a task that reads a recipe: its name, YAML file or JSON")
+    verb.add_argument("--ipc", type=int, help="with --recipe: images a class")
     verb.add_argument(
         "--task",
         default=DEFAULT_TASK.kind,

@@ -199,6 +199,12 @@ def evaluate(args: argparse.Namespace) -> None:
         "key": args.key,
     }
     task, given = settings_of(specs.AnyTask, args.task, "task"), paths_of(args.sets, "--with")
+    of_recipe = {"--recipe": args.recipe, "--ipc": args.ipc}
+    if task.reads == "recipe":
+        return _measure(args, task, protocol, settings, given)
+    for name, value in of_recipe.items():
+        if value is not None:
+            raise UserError(f"{name}: the task '{task.kind}' reads a set; leave the option out")
     images = {
         "synthetic": args.synthetic,
         "data": args.data,
@@ -211,6 +217,28 @@ def evaluate(args: argparse.Namespace) -> None:
         task=task, **images, protocol=protocol, n_networks=args.networks, **settings, share=share
     )
     evaluate_set(args.out, job, _machine(args))
+
+
+def _measure(
+    args: argparse.Namespace, task: Any, protocol: Any, settings: dict[str, Any], given: dict[str, Any]
+) -> None:
+    """Measures a recipe, of which no set has to be there."""
+    from condense.jobs import RecipeJob, ShardJob, recipe_measure
+
+    unused = {"--synthetic": args.synthetic, "--part": args.part}
+    for name, value in unused.items():
+        if value is not None:
+            raise UserError(f"{name}: the task '{task.kind}' reads a recipe; leave the option out")
+    if args.recipe is None or args.ipc is None:
+        raise UserError(f"--task {task.kind}: --recipe and --ipc must say what is run")
+    if args.networks != 1:
+        raise UserError(f"--networks: the task '{task.kind}' measures a recipe once; give 1")
+    train, strategy = args.data / "train.safetensors", settings.pop("strategy")
+    recipe = recipe_of(args.recipe, train, args.ipc)
+    if args.method not in (None, recipe.name):
+        raise UserError(f"--method: the recipe is that of '{recipe.name}'; leave the option out")
+    shard = ShardJob(recipe, train, **settings, ipc=args.ipc, parents=given)
+    recipe_measure(task.kind)(args.out, RecipeJob(task, shard, protocol, strategy), _machine(args))
 
 
 def join(args: argparse.Namespace) -> None:

@@ -37,6 +37,8 @@ def work_of(
         return Work(bytes_out=bytes_out, peak_bytes=held, light=True)
     if isinstance(cell, ParentCell):
         return cell.work(on_gpu)
+    if isinstance(cell, MetricsCell) and cell.reads_recipe:
+        return _recipe_work(cell, on_gpu)
     if isinstance(cell, MetricsCell):
         return _evaluation(cell, networks_in(cell, count), on_gpu)
     work, bytes_out = cell.recipe.work(_shard(cell, count, on_gpu, real)), _set_bytes(cell, count)
@@ -155,6 +157,16 @@ def networks_together(cell: MetricsCell, networks: int) -> int:
             network.parameters, network.activations, batch, CARD, cell.protocol.copies_held
         ),
     )
+
+
+def _recipe_work(cell: MetricsCell, on_gpu: bool) -> Work:
+    """Of running the steps of a recipe that a task measures, out of all of a set."""
+    work = work_of(cell.synthetic, None, on_gpu)
+    share = cell.task.steps_run() / cell.synthetic.recipe.number_of_steps
+    held = ("peak_bytes", "host_bytes", "bytes_out", "light")
+    names = [field.name for field in fields(Work) if field.name not in held]
+    done = {name: share * getattr(work, name) for name in names}
+    return replace(work, **done, bytes_out=_METRICS)
 
 
 def _images(cell: MetricsCell) -> int:

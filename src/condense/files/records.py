@@ -112,9 +112,16 @@ class Metrics(Judged):
     run: dict[str, Any] = field(default_factory=dict)
     steps: list[int] | None = None
     metrics: dict[str, Values] = field(default_factory=dict)
+    # Of a recipe that did not run for want of memory: the bytes that it needed, in place of metrics
+    out_of_memory: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.out_of_memory is not None:
+            at_least({"out_of_memory": self.out_of_memory}, 1, 1 << 62)
+            if self.kind.reads != "recipe" or self.metrics or self.accuracies:
+                raise UserError("out_of_memory: is only of a recipe that did not run, which has no metrics")
+            return
         plain, known = self.kind.is_plain(), self.kind.metrics
         if plain != bool(self.accuracies) or plain == bool(self.metrics):
             raise UserError(f"{'metrics' if plain else 'accuracies'}: are not what its task gives")
@@ -187,8 +194,10 @@ class EvaluationPart(Judged):
 
 
 def metrics_in(value: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Of metrics as `read_metrics` gives them: by name the `values`, `mean`, `std` and `unit` of each
-    metric."""
+    """Of metrics as `read_metrics` gives them: by name the `values`, `mean`, `std` and `unit` of each metric;
+    of none where the memory did not suffice."""
+    if "out_of_memory" in value:
+        return {}
     if "metrics" in value:
         return value["metrics"]
     return {
@@ -224,7 +233,7 @@ def read_metrics(path: Path, task: str | None = None, key: str | None = None) ->
     if (
         not isinstance(value, dict)
         or value.get("kind") != "metrics"
-        or not (value.get("accuracies") or value.get("metrics"))
+        or not (value.get("accuracies") or value.get("metrics") or value.get("out_of_memory"))
     ):
         raise damaged(path, "it holds no accuracies, nor other metrics")
     check_schema(path, value)

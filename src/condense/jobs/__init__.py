@@ -3,6 +3,7 @@ provenance."""
 
 from condense.jobs.assembling import assemble
 from condense.jobs.condensing import ShardJob, condense_shard, condense_shards, run_facts_path
+from condense.jobs.costing import RecipeJob, recipe_measure
 from condense.jobs.grouping import Member, check_indexed, condense_group
 from condense.jobs.joining import join_parts, leave_out_part
 from condense.jobs.judging import EvaluationJob, evaluate_set
@@ -17,6 +18,7 @@ __all__ = [
     "Machine",
     "Member",
     "Reading",
+    "RecipeJob",
     "ShardJob",
     "assemble",
     "check_indexed",
@@ -39,4 +41,5 @@ __all__ = [
     "pretrain_teacher",
     "run_facts_path",
     "take_in",
+    "recipe_measure",
 ]

@@ -74,7 +74,7 @@ def condense_shards(shards: Mapping[Path, ShardJob], machine: Machine) -> None:
 
     first = next(iter(shards.values()))
     for job in shards.values():
-        _check(job, first)
+        check_shard(job, first)
     headers = {
         out: {name: read_header(path) for name, path in job.parents.items()} for out, job in shards.items()
     }
@@ -116,7 +116,9 @@ def condense_shards(shards: Mapping[Path, ShardJob], machine: Machine) -> None:
             checkpoint.remove()
 
 
-def _check(job: ShardJob, first: ShardJob) -> None:
+def check_shard(job: ShardJob, first: ShardJob) -> None:
+    """Raises UserError for a recipe that makes no set, for what it needs beforehand and is not given, and for
+    a job that cannot share the real side with the `first` one."""
     recipe = job.recipe
     if not recipe.makes_set:
         raise UserError(

@@ -181,8 +181,14 @@ class MetricsCell:
 
     @property
     def all_sets(self) -> list[SyntheticCell]:
-        """The sets that are read: first the one that is judged, then the further ones of the task."""
-        return [self.synthetic, *self.sets.values()]
+        """The sets that are read: first the one that is judged, then the further ones of the task. None is
+        judged where a recipe is read, which `synthetic` then tells of."""
+        return [*([] if self.reads_recipe else [self.synthetic]), *self.sets.values()]
+
+    @property
+    def reads_recipe(self) -> bool:
+        """Whether the recipe of its set is run anew, and the set itself not needed."""
+        return self.task.reads == "recipe"
 
     @property
     def given(self) -> dict[str, SyntheticCell | ParentCell]:

@@ -135,6 +135,8 @@ class Maker:
     ) -> MetricsCell:
         """The cell of what `task` gives of `synthetic`, and of its further `sets` by name, by networks of
         `eval_arch`."""
+        if task.reads == "recipe":
+            return self._of_recipe(synthetic, protocol, task)
         changes = []
         if synthetic.recipe.evaluation:
             changes.append(
@@ -162,3 +164,9 @@ class Maker:
             dict(sets),
             {name: cell for name, cell in asked.items() if cell},
         )
+
+    def _of_recipe(self, synthetic: SyntheticCell, protocol: str, task: Task) -> MetricsCell:
+        """The cell of what `task` gives of the recipe of a set, run with the network and with what is made
+        before the set."""
+        made_with, chosen = dict(synthetic.parents), self.protocol(protocol)
+        return MetricsCell(task, synthetic, synthetic.arch, synthetic.options, chosen, 1, parents=made_with)

@@ -25,6 +25,8 @@ def row_of(choices: Choices, name: str, spec: TableSpec, row: dict[str, str]) ->
     reason = next((why for name in (method, *spec.sets.values()) if (why := choices.absent(name))), "")
     if not reason and (task.of_a_set or spec.sets) and not catalogue.recipe(method).makes_set:
         reason = f"the task '{task.kind}' needs a {task.of_a_set or 'synthetic set'}"
+    if not reason and task.reads == "recipe" and not catalogue.recipe(method).condenses:
+        reason = f"the task '{task.kind}' needs a recipe that condenses in steps"
     if reason:
         return Row(row, (), reason)
     limits = choices.limits(name)
@@ -71,7 +73,8 @@ def _run(
     ipc: Ipc = "full" if row["ipc"] == "full" else int(row["ipc"])
     if ipc != "full" and not all(choices.enough(name, data, ipc, change) for name, change in changes.items()):
         return None
-    sets = 1 if not catalogue.recipe(method).makes_set else limits.n_sets or choices.scale.n_sets
+    once = not catalogue.recipe(method).makes_set or spec.task_of(row["setting"]).reads == "recipe"
+    sets = 1 if once else limits.n_sets or choices.scale.n_sets
     train_arch = row["train_arch"] or "convnet"
 
     def made(name: str, seed: int, task: Task) -> SyntheticCell:

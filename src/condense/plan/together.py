@@ -36,14 +36,14 @@ def evaluations_together(plan: Plan) -> list[Evaluations]:
 
     They are asked for by the same tables and figures, so that one of these alone makes none of another; those
     of one method stand beside each other, so that a set that cannot be made holds up few others. Those that
-    the scale splits, those of the whole training set, which take long, and those that are left alone have
-    jobs of their own.
+    the scale splits, those of the whole training set, which take long, those that measure a recipe, whose
+    memory is that of their process, and those that are left alone have jobs of their own.
     """
     most, askers = plan.scale.evaluations_per_job, _askers(plan)
     alike: dict[tuple[str, ...], list[MetricsCell]] = {}
     for path, names in askers.items():
         cell = plan.metrics[path]
-        if cell.synthetic.recipe.makes_set and len(plan.parts(cell)) == 1:
+        if cell.synthetic.recipe.makes_set and len(plan.parts(cell)) == 1 and not cell.reads_recipe:
             alike.setdefault(tuple(names), []).append(cell)
     shared = [
         cells[at : at + most]

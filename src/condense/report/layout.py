@@ -191,6 +191,9 @@ def _words(scale: Plan, group: list[Record]) -> tuple[str, str]:
 
 
 def _counts(group: list[Record]) -> str:
+    devices = dict.fromkeys(record.device for record in group if record.device)
+    if devices:
+        return f"Measured on: {'; '.join(devices)}."
     seen = _values(
         [record for record in group if record.was_measured and record.values["ipc"] != "full"],
         "n_sets",

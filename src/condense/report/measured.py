@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ class Measured:
     std: float | None
     n_sets: int
     n_networks: int  # networks trained on each set, by each architecture
+    instead: str = ""  # what stands in place of the number, where there is none
+    device: str = ""  # of a number that is one of the machine it was measured on
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,24 @@ def _pooled_of(cells: tuple[MetricsCell, ...], by_cell: Sequence[Sequence[float]
 def measure(run: Run, metric: str = "accuracy") -> Measured:
     """The number of one row: pooled values of one architecture, or the mean of several architectures' means
     without a spread."""
+    if run.cells[0].reads_recipe:
+        return _of_recipe(run, metric)
     groups = [measure_cells(cells, metric) for cells in run.groups]
     if len(groups) == 1:
         return groups[0]
     return Measured(
         sum(group.mean for group in groups) / len(groups), None, groups[0].n_sets, groups[0].n_networks
     )
+
+
+def _of_recipe(run: Run, metric: str) -> Measured:
+    """What running a recipe gave on a machine, or that its memory did not suffice."""
+    (cell,) = run.cells
+    read = read_metrics(cell)
+    device, needed = read["run"].get("device", ""), read.get("out_of_memory")
+    if needed:
+        return Measured(math.nan, None, 0, 0, f"OOM ({needed / 1e9:.3g} GB needed)", device)
+    return Measured(files.metrics_in(read)[metric]["mean"], None, 0, 0, device=device)
 
 
 def measure_steps(cells: tuple[MetricsCell, ...], metric: str = "accuracy") -> tuple[list[int], list[Pooled]]:

@@ -39,6 +39,7 @@ class Record:
         ""  # the protocol of the published number, where networks were trained by it; '': the table's
     )
     alone: tuple[str, ...] = ()  # why baselines are missing beside what was measured
+    device: str = ""  # where a number was measured that is one of a machine
 
     @property
     def was_measured(self) -> bool:
@@ -92,10 +93,10 @@ def _places(row: Row, usual: int) -> int:
 
 def _numbers(measured: Measured, places: int) -> dict[str, str]:
     return {
-        "measured": f"{measured.mean:.{places}f}",
+        "measured": measured.instead or f"{measured.mean:.{places}f}",
         "measured_std": "" if measured.std is None else f"{measured.std:.{places}f}",
-        "n_sets": str(measured.n_sets),
-        "n_networks": str(measured.n_networks),
+        "n_sets": str(measured.n_sets or ""),
+        "n_networks": str(measured.n_networks or ""),
     }
 
 
@@ -134,13 +135,15 @@ def _published(scale: Plan, row: Row, usual: int) -> Record:
             f"{reason} on {paper['dataset']}, measured on {datasets} instead" if datasets else reason,
         )
         return Record(values, "published", reason=reason, remark=paper["note"])
-    values |= _numbers(measure(measured_run, row.metric), _places(row, usual))
-    if paper["value"]:
+    number = measure(measured_run, row.metric)
+    values |= _numbers(number, _places(row, usual))
+    if paper["value"] and not number.instead:
         values["delta"] = f"{float(values['measured']) - float(paper['value']):+.{_places(row, usual)}f}"
     beside, alone = _beside(scale, row, measured_run, values["measured"], _places(row, usual))
     values |= beside
-    values["note"] = _joined(paper["note"], _judged(measured_run), _cuts(scale), *alone)
-    return Record(values, "published", remark=paper["note"], judge=measured_run.judge, alone=alone)
+    values["note"] = _joined(paper["note"], _judged(measured_run), _cuts(scale), number.device, *alone)
+    record = Record(values, "published", remark=paper["note"], judge=measured_run.judge, alone=alone)
+    return replace(record, device=number.device)
 
 
 def _beside(
@@ -191,13 +194,11 @@ def _stand_in(scale: Plan, row: Row, run: Run, usual: int) -> Record:
 
 def _of_run(scale: Plan, row: Row, run: Run, usual: int, origin: str, note: str) -> Record:
     """A row of what was measured, without a published number."""
-    values = (
-        _blank(row, scale)
-        | {"dataset": run.dataset}
-        | _numbers(measure(run, row.metric), _places(row, usual))
-    )
+    number = measure(run, row.metric)
+    values = _blank(row, scale) | {"dataset": run.dataset} | _numbers(number, _places(row, usual))
     beside, alone = _beside(scale, row, run, values["measured"], _places(row, usual))
-    return Record(values | beside | {"note": _joined(note, *alone)}, origin, judge=run.judge, alone=alone)
+    values |= beside | {"note": _joined(note, number.device, *alone)}
+    return Record(values, origin, judge=run.judge, alone=alone, device=number.device)
 
 
 def _elsewhere(row: dict[str, str]) -> Record:

@@ -13,6 +13,7 @@ from condense.specs.tasks.accuracy import Accuracy
 from condense.specs.tasks.base import ACCURACY, Metric, Task
 from condense.specs.tasks.calibration import Calibration
 from condense.specs.tasks.continual import Continual
+from condense.specs.tasks.cost import Cost
 from condense.specs.tasks.discrepancies import Discrepancies
 from condense.specs.tasks.drift import Drift
 from condense.specs.tasks.followed import Followed
@@ -33,6 +34,7 @@ AnyTask = (
     | Continual
     | Sharpness
     | Discrepancies
+    | Cost
     | Search
 )
 DEFAULT_TASK = Accuracy()
@@ -54,6 +56,7 @@ __all__ = [
     "AnyTask",
     "Continual",
     "Discrepancies",
+    "Cost",
     "Drift",
     "Followed",
     "GradientSimilarity",

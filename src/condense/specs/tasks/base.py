@@ -73,7 +73,8 @@ class Task:
     metrics: ClassVar[Mapping[str, Metric]]
     # of its mathematics, to be said by each; None: nothing beside that of training and testing
     numerics: ClassVar[int | None]
-    reads: ClassVar[Literal["synthetic", "snapshots"]] = "synthetic"  # the file that networks are trained on
+    # the file of a set that networks are trained on; or the recipe, of which no set has to be there
+    reads: ClassVar[Literal["synthetic", "snapshots", "recipe"]] = "synthetic"
     # whether its 'accuracy' is that of networks trained on the set as it is, as other such tasks give it
     comparable: ClassVar[bool] = False
     best: ClassVar[str] = ""  # the metric that has the best accuracy of several test passes
@@ -196,6 +197,10 @@ class Task:
         """How many times the images of the file that it reads its networks are trained on, where so many
         snapshots were kept."""
         return 1
+
+    def steps_run(self) -> int:
+        """How many steps of a recipe it runs."""
+        return 0
 
     @property
     def grid(self) -> list[float]:

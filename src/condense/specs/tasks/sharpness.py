@@ -29,7 +29,7 @@ class Sharpness(Task):
         "loss": Metric("loss of the images", unit="nats", better="lower", least=0.0),
     }
     numerics: ClassVar[int | None] = 1
-    reads: ClassVar[Literal["synthetic", "snapshots"]] = "snapshots"
+    reads: ClassVar[Literal["synthetic", "snapshots", "recipe"]] = "snapshots"
     over_steps: ClassVar[bool] = True
     of_a_set: ClassVar[str] = "snapshots of a set"
     trained_on: ClassVar[Literal["set", "real", "nothing"]] = "real"

@@ -17,7 +17,7 @@ class Snapshots(Task):
     title: ClassVar[str] = "test accuracy over the steps of the condensation"
     metrics: ClassVar[Mapping[str, Metric]] = {"accuracy": ACCURACY}
     numerics: ClassVar[int | None] = None
-    reads: ClassVar[Literal["synthetic", "snapshots"]] = "snapshots"
+    reads: ClassVar[Literal["synthetic", "snapshots", "recipe"]] = "snapshots"
     over_steps: ClassVar[bool] = True
     of_a_set: ClassVar[str] = "snapshots of a set"
 
