@@ -83,10 +83,10 @@ def measure_cells(cells: tuple[MetricsCell, ...], metric: str = "accuracy") -> P
 def _pooled_of(cells: tuple[MetricsCell, ...], by_cell: Sequence[Sequence[float]]) -> Pooled:
     """The values of cells together. A set that a task asks for in several variants, such as orders of the
     classes, counts once, with the networks of all of them."""
-    seeds = {cell.synthetic.seed for cell in cells}
+    variants = len({cell.task_settings for cell in cells})
     mean, std = pooled([float(value) for values in by_cell for value in values])
     most = max(len(values) for values in by_cell)
-    return Pooled(mean, std, len(seeds), most * len(cells) // len(seeds))
+    return Pooled(mean, std, len(cells) // variants, most * variants)
 
 
 def measure(run: Run, metric: str = "accuracy") -> Measured:
