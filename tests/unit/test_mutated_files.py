@@ -118,7 +118,8 @@ def record(source):
 
 def readers(files):
     """Path -> the calls and functions that read it."""
-    cell = SimpleNamespace(path=str(files.folder / "metrics.json"), task=specs.DEFAULT_TASK, key="by-hand")
+    about = {"path": str(files.folder / "metrics.json"), "task": specs.DEFAULT_TASK, "task_settings": "{}"}
+    cell = SimpleNamespace(**about, key="by-hand")
     by_queue, by_trained = (
         (*files.condensed, "--recipe", recipe(networks=kind)) for kind in (QUEUE, TRAINED)
     )

@@ -133,7 +133,7 @@ def part_words(part, machine):
     return [*words, [*gathered, "--stored", part.stored, "--out", part.path]]
 
 
-def assemble_commands(w, threads):
+def assemble_options(w, threads):
     """Of `condense chain`: that of the set and, where one job makes all, those of what comes before it, each
     as one word."""
     cell, commands = joined(w), []
@@ -158,13 +158,13 @@ rule assemble:
     output:
         update("results/synthetic/{dataset}/{method}/{arch}/ipc{ipc}/seed{seed}-{key}/synthetic.safetensors"),
     params:
-        commands=assemble_commands,
+        options=assemble_options,
     log: "results/logs/assemble/{dataset}-{method}-{arch}-ipc{ipc}-seed{seed}-{key}.log",
     threads: 1
     resources:
         **asks(assemble_needs),
     shell:
-        "condense --log {log:q} chain {params.commands}"
+        "condense --log {log:q} chain {params.options}"
 
 
 rule take_set:
