@@ -38,7 +38,7 @@ if STORE:
         a result."""
         input:
             sorted(METRICS),
-            [cell.path for cell in SETS.values()],
+            [cell.path for cell in SETS.values() if not cell.data.is_part],
         output:
             TRACKED,
         params:
