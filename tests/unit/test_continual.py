@@ -153,6 +153,21 @@ def test_a_step_lacks_the_classes_of_later_ones_whatever_the_networks_have_seen(
     assert artifacts.read_header(set_of(steps, "one"))["class_names"] == ["1", "3", "7"]
 
 
+def test_a_memory_of_sets_in_half_precision_is_in_half_precision(steps, digits, tmp_path):
+    for name in ("one", "two"):
+        train, shard = steps / name / "train.safetensors", steps / f"{name}.shard.safetensors"
+        gathered = ("gather", "--shards", shard, "--data", train, "--key", name, "--stored", "float16")
+        assert run(*gathered, "--out", set_of(tmp_path, name))[0] == 0
+    command = list(assembling(steps, digits, tmp_path / "both" / "synthetic.safetensors"))
+    command[2:4] = [set_of(tmp_path, name) for name in ("one", "two")]
+    status, told = run(*command)
+    assert status == 0, told
+    tensors, header = artifacts.read_tensors(tmp_path / "both" / "synthetic.safetensors", "synthetic")
+    assert header["stored"] == "float16" and tensors["images"].dtype == np.float16
+    exact, _ = artifacts.read_tensors(steps / "both" / "synthetic.safetensors", "synthetic")
+    assert np.array_equal(tensors["images"], exact["images"].astype(np.float16))
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [

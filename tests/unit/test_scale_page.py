@@ -228,6 +228,28 @@ def test_rate_and_attempts_are_those_of_the_profile(monkeypatch, tmp_path):
     assert cluster.__wrapped__() == Cluster(180, 1)
 
 
+def test_measured_epochs_are_those_of_networks_that_are_trained_on_the_set():
+    """A memory that grows in five steps is trained on three times; what trains no network takes no epoch."""
+    plan, cells = Plan("quick"), {}
+    for curve in [*plan.figures["cpdm/figure3"].curves, *plan.figures["ours/figure2"].curves]:
+        cells |= {cell.task.kind: cell for cell in curve.cells if curve.method == "dm"}
+    plain, several, untrained = (cells[kind] for kind in ("accuracy", "continual", "discrepancies"))
+    made = plain.synthetic
+    given = ("evaluate", made.data.name, made.recipe.name, plain.eval_arch, str(made.ipc), "", 2.0, "", "")
+    rated, reckoned = Pace(plan.maker, [Measured(REFERENCE_NAME, *given)]), Pace(plan.maker)
+
+    def seconds(pace, cell):
+        return pace.job("evaluate", cell).seconds - REFERENCE.start
+
+    epochs = number_of_epochs(plain.protocol, made.data.spec.classes * made.ipc)
+    assert seconds(rated, plain) == pytest.approx(plain.n_networks * epochs * 2.0)
+    assert seconds(rated, several) == pytest.approx(several.n_networks * 3 * epochs * 2.0)
+    # As all others of its stage: as much longer as the measured one
+    assert seconds(rated, untrained) / seconds(reckoned, untrained) == pytest.approx(
+        seconds(rated, plain) / seconds(reckoned, plain)
+    )
+
+
 def row(cell, seconds, classes=10):
     return Measured(
         REFERENCE_NAME,

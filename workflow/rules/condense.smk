@@ -160,7 +160,8 @@ rule assemble:
     params:
         options=assemble_options,
     log: "results/logs/assemble/{dataset}-{method}-{arch}-ipc{ipc}-seed{seed}-{key}.log",
-    threads: 1
+    benchmark: "results/benchmarks/assemble/{dataset}-{method}-{arch}-ipc{ipc}-seed{seed}-{key}.tsv"
+    threads: threads_of("synthesize") if PLAN.scale.steps_in_one_job else 1
     resources:
         **asks(assemble_needs),
     shell:

@@ -46,6 +46,7 @@ rule classes:
         keep=KEEP,
         options=lambda w: options(*classes_words(picked(w))),
     log: "results/logs/classes/{dataset}-{key}.log",
+    benchmark: "results/benchmarks/classes/{dataset}-{key}.tsv"
     threads: 1
     resources:
         **asks(copy_needs),

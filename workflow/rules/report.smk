@@ -85,6 +85,7 @@ rule report:
 rule leaderboard:
     """Every method by every judge, as a file for programs and as a page that sorts and filters offline."""
     input:
+        TABLES,  # made again when the scale is another one, so that the page is too
         sorted(METRICS),
         [cell.path for cell in SETS.values() if not cell.data.is_part],
     output:

@@ -52,13 +52,8 @@ def continual(task: Continual, sets: TaskSets, tested: TrainingSet, trainer: Tra
 
 def of_classes(images: TrainingSet, known: Sequence[int]) -> TrainingSet:
     """The images of the classes `known` alone, in their order, with the labels that they had."""
-    places = torch.isin(images.labels, torch.tensor(known, device=images.labels.device)).nonzero()[:, 0]
-
-    def fetch(indices: Tensor) -> Tensor:
-        return images.fetch(places[indices.to(places.device)])
-
-    targets = images.targets and replace(images.targets, values=images.targets.values[places])
-    return replace(images, fetch=fetch, labels=images.labels[places], targets=targets)
+    chosen = torch.tensor(known, device=images.labels.device)
+    return images.part(torch.isin(images.labels, chosen).nonzero()[:, 0])
 
 
 def check_balance(judged: TaskSet, labels: Tensor, classes: int) -> None:

@@ -45,7 +45,7 @@ def discrepancies(task: Discrepancies, sets: TaskSets, tested: TrainingSet, trai
         raise UserError(f"{made.name}: has no image of class {empty[0]}, which nothing can be compared with")
 
     def measure(number: int, network: Network) -> dict[str, float]:
-        network.train()
+        network.train()  # batch norm by the images of each batch, as in matching
         found: dict[str, list[float]] = {name: [] for name in MEASURES}
         for label, rows in enumerate(places):
             stream = seeds.generator(trainer.seed, "discrepancies", number, label)

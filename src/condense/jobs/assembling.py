@@ -67,11 +67,15 @@ def assemble(out: Path, sets: Sequence[Path], of: Sequence[Path], data: Path, ke
     header |= {"class_names": whole.class_names, "classes": sorted(held)}
     header |= {"class_steps": [step.classes for step in steps]}
     labels = np.concatenate([np.asarray(step.classes)[step.tensors["labels"]] for step in steps])
-    order = np.argsort(labels, kind="stable")
-    tensors = {"images": np.concatenate([step.tensors["images"] for step in steps])[order]}
-    tensors["labels"] = labels[order].astype(np.int64)
+    order, stored = np.argsort(labels, kind="stable"), first.header.get("stored", "float32")
+    images = np.concatenate([step.tensors["images"] for step in steps])[order]
+    # They were read as float32, whatever the sets of the steps store
+    tensors = {"images": images.astype(stored), "labels": labels[order].astype(np.int64)}
     for name, values in joined(out, [step[:3] for step in steps]).items():
-        tensors[name] = values[order] if header["carries"][name] == OF_IMAGE else values
+        of_image = header["carries"][name] == OF_IMAGE
+        tensors[name] = values[order] if of_image else values
+        if of_image and values.dtype == np.float32:
+            tensors[name] = tensors[name].astype(stored)
     facts = [path.with_name("run.json") for path in sets]
     write_json(
         out.with_name("run.json"), joined_facts([cost_facts(read_facts(path), path) for path in facts])

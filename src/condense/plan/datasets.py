@@ -83,7 +83,8 @@ def classes_of(whole: DataCell, chosen: tuple[int, ...]) -> ClassesCell:
     """The classes `chosen` of `whole`, ascending, as a dataset of their own. Raises UserError for fewer than
     two.
 
-    How many images they have is known from below, where the classes of `whole` are not all equally large.
+    How many images they have is reckoned, by their share of the classes, for estimates alone: who prepares
+    them counts.
     """
     spec, share = whole.spec, len(chosen) / whole.spec.classes
     part = replace(

@@ -43,11 +43,13 @@ def discrepancy_by_accuracy(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[
             axis.set_title(told, fontsize=11)
             axis.set_xlabel(metric.label)
             drawn += _rows(scale, dataset, ipc, name, points, found)
-        line[0].set_ylabel(f"ipc {ipc}: {ACCURACY.label}")
+        of = f"{names.dataset(dataset)}, " if len({name for name, _ in rows}) > 1 else ""
+        line[0].set_ylabel(f"{of}ipc {ipc}: {ACCURACY.label}")
     legends = [axis.get_legend_handles_labels() for axis in axes.flat]
     handles, labels = max(legends, key=lambda pair: len(pair[1]))
     picture.legend(handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    picture.suptitle(title_of(scale, figure.spec, figure.curves[0].dataset), x=0.02, ha="left")
+    datasets = dict.fromkeys(title_of(scale, figure.spec, dataset) for dataset, _ in rows)
+    picture.suptitle("\n".join(datasets), x=0.02, ha="left")
     picture.tight_layout()
     notes = [
         "Points: means over the networks and sets of a method; lines: one standard deviation. Above each "

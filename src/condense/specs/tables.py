@@ -59,7 +59,7 @@ class TableSpec:
     sets: dict[str, str] = field(default_factory=dict)
     # published `setting` -> the task that measures its rows, in place of `task`
     tasks: dict[str, AnyTask] = field(default_factory=dict)
-    # in place of the rows of its own paper and number: those that stand elsewhere, as in the text of papers
+    # beside the rows of its own paper and number: those that stand elsewhere, as in the text of papers
     printed: list[PrintedRows] = field(default_factory=list)
     # published `metric` -> the metric of the task that fills its rows, where another one is called so
     metrics: dict[str, str] = field(default_factory=dict)
