@@ -1,8 +1,11 @@
 """The leaderboard: its rows are the numbers of the evaluations, the file holds them, and the page sorts and
 filters them without a network."""
 
+import json
 import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pyarrow.parquet as parquet
@@ -17,6 +20,9 @@ from condense.plan.tables import Plan
 from condense.report import board_page, leaderboard, names, taxonomy, timeline
 from condense.report.measured import measure_cells
 from condense.specs import catalogue
+from hang_helpers import HUNG
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +188,45 @@ def test_what_the_taxonomy_says_of_a_built_method_is_what_its_recipe_says():
         assert line["discrepancy"] in taxonomy.TITLES
         if line["method"]:
             assert catalogue.recipe(line["method"]).discrepancy == line["discrepancy"], line["method"]
+
+
+CLICKS = """
+const heads = [...document.querySelectorAll("#board thead button")];
+const place = (name) => heads.findIndex((head) => head.textContent === name);
+const shown = () => [...document.querySelectorAll("#board tbody tr")].filter((row) => !row.hidden);
+const texts = (name) => shown().map((row) => row.cells[place(name)].textContent);
+const click = (name) => heads[place(name)].click();
+const found = {};
+click("accuracy"); found.falling = texts("accuracy");
+click("accuracy"); found.rising = texts("accuracy");
+click("over random"); found.gains = texts("over random");
+const ipc = document.querySelectorAll("#filters select")[1];
+ipc.value = "10"; ipc.dispatchEvent(new Event("change")); found.ipc = texts("ipc");
+const find = document.getElementById("find");
+find.value = "m3d convnet"; find.dispatchEvent(new Event("input")); found.methods = texts("method");
+found.count = document.getElementById("count").textContent;
+document.body.innerHTML = "<pre>" + JSON.stringify(found) + "</pre>";
+"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+def test_the_page_sorts_and_filters_in_a_browser(rows, tmp_path):
+    board, page = tmp_path / "board.parquet", tmp_path / "page.html"
+    leaderboard.write(rows, board)
+    board_page.make_page(Plan("quick"), board, page)
+    text = page.read_text(encoding="utf-8").replace("</body>", f"<script>{CLICKS}</script></body>")
+    page.write_text(text, encoding="utf-8")
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", page.as_uri()]
+    environment = os.environ | {"HOME": str(tmp_path)}
+    said = subprocess.run(command, capture_output=True, text=True, timeout=HUNG, env=environment).stdout
+    found = json.loads(re.search("<pre>(.*)</pre>", said)[1])
+    wanted = sorted(row["accuracy"] for row in rows)
+    assert [float(text) for text in found["rising"]] == pytest.approx(wanted, abs=0.051)
+    assert [float(text) for text in found["falling"]] == pytest.approx(wanted[::-1], abs=0.051)
+    gains = [float(text) for text in found["gains"] if text != "–"]
+    assert gains == sorted(gains, reverse=True) and found["gains"][len(gains) :] == ["–"] * (
+        len(rows) - len(gains)
+    )
+    assert set(found["ipc"]) == {"10"} and len(found["ipc"]) == sum(row["ipc"] == "10" for row in rows)
+    assert set(found["methods"]) == {"M3D", "M3D + CPDM"}
+    assert found["count"] == f"{len(found['methods'])} of {len(rows)} rows"
