@@ -230,3 +230,20 @@ def test_the_page_sorts_and_filters_in_a_browser(rows, tmp_path):
     assert set(found["ipc"]) == {"10"} and len(found["ipc"]) == sum(row["ipc"] == "10" for row in rows)
     assert set(found["methods"]) == {"M3D", "M3D + CPDM"}
     assert found["count"] == f"{len(found['methods'])} of {len(rows)} rows"
+
+
+def test_of_an_unfinished_scale_what_is_made_is_shown_and_the_rest_counted(
+    scale, rows, tmp_path, monkeypatch
+):
+    made_up_metrics(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    board, page = tmp_path / "board.parquet", tmp_path / "page.html"
+    random = next(cells for place, cells in scale.comparable.by_place.items() if place.method == "random")
+    for cell in random:
+        Path(cell.path).unlink()
+    status, told = run("leaderboard", "--write", board, "--page", page)
+    assert status == 0 and f"{len(random)} of {len(scale.metrics)} evaluations" in told
+    assert 0 < len(leaderboard.read(board)) <= len(rows)
+    assert f"{len(random)} of its evaluations are not made yet" in page.read_text(encoding="utf-8")
+    shutil.rmtree(tmp_path / "results")
+    assert "no evaluation of the scale 'quick' is made yet" in refused("leaderboard")

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from itertools import chain
 
 from condense.config import UserError
+from condense.machine.terminal import tell
 from condense.specs import catalogue
 
 
@@ -42,16 +43,20 @@ def leaderboard(args: argparse.Namespace) -> None:
     from condense.report import leaderboard as board
     from condense.report.board_page import make_page
 
-    scale = Plan(args.scale)
     if args.page is not None and args.write is None:
         raise UserError("--page: is made from the file of --write; give both")
+    whole = Plan(args.scale)
+    scale = board.made(whole)
+    missing = len(whole.metrics) - len(scale.metrics)
+    if missing:
+        tell(f"{missing} of {len(whole.metrics)} evaluations of the scale are not made yet and left out")
     rows = board.rows(scale)
     if args.write is None:
         print(board.text(rows))
         return
     board.write(rows, args.write)
     if args.page is not None:
-        make_page(scale, args.write, args.page)
+        make_page(scale, args.write, args.page, missing)
 
 
 def track(args: argparse.Namespace) -> None:

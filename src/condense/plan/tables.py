@@ -6,6 +6,8 @@ recipe and its dataset is run at the scale, under its own name or by a stand-in 
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterable
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -227,6 +229,13 @@ class Plan(Choices):
     def metrics(self) -> dict[str, MetricsCell]:
         """Path -> cell, of all metrics of the scale."""
         return {cell.path: cell for name in self.targets for cell in self.metrics_of(name)}
+
+    def of_evaluations(self, cells: Iterable[MetricsCell]) -> Plan:
+        """The same plan as if no other evaluations than `cells` belonged to it."""
+        part = copy.copy(self)
+        part.__dict__.pop("comparable", None)
+        part.__dict__["metrics"] = {cell.path: cell for cell in cells}
+        return part
 
     @cached_property
     def comparable(self) -> Comparable:

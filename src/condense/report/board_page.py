@@ -57,9 +57,9 @@ _COLUMNS = (
 )
 
 
-def make_page(scale: Plan, board: Path, out: Path) -> None:
+def make_page(scale: Plan, board: Path, out: Path, missing: int = 0) -> None:
     """Writes the page of a scale from its leaderboard `board` (parquet), its tables and the jobs of this
-    folder. Raises UserError if a file is missing or damaged."""
+    folder; so many of its evaluations are `missing`. Raises UserError if a file is missing or damaged."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -90,6 +90,7 @@ def make_page(scale: Plan, board: Path, out: Path) -> None:
         taxonomy=lines,
         taxonomy_about=about,
         file=board.name,
+        missing=missing,
     )
     with artifacts.whole(out) as draft:
         draft.write_text(text, encoding="utf-8")
@@ -141,6 +142,7 @@ def compared(scale: Plan) -> list[Pair]:
     for name, rows in scale.tables.items():
         for row in rows:
             runs = [run for run in row.runs if _alike(run.dataset, row.published["dataset"])]
+            runs = [run for run in runs if all(cell.path in scale.metrics for cell in run.cells)]
             if row.published["value"] and row.published["unit"] == ACCURACY.unit and runs:
                 run = max(runs, key=lambda run: (run.dataset == row.published["dataset"], bool(run.judge)))
                 printed, copied = float(row.published["value"]), run.dataset != row.published["dataset"]

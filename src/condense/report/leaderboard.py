@@ -32,6 +32,18 @@ _WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2
 COUNTS = ("n_sets", "n_networks", "best_of", "transfer_of", "image_bytes", "label_bytes", "memory_bytes")
 
 
+def made(scale: Plan) -> Plan:
+    """The scale with the evaluations that are made, of one that is not finished yet. Raises UserError if none
+    is."""
+    cells = [cell for path, cell in scale.metrics.items() if Path(path).is_file()]
+    if not cells:
+        raise UserError(
+            f"no evaluation of the scale '{scale.scale.name}' is made yet; `snakemake --cores all --config "
+            f"scale={scale.scale.name}` makes them"
+        )
+    return scale.of_evaluations(cells)
+
+
 def rows(scale: Plan) -> list[dict[str, Any]]:
     """One row for each method, dataset, number of images a class and judge; None where a number is not there.
 
