@@ -14,8 +14,10 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from condense.config import UserError
+from condense.config import UserError, load_yaml
 from condense.machine import checkout
+from condense.plan import data_cell
+from condense.plan.tables import Plan
 from condense.specs import catalogue
 from hang_helpers import HUNG
 
@@ -153,8 +155,31 @@ def test_a_folder_of_ones_own_comes_before_the_recipes_of_the_project(tmp_path, 
         with pytest.raises(
             UserError, match=f"^{re.escape(str(tmp_path))}.methods.{name}.yaml: unknown key 'broken'"
         ):
-            catalogue.recipe.__wrapped__(name)
-    assert catalogue.recipe.__wrapped__("dm").name == "dm"
+            catalogue.recipe(name)
+    assert catalogue.recipe("dm").name == "dm"
+
+
+def test_a_process_that_changes_its_folder_reads_the_settings_there(tmp_path, monkeypatch):
+    folder, seen = catalogue.params_folder(), {}
+    for name, steps in (("one", 3), ("other", 4)):
+        for kind, file, key, value in (
+            ("methods", "dm", "steps", steps),
+            ("protocols", "dc", "epochs", steps),
+            ("tables", "cpdm_figure3", "title", name),
+            ("datasets", "digits", "title", name),
+        ):
+            settings = load_yaml(folder / kind / f"{file}.yaml") | {key: value}
+            path = tmp_path / name / kind / f"{file}.yaml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+        monkeypatch.setenv(catalogue.OWN_PARAMS, str(tmp_path / name))
+        seen[name] = (
+            catalogue.recipe("dm").steps,
+            catalogue.protocol("dc").epochs,
+            Plan.specs_by_path()["cpdm/figure3"].title,
+            data_cell("digits").spec.title,
+        )
+    assert seen == {"one": (3, 3, "one", "one"), "other": (4, 4, "other", "other")}
 
 
 @pytest.mark.parametrize("text", ["nowhere", "."])

@@ -192,11 +192,6 @@ def own(monkeypatch, tmp_path):
         (tmp_path / "own" / kind).mkdir(parents=True, exist_ok=True)
         (tmp_path / "own" / kind / f"{name}.yaml").write_text(text, encoding="utf-8")
     monkeypatch.setenv(catalogue.OWN_PARAMS, str(tmp_path / "own"))
-    for read in (catalogue.recipe, catalogue.scale):
-        read.cache_clear()
-    yield
-    for read in (catalogue.recipe, catalogue.scale):
-        read.cache_clear()
 
 
 def command(method, out):
@@ -356,27 +351,18 @@ def test_sets_of_a_plan_share_it_and_prune_knows_its_folder(own, tmp_path, monke
     (tmp_path / "own" / "tables" / "ours_figure90.yaml").write_text(figure, encoding="utf-8")
     scale = tmp_path / "own" / "scales" / "brief.yaml"
     scale.write_text(scale.read_text(encoding="utf-8") + "tables: {ours/figure90: {}}\n", encoding="utf-8")
-    cleared = (catalogue.scale, catalogue.table, Plan.specs_by_path, Plan._stems)
-    for read in cleared:
-        read.cache_clear()
-    try:
-        plan = Plan("brief")
-        (order,) = plan.parents.values()
-        assert len(plan.synthetic) == 2 and all(
-            list(group.parents.values()) == [order] for group in groups(plan)
-        )
-        nodes = graph(plan, ["ours/figure90"], None, Pace(plan.maker))
-        assert [node.stage for node in nodes if node.output == order.path] == ["teach"]
-        assert sum(node.output == order.path for node in nodes) == 1 and advice(plan)
-        results = tmp_path / "results"
-        for key in (order.key, "0" * 12):
-            path = results / Path(order.path.replace(order.key, key)).relative_to("results")
-            path.parent.mkdir(parents=True)
-            path.touch()
-        told = prune_results(results, dry=False)
-        assert "000000000000" in told and [path.parent.name for path in results.rglob("*.safetensors")] == [
-            f"seed0-{order.key}"
-        ]
-    finally:
-        for read in cleared:
-            read.cache_clear()
+    plan = Plan("brief")
+    (order,) = plan.parents.values()
+    assert len(plan.synthetic) == 2 and all(list(group.parents.values()) == [order] for group in groups(plan))
+    nodes = graph(plan, ["ours/figure90"], None, Pace(plan.maker))
+    assert [node.stage for node in nodes if node.output == order.path] == ["teach"]
+    assert sum(node.output == order.path for node in nodes) == 1 and advice(plan)
+    results = tmp_path / "results"
+    for key in (order.key, "0" * 12):
+        path = results / Path(order.path.replace(order.key, key)).relative_to("results")
+        path.parent.mkdir(parents=True)
+        path.touch()
+    told = prune_results(results, dry=False)
+    assert "000000000000" in told and [path.parent.name for path in results.rglob("*.safetensors")] == [
+        f"seed0-{order.key}"
+    ]

@@ -269,7 +269,6 @@ def test_a_scale_that_names_what_is_not_there_is_refused(change, message, tmp_pa
     values = merged(
         yaml.safe_load((folder / "scales" / "quick.yaml").read_text()), {"name": "odd", "tables": change}
     )
-    catalogue.scale.cache_clear()
     (tmp_path / "params").mkdir()
     for path in folder.iterdir():
         if path.name != "scales":

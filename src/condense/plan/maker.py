@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 from condense.config import UserError, naming, unknown
@@ -19,7 +18,7 @@ from condense.specs.common import Ipc
 from condense.specs.tasks.base import ClassSteps
 
 
-@cache
+@catalogue.ByFolders
 def data_cell(dataset: str) -> DataCell:
     """The cell of the dataset `params/datasets/{dataset}.yaml`."""
     if dataset not in catalogue.names_in("datasets"):

@@ -9,7 +9,6 @@ import csv
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 from condense.config import UserError, unknown
 from condense.plan import data_cell
@@ -104,7 +103,7 @@ READINGS: dict[tuple[str, str], Callable[[SyntheticCell], object]] = {
 }
 
 
-@cache
+@catalogue.ByFolders
 def hyperparameters() -> list[dict[str, str]]:
     """The rows of `params/published/hyperparameters.csv`."""
     with open(catalogue.params_folder() / "published" / FILE, encoding="utf-8", newline="") as file:

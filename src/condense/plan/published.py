@@ -5,27 +5,26 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping
-from functools import cache
 
 from condense.config import UserError
 from condense.specs import DEFAULT_TASK, Task, catalogue
 
 
-@cache
+@catalogue.ByFolders
 def published_rows() -> list[dict[str, str]]:
     """The rows of `params/published/results.csv`."""
     with open(catalogue.params_folder() / "published" / "results.csv", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
-@cache
+@catalogue.ByFolders
 def aliases() -> dict[tuple[str, str, str], str]:
     """(paper, table, method as the paper calls it) -> our method."""
     with open(catalogue.params_folder() / "published" / "aliases.csv", encoding="utf-8", newline="") as file:
         return {(row["paper"], row["table"], row["name"]): row["alias_of"] for row in csv.DictReader(file)}
 
 
-@cache
+@catalogue.ByFolders
 def method_names() -> dict[str, str]:
     """What methods of the papers are called that have no recipe here."""
     with open(catalogue.params_folder() / "published" / "names.csv", encoding="utf-8", newline="") as file:

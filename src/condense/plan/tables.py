@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 
 from condense import plan
@@ -25,7 +25,7 @@ from condense.plan.table_rows import require_judges, require_rows, row_of
 from condense.specs import DEFAULT_TASK, AnyTable, FigureSpec, SettingsSpec, TableLimits, TableSpec, catalogue
 
 
-@cache
+@catalogue.ByFolders
 def evaluation_architectures() -> list[str]:
     """The architectures that tables and figures evaluate with, sorted."""
     drawn = {spec.eval_arch for spec in Plan.specs_by_path().values() if isinstance(spec, FigureSpec)}
@@ -96,13 +96,13 @@ class Plan(Choices):
                 )
 
     @staticmethod
-    @cache
+    @catalogue.ByFolders
     def specs_by_path() -> dict[str, AnyTable]:
         """'cpdm/table1' -> its spec, for all tables and figures there are."""
         return {name: catalogue.table(stem) for name, stem in Plan._stems().items()}
 
     @staticmethod
-    @cache
+    @catalogue.ByFolders
     def _stems() -> dict[str, str]:
         """'cpdm/table1' -> the name of its file. Raises UserError if two files are of the same table or
         figure."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from condense.report import names
@@ -42,7 +41,7 @@ class Entry:
     needs: str = ""
 
 
-@cache
+@catalogue.ByFolders
 def published() -> list[dict[str, str]]:
     """The rows of `params/published/taxonomy.csv`."""
     path = catalogue.params_folder() / "published" / "taxonomy.csv"

@@ -7,17 +7,19 @@ or cell lie over its other settings.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import cache
+from functools import cache, update_wrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from condense.config import UserError, convert, load_yaml, merged, read, unknown
 from condense.machine.checkout import project_file
 from condense.specs import KINDS_OF_TABLES, STAGES, AnyTable, Protocol, Recipe, Scale, engines
 from condense.specs.common import condition_holds
 
+Asked = ParamSpec("Asked")
+Found = TypeVar("Found")
 OWN_PARAMS = "CONDENSE_PARAMS"  # environment variable: a folder of one's own, laid out as `params/`
 ANY = "any"  # in overrides: of whatever dataset
 BASELINE = "random"  # the method that others are compared with
@@ -76,6 +78,25 @@ def file_of(kind: str, name: str) -> Path:
     return next((path for path in paths if path.is_file()), paths[-1])
 
 
+class ByFolders(Generic[Asked, Found]):
+    """A reader that reads a thing once as long as the folders of settings, one's own and `params/`, are the
+    same ones."""
+
+    def __init__(self, reader: Callable[Asked, Found]):
+        @cache
+        def found(place: tuple[str | None, str, bool], *args: Any, **kwargs: Any) -> Found:
+            return reader(*args, **kwargs)
+
+        self._found: Callable[..., Found] = found
+        self.cache_clear = found.cache_clear
+        update_wrapper(self, reader)
+
+    def __call__(self, *args: Asked.args, **kwargs: Asked.kwargs) -> Found:
+        # What `_folders` goes by; the folders themselves would take longer than most of what is asked for
+        place = (os.environ.get(OWN_PARAMS), os.getcwd(), os.path.isdir("params/methods"))
+        return self._found(place, *args, **kwargs)
+
+
 def _load(kind: str, name: str, shape: Any, noun: str) -> Any:
     known = names_in(kind)
     if name not in known:
@@ -87,7 +108,7 @@ def _load(kind: str, name: str, shape: Any, noun: str) -> Any:
     return value
 
 
-@cache
+@ByFolders
 def recipe(name: str) -> Recipe:
     """The recipe `params/methods/{name}.yaml`. Raises UserError for an unknown name or a fault in the
     file."""
@@ -98,13 +119,13 @@ def recipe(name: str) -> Recipe:
     return value
 
 
-@cache
+@ByFolders
 def protocol(name: str) -> Protocol:
     """The protocol `params/protocols/{name}.yaml`."""
     return _load("protocols", name, Protocol, "protocol")
 
 
-@cache
+@ByFolders
 def scale(name: str) -> Scale:
     """The scale `params/scales/{name}.yaml`. Raises UserError also for a name in it that nothing has: it
     would change nothing."""
@@ -133,7 +154,7 @@ def scale(name: str) -> Scale:
     return value
 
 
-@cache
+@ByFolders
 def table(name: str) -> AnyTable:
     """The spec of a table, figure or table of settings `params/tables/{name}.yaml`."""
     if name not in names_in("tables"):
