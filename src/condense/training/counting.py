@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from condense import kernels, models
 from condense.costs.profile import Profile
@@ -37,6 +36,9 @@ def count(arch: str, options: str, channels: int, size: int, classes: int) -> Pr
 
 def _counted(arch: str, options: dict[str, Any], channels: int, size: int, classes: int) -> Profile:
     """The profile of one network."""
+    # Takes a fifth of a second, which most jobs do without
+    from torch.utils.flop_counter import FlopCounterMode
+
     with torch.device("meta"):
         network = models.build(arch, channels=channels, size=size, classes=classes, **options).eval()
         image = torch.empty(1, channels, size, size)
