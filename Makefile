@@ -43,6 +43,7 @@ env: .venv/.ready $(if $(CUDA),.venv/.torch-$(CUDA))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.lock
 	VIRTUAL_ENV="$$PWD/.venv" $(BIN)/uv pip install --quiet --require-hashes --compile-bytecode -r requirements.lock
 	VIRTUAL_ENV="$$PWD/.venv" $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q src
 	touch $@
 
 # Builds for other CUDAs are on PyTorch's own index, which uv knows by the name of the build; the lock holds those of PyPI alone. The
