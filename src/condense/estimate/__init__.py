@@ -228,12 +228,12 @@ def _all_rates(jobs: Sequence[Job], threads: int, on_gpu: bool) -> tuple[dict[st
                 uses[_network_of(job.cell)] += 1
     datasets = {data_of(job.cell).key: data_of(job.cell) for job in jobs if job.cell}
     rates: dict[str, Rates] = {}
-    sources: Counter[str] = Counter()
+    sources: dict[str, None] = {}  # in the order in which they were found
     with runtime.device("cuda" if on_gpu else "cpu") as device:
         for key, uses in networks.items():
             arch, options = uses.most_common(1)[0][0]
             rates[key], source = rates_for(datasets[key], arch, options, threads, device, _rates_file())
-            sources[source] += 1
+            sources |= dict.fromkeys(source.split("; "))
     return rates, "; ".join(sources) or "none needed"
 
 
