@@ -30,9 +30,10 @@ from condense.discrepancy.gradients import EPS, gradient_distance
 from condense.discrepancy.kernels import MULTIPLIERS, bandwidth, kernel_mmd
 from condense.discrepancy.mean import mean_discrepancy
 from condense.discrepancy.schedules import linear_decay
+from condense.engines.patches import losses_of
 from condense.measures import ranking
 from condense.models import count_parameters
-from condense.select import coreset
+from condense.select import coreset, patches
 from condense.specs import Continual, Decode
 from condense.specs.training import DistillationLoss as DistillationSettings
 from condense.specs.training import LogitsLoss as LogitsSettings
@@ -161,6 +162,22 @@ def selection(fixture: Fixture) -> dict[str, Any]:
         "kcenter_set": np.sort(order),
         "kcenter_radius": coreset.k_center_radius(features, order),
     }
+
+
+def rded(fixture: Fixture) -> dict[str, Any]:
+    n, factor, size = (fixture.params[name] for name in ("n", "factor", "size"))
+    crops, weight, bias = (fixture.tensor(name) for name in ("crops", "w", "b"))
+
+    def observer(images: Tensor) -> Tensor:
+        return images.flatten(1) @ weight.T + bias
+
+    losses = [
+        losses_of(observer, of_image, label, size)
+        for of_image, label in zip(crops, fixture.arrays["labels"].tolist(), strict=True)
+    ]
+    best, least = patches.easiest(crops, torch.stack(losses))
+    selected = best[patches.lowest(least, n * factor**2)]
+    return {"selected": selected, "stitched": patches.stitched(selected, factor)}
 
 
 def schedules(fixture: Fixture) -> dict[str, Any]:
@@ -435,6 +452,7 @@ FAMILIES = {
     "energy_distance": Family(energy, r"real|syn"),
     "dsa": Family(dsa, r"x|weight|[^:]+:(\w+_u|shift_\w+|offset_\w+|choice)"),
     "selection": Family(selection, r"features|herding_farthest_set"),
+    "rded": Family(rded, r"crops|labels|w|b"),
     "schedules": Family(schedules, r"epoch", pending=r"cda_(cosine|linear)"),
     "soft_label_losses": Family(
         soft_label_losses, r"student|teachers|targets|ema_logits", pending=r"flatness_kl.*"
@@ -458,5 +476,4 @@ NOT_BUILT = {
     "soft_label_losses",
     "kernel_ridge",
     "trajectory",
-    "rded",
 }

@@ -11,8 +11,9 @@ from condense.config import unknown, without_function
 from condense.engines.gradient import match_gradients
 from condense.engines.matching import match
 from condense.engines.orders import Order, Outcome, Site
+from condense.engines.patches import stitch_patches
 from condense.engines.selection import select
-from condense.specs import GradientRecipe, MatchingRecipe, Recipe, SelectionRecipe
+from condense.specs import GradientRecipe, MatchingRecipe, PatchesRecipe, Recipe, SelectionRecipe
 
 Engine = Callable[[Site, Sequence[Order[Recipe]]], list[Outcome]]
 Kind = TypeVar("Kind", bound=Recipe)
@@ -34,6 +35,7 @@ ENGINES: dict[str, Engine] = {
     "matching": of_recipes(MatchingRecipe, match),
     "gradient": of_recipes(GradientRecipe, match_gradients),
     "select": of_recipes(SelectionRecipe, select),
+    "patches": of_recipes(PatchesRecipe, stitch_patches),
 }
 
 

@@ -19,6 +19,7 @@ from condense.specs.networks import (
     TrajectoryNetworks,
 )
 from condense.specs.parent import TeacherNeed
+from condense.specs.patches import PatchesRecipe
 from condense.specs.points import Point, Printed
 from condense.specs.protocol import DEFAULT_PROTOCOL, Protocol, number_of_epochs
 from condense.specs.recipe import Recipe
@@ -87,6 +88,7 @@ __all__ = [
     "NetworkSGD",
     "Networks",
     "Optimizer",
+    "PatchesRecipe",
     "Plateau",
     "Point",
     "Printed",

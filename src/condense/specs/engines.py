@@ -8,11 +8,12 @@ from typing import get_args
 from condense.config import by_name
 from condense.specs.gradient import GradientRecipe
 from condense.specs.matching import MatchingRecipe
+from condense.specs.patches import PatchesRecipe
 from condense.specs.recipe import Recipe
 from condense.specs.selection import SelectionRecipe
 from condense.specs.whole import WholeRecipe
 
-AnyRecipe = MatchingRecipe | GradientRecipe | SelectionRecipe | WholeRecipe
+AnyRecipe = MatchingRecipe | GradientRecipe | SelectionRecipe | PatchesRecipe | WholeRecipe
 
 
 def engines_of(kinds: tuple) -> dict[str, type[Recipe]]:

@@ -1,0 +1,96 @@
+"""Patches of real images: of each class the crops that a trained classifier finds easiest, laid side by side.
+
+What is drawn for a class depends on the run seed and the class only.
+Source: RDED (Sun et al. 2024), section 3.2 and algorithm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from condense.config import UserError
+from condense.data.dataset import Images
+from condense.engines.orders import Order, Outcome, Site
+from condense.machine import seeds
+from condense.models import Network
+from condense.select import patches
+from condense.specs import PatchesRecipe
+from condense.specs.patches import BATCH
+from condense.teachers.pretrain import load_teacher
+
+
+@torch.inference_mode()
+def losses_of(network: Network, crops: Tensor, label: int, size: int) -> Tensor:
+    """The cross-entropy (n,) of patches (n, c, s, s) of class `label`, each in the middle of an image of
+    `size` pixels."""
+    logits = network(patches.padded(crops, size))
+    return F.cross_entropy(logits, torch.full((len(crops),), label, device=crops.device), reduction="none")
+
+
+def easiest_patches(
+    recipe: PatchesRecipe, data: Images, label: int, network: Network, *, seed: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The easiest crop of each candidate of a class, (n, c, s, s) with s = size / factor, normalised, and
+    their losses (n,), in the order in which the candidates were drawn; on the CPU."""
+    held = data.class_slice(label)
+    order = torch.randperm(held.stop - held.start, generator=seeds.generator(seed, "candidates", label))
+    chosen, side = order[: recipe.candidates], data.size // recipe.factor
+    boxes = patches.square_boxes(
+        len(chosen) * recipe.crops, data.size, recipe.least_area, seeds.generator(seed, "crops", label)
+    ).view(len(chosen), recipe.crops, 3)
+    at_once = max(BATCH // recipe.crops, 1)
+    found: list[Tensor] = []
+    least: list[Tensor] = []
+    for some, their_boxes in zip(chosen.split(at_once), boxes.split(at_once), strict=True):
+        images = data.of_class(label, some).to(device)
+        crops = patches.cropped(images.repeat_interleave(recipe.crops, 0), their_boxes.flatten(0, 1), side)
+        losses = torch.cat([losses_of(network, batch, label, data.size) for batch in crops.split(BATCH)])
+        shape = (len(some), recipe.crops)
+        best, its_losses = patches.easiest(crops.unflatten(0, shape), losses.unflatten(0, shape))
+        found.append(best.cpu())
+        least.append(its_losses.cpu())
+    return torch.cat(found), torch.cat(least)
+
+
+def eight_bit(images: Tensor, data: Images) -> Tensor:
+    """Normalised images as a file of 8 bits a channel has them: the nearest of 256 levels from 0 to 1."""
+    levels = (data.denormalise(images) * 255).round().clamp(0, 255)
+    return data.normalise(levels / 255)
+
+
+def stitch(recipe: PatchesRecipe, site: Site, *, ipc: int, network: Network) -> Outcome:
+    """One set: ipc images of each class of the site.
+
+    Raises UserError if `factor` does not divide the pixels of an image, or if a class has too few images.
+    """
+    data = site.data
+    recipe.check_ipc(ipc)
+    if data.size % recipe.factor:
+        raise UserError(
+            f"{recipe.name}: factor: {recipe.factor} patches do not divide the {data.size} pixels of "
+            f"{data.dataset}; give a number that does"
+        )
+    needed, made = recipe.images_needed(ipc), []
+    for label in site.classes:
+        rows = data.class_slice(label)
+        if rows.stop - rows.start < needed:
+            raise UserError(
+                f"{data.dataset}: {recipe.asked(ipc)}, but a class has only {rows.stop - rows.start} images"
+            )
+        crops, losses = easiest_patches(recipe, data, label, network, seed=site.seed, device=site.device)
+        images = patches.stitched(crops[patches.lowest(losses, needed)], recipe.factor)
+        made.append(eight_bit(images, data) if recipe.eight_bit else images)
+    return Outcome(torch.stack(made))
+
+
+def stitch_patches(site: Site, orders: Sequence[Order[PatchesRecipe]]) -> list[Outcome]:
+    """The engine `patches`: every set by itself."""
+    outcomes = []
+    for order in orders:
+        network, _ = load_teacher(order.parents["teacher"], site.data, site.device)
+        outcomes.append(stitch(order.recipe, site, ipc=order.ipc, network=network))
+    return outcomes
