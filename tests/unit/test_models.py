@@ -1,6 +1,8 @@
 """Architectures: parameter counts of the literature, the split into embedding and head, drawing anew, and
 messages."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -12,6 +14,7 @@ from condense import kernels
 from condense.config import UserError
 from condense.models import ARCHITECTURES, architecture_names, build, count_parameters, reinitialise
 from condense.specs.common import check_name
+from hang_helpers import HUNG
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -521,3 +524,22 @@ def test_every_option_is_read(name):
     with torch.device("meta"):
         builder.make(options, 3, size, 5)
     assert choices(type(builder.defaults), "enlarge") <= read  # which `build` does
+
+
+NARROW_TRAINED = """
+import torch
+from condense import models
+torch.set_num_threads(1)
+network = models.build("resnet18_bn", channels=1, size=8, classes=10, width=4)
+for _ in range(60):
+    logits = network(torch.randn(64, 1, 8, 8))
+    torch.nn.functional.cross_entropy(logits, torch.arange(64) % 10).backward()
+print("trained")
+"""
+
+
+def test_a_narrow_residual_network_trains_without_damage_to_memory():
+    """In a process of its own, which the damage would end."""
+    command = [sys.executable, "-c", NARROW_TRAINED]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HUNG)
+    assert (done.returncode, done.stdout) == (0, "trained\n"), done.stderr[-500:]

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from condense import kernels
 
+_LANES = 8  # channels that torch's convolutions take at once
+
 
 def through(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     """Maps `x` (n, c, h, w) through `layers`, in their order."""
@@ -45,9 +47,21 @@ def is_instance_norm(layer: nn.Module) -> TypeGuard[nn.GroupNorm]:
 
 
 def convolved(convolution: nn.Conv2d, x: Tensor, centred: bool) -> Tensor:
-    """`convolution(x)`, channels last; see `kernels.winograd` for `centred`."""
+    """`convolution(x)`, channels last where torch can; see `kernels.winograd` for `centred`."""
+    if _breaks_channels_last(convolution):
+        return convolution(x.contiguous(memory_format=torch.contiguous_format))
     x = x.contiguous(memory_format=torch.channels_last)
     # What the first saves is the gradient of images, or that of a bias which a norm makes 0.
     ways = (kernels.few_channels, kernels.winograd) if centred or x.requires_grad else (kernels.winograd,)
     faster = next((way for way in ways if way.serves(convolution, x)), None)
     return faster.convolve(convolution, x, centred=centred) if faster else convolution(x)
+
+
+def _breaks_channels_last(convolution: nn.Conv2d) -> bool:
+    """Whether torch's gradient of the weights writes outside its memory, channels last on CPUs.
+
+    oneDNN 3.13, in torch 2.15, does so for windows smaller than their stride and few channels (2 to 6 were
+    found), as in the shortcuts of narrow residual networks.
+    """
+    steps_over = max(convolution.stride) > min(convolution.kernel_size)
+    return steps_over and convolution.in_channels // convolution.groups < _LANES
