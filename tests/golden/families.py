@@ -12,14 +12,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from reference_networks import convnet, fill, load_stack, reference
-from torch import Tensor
+from torch import Tensor, nn
 
-from condense.augment import cutmix, formations, siamese
+from condense.augment import cutmix, formations, siamese, views
 from condense.config import unknown
 from condense.discrepancy import frequencies, style
 from condense.discrepancy.barycentre import ITERATIONS, STOP, wasserstein_barycentre
@@ -30,11 +31,15 @@ from condense.discrepancy.gradients import EPS, gradient_distance
 from condense.discrepancy.kernels import MULTIPLIERS, bandwidth, kernel_mmd
 from condense.discrepancy.mean import mean_discrepancy
 from condense.discrepancy.schedules import linear_decay
+from condense.discrepancy.statistics import channel_moments, moment_gap
 from condense.engines.patches import losses_of
+from condense.engines.statistics import Observer
+from condense.engines.units import channelwise
 from condense.measures import ranking
 from condense.models import count_parameters
 from condense.select import coreset, patches
 from condense.specs import Continual, Decode
+from condense.specs.statistics import Crop, LayerStatistics
 from condense.specs.training import DistillationLoss as DistillationSettings
 from condense.specs.training import LogitsLoss as LogitsSettings
 from condense.specs.training import SoftLoss as SoftSettings
@@ -184,6 +189,9 @@ def schedules(fixture: Fixture) -> dict[str, Any]:
     steps, epochs = fixture.params["T"], fixture.params["N"]
     found: dict[str, Any] = {"lambda_cpdm": [linear_decay(step, steps) for step in range(steps)]}
     found["recover_cosine"] = [cosine_at(step, steps) for step in range(steps)]
+    for falls in ("cosine", "linear"):
+        crop = Crop(least=0.08, falls=falls)
+        found[f"cda_{falls}"] = [views.least_area(crop, step, steps) for step in range(steps)]
     for zeta in fixture.params["zetas"]:
         found[f"smoothing_zeta{zeta}"] = [cosine_at(epoch, epochs, zeta) for epoch in range(epochs + 1)]
         found[f"ssrs_zeta{zeta}"] = [slowed_at(epoch, epochs, zeta) for epoch in range(epochs + 1)]
@@ -447,13 +455,54 @@ def gradient_matching(fixture: Fixture) -> dict[str, Any]:
     return {name: value for name, value in results.items() if name in fixture.arrays}
 
 
+IMAGENET = SimpleNamespace(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+def batch_norm_statistics(fixture: Fixture) -> dict[str, Any]:
+    assert fixture.params == {
+        "r_bn": LayerStatistics().weight,
+        "first_bn_multiplier": LayerStatistics().first,
+    }, "a setting of the loss that is not known, or another default"
+    first, second = fixture.arrays["w:0.weight"], fixture.arrays["w:3.weight"]
+    network = nn.Sequential(
+        *(nn.Conv2d(first.shape[1], len(first), 3, padding=1, bias=False), nn.BatchNorm2d(len(first))),
+        *(nn.ReLU(), nn.Conv2d(len(first), len(second), 3, stride=2, padding=1, bias=False)),
+        *(nn.BatchNorm2d(len(second)), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        nn.Linear(len(second), len(fixture.arrays["w:8.bias"])),
+    )
+    weights = {name[2:]: torch.tensor(fixture.arrays[name]) for name in fixture.arrays if name[:2] == "w:"}
+    network.load_state_dict(weights, strict=False)
+    network.to(fixture.dtype).eval()
+    observer = Observer(network, "golden", LayerStatistics())
+    images, labels = fixture.tensor("x", grad=True), torch.tensor(fixture.arrays["targets"])
+    classification, statistics = observer.losses(images, labels)
+    loss = classification + LayerStatistics().weight * statistics
+    with observer.layers as layers:
+        logits = network(images)
+    gaps = [
+        moment_gap(channel_moments(maps), wanted)
+        for maps, wanted in zip(layers.taken(), observer.wanted, strict=True)
+    ]
+    low, high = (channelwise(level, IMAGENET, torch.device("cpu"))[:, None, None] for level in (0.0, 1.0))
+    return {
+        "logits": logits,
+        "r_feature": torch.stack(gaps),
+        "bn_loss": statistics,
+        "ce": classification,
+        "loss": loss,
+        "grad_x": torch.autograd.grad(loss, images)[0],
+        "clipped": (3 * torch.tensor(fixture.arrays["x"])).clamp(low, high),
+    }
+
+
 FAMILIES = {
+    "bn_statistics": Family(batch_norm_statistics, r"x|targets|w:.*", pending=r"tv_l1|tv_l2|l2"),
     "distribution_matching": Family(distribution_matching, r"real|syn|w:.*"),
     "energy_distance": Family(energy, r"real|syn"),
     "dsa": Family(dsa, r"x|weight|[^:]+:(\w+_u|shift_\w+|offset_\w+|choice)"),
     "selection": Family(selection, r"features|herding_farthest_set"),
     "rded": Family(rded, r"crops|labels|w|b"),
-    "schedules": Family(schedules, r"epoch", pending=r"cda_(cosine|linear)"),
+    "schedules": Family(schedules, r"epoch"),
     "soft_label_losses": Family(
         soft_label_losses, r"student|teachers|targets|ema_logits", pending=r"flatness_kl.*"
     ),
@@ -471,7 +520,6 @@ FAMILIES = {
 }
 
 NOT_BUILT = {
-    "bn_statistics",
     "category_aware",
     "soft_label_losses",
     "kernel_ridge",

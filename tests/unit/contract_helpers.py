@@ -6,14 +6,15 @@ from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
+import torch
 from interruption_helpers import stopped_after, until_done
 from matching_helpers import ARCH, HERE
 from reading_helpers import choices, noting, noting_orders
 
-from condense import engines, jobs, plan, specs
+from condense import engines, jobs, models, plan, specs
 from condense.config import UserError
 from condense.files import read_set
-from condense.files.artifacts import canonical, file_sha256, read_tensors
+from condense.files.artifacts import canonical, file_sha256, read_tensors, write_tensors
 from condense.specs import catalogue
 
 OTHER = "another value"  # of any setting: what enters a key is not checked for its type there
@@ -240,6 +241,7 @@ def needed_parents(recipe, teacher, bank_of):
     """The files of what a recipe needs beforehand. Fails for a name that the fixtures of tests do not
     make."""
     made = {"teacher": teacher, "bank": bank_of(getattr(recipe, "networks", None))}
+    made |= {name: observer_beside(teacher) for name in recipe.parents() if name.startswith("observer_")}
     for name, parent in recipe.parents().items():
         if parent.needed and made.get(name) is None:
             pytest.fail(
@@ -247,3 +249,21 @@ def needed_parents(recipe, teacher, bank_of):
                 f"{__file__}"
             )
     return {name: made[name] for name in recipe.parents() if made.get(name) is not None}
+
+
+def observer_beside(teacher):
+    """The file of a network with batch norm, as it was drawn, that passes for a classifier of the images of
+    `teacher`."""
+    path = teacher.with_name("observer.safetensors")
+    if not path.exists():
+        tensors, header = read_tensors(teacher, "teacher")
+        options, kept = {"depth": 1, "width": 4}, torch.get_default_dtype()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            torch.set_default_dtype(torch.float64)  # whichever test asks first
+            network = models.build("convnet_bn", **header["shape"], **options)
+            torch.set_default_dtype(kept)
+        weights = {f"network.{name}": value.numpy() for name, value in network.state_dict().items()}
+        header |= {"arch": "convnet_bn", "options": options}
+        write_tensors(path, weights | {"forgetting_events": tensors["forgetting_events"]}, header)
+    return path

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from contract_helpers import needed_parents
 from matching_helpers import ARCH, METHODS, equals_the_plain_loop, tiny
 from matching_helpers import recipe as small
 
@@ -39,8 +40,7 @@ def images(digits, teacher, bank_of, tmp_path):
     """The images of a tiny run of a recipe; its teacher and bank are in float64 always."""
 
     def made(recipe):
-        beforehand = {"teacher": teacher, "bank": bank_of(getattr(recipe, "networks", None))}
-        parents = {name: beforehand[name] for name in recipe.parents() if beforehand[name]}
+        parents = needed_parents(recipe, teacher, bank_of)
         job = jobs.ShardJob(
             recipe, digits / "train.safetensors", **ARCH, ipc=2, seed=0, key="k", parents=parents
         )

@@ -13,7 +13,15 @@ from condense.engines.matching import match
 from condense.engines.orders import Order, Outcome, Site
 from condense.engines.patches import stitch_patches
 from condense.engines.selection import select
-from condense.specs import GradientRecipe, MatchingRecipe, PatchesRecipe, Recipe, SelectionRecipe
+from condense.engines.statistics import match_statistics
+from condense.specs import (
+    GradientRecipe,
+    MatchingRecipe,
+    PatchesRecipe,
+    Recipe,
+    SelectionRecipe,
+    StatisticsRecipe,
+)
 
 Engine = Callable[[Site, Sequence[Order[Recipe]]], list[Outcome]]
 Kind = TypeVar("Kind", bound=Recipe)
@@ -34,6 +42,7 @@ def of_recipes(kind: type[Kind], make: Callable[[Site, Sequence[Order[Kind]]], l
 ENGINES: dict[str, Engine] = {
     "matching": of_recipes(MatchingRecipe, match),
     "gradient": of_recipes(GradientRecipe, match_gradients),
+    "statistics": of_recipes(StatisticsRecipe, match_statistics),
     "select": of_recipes(SelectionRecipe, select),
     "patches": of_recipes(PatchesRecipe, stitch_patches),
 }

@@ -10,33 +10,33 @@ from condense.augment import formations
 from condense.data.dataset import Images
 from condense.engines.starts import check_starts, initial_images
 from condense.engines.units import grey, units
-from condense.specs import ImageRecipe
+from condense.specs import MovedRecipe
 
 
 class MovingImages:
     """Images (C, ipc, channels, size, size) of some classes, as `values` in the units of the recipe, which
     the optimiser moves in place.
 
+    `start`: normalised images (C, ipc, ...) to start from, by default those that the recipe draws.
     Raises UserError if the classes do not have the real images that they start from.
     """
 
     def __init__(
         self,
-        recipe: ImageRecipe,
+        recipe: MovedRecipe,
         data: Images,
         classes: tuple[int, ...],
         *,
         ipc: int,
         seed: int,
         device: torch.device,
+        start: Tensor | None = None,
     ):
         check_starts(recipe, data, classes, ipc)
-        self.recipe, self._units, self._grey = (
-            recipe,
-            units(recipe.optimised, data, device),
-            grey(data, device),
-        )
-        start = initial_images(data, classes, ipc, recipe.init, seed, recipe.decode)
+        self.recipe = recipe
+        self._units, self._grey = units(recipe.optimised, data, device), grey(data, device)
+        if start is None:
+            start = initial_images(data, classes, ipc, recipe.init, seed, recipe.decode)
         self.values = self._units.values(start).to(device).requires_grad_(True)
         self.averaged = self.values.detach().clone() if recipe.averaging is not None else None
         # Of the images shown

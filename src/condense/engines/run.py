@@ -17,7 +17,7 @@ from condense.engines.orders import Outcome
 from condense.files.checkpoints import Checkpoint, stop_if_asked
 from condense.kernels.precision import Types
 from condense.machine.progress import Progress
-from condense.specs import ImageRecipe
+from condense.specs import MovedRecipe
 from condense.training.optimizers import Stalling, optimizer_of
 
 _log = logging.getLogger(__name__)
@@ -39,14 +39,14 @@ class Run:
     """One set on its way through the steps of its recipe.
 
     An engine's subclass writes `step`, which gives the loss, and says in `kept` and `take_up` what else it
-    keeps from step to step. Everything that the settings of `ImageRecipe` ask for is done here: pixels are
+    keeps from step to step. Everything that the settings of `MovedRecipe` ask for is done here: pixels are
     brought back into their bounds, the optimiser steps, a plateau lowers its rate, images are averaged and
     kept.
     """
 
     def __init__(
         self,
-        recipe: ImageRecipe,
+        recipe: MovedRecipe,
         images: MovingImages,
         columns: Sequence[str],
         checkpoint: Checkpoint,

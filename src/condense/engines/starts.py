@@ -9,12 +9,12 @@ from condense.augment import formations
 from condense.config import UserError
 from condense.data.dataset import Images
 from condense.machine import seeds
-from condense.specs import Decode, ImageRecipe
+from condense.specs import Decode, MovedRecipe
 
 MOSAICS = {"mosaic": "bilinear", "mosaic_nearest": "nearest"}  # how real images are made small
 
 
-def check_starts(recipe: ImageRecipe, data: Images, classes: tuple[int, ...], ipc: int) -> None:
+def check_starts(recipe: MovedRecipe, data: Images, classes: tuple[int, ...], ipc: int) -> None:
     """Raises UserError if these classes do not have the images that `ipc` synthetic ones start from or are
     paired with."""
     held = [data.class_slice(label) for label in classes]
@@ -48,3 +48,19 @@ def initial_images(
         else:
             starts.append(data.of_class(label, torch.randperm(count, generator=generator)[:ipc]))
     return torch.stack(starts)
+
+
+def numbered_images(
+    data: Images, classes: tuple[int, ...], first: int, count: int, recipe: MovedRecipe, seed: int
+) -> Tensor:
+    """The same for the images from number `first` on, `count` of each class, whatever comes after them:
+    (C, count, ...) normalised. Noise is drawn for each image by itself."""
+    shape = (data.channels, data.size, data.size)
+    if recipe.init == "noise":
+        drawn = [
+            torch.randn(shape, generator=seeds.generator(seed, "init", label, number))
+            for label in classes
+            for number in range(first, first + count)
+        ]
+        return torch.stack(drawn).view(len(classes), count, *shape)
+    return initial_images(data, classes, first + count, recipe.init, seed, recipe.decode)[:, first:]

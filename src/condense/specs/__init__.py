@@ -7,7 +7,7 @@ one is refused before any job starts; a test compares these lists with the regis
 from condense.specs.common import AUGMENTATIONS, Optimizer, Plateau, Source, cut_to, groups_of
 from condense.specs.engines import ENGINES, AnyRecipe
 from condense.specs.gradient import GradientRecipe
-from condense.specs.images import Augment, Decode, ImageRecipe
+from condense.specs.images import Augment, Decode, ImageRecipe, MovedRecipe
 from condense.specs.matching import MatchingRecipe
 from condense.specs.networks import (
     AnyNetworks,
@@ -27,6 +27,7 @@ from condense.specs.scale import STAGES, Resources, Scale, TableLimits
 from condense.specs.schedules import AnySchedule
 from condense.specs.selection import SELECTIONS, Covering, SelectionRecipe
 from condense.specs.settings import SettingsSpec
+from condense.specs.statistics import StatisticsRecipe
 from condense.specs.tables import KINDS_OF_TABLES, AnyTable, FigureSpec, StyleDrift, TableSpec
 from condense.specs.tasks import (
     ACCURACY,
@@ -84,6 +85,7 @@ __all__ = [
     "MatchingRecipe",
     "HardLoss",
     "Metric",
+    "MovedRecipe",
     "NetworkAdam",
     "NetworkSGD",
     "Networks",
@@ -102,6 +104,7 @@ __all__ = [
     "Continual",
     "Snapshots",
     "Source",
+    "StatisticsRecipe",
     "StyleDrift",
     "SubspaceNetworks",
     "TableLimits",

@@ -11,9 +11,10 @@ from condense.specs.matching import MatchingRecipe
 from condense.specs.patches import PatchesRecipe
 from condense.specs.recipe import Recipe
 from condense.specs.selection import SelectionRecipe
+from condense.specs.statistics import StatisticsRecipe
 from condense.specs.whole import WholeRecipe
 
-AnyRecipe = MatchingRecipe | GradientRecipe | SelectionRecipe | PatchesRecipe | WholeRecipe
+AnyRecipe = MatchingRecipe | GradientRecipe | StatisticsRecipe | SelectionRecipe | PatchesRecipe | WholeRecipe
 
 
 def engines_of(kinds: tuple) -> dict[str, type[Recipe]]:

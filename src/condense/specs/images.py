@@ -1,5 +1,5 @@
-"""What recipes share whose engine moves images step by step: where these start, in which units they move, and
-how a step moves them."""
+"""What recipes share whose engine moves images step by step: where these start, in which units they move, how
+a step moves them, and, where they follow real images, which of these they see and how."""
 
 from __future__ import annotations
 
@@ -54,21 +54,17 @@ class Augment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageRecipe(Recipe):
+class MovedRecipe(Recipe):
     """A recipe whose engine takes steps along gradients of the images."""
-
-    trials: ClassVar[tuple[Mapping[str, Any], ...]] = ({"steps": 4, "batch_real": 16},)
 
     init: Literal["real", "noise", "mosaic", "mosaic_nearest"] = "real"
     decode: Decode | None = None
     optimised: Literal["normalised", "pixels"] = "normalised"  # what the optimiser moves
     clip: bool = False  # pixels are brought back into [0, 1] at the start of every step
-    augment: Augment = Augment()
     optimizer: Optimizer = Optimizer(lr=1.0)
     steps: int = 20000
     # eta of the polynomial-decay mean of the images over the steps (None: the last images)
     averaging: int | None = None
-    batch_real: int = 256
     labels: Literal["hard"] = "hard"
     mirrored: bool = False  # the images are matched together with their mirror images, left for right
     snapshots: int = 0  # also keep the set every so many steps, for curves over the steps; 0 keeps none
@@ -77,7 +73,7 @@ class ImageRecipe(Recipe):
         super().__post_init__()
         if self.starts_as_mosaic and self.decode is None:
             raise UserError("init: a mosaic has the cells of `decode`, which is not given")
-        at_least({"steps": self.steps, "batch_real": self.batch_real}, 1)
+        at_least({"steps": self.steps}, 1)
         at_least({"snapshots": self.snapshots, "averaging": self.averaging}, 0)
         if self.snapshots > self.number_of_steps:
             told = (
@@ -96,14 +92,9 @@ class ImageRecipe(Recipe):
         return self.decode.factor**2 if self.decode else 1
 
     @property
-    def classes_apart(self) -> bool:
-        """Whether the images of a class become what they would without the other classes, a plateau and batch
-        norm aside."""
-        return False
-
-    def splits_by(self, ties_batch: bool) -> Literal["classes", "images"] | None:
-        # A plateau looks at the loss of all classes.
-        return "classes" if self.classes_apart and self.optimizer.plateau is None and not ties_batch else None
+    def images_matched(self) -> int:
+        """How many images of full size a step matches for a stored one."""
+        return self.images_a_stored * (2 if self.mirrored else 1)
 
     @property
     def number_of_steps(self) -> int:
@@ -113,17 +104,36 @@ class ImageRecipe(Recipe):
     def number_of_snapshots(self) -> int:
         return self.number_of_steps // self.snapshots if self.snapshots else 0
 
-    @property
-    def images_matched(self) -> int:
-        """How many images of full size a step matches for a stored one."""
-        return self.images_a_stored * (2 if self.mirrored else 1)
-
     def suits(self, ipc: int, smallest_class: int, size: int) -> bool:
         large = self.decode is None or size // self.decode.factor >= SMALLEST_CELL
         return large and super().suits(ipc, smallest_class, size)
 
     def images_needed(self, ipc: int) -> int:
         return ipc * (self.images_a_stored if self.starts_as_mosaic else 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecipe(MovedRecipe):
+    """A recipe whose images follow batches of real ones, under an augmentation that both share."""
+
+    trials: ClassVar[tuple[Mapping[str, Any], ...]] = ({"steps": 4, "batch_real": 16},)
+
+    augment: Augment = Augment()
+    batch_real: int = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least({"batch_real": self.batch_real}, 1)
+
+    @property
+    def classes_apart(self) -> bool:
+        """Whether the images of a class become what they would without the other classes, a plateau and batch
+        norm aside."""
+        return False
+
+    def splits_by(self, ties_batch: bool) -> Literal["classes", "images"] | None:
+        # A plateau looks at the loss of all classes.
+        return "classes" if self.classes_apart and self.optimizer.plateau is None and not ties_batch else None
 
     def within(self, strategy: str) -> dict[str, Any]:
         left = cut_to(self.augment.siamese, strategy)

@@ -1,0 +1,171 @@
+"""The engine `statistics`: images that trained networks take for their classes, and whose statistics in the
+layers of these networks are those of the real images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from condense.config import UserError
+from condense.costs.work import FLOAT, Shard, Work, pixels_of
+from condense.machine import fitting
+from condense.specs.common import at_least, check_name, not_above, unused
+from condense.specs.images import MovedRecipe
+from condense.specs.parent import Parent, PlannedParent, TeacherNeed
+from condense.specs.schedules import ConstantSchedule, CosineSchedule
+
+
+@dataclass(frozen=True)
+class Observers:
+    """The trained classifiers that look at the images, one after the other: their architectures, and the
+    protocol by which they are trained on the real images."""
+
+    protocol: str
+    archs: list[str]
+
+    def __post_init__(self) -> None:
+        check_name("observers: protocol", self.protocol)
+        if not self.archs or len(set(self.archs)) < len(self.archs):
+            raise UserError(
+                f"observers: archs: at least one architecture, and none twice, is needed; found {self.archs}"
+            )
+        for arch in self.archs:
+            check_name("observers: archs", arch)
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """How much it counts that means and variances of what batch norms are given differ from those of the real
+    images: `weight`, and `first` as many times for the first layer of a network."""
+
+    weight: float = 0.01
+    first: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name, value in {"weight": self.weight, "first": self.first}.items():
+            if value <= 0:
+                raise UserError(f"statistics: {name}: must be above 0, found {value:g}")
+            not_above({f"statistics: {name}": value})
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A box of the images, enlarged to their size, whose share of the area is drawn from `least` to `most`,
+    and its sides from 3:4 to 4:3.
+
+    `falls`: the least area starts at `most` and falls to `least` over the part `over` of the steps, as in
+    CDA.
+    """
+
+    least: float = 0.08
+    most: float = 1.0
+    falls: Literal["never", "cosine", "linear", "step"] = "never"
+    over: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least <= self.most <= 1:
+            raise UserError(
+                "view: crop: 0 < least <= most <= 1 is needed, found least "
+                f"{self.least:g}, most {self.most:g}"
+            )
+        if not 0 < self.over <= 1:
+            raise UserError(f"view: crop: over: must lie in (0, 1], found {self.over:g}")
+        if self.falls == "never":
+            unused(self, ("over",), "the least area does not fall (`falls: never`)", "view: crop")
+
+
+@dataclass(frozen=True)
+class View:
+    """How a batch of images is looked at, by one draw for all of them: a crop, a flip by chance, and a roll
+    by up to so many pixels each way."""
+
+    crop: Crop | None = None
+    flip: bool = False
+    roll: int = 0
+
+    def __post_init__(self) -> None:
+        at_least({"view: roll": self.roll}, 0, 4096)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Which images are looked at together, `images` of them at most: one of each of so many classes
+    (`of_each_class`), or all of one class and then those of the next (`class_by_class`)."""
+
+    images: int = 100
+    order: Literal["of_each_class", "class_by_class"] = "of_each_class"
+
+    def __post_init__(self) -> None:
+        at_least({"batches: images": self.images}, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatisticsRecipe(MovedRecipe):
+    """Images that observers take for their classes, and whose statistics in their layers are those of the
+    real images.
+
+    A step moves all images of the set, batch by batch: a batch depends on no other. `schedule` is that of the
+    images' rate over the steps.
+    Source: SRe2L (Yin et al. 2023), eqs. (5) to (7); CDA (Yin and Shen 2023), section 3.
+    """
+
+    NUMBER: ClassVar[int] = 1
+    trials: ClassVar[tuple[Mapping[str, Any], ...]] = ({"steps": 4, "view": {"roll": 1}},)
+
+    engine: Literal["statistics"]
+    observers: Observers
+    statistics: LayerStatistics = LayerStatistics()
+    view: View = View()
+    batches: Batches = Batches()
+    schedule: CosineSchedule | ConstantSchedule = ConstantSchedule("constant")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        unused(self.schedule, ("warmup",), "the rate of images does not rise at first", "schedule")
+        for setting in ("plateau", "class_turns"):
+            unused(
+                self.optimizer, (setting,), "the rate of these images follows `schedule` alone", "optimizer"
+            )
+
+    def parents(self) -> dict[str, Parent]:
+        return {
+            f"observer_{arch}": TeacherNeed(self.observers.protocol, arch) for arch in self.observers.archs
+        }
+
+    def arch_with(self, arch: str, parents: Mapping[str, PlannedParent]) -> str:
+        # No network but the observers condenses; the first stands in the path
+        return parents[f"observer_{self.observers.archs[0]}"].arch
+
+    def splits_by(self, ties_batch: bool) -> Literal["classes", "images"] | None:
+        # Cells of a mosaic, and mirror images, are numbered over the whole set
+        alone = self.batches.order == "of_each_class" and self.images_matched == 1
+        return "images" if alone else None
+
+    def within(self, strategy: str) -> dict[str, Any]:
+        flips = "flip" in strategy.split("_")
+        return {} if flips or not self.view.flip else {"view": {"flip": False}}
+
+    def work(self, shard: Shard) -> Work:
+        """A step is a pass of every image through one observer, and one back to the images."""
+        data, observers = shard.data, list(shard.parents.values())
+        matched = shard.classes * shard.ipc * self.images_matched
+        batch = min(self.batches.images, matched)
+        batches = self.number_of_steps * math.ceil(matched / batch)
+
+        def mean(name: str) -> float:
+            return sum(getattr(network, name) for network in observers) / len(observers)
+
+        kept = max(network.kept for network in observers)
+        weights = sum(network.parameters for network in observers)
+        held = 3 * batch * kept + fitting.COPIES * weights + 8 * matched * pixels_of(data)
+        return Work(
+            flops_training=3 * self.number_of_steps * matched * mean("forward"),
+            calls_training=batches * mean("layers"),
+            draws=batches,
+            images=self.number_of_steps * matched,
+            peak_bytes=2 * data.train * pixels_of(data)
+            + math.ceil(held) * FLOAT * (1 + (self.number_of_snapshots > 0)),
+            host_bytes=2 * data.train * pixels_of(data),
+        )
