@@ -27,7 +27,7 @@ NARROW = {
     "resnet101": {"width": 4},
 }
 # Tens of millions of parameters that no option makes fewer
-HEAVY = ("tv_vit_b_16", "tv_resnet101", "tv_alexnet")
+HEAVY = ("tv_vit_b_16", "tv_resnet101", "tv_alexnet", "tv_vgg11_bn")
 NAMES = [name for name in architecture_names() if name not in HEAVY]
 BATCH_NORM = [
     "convnet_bn",
@@ -143,6 +143,7 @@ COUNTS = [
     ("tv_resnet50", 3, 224, 1000, {}, 25_557_032),
     ("tv_mobilenet_v2", 3, 224, 1000, {}, 3_504_872),
     ("tv_efficientnet_b0", 3, 224, 1000, {}, 5_288_548),
+    ("tv_vgg11_bn", 3, 224, 1000, {}, 132_868_840),
     ("tv_vit_b_16", 3, 224, 1000, {}, 86_567_656),
     ("tv_swin_t", 3, 224, 1000, {}, 28_288_354),
     ("deit_tiny", 3, 224, 1000, {}, 5_717_416),

@@ -210,8 +210,9 @@ GIVEN = {
     "gradient_similarity": {"batch": 10},
     "continual": {"steps": 2},
     "search": {"candidates": 2, "truth_protocol": "nas201_truth", "truth_images": 40, "resamples": 10},
+    "slimming": {"percents": [50]},
 }
-ARCHS = {"search": "nas_bench_201"}  # of tasks that no plain network does
+ARCHS = {"search": "nas_bench_201", "slimming": "convnet_bn"}  # of tasks that no plain network does
 
 
 def snapshots_of_a_set(digits, folder):

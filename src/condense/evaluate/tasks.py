@@ -16,6 +16,7 @@ from condense.evaluate.gradient_similarity import gradient_similarity
 from condense.evaluate.landscape import landscape
 from condense.evaluate.search import search
 from condense.evaluate.sharpness import sharpness
+from condense.evaluate.slimming import slimming
 from condense.evaluate.trainer import Results, TaskSets, Trainer
 from condense.specs import AnyTask, Drift, Task
 from condense.specs.tasks import (
@@ -26,6 +27,7 @@ from condense.specs.tasks import (
     Landscape,
     Search,
     Sharpness,
+    Slimming,
 )
 from condense.specs.tasks.calibration import Calibration
 from condense.training.sets import TrainingSet
@@ -64,6 +66,7 @@ TASKS: dict[str, TaskFunction] = {
     "continual": of_tasks(Continual, continual),
     "discrepancies": of_tasks(Discrepancies, discrepancies),
     "search": of_tasks(Search, search),
+    "slimming": of_tasks(Slimming, slimming),
 }
 
 

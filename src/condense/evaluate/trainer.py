@@ -22,6 +22,7 @@ from condense.training.sets import TrainingSet
 _log = logging.getLogger(__name__)
 # By metric and step (0 of the set itself) the value of each network
 Results = dict[str, dict[int, list[float]]]
+Change = Callable[[Any], nn.Module]  # of a network as it is built, into the one that is trained
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,17 @@ class Trainer:
         self,
         by_step: Mapping[int, Callable[[], TrainingSet]],
         measure: Measure | Mapping[int, Measure],
-        changed: Callable[[nn.Module], nn.Module] | None = None,
+        changed: Change | Mapping[int, Change] | None = None,
         following: Following | None = None,
         options: Mapping[int, Mapping[str, Any]] | None = None,
+        at_once: int | None = None,
     ) -> Results:
         """What `measure`, or that of the step, gives of networks trained on the training set of every step.
 
-        `options`: by step further options of the architecture, where they differ. `changed` makes of a new
-        network, before it is drawn, the one that is trained; `following` says whether networks are tested
-        during their training, too. Raises ValueError for other metrics than the task's.
+        `options`: by step further options of the architecture, where they differ. `changed`, or that of the
+        step, makes of a new network, before it is drawn, the one that is trained; `following` says whether
+        networks are tested during their training, too, and `at_once` how many are trained side by side
+        (None: as the device decides). Raises ValueError for other metrics than the task's.
         """
         results = self._resumed(list(by_step))
         for step in [step for step in by_step if step not in results]:
@@ -109,7 +112,8 @@ class Trainer:
                 metrics=self.metrics,
                 checkpoint=inner,
                 device=self.device,
-                changed=changed,
+                at_once=at_once,
+                changed=changed[step] if isinstance(changed, Mapping) else changed,
                 following=following,
             )
             inner.remove()

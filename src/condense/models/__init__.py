@@ -89,6 +89,7 @@ ARCHITECTURES: dict[str, Builder] = {
     "tv_resnet101": tv.resnet("resnet101"),
     "tv_shufflenet_v2_x0_5": tv.convolutional("shufflenet_v2_x0_5"),
     "tv_swin_t": tv.convolutional("swin_t"),
+    "tv_vgg11_bn": tv.convolutional("vgg11_bn"),
     "tv_vit_b_16": tv.vit("vit_b_16"),
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from condense import plan
 from condense.config import UserError, unknown
-from condense.specs import TableLimits, TableSpec, Task, catalogue
+from condense.specs import FigureSpec, TableLimits, TableSpec, Task, catalogue
 
 
 class Choices:
@@ -33,7 +33,10 @@ class Choices:
 
     def task_of(self, spec: TableSpec, limits: TableLimits, setting: str) -> Task:
         """The task of the rows of a published setting of a table, as the scale changes it."""
-        task = spec.task_of(setting)
+        return self.changed(spec, limits, spec.task_of(setting))
+
+    def changed(self, spec: TableSpec | FigureSpec, limits: TableLimits, task: Task) -> Task:
+        """The task of a table or figure, as the scale changes it."""
         if not limits.task:
             return task
         where = f"{self.maker.where}: tables: {spec.paper}/{spec.name}: task"

@@ -73,6 +73,8 @@ def _curve(
     if spec.judged:
         judged = []
         for task, further in spec.judged:
+            if task is spec.task:
+                task = choices.changed(spec, limits, task)
             of_task: list[MetricsCell] = []
             for variant in choices.variants(limits, task, data):
                 others = {name: made(other, variant) for name, other in further.items()}

@@ -82,10 +82,10 @@ class Plan(Choices):
             if isinstance(spec, FigureSpec)
             else [row["setting"] for row in rows]
         )
-        if not isinstance(spec, TableSpec) and limits.task:
+        if limits.task and getattr(spec, "task", None) is None:
             raise UserError(
-                f"{self.maker.where}: tables: {name}: task: only a table has one whose settings a scale may "
-                "change; leave it out"
+                f"{self.maker.where}: tables: {name}: task: this figure names none for a scale to change; "
+                "leave it out"
             )
         known = {"settings": settings, "train_archs": [row["train_arch"] for row in rows]}
         known["judges"] = list(spec.judges.values()) if isinstance(spec, TableSpec) else []

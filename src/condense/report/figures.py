@@ -22,6 +22,7 @@ from condense.report import (
     pictures,
     predictors,
     settings,
+    slimming,
     style,
     traces,
 )
@@ -32,6 +33,7 @@ DRAW = {
     "accuracy_by_step": curves.accuracy_by_step,
     "accuracy_by_setting": settings.accuracy_by_setting,
     "accuracy_by_drift": curves.accuracy_by_drift,
+    "accuracy_by_removed": slimming.accuracy_by_removed,
     "consistency": comparisons.consistency,
     "discrepancy_by_accuracy": predictors.discrepancy_by_accuracy,
     "distribution": distributions.distribution,

@@ -124,6 +124,7 @@ Drawing = Literal[
     "accuracy_by_step",
     "accuracy_by_setting",
     "accuracy_by_drift",
+    "accuracy_by_removed",
     "consistency",
     "discrepancy_by_accuracy",
     "distribution",
@@ -146,7 +147,7 @@ class Shown:
     judged: Callable[[FigureSpec], Judged] = lambda spec: []
     features: bool = False  # whether it shows features, of the setting of this name
     # what the curves of the figure's own `task` are over; '': it gives one value for each network
-    along: Literal["", "steps", "classes", "grid"] = ""
+    along: Literal["", "steps", "classes", "grid", "percents"] = ""
 
 
 def _drifting(spec: FigureSpec) -> Judged:
@@ -166,6 +167,7 @@ _ALONG = {
     "steps": "the steps of the condensation",
     "classes": "the steps in which classes come",
     "grid": "the points of a square",
+    "percents": "shares in percent",
 }
 
 
@@ -180,6 +182,7 @@ DRAWINGS: dict[Drawing, Shown] = {
     "accuracy_by_step": Shown(judged=lambda spec: [(Snapshots(), {})]),
     "accuracy_by_setting": Shown(("points",), judged=lambda spec: [(DEFAULT_TASK, {})]),
     "accuracy_by_drift": Shown(("drift",), judged=_drifting),
+    "accuracy_by_removed": Shown(("task",), judged=_own_task, along="percents"),
     "consistency": Shown(("feature_arch", "neighbours")),
     "discrepancy_by_accuracy": Shown(("task",), judged=_beside_accuracy),
     "distribution": Shown(("task",), judged=_own_task),

@@ -21,6 +21,7 @@ from condense.specs.tasks.gradient_similarity import GradientSimilarity
 from condense.specs.tasks.landscape import Landscape
 from condense.specs.tasks.search import Search
 from condense.specs.tasks.sharpness import Sharpness
+from condense.specs.tasks.slimming import Slimming
 from condense.specs.tasks.snapshots import Snapshots
 
 AnyTask = (
@@ -36,6 +37,7 @@ AnyTask = (
     | Discrepancies
     | Cost
     | Search
+    | Slimming
 )
 DEFAULT_TASK = Accuracy()
 
@@ -64,6 +66,7 @@ __all__ = [
     "Metric",
     "Search",
     "Sharpness",
+    "Slimming",
     "Snapshots",
     "Task",
     "task_class",

@@ -82,8 +82,8 @@ class Task:
     last_counts: ClassVar[bool] = False  # of such a curve a row of a table shows the end
     variants: ClassVar[int] = 1  # in how many ways papers ask for it, whose values they pool
     # what the steps of its curves are: those of the condensation, those in which classes come, the points of
-    # a square, row by row, or the networks of a space by their numbers
-    steps_are: ClassVar[Literal["steps", "classes", "grid", "networks"]] = "steps"
+    # a square, row by row, the networks of a space by their numbers, or percentages
+    steps_are: ClassVar[Literal["steps", "classes", "grid", "networks", "percents"]] = "steps"
     further: ClassVar[Mapping[str, str]] = {}  # further sets by name: what each of them is
     # what the metrics call a further set, where that is not its name
     told_as: ClassVar[Mapping[str, str]] = {}
@@ -95,7 +95,6 @@ class Task:
     answers: ClassVar[tuple[str, ...] | None] = None
     # what its networks are trained on by the protocol: the set, all real training images, or nothing at all
     trained_on: ClassVar[Literal["set", "real", "nothing"]] = "set"
-    passes: ClassVar[int] = 1  # images that go through a network for each one that it is trained on
     together: ClassVar[bool] = True  # whether a GPU may train several of its networks side by side
 
     if TYPE_CHECKING:
@@ -137,6 +136,11 @@ class Task:
     def images_tested(self, tests: int) -> int:
         """On how many images a network is tested in a pass, where the dataset has so many test images."""
         return tests
+
+    @property
+    def passes(self) -> float:
+        """How many images go through a network for each one that it is trained on."""
+        return 1
 
     @property
     def test_passes(self) -> int:

@@ -26,8 +26,6 @@ class Drift(Task):
     further: ClassVar[Mapping[str, str]] = {"style": "the set towards whose style the images drift"}
     told_as: ClassVar[Mapping[str, str]] = {"style": "towards"}
     of_a_set: ClassVar[str] = "set to drift"
-    # both images of a pair, the one only as far as its style is taken: at most twice the work
-    passes: ClassVar[int] = 2
     together: ClassVar[bool] = False
 
     ratio: float
@@ -38,6 +36,11 @@ class Drift(Task):
         if not 0 <= self.ratio <= 1:
             raise UserError(f"ratio: must lie between 0 and 1, found {self.ratio}")
         at_least({"stage": self.stage}, 1, 1000)
+
+    @property
+    def passes(self) -> float:
+        """Both images of a pair, the one only as far as its style is taken: at most twice the work."""
+        return 2
 
     def key_parts(self, further: Mapping[str, str]) -> list[Any]:
         """In the form that its keys have had since before tasks had classes."""
