@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from contract_helpers import tried
 from torchvision.transforms import functional
 
 from condense.config import UserError
@@ -16,10 +15,14 @@ from condense.engines.orders import Site
 from condense.engines.patches import easiest_patches, stitch
 from condense.machine import seeds
 from condense.select import patches
-from condense.specs import catalogue
+from condense.specs import Patches, catalogue
 
 pytestmark = pytest.mark.usefixtures("double", "one_thread")
 HERE = torch.device("cpu")
+
+
+def rded(**patches):
+    return replace(catalogue.recipe("rded"), patches=Patches(**patches))
 
 
 def values(*shape, seed=0):
@@ -77,16 +80,17 @@ def made_by_loops(recipe, train, network, ipc, seed):
     """The images of class 3, crop by crop and cell by cell, from the same draws."""
     images, label = train.of_class(3), torch.tensor([3])
     order = torch.randperm(len(images), generator=seeds.generator(seed, "candidates", 3)).tolist()
-    looked_at = order[: recipe.candidates]
+    how = recipe.patches
+    looked_at = order[: how.candidates]
     boxes = patches.square_boxes(
-        len(looked_at) * recipe.crops, train.size, recipe.least_area, seeds.generator(seed, "crops", 3)
+        len(looked_at) * how.crops, train.size, how.least_area, seeds.generator(seed, "crops", 3)
     ).tolist()
-    side = train.size // recipe.factor
+    side = train.size // how.factor
     before = (train.size - side) // 2
     scored = []
     for number, index in enumerate(looked_at):
         of_image = []
-        for top, left, length in boxes[number * recipe.crops : (number + 1) * recipe.crops]:
+        for top, left, length in boxes[number * how.crops : (number + 1) * how.crops]:
             crop = functional.resized_crop(images[index], top, left, length, length, [side, side])
             shown = torch.zeros(1, *images[index].shape)
             shown[0, :, before : before + side, before : before + side] = crop
@@ -95,8 +99,8 @@ def made_by_loops(recipe, train, network, ipc, seed):
         scored.append(min(of_image, key=lambda entry: entry[:2]))
     easiest = [crop for *_, crop in sorted(scored, key=lambda entry: entry[:2])]
     made = torch.zeros(ipc, *images.shape[1:])
-    for place in range(recipe.factor**2):
-        row, col = divmod(place, recipe.factor)
+    for place in range(how.factor**2):
+        row, col = divmod(place, how.factor)
         for image in range(ipc):
             made[image, :, row * side : (row + 1) * side, col * side : (col + 1) * side] = easiest[
                 place * ipc + image
@@ -107,7 +111,7 @@ def made_by_loops(recipe, train, network, ipc, seed):
 @pytest.mark.parametrize("change", [{"candidates": 20, "factor": 2, "crops": 3}, {"candidates": 300}])
 def test_a_set_is_what_plain_loops_make(change, train, critic):
     """With fewer candidates than the class has, and with more; in several batches of the classifier."""
-    recipe = replace(catalogue.recipe("rded"), **change)
+    recipe = rded(**change)
     site = Site(train, (3, 5), "none", {}, 7, HERE)
     ours = stitch(recipe, site, ipc=4, network=critic).images
     torch.testing.assert_close(ours[0], made_by_loops(recipe, train, critic, 4, 7))
@@ -118,7 +122,7 @@ def test_a_set_is_what_plain_loops_make(change, train, critic):
 
 def test_whole_images_are_the_real_ones_that_the_classifier_finds_easiest(train, critic):
     """And 8 bits have all of their levels, while those of crops lie between the levels."""
-    recipe = replace(catalogue.recipe("rded"), least_area=1.0, crops=1, candidates=10**6)
+    recipe = rded(least_area=1.0, crops=1, candidates=10**6)
     site = Site(train, (0,), "none", {}, 0, HERE)
     images = train.of_class(0)
     losses = F.cross_entropy(critic(images), torch.zeros(len(images), dtype=torch.int64), reduction="none")
@@ -126,7 +130,7 @@ def test_whole_images_are_the_real_ones_that_the_classifier_finds_easiest(train,
     torch.testing.assert_close(stitch(recipe, site, ipc=5, network=critic).images[0], expected)
     rounded = stitch(replace(recipe, eight_bit=True), site, ipc=5, network=critic).images[0]
     torch.testing.assert_close(rounded, expected)
-    cropping = replace(catalogue.recipe("rded"), candidates=10)
+    cropping = rded(candidates=10)
     for eight_bit in (False, True):
         made = stitch(replace(cropping, eight_bit=eight_bit), site, ipc=5, network=critic).images[0]
         levels = train.denormalise(made) * 255
@@ -141,8 +145,7 @@ def test_more_crops_of_more_images_are_easier(train, critic):
         {"candidates": 50, "crops": 1},
         {"candidates": 50, "crops": 5},
     ):
-        recipe = replace(catalogue.recipe("rded"), **change)
-        _, found = easiest_patches(recipe, train, 2, critic, seed=0, device=HERE)
+        _, found = easiest_patches(Patches(**change), train, 2, critic, seed=0, device=HERE)
         losses.append(found.sort().values[:5].mean())
     assert losses[0] > losses[1] > losses[2]
 
@@ -151,14 +154,17 @@ def test_more_crops_of_more_images_are_easier(train, critic):
     ("change", "ipc", "said"),
     [
         ({"factor": 3}, 1, "factor: 3 patches do not divide the 8 pixels of digits; give a number that does"),
-        ({"factor": 2, "candidates": 7}, 2, "candidates: ipc 2 .* from 8 .* only 7 .*; give at least 8"),
-        ({"factor": 4}, 10, "ipc 10 asked for, which starts from 160 real images a class, but a class has"),
+        (
+            {"factor": 2, "candidates": 7},
+            2,
+            "candidates: at ipc 2 .* from 8 images, and only 7 .*; give at least 8",
+        ),
+        ({"factor": 4}, 10, "ipc 10 asked for, which is made from 160 real images a class, but class 0 has"),
     ],
 )
 def test_what_cannot_be_made_is_refused(change, ipc, said, train, critic):
     with pytest.raises(UserError, match=said):
-        recipe = replace(catalogue.recipe("rded"), **change)
-        stitch(recipe, Site(train, (0,), "none", {}, 0, HERE), ipc=ipc, network=critic)
+        stitch(rded(**change), Site(train, (0,), "none", {}, 0, HERE), ipc=ipc, network=critic)
 
 
 @pytest.mark.parametrize(
@@ -173,17 +179,17 @@ def test_what_cannot_be_made_is_refused(change, ipc, said, train, critic):
 )
 def test_settings_that_mean_nothing_are_refused(change, said):
     with pytest.raises(UserError, match=said):
-        replace(catalogue.recipe("rded"), **change)
+        Patches(**change)
 
 
 def test_large_images_hold_four_patches_and_small_ones_one():
     recipe = catalogue.recipe("rded")
     factors = {
-        dataset: catalogue.resolve(recipe, dataset, "none", 10, []).factor
+        dataset: catalogue.resolve(recipe, dataset, "none", 10, []).patches.factor
         for dataset in ("cifar10", "tinyimagenet", "imagenet10", "imagenette", "digits")
     }
     assert factors == {"cifar10": 1, "tinyimagenet": 1, "imagenet10": 2, "imagenette": 2, "digits": 1}
-    assert not tried("rded").suits(100, 10**6, 9) and recipe.suits(300, 300, 32)
+    assert not rded(factor=2).suits(10, 10**6, 9) and recipe.suits(300, 300, 32)
     assert not recipe.suits(301, 10**6, 32) and recipe.arch_with(
         "convnet", {"teacher": SimpleNamespace(arch="resnet18_bn")}
     ) == ("resnet18_bn")

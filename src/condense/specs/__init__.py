@@ -19,7 +19,7 @@ from condense.specs.networks import (
     TrajectoryNetworks,
 )
 from condense.specs.parent import TeacherNeed
-from condense.specs.patches import PatchesRecipe
+from condense.specs.patches import Patches, PatchesRecipe
 from condense.specs.points import Point, Printed
 from condense.specs.protocol import DEFAULT_PROTOCOL, Protocol, number_of_epochs
 from condense.specs.recipe import Recipe
@@ -90,6 +90,7 @@ __all__ = [
     "NetworkSGD",
     "Networks",
     "Optimizer",
+    "Patches",
     "PatchesRecipe",
     "Plateau",
     "Point",
