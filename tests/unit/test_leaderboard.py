@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as parquet
@@ -13,13 +14,14 @@ import pytest
 from bad_input_helpers import refused, run
 from report_helpers import made_up_metrics
 
-from condense.config import UserError
+from condense.config import UserError, convert
 from condense.files import artifacts
+from condense.plan import Maker
 from condense.plan.beside import place_of
 from condense.plan.tables import Plan
 from condense.report import board_page, leaderboard, names, taxonomy, timeline
 from condense.report.measured import measure_cells
-from condense.specs import catalogue
+from condense.specs import AnyLoss, catalogue
 from hang_helpers import HUNG
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -103,6 +105,31 @@ def test_bytes_are_those_in_the_file_of_the_set(made):
     tensors, _ = artifacts.read_tensors(made.synthetic, "synthetic")
     found = leaderboard._bytes_in(made.synthetic)
     assert found == {"image_bytes": tensors["images"].nbytes, "label_bytes": tensors["labels"].nbytes}
+
+
+def test_beside_soft_labels_stands_what_the_same_sets_give_with_hard_ones(scale, rows):
+    cells = next(
+        cells
+        for place, cells in scale.comparable.by_place.items()
+        if (place.method, place.arch, place.ipc) == ("dm", "convnet", 10)
+        and (cells[0].protocol.name, cells[0].eval_arch) == ("dc", "convnet")
+    )
+    soft = tuple(
+        replace(cell, protocol=replace(cell.protocol, loss=convert(AnyLoss, {"name": "soft"}, "loss")))
+        for cell in cells
+    )
+    assert leaderboard.hard_labels(scale, cells) is None
+    assert leaderboard.hard_labels(scale, soft) == pytest.approx(measure_cells(cells).mean)
+    assert all(row["hard_labels"] is None for row in rows), "this scale judges by hard labels alone"
+
+
+def test_labels_that_observers_give_are_counted_as_if_they_were_stored():
+    plan = Maker(catalogue.scale("quick"))
+    for method, held in (("random", 1), ("idm", 4)):
+        made = plan.synthetic("digits", method, "convnet", 10, 0)
+        cells = [plan.metrics(made, "convnet", protocol, 1) for protocol in ("dc", "rded")]
+        epochs = cells[1].protocol.epochs
+        assert [leaderboard.label_bytes(cell) for cell in cells] == [0, epochs * 100 * held * 10 * 2]
 
 
 def test_the_file_holds_the_rows_and_others_are_refused(rows, scale, tmp_path):

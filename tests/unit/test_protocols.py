@@ -191,7 +191,52 @@ MIXED = {
         "loss": SOFT | {"hard_labels": "own"},
         "average": {"decay": 0.9},
     },
+    "adaptive rate": {
+        "schedule": {"kind": "adaptive", "factor": 0.5, "share": 10.0, "change": 0.4},
+        "optimizer": ADAMW,
+        "epochs": 6,
+    },
 }
+
+
+def test_a_rate_falls_where_the_loss_stays():
+    """By hand: from 1000 to 2.3, by 0.3, by less than 0.02, by less than 0.02 but for more than a fiftieth of
+    it, and not at all."""
+    rules = protocol(schedule={"kind": "adaptive", "factor": 0.5}, epochs=6)
+    rates = course(rules, 40)
+    assert rates.factors == [1.0] * 6 and not rules.trains_together
+    found = []
+    for losses in ((2.2, 2.5), (2.0, 2.0), (2.0, 1.98), (0.1, 0.1), (0.09, 0.09), (0.09, 0.09)):
+        for loss, images in zip(losses, (24, 16), strict=True):
+            rates.adapts.see(torch.tensor(loss), images)
+        rates.adapts.end()
+        found.append(rates.adapts.factor)
+    assert found == [1.0, 1.0, 0.5, 0.5, 0.5, 0.25]
+    assert float(rates.adapts.state["loss"]) == pytest.approx(0.09)
+
+
+def test_a_rate_that_losses_decide_is_that_of_a_plain_loop(few):
+    rules = protocol(
+        "plain_networks", epochs=5, optimizer=SGD, batch=16, schedule=MIXED["adaptive rate"]["schedule"]
+    )
+    ours, theirs = (network(arch="convnet_nonorm") for _ in range(2))
+    train(ours, few, rules, strategy="none", seed=3, name=("x",), checkpoint=NOWHERE)
+    optimizer, before, rates = torch_optimizer(theirs.parameters(), rules.optimizer), 1e3, []
+    for epoch in range(5):
+        total = 0.0
+        for chosen in torch.randperm(40, generator=seeds.generator(3, "x", "order", epoch)).split(16):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(theirs(few.fetch(chosen)), few.labels[chosen])
+            loss.backward()
+            optimizer.step()
+            total += len(chosen) * loss.item() / 40
+        if abs(total - before) < 0.4 and abs(total - before) < 10 * total:
+            optimizer.param_groups[0]["lr"] *= 0.5
+        before = total
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates[-1] < rates[0]
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("way", [*WAYS, *MIXED])

@@ -178,6 +178,7 @@ VERBS = {
     "together": together,
     "chain": chain,
     "join": stages.join,
+    "relabel": stages.relabel,
     "table": reporting.table,
     "figure": reporting.figure,
     "report": reporting.report,

@@ -43,6 +43,14 @@ def _judging_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--protocol", default=DEFAULT_PROTOCOL, help="name, YAML file or JSON (default: %(default)s)"
     )
+    verb.add_argument(
+        "--with",
+        action="append",
+        default=[],
+        dest="given",
+        metavar="NAME=FILE",
+        help="what the protocol needs beforehand, such as an observer; may be given several times",
+    )
     verb.add_argument("--networks", type=int, default=NETWORKS, help="how many (default: %(default)s)")
     verb.add_argument("--arch", help="architecture (default: the ConvNet whose depth suits the image size)")
     verb.add_argument("--options", default="{}", help="the architecture's options, as JSON")
@@ -96,10 +104,10 @@ def _reading_options(verb: argparse.ArgumentParser) -> None:
 def judge(args: argparse.Namespace) -> None:
     """Judges the synthetic set of another program by a protocol."""
     from condense import jobs
-    from condense.command.values import options_of, settings_of, strategy_of
+    from condense.command.values import options_of, paths_of, settings_of, strategy_of
     from condense.data.description import require_outside
     from condense.files import read_metrics
-    from condense.files.artifacts import digest
+    from condense.files.artifacts import digest, read_header
     from condense.machine import runtime
 
     runtime.keep_freed_memory()
@@ -114,7 +122,8 @@ def judge(args: argparse.Namespace) -> None:
     protocol: Protocol = settings_of(Protocol, args.protocol, "protocol")
     if args.epochs:
         protocol = replace(protocol, epochs=args.epochs, least_updates=0)
-    options = options_of(args.options)
+    options, parents = options_of(args.options), paths_of(args.given, "--with")
+    DEFAULT_TASK.check_parents(list(parents), protocol, "--with NAME=FILE")
     data = _prepared(args)
     arch = args.arch or _suiting(data)
     _check_architecture(arch, data, options)
@@ -123,6 +132,7 @@ def judge(args: argparse.Namespace) -> None:
     path = args.out / "synthetic.safetensors"
     key = jobs.take_in(path, args.file, data, reading, strategy, machine)
     settings = [key, arch, options, protocol.computed_part(), strategy, args.networks, args.seed]
+    settings += [{name: read_header(path)["content_sha256"]} for name, path in parents.items()]
     job = jobs.EvaluationJob(
         task=DEFAULT_TASK,
         synthetic=path,
@@ -135,6 +145,7 @@ def judge(args: argparse.Namespace) -> None:
         n_networks=args.networks,
         seed=args.seed,
         key=digest(settings),
+        parents=parents,
     )
     metrics = args.out / "metrics.json"
     if not jobs.is_whole(metrics, "metrics", job.key):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from condense.command.options import MAX_MB, Verbs, add_verb, cell_options, keep_option
+from condense.command.options import MAX_MB, Verbs, add_verb, cell_options, keep_option, machine_options
 from condense.specs import DEFAULT_TASK
 
 
@@ -158,6 +158,32 @@ def _set_verbs(verbs: Any, functions: Verbs) -> None:
     keep_option(verb, key=True)
 
 
+def _relabel_verb(verbs: Any, functions: Verbs) -> None:
+    verb = add_verb(verbs, functions, "relabel")
+    verb.add_argument("--synthetic", type=Path, required=True, help="the set that is labelled")
+    verb.add_argument("--data", type=_prepared, required=True, help="folder of the prepared dataset")
+    verb.add_argument("--protocol", required=True, help="one with observers: name, YAML file or JSON")
+    verb.add_argument(
+        "--with",
+        action="append",
+        default=[],
+        dest="given",
+        metavar="NAME=FILE",
+        help="an observer of the protocol; may be given several times",
+    )
+    verb.add_argument("--strategy", help="augmentation of the dataset (default: its own)")
+    verb.add_argument("--epochs", type=int, help="how many are labelled (default: those of the protocol)")
+    verb.add_argument("--top", type=int, help="keep the largest logits of an image alone (default: all)")
+    verb.add_argument(
+        "--averaged",
+        action="store_true",
+        help="write the set with one soft label an image, the mean over the epochs",
+    )
+    verb.add_argument("--seed", type=int, default=0, help="of the batches (default: %(default)s)")
+    verb.add_argument("--out", type=Path, required=True, help="file for the labels, or for the set")
+    machine_options(verb)
+
+
 def _metrics_verbs(verbs: Any, functions: Verbs) -> None:
     verb = add_verb(verbs, functions, "evaluate")
     verb.add_argument("--synthetic", type=Path, help="the set to train on (default: the whole training set)")
@@ -168,7 +194,9 @@ def _metrics_verbs(verbs: Any, functions: Verbs) -> None:
         default=DEFAULT_TASK.kind,
         help="name, YAML file or JSON; see `condense list tasks` (default: %(default)s)",
     )
-    more = "a further set of the task, or what it needs beforehand; may be given several times"
+    more = (
+        "a further set of the task, or what it or the protocol needs beforehand; may be given several times"
+    )
     verb.add_argument("--with", action="append", default=[], dest="sets", metavar="NAME=FILE", help=more)
     verb.add_argument("--data", type=_prepared, required=True, help="folder of the prepared dataset")
     verb.add_argument("--method", help="name of what is evaluated (default: the one in the set)")
@@ -186,6 +214,7 @@ def _metrics_verbs(verbs: Any, functions: Verbs) -> None:
     )
     cell_options(verb, "file for the metrics, or for the part")
     keep_option(verb)
+    _relabel_verb(verbs, functions)
     verb = add_verb(verbs, functions, "together")
     verb.add_argument(
         "--index", type=Path, required=True, help="file for the list of what was made, written last"

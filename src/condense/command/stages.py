@@ -205,18 +205,39 @@ def evaluate(args: argparse.Namespace) -> None:
     for name, value in of_recipe.items():
         if value is not None:
             raise UserError(f"{name}: the task '{task.kind}' reads a set; leave the option out")
+    needed = task.needs(protocol, given)
     images = {
         "synthetic": args.synthetic,
         "data": args.data,
         "method": args.method,
-        "sets": {name: path for name, path in given.items() if name not in task.parents()},
-        "parents": {name: path for name, path in given.items() if name in task.parents()},
+        "sets": {name: path for name, path in given.items() if name not in needed},
+        "parents": {name: path for name, path in given.items() if name in needed},
     }
     share = range_of(args.part, "--part", "a network")
     job = EvaluationJob(
         task=task, **images, protocol=protocol, n_networks=args.networks, **settings, share=share
     )
     evaluate_set(args.out, job, _machine(args))
+
+
+def relabel(args: argparse.Namespace) -> None:
+    """Labels a set by the observers of a protocol, for every epoch, or once an image."""
+    from condense.jobs import RelabelJob
+    from condense.jobs import relabel as relabel_set
+
+    protocol = settings_of(specs.Protocol, args.protocol, "protocol")
+    for name, least in (("seed", 0), ("epochs", 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name}: at least {least} is needed, found {value}")
+    if args.averaged and args.top is not None:
+        raise UserError("--top: with --averaged each image has one label of all classes; leave it out")
+    strategy = strategy_of(args.strategy, args.data / "train.safetensors", protocol)
+    given = paths_of(args.given, "--with")
+    job = RelabelJob(
+        args.synthetic, args.data, protocol, strategy, args.seed, given, top=args.top, epochs=args.epochs
+    )
+    relabel_set(args.out, job, _machine(args), one_an_image=args.averaged)
 
 
 def _measure(

@@ -10,6 +10,7 @@ from condense.costs.work import FLOAT, Shard, Work, both, pixels_of
 from condense.machine import fitting
 from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
 from condense.plan.ranges import Share
+from condense.specs import number_of_epochs
 
 _GRID = 100_000  # bytes, about: grid, history and provenance beside a set
 # Bytes, about: of images and their histogram at once; of the name and label of an image
@@ -202,7 +203,28 @@ def _evaluation(cell: MetricsCell, networks: int, on_gpu: bool) -> Work:
         flops_forward=tests * work.flops_forward,
         calls_forward=tests * work.calls_forward,
     )
+    work = both(work, _observing(cell, trained))
     work = both(work, cell.task.measuring_work(network, data.spec, judged, networks, math.ceil(_sets(cell))))
     # All snapshots are read at once, and one of them normalised; the whole set stays in 8 bits.
     host = 0 if whole else len(cell.all_sets) * (1 + math.ceil(_sets(cell))) * judged * _pixels(data) * FLOAT
     return replace(work, bytes_out=_metrics_bytes(cell), host_bytes=work.host_bytes + host)
+
+
+def _observing(cell: MetricsCell, networks: int) -> Work:
+    """Of the observers that label every batch of so many networks of an evaluation, one network after the
+    other."""
+    work, count = Work(), _images(cell)
+    epochs, batches = number_of_epochs(cell.protocol, count), math.ceil(count / cell.protocol.batch)
+    for name in cell.protocol.observers:
+        if name not in cell.parents:  # of a task that trains nothing
+            continue
+        parent = cell.parents[name]
+        network = cell.synthetic.data.profile(parent.arch, parent.options)
+        passes = networks * epochs
+        seen = Work(
+            flops_forward=passes * count * network.forward,
+            calls_forward=passes * batches * network.layers,
+            peak_bytes=(network.parameters + 3 * min(cell.protocol.batch, count) * network.largest) * FLOAT,
+        )
+        work = both(work, seen)
+    return work

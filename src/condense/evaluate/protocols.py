@@ -29,6 +29,7 @@ from condense.machine.runtime import note
 from condense.specs import DEFAULT_TASK, Metric, Protocol
 from condense.training.loop import layer_type, number_of_epochs, train
 from condense.training.memory import release
+from condense.training.observers import Labeller
 from condense.training.sets import TrainingSet, pixel_set
 from condense.training.stacked import Stacked, can_be_batched, differs, fitting
 from condense.training.together import train_together
@@ -70,6 +71,7 @@ def train_and_measure(
     at_once: int | None = None,
     changed: Callable[[nn.Module], nn.Module] | None = None,
     following: Following | None = None,
+    labeller: Labeller | None = None,
 ) -> dict[str, list[float]]:
     """By metric, of `metrics`, what `measure` gives of the `networks`, by their numbers, trained on
     `train_on` by `protocol`.
@@ -78,7 +80,8 @@ def train_and_measure(
     order of sums and for dropout masks where several are trained at once. How many are (`at_once`) the device
     decides if it is not given: one on CPUs, as many as its memory takes on GPUs. Networks that cannot be
     batched are trained one after another whatever is given. Networks are built for images and classes like
-    those of `test`; `changed` makes of such a network the one that is trained.
+    those of `test`; `changed` makes of such a network the one that is trained; `labeller` is as in
+    `train`.
     """
     built = models.build(
         arch, channels=test.channels, size=test.size, classes=len(test.counts), **options
@@ -98,6 +101,7 @@ def train_and_measure(
         before, inner = done, checkpoint.part("network" + "-".join(map(str, sorted({group[0], group[-1]}))))
         advance = partial(_advance, bar, before * epochs, len(group))
         settings = {"strategy": strategy, "checkpoint": inner, "progress": advance}
+        settings |= {} if labeller is None else {"labeller": labeller}
         try:
             measured = _train_and_measure(
                 network, train_on, measure, protocol, group, seed, following, **settings

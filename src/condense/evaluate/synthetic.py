@@ -19,6 +19,7 @@ from condense.files import SOFT_LABELS, carried, read_set
 from condense.machine.runtime import note
 from condense.specs import Decode, Protocol
 from condense.training.sets import Targets, TrainingSet, tensor_set
+from condense.training.views import Scaling
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,14 +102,20 @@ def training_set(
     """A set, as `read_set` gives it, ready for training on the device; `name` is what messages call it."""
     images, labels = (tensor.to(device) for tensor in decoded(tensors["images"], tensors["labels"], header))
     soft = targets(tensors, header)
-    return tensor_set(images, labels, soft and replace(soft, values=soft.values.to(device)), name)
+    scaling = Scaling(tuple(header["mean"]), tuple(header["std"]))
+    return tensor_set(images, labels, soft and replace(soft, values=soft.values.to(device)), name, scaling)
 
 
 def labels_used(protocol: Protocol, header: Mapping[str, Any], name: str) -> dict[str, str]:
-    """What the metrics of a set with soft labels say of them: which labels its networks learned from. Says so
-    if not from these."""
+    """What the metrics say of the labels where there are soft ones: which its networks learned from. Says so
+    if not from those of a set that has some."""
     if SOFT_LABELS not in header:
-        return {}
+        return {"labels": protocol.loss.labels} if protocol.labels else {}
+    if protocol.labels:
+        note(
+            f"{name} has soft labels, of which the protocol '{protocol.name}' makes no use: it takes those "
+            f"of '{protocol.labels.name}'"
+        )
     if protocol.loss.labels == "hard":
         loss = f"its loss '{protocol.loss.name}' compares with the classes alone"
         note(f"{name} has soft labels, of which the protocol '{protocol.name}' makes no use: {loss}")

@@ -17,6 +17,7 @@ from condense.evaluate.protocols import check_seen, train_and_measure
 from condense.evaluate.trained import Measure
 from condense.files.checkpoints import Checkpoint
 from condense.specs import Metric, Protocol
+from condense.training.observers import Labeller
 from condense.training.sets import TrainingSet
 
 _log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class Trainer:
     metrics: Mapping[str, Metric]
     checkpoint: Checkpoint
     device: torch.device
+    labeller: Labeller | None = None  # where the protocol takes its labels from elsewhere than the set
 
     def measured(
         self,
@@ -115,6 +117,7 @@ class Trainer:
                 at_once=at_once,
                 changed=changed[step] if isinstance(changed, Mapping) else changed,
                 following=following,
+                labeller=self.labeller,
             )
             inner.remove()
             if self.checkpoint.due() and len(results) < len(by_step):

@@ -50,8 +50,9 @@ class Judged:
     data_sha256: str = ""
     test_sha256: str = ""
     synthetic_sha256: str = ""
-    # Of a set with soft labels: which of them its networks learned from
+    # Of a set with soft labels, or of networks that observers taught: which labels these learned from
     labels: Literal["hard", "soft"] = "hard"
+    observers: dict[str, dict[str, str]] = field(default_factory=dict)  # who gave the labels, by name
     unit: Literal["%"] = "%"
 
     @property

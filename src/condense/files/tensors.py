@@ -12,6 +12,7 @@ from condense.files.carried import as_used, check_carried
 from condense.files.facts import check_history
 from condense.files.headers import DatasetHeader, SetHeader, header_as
 from condense.files.notes import Prepared, read_prepared
+from condense.files.relabels import RELABELS, check_relabels
 from condense.files.states import check_bank, check_checkpoint, check_part, check_teacher
 from condense.files.truths import check_truth
 
@@ -221,4 +222,5 @@ _READERS: dict[str, Callable[[Path, Mapping[str, np.ndarray], Mapping[str, Any]]
     "bank part": check_part,
     "checkpoint": check_checkpoint,
     "truth": check_truth,
+    RELABELS: check_relabels,
 }

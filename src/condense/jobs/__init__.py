@@ -11,6 +11,7 @@ from condense.jobs.keeping import is_made, is_prepared, is_whole, keeps_data, ke
 from condense.jobs.machine import Machine
 from condense.jobs.making import gather
 from condense.jobs.parents import make_bank, make_parent, make_trained_bank, maker_of, pretrain_teacher
+from condense.jobs.relabelling import RelabelJob, relabel
 from condense.jobs.taking import Reading, take_in
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Member",
     "Reading",
     "RecipeJob",
+    "RelabelJob",
     "ShardJob",
     "assemble",
     "check_indexed",
@@ -40,6 +42,7 @@ __all__ = [
     "maker_of",
     "pretrain_teacher",
     "run_facts_path",
-    "take_in",
     "recipe_measure",
+    "relabel",
+    "take_in",
 ]

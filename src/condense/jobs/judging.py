@@ -17,8 +17,11 @@ from condense.files import read_dataset_header, read_set, spread
 from condense.files.artifacts import canonical, damaged, digest, read_header, write_json
 from condense.files.checkpoints import Checkpoint
 from condense.files.records import PART
+from condense.files.relabels import read_relabels
 from condense.jobs.machine import Machine, at_work
+from condense.jobs.observing import said_of_observers
 from condense.specs import Protocol, Task, task_class
+from condense.specs.labels import STORED
 
 if TYPE_CHECKING:
     from condense.evaluate.trainer import Results, TaskSet, TaskSets
@@ -54,6 +57,7 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
     """
     from condense import kernels
     from condense.data.dataset import load
+    from condense.evaluate.labelling import labeller_for
     from condense.evaluate.tasks import task_function
     from condense.evaluate.trainer import Trainer
     from condense.training.sets import pixel_set
@@ -70,15 +74,11 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
     if job.task.of_a_set and job.synthetic is None:
         raise UserError(f"--task {job.task.kind}: --synthetic must name the {job.task.of_a_set}")
     job.task.check_further(list(job.sets), "--with NAME=FILE")
-    job.task.check_parents(list(job.parents), "--with NAME=FILE")
+    job.task.check_parents(list(job.parents), job.protocol, "--with NAME=FILE")
     compute = task_function(job.task.kind)
     with at_work(machine, out) as (device, clock):
         test, sets = load(job.data / "test.safetensors"), _task_sets(job, device)
-        header, further = (
-            sets.judged.header,
-            {name: _origin(image_set.header) for name, image_set in sets.further.items()}
-            | {name: _made(read_header(path)) for name, path in job.parents.items()},
-        )
+        header, further, observers = sets.judged.header, _further(job, sets), _observers(job)
         settings = [
             job.protocol.computed_part(),
             job.arch,
@@ -87,17 +87,44 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
             job.seed,
             header["content_sha256"],
         ]
-        settings.append([networks[0], networks[-1], asdict(job.task), further])
+        settings.append([networks[0], networks[-1], asdict(job.task), further | observers])
         checkpoint = Checkpoint.beside(out, f"{job.key}-{digest(settings)}", kernels.used_on(device))
         given = {name: getattr(job, name) for name in ("protocol", "arch", "options", "strategy", "seed")}
+        labeller = labeller_for(
+            job.protocol, job.parents, job.data / "train.safetensors", device, header["content_sha256"]
+        )
         trainer = Trainer(
-            test, **given, networks=networks, metrics=job.task.metrics, checkpoint=checkpoint, device=device
+            test,
+            **given,
+            networks=networks,
+            metrics=job.task.metrics,
+            checkpoint=checkpoint,
+            device=device,
+            labeller=labeller,
         )
         results = compute(job.task, sets, pixel_set(test, device), trainer)
-        about = _description(job, test, header, further)
+        about = _description(job, test, header, further, observers)
         written = metrics_from(about, results) if job.share is None else _part(about, networks, results)
         write_json(out, written | {"run": clock.facts() | _computed_by(job, test, device)})
         checkpoint.remove()
+
+
+def _further(job: EvaluationJob, sets: TaskSets) -> dict[str, Any]:
+    """What the metrics say of the further sets of the task, and of what was made beforehand for it."""
+    made = {name: path for name, path in job.parents.items() if name in job.task.parents()}
+    return {name: _origin(image_set.header) for name, image_set in sets.further.items()} | {
+        name: _made(read_header(path)) for name, path in made.items()
+    }
+
+
+def _observers(job: EvaluationJob) -> dict[str, Any]:
+    """What the metrics say of the classifiers that labelled the batches, or of the file of what they gave
+    beforehand; empty where none did."""
+    if job.protocol.labels is not None and STORED in job.parents:
+        _, known = read_relabels(job.parents[STORED])
+        file = read_header(job.parents[STORED])["content_sha256"]
+        return {name: {**said, "stored": file} for name, said in known.observers.items()}
+    return said_of_observers(job.protocol, job.parents)
 
 
 def _origin(header: dict[str, Any]) -> dict[str, Any]:
@@ -183,7 +210,11 @@ def _read_checked(job: EvaluationJob, path: Path, kind: str) -> tuple[dict[str, 
 
 
 def _description(
-    job: EvaluationJob, test: Any, header: dict[str, Any], further: dict[str, Any]
+    job: EvaluationJob,
+    test: Any,
+    header: dict[str, Any],
+    further: dict[str, Any],
+    observers: dict[str, Any],
 ) -> dict[str, Any]:
     """What was judged and how: the metrics without what came out."""
     from condense.evaluate.synthetic import labels_used
@@ -210,6 +241,7 @@ def _description(
         "synthetic_sha256": header["content_sha256"],
         **job.task.described(further),
         **labels_used(job.protocol, header, str(job.synthetic)),
+        **({"observers": observers} if observers else {}),
     }
 
 

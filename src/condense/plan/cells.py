@@ -156,7 +156,7 @@ class MetricsCell:
 
     def __post_init__(self) -> None:
         self.task.check_further(list(self.sets))
-        self.task.check_parents(list(self.parents))
+        self.task.check_parents(list(self.parents), self.protocol)
 
     @cached_property
     def key(self) -> str:
@@ -177,6 +177,8 @@ class MetricsCell:
         Accuracies of one judge can be compared; how many networks gave them is no part of it.
         """
         trained = [self.eval_arch, self.options, self.protocol.computed_part()]
+        observed = {name: self.parents[name].key for name in self.protocol.observers if name in self.parents}
+        trained += [observed] if observed else []
         return digest([self.synthetic.data.key, self.synthetic.data.spec.strategy, *trained])
 
     @property

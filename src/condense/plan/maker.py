@@ -150,7 +150,7 @@ class Maker:
             changes.append((f"{self.where}: whole", self.scale.whole))
         chosen, data = self.protocol(protocol, *changes), synthetic.data
         options = json.loads(self.options(eval_arch, data.settings_of)) | task.network_options
-        asked = {name: need.cell(self, data, eval_arch, 0, 0) for name, need in task.parents().items()}
+        asked = {name: need.cell(self, data, eval_arch, 0, 0) for name, need in task.needs(chosen).items()}
         # There cannot be more passes than epochs
         tests = min(self.scale.follow, chosen.epochs)
         return MetricsCell(

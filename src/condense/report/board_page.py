@@ -43,13 +43,16 @@ _COLUMNS = (
     Column(
         "best", "best", "the best of several test passes, as some papers quote it; nothing is chosen by it", 1
     ),
+    Column(
+        "hard_labels", "hard labels", "of soft labels: the same sets' mean accuracy in % with hard ones", 1
+    ),
     Column("transfer", "transfer", "mean accuracy in % of the other architectures, same protocol", 1),
     Column("label_robust", "label-robust", "DD-Ranking's score, 0 to 1; .269: worth as much as random", 3),
     Column(
         "augmentation_robust", "augm.-robust", "DD-Ranking's score, 0 to 1; .269: worth as much as random", 3
     ),
     Column("image_bytes", "images, kB", "bytes of the images in the file, in thousands", 0, False, 1e3),
-    Column("label_bytes", "labels, kB", "bytes of the labels in the file, in thousands", 1, False, 1e3),
+    Column("label_bytes", "labels, kB", "bytes of labels, also of observers, in thousands", 1, False, 1e3),
     Column("seconds", "seconds", "of condensing a set, all its jobs", 0),
     Column(
         "memory_bytes", "memory, MB", "the largest peak of such a job, where it was its own", 0, False, 1e6

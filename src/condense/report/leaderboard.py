@@ -24,7 +24,7 @@ from condense.specs import catalogue
 # Columns by their types, in the order of the file; those of tasks (`Task.board`) come behind them
 TEXTS = ("dataset", "method", "arch", "ipc", "judge", "eval_arch", "scale", "device")
 NUMBERS = (
-    *("accuracy", "accuracy_std", "best", "best_std", "over_random", "transfer"),
+    *("accuracy", "accuracy_std", "best", "best_std", "over_random", "hard_labels", "transfer"),
     *("label_robust", "augmentation_robust", "seconds"),
 )
 _SCORES = dict(zip(("label_robust", "augmentation_robust"), TITLES, strict=True))
@@ -48,8 +48,10 @@ def rows(scale: Plan) -> list[dict[str, Any]]:
     """One row for each method, dataset, number of images a class and judge; None where a number is not there.
 
     Accuracies are means in percent with population deviations over networks and sets, `over_random` the
-    points above as many random images under the same judge, `transfer` the mean over other architectures that
-    judge by the same protocol, `seconds` those of condensing a set (all its jobs, a mean over sets).
+    points above as many random images under the same judge, `hard_labels`, of networks that learned from soft
+    labels, what the same sets give by the protocol `scores: hard` of the scale, `transfer` the mean over
+    other architectures that judge by the same protocol, `seconds` those of condensing a set (all its jobs, a
+    mean over sets), `label_bytes` those in the file of the set and those that observers give beside them.
     """
     places, scores = scale.comparable.by_place, Scores(scale)
     of_tasks = _of_tasks(scale)
@@ -72,10 +74,13 @@ def rows(scale: Plan) -> list[dict[str, Any]]:
             "n_networks": number.n_networks,
             **_best(cells),
             "over_random": _over_random(scale, cells, number),
+            "hard_labels": hard_labels(scale, cells),
             **_transfer(place, places, accuracies),
             **{name: score[title].value for name, title in _SCORES.items() if title in score},
             **_cost([cell.synthetic for cell in cells]),
         }
+        taught = label_bytes(first)
+        row |= {"label_bytes": (row["label_bytes"] or 0) + taught} if taught else {}
         found.append(row | of_tasks.get(_what(first.synthetic), {}))
     return sorted(
         found,
@@ -105,6 +110,15 @@ def _over_random(scale: Plan, cells: Cells, number: Pooled) -> float | None:
     run = Run(cells[0].synthetic.data.name, (cells,))
     baseline = scale.comparable.baselines(run).get(catalogue.BASELINE)
     return number.mean - measure_cells(baseline.run.groups[0]).mean if baseline and baseline.run else None
+
+
+def hard_labels(scale: Plan, cells: Cells) -> float | None:
+    """The accuracy of the sets of evaluations with soft labels by the protocol of the scale with hard ones;
+    None for other evaluations, and where the sets were not judged so."""
+    if cells[0].protocol.loss.labels == "hard" or cells[0].synthetic.ipc == "full":
+        return None
+    judged = scale.comparable.judged(cells, scale.scale.scores.hard)
+    return measure_cells(judged).mean if judged else None
 
 
 def _transfer(
@@ -141,6 +155,13 @@ def _cost(sets: Sequence[SyntheticCell]) -> dict[str, Any]:
     if sets[0].recipe.makes_set and path.is_file():
         cost |= _bytes_in(path)
     return cost
+
+
+def label_bytes(cell: MetricsCell) -> int:
+    """The bytes of the labels that a network of an evaluation learns from, where these are not the set's."""
+    data, made = cell.synthetic.data.spec, cell.synthetic
+    stored = data.train if made.ipc == "full" else data.classes * made.images_a_class
+    return cell.protocol.label_bytes(stored * made.recipe.images_a_stored, data.classes)
 
 
 def _bytes_in(path: Path) -> dict[str, int]:

@@ -8,6 +8,7 @@ from condense.specs.common import AUGMENTATIONS, Optimizer, Plateau, Source, cut
 from condense.specs.engines import ENGINES, AnyRecipe
 from condense.specs.gradient import GradientRecipe
 from condense.specs.images import Augment, Decode, ImageRecipe, MovedRecipe
+from condense.specs.labels import AnyLabels, ObserverLabels
 from condense.specs.matching import MatchingRecipe
 from condense.specs.networks import (
     AnyNetworks,
@@ -53,6 +54,7 @@ from condense.specs.training import (
     WeightAverage,
 )
 from condense.specs.truth import TruthNeed
+from condense.specs.views import AnyView
 from condense.specs.workflow import WorkflowSettings, workflow_settings
 
 __all__ = [
@@ -66,6 +68,7 @@ __all__ = [
     "STAGES",
     "TERMS",
     "Accuracy",
+    "AnyLabels",
     "AnyLoss",
     "AnyMixing",
     "AnyNetworkOptimizer",
@@ -75,6 +78,7 @@ __all__ = [
     "AnyTable",
     "AnyTask",
     "AnyTerm",
+    "AnyView",
     "Augment",
     "Covering",
     "Decode",
@@ -89,6 +93,7 @@ __all__ = [
     "NetworkAdam",
     "NetworkSGD",
     "Networks",
+    "ObserverLabels",
     "Optimizer",
     "Patches",
     "PatchesRecipe",

@@ -12,6 +12,8 @@ from condense.costs.profile import Profile
 from condense.costs.work import FLOAT, Sizes, Work, pixels_of
 from condense.machine import fitting
 from condense.specs.common import Source, at_least, check_groups, check_name, cut_to, unused
+from condense.specs.labels import AnyLabels
+from condense.specs.parent import TeacherNeed
 from condense.specs.schedules import AnySchedule
 from condense.specs.training import (
     AnyLoss,
@@ -22,6 +24,7 @@ from condense.specs.training import (
     WeightAverage,
     told,
 )
+from condense.specs.views import AnyView
 
 DEFAULT_PROTOCOL = "dc"  # by which sets are judged where nothing else is said
 _TEST_BATCH = 512  # images of a test pass
@@ -32,7 +35,7 @@ _BOTH_TYPES = 1.25  # a convolution in bfloat16 keeps its input in that type bes
 class Protocol:
     """How a network is trained and judged. See `params/protocols/`."""
 
-    LATER: ClassVar[tuple[str, ...]] = ("loss", "mixing", "average", "clip")
+    LATER: ClassVar[tuple[str, ...]] = ("loss", "mixing", "average", "clip", "views", "labels")
 
     name: str
     title: str
@@ -56,6 +59,9 @@ class Protocol:
     # the most that the norm of the gradient of all weights may be, before an L2 penalty; larger ones are
     # scaled down to it
     clip: float | None = None
+    # of each image by itself, one after the other, before `augment`
+    views: tuple[AnyView, ...] = ()
+    labels: AnyLabels | None = None  # whose labels the loss compares with, in place of the set's
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
@@ -74,6 +80,11 @@ class Protocol:
         if self.epochs < 1 or self.batch < 1 or self.least_updates < 0:
             raise UserError("epochs and batch must be at least 1, least_updates not negative")
         at_least({"epochs": self.epochs, "batch": self.batch, "least_updates": self.least_updates}, 0)
+        if self.labels and self.loss.labels == "hard":
+            raise UserError(
+                f"labels: the loss '{self.loss.name}' compares with the classes alone; choose another `loss`,"
+                " such as {name: distillation, temperature: 20}, or leave `labels` out"
+            )
         if self.clip is not None and not 0 < self.clip <= 1e30:
             raise UserError(f"clip: must lie above 0, found {self.clip:g}; leave it out for none")
         if self.schedule.warmup > self.epochs:
@@ -110,15 +121,27 @@ class Protocol:
         return max(self.epochs, math.ceil(self.least_updates / math.ceil(images / self.batch)))
 
     @property
+    def observers(self) -> dict[str, TeacherNeed]:
+        """By name the classifiers that have to be there before it judges; see `ObserverLabels.named`."""
+        return self.labels.named if self.labels else {}
+
+    def label_bytes(self, images: int, classes: int) -> int:
+        """The bytes of the labels that a network trained on so many images learns from, where these are not
+        the set's; see `ObserverLabels.stored_bytes`."""
+        return self.labels.stored_bytes(number_of_epochs(self, images), images, classes) if self.labels else 0
+
+    @property
     def copies_held(self) -> int:
         """How often training holds the parameters."""
         return fitting.COPIES + self.optimizer.further_copies + (self.average is not None)
 
     @property
     def trains_together(self) -> bool:
-        """Whether several networks can be trained at once: each batch under one operation, and unmixed, and
-        no gradient clipped, whose norm would be that of all networks."""
-        return self.mixed_by is None and self.augment != "all" and self.clip is None
+        """Whether several networks can be trained at once: each batch under one operation, unmixed and
+        without views, with labels that the set has, a rate that no loss decides, and no gradient clipped,
+        whose norm would be that of all networks."""
+        alone = self.mixed_by or self.views or self.labels or self.clip is not None or self.schedule.adapts
+        return not alone and self.augment != "all"
 
     def training_work(
         self,
@@ -136,7 +159,7 @@ class Protocol:
         A backward pass costs twice a forward one. Layers in bfloat16 keep what goes in in both types.
         """
         epochs, batches = number_of_epochs(self, count), math.ceil(count / self.batch)
-        augmented = self.operations_of(data.strategy) != "none"
+        augmented = bool(self.views) or self.operations_of(data.strategy) != "none"
         held = (data.train + data.test) * pixels_of(data) + count * pixels_of(data) * FLOAT
         kept = network.kept * (_BOTH_TYPES if on_gpu and self.precision == "mixed" else 1)
         training = together * (

@@ -150,6 +150,11 @@ class Recipe:
         return 0
 
     @property
+    def images_a_stored(self) -> int:
+        """How many images of full size a stored one holds."""
+        return 1
+
+    @property
     def few_before(self) -> int:
         """With how many networks in its bank a set becomes nearly what it does with all of them."""
         return 1

@@ -20,6 +20,7 @@ class DCSchedule:
 
     HELD: ClassVar[dict[str, Any]] = {"at": []}
     further_epochs: ClassVar[int] = 1  # that are run beside those of the protocol
+    adapts: ClassVar[bool] = False  # whether the losses decide the rate
     warmup: ClassVar[int] = 0
 
     kind: Literal["dc"]
@@ -35,6 +36,7 @@ class StepSchedule:
 
     LATER: ClassVar[tuple[str, ...]] = ("warmup",)
     further_epochs: ClassVar[int] = 0
+    adapts: ClassVar[bool] = False
 
     kind: Literal["step"]
     at: list[float]
@@ -62,6 +64,7 @@ class ConstantSchedule:
     LATER: ClassVar[tuple[str, ...]] = ("warmup",)
     HELD: ClassVar[dict[str, Any]] = {"at": [], "factor": 0.1}
     further_epochs: ClassVar[int] = 0
+    adapts: ClassVar[bool] = False
 
     kind: Literal["constant"]
     warmup: int = 0  # epochs in which the rate rises in equal steps to what it would be
@@ -79,6 +82,7 @@ class CosineSchedule:
     """
 
     further_epochs: ClassVar[int] = 0
+    adapts: ClassVar[bool] = False
 
     kind: Literal["cosine"]
     stretch: float = 1.0
@@ -98,6 +102,7 @@ class SlowedSchedule:
     a drop by about 6."""
 
     further_epochs: ClassVar[int] = 0
+    adapts: ClassVar[bool] = False
 
     kind: Literal["ssrs"]
     stretch: float = 2.0
@@ -110,4 +115,27 @@ class SlowedSchedule:
         at_least({"schedule: warmup": self.warmup}, 0)
 
 
-AnySchedule = DCSchedule | StepSchedule | ConstantSchedule | CosineSchedule | SlowedSchedule
+@dataclass(frozen=True)
+class AdaptiveSchedule:
+    """The rate is multiplied by `factor` after every epoch whose mean loss differs from that of the epoch
+    before by less than `change`, and by less than the part `share` of its own. Source: EDC's appendix (ALRS)
+    and code, which has epochs for the paper's iterations and a loss of 1000 before the first one."""
+
+    further_epochs: ClassVar[int] = 0
+    warmup: ClassVar[int] = 0
+    adapts: ClassVar[bool] = True
+
+    kind: Literal["adaptive"]
+    factor: float = 0.9975
+    share: float = 0.02
+    change: float = 0.02
+
+    def __post_init__(self) -> None:
+        _check_factor(self.factor)
+        if not (0 < self.share <= 1e6 and 0 < self.change <= 1e6):
+            raise UserError("schedule: share and change must lie above 0, and be at most 1e6")
+
+
+AnySchedule = (
+    DCSchedule | StepSchedule | ConstantSchedule | CosineSchedule | SlowedSchedule | AdaptiveSchedule
+)

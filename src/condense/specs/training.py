@@ -17,6 +17,8 @@ def told(settings: Any) -> Any:
     them later than others, and in `HELD` entries that keys have held from the first without anything reading
     them: so keys stay as they are.
     """
+    if isinstance(settings, tuple):
+        return [told(entry) for entry in settings]
     if not is_dataclass(settings):
         return settings
     later = {

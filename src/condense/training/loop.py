@@ -12,7 +12,6 @@ from typing import Protocol as Protocol_
 import torch
 from torch import Tensor, nn
 
-from condense.augment import mixing, siamese
 from condense.augment.cutmix import Mixture
 from condense.config import UserError
 from condense.files.checkpoints import Checkpoint
@@ -21,11 +20,13 @@ from condense.machine import seeds
 from condense.machine.runtime import note
 from condense.specs import Protocol, number_of_epochs
 from condense.training.averages import AveragedWeights
+from condense.training.batches import batches
 from condense.training.following import Follower
 from condense.training.losses import Loss, loss_of
 from condense.training.memory import in_smaller_batches, release, whole_batch_for
+from condense.training.observers import Labeller, Wanted
 from condense.training.optimizers import Descent, network_optimizer
-from condense.training.schedules import course
+from condense.training.schedules import Adaptation, course
 from condense.training.sets import TrainingSet
 
 TEST_BATCH = {"cpu": 64, "cuda": 2048}  # images; on CPUs what lies between two layers then stays in the cache
@@ -59,58 +60,55 @@ def train(
     watch: Watch | None = None,
     follower: Follower | None = None,
     progress: Callable[[int], None] | None = None,
+    labeller: Labeller | None = None,
 ) -> None:
     """Trains `network` in place by `protocol` on `images`, from the last checkpoint if there is one; with the
     mean of its weights over the steps in the end, where the protocol asks for it.
 
     `strategy` is the augmentation of the dataset, used where the protocol asks for it: one operation a batch,
     parameters an image. `name` addresses the random streams of this training. `watch` sees every batch,
-    `follower` the network after each epoch, `progress` the number of epochs done.
+    `follower` the network after each epoch, `progress` the number of epochs done. `labeller` gives the
+    labels where the protocol takes them from elsewhere than the set.
     Raises UserError if the loss stops being a number, or if it needs soft labels that the set does not have.
     """
     if not len(images):
         raise UserError(f"training: {images.name} has no images")
     loss_function, targets = loss_of(protocol, images)
+    wanted = Wanted(loss_function, targets, labeller, protocol)
+    draw = batches if labeller is None else labeller.batches
     weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = network_optimizer(weights, protocol.optimizer, protocol.clip)
     average = averaged(weights, protocol)
     device = images.labels.device
     passes = _Passes(network, optimizer, loss_function, layer_type(network, protocol, device), device)
     rates, epochs = course(protocol, len(images)), number_of_epochs(protocol, len(images))
-    first = resumed(network, optimizer, checkpoint, epochs, average, watch, follower)
-    mixed_by = protocol.mixed_by
-    strategy, mode = protocol.operations_of(strategy), "all" if protocol.augment == "all" else "one"
+    adapts, also = rates.adapts, (average, watch, follower, rates.adapts)
+    first = resumed(network, optimizer, checkpoint, epochs, *also)
     network.train()
     loss = torch.zeros((), device=device)
     for epoch in range(first, epochs):
-        optimizer.lr = protocol.optimizer.lr * rates.factors[epoch]
-        order = torch.randperm(len(images), generator=seeds.generator(seed, *name, "order", epoch))
-        augment, mixes = (
-            seeds.generator(seed, *name, purpose, epoch)
-            for purpose in ("augment", mixed_by.name if mixed_by else "unmixed")
-        )
+        optimizer.lr = protocol.optimizer.lr * rates.factors[epoch] * (adapts.factor if adapts else 1)
         # Layers that draw take no generator of their own
         torch.manual_seed(seeds.stream(seed, *name, "dropout", epoch))
-        for indices in order.split(protocol.batch):
-            batches = [fetch(indices) for fetch in (images.fetch, images.beside) if fetch is not None]
-            drawn = siamese.draw_each(strategy, images.size, len(indices), augment, mode)
-            mixture = mixing.draw(mixed_by, len(indices), images.size, mixes)
-            seen = [mixture.images(siamese.apply(batch, drawn)) for batch in batches]
-            places = indices.to(device)
-            wanted = None if targets is None else mixture.vectors(targets[places])
-            loss, logits = passes(seen, images.labels[places], wanted, mixture)
+        for batch in draw(images, protocol, strategy, seed, name, epoch):
+            seen, places = batch.seen(images), batch.indices.to(device)
+            loss, logits = passes(seen, images.labels[places], wanted.of(batch, seen[0]), batch.mixture)
             optimizer.step()
             if average is not None:
                 average.see()
             if watch is not None:
-                watch.see(indices, logits)
+                watch.see(batch.indices, logits)
+            if adapts is not None:
+                adapts.see(loss, len(batch.indices))
         if epoch in rates.restarts:
             optimizer.forget()
         check(loss, epoch, checkpoint.blame)
+        if adapts is not None:
+            adapts.end()
         if follower is not None:
             follower.see(epoch + 1, network, average)
         if checkpoint.due() and epoch + 1 < epochs:
-            checkpoint.save(*saved_state(network, optimizer, epoch, average, watch, follower))
+            checkpoint.save(*saved_state(network, optimizer, epoch, *also))
         if progress is not None:
             progress(epoch + 1)
     if average is not None:
@@ -206,9 +204,10 @@ def saved_state(
     average: AveragedWeights | None = None,
     watch: Watch | None = None,
     follower: Follower | None = None,
+    adapts: Adaptation | None = None,
 ) -> Saved:
     """Tensors and state of a checkpoint after `epoch`; `resumed` takes them up."""
-    kept = _kept(network, optimizer, average, watch, follower)
+    kept = _kept(network, optimizer, average, watch, follower, adapts)
     return {name: value.detach().cpu().numpy() for name, value in kept.items()}, {"epoch": epoch}
 
 
@@ -218,10 +217,12 @@ def _kept(
     average: AveragedWeights | None,
     watch: Watch | None,
     follower: Follower | None,
+    adapts: Adaptation | None,
 ) -> dict[str, Tensor]:
     """What changes over the steps of a training: views, by the names in its checkpoint."""
     kept = {f"network.{name}": value for name, value in network.state_dict().items()}
     kept |= optimizer.state() | (average.state() if average else {})
+    kept |= {f"rate.{name}": value for name, value in (adapts.state if adapts else {}).items()}
     kept |= {f"watch.{name}": value for name, value in (watch.state if watch else {}).items()}
     return kept | {f"follower.{name}": value for name, value in (follower.state if follower else {}).items()}
 
@@ -241,6 +242,7 @@ def resumed(
     average: AveragedWeights | None = None,
     watch: Watch | None = None,
     follower: Follower | None = None,
+    adapts: Adaptation | None = None,
 ) -> int:
     """Takes up the checkpoint of a training of so many `epochs`, if there is one; returns the epoch to go on
     with.
@@ -254,7 +256,7 @@ def resumed(
     checkpoint.check(
         0 <= state.epoch < epochs - 1, f"epoch {state.epoch} is not one before the last of {epochs}"
     )
-    kept = _kept(network, optimizer, average, watch, follower)
+    kept = _kept(network, optimizer, average, watch, follower, adapts)
     checkpoint.check_shapes(tensors, kept)
     sizes = [tensors[name] for name in kept if name.startswith("squares.")]
     checkpoint.check(

@@ -142,12 +142,15 @@ LOSSES: dict[str, Callable[[Any], Loss]] = {
 def loss_of(protocol: Protocol, images: TrainingSet) -> tuple[Loss, Tensor | None]:
     """The loss of a protocol, and what it compares the logits of each image with, beside its class.
 
-    Raises UserError naming both if the set does not have the soft labels that the loss needs.
+    That is nothing where the protocol takes its labels from elsewhere. Raises UserError naming both if the
+    set does not have the soft labels that the loss needs.
     """
     name = protocol.loss.name
     if name not in LOSSES:
         raise unknown("loss", name, LOSSES, protocol.name)
     loss = LOSSES[name](protocol.loss)
+    if protocol.labels is not None:
+        return loss, None
     try:
         return loss, loss.compared(images.targets)
     except UserError as error:

@@ -7,17 +7,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from condense.config import unknown
 from condense.specs import Protocol, number_of_epochs
+
+_BEFORE = 1e3  # the loss before the first epoch
 
 
 @dataclass(frozen=True)
 class Course:
     """What the rate is multiplied by in each epoch, and the epochs, from 0, after which momentum starts
-    anew."""
+    anew; `adapts` further multiplies it by what it has seen of the losses."""
 
     factors: list[float]
     restarts: frozenset[int] = frozenset()
+    adapts: Adaptation | None = None
 
     @property
     def drops(self) -> list[int]:
@@ -36,7 +42,38 @@ def course(protocol: Protocol, images: int) -> Course:
     base = SCHEDULES[kind](protocol.schedule, planned, epochs)
     warmup = protocol.schedule.warmup
     rising = [base.factors[epoch] * (epoch + 1) / warmup for epoch in range(warmup)]
-    return Course(rising + base.factors[warmup:], base.restarts)
+    return Course(rising + base.factors[warmup:], base.restarts, base.adapts)
+
+
+class Adaptation:
+    """A rate that falls where the loss of epochs stays nearly as it is. Source: EDC's authors' code, ALRS."""
+
+    def __init__(self, settings: Any):
+        self.settings = settings
+        # The loss of the epoch before, and what the rate is multiplied by; kept in checkpoints
+        self.state = {
+            "loss": torch.tensor(_BEFORE, dtype=torch.float64),
+            "factor": torch.ones((), dtype=torch.float64),
+        }
+        self._sum: Tensor | float = 0.0
+        self._images = 0
+
+    @property
+    def factor(self) -> float:
+        """What the rate is multiplied by in the epoch to come."""
+        return float(self.state["factor"])
+
+    def see(self, loss: Tensor, images: int) -> None:
+        """The mean loss () over so many images of a batch."""
+        self._sum, self._images = self._sum + loss.detach().double() * images, self._images + images
+
+    def end(self) -> None:
+        """Compares the mean loss of the epoch that is over with that of the one before."""
+        loss, self._sum, self._images = float(self._sum) / self._images, 0.0, 0
+        change = abs(float(self.state["loss"]) - loss)
+        if change < self.settings.share * loss and change < self.settings.change:
+            self.state["factor"] *= self.settings.factor
+        self.state["loss"].fill_(loss)
 
 
 def cosine_at(epoch: int, epochs: int, stretch: float = 1.0) -> float:
@@ -79,6 +116,7 @@ SCHEDULES: dict[str, Callable[[Any, int, int], Course]] = {
     "step": _step,
     "constant": lambda schedule, planned, epochs: Course([1.0] * epochs),
     "cosine": _cosine,
+    "adaptive": lambda schedule, planned, epochs: Course([1.0] * epochs, adapts=Adaptation(schedule)),
     "ssrs": lambda schedule, planned, epochs: Course(
         [slowed_at(epoch, planned, schedule.stretch) for epoch in range(epochs)]
     ),

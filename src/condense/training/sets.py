@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from condense.data.dataset import Images
+from condense.training.views import Scaling
 
 Fetch = Callable[[Tensor], Tensor]
 
@@ -35,7 +36,7 @@ class TrainingSet:
 
     `beside` gives an image more for each, which is augmented alike; the network that is trained takes both.
     `targets`: soft labels, on the device, for losses that compare with them. `name`: what messages call the
-    set.
+    set. `scaling`: how the images were normalised, for views that change pixels.
     """
 
     fetch: Fetch
@@ -44,6 +45,7 @@ class TrainingSet:
     beside: Fetch | None = None
     targets: Targets | None = None
     name: str = "the set"
+    scaling: Scaling | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -66,7 +68,11 @@ class TrainingSet:
 
 
 def tensor_set(
-    images: Tensor, labels: Tensor, targets: Targets | None = None, name: str = "the set"
+    images: Tensor,
+    labels: Tensor,
+    targets: Targets | None = None,
+    name: str = "the set",
+    scaling: Scaling | None = None,
 ) -> TrainingSet:
     """A training set over normalised images (n, C, H, W) that fit on the device."""
     return TrainingSet(
@@ -75,6 +81,7 @@ def tensor_set(
         images.shape[-1],
         targets=targets,
         name=name,
+        scaling=scaling,
     )
 
 
@@ -87,5 +94,9 @@ def pixel_set(images: Images, device: torch.device) -> TrainingSet:
         return images.normalise(pixels[indices.to(device)])
 
     return TrainingSet(
-        fetch, images.labels.to(device), images.size, name=f"the {images.dataset} images themselves"
+        fetch,
+        images.labels.to(device),
+        images.size,
+        name=f"the {images.dataset} images themselves",
+        scaling=Scaling(tuple(images.mean), tuple(images.std)),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
@@ -12,6 +12,9 @@ from condense.costs.profile import Profile
 from condense.costs.work import Sizes, Work
 from condense.specs.common import check_name, not_by_default
 from condense.specs.parent import Parent
+
+if TYPE_CHECKING:
+    from condense.specs.protocol import Protocol
 
 
 @dataclass(frozen=True)
@@ -179,14 +182,22 @@ class Task:
         }
         return {self.folder: said} if said else {}
 
-    def check_parents(self, names: Sequence[str], option: str = "parents") -> None:
+    def needs(self, protocol: Protocol, given: Collection[str] = ()) -> dict[str, Parent]:
+        """What has to be made before an evaluation by `protocol`, by name: for the task, and for training its
+        networks. `given`: the names of files that are there, where one may take the place of others."""
+        labelled = protocol.labels is not None and self.trained_on != "nothing"
+        return self.parents() | (protocol.labels.asked(given) if protocol.labels and labelled else {})
+
+    def check_parents(self, names: Sequence[str], protocol: Protocol, option: str = "parents") -> None:
         """Raises UserError, beginning with `option`, unless `names` are those of what it needs beforehand."""
+        needed = self.needs(protocol, names)
         for name in names:
-            if name not in self.parents():
-                raise unknown("name", name, self.parents(), f"{option}: task {self.kind}")
-        for name, parent in self.parents().items():
+            if name not in needed:
+                raise unknown("name", name, needed, f"{option}: task {self.kind} by '{protocol.name}'")
+        for name, parent in needed.items():
             if parent.needed and name not in names:
-                raise UserError(f"{option}: task {self.kind} needs '{name}', {parent.what}; {parent.making}")
+                by = f"task {self.kind}" if name in self.parents() else f"the protocol '{protocol.name}'"
+                raise UserError(f"{option}: {by} needs '{name}', {parent.what}; {parent.making}")
 
     def check_further(self, names: Sequence[str], option: str = "sets") -> None:
         """Raises UserError, beginning with `option`, unless `names` are those of its further sets."""

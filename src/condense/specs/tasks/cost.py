@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from condense.specs.common import at_least
 from condense.specs.tasks.base import Metric, Task
+
+if TYPE_CHECKING:
+    from condense.specs.protocol import Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,5 +46,5 @@ class Cost(Task):
     def steps_run(self) -> int:
         return self.warmup + self.iterations
 
-    def check_parents(self, names: Sequence[str], option: str = "parents") -> None:
+    def check_parents(self, names: Sequence[str], protocol: Protocol, option: str = "parents") -> None:
         """What is made beforehand is said by the recipe, which is asked when it is run."""

@@ -1,0 +1,72 @@
+"""Who labels the batches of networks that are judged by a protocol with labels that are not the set's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from condense.config import UserError
+from condense.data.dataset import load
+from condense.files.artifacts import read_header
+from condense.files.relabels import read_relabels
+from condense.machine.runtime import note
+from condense.specs import Protocol
+from condense.specs.labels import STORED
+from condense.teachers.pretrain import load_teacher
+from condense.training.loop import layer_type
+from condense.training.observers import Labeller, Observers
+from condense.training.replay import Replay, as_stored
+
+# The settings of a protocol that decide which batches there are, and what labels them
+_OF_BATCHES = ("batch", "augment", "siamese", "cutmix", "views", "mixing", "labels")
+
+
+def labeller_for(
+    protocol: Protocol,
+    parents: Mapping[str, Path],
+    data: Path,
+    device: torch.device,
+    labelled_sha256: str | None = None,
+) -> Labeller | None:
+    """The observers of `protocol`, from the files of `parents` that are theirs by name, or what they gave
+    beforehand; None where it takes the labels of the set, or where none was given, as to tasks that train
+    nothing.
+
+    `data`: the real training images, which they must have been trained on; `labelled_sha256`: the checksum of
+    the set that is labelled. Raises UserError for observers that are damaged, or of other images, whose
+    classes may lie in another order, and for labels of another set or of batches drawn otherwise.
+    """
+    if protocol.labels is not None and STORED in parents:
+        return _replay(protocol, parents[STORED], labelled_sha256)
+    named = {name: parents[name] for name in protocol.observers if name in parents}
+    if not named:
+        return None
+    images = load(data)
+    networks = [load_teacher(path, images, device)[0] for path in named.values()]
+    for name, path in named.items():
+        asked, given = protocol.observers[name].protocol, read_header(path).get("protocol")
+        if given and given != asked:
+            note(
+                f"{path}: was trained by the protocol '{given}', where '{protocol.name}' names '{asked}'; "
+                "the metrics say which file it was"
+            )
+    return Observers(networks, [layer_type(network, protocol, device) for network in networks])
+
+
+def _replay(protocol: Protocol, path: Path, labelled_sha256: str | None) -> Replay:
+    tensors, known = read_relabels(path)
+    if known.labelled_sha256 != labelled_sha256:
+        raise UserError(
+            f"{path}: holds the labels of another set than the one that is judged; make those of this set "
+            "(`condense relabel --help`)"
+        )
+    own, other = protocol.told(), known.protocol
+    differing = [name for name in _OF_BATCHES if own.get(name) != other.get(name)]
+    if differing:
+        raise UserError(
+            f"{path}: was made by the protocol '{other.get('name')}', whose '{differing[0]}' is not that of "
+            f"'{protocol.name}'; make the labels by this one (`condense relabel --help`)"
+        )
+    return Replay(as_stored(tensors), known.strategy, known.seed, len(known.class_names), str(path))

@@ -1,0 +1,137 @@
+"""The jobs that make soft labels of a set beforehand: of every epoch, to be replayed, or one an image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from condense.config import UserError
+from condense.files import SOFT_LABELS, carried, carrying, read_dataset_header, read_set
+from condense.files.artifacts import canonical, write_tensors
+from condense.files.carried import OF_IMAGE
+from condense.files.relabels import RELABELS
+from condense.jobs.machine import Machine, at_work
+from condense.jobs.observing import said_of_observers
+from condense.specs import DEFAULT_TASK, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class RelabelJob:
+    """The labels that the observers of a protocol give a set, batch by batch, as networks would see it.
+
+    `top`: how many of the largest logits of an image are kept (None: all). `epochs`: as many (None: those of
+    the protocol for this set).
+    """
+
+    synthetic: Path
+    data: Path  # the folder of the prepared dataset
+    protocol: Protocol
+    strategy: str
+    seed: int
+    observers: Mapping[str, Path] = field(default_factory=dict)
+    top: int | None = None
+    epochs: int | None = None
+
+
+def relabel(out: Path, job: RelabelJob, machine: Machine, one_an_image: bool = False) -> None:
+    """Writes the labels of every epoch to `out`; or, with `one_an_image`, the set itself with the mean logits
+    of each image as its soft labels.
+
+    Raises UserError for a protocol without observers, for observers or a set that do not fit, and for a set
+    that stores formations where each image is to have one label.
+    """
+    from condense.data.dataset import load
+    from condense.evaluate.labelling import labeller_for
+    from condense.evaluate.synthetic import training_set
+    from condense.training import replay
+    from condense.training.loop import number_of_epochs
+
+    if job.protocol.labels is None:
+        raise UserError(
+            f"--protocol: '{job.protocol.name}' has no observers to label the set; choose one with `labels`"
+        )
+    DEFAULT_TASK.check_parents(list(job.observers), job.protocol, "--with NAME=FILE")
+    if out.resolve() == job.synthetic.resolve():
+        raise UserError(f"--out {out}: is the set itself; name another file")
+    with at_work(machine, out) as (device, _):
+        tensors, header = read_set(job.synthetic)
+        names = _class_names(job, header)
+        if job.top is not None and not 1 <= job.top < len(names):
+            raise UserError(
+                f"--top: of {len(names)} classes 1 to {len(names) - 1} can be kept, found {job.top}; leave "
+                "it out for all"
+            )
+        train = job.data / "train.safetensors"
+        labeller = labeller_for(job.protocol, job.observers, train, device)
+        if labeller is None:
+            raise ValueError("observers that were asked for gave no labels")
+        images = training_set(tensors, header, device, str(job.synthetic))
+        epochs = job.epochs or number_of_epochs(job.protocol, len(images))
+        drawn = (images, job.protocol, job.strategy, job.seed, labeller, epochs)
+        about = said_of_observers(job.protocol, job.observers)
+        if one_an_image:
+            if len(images) != len(tensors["labels"]):
+                raise UserError(
+                    f"{job.synthetic}: stores formations, whose parts have labels of their own; leave "
+                    "--averaged out"
+                )
+            labels = replay.averaged(*drawn).numpy()
+            _write_averaged(
+                out,
+                tensors,
+                header,
+                labels,
+                {"observers": about, "epochs": epochs, "strategy": job.strategy, "seed": job.seed},
+            )
+            return
+        stored = replay.store(*drawn, top=job.top)
+        kept = f"the {job.top} largest of {len(names)}" if job.top else f"all {len(names)}"
+        note = {
+            "kind": RELABELS,
+            "dataset": load(train).dataset,
+            "data_sha256": header["data_sha256"],
+            "labelled_sha256": header["content_sha256"],
+            "class_names": names,
+            "protocol": json.loads(canonical(job.protocol.told())),
+            "strategy": job.strategy,
+            "seed": job.seed,
+            "observers": about,
+            "told": f"{epochs} epochs of {len(images)} images, {kept} classes, {stored.nbytes():,} bytes",
+        }
+        write_tensors(out, stored.tensors(), note)
+
+
+def _class_names(job: RelabelJob, header: Mapping[str, Any]) -> list[str]:
+    """The names of the classes of a set. Raises UserError if it was made from other images."""
+    known = read_dataset_header(job.data / "train.safetensors")
+    if header["data_sha256"] != known.data_sha256:
+        raise UserError(
+            f"{job.synthetic}: was made from other images than those in {job.data}; give the folder that it "
+            "was made from"
+        )
+    return list(header["class_names"])
+
+
+def _write_averaged(
+    out: Path,
+    tensors: Mapping[str, np.ndarray],
+    header: Mapping[str, Any],
+    labels: np.ndarray,
+    given: Mapping[str, Any],
+) -> None:
+    """The set with one soft label an image, in place of those that it had."""
+    kinds = header.get("carries", {})
+    further = {name: values for name, values in carried(tensors).items() if name != SOFT_LABELS}
+    of_image = {name: values for name, values in further.items() if kinds[name] == OF_IMAGE}
+    of_set = {name: values for name, values in further.items() if name not in of_image}
+    left = ("carries", SOFT_LABELS, "content_sha256", "schema", "stored")
+    about = {name: value for name, value in header.items() if name not in left}
+    plain = {name: tensors[name] for name in ("images", "labels")}
+    whole, about = carrying(plain, about, {SOFT_LABELS: labels, **of_image}, of_set, "logits")
+    write_tensors(out, whole, {**about, "labelled": dict(given)})

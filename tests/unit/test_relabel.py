@@ -1,0 +1,225 @@
+"""Soft labels made beforehand: replayed they are what the observers give, in half precision and of the
+largest classes alone; one an image is their mean; and labels of other sets or batches are refused."""
+
+import math
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+from bad_input_helpers import refused, run
+from matching_helpers import HERE
+from test_observers import KL, job_of, network, observers, protocol
+from test_observers import few as few
+from test_observers import synthetic as synthetic
+
+from condense import jobs, load_synthetic
+from condense.config import UserError
+from condense.evaluate.labelling import labeller_for
+from condense.evaluate.synthetic import training_set
+from condense.files import read_artifact, read_set
+from condense.files.artifacts import canonical, read_json, read_tensors, write_tensors
+from condense.files.checkpoints import Checkpoint
+from condense.files.relabels import read_relabels
+from condense.training import replay
+from condense.training.batches import batches
+from condense.training.loop import train
+
+CPU, NOWHERE = torch.device("cpu"), Checkpoint(None, "")
+LABELS = {"name": "observers", "observers": [{"protocol": "plain_networks", "arch": "convnet"}]}
+RULES = protocol(
+    loss=KL,
+    labels=LABELS,
+    augment="all",
+    siamese="crop_scale",
+    views=[{"name": "resized_crop", "area": 0.5}],
+    mixing={"name": "cutmix", "probability": 0.5},
+    average={"decay": 0.9},
+)
+STRATEGY = "color_crop_scale"
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def stored(few, top=None, epochs=3):
+    return replay.store(few, RULES, STRATEGY, 5, observers(7, 8), epochs, top)
+
+
+def replayed(held):
+    return replay.Replay(held, STRATEGY, 5, 10, "labels.safetensors")
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_a_replay_gives_the_outputs_of_the_observers_for_the_images_that_are_seen(few, epoch):
+    again, labeller = replayed(stored(few)), observers(7, 8)
+    seen_all = []
+    for batch in again.batches(few, RULES, "none", 99, ("evaluation", 4), epoch):
+        (seen,) = batch.seen(few)
+        wanted = labeller.logits(batch, seen)
+        torch.testing.assert_close(again.logits(batch, seen).double(), wanted, rtol=1e-3, atol=1e-4)
+        seen_all.append(batch.indices)
+    assert sorted(torch.cat(seen_all).tolist()) == list(range(40))
+
+
+def test_of_the_largest_logits_the_rest_of_the_probability_is_shared(few):
+    whole, some = (replay.Replay(stored(few, top), STRATEGY, 5, 10, "x") for top in (None, 3))
+    assert some.stored.logits.shape == (3, 40, 3) and some.stored.classes.dtype == np.int16
+    assert some.stored.nbytes() == 3 * (40 * (3 * (2 + 2) + 2) + 32)
+    assert whole.stored.nbytes() == 3 * (40 * 10 * 2 + 32)
+    for one, other in zip(
+        *(held.batches(few, RULES, "none", 0, ("x",), 1) for held in (whole, some)), strict=True
+    ):
+        full, cut = one.labels.double(), other.labels.double()
+        for row, given in zip(full, cut, strict=True):
+            first = row.argsort(descending=True)[:3]
+            left = math.log(sum(math.exp(row[place]) for place in range(10) if place not in first) / 7)
+            wanted = torch.full((10,), left, dtype=torch.float64)
+            wanted[first] = row[first]
+            torch.testing.assert_close(given, wanted, rtol=2e-3, atol=2e-3)
+    assert "classes" not in stored(few, 10).tensors(), "all of them need no numbers"
+
+
+def test_networks_become_the_same_by_a_replay_whatever_their_streams(few):
+    """A replay gives every network the batches that were labelled; what it becomes is what the observers
+    would have made of it, but for the rounding of the labels."""
+    again = replayed(stored(few))
+
+    def trained(labeller, seed, name, strategy="none"):
+        made = network(0)
+        settings = {"strategy": strategy, "seed": seed, "name": name, "checkpoint": NOWHERE}
+        train(made, few, RULES, **settings, labeller=labeller)
+        return torch.cat([value.flatten() for value in made.parameters()])
+
+    first = trained(again, 1, ("evaluation", 0))
+    assert torch.equal(first, trained(again, 2, ("evaluation", 1)))
+    online = trained(observers(7, 8), 5, replay.STREAM, STRATEGY)
+    torch.testing.assert_close(first, online, rtol=1e-3, atol=1e-5)
+    start = torch.cat([value.flatten() for value in network(0).parameters()])
+    assert (first - online).abs().max() < 0.02 * (online - start).abs().max()
+
+
+def test_batches_of_another_seed_set_or_epoch_are_refused(few):
+    held = stored(few, epochs=1)
+    for wrong, epoch, images, said in (
+        (replay.Replay(held, STRATEGY, 6, 10, "f"), 0, few, "f: other batches were labelled"),
+        (replay.Replay(held, "color", 5, 10, "f"), 0, few, "f: other batches were labelled"),
+        (replayed(held), 1, few, "1 epochs of 40 images, and epoch 2 of 40 images is trained"),
+        (replayed(held), 0, few.part(torch.arange(30)), "and epoch 1 of 30 images is trained"),
+    ):
+        with pytest.raises(UserError, match=said):
+            list(wrong.batches(images, RULES, "none", 0, ("x",), epoch))
+    with pytest.raises(UserError, match="too large for half precision"):
+        replay.store(few, RULES, STRATEGY, 5, _Scaled(observers(7), 1e7), 1)
+    (batch, *_) = batches(few, RULES, STRATEGY, 0, ("x",), 0)
+    with pytest.raises(ValueError, match="without stored labels"):
+        replayed(held).logits(batch, few.fetch(batch.indices))
+
+
+class _Scaled:
+    """What another labeller gives, times a number."""
+
+    def __init__(self, labeller, factor):
+        self.labeller, self.factor, self.batches = labeller, factor, labeller.batches
+
+    def logits(self, batch, seen):
+        return self.factor * self.labeller.logits(batch, seen)
+
+
+def test_one_label_an_image_is_the_mean_over_the_epochs_unmixed(few):
+    found = replay.averaged(few, RULES, STRATEGY, 5, observers(7, 8), 2)
+    unmixed, wanted = replace(RULES, mixing=None), torch.zeros(40, 10, dtype=torch.float64)
+    for epoch in (0, 1):
+        for batch in batches(few, unmixed, STRATEGY, 5, replay.STREAM, epoch):
+            assert batch.mixture.other is None
+            given = observers(7, 8).logits(batch, batch.seen(few)[0])
+            for place, image in enumerate(batch.indices.tolist()):
+                wanted[image] += given[place] / 2
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def labelled(synthetic, digits, teacher, tmp_path_factory):
+    out = tmp_path_factory.mktemp("labelled") / "labels.safetensors"
+    job = jobs.RelabelJob(synthetic, digits, RULES, STRATEGY, 0, {"observer": teacher})
+    jobs.relabel(out, job, HERE)
+    return out
+
+
+def test_a_set_is_judged_by_its_stored_labels_as_by_its_observers(
+    labelled, synthetic, digits, teacher, tmp_path
+):
+    tensors, known = read_relabels(labelled)
+    assert tensors["logits"].shape == (3, 20, 10) and read_artifact(labelled)[1]["kind"] == "soft labels"
+    assert known.told == "3 epochs of 20 images, all 10 classes, 1,296 bytes"
+    job = job_of(synthetic, digits, RULES, {"labels": labelled})
+    jobs.evaluate_set(tmp_path / "m.json", job, HERE)
+    metrics, file = read_json(tmp_path / "m.json"), read_tensors(labelled)[1]
+    assert metrics["labels"] == "soft"
+    assert metrics["observers"]["observer"]["sha256"] == read_tensors(teacher)[1]["content_sha256"]
+    assert metrics["observers"]["observer"]["stored"] == file["content_sha256"]
+    images = training_set(*read_set(synthetic), CPU, "the set")
+    online = labeller_for(RULES, {"observer": teacher}, digits / "train.safetensors", CPU)
+    again = labeller_for(
+        RULES, {"labels": labelled}, digits / "train.safetensors", CPU, known.labelled_sha256
+    )
+    for batch in again.batches(images, RULES, "none", 9, ("x",), 2):
+        (seen,) = batch.seen(images)
+        torch.testing.assert_close(batch.labels, online.logits(batch, seen), rtol=1e-3, atol=1e-3)
+
+
+def test_labels_of_another_set_or_protocol_are_refused(labelled, synthetic, digits, teacher, tmp_path):
+    out = tmp_path / "x.json"
+    other = tmp_path / "other.safetensors"
+    tensors, header = read_tensors(synthetic)
+    write_tensors(other, {**tensors, "images": tensors["images"] + 1}, header)
+    both = {"labels": labelled, "observer": teacher}
+    for judged, rules, parents, said in (
+        (other, RULES, {"labels": labelled}, "the labels of another set than the one that is judged"),
+        (synthetic, replace(RULES, batch=8), {"labels": labelled}, "whose 'batch' is not that of 'dc'"),
+        (synthetic, RULES, both, "unknown name 'observer'"),
+        (synthetic, replace(RULES, epochs=4), {"labels": labelled}, "3 epochs of 20 images, and epoch 4"),
+        (synthetic, protocol(), {"labels": labelled}, "unknown name 'labels'"),
+    ):
+        with pytest.raises(UserError, match=said):
+            jobs.evaluate_set(out, job_of(judged, digits, rules, parents), HERE)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"logits": lambda held: held[:, :, :9]}, "its logits are of 9 classes, and it names 10"),
+        ({"logits": lambda held: held.astype(np.float32)}, "it has no logits, float16"),
+        ({"logits": lambda held: np.full_like(held, np.inf)}, "some of its logits are no numbers"),
+        ({"draws": lambda held: held[:1]}, "no checksum of the draws of each epoch"),
+        ({"rest": lambda held: np.zeros((3, 20), np.float16)}, "classes without the rest"),
+    ],
+)
+def test_damaged_labels_are_told(labelled, tmp_path, change, said):
+    tensors, header = read_tensors(labelled)
+    for name, turn in change.items():
+        tensors[name] = turn(tensors.get(name))
+    write_tensors(tmp_path / "x.safetensors", tensors, header)
+    with pytest.raises(UserError, match=said):
+        read_artifact(tmp_path / "x.safetensors")
+
+
+def test_the_verb_writes_both_forms_and_the_set_keeps_its_images(synthetic, digits, teacher, tmp_path):
+    asked = ("relabel", "--synthetic", synthetic, "--data", digits, "--with", f"observer={teacher}")
+    asked += ("--protocol", canonical(asdict(RULES)))
+    status, told = run(*asked, "--epochs", 1, "--top", 2, "--out", tmp_path / "top.safetensors")
+    assert status == 0, told
+    assert read_relabels(tmp_path / "top.safetensors")[0]["classes"].shape == (1, 20, 2)
+    assert run(*asked, "--epochs", 2, "--averaged", "--out", tmp_path / "one.safetensors")[0] == 0
+    before, after = load_synthetic(synthetic), load_synthetic(tmp_path / "one.safetensors")
+    assert torch.equal(before.images, after.images) and after.header["soft_labels"] == "logits"
+    images = training_set(*read_set(synthetic), CPU, "the set")
+    labeller = labeller_for(RULES, {"observer": teacher}, digits / "train.safetensors", CPU)
+    strategy = after.header["labelled"]["strategy"]
+    wanted = replay.averaged(images, RULES, strategy, 0, labeller, 2)
+    torch.testing.assert_close(after.soft_labels, wanted)
+    assert after.header["labelled"]["observers"]["observer"]["arch"] == "convnet"
+    out = ("--out", tmp_path / "x.safetensors")
+    assert "1 to 9 can be kept, found 10" in refused(*asked, "--top", 10, *out)
+    assert "leave it out" in refused(*asked, "--top", 2, "--averaged", *out)
+    assert "is the set itself" in refused(*asked, "--out", synthetic)
+    plain = (*asked[:7], "--protocol", "dc")
+    assert "'dc' has no observers" in refused(*plain, *out)
