@@ -361,6 +361,8 @@ def test_sets_of_engines_that_share_nothing_are_made_alone():
 
 def _plain(value):
     """A default as JSON has it; of settings, their class beside their fields."""
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
     if is_dataclass(value):
         return {"of": type(value).__name__} | {
             entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)
