@@ -302,3 +302,15 @@ def test_labels_of_unmixed_images_are_those_of_the_images_themselves(few):
     labeller, seen = observers(7), first.seen(few)[0]
     np.testing.assert_array_equal(seen.numpy(), few.fetch(first.indices).numpy())
     torch.testing.assert_close(labeller.logits(first, seen), labeller.networks[0](seen))
+
+
+@pytest.mark.parametrize(
+    ("task", "why"),
+    [("drift", "drift after they were labelled"), ("continual", "know classes that have not come")],
+)
+def test_tasks_whose_batches_observers_cannot_label_refuse_them(task, why):
+    kind = specs.task_class(task)
+    with pytest.raises(UserError, match=f"task {task}: the protocol 'dc' has observers .* {why}"):
+        kind.check_parents(kind, ["observer"], protocol(labels=ONE, loss=KL))
+    if task == "continual":
+        kind().check_parents([], protocol())

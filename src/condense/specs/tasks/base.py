@@ -98,6 +98,8 @@ class Task:
     answers: ClassVar[tuple[str, ...] | None] = None
     # what its networks are trained on by the protocol: the set, all real training images, or nothing at all
     trained_on: ClassVar[Literal["set", "real", "nothing"]] = "set"
+    # why observers must not label its batches; '' where they may
+    unobserved: ClassVar[str] = ""
     together: ClassVar[bool] = True  # whether a GPU may train several of its networks side by side
 
     if TYPE_CHECKING:
@@ -189,7 +191,13 @@ class Task:
         return self.parents() | (protocol.labels.asked(given) if protocol.labels and labelled else {})
 
     def check_parents(self, names: Sequence[str], protocol: Protocol, option: str = "parents") -> None:
-        """Raises UserError, beginning with `option`, unless `names` are those of what it needs beforehand."""
+        """Raises UserError, beginning with `option`, unless `names` are those of what it needs beforehand,
+        and for a protocol whose observers it has no use for."""
+        if protocol.observers and self.unobserved:
+            raise UserError(
+                f"task {self.kind}: the protocol '{protocol.name}' has observers that label the batches, and "
+                f"{self.unobserved}; choose a protocol without `labels`"
+            )
         needed = self.needs(protocol, names)
         for name in names:
             if name not in needed:

@@ -35,6 +35,7 @@ class Continual(Task):
     last_counts: ClassVar[bool] = True
     of_a_set: ClassVar[str] = "synthetic set, the memory"
     answers: ClassVar[tuple[str, ...] | None] = ("continual",)
+    unobserved: ClassVar[str] = "they know classes that have not come"
     variants: ClassVar[int] = 5  # the class orders of the papers
 
     steps: int

@@ -26,6 +26,7 @@ class Drift(Task):
     further: ClassVar[Mapping[str, str]] = {"style": "the set towards whose style the images drift"}
     told_as: ClassVar[Mapping[str, str]] = {"style": "towards"}
     of_a_set: ClassVar[str] = "set to drift"
+    unobserved: ClassVar[str] = "its images drift after they were labelled"
     together: ClassVar[bool] = False
 
     ratio: float
