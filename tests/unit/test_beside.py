@@ -46,7 +46,8 @@ def scale(results, tmp_path, monkeypatch):
     return plan
 
 
-def mean_of(scale, method, ipc, protocol="dc", arch="convnet", networks=3):
+def mean_of(scale, method, ipc, protocol="dc", arch="convnet"):
+    networks = scale.scale.n_networks
     values = [
         value
         for path, cell in scale.metrics.items()
