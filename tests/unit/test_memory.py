@@ -16,8 +16,8 @@ from condense.evaluate import protocols
 from condense.evaluate.trained import TrainedNetworks, measured_accuracy
 from condense.files.checkpoints import Checkpoint
 from condense.machine import runtime, seeds
+from condense.machine.fitting import TEST_BATCH
 from condense.specs import catalogue
-from condense.training import loop
 from condense.training.loop import accuracy, number_of_epochs, train
 from condense.training.memory import in_smaller_batches, whole_batch_for
 from condense.training.sets import pixel_set, tensor_set
@@ -152,8 +152,8 @@ def test_testing_takes_fewer_images_at_a_time_where_more_do_not_fit(digits, monk
     sizes = small_memory(built, 20), small_memory(pair, 5)
     assert accuracy(built, test) == alone and accuracies(pair, test) == together
     assert [(max(found), found[-2]) for found in sizes] == [
-        (loop.TEST_BATCH["cpu"], 16),
-        (loop.TEST_BATCH["cpu"] // 2, 4),
+        (TEST_BATCH["cpu"], 16),
+        (TEST_BATCH["cpu"] // 2, 4),
     ]
 
 

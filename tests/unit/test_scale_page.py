@@ -16,6 +16,7 @@ from condense.estimate.page import scale_page
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, cost
 from condense.estimate.schedule import Node, graph, remaining, wall_seconds
 from condense.estimate.work import work_of
+from condense.machine import fitting
 from condense.plan import Maker
 from condense.plan.groups import groups
 from condense.plan.tables import Plan
@@ -124,7 +125,7 @@ def test_sets_that_share_the_real_side_are_one_job_shorter_than_theirs_alone():
 
 
 def test_an_evaluation_in_parts_is_several_shorter_jobs_and_one_without_a_gpu(split):
-    """Seven networks, three a job: two jobs of three and one of one, whose steps add up to those of one
+    """Seven networks, three a job: two jobs of three and one of one, whose products add up to those of one
     job."""
     plan = split({"convnet": 3, "convnet/cifar10": 5}, n_networks=7)
     pace = Pace(plan.maker)
@@ -140,17 +141,24 @@ def test_an_evaluation_in_parts_is_several_shorter_jobs_and_one_without_a_gpu(sp
     assert all(
         part.stage == "evaluate" and part.on_gpu and cell.synthetic.path in part.parents for part in parts
     )
-    assert sum(part.seconds - REFERENCE.start for part in parts) == pytest.approx(
-        whole.seconds - REFERENCE.start
-    )
-    assert parts[2].seconds < parts[0].seconds
+    of_parts, of_whole = [work_of(cell, count, True) for count in (3, 3, 1)], work_of(cell, on_gpu=True)
+    for part, work in zip(parts, of_parts, strict=True):
+        assert part.seconds == pytest.approx(cost(work, REFERENCE))
+    # The same products in all; a call of a layer serves fewer networks at once
+    assert sum(work.flops_training for work in of_parts) == pytest.approx(of_whole.flops_training)
+    assert [work.calls_training for work in of_parts] == [of_whole.calls_training] * 3
+    assert parts[2].seconds < parts[0].seconds < whole.seconds
     # A GPU trains the networks of a part at once: activations and parameters of each, and one copy of the
     # data.
     network, spec = cell.synthetic.data.profile(cell.eval_arch, cell.options), cell.synthetic.data.spec
     data = (spec.train + spec.test) * 256 + 10 * cell.synthetic.ipc * 256 * 4
     each = 10 * cell.synthetic.ipc * (1.25 * network.kept + 3 * network.largest) + 5 * network.parameters
-    tested, jobs = 3 * min(512, spec.test) * network.largest, [*parts, whole, pace.job("evaluate", cell, 40)]
-    expected = [data + 4 * math.ceil(max(count * each, tested)) for count in (3, 3, 1, 7, 40)]
+    jobs = [*parts, whole, pace.job("evaluate", cell, 40)]
+
+    def tested(count):
+        return 3 * count * min(fitting.test_batch("cuda", count), spec.test) * network.largest
+
+    expected = [data + 4 * math.ceil(max(count * each, tested(count))) for count in (3, 3, 1, 7, 40)]
     assert [job.gpu_bytes for job in jobs] == expected and expected[-1] > expected[0]
     assert [part.bytes_out for part in parts] == [0, 0, 0] and joined.bytes_out == whole.bytes_out
     rated = Pace(
@@ -275,7 +283,9 @@ def test_what_was_measured_is_taken_and_scales_what_was_not():
     other = cost(work_of(ed, on_gpu=True), REFERENCE) - REFERENCE.start
     assert pace.job("synthesize", ed, 10)[0] == pytest.approx(REFERENCE.start + 3 * other)
     teacher = plan.maker.teacher(dm.data, "convnet", "critic")
-    assert pace.job("teach", teacher)[0] == pytest.approx(cost(work_of(teacher), REFERENCE)), "another stage"
+    assert pace.job("teach", teacher)[0] == pytest.approx(cost(work_of(teacher, on_gpu=True), REFERENCE)), (
+        "another stage"
+    )
 
 
 def test_rows_that_cannot_be_used_are_named(tmp_path):

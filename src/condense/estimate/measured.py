@@ -215,9 +215,9 @@ def _steps(stage: str, cell: Any, count: int | Share | None) -> int:
         and cell.task.test_passes == DEFAULT_TASK.test_passes
         and cell.task.trained_on == DEFAULT_TASK.trained_on
     ):
-        spec, ipc = cell.synthetic.data.spec, cell.synthetic.ipc
-        trained = networks_in(cell, count) * cell.task.trainings(ipc == "full") * cell.task.sets_in(0)
-        epochs = number_of_epochs(cell.protocol, spec.train if ipc == "full" else spec.classes * ipc)
+        synthetic, whole = cell.synthetic, cell.synthetic.ipc == "full"
+        trained = networks_in(cell, count) * cell.task.trainings(whole) * cell.task.sets_in(0)
+        epochs = number_of_epochs(cell.protocol, synthetic.images_trained)
         return math.ceil(trained * epochs)
     return 0
 

@@ -54,6 +54,7 @@ def _head(name: str, rows: Sequence[Measured]) -> str:
         "gradient"
     )
     assumed += f" and {REFERENCE.call_training * 1e6:.0f} µs with one, {REFERENCE.start:.0f} s to start a job"
+    assumed += "; a call of a layer serves all networks that are trained at once"
     basis = f"Assumed rates of one {REFERENCE_NAME}, **not measured here**: {assumed}."
     if rows:
         shown = "\n".join(

@@ -173,24 +173,19 @@ def _recipe_work(cell: MetricsCell, on_gpu: bool) -> Work:
 def _images(cell: MetricsCell) -> int:
     """How many images the networks of an evaluation are trained on."""
     real = not cell.synthetic.recipe.makes_set or cell.task.trained_on == "real"
-    return cell.synthetic.data.spec.train if real else _images_of_set(cell)
-
-
-def _images_of_set(cell: MetricsCell) -> int:
-    """How many images the judged set has, as they are stored."""
-    data, whole = cell.synthetic.data, not cell.synthetic.recipe.makes_set
-    return data.spec.train if whole else data.spec.classes * cell.synthetic.images_a_class
+    return cell.synthetic.data.spec.train if real else cell.synthetic.images_trained
 
 
 def _evaluation(cell: MetricsCell, networks: int, on_gpu: bool) -> Work:
     data, whole = cell.synthetic.data, not cell.synthetic.recipe.makes_set
     count, together = _images(cell), networks_together(cell, networks) if on_gpu else 1
-    network, judged = data.profile(cell.eval_arch, cell.options), _images_of_set(cell)
+    network, judged = data.profile(cell.eval_arch, cell.options), cell.synthetic.images_trained
     # Networks trained on real images serve all sets
     sets = 1 if cell.task.trained_on == "real" else _sets(cell)
-    trained = math.ceil(networks * sets * cell.task.trainings(whole))
+    times = sets * cell.task.trainings(whole)
+    trained, runs = math.ceil(networks * times), math.ceil(math.ceil(networks / together) * times)
     tested = cell.task.images_tested(data.spec.test)
-    work = cell.protocol.training_work(network, data.spec, count, trained, tested, together, on_gpu)
+    work = cell.protocol.training_work(network, data.spec, count, trained, tested, together, on_gpu, runs)
     if cell.task.trained_on == "nothing":
         work = Work(
             parameters_drawn=work.parameters_drawn, peak_bytes=work.peak_bytes, host_bytes=work.host_bytes
@@ -205,8 +200,9 @@ def _evaluation(cell: MetricsCell, networks: int, on_gpu: bool) -> Work:
     )
     work = both(work, _observing(cell, trained))
     work = both(work, cell.task.measuring_work(network, data.spec, judged, networks, math.ceil(_sets(cell))))
-    # All snapshots are read at once, and one of them normalised; the whole set stays in 8 bits.
-    host = 0 if whole else len(cell.all_sets) * (1 + math.ceil(_sets(cell))) * judged * _pixels(data) * FLOAT
+    # All snapshots are read at once, and one of them decoded; the whole set stays in 8 bits.
+    held = judged + math.ceil(_sets(cell)) * (judged // cell.synthetic.recipe.images_a_stored)
+    host = 0 if whole else len(cell.all_sets) * held * _pixels(data) * FLOAT
     return replace(work, bytes_out=_metrics_bytes(cell), host_bytes=work.host_bytes + host)
 
 

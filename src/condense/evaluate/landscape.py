@@ -24,8 +24,8 @@ from torch import Tensor
 from condense.evaluate.trained import TrainedNetworks
 from condense.evaluate.trainer import Results, TaskSets, Trainer
 from condense.machine import seeds
+from condense.machine.fitting import test_batch
 from condense.specs.tasks.landscape import CIRCLE, Landscape
-from condense.training.loop import TEST_BATCH
 from condense.training.losses import Loss, loss_of
 from condense.training.memory import in_smaller_batches
 from condense.training.sets import TrainingSet
@@ -124,7 +124,7 @@ def moved(weights: Sequence[Tensor], both: Sequence[Sequence[Tensor]], place: Pl
 def mean_loss(networks: TrainedNetworks, images: TrainingSet, compared: tuple[Loss, Tensor | None]) -> Tensor:
     """The mean loss (K,) of each network over `images`, in float64 on the CPU; `compared` as `loss_of` gives
     it."""
-    batch = max(1, TEST_BATCH[images.labels.device.type] // networks.count)
+    batch = test_batch(images.labels.device.type, networks.count)
     return in_smaller_batches(partial(_mean_loss, networks, images, *compared), batch)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from condense.kernels.precision import computed_in
-from condense.training.loop import TEST_BATCH
+from condense.machine.fitting import test_batch
 from condense.training.memory import in_smaller_batches
 from condense.training.sets import TrainingSet
 from condense.training.stacked import Stacked
@@ -47,7 +47,7 @@ class TrainedNetworks:
         Fewer images go through at a time where the memory of the device does not suffice.
         """
         self.network.eval()
-        batch = max(1, TEST_BATCH[images.labels.device.type] // self.count)
+        batch = test_batch(images.labels.device.type, self.count)
         return in_smaller_batches(partial(self._sums, images, statistic), batch)
 
     @torch.inference_mode()

@@ -9,11 +9,20 @@ from __future__ import annotations
 # images of 32 x 32 pixels; fewer would be as fast on an idle machine, and wait more often for a core that
 # does something else.
 CHUNK = {"cpu": 1 << 17, "cuda": 1 << 22}
+# Images of a test pass, shared out to the networks of it; on CPUs what lies between two layers then stays in
+# the cache.
+TEST_BATCH = {"cpu": 64, "cuda": 2048}
 
 _SHARE = 0.5  # of the memory; the rest is for the data, the test, and what the estimate leaves out
 # Of the parameters: themselves, gradients, velocity, the step's own, and their form in less than float32
 COPIES = 5
 _PASSES = 2  # times that activations are held: for the backward pass, and as its gradients or in another type
+
+
+def test_batch(device: str, networks: int = 1) -> int:
+    """How many images of a test pass go through so many networks side by side at a time, on a device of this
+    type."""
+    return max(1, TEST_BATCH[device] // networks)
 
 
 def networks_at_once(parameters: int, activations: int, batch: int, memory: float, held: int = COPIES) -> int:

@@ -48,6 +48,13 @@ class SyntheticCell:
             raise ValueError(f"{self.subpath}: the whole set has no number of images a class")
         return self.ipc
 
+    @property
+    def images_trained(self) -> int:
+        """How many images networks that are trained on it see: those that its stored ones are decoded to."""
+        if self.ipc == "full":
+            return self.data.spec.train
+        return self.data.spec.classes * self.images_a_class * self.recipe.images_a_stored
+
     @cached_property
     def key(self) -> str:
         """Digest of the recipe, the network, ipc, the seed and the keys of what the set is made with; or of

@@ -88,7 +88,6 @@ class MovedRecipe(Recipe):
 
     @property
     def images_a_stored(self) -> int:
-        """How many images of full size a stored one holds."""
         return self.decode.factor**2 if self.decode else 1
 
     @property

@@ -27,7 +27,6 @@ from condense.specs.training import (
 from condense.specs.views import AnyView
 
 DEFAULT_PROTOCOL = "dc"  # by which sets are judged where nothing else is said
-_TEST_BATCH = 512  # images of a test pass
 _BOTH_TYPES = 1.25  # a convolution in bfloat16 keeps its input in that type beside the norm's in float32
 
 
@@ -152,31 +151,43 @@ class Protocol:
         judged: int,
         together: int = 1,
         on_gpu: bool = False,
+        runs: int | None = None,
     ) -> Work:
         """The work of training `networks` networks on `count` images, so many `together`, and of testing them
         on `judged`.
 
-        A backward pass costs twice a forward one. Layers in bfloat16 keep what goes in in both types.
+        `runs`: trainings, each of at most so many networks `together`; None: one for each network. One call
+        of a layer serves all of them, and one of an operation all that have drawn it. A backward pass costs
+        twice a forward one. Layers in bfloat16 keep what goes in in both types.
         """
+        runs = networks if runs is None else runs
+        operations = self.operations_of(data.strategy)
+        augmented = runs * _different(len(operations.split("_")), networks / max(1, runs))
+        tested = fitting.test_batch("cuda" if on_gpu else "cpu", together)
         epochs, batches = number_of_epochs(self, count), math.ceil(count / self.batch)
-        augmented = bool(self.views) or self.operations_of(data.strategy) != "none"
+        plain = operations == "none" and not self.views
         held = (data.train + data.test) * pixels_of(data) + count * pixels_of(data) * FLOAT
         kept = network.kept * (_BOTH_TYPES if on_gpu and self.precision == "mixed" else 1)
         training = together * (
             min(self.batch, count) * (kept + 3 * network.largest) + self.copies_held * network.parameters
         )
-        testing = 3 * min(_TEST_BATCH, judged) * network.largest
+        testing = 3 * together * min(tested, judged) * network.largest
         return Work(
             flops_forward=networks * judged * network.forward,
             flops_training=networks * epochs * count * 3 * network.forward,
-            calls_forward=networks * math.ceil(judged / _TEST_BATCH) * network.layers,
-            calls_training=networks * epochs * batches * network.layers,
+            calls_forward=runs * math.ceil(judged / tested) * network.layers,
+            calls_training=runs * epochs * batches * network.layers,
             parameters_drawn=networks * network.parameters,
-            draws=networks * epochs * batches if augmented else 0,
-            images=networks * epochs * count if augmented else 0,
+            draws=0 if plain else augmented * epochs * batches,
+            images=0 if plain else networks * epochs * count,
             peak_bytes=held + math.ceil(max(training, testing)) * FLOAT,
             host_bytes=(data.train + data.test) * pixels_of(data),
         )
+
+
+def _different(operations: int, networks: float) -> float:
+    """How many of so many operations, equally likely, so many networks draw for a batch, on average."""
+    return 1.0 if networks <= 1 else operations * (1 - (1 - 1 / operations) ** networks)
 
 
 def number_of_epochs(protocol: Protocol, images: int) -> int:

@@ -17,6 +17,7 @@ from condense.config import UserError
 from condense.files.checkpoints import Checkpoint
 from condense.kernels.precision import computed_in, reduced
 from condense.machine import seeds
+from condense.machine.fitting import test_batch
 from condense.machine.runtime import note
 from condense.specs import Protocol, number_of_epochs
 from condense.training.averages import AveragedWeights
@@ -29,7 +30,6 @@ from condense.training.optimizers import Descent, network_optimizer
 from condense.training.schedules import Adaptation, course
 from condense.training.sets import TrainingSet
 
-TEST_BATCH = {"cpu": 64, "cuda": 2048}  # images; on CPUs what lies between two layers then stays in the cache
 _log = logging.getLogger(__name__)
 
 
@@ -281,7 +281,7 @@ def accuracy(
     """
     network.eval()
     count = partial(_right, network, images, dtype)
-    return 100.0 * in_smaller_batches(count, batch or TEST_BATCH[images.labels.device.type]) / len(images)
+    return 100.0 * in_smaller_batches(count, batch or test_batch(images.labels.device.type)) / len(images)
 
 
 @torch.inference_mode()
