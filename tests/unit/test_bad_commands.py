@@ -28,7 +28,7 @@ from condense.command.cli import VERBS
         (("--recipe", "whole"), ["whole"]),
         (("--recipe", "cpdm"), ["--with teacher="]),
         (("--recipe", "{"), ["not JSON"]),
-        (("--recipe", "{}"), ["--recipe", "'engine' is missing: one of matching, gradient, select, whole"]),
+        (("--recipe", "{}"), ["--recipe", "'engine' is missing: one of matching, gradient, statistics, select, patches, whole"]),
         (("--recipe", '{"engine": "matching"}'), ["--recipe", "'name'"]),
         (("--recipe", '{"engine": "selekt"}'), ["--recipe", "'selekt'", "did you mean 'select'?"]),
         (

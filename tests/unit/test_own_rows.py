@@ -176,5 +176,5 @@ def test_table_limits_ask_for_their_own_number_of_networks(monkeypatch):
         for cell in run.cells
     }
     assert asked == {(1, 3), (10, 1), ("full", 3)}
-    own_number = {cell.n_networks for cell in plan.metrics_of("idm/table2")}
-    assert own_number == {2}
+    own_number = {cell.n_networks for cell in plan.metrics_of("edc/figure2c_below")}
+    assert own_number == {6}
