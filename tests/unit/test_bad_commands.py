@@ -8,6 +8,7 @@ from bad_input_helpers import BRIEF, NET, evaluation, recipe, refused, synthesis
 
 from condense.command.arguments import parser
 from condense.command.cli import VERBS
+from condense.specs import ENGINES
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ from condense.command.cli import VERBS
         (("--recipe", "whole"), ["whole"]),
         (("--recipe", "cpdm"), ["--with teacher="]),
         (("--recipe", "{"), ["not JSON"]),
-        (("--recipe", "{}"), ["--recipe", "'engine' is missing: one of matching, gradient, statistics, select, patches, whole"]),
+        (("--recipe", "{}"), ["--recipe", f"'engine' is missing: one of {', '.join(ENGINES)}"]),
         (("--recipe", '{"engine": "matching"}'), ["--recipe", "'name'"]),
         (("--recipe", '{"engine": "selekt"}'), ["--recipe", "'selekt'", "did you mean 'select'?"]),
         (
