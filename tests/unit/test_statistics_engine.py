@@ -112,6 +112,15 @@ def test_images_are_those_of_a_plain_loop_over_batches(changes, train, observers
     torch.testing.assert_close(ours, plainly(value, train, observers, 2), rtol=1e-3, atol=2e-4)
 
 
+def test_observers_serve_in_the_order_of_the_recipe_whatever_that_of_their_files(train, observers):
+    value = recipe(observers={"protocol": "observer", "archs": ["resnet18_bn", "convnet_bn"]})
+    turned = dict(reversed(observers.items()))
+    assert list(turned) != list(value.parents())
+    site = Site(train, train.classes, "resnet18_bn", OBSERVER, 3, CPU)
+    (made,) = engines.engine("statistics")(site, [Order(value, 2, turned, NOWHERE)])
+    assert torch.equal(made.images, run(value, train, observers).images)
+
+
 def test_the_loss_falls_and_its_parts_are_told(train, observers):
     history = run(recipe(steps=40, view={"roll": 1}), train, observers).history
     for row in history:

@@ -89,8 +89,11 @@ class StatisticsMatching(Run):
         )
         super().__init__(recipe, images, ["classification", "statistics"], order.checkpoint, len(data.counts))
         self.settings, self.seed, self.size = recipe, site.seed, data.size
-        networks = [(name, load_teacher(path, data, device)[0]) for name, path in order.parents.items()]
-        self.observers = [Observer(network, name, recipe.statistics) for name, network in networks]
+        # In the order of the recipe, whatever that of the files: they serve in turn
+        self.observers = [
+            Observer(load_teacher(order.parents[name], data, device)[0], name, recipe.statistics)
+            for name in recipe.parents()
+        ]
         shown = order.ipc * recipe.images_matched
         self.batches = batches_of(recipe, len(site.classes), shown, order.first * recipe.images_matched)
 
