@@ -27,22 +27,27 @@ from condense.discrepancy.barycentre import ITERATIONS, STOP, wasserstein_baryce
 from condense.discrepancy.characteristic import characteristic_function
 from condense.discrepancy.diversity import intra_class_diversity
 from condense.discrepancy.energy import diversity, energy_distance
+from condense.discrepancy.flatness import logit_flatness
 from condense.discrepancy.gradients import EPS, gradient_distance
 from condense.discrepancy.kernels import MULTIPLIERS, bandwidth, kernel_mmd
 from condense.discrepancy.mean import mean_discrepancy
+from condense.discrepancy.priors import length, variation_by_lengths, variation_by_sizes
 from condense.discrepancy.schedules import linear_decay
 from condense.discrepancy.statistics import channel_moments, moment_gap
+from condense.engines.observers import Observer, RunningMeans
 from condense.engines.patches import losses_of
-from condense.engines.statistics import Observer
 from condense.engines.units import channelwise
+from condense.files.statistics import MOMENTS
 from condense.measures import ranking
 from condense.models import count_parameters
 from condense.select import coreset, patches
 from condense.specs import Continual, Decode
-from condense.specs.statistics import Crop, LayerStatistics
+from condense.specs.image_losses import LayerStatistics, LogitFlatness
+from condense.specs.statistics import Crop
 from condense.specs.training import DistillationLoss as DistillationSettings
 from condense.specs.training import LogitsLoss as LogitsSettings
 from condense.specs.training import SoftLoss as SoftSettings
+from condense.teachers.statistics import LayerKnowledge, Sums
 from condense.training.losses import LOSSES
 from condense.training.schedules import cosine_at, slowed_at
 from condense.training.sets import Targets
@@ -214,6 +219,11 @@ def soft_label_losses(fixture: Fixture) -> dict[str, Any]:
         value = loss.of_batch(student, labels, loss.compared(Targets(logits, "logits")), cutmix.Mixture())
         results[name] = value.reshape(1)
         (results[f"{name}_grad"],) = torch.autograd.grad(value, student)
+    student = fixture.tensor("student", grad=True)
+    assert fixture.params["tau"] == LogitFlatness("logits").temperature
+    flatness = logit_flatness(student, fixture.tensor("ema_logits"), LogitFlatness("logits").temperature)
+    (gradient,) = torch.autograd.grad(flatness, student)
+    results |= {"flatness_kl": flatness, "flatness_kl_grad": gradient}
     return {name: value for name, value in results.items() if name in fixture.arrays}
 
 
@@ -475,8 +485,8 @@ def batch_norm_statistics(fixture: Fixture) -> dict[str, Any]:
     network.to(fixture.dtype).eval()
     observer = Observer(network, "golden", LayerStatistics())
     images, labels = fixture.tensor("x", grad=True), torch.tensor(fixture.arrays["targets"])
-    classification, statistics = observer.losses(images, labels)
-    loss = classification + LayerStatistics().weight * statistics
+    observed = observer.observe(images, labels)
+    loss = observed.classification + LayerStatistics().weight * observed.statistics
     with observer.layers as layers:
         logits = network(images)
     gaps = [
@@ -485,27 +495,88 @@ def batch_norm_statistics(fixture: Fixture) -> dict[str, Any]:
     ]
     low, high = (channelwise(level, IMAGENET, torch.device("cpu"))[:, None, None] for level in (0.0, 1.0))
     return {
+        "tv_l1": variation_by_sizes(images),
+        "tv_l2": variation_by_lengths(images),
+        "l2": length(images),
         "logits": logits,
         "r_feature": torch.stack(gaps),
-        "bn_loss": statistics,
-        "ce": classification,
+        "bn_loss": observed.statistics,
+        "ce": observed.classification,
         "loss": loss,
         "grad_x": torch.autograd.grad(loss, images)[0],
         "clipped": (3 * torch.tensor(fixture.arrays["x"])).clamp(low, high),
     }
 
 
+class OneLayer(nn.Module):
+    """A network of one layer, which is given the images themselves."""
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layer(images).mean((2, 3))
+
+
+def category_aware(fixture: Fixture) -> dict[str, Any]:
+    """The pass over the real images and three steps, by the very classes that the engine uses."""
+    params, results = fixture.params, {}
+    real, labels = fixture.tensor("real_features"), torch.tensor(fixture.arrays["real_labels"])
+    channels, classes = real.shape[1], params["classes"]
+    norm = nn.BatchNorm2d(channels).to(fixture.dtype)
+    norm.running_mean, norm.running_var = fixture.tensor("bn_running_mean"), fixture.tensor("bn_running_var")
+    for prefix, layer in {"bn": norm, "conv": nn.Conv2d(channels, classes, 1).to(fixture.dtype)}.items():
+        sums, patches = Sums(classes), prefix == "conv"
+        for start in range(0, len(real), classes):
+            chosen = slice(start, start + classes)
+            sums.add([real[chosen]], [patches], labels[chosen])
+        means = sums.means()
+        names = {"mean": "dd_mean", "variance": "dd_var", "patch_mean": "patch_mean"}
+        names["patch_variance"] = "patch_var"
+        for name in MOMENTS if patches else MOMENTS[:2]:
+            results[f"{prefix}:class_{names[name]}"] = means[f"0.classes.{name}"]
+            results[f"{prefix}:global_{names[name]}"] = means[f"0.all.{name}"]
+        known = LayerKnowledge(
+            *(
+                tuple(means[f"0.{of}.{name}"] for name in (MOMENTS if patches else MOMENTS[:2]))
+                for of in ("all", "classes")
+            )
+        )
+        for way in ("as_published:", "consistent:") if patches else ("",):
+            settings = LayerStatistics(
+                first=1.0,
+                classes=1 - params["alpha"],
+                convolutions=patches,
+                running=params["momentum"],
+                from_zero=True,
+                exchanged=way == "as_published:",
+            )
+            values, gradient = [], None
+            observer = Observer(OneLayer(layer).eval(), "golden", settings, [known])
+            running = RunningMeans(observer, 1)
+            for step in range(3):
+                maps = fixture.tensor(f"features_{step}", grad=True)
+                seen = observer.observe(maps, torch.tensor(fixture.arrays["targets"]), running.of(0))
+                running.take(0, seen.means)
+                values.append(seen.statistics.detach())
+                (gradient,) = torch.autograd.grad(seen.statistics, maps)
+            results |= {f"{prefix}:{way}r_feature": torch.stack(values), f"{prefix}:{way}grad_last": gradient}
+    return {name: value for name, value in results.items() if name in fixture.arrays}
+
+
 FAMILIES = {
-    "bn_statistics": Family(batch_norm_statistics, r"x|targets|w:.*", pending=r"tv_l1|tv_l2|l2"),
+    "bn_statistics": Family(batch_norm_statistics, r"x|targets|w:.*"),
+    "category_aware": Family(
+        category_aware, r"targets|features_\d|real_features|real_labels|bn_running_(mean|var)"
+    ),
     "distribution_matching": Family(distribution_matching, r"real|syn|w:.*"),
     "energy_distance": Family(energy, r"real|syn"),
     "dsa": Family(dsa, r"x|weight|[^:]+:(\w+_u|shift_\w+|offset_\w+|choice)"),
     "selection": Family(selection, r"features|herding_farthest_set"),
     "rded": Family(rded, r"crops|labels|w|b"),
     "schedules": Family(schedules, r"epoch"),
-    "soft_label_losses": Family(
-        soft_label_losses, r"student|teachers|targets|ema_logits", pending=r"flatness_kl.*"
-    ),
+    "soft_label_losses": Family(soft_label_losses, r"student|teachers|targets|ema_logits"),
     "style_matching": Family(style_matching, r"(real|syn)_map_.*|syn_embed"),
     "datadam": Family(attention_matching, r"(real|syn)_map_.*|(real|syn)_embed"),
     "m3d": Family(kernel_discrepancy, r"real|syn"),
@@ -520,8 +591,6 @@ FAMILIES = {
 }
 
 NOT_BUILT = {
-    "category_aware",
-    "soft_label_losses",
     "kernel_ridge",
     "trajectory",
 }

@@ -4,10 +4,10 @@ from condense.files.checkpoints import Checkpoint
 
 
 class Stopping(Checkpoint):
-    """Interrupts after every save, as Ctrl-C does."""
+    """Interrupts after every checkpoint that is written, as Ctrl-C does."""
 
-    def save(self, tensors, state):
-        super().save(tensors, state)
+    def write(self, tensors, state):
+        super().write(tensors, state)
         raise KeyboardInterrupt
 
     def part(self, name):
@@ -15,12 +15,15 @@ class Stopping(Checkpoint):
 
 
 def until_done(work):
-    """Calls `work` again after every interruption; how often it was called, and what it gave at last."""
+    """Calls `work` again after every interruption, of which there has to be one; how often it was called, and
+    what it gave at last."""
     for calls in range(1, 100):
         try:
-            return calls, work()
+            found = work()
         except KeyboardInterrupt:
             continue
+        assert calls > 1, "nothing interrupted it"
+        return calls, found
     raise AssertionError("it never ends")
 
 

@@ -26,6 +26,37 @@ def test_those_of_the_dataset_lie_over_those_of_any():
     assert _steps(changes, 1, dataset="cifar10") == 3
 
 
+def test_those_of_the_original_hold_for_its_copies_under_their_own():
+    original, copy = {"cifar10": {"all": {"steps": 5}}}, {"cifar10_jpeg": {"all": {"steps": 4}}}
+    assert _steps({"overrides": original}, 1, dataset="cifar10_jpeg") == 5
+    assert _steps({"overrides": copy | original}, 1, dataset="cifar10_jpeg") == 4
+    assert _steps({"steps": 7, "overrides": copy}, 1, dataset="cifar10") == 7
+    assert catalogue.lineage("tinyimagenet_jpeg") == ("tinyimagenet", "tinyimagenet_jpeg")
+    assert catalogue.lineage("images of my own") == ("images of my own",)
+    scale = Scale("trial", "a trial", 1, 1, {}, architectures={"convnet/cifar10": {"depth": 2}})
+    assert Maker(scale).options("convnet", "cifar10_jpeg") == '{"depth":2}'
+
+
+def test_every_copy_of_a_dataset_has_the_settings_of_its_original():
+    """As many recipes have settings for one of its names alone."""
+    for name in catalogue.names_in("datasets"):
+        original = name.removesuffix("_jpeg").removesuffix("_fastai")
+        assert original in catalogue.lineage(name)
+
+
+@pytest.mark.parametrize(
+    ("like", "told"), [("cifar11", "unknown dataset 'cifar11'"), ("twin", "leads back to itself")]
+)
+def test_a_dataset_is_like_one_that_is_there_and_another(like, told, tmp_path, monkeypatch):
+    (tmp_path / "datasets").mkdir()
+    text = catalogue.file_of("datasets", "digits").read_text(encoding="utf-8")
+    twin = text.replace("name: digits\n", "name: twin\n") + f"like: {like}\n"
+    (tmp_path / "datasets" / "twin.yaml").write_text(twin, encoding="utf-8")
+    monkeypatch.setenv(catalogue.OWN_PARAMS, str(tmp_path))
+    with pytest.raises(UserError, match=told):
+        catalogue.lineage("twin")
+
+
 def test_a_cell_lies_over_the_scale():
     scale = {"overrides": {"any": {"ipc>1": {"steps": 5}}}}
     assert _steps(scale, 10, {"steps": 2}) == 2

@@ -263,7 +263,8 @@ def test_every_kind_of_parent_has_a_cell_and_a_function_that_makes_it():
     assert set(PARENTS) == set(parents.MAKERS)
     for kind, cell in PARENTS.items():
         makes = inspect.signature(parents.MAKERS[kind]).parameters
-        assert cell.kind == kind and set(makes) == {"out", "data", *cell.setting_names(), *SHARED}
+        asked = {*cell.setting_names(), *cell.made_from, *SHARED}
+        assert cell.kind == kind and set(makes) == {"out", "data", *asked}
         assert {"work", "key", "made_by"} <= {
             name for base in cell.__mro__[: cell.__mro__.index(ParentCell)] for name in vars(base)
         }
@@ -276,7 +277,7 @@ def test_settings_of_a_cell_are_read_again_as_they_were():
     maker = Maker(replace(catalogue.scale("quick"), bank_mb=100))
     cells = [
         cell
-        for name in ("cpdm", "ncfm", "best", "idm")
+        for name in ("cpdm", "ncfm", "best", "idm", "edc")
         for cell in maker.synthetic("digits", name, "convnet", 1, 0).parents.values()
     ]
     cells.append(

@@ -152,7 +152,8 @@ def test_what_depends_on_the_whole_set_is_not_split(changes, train, observers):
     assert made.shape == (10, 2, 1, 8, 8) and torch.isfinite(made).all()
 
 
-def test_a_run_that_stops_anywhere_goes_on_to_the_same_images(train, observers, tmp_path):
+def test_a_run_that_stops_anywhere_goes_on_to_the_same_images(train, observers, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
     value = recipe(snapshots=2)
     whole = run(value, train, observers)
     _, stopped = until_done(
@@ -208,7 +209,7 @@ def test_boxes_have_the_area_that_is_asked_for():
 
 def test_a_network_without_batch_norm_cannot_observe(train, tmp_path):
     with pytest.raises(UserError, match="has no BatchNorm2d, whose statistics are asked for"):
-        LayerInputs(models.build("mlp", channels=1, size=8, classes=10), nn.BatchNorm2d)
+        LayerInputs(models.build("mlp", channels=1, size=8, classes=10), [nn.BatchNorm2d])
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ from condense.machine.drafts import require_folders
 from condense.estimate.asked import Asked, Limits
 from condense.plan import parent_rooms
 from condense.plan.groups import groups
+from condense.plan.parent import with_their_own
 from condense.plan.manifests import manifest, manifest_digest, report_files
 from condense.plan.ranges import number_in
 from condense.files.store import kept_path, offered

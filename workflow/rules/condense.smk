@@ -120,7 +120,7 @@ def assemble_words(cell):
 def part_words(part, machine):
     """The commands that make a set of some classes: these classes, what the set is made from, and the set."""
     words = [["classes", *classes_words(part.data)]]
-    for parent in part.parents.values():
+    for parent in with_their_own(part.parents.values()):
         words.append(["parent", *teach_words(parent), "--out", parent.path, *machine])
     (shard,) = part.shards(None)
     given = [word for name, parent in part.parents.items() for word in ("--with", f"{name}={parent.path}")]

@@ -6,6 +6,7 @@ def teach_words(cell):
     """Of `condense parent`: the kind of what is made, and all settings of that kind, as its cell says
     them."""
     words = [cell.kind, "--settings", cell.settings, "--data", cell.data.train, "--arch", cell.arch]
+    words += [word for name, parent in cell.parents.items() for word in ("--with", f"{name}={parent.path}")]
     return [*words, "--options", cell.options, "--seed", cell.seed, "--key", cell.key]
 
 

@@ -1,4 +1,5 @@
-"""How a batch of images is looked at, by one draw for all of them: an enlarged crop, a flip, a roll."""
+"""How a batch of images is looked at, by one draw for all of them: an enlarged crop, a shift, a flip, a
+roll."""
 
 from __future__ import annotations
 
@@ -18,11 +19,12 @@ _TRIES = 10  # boxes that are drawn before the whole image is taken
 @dataclass(frozen=True)
 class Look:
     """A draw: a box in pixels (None: the whole image), whether it is flipped left for right, and by how many
-    pixels it is rolled down and to the right."""
+    pixels it is rolled, and before that shifted, down and to the right."""
 
     box: tuple[int, int, int, int] | None = None  # top, left, height, width
     flipped: bool = False
     rolled: tuple[int, int] = (0, 0)
+    shifted: tuple[int, int] = (0, 0)
 
 
 def least_area(crop: Crop, step: int, steps: int) -> float:
@@ -49,7 +51,9 @@ def draw(view: View, size: int, step: int, steps: int, generator: torch.Generato
     down, right = (
         torch.randint(-view.roll, view.roll + 1, (2,), generator=generator).tolist() if view.roll else (0, 0)
     )
-    return Look(box, flipped, (down, right))
+    shift = view.shift
+    shifted = torch.randint(-shift, shift + 1, (2,), generator=generator).tolist() if shift else (0, 0)
+    return Look(box, flipped, (down, right), (shifted[0], shifted[1]))
 
 
 def _box(size: int, least: float, most: float, generator: torch.Generator) -> tuple[int, int, int, int]:
@@ -79,6 +83,16 @@ def seen(images: Tensor, look: Look) -> Tensor:
         images = images[..., top : top + height, left : left + width]
         if images.shape[-2:] != size:
             images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+    if any(look.shifted):
+        images = _shifted(images, *look.shifted)
     if look.flipped:
         images = images.flip(-1)
     return images.roll(look.rolled, (-2, -1)) if any(look.rolled) else images
+
+
+def _shifted(images: Tensor, down: int, right: int) -> Tensor:
+    """With 0, which is grey where images are normalised, in the places that are left."""
+    padded = F.pad(images, (max(right, 0), max(-right, 0), max(down, 0), max(-down, 0)))
+    height, width = images.shape[-2:]
+    top, left = max(-down, 0), max(-right, 0)
+    return padded[..., top : top + height, left : left + width]

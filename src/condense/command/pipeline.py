@@ -73,7 +73,9 @@ def _made(request: Request, work: Work) -> list[dict]:
 def make_sets(out: Path, work: Work, machine: jobs.Machine) -> None:
     """Makes the sets of `work`, and what they need beforehand, of the images prepared in `out`, where they
     are not there yet."""
-    parents = {cell.key: _parent(out, work, cell, machine) for cell in work.parents}
+    parents: dict[str, Path] = {}
+    for parent in work.parents:
+        parents[parent.key] = _parent(out, work, parent, parents, machine)
     for cell in work.sets:
         _synthetic(_set_folder(out, work, cell), out, cell, parents, machine)
 
@@ -130,10 +132,11 @@ def _prepare(out: Path, work: Work) -> None:
         prepare(work.data.spec, out / "data")
 
 
-def _parent(out: Path, work: Work, cell: ParentCell, machine: jobs.Machine) -> Path:
+def _parent(out: Path, work: Work, cell: ParentCell, earlier: dict[str, Path], machine: jobs.Machine) -> Path:
     path = out / work.folder_of(cell) / Path(cell.path).name
     if not jobs.is_whole(path, cell.file, cell.key):
-        jobs.make_parent(path, cell, out / "data" / "train.safetensors", machine)
+        made_from = {name: earlier[parent.key] for name, parent in cell.parents.items()}
+        jobs.make_parent(path, cell, out / "data" / "train.safetensors", machine, made_from)
     return path
 
 

@@ -12,6 +12,7 @@ from condense.config import UserError, merged
 from condense.data.spec import DatasetSpec
 from condense.files.artifacts import digest
 from condense.plan import DataCell, Maker, MetricsCell, ParentCell, SyntheticCell, data_cell
+from condense.plan.parent import with_their_own
 from condense.specs import DEFAULT_PROTOCOL, Protocol, Scale, catalogue
 from condense.specs.common import convnet_depth
 
@@ -57,10 +58,8 @@ class Work:
 
     @property
     def parents(self) -> list[ParentCell]:
-        """What is to be made before the sets, each once."""
-        return list(
-            {cell.key: cell for synthetic in self.sets for cell in synthetic.parents.values()}.values()
-        )
+        """What is to be made before the sets, each once, and before what is made from it."""
+        return with_their_own(cell for synthetic in self.sets for cell in synthetic.parents.values())
 
     def folder_of(self, parent: ParentCell) -> str:
         """The folder that `parent` lies in: called after it, with its key where another parent is called

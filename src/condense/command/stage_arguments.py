@@ -58,6 +58,14 @@ def _parent_verbs(verbs: Any, functions: Verbs) -> None:
     )
     verb.add_argument("--data", type=_training_images, required=True, help="prepared training images")
     verb.add_argument("--settings", required=True, help="all settings of the kind, as JSON")
+    verb.add_argument(
+        "--with",
+        dest="given",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="what it is made from beside the images, such as the observer whose statistics are gathered",
+    )
     cell_options(verb, "file for what is made")
     keep_option(verb)
     verb = add_verb(verbs, functions, "teach")

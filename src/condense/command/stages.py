@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from condense import specs
@@ -61,6 +62,7 @@ def parent(args: argparse.Namespace) -> None:
         args,
         args.kind,
         lambda: PARENTS[args.kind].values_from(json_of(args.settings, "--settings"), "--settings"),
+        _made_from(args.kind, paths_of(args.given, "--with")),
     )
 
 
@@ -115,15 +117,37 @@ def _bank_settings(args: argparse.Namespace, networks: Any) -> dict[str, Any]:
     return values
 
 
-def _make_parent(args: argparse.Namespace, kind: str, settings: Callable[[], dict[str, Any]]) -> None:
-    """Makes a parent of the options that all kinds share, unless it is there and to be kept."""
+def _make_parent(
+    args: argparse.Namespace,
+    kind: str,
+    settings: Callable[[], dict[str, Any]],
+    given: Mapping[str, Path] = {},  # noqa: B006
+) -> None:
+    """Makes a parent of the options that all kinds share, unless it is there and to be kept; `given` are the
+    files of its own parents by their names."""
     from condense.jobs import keeps_file, maker_of
     from condense.plan import PARENTS
 
     if args.keep and keeps_file(args.out, PARENTS[kind].file, args.key):
         return
     shared = {"arch": args.arch, "options": options_of(args.options), "seed": args.seed, "key": args.key}
-    maker_of(kind)(args.out, args.data, **settings(), **shared, machine=_machine(args))
+    maker_of(kind)(args.out, args.data, **settings(), **given, **shared, machine=_machine(args))
+
+
+def _made_from(kind: str, given: Mapping[str, Path]) -> Mapping[str, Path]:
+    """The files that a parent is made from. Raises UserError for one that is missing, or not asked for."""
+    from condense.plan import PARENTS
+
+    asked = PARENTS[kind].made_from
+    for name in given:
+        if name not in asked:
+            if not asked:
+                raise UserError(f"--with {name}: a '{kind}' is made from the images alone; leave it out")
+            raise unknown("name", name, asked, "--with")
+    for name in asked:
+        if name not in given:
+            raise UserError(f"--with: a '{kind}' is made from another file, too: give --with {name}=FILE")
+    return given
 
 
 def synthesize(args: argparse.Namespace) -> None:

@@ -206,6 +206,8 @@ class DatasetSpec:
     holdout: float | None = None
     counts: Literal["exact", "at_least"] = "exact"
     note: str = ""
+    # the dataset whose settings, in recipes and scales, hold for this one too, such as the original of a copy
+    like: str | None = None
 
     def __post_init__(self) -> None:
         checks = {
@@ -255,7 +257,7 @@ class DatasetSpec:
         """What decides the prepared images, as JSON values, for the key in the paths; not where they were
         found or how they are shown."""
         values = dataclasses.asdict(self)
-        for key in ("title", "note", "strategy"):
+        for key in ("title", "note", "strategy", "like"):
             del values[key]
         source = values["source"]
         del source["mirror"]

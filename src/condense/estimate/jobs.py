@@ -21,6 +21,7 @@ from condense.files.artifacts import read_json
 from condense.plan import ClassesCell, DataCell, MetricsCell, SyntheticCell
 from condense.plan.groups import groups
 from condense.plan.manifests import manifest
+from condense.plan.parent import with_their_own
 from condense.plan.ranges import number_in
 from condense.plan.rows import Curve
 from condense.plan.tables import Plan
@@ -154,6 +155,8 @@ def jobs_behind(
                 if not done or parent.of_stream or parent.key in parent_keys
             )
             yield Job("synthesize", left.cells[0], group_work(left.cells, group.shard, on_gpu), done)
+    parents = distinct(with_their_own(parents.values()))
+    unmade = distinct(with_their_own(cell for cell in unmade.values() if not Path(cell.path).exists()))
     unmade = {key: cell for key, cell in unmade.items() if not Path(cell.path).exists()}
     for key, cell in parents.items():
         yield Job("teach", cell, work_of(cell), key not in unmade)

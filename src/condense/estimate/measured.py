@@ -15,6 +15,7 @@ from condense.costs.work import Work
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
 from condense.estimate.work import gather_work, group_work, join_work, networks_in, steps_work, work_of
 from condense.plan import Maker, MetricsCell, ParentCell, SyntheticCell, data_cell
+from condense.plan.parent import with_their_own
 from condense.plan.ranges import Share
 from condense.specs import DEFAULT_PROTOCOL, DEFAULT_TASK, catalogue, number_of_epochs
 from condense.specs.common import Ipc
@@ -148,7 +149,7 @@ class Pace:
     def steps(self, cell: SyntheticCell) -> JobCost:
         """What the job takes that makes all that a set is put together of: one start, and the rest of
         each."""
-        parents = [parent for part in cell.joins for parent in part.parents.values()]
+        parents = with_their_own(parent for part in cell.joins for parent in part.parents.values())
         alone = [self.job("teach", parent) for parent in parents]
         alone += [self.job("synthesize", part) for part in cell.joins]
         work, start = steps_work(cell, on_gpu=True), self.rates.start

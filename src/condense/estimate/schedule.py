@@ -98,7 +98,8 @@ class _Graph:
         if isinstance(cell, DataCell):
             before = [self.made(stage, cell.whole)] if isinstance(cell, ClassesCell) else []
             return self.add(cell.folder, stage, cell, before)
-        return self.add(cell.path, stage, cell, [self.made("data", cell.data)])
+        earlier = [self.made(stage, parent) for parent in cell.parents.values()]
+        return self.add(cell.path, stage, cell, [self.made("data", cell.data), *earlier])
 
     def set(self, cell: SyntheticCell) -> str:
         """A synthetic set with its shards, and the data and the parents they need; or with the sets that it

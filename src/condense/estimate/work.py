@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from condense.costs.work import FLOAT, Shard, Work, both, pixels_of
 from condense.machine import fitting
 from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
+from condense.plan.parent import with_their_own
 from condense.plan.ranges import Share
 from condense.specs import number_of_epochs
 
@@ -100,7 +101,7 @@ def group_work(cells: Sequence[SyntheticCell], share: Share | int | None, on_gpu
 def steps_work(cell: SyntheticCell, on_gpu: bool = False) -> Work:
     """The work of the job that makes, one after another, the sets that `cell` is put together of, with what
     they are made from, and puts them together."""
-    parents = [parent for part in cell.joins for parent in part.parents.values()]
+    parents = with_their_own(parent for part in cell.joins for parent in part.parents.values())
     works = [parent.work(on_gpu) for parent in parents]
     works += [work_of(part, None, on_gpu) for part in cell.joins]
     return replace(_one_after_another(works), bytes_out=2 * _set_bytes(cell))

@@ -14,6 +14,7 @@ from condense.files.headers import DatasetHeader, SetHeader, header_as
 from condense.files.notes import Prepared, read_prepared
 from condense.files.relabels import RELABELS, check_relabels
 from condense.files.states import check_bank, check_checkpoint, check_part, check_teacher
+from condense.files.statistics import check_statistics
 from condense.files.truths import check_truth
 
 if TYPE_CHECKING:
@@ -222,5 +223,6 @@ _READERS: dict[str, Callable[[Path, Mapping[str, np.ndarray], Mapping[str, Any]]
     "bank part": check_part,
     "checkpoint": check_checkpoint,
     "truth": check_truth,
+    "statistics": check_statistics,
     RELABELS: check_relabels,
 }

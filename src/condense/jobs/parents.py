@@ -1,4 +1,4 @@
-"""Jobs that make what sets need beforehand: classifiers, banks of networks.
+"""Jobs that make what sets need beforehand: classifiers, what these are given, banks of networks.
 
 One function a kind, named in `MAKERS`; the cells of the kinds stand in `plan.parents`, and a test compares
 both lists.
@@ -7,7 +7,7 @@ both lists.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -172,10 +172,46 @@ def make_truth(
             checkpoint.remove()
 
 
+def gather_class_statistics(
+    out: Path,
+    data: Path,
+    protocol: Protocol,
+    *,
+    observer: Path,
+    arch: str,
+    options: dict[str, Any],
+    strategy: str,
+    seed: int,
+    key: str,
+    machine: Machine,
+) -> None:
+    """What the layers of the classifier in `observer` are given for the images in `data`, written to
+    `out`."""
+    from condense.data.dataset import load
+    from condense.teachers.statistics import gather_statistics
+
+    with at_work(machine, out, beside=_facts_beside) as (device, clock):
+        gather_statistics(
+            out,
+            load(data),
+            protocol,
+            observer=observer,
+            arch=arch,
+            options=options,
+            strategy=strategy,
+            seed=seed,
+            key=key,
+            device=device,
+            gathered=lambda: write_json(_facts_beside(out), clock.facts()),
+        )
+
+
 # By the kind of the cell in `plan.PARENTS`: what makes a file of the kind, given its path, the training
-# images, the kind's own settings by name, and `arch`, `options`, `seed`, `key` and `machine`.
+# images, the kind's own settings by name, the files of its own parents by theirs, and `arch`, `options`,
+# `seed`, `key` and `machine`.
 MAKERS: dict[str, Callable[..., None]] = {
     "teacher": pretrain_teacher,
+    "class_statistics": gather_class_statistics,
     "trained_bank": make_trained_bank,
     "trajectory_bank": make_trained_bank,
     "queue_bank": make_bank,
@@ -190,8 +226,11 @@ def maker_of(kind: str) -> Callable[..., None]:
     return MAKERS[kind]
 
 
-def make_parent(out: Path, cell: ParentCell, data: Path, machine: Machine) -> None:
-    """What sets need beforehand, made from the training images in `data` as its cell says."""
+def make_parent(
+    out: Path, cell: ParentCell, data: Path, machine: Machine, made_from: Mapping[str, Path] = {}
+) -> None:
+    """What sets need beforehand, made from the training images in `data` as its cell says, and from the files
+    of its own parents by their names."""
     shared = {
         "arch": cell.arch,
         "options": json.loads(cell.options),
@@ -199,4 +238,4 @@ def make_parent(out: Path, cell: ParentCell, data: Path, machine: Machine) -> No
         "key": cell.key,
         "machine": machine,
     }
-    maker_of(cell.kind)(out, data, **cell.values, **shared)
+    maker_of(cell.kind)(out, data, **cell.values, **made_from, **shared)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from condense import kernels
 from condense.config import UserError
-from condense.models.fusing import convolved, through
+from condense.models.fusing import call_hooks, convolved, through
 
 Norm = Literal["instance", "batch", "group", "none"]
 GROUPS = 4  # of norm "group", as in the search space of 720 ConvNets
@@ -179,6 +179,7 @@ class Stage(nn.Module):
 
 def _by_kernel(convolution: nn.Conv2d, norm: nn.GroupNorm, x: Tensor, pool: int) -> Tensor:
     if kernels.image_stage.serves(convolution, norm, x):
+        call_hooks(convolution, x)
         return kernels.image_stage.compute(convolution, norm, x, pool)
     maps = convolved(convolution, x, centred=True)
     return kernels.norm_relu_pool(maps, norm.weight, norm.bias, norm.eps, pool)

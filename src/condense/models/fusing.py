@@ -54,7 +54,16 @@ def convolved(convolution: nn.Conv2d, x: Tensor, centred: bool) -> Tensor:
     # What the first saves is the gradient of images, or that of a bias which a norm makes 0.
     ways = (kernels.few_channels, kernels.winograd) if centred or x.requires_grad else (kernels.winograd,)
     faster = next((way for way in ways if way.serves(convolution, x)), None)
-    return faster.convolve(convolution, x, centred=centred) if faster else convolution(x)
+    if faster is None:
+        return convolution(x)
+    call_hooks(convolution, x)
+    return faster.convolve(convolution, x, centred=centred)
+
+
+def call_hooks(layer: nn.Module, x: Tensor) -> None:
+    """Calls what is registered to be called before `layer`, which a kernel computes in its place."""
+    for hook in tuple(layer._forward_pre_hooks.values()):
+        hook(layer, (x,))
 
 
 def _breaks_channels_last(convolution: nn.Conv2d) -> bool:

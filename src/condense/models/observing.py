@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -12,19 +13,20 @@ from condense.config import UserError
 
 
 class LayerInputs:
-    """The inputs of all layers of a kind, in the order in which the network has them, from the passes in its
-    context.
+    """The inputs of all layers of a kind, or of several, in the order in which the network has them, from the
+    passes in its context.
 
     `taken()` gives those of the last pass, with their gradients, and forgets them.
     """
 
-    def __init__(self, network: nn.Module, kind: type[nn.Module]):
-        """Raises UserError for a network without such a layer."""
-        self.layers: list[Any] = [layer for layer in network.modules() if isinstance(layer, kind)]
+    def __init__(self, network: nn.Module, kinds: Sequence[type[nn.Module]]):
+        """Raises UserError for a network without any such layer."""
+        self.layers: list[Any] = [layer for layer in network.modules() if isinstance(layer, tuple(kinds))]
         if not self.layers:
+            names = " and no ".join(kind.__name__ for kind in kinds)
             raise UserError(
-                f"a network of kind {type(network).__name__} has no {kind.__name__}, whose statistics are "
-                "asked for: use an architecture with batch norm, such as 'resnet18_bn'"
+                f"a network of kind {type(network).__name__} has no {names}, whose statistics are asked for: "
+                "use an architecture with batch norm, such as 'resnet18_bn'"
             )
         self._given: dict[int, Tensor] = {}
         self._handles: list[RemovableHandle] = []

@@ -58,7 +58,8 @@ def _curve(
     sets = (limits.n_sets or choices.scale.n_sets) if spec.judged else 1
     asked = point.change if point else {}
     further = {name: merged(taken(name, spec.changes), taken(name, asked)) for name in spec.further}
-    changes = further | {method: merged(taken(method, spec.changes), asked)}
+    own = merged(taken(method, spec.changes), spec.changes_of.get(method, {}))
+    changes = further | {method: merged(own, asked)}
     changes = {name: merged(change, taken(name, limits.changes)) for name, change in changes.items()}
     data = plan.data_cell(dataset)
     if not all(choices.enough(name, data, ipc, change) for name, change in changes.items()):

@@ -46,7 +46,10 @@ class Maker:
     def options(self, arch: str, dataset: str) -> str:
         """The options of an architecture for images of `dataset`, as JSON."""
         given = self.scale.architectures
-        return canonical({**given.get(arch, {}), **given.get(f"{arch}/{dataset}", {})})
+        chosen = dict(given.get(arch, {}))
+        for name in catalogue.lineage(dataset):
+            chosen |= given.get(f"{arch}/{name}", {})
+        return canonical(chosen)
 
     def protocol(self, name: str, *changes: tuple[str, Mapping[str, Any]]) -> Protocol:
         where = f"{self.where}: protocols: {name}"

@@ -10,6 +10,7 @@ apart from the code they number, because the workflow needs them without importi
 NUMERICS = {
     "data": 1,  # preparation of a dataset: decoding, resizing, splitting, statistics
     "teachers": 2,  # pretraining of classifiers
+    "statistics": 1,  # what layers of a classifier are given for the real images of each class
     "evaluate": 2,  # training on a synthetic set and testing
     "truths": 1,  # true accuracies of networks of a space
 }

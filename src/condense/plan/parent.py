@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, make_dataclass
 from functools import cached_property
 from typing import Any, ClassVar, get_type_hints
@@ -24,6 +25,7 @@ class ParentCell:
     of_stream: ClassVar[bool] = False  # whether it belongs to what sets share that are condensed together
     decides: ClassVar[bool] = True  # whether its key enters those of sets: they are others without it
     fills_room: ClassVar[bool] = False  # whether it takes no more than `bank_mb` of the scale
+    made_from: ClassVar[tuple[str, ...]] = ()  # the names of its `parents`
 
     data: DataCell
     arch: str
@@ -65,9 +67,14 @@ class ParentCell:
         return self.key
 
     @property
+    def parents(self) -> Mapping[str, ParentCell]:
+        """What has to be made before it in its turn, by the names in `made_from`."""
+        return {}
+
+    @property
     def inputs(self) -> list[str]:
-        """The files of the images that it is made from."""
-        return [self.data.train]
+        """The files of the images, and of its own parents, that it is made from."""
+        return [self.data.train, *(parent.path for parent in self.parents.values())]
 
     @property
     def note(self) -> str:
@@ -109,3 +116,12 @@ class ParentCell:
         hints = get_type_hints(cls)
         shape = make_dataclass(cls.__name__, [(name, hints[name]) for name in cls.setting_names()])
         return dict(vars(read(shape, settings, where)))
+
+
+def with_their_own(cells: Iterable[ParentCell]) -> list[ParentCell]:
+    """Parents with what they are made from in their turn, each once, and before what is made from it."""
+    found: dict[str, ParentCell] = {}
+    for cell in cells:
+        for one in [*with_their_own(cell.parents.values()), cell]:
+            found.setdefault(one.key, one)
+    return list(found.values())

@@ -8,19 +8,22 @@ to know.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
 from condense.config import UserError
-from condense.costs.work import FLOAT, Work
+from condense.costs.work import FLOAT, Work, pixels_of
 from condense.files.artifacts import digest
 from condense.plan.numerics import NUMERICS
 from condense.plan.parent import ParentCell
 from condense.plan.truths import TruthCell
 from condense.specs import Protocol, QueueNetworks, TrainedNetworks, TrajectoryNetworks, number_of_epochs
 from condense.specs.common import at_least, not_by_default
+
+_CHANNELS = 256  # of a layer, about: statistics take little beside the classifier that they are of
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,48 @@ class TeacherCell(ParentCell):
     @property
     def pace(self) -> int:
         return number_of_epochs(self.protocol, self.data.spec.train)
+
+
+@dataclass(frozen=True)
+class ClassStatisticsCell(ParentCell):
+    """What the layers of such a classifier are given for the real images, all of them and those of each
+    class: means and variances, from one pass under the augmentation of its training."""
+
+    kind: ClassVar[str] = "class_statistics"
+    file: ClassVar[str] = "statistics"
+    room: ClassVar[str] = "statistics"
+    title: ClassVar[str] = "statistics of classes"
+    made_from: ClassVar[tuple[str, ...]] = ("observer",)
+
+    protocol: Protocol
+    strategy: str
+
+    @cached_property
+    def parents(self) -> Mapping[str, ParentCell]:
+        shared = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {"observer": TeacherCell(**shared)}
+
+    @cached_property
+    def key(self) -> str:
+        return digest([self.parents["observer"].key, NUMERICS["statistics"]])
+
+    @property
+    def made_by(self) -> str:
+        return self.protocol.name
+
+    def work(self, on_gpu: bool = False) -> Work:
+        network, data = self.data.profile(self.arch, self.options), self.data.spec
+        held = min(self.protocol.batch, data.train) * (network.kept + 3 * network.largest)
+        # A mean and a variance of every channel and patch of some layers, for every class and for all
+        layers = 4 * (data.classes + 1) * network.layers * _CHANNELS
+        return Work(
+            flops_forward=data.train * network.forward,
+            calls_forward=math.ceil(data.train / self.protocol.batch) * network.layers,
+            images=data.train,
+            bytes_out=layers * FLOAT,
+            peak_bytes=2 * data.train * pixels_of(data) + math.ceil(held + 3 * layers) * FLOAT,
+            host_bytes=2 * data.train * pixels_of(data),
+        )
 
 
 @dataclass(frozen=True)
@@ -185,7 +230,10 @@ class QueueBankCell(BankCell):
 
 
 PARENTS: dict[str, type[ParentCell]] = {
-    cell.kind: cell for cell in (TeacherCell, TrainedBankCell, TrajectoryBankCell, QueueBankCell, TruthCell)
+    cell.kind: cell
+    for cell in (
+        *(TeacherCell, ClassStatisticsCell, TrainedBankCell, TrajectoryBankCell, QueueBankCell, TruthCell),
+    )
 }
 
 

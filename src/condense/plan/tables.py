@@ -17,6 +17,7 @@ from condense.plan import MetricsCell, ParentCell, SyntheticCell
 from condense.plan.beside import Comparable
 from condense.plan.choices import Choices, require_taken
 from condense.plan.curves import figure_of
+from condense.plan.parent import with_their_own
 from condense.plan.printed import PrintedSetting, settings_of
 from condense.plan.published import architectures, method_of, published_rows
 from condense.plan.ranges import Share
@@ -273,7 +274,7 @@ class Plan(Choices):
             for parent in curve.parents.values()
         ]
         cells += [parent for cell in self.metrics.values() for parent in cell.parents.values()]
-        return {cell.key: cell for cell in cells}
+        return {cell.key: cell for cell in with_their_own(cells)}
 
     @cached_property
     def data(self) -> dict[str, plan.DataCell]:

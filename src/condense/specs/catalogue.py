@@ -212,16 +212,35 @@ def _conditional(
     return layers
 
 
+@ByFolders
+def lineage(dataset: str) -> tuple[str, ...]:
+    """The datasets whose settings hold for `dataset`, each laid over those before it: what its YAML says that
+    it is `like`, and itself. Raises UserError for one that is not there, or that leads back."""
+    names = [dataset]
+    while names[0] in names_in("datasets"):
+        path = file_of("datasets", names[0])
+        like = load_yaml(path).get("like")
+        if like is None:
+            break
+        if like not in names_in("datasets"):
+            raise unknown("dataset", str(like), names_in("datasets"), f"{path}: like")
+        if like in names:
+            raise UserError(f"{path}: like: '{like}' leads back to itself; name the original alone")
+        names.insert(0, like)
+    return tuple(names)
+
+
 def resolve(
     base: Recipe, dataset: str, strategy: str, ipc: int, changes: list[tuple[str, dict[str, Any]]]
 ) -> Recipe:
-    """`base` with its overrides for any dataset, then for `dataset`, at `ipc`, then each of `changes`
-    (where, change), in order; a change may have overrides as well, which are laid over it.
+    """`base` with its overrides for any dataset, then for those whose settings hold for `dataset`
+    (`lineage`), at `ipc`, then each of `changes` (where, change), in order; a change may have overrides as
+    well, which are laid over it.
 
     `strategy` names the augmentations that keep the labels of `dataset`; the recipe's own are cut to them.
     Raises UserError, beginning with where it stands, for a change that does not fit.
     """
-    names, path = (ANY, dataset), file_of("methods", base.name)
+    names, path = (ANY, *lineage(dataset)), file_of("methods", base.name)
     layers: list[tuple[str, Mapping[str, Any]]] = [*_conditional(base.overrides, names, ipc, str(path))]
     for where, change in changes:
         layers.append((where, {key: setting for key, setting in change.items() if key != "overrides"}))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from condense.config import UserError, naming
-from condense.costs.work import FLOAT, Shard, Work, pixels_of
+from condense.costs.work import FLOAT, Shard, Sizes, Work, pixels_of
 from condense.specs.common import at_least
 from condense.specs.parent import Parent, PlannedParent, TeacherNeed
 from condense.specs.recipe import Recipe
@@ -49,6 +49,10 @@ class Patches:
                 f"candidates: at ipc {ipc} a class is made from {self.images_needed(ipc)} images, and only "
                 f"{self.candidates} are looked at; give at least {self.images_needed(ipc)}"
             )
+
+    def looked_at(self, data: Sizes) -> int:
+        """How many crops of a class the classifier sees."""
+        return min(self.candidates, math.ceil(data.train / data.classes)) * self.crops
 
     def check_size(self, size: int, dataset: str) -> None:
         """Raises UserError if images of `size` pixels cannot be divided into its cells."""
@@ -101,7 +105,7 @@ class PatchesRecipe(Recipe):
     def work(self, shard: Shard) -> Work:
         data, network = shard.data, shard.parents["teacher"]
         looked_at = min(self.patches.candidates, math.ceil(data.train / data.classes))
-        patches = shard.classes * looked_at * self.patches.crops
+        patches = shard.classes * self.patches.looked_at(data)
         held, made = 2 * data.train * pixels_of(data), shard.classes * shard.ipc * pixels_of(data)
         batch = min(BATCH, looked_at * self.patches.crops) * (3 * network.largest + 2 * pixels_of(data))
         return Work(

@@ -11,9 +11,11 @@ from typing import Any, ClassVar, Literal
 from condense.config import UserError
 from condense.costs.work import FLOAT, Shard, Work, pixels_of
 from condense.machine import fitting
-from condense.specs.common import at_least, check_name, not_above, unused
+from condense.specs.common import at_least, check_name, unused
+from condense.specs.image_losses import AnyFlatness, LayerStatistics, PixelPrior, Spread
 from condense.specs.images import MovedRecipe
-from condense.specs.parent import Parent, PlannedParent, TeacherNeed
+from condense.specs.parent import P, Parent, PlannedData, PlannedParent, Planning, TeacherNeed
+from condense.specs.patches import Patches
 from condense.specs.schedules import ConstantSchedule, CosineSchedule
 
 
@@ -33,21 +35,6 @@ class Observers:
             )
         for arch in self.archs:
             check_name("observers: archs", arch)
-
-
-@dataclass(frozen=True)
-class LayerStatistics:
-    """How much it counts that means and variances of what batch norms are given differ from those of the real
-    images: `weight`, and `first` as many times for the first layer of a network."""
-
-    weight: float = 0.01
-    first: float = 10.0
-
-    def __post_init__(self) -> None:
-        for name, value in {"weight": self.weight, "first": self.first}.items():
-            if value <= 0:
-                raise UserError(f"statistics: {name}: must be above 0, found {value:g}")
-            not_above({f"statistics: {name}": value})
 
 
 @dataclass(frozen=True)
@@ -78,15 +65,16 @@ class Crop:
 
 @dataclass(frozen=True)
 class View:
-    """How a batch of images is looked at, by one draw for all of them: a crop, a flip by chance, and a roll
-    by up to so many pixels each way."""
+    """How a batch of images is looked at, by one draw for all of them: a crop, a flip by chance, a roll by up
+    to so many pixels each way, and a shift by up to so many, behind which there is grey."""
 
     crop: Crop | None = None
     flip: bool = False
     roll: int = 0
+    shift: int = 0
 
     def __post_init__(self) -> None:
-        at_least({"view: roll": self.roll}, 0, 4096)
+        at_least({"view: roll": self.roll, "view: shift": self.shift}, 0, 4096)
 
 
 @dataclass(frozen=True)
@@ -101,28 +89,66 @@ class Batches:
         at_least({"batches: images": self.images}, 2)
 
 
+@dataclass(frozen=True)
+class ClassStatisticsNeed:
+    """What the layers of an observer are given for the real images of each class."""
+
+    made_as: ClassVar[str] = "class_statistics"
+    needed: ClassVar[bool] = True
+    what: ClassVar[str] = "the statistics of an observer's layers"
+    making: ClassVar[str] = "`condense parent --help` says how"
+
+    observer: TeacherNeed
+
+    def cell(self, plan: Planning[P], data: PlannedData, arch: str, seed: int, steps: int) -> P | None:
+        """The statistics of the observer that serves the sets of all seeds."""
+        settings: dict[str, Any] = {
+            "protocol": plan.protocol(self.observer.protocol),
+            "strategy": data.spec.strategy,
+        }
+        return plan.parent(self.made_as, data, self.observer.arch or arch, **settings)
+
+
 @dataclass(frozen=True, kw_only=True)
 class StatisticsRecipe(MovedRecipe):
     """Images that observers take for their classes, and whose statistics in their layers are those of the
     real images.
 
     A step moves all images of the set, batch by batch: a batch depends on no other. `schedule` is that of the
-    images' rate over the steps.
-    Source: SRe2L (Yin et al. 2023), eqs. (5) to (7); CDA (Yin and Shen 2023), section 3.
+    images' rate over the steps. With `patches` the images start from such, which the first observer finds
+    easiest, in place of `init`.
+    Source: SRe2L (Yin et al. 2023), eqs. (5) to (7); CDA (Yin and Shen 2023), section 3; G-VBSM (Shao et al.
+    2023); EDC (2024), section 3.2.
     """
 
     NUMBER: ClassVar[int] = 1
-    trials: ClassVar[tuple[Mapping[str, Any], ...]] = ({"steps": 4, "view": {"roll": 1}},)
+    trials: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"steps": 4, "view": {"roll": 1}},
+        {"steps": 4, "statistics": {"classes": 0.5, "convolutions": True, "running": 0.8}},
+    )
 
     engine: Literal["statistics"]
     observers: Observers
     statistics: LayerStatistics = LayerStatistics()
+    flatness: AnyFlatness | None = None
+    spread: Spread | None = None
+    prior: PixelPrior | None = None
     view: View = View()
     batches: Batches = Batches()
     schedule: CosineSchedule | ConstantSchedule = ConstantSchedule("constant")
+    patches: Patches | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.patches is not None:
+            unused(self, ("init",), "the images start from `patches`")
+            if self.decode is not None:
+                raise UserError("patches: are of full size, and `decode` stores smaller ones; leave one out")
+        if self.spread is not None and self.batches.order == "of_each_class":
+            raise UserError(
+                "spread: a batch holds one image of a class, which is not like any other; give `batches: "
+                "{order: class_by_class}`"
+            )
         unused(self.schedule, ("warmup",), "the rate of images does not rise at first", "schedule")
         for setting in ("plateau", "class_turns"):
             unused(
@@ -130,26 +156,40 @@ class StatisticsRecipe(MovedRecipe):
             )
 
     def parents(self) -> dict[str, Parent]:
-        return {
-            f"observer_{arch}": TeacherNeed(self.observers.protocol, arch) for arch in self.observers.archs
-        }
+        needs = {arch: TeacherNeed(self.observers.protocol, arch) for arch in self.observers.archs}
+        found: dict[str, Parent] = {f"observer_{arch}": need for arch, need in needs.items()}
+        if self.statistics.gathered:
+            found |= {f"statistics_{arch}": ClassStatisticsNeed(need) for arch, need in needs.items()}
+        return found
 
     def arch_with(self, arch: str, parents: Mapping[str, PlannedParent]) -> str:
         # No network but the observers condenses; the first stands in the path
         return parents[f"observer_{self.observers.archs[0]}"].arch
 
     def splits_by(self, ties_batch: bool) -> Literal["classes", "images"] | None:
-        # Cells of a mosaic, and mirror images, are numbered over the whole set
-        alone = self.batches.order == "of_each_class" and self.images_matched == 1
+        # Cells of a mosaic, mirror images and patches of several are numbered over the whole set
+        stitched = self.patches is not None and self.patches.factor > 1
+        alone = self.batches.order == "of_each_class" and self.images_matched == 1 and not stitched
         return "images" if alone else None
 
     def within(self, strategy: str) -> dict[str, Any]:
         flips = "flip" in strategy.split("_")
         return {} if flips or not self.view.flip else {"view": {"flip": False}}
 
+    def images_needed(self, ipc: int) -> int:
+        return super().images_needed(ipc) if self.patches is None else self.patches.images_needed(ipc)
+
+    def check_ipc(self, ipc: int) -> None:
+        super().check_ipc(ipc)
+        if self.patches is not None:
+            self.patches.check_ipc(ipc)
+
     def work(self, shard: Shard) -> Work:
-        """A step is a pass of every image through one observer, and one back to the images."""
-        data, observers = shard.data, list(shard.parents.values())
+        """A step is a pass of every image through one observer, and one back to the images; flatness asks for
+        further ones."""
+        data = shard.data
+        observers = [shard.parents[f"observer_{arch}"] for arch in self.observers.archs]
+        there, back = self.flatness.passes if self.flatness else (0, 0)
         matched = shard.classes * shard.ipc * self.images_matched
         batch = min(self.batches.images, matched)
         batches = self.number_of_steps * math.ceil(matched / batch)
@@ -160,9 +200,13 @@ class StatisticsRecipe(MovedRecipe):
         kept = max(network.kept for network in observers)
         weights = sum(network.parameters for network in observers)
         held = 3 * batch * kept + fitting.COPIES * weights + 8 * matched * pixels_of(data)
+        passed = self.number_of_steps * matched * mean("forward")
+        crops = shard.classes * self.patches.looked_at(data) if self.patches else 0
         return Work(
-            flops_training=3 * self.number_of_steps * matched * mean("forward"),
-            calls_training=batches * mean("layers"),
+            flops_forward=there * passed + crops * observers[0].forward,
+            flops_training=3 * (1 + back) * passed,
+            calls_forward=there * batches * mean("layers"),
+            calls_training=(1 + back) * batches * mean("layers"),
             draws=batches,
             images=self.number_of_steps * matched,
             peak_bytes=2 * data.train * pixels_of(data)

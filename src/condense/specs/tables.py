@@ -215,6 +215,8 @@ class FigureSpec:
     eval_arch: str = "convnet"
     protocol: str = DEFAULT_PROTOCOL
     changes: dict[str, Any] = field(default_factory=dict)
+    # those of single methods, laid over `changes`
+    changes_of: dict[str, dict[str, Any]] = field(default_factory=dict)
     # classes shown by an embedding map, or whose texture is measured
     classes: list[int] = field(default_factory=list)
     # the network trained on the real set whose features are shown or compared
@@ -252,6 +254,9 @@ class FigureSpec:
             if bool(getattr(self, name)) != (name in DRAWINGS[self.draw].needs):
                 kinds = [kind for kind, drawing in DRAWINGS.items() if name in drawing.needs]
                 raise UserError(f"{name}: to be given exactly for 'draw: {' or '.join(kinds)}'")
+        for name in self.changes_of:
+            if name not in self.methods:
+                raise unknown("method", name, self.methods, "changes_of")
         at_least({"networks": self.networks}, 1)
         if self.networks and not self.judged:
             raise UserError("networks: this figure is drawn of sets and judges none; leave it out")
