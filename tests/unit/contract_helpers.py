@@ -15,7 +15,9 @@ from condense import engines, jobs, models, plan, specs
 from condense.config import UserError
 from condense.files import read_set
 from condense.files.artifacts import canonical, file_sha256, read_tensors, write_tensors
+from condense.models.observing import LayerInputs
 from condense.specs import catalogue
+from condense.teachers.statistics import LAYERS, Sums
 
 OTHER = "another value"  # of any setting: what enters a key is not checked for its type there
 IPC = 2
@@ -242,6 +244,7 @@ def needed_parents(recipe, teacher, bank_of):
     make."""
     made = {"teacher": teacher, "bank": bank_of(getattr(recipe, "networks", None))}
     made |= {name: observer_beside(teacher) for name in recipe.parents() if name.startswith("observer_")}
+    made |= {name: statistics_beside(teacher) for name in recipe.parents() if name.startswith("statistics_")}
     for name, parent in recipe.parents().items():
         if parent.needed and made.get(name) is None:
             pytest.fail(
@@ -266,4 +269,30 @@ def observer_beside(teacher):
         weights = {f"network.{name}": value.numpy() for name, value in network.state_dict().items()}
         header |= {"arch": "convnet_bn", "options": options}
         write_tensors(path, weights | {"forgetting_events": tensors["forgetting_events"]}, header)
+    return path
+
+
+def statistics_beside(teacher):
+    """The file of what its layers are given, of noise in place of the digits."""
+    observer = observer_beside(teacher)
+    path = observer.with_name("statistics.safetensors")
+    if not path.exists():
+        tensors, header = read_tensors(observer, "teacher")
+        shape, classes = header["shape"], header["shape"]["classes"]
+        network = models.build(header["arch"], **shape, **header["options"]).float().eval()
+        weights = {
+            name[8:]: torch.from_numpy(values) for name, values in tensors.items() if "network." in name
+        }
+        network.load_state_dict(weights)
+        layers, sums, labels = LayerInputs(network, LAYERS), Sums(classes), torch.arange(classes).repeat(3)
+        drawn = torch.Generator().manual_seed(0)
+        size = (len(labels), shape["channels"], shape["size"], shape["size"])
+        with torch.no_grad(), layers:
+            network(torch.randn(size, generator=drawn, dtype=torch.float32))
+        sums.add(layers.taken(), [isinstance(layer, torch.nn.Conv2d) for layer in layers.layers], labels)
+        about = {name: header[name] for name in ("dataset", "data_sha256", "arch", "protocol", "seed", "key")}
+        about |= {"kind": "statistics", "observer_sha256": header["content_sha256"], "strategy": "none"}
+        about |= {"class_names": [str(label) for label in range(classes)]}
+        about |= {"layers": [type(layer).__name__ for layer in layers.layers]}
+        write_tensors(path, {name: value.float().numpy() for name, value in sums.means().items()}, about)
     return path

@@ -18,8 +18,9 @@ def row_of(choices: Choices, name: str, spec: TableSpec, row: dict[str, str]) ->
 
     Raises UserError for a metric or setting that the table does not explain.
     """
-    if row["metric"] in spec.not_measured:
-        return Row(row, (), spec.not_measured[row["metric"]])
+    left_out = [spec.not_measured[row[key]] for key in ("metric", "setting") if row[key] in spec.not_measured]
+    if left_out:
+        return Row(row, (), left_out[0])
     task, method = spec.task_of(row["setting"]), method_of(row)
     metric = metric_of(row, task, spec.metrics)
     reason = next((why for name in (method, *spec.sets.values()) if (why := choices.absent(name))), "")
@@ -82,13 +83,17 @@ def _run(
         return choices.maker.synthetic(dataset, name, train_arch, ipc, seed, changes[name], steps)
 
     def judged(arch: str, seed: int, task: Task) -> MetricsCell:
-        settings = (arch, judge or spec.protocol, limits.n_networks, task)
+        settings = (arch, judge or spec.protocol_on(row["dataset"]), limits.n_networks, task)
         further = {name: made(other, seed, task) for name, other in spec.sets.items()}
         return choices.maker.metrics(made(method, seed, task), *settings, further)
 
     variants = choices.variants(limits, choices.task_of(spec, limits, row["setting"]), data)
     groups = tuple(
-        tuple(judged(arch, seed, task) for task in variants for seed in range(sets))
+        tuple(
+            judged(spec.arch_on(row["dataset"], arch), seed, task)
+            for task in variants
+            for seed in range(sets)
+        )
         for arch in architectures(row["eval_arch"])
     )
     return Run(dataset, groups, judge)
@@ -101,6 +106,22 @@ def require_judges(spec: TableSpec, published: list[dict[str, str]]) -> None:
         if method not in shown:
             raise unknown("method", method, shown, "judges")
         catalogue.protocol(judge)
+
+
+def require_datasets(spec: TableSpec, published: list[dict[str, str]]) -> None:
+    """Raises UserError for a dataset that no row of the table is of, an architecture that no row of it names,
+    and one of ours, or a protocol, that does not exist."""
+    named: dict[str, set[str]] = {}
+    for row in published:
+        named.setdefault(row["dataset"], set()).update(architectures(row["eval_arch"]))
+    for dataset, on in spec.by_dataset.items():
+        if dataset not in named:
+            raise unknown("dataset", dataset, named, "by_dataset")
+        if on.protocol:
+            catalogue.protocol(on.protocol)
+        for arch in on.archs:
+            if arch not in named[dataset]:
+                raise unknown("architecture", arch, named[dataset], f"by_dataset: {dataset}: archs")
 
 
 def require_rows(spec: TableSpec) -> None:

@@ -22,7 +22,7 @@ from condense.plan.printed import PrintedSetting, settings_of
 from condense.plan.published import architectures, method_of, published_rows
 from condense.plan.ranges import Share
 from condense.plan.rows import FigurePlan, Row
-from condense.plan.table_rows import require_judges, require_rows, row_of
+from condense.plan.table_rows import require_datasets, require_judges, require_rows, row_of
 from condense.specs import DEFAULT_TASK, AnyTable, FigureSpec, SettingsSpec, TableLimits, TableSpec, catalogue
 
 
@@ -146,6 +146,7 @@ class Plan(Choices):
                 )
                 require_rows(spec)
                 require_judges(spec, published)
+                require_datasets(spec, published)
                 rows[name] = [row_of(self, name, spec, row) for row in published]
         return rows
 
@@ -202,12 +203,14 @@ class Plan(Choices):
                 "no published numbers is compared by `rows` of its own, or in a figure (draw: "
                 "accuracy_by_setting)"
             )
-        metrics = {row["metric"] for row in rows}
-        for key, asked in {"not_measured": spec.not_measured, "metrics": spec.metrics}.items():
+        metrics, settings = ({row[key] for row in rows} for key in ("metric", "setting"))
+        for key, asked, known in (
+            ("not_measured", spec.not_measured, metrics | settings),
+            ("metrics", spec.metrics, metrics),
+        ):
             for metric in asked:
-                if metric not in metrics:
-                    raise unknown("metric", metric, metrics, key)
-        settings = {row["setting"] for row in rows}
+                if metric not in known:
+                    raise unknown("metric", metric, known, key)
         for key, named in {"settings": [*spec.settings], "tasks": [*spec.tasks]}.items():
             for setting in named:
                 if setting not in settings:

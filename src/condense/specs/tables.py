@@ -41,6 +41,22 @@ class PrintedRows:
 
 
 @dataclass(frozen=True)
+class OnDataset:
+    """How the rows of one published dataset are judged: by a protocol of its own in place of the table's, and
+    by which of our architectures those are that the paper names."""
+
+    protocol: str = ""
+    archs: dict[str, str] = field(default_factory=dict)  # as published rows have it -> ours
+
+    def __post_init__(self) -> None:
+        for name in (self.protocol, *self.archs.values()):
+            if name:
+                check_name("by_dataset", name)
+        if not self.protocol and not self.archs:
+            raise UserError("by_dataset: neither a protocol nor archs; leave the dataset out")
+
+
+@dataclass(frozen=True)
 class TableSpec:
     """A table of a paper: which published rows it shows, how their settings change a recipe, and which task
     fills them."""
@@ -54,6 +70,8 @@ class TableSpec:
     judges: dict[str, str] = field(default_factory=dict)
     # published `setting` -> change of the recipe
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # published dataset -> how its rows are judged, where that is another way
+    by_dataset: dict[str, OnDataset] = field(default_factory=dict)
     task: AnyTask = DEFAULT_TASK
     # the further sets of the task by name: the methods that make them
     sets: dict[str, str] = field(default_factory=dict)
@@ -63,7 +81,7 @@ class TableSpec:
     printed: list[PrintedRows] = field(default_factory=list)
     # published `metric` -> the metric of the task that fills its rows, where another one is called so
     metrics: dict[str, str] = field(default_factory=dict)
-    # published `metric` -> why its rows stay empty
+    # published `metric`, or `setting` -> why its rows stay empty
     not_measured: dict[str, str] = field(default_factory=dict)
     # in place of published rows: those of a comparison of one's own
     rows: list[OwnRows] = field(default_factory=list)
@@ -97,6 +115,16 @@ class TableSpec:
     def task_of(self, setting: str) -> Task:
         """The task that measures the rows of a published setting."""
         return self.tasks.get(setting, self.task)
+
+    def protocol_on(self, dataset: str) -> str:
+        """The protocol by which the rows of a published dataset are judged."""
+        found = self.by_dataset.get(dataset)
+        return found.protocol or self.protocol if found else self.protocol
+
+    def arch_on(self, dataset: str, arch: str) -> str:
+        """Our name of an architecture that the rows of a published dataset name."""
+        found = self.by_dataset.get(dataset)
+        return found.archs.get(arch, arch) if found else arch
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,126 @@
+"""EDC's configurations, and its tables: planned where nothing has the images, too, so that their settings
+hold."""
+
+import pytest
+import yaml
+
+from condense.config import UserError
+from condense.plan.maker import Maker
+from condense.plan.tables import Plan
+from condense.specs import catalogue
+
+SCALE = """
+name: every
+title: All data sets of EDC
+n_sets: 1
+n_networks: 1
+datasets:
+  cifar10: [cifar10]
+  cifar100: [cifar100]
+  tinyimagenet: [tinyimagenet]
+  imagenet1k: [imagenet1k]
+  imagenet10: [imagenet10]
+"""
+# What each has beside what the one before it has, as section 3.2 of the paper tells them
+STEPS = {
+    "b": {"init", "steps"},
+    "c": {"evaluation"},
+    "d": {"flatness"},
+    "e": {"evaluation"},
+    "f": {"statistics"},
+    "g": {"view", "observers", "evaluation"},
+}
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder of the user's own with a scale of all data sets."""
+    for kind in ("scales", "tables"):
+        (tmp_path / kind).mkdir()
+    (tmp_path / "scales" / "every.yaml").write_text(SCALE, encoding="utf-8")
+    monkeypatch.setenv(catalogue.OWN_PARAMS, str(tmp_path))
+    return tmp_path
+
+
+def resolved(name, dataset="imagenet1k"):
+    from condense.plan import data_cell
+
+    return Maker(catalogue.scale("paper")).recipe(name, data_cell(dataset), 10, {})
+
+
+@pytest.mark.parametrize("letter", STEPS)
+def test_a_configuration_has_one_thing_more_than_the_one_before_it(letter):
+    before, after = (
+        catalogue.recipe(f"edc_config_{one}").computed_part() for one in (chr(ord(letter) - 1), letter)
+    )
+    told = ("name", "revision")
+    changed = {key for key in {*before, *after} - set(told) if before.get(key) != after.get(key)}
+    evaluation = [catalogue.recipe(f"edc_config_{one}").evaluation for one in (chr(ord(letter) - 1), letter)]
+    assert changed | ({"evaluation"} if evaluation[0] != evaluation[1] else set()) == STEPS[letter]
+    assert evaluation[0].items() <= evaluation[1].items() or letter == "g"
+
+
+def test_the_last_configuration_is_edc():
+    for dataset in ("cifar100", "imagenet1k"):
+        last, edc = (resolved(name, dataset).computed_part() for name in ("edc_config_g", "edc"))
+        if dataset == "imagenet1k":
+            edc.pop("patches")  # and RDED's start, which Table 6 has and no configuration names
+        assert {key: last[key] for key in last if key != "name"} == {
+            key: edc[key] for key in edc if key != "name"
+        }
+
+
+def test_every_setting_of_the_tables_is_planned_where_the_images_are_there(own):
+    plan = Plan("every")
+    for number in (1, 2, 3, 4, 5, *range(11, 22)):
+        for row in plan.tables[f"edc/table{number}"]:
+            why = ("built" in row.reason, "difference" in row.reason, "no seconds" in row.reason)
+            assert row.runs or any(why) or "needs observers" in row.reason, row.published
+    (row,) = [
+        row
+        for row in plan.tables["edc/table5"]
+        if row.published["setting"] == "alpha=0.25;zeta=2.0;weak_aug=1;ema=1"
+        and row.published["eval_arch"] == "resnet50"
+    ]
+    (cell,) = row.runs[0].cells
+    assert cell.eval_arch == "tv_resnet50" and cell.protocol.average.decay == 0.99
+    assert cell.synthetic.recipe.statistics.classes == 0.75
+    assert cell.synthetic.recipe.view.crop.least == 0.5
+
+
+def test_rows_of_a_dataset_are_judged_as_the_table_says(own):
+    rows = [row for row in Plan("every").tables["edc/table1"] if row.published["method"] == "edc"]
+    judged = {
+        (row.published["dataset"], row.published["eval_arch"]): (cell.protocol.name, cell.eval_arch)
+        for row in rows
+        for cell in row.runs[0].cells
+    }
+    assert judged["cifar10", "resnet18"] == ("edc_cifar10", "resnet18_bn")
+    assert judged["cifar100", "resnet101"] == ("edc", "resnet101_bn")
+    assert judged["tinyimagenet", "mobilenet_v2"] == ("edc_tinyimagenet", "mobilenet_v2")
+    assert judged["imagenet10", "resnet50"] == ("edc_imagenet10", "tv_resnet50")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"by_dataset": {"svhn": {"protocol": "dc"}}}, "by_dataset: unknown dataset 'svhn'"),
+        ({"by_dataset": {"cifar10": {"protocol": "dd"}}}, "unknown protocol 'dd'"),
+        ({"by_dataset": {"cifar10": {"archs": {"resnet19": "resnet18"}}}}, "unknown architecture 'resnet19'"),
+        ({"by_dataset": {"cifar10": {}}}, "neither a protocol nor archs"),
+        ({"not_measured": {"iterations=26": "why"}}, "not_measured: unknown .*iterations=26"),
+    ],
+)
+def test_what_a_table_says_of_rows_that_it_does_not_have_is_refused(change, told, own):
+    table = yaml.safe_load(catalogue.file_of("tables", "edc_table18").read_text(encoding="utf-8"))
+    (own / "tables" / "edc_table18.yaml").write_text(yaml.safe_dump(table | change), encoding="utf-8")
+    with pytest.raises(UserError, match=told):
+        Plan("every").tables  # noqa: B018
+
+
+def test_a_setting_that_is_not_measured_says_why(own):
+    rows = Plan("every").tables["edc/table19"]
+    assert sum(bool(row.runs) for row in rows) == 4
+    assert {row.reason for row in rows if not row.runs} == {
+        "needs observers that 100 epochs of ImageNet-1k in 32 pixels came before"
+    }
