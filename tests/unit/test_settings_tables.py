@@ -14,7 +14,7 @@ from condense.report import printed as pages
 from condense.report import tables
 from condense.specs import SettingsSpec, catalogue
 
-NAMES = [f"cpdm/table{number}" for number in (10, 11, 12)]
+NAMES = [f"cpdm/table{number}" for number in (10, 11, 12)] + [f"edc/table{number}" for number in range(6, 11)]
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,31 @@ def test_what_is_printed_stands_beside_what_the_recipe_has(quick, tmp_path):
     assert r"\caption{" in (tmp_path / "t.tex").read_text() and (tmp_path / "t.json").is_file()
 
 
+def test_stages_stand_apart_and_each_number_beside_the_setting_of_its_stage(quick):
+    (block,) = pages.of_settings(quick, "edc/table8")
+    sections = {
+        title: {
+            line.label.partition(", ")[2]: [[cell.published for cell in cells] for cells in line.cells]
+            for line in lines
+        }
+        for title, lines in block.groups
+    }
+    assert list(sections) == ["Condensation", "Soft labels and evaluation"]
+    condensed, judged = sections.values()
+    assert condensed["optimizer"] == [["Adam"], []] and judged["optimizer"] == [["AdamW"], []]
+    assert judged["epochs"] == [["300"], ["1000"]] and block.columns == ["any ipc", "ipc 1"]
+    entries = {
+        (entry.row["stage"], entry.row["name"]): entry.ours[0] for entry in quick.settings["edc/table10"]
+    }
+    assert entries["synthesis", "alpha"] == 0.5
+    assert entries["soft_label_and_evaluation", "milestones"] == "800,900,950"
+
+
+def test_settings_of_a_judge_need_the_protocol_that_judges():
+    with pytest.raises(UserError, match="protocol: the table prints how sets are judged"):
+        printed.settings_of(spec(paper="edc", table="9"))
+
+
 def test_it_is_said_that_the_settings_are_those_of_the_papers_scale(quick):
     (block,) = pages.of_settings(quick, "cpdm/table11")
     assert "at the scale paper" in block.caption and "made at the scale quick" in block.caption
@@ -119,7 +144,7 @@ def test_a_changed_recipe_is_marked_and_asks_for_a_reason(tmp_path, monkeypatch)
         ({"table": "99"}, "no row of params/published/hyperparameters.csv"),
         ({"notes": {"image_learning_rat": {"any": "why"}}}, "image_learning_rate"),
         ({"notes": {"image_learning_rate": {"cifar11": "why"}}}, "cifar10"),
-        ({"paper": "edc", "table": "10"}, "setting of the stage"),
+        ({"table": "13"}, "setting of the stage"),
     ],
 )
 def test_what_is_said_of_nothing_is_refused(given, said):

@@ -15,7 +15,8 @@ from condense.plan import data_cell
 from condense.plan.cells import SyntheticCell
 from condense.plan.maker import Maker
 from condense.plan.parents import ParentCell
-from condense.specs import Protocol, SettingsSpec, catalogue
+from condense.specs import Protocol, SettingsSpec, catalogue, number_of_epochs
+from condense.specs.common import groups_of
 from condense.specs.settings import EVERYWHERE
 
 SCALE = "paper"
@@ -66,33 +67,110 @@ def agree(printed: str, ours: object) -> bool:
     return letters[0] == letters[1]
 
 
-def _of_recipe(name: str) -> Callable[[SyntheticCell], object]:
-    def read(cell: SyntheticCell) -> object:
-        value: object = cell.recipe
+@dataclass(frozen=True)
+class Resolved:
+    """What a printed setting is compared with: a set as the scale makes it, and the protocol, if the table
+    names one, that judges it."""
+
+    cell: SyntheticCell
+    judge: Protocol | None = None
+
+    @property
+    def teacher(self) -> ParentCell:
+        """Raises UserError if the recipe has none."""
+        if TEACHER not in self.cell.parents:
+            raise UserError(f"{self.cell.recipe.name}: its recipe has no teacher")
+        return self.cell.parents[TEACHER]
+
+    @property
+    def protocol(self) -> Protocol:
+        """Raises UserError if the table names none."""
+        if self.judge is None:
+            raise UserError("protocol: the table prints how sets are judged; name the protocol that does")
+        return self.judge
+
+    def setting(self, name: str) -> object:
+        """That of the recipe, such as 'optimizer.lr'. Raises UserError if it has none of that name."""
+        value: object = self.cell.recipe
         for part in name.split("."):
             if not hasattr(value, part):
-                raise UserError(f"{cell.recipe.name}: its recipe has no '{name}'")
+                raise UserError(f"{self.cell.recipe.name}: its recipe has no '{name}'")
             value = getattr(value, part)
         return value
 
-    return read
+
+Reading = Callable[[Resolved], object]
 
 
-def _teacher(cell: SyntheticCell) -> ParentCell:
-    if TEACHER not in cell.parents:
-        raise UserError(f"{cell.recipe.name}: its recipe has no teacher")
-    return cell.parents[TEACHER]
+def _of_recipe(name: str) -> Reading:
+    return lambda found: found.setting(name)
 
 
-def _of_teacher(read: Callable[[Protocol], object]) -> Callable[[SyntheticCell], object]:
-    return lambda cell: read(_teacher(cell).values["protocol"])
+def _of_teacher(read: Callable[[Protocol], object]) -> Reading:
+    return lambda found: read(found.teacher.values["protocol"])
 
 
-# (stage, name) of a printed setting -> what a resolved recipe has
-READINGS: dict[tuple[str, str], Callable[[SyntheticCell], object]] = {
+def _of_judge(read: Callable[[Protocol], object]) -> Reading:
+    return lambda found: read(found.protocol)
+
+
+def _optimizer(found: Resolved) -> object:
+    # Where nothing decays, AdamW is Adam
+    plain = found.setting("optimizer.weight_decay") == 0
+    return "Adam" if found.setting("optimizer.name") == "adamw" and plain else found.setting("optimizer.name")
+
+
+def _start(found: Resolved) -> object:
+    if found.setting("patches") is not None:
+        return "RDED"
+    return "Original Image" if found.setting("init") == "real" else found.setting("init")
+
+
+def _epochs(found: Resolved) -> object:
+    cell = found.cell
+    return number_of_epochs(found.protocol, cell.data.spec.classes * cell.images_a_class)
+
+
+def _schedule(protocol: Protocol) -> object:
+    names = {"step": "MultiStepLR", "cosine": "Cosine", "ssrs": "SSRS"}
+    smoothed = getattr(protocol.schedule, "stretch", 1.0) > 1 and protocol.schedule.kind == "cosine"
+    return "Smoothing LR Schedule" if smoothed else names.get(protocol.schedule.kind, protocol.schedule.kind)
+
+
+def _augmentation(protocol: Protocol) -> object:
+    names = {"randaugment": "RandAugment", "resized_crop": "RandomResizedCrop"}
+    words = [names.get(view.name, view.name) for view in protocol.views]
+    return " ".join([*words, *(["RandomHorizontalFlip"] if "flip" in groups_of(protocol.siamese) else [])])
+
+
+_JUDGED = "soft_label_and_evaluation"
+# (stage, name) of a printed setting -> what a resolved recipe, or the protocol that judges its sets, has
+READINGS: dict[tuple[str, str], Reading] = {
     ("synthesis", "image_learning_rate"): _of_recipe("optimizer.lr"),
     ("synthesis", "real_batch_size"): _of_recipe("batch_real"),
-    ("teacher", "model"): lambda cell: _teacher(cell).arch,
+    ("synthesis", "iterations"): _of_recipe("steps"),
+    ("synthesis", "optimizer"): _optimizer,
+    ("synthesis", "adam_beta1"): _of_recipe("optimizer.beta1"),
+    ("synthesis", "adam_beta2"): _of_recipe("optimizer.beta2"),
+    ("synthesis", "learning_rate"): _of_recipe("optimizer.lr"),
+    ("synthesis", "batch_size"): _of_recipe("batches.images"),
+    ("synthesis", "initialization"): _start,
+    ("synthesis", "alpha"): lambda found: 1 - float(str(found.setting("statistics.classes"))),
+    ("synthesis", "beta"): _of_recipe("flatness.decay"),
+    ("synthesis", "tau"): _of_recipe("flatness.temperature"),
+    (_JUDGED, "epochs"): _epochs,
+    (_JUDGED, "optimizer"): _of_judge(lambda protocol: protocol.optimizer.name),
+    (_JUDGED, "learning_rate"): _of_judge(lambda protocol: protocol.optimizer.lr),
+    (_JUDGED, "batch_size"): _of_judge(lambda protocol: protocol.batch),
+    (_JUDGED, "ema_rate"): _of_judge(lambda protocol: getattr(protocol.average, "decay", "none")),
+    (_JUDGED, "scheduler"): _of_judge(_schedule),
+    (_JUDGED, "zeta"): _of_judge(lambda protocol: getattr(protocol.schedule, "stretch", "none")),
+    (_JUDGED, "gamma"): _of_judge(lambda protocol: getattr(protocol.schedule, "factor", "none")),
+    (_JUDGED, "milestones"): _of_judge(
+        lambda protocol: ",".join(f"{at * protocol.epochs:g}" for at in getattr(protocol.schedule, "at", ()))
+    ),
+    (_JUDGED, "augmentation"): _of_judge(_augmentation),
+    ("teacher", "model"): lambda found: found.teacher.arch,
     ("teacher", "batch_size"): _of_teacher(lambda protocol: protocol.batch),
     ("teacher", "epochs"): _of_teacher(lambda protocol: protocol.epochs),
     ("teacher", "learning_rate"): _of_teacher(lambda protocol: protocol.optimizer.lr),
@@ -148,8 +226,9 @@ def _setting(maker: Maker, spec: SettingsSpec, row: dict[str, str]) -> PrintedSe
     numbers = [ipc for ipc in _numbers(row["ipc"]) if ipc <= data.spec.smallest_class]
     if not numbers:
         return PrintedSetting(row, reason=f"a class has {data.spec.smallest_class} images")
-    cells = [maker.synthetic(data, method, arch, ipc, 0) for ipc in numbers]
-    setting = PrintedSetting(row, tuple(dict.fromkeys(map(read, cells))))
+    judge = maker.protocol(spec.protocol) if spec.protocol else None
+    found = [Resolved(maker.synthetic(data, method, arch, ipc, 0), judge) for ipc in numbers]
+    setting = PrintedSetting(row, tuple(dict.fromkeys(map(read, found))))
     note = spec.note_of(row["name"], dataset, row["ipc"]) if setting.differs else ""
     return PrintedSetting(row, setting.ours, note=note)
 
@@ -158,6 +237,6 @@ def _numbers(ipc: str) -> list[int]:
     """The numbers of images at which a recipe is resolved for a row: its own; of a range such as '>=300'
     where it begins, and the next."""
     text = ipc.removeprefix(">=")
-    if not text:
+    if text in ("", "all"):
         return [USUAL_IPC]
     return [int(text)] if text == ipc else [int(text), int(text) + 1]

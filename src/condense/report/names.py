@@ -86,8 +86,8 @@ def architecture(name: str) -> str:
 
 
 def ipc(value: str) -> str:
-    """'10' -> 'ipc 10', 'full' -> 'whole set'."""
-    return "whole set" if value == "full" else f"ipc {value}"
+    """'10' -> 'ipc 10', 'full' -> 'whole set', 'all' -> 'any ipc'."""
+    return {"full": "whole set", "all": "any ipc"}.get(value, f"ipc {value}")
 
 
 def heading(name: str, title: str) -> str:

@@ -22,6 +22,12 @@ _NAMES = {  # how settings are called in tables
     "weight_decay": "weight decay",
     "learning_rate": "learning rate",
     "scheduler": "schedule of the rate",
+    "ema_rate": "decay of the mean weights",
+}
+_STAGES = {
+    "synthesis": "Condensation",
+    "soft_label_and_evaluation": "Soft labels and evaluation",
+    "teacher": "Teacher",
 }
 
 
@@ -43,34 +49,35 @@ def _why(entry: PrintedSetting) -> str:
 
 def of_settings(scale: Plan, name: str) -> list[Block]:
     """The table as a block: datasets as lines and images per class as columns; where the paper prints one
-    value for all numbers of images, settings as lines and datasets as columns."""
+    value for all numbers of images, settings as lines and datasets as columns. Stages come one after the
+    other."""
     entries = scale.settings[name]
     by_ipc = any(entry.row["ipc"] for entry in entries)
     across = "ipc" if by_ipc else "dataset"
     columns = list(dict.fromkeys(entry.row[across] for entry in entries))
     reasons = list(dict.fromkeys(_why(entry) for entry in entries if entry.differs))
-    lines: dict[tuple[str, str], list[PrintedSetting]] = {}
+    lines: dict[tuple[str, str, str], list[PrintedSetting]] = {}
     for entry in entries:
-        lines.setdefault((entry.row["dataset"] if by_ipc else "", entry.row["name"]), []).append(entry)
-    one_setting = len({setting for _, setting in lines}) == 1
-    made = []
-    for (dataset, setting), members in lines.items():
+        place = (entry.row["stage"], entry.row["dataset"] if by_ipc else "", entry.row["name"])
+        lines.setdefault(place, []).append(entry)
+    one_setting = len({setting for _, _, setting in lines}) == 1
+    sections: dict[str, list[Line]] = {}
+    for (stage, dataset, setting), members in lines.items():
         called = _NAMES.get(setting, setting.replace("_", " "))
         about = [names.dataset(dataset)] if dataset else []
         label = ", ".join(about if one_setting and about else [*about, called])
         cells = [
             [_cell(entry, reasons) for entry in members if entry.row[across] == column] for column in columns
         ]
-        made.append(Line(label, cells))
+        sections.setdefault(stage, []).append(Line(label, cells))
+    made = [(_STAGES.get(stage, stage) if len(sections) > 1 else "", of) for stage, of in sections.items()]
     heads = [names.ipc(column) if by_ipc else names.dataset(column) for column in columns]
     (method,) = dict.fromkeys(names.method(entry.row["method"]) for entry in entries)
     title = f"Settings of {method}: the recipe's and the paper's"
     footnotes = [f"[{number}] Differs: {reason}" for number, reason in enumerate(reasons, 1)]
     footnotes += _absent(entries)
     head = "Data" if by_ipc else "Setting"
-    return [
-        Block(title, _caption(scale), heads, [("", made)], True, footnotes, list(_remarks(entries)), head)
-    ]
+    return [Block(title, _caption(scale), heads, made, True, footnotes, list(_remarks(entries)), head)]
 
 
 def _cell(entry: PrintedSetting, reasons: list[str]) -> Cell:

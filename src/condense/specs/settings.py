@@ -16,8 +16,9 @@ class SettingsSpec:
     """A table of a paper that prints settings, which are rows of `params/published/hyperparameters.csv`.
 
     They stand beside those of the resolved recipes of the scale `paper`. `architectures`: dataset -> the
-    network that its sets are condensed with, where that is not the ConvNet. `notes`: name of a setting ->
-    where ('any', 'cifar10', or with images per class 'cifar10 10') -> why the recipes differ there.
+    network that its sets are condensed with, where that is not the ConvNet. `protocol`: by which the sets are
+    judged whose evaluation the table tells of. `notes`: name of a setting -> where ('any', 'cifar10', or with
+    images per class 'cifar10 10') -> why the recipes differ there.
     """
 
     kind: Literal["settings"]
@@ -25,6 +26,7 @@ class SettingsSpec:
     table: str
     title: str
     architectures: dict[str, str] = field(default_factory=dict)
+    protocol: str = ""
     notes: dict[str, dict[str, str]] = field(default_factory=dict)
     note: str = ""
 
@@ -34,6 +36,7 @@ class SettingsSpec:
                 "paper": self.paper,
                 "table": self.table,
                 "architectures": [*self.architectures, *self.architectures.values()],
+                "protocol": self.protocol or None,
             }
         )
         for name, places in self.notes.items():
