@@ -91,6 +91,8 @@ def test_a_selection_says_which_network_chose_its_images(made, tmp_path):
     assert "was trained by the protocol 'brief', where the recipe names 'selection'" in told
     assert (header["arch"], header["options"]) == (classifier["arch"], classifier["options"])
     assert header["parents"]["teacher"]["key"] == classifier["key"]
+    told = done(*synthesis(made, tmp_path / "b.safetensors", "forgetting", *teacher, "--arch", "mlp"))
+    assert "is a convnet, where the recipe names resnet18_bn; the set says which file it was" in told
 
 
 def test_trained_networks_come_from_the_protocol_that_they_name(made, tmp_path):

@@ -16,6 +16,7 @@ from condense.files import carrying
 from condense.files.artifacts import digest, read_header, write_json, write_tensors
 from condense.files.checkpoints import Checkpoint
 from condense.jobs.machine import Machine, at_work
+from condense.jobs.observing import others
 from condense.machine.terminal import tell
 from condense.plan import PARENTS
 from condense.specs import Recipe
@@ -79,7 +80,7 @@ def condense_shards(shards: Mapping[Path, ShardJob], machine: Machine) -> None:
         out: {name: read_header(path) for name, path in job.parents.items()} for out, job in shards.items()
     }
     for line in dict.fromkeys(
-        line for out, job in shards.items() for line in _other_protocols(job, headers[out])
+        line for out, job in shards.items() for line in _other_parents(job, headers[out])
     ):
         tell(line)
     shards = {out: _with_its_network(job, headers[out]) for out, job in shards.items()}
@@ -148,15 +149,12 @@ def check_shard(job: ShardJob, first: ShardJob) -> None:
         )
 
 
-def _other_protocols(job: ShardJob, headers: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """A line for each parent that says it was trained by another protocol than the recipe asks for."""
+def _other_parents(job: ShardJob, headers: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each parent that says it was trained by another protocol, or is of another architecture,
+    than the recipe asks for."""
     for name, need in job.recipe.parents().items():
-        asked, given = getattr(need, "protocol", None), headers.get(name, {}).get("protocol")
-        if asked and given and given != asked:
-            yield (
-                f"{job.recipe.name}: {job.parents[name]} was trained by the protocol '{given}', where the "
-                f"recipe names '{asked}'; the set says which file it was"
-            )
+        for line in others("the recipe", need, job.parents[name], headers[name]) if name in headers else ():
+            yield f"{job.recipe.name}: {line}; the set says which file it was"
 
 
 def _with_its_network(job: ShardJob, headers: Mapping[str, Mapping[str, Any]]) -> ShardJob:

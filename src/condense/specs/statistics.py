@@ -100,6 +100,16 @@ class ClassStatisticsNeed:
 
     observer: TeacherNeed
 
+    @property
+    def protocol(self) -> str:
+        """By which the observer is trained."""
+        return self.observer.protocol
+
+    @property
+    def arch(self) -> str | None:
+        """Of the observer."""
+        return self.observer.arch
+
     def cell(self, plan: Planning[P], data: PlannedData, arch: str, seed: int, steps: int) -> P | None:
         """The statistics of the observer that serves the sets of all seeds."""
         settings: dict[str, Any] = {
