@@ -13,12 +13,15 @@ from pytest import approx
 from torch import nn
 
 from condense import engines, models, plan
-from condense.augment import views
+from condense.augment import siamese, views
 from condense.config import UserError
+from condense.discrepancy.energy import energy_distance
 from condense.discrepancy.statistics import channel_moments, layered_gap, moment_gap
+from condense.engines.beside import MatchingBeside
 from condense.engines.orders import Order, Site
 from condense.engines.starts import numbered_images
 from condense.engines.statistics import batches_of
+from condense.engines.streams import RealBatches
 from condense.machine import seeds
 from condense.models.observing import LayerInputs
 from condense.specs import catalogue
@@ -230,3 +233,72 @@ def test_a_network_without_batch_norm_cannot_observe(train, tmp_path):
 def test_settings_that_mean_nothing_are_refused(changes, told):
     with pytest.raises(UserError, match=told):
         recipe(**changes)
+
+
+BESIDE = {
+    "terms": [{"name": "energy_distance"}, {"name": "classifier_critic", "sees": "plain", "weight": 0.5}],
+    "batch_real": 8,
+    "weight": 3.0,
+}
+
+
+def test_terms_beside_give_the_gradient_of_their_weighted_sum(train, observers):
+    """One step: against the terms themselves, of all classes at once."""
+    value = recipe(beside=BESIDE, batches={"images": 6})
+    site = Site(train, train.classes, "resnet18_bn", OBSERVER, 3, CPU)
+    network = load_teacher(observers["observer_resnet18_bn"], train, CPU)[0]
+    images = torch.randn(10, 2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(10)[:, None].expand(-1, 2)
+    beside = MatchingBeside(value.beside, site, shown=2, at_once=6)
+    assert [part.stop - part.start for part in beside.parts] == [3, 3, 3, 3]
+    gradient, told = beside.gradient(network, images, labels, 2, 5)
+    stream = RealBatches(train, train.classes, 8, 3, CPU)
+    real = train.normalise(stream.taken(stream.chosen(2)))
+    augment = value.beside.augment
+    draws = [
+        siamese.draw(augment.siamese, 8, seeds.generator(3, "augment", label, 2), augment.mode)
+        for label in range(10)
+    ]
+    x, loss = images.clone().requires_grad_(True), 0.0
+    for label in range(10):
+        seen = [network.embed(siamese.apply(batch[label], draws[label])) for batch in (real, x)]
+        distance = energy_distance(seen[0][None].detach(), seen[1][None], constant=False).sum()
+        loss = loss + 3 * distance + 1.5 * F.cross_entropy(network(x[label]), labels[label])
+    torch.testing.assert_close(gradient, torch.autograd.grad(loss, x)[0], rtol=1e-4, atol=1e-6)
+    assert beside.total(told, 2, 5).item() == approx(loss.item(), rel=1e-4)
+
+
+def test_terms_beside_move_the_images_and_are_told(train, observers):
+    plain, with_terms = (run(recipe(**changes), train, observers) for changes in ({}, {"beside": BESIDE}))
+    assert (plain.images - with_terms.images).abs().mean() > 1e-3
+    for row in with_terms.history:
+        parts = row["classification"] + 0.01 * row["statistics"]
+        parts += 3 * row["energy_distance"] + 1.5 * row["classifier_critic"]
+        assert row["loss"] == approx(parts, rel=1e-4)
+    assert recipe(beside=BESIDE).splits_by(False) is None
+
+
+def test_what_terms_beside_remember_outlives_a_stop(train, observers, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
+    observed = {"observers": {"protocol": "observer", "archs": ["convnet_bn"]}}
+    value = recipe(**observed, beside={**BESIDE, "terms": [{"name": "historical_mean"}, {"name": "moments"}]})
+    whole = run(value, train, observers)
+    _, stopped = until_done(
+        lambda: run(value, train, observers, checkpoint=Stopping(tmp_path / "part", "key"))
+    )
+    assert torch.equal(stopped.images, whole.images) and stopped.history == whole.history
+
+
+@pytest.mark.parametrize(
+    ("terms", "told"),
+    [
+        ([], "beside: terms: at least one"),
+        ([{"name": "clip_critic"}], "needs 'clip', and the critic here is the network"),
+        ([{"name": "energy_distance", "turn": 1}], "takes a step of its own"),
+        ([{"name": "inter_class_margin"}], "looks at all classes at once"),
+        ([{"name": "cross_entropy", "under": "trained"}], "networks"),
+    ],
+)
+def test_terms_that_cannot_stand_beside_are_refused(terms, told):
+    with pytest.raises(UserError, match=told):
+        recipe(beside={**BESIDE, "terms": terms})

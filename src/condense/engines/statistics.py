@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from condense.augment import views
+from condense.engines.beside import MatchingBeside
 from condense.engines.flattening import FLATTENED
 from condense.engines.moving import MovingImages
 from condense.engines.observers import BatchLoss, Observer, RunningMeans
@@ -103,10 +104,16 @@ class StatisticsMatching(Run):
             recipe, data, site.classes, ipc=order.ipc, seed=site.seed, device=device, start=start
         )
         further = [name for name in ("flatness", "spread", "prior") if getattr(recipe, name) is not None]
-        columns = ["classification", "statistics", *further]
+        shown = order.ipc * recipe.images_matched
+        self.beside = (
+            MatchingBeside(recipe.beside, site, shown=shown, at_once=recipe.batches.images)
+            if recipe.beside
+            else None
+        )
+        columns = ["classification", "statistics", *further, *(self.beside.labels if self.beside else [])]
         super().__init__(recipe, images, columns, order.checkpoint, len(data.counts))
         self.settings, self.seed, self.size = recipe, site.seed, data.size
-        shown = order.ipc * recipe.images_matched
+        self.batch_columns = ["classification", "statistics", *further]
         self.batches = batches_of(recipe, len(site.classes), shown, order.first * recipe.images_matched)
         self.means = (
             [RunningMeans(observer, len(self.batches)) for observer in self.observers]
@@ -127,13 +134,19 @@ class StatisticsMatching(Run):
         gradient, told = torch.zeros_like(shown), []
         for number, batch in enumerate(self.batches):
             places = batch.classes.to(self.device), batch.images.to(self.device)
-            gradient[places], parts = self._of_batch(number, shown.detach()[places], labels[places])
-            told.append(parts)
+            gradient[places], values_of_batch = self._of_batch(number, shown.detach()[places], labels[places])
+            told.append(values_of_batch)
         mean, *means = torch.stack(told).mean(0)
+        parts = dict(zip(self.batch_columns, means, strict=True))
+        if self.beside is not None:
+            network = self.observers[self.done % len(self.observers)].network
+            more, values = self.beside.gradient(network, shown.detach(), labels, self.done, self.steps)
+            gradient, parts = gradient + more, {**parts, **values}
+            mean = mean + self.beside.total(values, self.done, self.steps)
         # Of this value, and of that gradient, without the graphs of all batches at once
         surrogate = ((shown - shown.detach()) * gradient).sum() + mean
         self._follow(shown.detach())
-        yield surrogate, dict(zip(self.columns[1:], means, strict=True))
+        yield surrogate, parts
         self.moving.clip()  # as in SRe2L's code, after every step
 
     def _of_batch(self, number: int, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,7 +168,9 @@ class StatisticsMatching(Run):
         if means:
             means.take(number, found.seen.observed.means)
         parts = {**found.seen.parts, "flatness": found.added}
-        return found.gradient, torch.stack([found.loss, *(parts[name].detach() for name in self.columns[1:])])
+        return found.gradient, torch.stack(
+            [found.loss, *(parts[name].detach() for name in self.batch_columns)]
+        )
 
     def _left_out(self, observer: Observer, batch: Batch) -> set[int]:
         """The convolutions that do not count for a batch at this step, by chance."""
@@ -181,6 +196,11 @@ class StatisticsMatching(Run):
     def take_up(self, tensors: dict[str, Tensor]) -> None:
         for name, value in self.kept().items():
             value.copy_(tensors[name])
+        if self.beside is not None:
+            self.beside.take_up(tensors)
+
+    def remembered(self) -> dict[str, Tensor]:
+        return {} if self.beside is None else self.beside.remembered()
 
 
 def match_statistics(site: Site, orders: Sequence[Order[StatisticsRecipe]]) -> list[Outcome]:

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from condense.config import UserError
-from condense.costs.work import FLOAT, Shard, Work, pixels_of
+from condense.config import UserError, naming
+from condense.costs.work import FLOAT, Shard, Work, both, pixels_of
 from condense.machine import fitting
-from condense.specs.common import at_least, check_name, unused
+from condense.specs.beside import Beside
+from condense.specs.common import at_least, check_name, cut_to, groups_of, unused
 from condense.specs.image_losses import AnyFlatness, LayerStatistics, PixelPrior, Spread
 from condense.specs.images import MovedRecipe
 from condense.specs.parent import P, Parent, PlannedData, PlannedParent, Planning, TeacherNeed
@@ -143,6 +144,7 @@ class StatisticsRecipe(MovedRecipe):
     flatness: AnyFlatness | None = None
     spread: Spread | None = None
     prior: PixelPrior | None = None
+    beside: Beside | None = None
     view: View = View()
     batches: Batches = Batches()
     schedule: CosineSchedule | ConstantSchedule = ConstantSchedule("constant")
@@ -180,11 +182,20 @@ class StatisticsRecipe(MovedRecipe):
         # Cells of a mosaic, mirror images and patches of several are numbered over the whole set
         stitched = self.patches is not None and self.patches.factor > 1
         alone = self.batches.order == "of_each_class" and self.images_matched == 1 and not stitched
+        # Terms compare all images of a class with its real ones
+        alone = alone and self.beside is None
         return "images" if alone else None
 
     def within(self, strategy: str) -> dict[str, Any]:
-        flips = "flip" in strategy.split("_")
-        return {} if flips or not self.view.flip else {"view": {"flip": False}}
+        change: dict[str, Any] = {}
+        if self.view.flip and "flip" not in groups_of(strategy):
+            change["view"] = {"flip": False}
+        if self.beside is not None:
+            left = cut_to(self.beside.augment.siamese, strategy)
+            # `mode` then means nothing
+            only = {"siamese": left} if groups_of(left) else {"siamese": left, "mode": "one"}
+            change["beside"] = {"augment": only}
+        return change
 
     def images_needed(self, ipc: int) -> int:
         return super().images_needed(ipc) if self.patches is None else self.patches.images_needed(ipc)
@@ -193,6 +204,9 @@ class StatisticsRecipe(MovedRecipe):
         super().check_ipc(ipc)
         if self.patches is not None:
             self.patches.check_ipc(ipc)
+        if self.beside is not None:
+            with naming(self.name):
+                self.beside.check_batch(ipc * self.images_matched)
 
     def work(self, shard: Shard) -> Work:
         """A step is a pass of every image through one observer, and one back to the images; flatness asks for
@@ -212,7 +226,7 @@ class StatisticsRecipe(MovedRecipe):
         held = 3 * batch * kept + fitting.COPIES * weights + 8 * matched * pixels_of(data)
         passed = self.number_of_steps * matched * mean("forward")
         crops = shard.classes * self.patches.looked_at(data) if self.patches else 0
-        return Work(
+        plain = Work(
             flops_forward=there * passed + crops * observers[0].forward,
             flops_training=3 * (1 + back) * passed,
             calls_forward=there * batches * mean("layers"),
@@ -223,3 +237,6 @@ class StatisticsRecipe(MovedRecipe):
             + math.ceil(held) * FLOAT * (1 + (self.number_of_snapshots > 0)),
             host_bytes=2 * data.train * pixels_of(data),
         )
+        if self.beside is None:
+            return plain
+        return both(plain, self.beside.work(shard, matched, self.number_of_steps, observers[0]))
