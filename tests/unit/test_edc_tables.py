@@ -1,12 +1,16 @@
 """EDC's configurations, and its tables: planned where nothing has the images, too, so that their settings
 hold."""
 
+import csv
+
 import pytest
 import yaml
+from pytest import approx
 
 from condense.config import UserError
 from condense.plan.maker import Maker
 from condense.plan.tables import Plan
+from condense.report import figures, planted
 from condense.specs import catalogue
 
 SCALE = """
@@ -124,3 +128,39 @@ def test_a_setting_that_is_not_measured_says_why(own):
     assert {row.reason for row in rows if not row.runs} == {
         "needs observers that 100 epochs of ImageNet-1k in 32 pixels came before"
     }
+
+
+def test_a_mixture_is_found_by_the_statistics_of_its_parts_and_not_by_those_of_all(tmp_path):
+    figures.make_figure(Plan("quick"), "edc/figure2a", tmp_path / "f.png")
+    with open(tmp_path / "f.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    away = {}
+    for form in planted.FORMS:
+        far = []
+        for part, centre in enumerate(planted.CENTRES):
+            mine = [row for row in rows if (row["form"], row["part"]) == (form, str(part))]
+            points = [(float(row["x"]), float(row["y"])) for row in mine]
+            assert len(points) == planted.DISTILLED
+            mean = [sum(values) / len(points) for values in zip(*points, strict=True)]
+            far.append(max(abs(a - b) for a, b in zip(mean, centre, strict=True)))
+        away[form] = max(far)
+    assert away["form (2)"] < 0.3 and away["both, alpha 0.5"] < 0.5 and away["form (1)"] > 1.5
+
+
+def test_schedules_are_drawn_as_their_equations_have_them(tmp_path):
+    figures.make_figure(Plan("quick"), "edc/figure6", tmp_path / "f.png")
+    with open(tmp_path / "f.csv", encoding="utf-8", newline="") as file:
+        factors = {(row["schedule"], int(row["epoch"])): float(row["factor"]) for row in csv.DictReader(file)}
+    assert factors["cosine", 150] == approx(0.5) and factors["smoothed, zeta 2", 299] == approx(0.5, abs=0.01)
+    assert factors["SSRS, zeta 2", 250] / factors["SSRS, zeta 2", 251] == approx(6, rel=0.05)
+
+
+def test_a_figure_of_no_set_names_none_and_others_do(own):
+    for text, told in (
+        ("draw: rates_by_epoch, dataset: cifar10", "dataset: 'draw: rates_by_epoch' shows no set"),
+        ("draw: images, methods: [dm], ipc: [1]", "dataset, methods, ipc: at least one of each"),
+    ):
+        figure = f"{{kind: figure, paper: ours, figure: '91', title: None, {text}}}"
+        (own / "tables" / "ours_figure91.yaml").write_text(figure, encoding="utf-8")
+        with pytest.raises(UserError, match=told):
+            catalogue.table("ours_figure91")

@@ -203,8 +203,8 @@ def finish(axis: Any, title: str, x: str) -> None:
 
 
 def curves_needed(figure: FigurePlan, name: str) -> None:
-    """Raises UserError if the scale asks for no curve of the figure."""
-    if not figure.curves:
+    """Raises UserError if the scale asks for no curve of the figure, of one that is drawn of some."""
+    if not figure.curves and not figure.spec.computed:
         left_out: Iterable[str] = (f"{method}: {reason}" for method, reason in figure.missing.items())
         raise UserError(
             f"{name}: this scale draws nothing of it ({'; '.join(left_out) or 'its dataset is not run'})"

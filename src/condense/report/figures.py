@@ -20,7 +20,9 @@ from condense.report import (
     layout,
     names,
     pictures,
+    planted,
     predictors,
+    rates,
     seconds,
     settings,
     slimming,
@@ -43,6 +45,8 @@ DRAW = {
     "images": pictures.images,
     "landscape": landscapes.landscape,
     "metric_by_step": traces.metric_by_step,
+    "mixture_by_forms": planted.mixture_by_forms,
+    "rates_by_epoch": rates.rates_by_epoch,
     "texture": comparisons.texture,
 }
 
@@ -87,6 +91,8 @@ def make_figure(scale: Plan, name: str, out_png: Path) -> None:
 def footnotes(scale: Plan, name: str) -> list[str]:
     """Methods and points that the figure leaves out, with the reason, and what the scale cuts."""
     figure = scale.figures[name]
+    if figure.spec.computed:  # the same at every scale
+        return []
     by_reason: dict[str, list[str]] = {}
     for method, reason in figure.missing.items():
         by_reason.setdefault(reason, []).append(names.method(method))

@@ -79,7 +79,9 @@ def make_report(scale: Plan, out: Path) -> None:
         fair=fair.comparisons(scale),
         tables=[_table(scale, name) for name in names.in_order([*scale.tables, *scale.settings])],
         figures=[
-            _figure(scale, name) for name in names.in_order(scale.figures) if scale.figures[name].curves
+            _figure(scale, name)
+            for name in names.in_order(scale.figures)
+            if scale.figures[name].curves or scale.figures[name].spec.computed
         ],
         grids=shown,
         hidden_grids=hidden,

@@ -161,6 +161,8 @@ Drawing = Literal[
     "images",
     "landscape",
     "metric_by_step",
+    "mixture_by_forms",
+    "rates_by_epoch",
     "texture",
 ]
 # tasks, each with the methods that make its further sets, by the names that it gives them
@@ -175,6 +177,7 @@ class Shown:
     needs: tuple[str, ...] = ()
     judged: Callable[[FigureSpec], Judged] = lambda spec: []
     features: bool = False  # whether it shows features, of the setting of this name
+    computed: bool = False  # whether it is drawn of no set, but of what it computes itself
     # what the curves of the figure's own `task` are over; '': it gives one value for each network
     along: Literal["", "steps", "classes", "grid", "percents"] = ""
 
@@ -220,6 +223,8 @@ DRAWINGS: dict[Drawing, Shown] = {
     "images": Shown(),
     "landscape": Shown(("task",), judged=_own_task, along="grid"),
     "metric_by_step": Shown(("task",), judged=_own_task, along="steps"),
+    "mixture_by_forms": Shown(computed=True),
+    "rates_by_epoch": Shown(computed=True),
     "texture": Shown(("classes",)),
 }
 
@@ -238,9 +243,9 @@ class FigureSpec:
     figure: str
     title: str
     draw: Drawing
-    dataset: str
-    methods: list[str]
-    ipc: list[int]
+    dataset: str = ""  # this, methods and ipc: of all figures but those that are drawn of no set
+    methods: list[str] = field(default_factory=list)
+    ipc: list[int] = field(default_factory=list)
     train_arch: str = "convnet"
     eval_arch: str = "convnet"
     protocol: str = DEFAULT_PROTOCOL
@@ -274,12 +279,14 @@ class FigureSpec:
             "feature_arch",
             "protocol",
         )
-        check_names({key: getattr(self, key) for key in named})
+        check_names({key: getattr(self, key) or None for key in named})
         for key, least in (("ipc", 1), ("classes", 0), ("neighbours", 1)):
             for number in getattr(self, key):
                 at_least({key: number}, least)
-        if not self.methods or not self.ipc:
-            raise UserError("methods, ipc: at least one of each is needed")
+        if DRAWINGS[self.draw].computed:
+            unused(self, ("dataset", "methods", "ipc"), f"'draw: {self.draw}' shows no set")
+        elif not self.methods or not self.ipc or not self.dataset:
+            raise UserError("dataset, methods, ipc: at least one of each is needed")
         for name in dict.fromkeys(name for drawing in DRAWINGS.values() for name in drawing.needs):
             if bool(getattr(self, name)) != (name in DRAWINGS[self.draw].needs):
                 kinds = [kind for kind, drawing in DRAWINGS.items() if name in drawing.needs]
@@ -309,6 +316,11 @@ class FigureSpec:
     @property
     def name(self) -> str:
         return f"figure{self.figure}"
+
+    @property
+    def computed(self) -> bool:
+        """Whether it is drawn of no set, but of what it computes itself."""
+        return DRAWINGS[self.draw].computed
 
     @property
     def judged(self) -> Judged:
