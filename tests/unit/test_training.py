@@ -15,7 +15,7 @@ from condense.config import UserError, merged, read
 from condense.data.dataset import load
 from condense.evaluate.protocols import evaluate
 from condense.files import spread
-from condense.files.artifacts import file_sha256, read_json, read_tensors
+from condense.files.artifacts import file_sha256, read_json, read_tensors, write_tensors
 from condense.files.checkpoints import Checkpoint
 from condense.machine import seeds
 from condense.select import coreset
@@ -271,6 +271,22 @@ def test_a_stored_teacher_is_the_trained_network(digits, tmp_path):
     assert not net.training and not any(parameter.requires_grad for parameter in net.parameters())
     held = read_tensors(path, "teacher")[1]["train_accuracy"]
     assert accuracy(net, pixel_set(data, CPU)) == held > 20
+
+
+def test_a_teacher_whose_outputs_are_other_classes_is_refused(digits, tmp_path):
+    """Or the same in another order: by their names, whatever the images."""
+    data, path = load(digits / "train.safetensors"), tmp_path / "teacher.safetensors"
+    brief = protocol("plain_networks", epochs=1)
+    teachers.pretrain(path, data, brief, **ARCH, strategy="none", seed=0, key="k", device=CPU)
+    tensors, header = read_tensors(path, "teacher")
+    assert header["class_names"] == list(data.class_names)
+    turned = list(reversed(data.class_names))
+    write_tensors(path, dict(tensors), header | {"class_names": turned})
+    with pytest.raises(UserError, match=r"its outputs are 9, 8, .* and the classes of digits are 0, 1, "):
+        teachers.load_teacher(path, data, CPU)
+    write_tensors(path, dict(tensors), header | {"class_names": turned[1:]})
+    with pytest.raises(UserError, match="it names 9 classes, and tells 10 apart"):
+        teachers.load_teacher(path, data, CPU)
 
 
 def test_accuracy_counts_what_is_right(few):

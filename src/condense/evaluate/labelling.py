@@ -14,6 +14,7 @@ from condense.files.relabels import read_relabels
 from condense.machine.runtime import note
 from condense.specs import Protocol
 from condense.specs.labels import STORED
+from condense.specs.parent import others
 from condense.teachers.pretrain import load_teacher
 from condense.training.loop import layer_type
 from condense.training.observers import Labeller, Observers
@@ -46,12 +47,8 @@ def labeller_for(
     images = load(data)
     networks = [load_teacher(path, images, device)[0] for path in named.values()]
     for name, path in named.items():
-        asked, given = protocol.observers[name].protocol, read_header(path).get("protocol")
-        if given and given != asked:
-            note(
-                f"{path}: was trained by the protocol '{given}', where '{protocol.name}' names '{asked}'; "
-                "the metrics say which file it was"
-            )
+        for line in others(f"'{protocol.name}'", protocol.observers[name], path, read_header(path)):
+            note(f"{line}; the metrics say which file it was")
     return Observers(networks, [layer_type(network, protocol, device) for network in networks])
 
 

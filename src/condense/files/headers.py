@@ -177,10 +177,13 @@ class TeacherHeader:
     key: str
     options: dict[str, Any] = field(default_factory=dict)
     train_accuracy: float = 0.0
+    class_names: list[str] = field(default_factory=list)  # of its outputs; older ones do not name them
 
     def __post_init__(self) -> None:
         if not 0 <= self.train_accuracy <= 100:
             raise UserError("'train_accuracy' is no percentage")
+        if self.class_names and len(self.class_names) != self.shape.classes:
+            raise UserError(f"it names {len(self.class_names)} classes, and tells {self.shape.classes} apart")
 
 
 @dataclass(frozen=True)

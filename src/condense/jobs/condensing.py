@@ -16,10 +16,10 @@ from condense.files import carrying
 from condense.files.artifacts import digest, read_header, write_json, write_tensors
 from condense.files.checkpoints import Checkpoint
 from condense.jobs.machine import Machine, at_work
-from condense.jobs.observing import others
 from condense.machine.terminal import tell
 from condense.plan import PARENTS
 from condense.specs import Recipe
+from condense.specs.parent import others
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,11 @@
-"""What a recipe asks for beforehand, and what it may ask of the plan for that."""
+"""What a recipe asks for beforehand, what it may ask of the plan for that, and where a file is something
+else."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from condense.costs.work import Sizes
@@ -84,3 +87,18 @@ class TeacherNeed:
         """The teacher; one serves the sets of all seeds."""
         settings: dict[str, Any] = {"protocol": plan.protocol(self.protocol), "strategy": data.spec.strategy}
         return plan.parent(self.made_as, data, self.arch or arch, **settings)
+
+
+_OTHERS = {
+    "protocol": "was trained by the protocol '{given}', where {asker} names '{asked}'",
+    "arch": "is a {given}, where {asker} names {asked}",
+}
+
+
+def others(asker: str, need: object, path: Path, header: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each setting, protocol or architecture, in which a file with this header is not what the
+    `asker` needs."""
+    for setting, text in _OTHERS.items():
+        asked, given = getattr(need, setting, None), header.get(setting)
+        if asked and given and given != asked:
+            yield f"{path}: {text.format(asker=asker, given=given, asked=asked)}"

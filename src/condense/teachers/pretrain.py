@@ -12,6 +12,7 @@ from torch import Tensor
 
 from condense import kernels, models
 from condense.config import UserError
+from condense.data.classes import brief
 from condense.data.dataset import Images
 from condense.files import read_teacher
 from condense.files.artifacts import damaged, digest, write_tensors
@@ -95,6 +96,7 @@ def pretrain(
     header |= {
         "protocol": protocol.name,
         "data_sha256": data.data_sha256,
+        "class_names": list(data.class_names),
         "train_accuracy": accuracy(network, images),
     }
     tensors = {f"network.{name}": value.cpu().numpy() for name, value in network.state_dict().items()}
@@ -106,13 +108,19 @@ def pretrain(
 def load_teacher(path: Path, data: Images, device: torch.device) -> tuple[Network, Tensor]:
     """The frozen classifier in eval mode, and the forgetting events (n,) of the training images it saw.
 
-    Raises UserError if the file is damaged or if it was trained on other data than `data`.
+    Raises UserError if the file is damaged, or if it was trained on other data than `data`, or tells other
+    classes apart, or the same in another order.
     """
     tensors, header = read_teacher(path)
     if header.data_sha256 != data.data_sha256:
         raise UserError(
             f"{path}: was trained on other images than those of {data.dataset}; give the classifier of these "
             "(`condense teach --help` says how one is made)"
+        )
+    if header.class_names and header.class_names != list(data.class_names):
+        raise UserError(
+            f"{path}: its outputs are {brief(header.class_names)}, and the classes of {data.dataset} are "
+            f"{brief(data.class_names)}, in this order; give the classifier of these"
         )
     if asdict(header.shape) != {"channels": data.channels, "size": data.size, "classes": len(data.counts)}:
         raise damaged(path, "its network is for images of another shape, or for other classes")
