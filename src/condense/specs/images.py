@@ -52,6 +52,12 @@ class Augment:
                 "augment",
             )
 
+    def within(self, strategy: str) -> dict[str, Any]:
+        """The change that leaves of the operations those that `strategy` has, too."""
+        left = cut_to(self.siamese, strategy)
+        # `mode` then means nothing
+        return {"siamese": left} if groups_of(left) else {"siamese": left, "mode": "one"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class MovedRecipe(Recipe):
@@ -135,6 +141,4 @@ class ImageRecipe(MovedRecipe):
         return "classes" if self.classes_apart and self.optimizer.plateau is None and not ties_batch else None
 
     def within(self, strategy: str) -> dict[str, Any]:
-        left = cut_to(self.augment.siamese, strategy)
-        # `mode` then means nothing
-        return {"augment": {"siamese": left} if groups_of(left) else {"siamese": left, "mode": "one"}}
+        return {"augment": self.augment.within(strategy)}

@@ -12,7 +12,7 @@ from condense.config import UserError, naming
 from condense.costs.work import FLOAT, Shard, Work, both, pixels_of
 from condense.machine import fitting
 from condense.specs.beside import Beside
-from condense.specs.common import at_least, check_name, cut_to, groups_of, unused
+from condense.specs.common import at_least, check_name, groups_of, unused
 from condense.specs.image_losses import AnyFlatness, LayerStatistics, PixelPrior, Spread
 from condense.specs.images import MovedRecipe
 from condense.specs.parent import P, Parent, PlannedData, PlannedParent, Planning, TeacherNeed
@@ -191,10 +191,7 @@ class StatisticsRecipe(MovedRecipe):
         if self.view.flip and "flip" not in groups_of(strategy):
             change["view"] = {"flip": False}
         if self.beside is not None:
-            left = cut_to(self.beside.augment.siamese, strategy)
-            # `mode` then means nothing
-            only = {"siamese": left} if groups_of(left) else {"siamese": left, "mode": "one"}
-            change["beside"] = {"augment": only}
+            change["beside"] = {"augment": self.beside.augment.within(strategy)}
         return change
 
     def images_needed(self, ipc: int) -> int:
