@@ -159,6 +159,18 @@ def asked_run(out):
     return ("run", "digits", "--method", "small", *shape)
 
 
+def test_the_network_of_a_set_is_found_in_whatever_order_the_files_are_given(small_scale, train, tmp_path):
+    """Statistics are no network, though they say which one they are of."""
+    assert command(*asked_run(tmp_path / "out"))[0] == 0
+    files = {path.parent.name.split("-")[0]: path for path in (tmp_path / "out").glob("*/*.safetensors")}
+    words = ("synthesize", "--data", tmp_path / "out" / "data" / "train.safetensors", "--recipe", "small")
+    words += ("--ipc", 1, "--arch", "mlp", "--device", "cpu", "--out", tmp_path / "set.safetensors")
+    words += ("--with", f"statistics_convnet={files['statistics']}")
+    status, told = command(*words, "--with", f"observer_convnet={files['teacher']}")
+    assert status == 0, told
+    assert read_header(tmp_path / "set.safetensors")["arch"] == "convnet"
+
+
 def test_a_parent_of_a_parent_is_made_before_it(small_scale, tmp_path):
     request = Request(Path("digits"), tmp_path, method="small", ipc=2, scale="brief", arch="convnet")
     observer, gathered_of = plan_request(request).parents

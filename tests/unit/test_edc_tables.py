@@ -2,6 +2,7 @@
 hold."""
 
 import csv
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -65,6 +66,9 @@ def test_a_configuration_has_one_thing_more_than_the_one_before_it(letter):
 
 
 def test_the_last_configuration_is_edc():
+    last, edc = (resolved(name, "cifar10") for name in ("edc_config_g", "edc"))
+    assert (last.view.crop.least, edc.view.crop.least) == (0.5, 0.08)  # the script's
+    assert replace(edc, view=last.view).computed_part() | {"name": ""} == last.computed_part() | {"name": ""}
     for dataset in ("cifar100", "imagenet1k"):
         last, edc = (resolved(name, dataset).computed_part() for name in ("edc_config_g", "edc"))
         if dataset == "imagenet1k":
@@ -92,6 +96,17 @@ def test_every_setting_of_the_tables_is_planned_where_the_images_are_there(own):
     assert cell.synthetic.recipe.view.crop.least == 0.5
 
 
+def test_a_method_is_judged_as_its_code_does_where_it_does_so(own):
+    judged = {}
+    for row in Plan("every").tables["edc/table1"]:
+        published = row.published
+        if published["eval_arch"] == "resnet18" and published["ipc"] == "10":
+            judged[published["method"], published["dataset"]] = [run.judge for run in row.runs]
+    assert judged["g_vbsm", "cifar10"] == ["", "g_vbsm"] and judged["g_vbsm", "cifar100"] == [""]
+    assert judged["rded", "tinyimagenet"] == ["", "rded"]
+    assert judged["rded", "imagenet1k"] == ["", "rded_imagenet"] and judged["edc", "cifar10"] == [""]
+
+
 def test_rows_of_a_dataset_are_judged_as_the_table_says(own):
     rows = [row for row in Plan("every").tables["edc/table1"] if row.published["method"] == "edc"]
     judged = {
@@ -112,6 +127,8 @@ def test_rows_of_a_dataset_are_judged_as_the_table_says(own):
         ({"by_dataset": {"cifar10": {"protocol": "dd"}}}, "unknown protocol 'dd'"),
         ({"by_dataset": {"cifar10": {"archs": {"resnet19": "resnet18"}}}}, "unknown architecture 'resnet19'"),
         ({"by_dataset": {"cifar10": {}}}, "neither a protocol nor archs"),
+        ({"by_dataset": {"cifar10": {"judges": {"dm": "dc"}}}}, "cifar10: judges: unknown method 'dm'"),
+        ({"by_dataset": {"cifar10": {"judges": {"edc": "dd"}}}}, "unknown protocol 'dd'"),
         ({"not_measured": {"iterations=26": "why"}}, "not_measured: unknown .*iterations=26"),
     ],
 )

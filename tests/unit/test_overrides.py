@@ -7,6 +7,7 @@ import yaml
 from condense import plan
 from condense.config import UserError, load_yaml
 from condense.plan.maker import Maker
+from condense.plan.tables import Plan
 from condense.specs import Scale, catalogue
 
 
@@ -35,6 +36,13 @@ def test_those_of_the_original_hold_for_its_copies_under_their_own():
     assert catalogue.lineage("images of my own") == ("images of my own",)
     scale = Scale("trial", "a trial", 1, 1, {}, architectures={"convnet/cifar10": {"depth": 2}})
     assert Maker(scale).options("convnet", "cifar10_jpeg") == '{"depth":2}'
+    plan = Plan("quick")
+    plan.scale = Scale(
+        "trial", "a trial", 1, 4, {}, networks_per_job={"convnet/tinyimagenet": 2, "convnet": 4}
+    )
+    for dataset, parts in (("tinyimagenet_jpeg", ["0-1", "2-3"]), ("cifar10_jpeg", ["0-3"])):
+        made = Maker(plan.scale).synthetic(dataset, "random", "convnet", 1, 0)
+        assert plan.parts(Maker(plan.scale).metrics(made, "convnet", "dc")) == parts
 
 
 def test_every_copy_of_a_dataset_has_the_settings_of_its_original():

@@ -9,6 +9,7 @@ from typing import Protocol
 from condense.costs.profile import Profile
 
 FLOAT = 4  # bytes
+_CHANNELS = 256  # of a layer, about: what is known of them takes little beside the network
 
 
 class Sizes(Protocol):
@@ -59,6 +60,12 @@ def both(first: Work, second: Work) -> Work:
 def pixels_of(data: Sizes) -> int:
     """Numbers in one image."""
     return data.channels * data.size**2
+
+
+def statistics_bytes(classes: int, network: Profile) -> int:
+    """Of what the layers of a network are given for the real images: a mean and a variance of each of their
+    channels, about, for every class and for all."""
+    return 4 * (classes + 1) * network.layers * _CHANNELS * FLOAT
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,9 @@ def observers_of(site: Site, order: Order[StatisticsRecipe]) -> list[Observer]:
         network, known = load_teacher(order.parents[name], site.data, site.device)[0], None
         if recipe.statistics.gathered:
             path = order.parents[f"statistics_{arch}"]
-            known = load_statistics(path, order.parents[name], site.data, site.device)
+            known = load_statistics(
+                path, order.parents[name], site.data, site.device, classes=recipe.statistics.classes > 0
+            )
             check_layers(path, known, network)
         found.append(Observer(network, name, recipe.statistics, known))
     return found

@@ -85,7 +85,9 @@ def why_nothing_runs(plan: Plan, names: list[str]) -> str:
         if name in plan.figures:
             figure = plan.figures[name]
             reasons |= set(figure.missing.values())
-            if not plan.datasets_of(name).get(figure.spec.dataset):
+            if figure.spec.computed:
+                reasons.add("the figure is drawn of what it computes itself, in seconds")
+            elif not plan.datasets_of(name).get(figure.spec.dataset):
                 reasons.add(f"no dataset stands in for {figure.spec.dataset}")
     why = "; ".join(sorted(reasons)) or "no dataset of the scale has the images that it asks for"
     others = ", ".join(name for name in catalogue.names_in("scales") if name != plan.scale.name)

@@ -31,6 +31,7 @@ class StatisticsHeader:
     class_names: list[str]
     observer_sha256: str
     arch: str
+    options: dict[str, Any]
     protocol: str
     strategy: str
     seed: int

@@ -47,8 +47,11 @@ class LayerInputs:
             self._handles.pop().remove()
 
     def taken(self) -> list[Tensor]:
-        """The inputs (n, c, h, w), one a layer. Raises ValueError if a pass went around a layer."""
+        """The inputs (n, c, h, w), one a layer. Raises UserError if a pass went around a layer."""
         given, self._given = self._given, {}
         if len(given) < len(self.layers):
-            raise ValueError(f"{len(self.layers) - len(given)} of {len(self.layers)} layers saw no image")
+            raise UserError(
+                f"{len(self.layers) - len(given)} of {len(self.layers)} layers of the network, whose "
+                "statistics are asked for, see no image; use another architecture, such as 'resnet18_bn'"
+            )
         return [given[place] for place in range(len(self.layers))]

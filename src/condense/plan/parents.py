@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from condense.config import UserError
-from condense.costs.work import FLOAT, Work, pixels_of
+from condense.costs.work import FLOAT, Work, pixels_of, statistics_bytes
 from condense.files.artifacts import digest
 from condense.plan.numerics import NUMERICS
 from condense.plan.parent import ParentCell
@@ -23,7 +23,7 @@ from condense.plan.truths import TruthCell
 from condense.specs import Protocol, QueueNetworks, TrainedNetworks, TrajectoryNetworks, number_of_epochs
 from condense.specs.common import at_least, not_by_default
 
-_CHANNELS = 256  # of a layer, about: statistics take little beside the classifier that they are of
+_READ, _CALLS = 16, 12  # products for a value, and calls for a layer, that its moments take
 
 
 @dataclass(frozen=True)
@@ -97,16 +97,18 @@ class ClassStatisticsCell(ParentCell):
 
     def work(self, on_gpu: bool = False) -> Work:
         network, data = self.data.profile(self.arch, self.options), self.data.spec
-        held = min(self.protocol.batch, data.train) * (network.kept + 3 * network.largest)
-        # A mean and a variance of every channel and patch of some layers, for every class and for all
-        layers = 4 * (data.classes + 1) * network.layers * _CHANNELS
+        batch = min(self.protocol.batch, data.train)
+        held = batch * (network.kept + 3 * network.largest)
+        bytes_out = statistics_bytes(data.classes, network)
         return Work(
-            flops_forward=data.train * network.forward,
-            calls_forward=math.ceil(data.train / self.protocol.batch) * network.layers,
+            # The moments of all layers, of the batch and of each image, read what the layers are given twice
+            flops_forward=data.train * (network.forward + _READ * network.kept),
+            calls_forward=math.ceil(data.train / batch) * _CALLS * network.layers,
             images=data.train,
-            bytes_out=layers * FLOAT,
-            peak_bytes=2 * data.train * pixels_of(data) + math.ceil(held + 3 * layers) * FLOAT,
-            host_bytes=2 * data.train * pixels_of(data),
+            bytes_out=bytes_out,
+            # Sums in float64, and the file in float32 beside them
+            peak_bytes=data.train * pixels_of(data) + math.ceil(held) * FLOAT + 3 * bytes_out,
+            host_bytes=data.train * pixels_of(data) + 3 * bytes_out,
         )
 
 

@@ -43,7 +43,7 @@ def row_of(choices: Choices, name: str, spec: TableSpec, row: dict[str, str]) ->
     ):
         return Row(row, (), f"not run at {choices.scale.name}")
     datasets = choices.datasets_of(name).get(row["dataset"], [])
-    own = spec.judges.get(method)
+    own = spec.judge_on(row["dataset"], method)
     judges = ["", own] if own and (limits.judges is None or own in limits.judges) else [""]
     runs = [
         run
@@ -102,9 +102,12 @@ def _run(
 def require_judges(spec: TableSpec, published: list[dict[str, str]]) -> None:
     """Raises UserError for a judge of a method that the table does not show, or one that is no protocol."""
     shown = {method_of(row) for row in published}
-    for method, judge in spec.judges.items():
+    named = [("judges", entry) for entry in spec.judges.items()]
+    for dataset, on in spec.by_dataset.items():
+        named += [(f"by_dataset: {dataset}: judges", entry) for entry in on.judges.items()]
+    for where, (method, judge) in named:
         if method not in shown:
-            raise unknown("method", method, shown, "judges")
+            raise unknown("method", method, shown, where)
         catalogue.protocol(judge)
 
 

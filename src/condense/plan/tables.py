@@ -204,13 +204,13 @@ class Plan(Choices):
                 "accuracy_by_setting)"
             )
         metrics, settings = ({row[key] for row in rows} for key in ("metric", "setting"))
-        for key, asked, known in (
-            ("not_measured", spec.not_measured, metrics | settings),
-            ("metrics", spec.metrics, metrics),
+        for key, noun, asked, known in (
+            ("not_measured", "metric or setting", spec.not_measured, metrics | settings),
+            ("metrics", "metric", spec.metrics, metrics),
         ):
             for metric in asked:
                 if metric not in known:
-                    raise unknown("metric", metric, known, key)
+                    raise unknown(noun, metric, known, key)
         for key, named in {"settings": [*spec.settings], "tasks": [*spec.tasks]}.items():
             for setting in named:
                 if setting not in settings:
@@ -309,4 +309,5 @@ class Plan(Choices):
         """The ranges of networks that `cell` is evaluated in at this scale; a single one is no part but the
         whole evaluation."""
         given, arch = self.scale.networks_per_job, cell.eval_arch
-        return cell.parts(given.get(f"{arch}/{cell.synthetic.data.name}", given.get(arch)))
+        named = [f"{arch}/{name}" for name in reversed(catalogue.lineage(cell.synthetic.data.settings_of))]
+        return cell.parts(next((given[name] for name in [*named, arch] if name in given), None))

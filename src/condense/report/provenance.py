@@ -143,6 +143,8 @@ def not_run(scale: Plan) -> list[dict[str, Any]]:
         coverages.append(_coverage(name, len(rows), sum(bool(row.runs) for row in rows), reasons))
     for name in names.in_order(scale.figures):
         figure = scale.figures[name]
+        if figure.spec.computed:
+            continue
         reasons = {}
         for method, reason in figure.missing.items():
             reasons.setdefault(reason, []).append(names.method(method))

@@ -46,7 +46,8 @@ def accuracy_by_seconds(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any,
             axis.set_xlim(left=0)
         finish(axis, title_of(scale, figure.spec, dataset), "seconds of condensing a set")
     notes = [
-        "Lines on the marks: one standard deviation. Seconds are those of all jobs of a set, as recorded."
+        "Lines on the marks: one standard deviation. Seconds are those of all jobs of a set, as recorded, "
+        "without what is made before it."
     ]
     if unknown:
         notes.append(f"No seconds are recorded of {', '.join(dict.fromkeys(unknown))}.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from condense.config import UserError, naming
-from condense.costs.work import FLOAT, Shard, Work, both, pixels_of
+from condense.costs.work import FLOAT, Shard, Work, both, pixels_of, statistics_bytes
 from condense.machine import fitting
 from condense.specs.beside import Beside
 from condense.specs.common import at_least, check_name, groups_of, unused
@@ -222,6 +222,12 @@ class StatisticsRecipe(MovedRecipe):
         weights = sum(network.parameters for network in observers)
         held = 3 * batch * kept + fitting.COPIES * weights + 8 * matched * pixels_of(data)
         passed = self.number_of_steps * matched * mean("forward")
+        # What is known of the layers of all observers, and their running means, of each batch
+        known = [
+            statistics_bytes(data.classes if self.statistics.classes else 0, network) for network in observers
+        ]
+        means = [statistics_bytes(math.ceil(matched / batch) - 1, network) for network in observers]
+        remembered = sum(known) * self.statistics.gathered + sum(means) * (self.statistics.running > 0)
         crops = shard.classes * self.patches.looked_at(data) if self.patches else 0
         plain = Work(
             flops_forward=there * passed + crops * observers[0].forward,
@@ -231,7 +237,8 @@ class StatisticsRecipe(MovedRecipe):
             draws=batches,
             images=self.number_of_steps * matched,
             peak_bytes=2 * data.train * pixels_of(data)
-            + math.ceil(held) * FLOAT * (1 + (self.number_of_snapshots > 0)),
+            + math.ceil(held) * FLOAT * (1 + (self.number_of_snapshots > 0))
+            + remembered,
             host_bytes=2 * data.train * pixels_of(data),
         )
         if self.beside is None:

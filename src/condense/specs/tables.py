@@ -42,18 +42,19 @@ class PrintedRows:
 
 @dataclass(frozen=True)
 class OnDataset:
-    """How the rows of one published dataset are judged: by a protocol of its own in place of the table's, and
-    by which of our architectures those are that the paper names."""
+    """How the rows of one published dataset are judged: by a protocol of its own in place of the table's, by
+    which of our architectures those are that the paper names, and by which protocols its methods were."""
 
     protocol: str = ""
     archs: dict[str, str] = field(default_factory=dict)  # as published rows have it -> ours
+    judges: dict[str, str] = field(default_factory=dict)  # as those of the table, and before them
 
     def __post_init__(self) -> None:
-        for name in (self.protocol, *self.archs.values()):
+        for name in (self.protocol, *self.archs.values(), *self.judges, *self.judges.values()):
             if name:
                 check_name("by_dataset", name)
-        if not self.protocol and not self.archs:
-            raise UserError("by_dataset: neither a protocol nor archs; leave the dataset out")
+        if not (self.protocol or self.archs or self.judges):
+            raise UserError("by_dataset: neither a protocol nor archs nor judges; leave the dataset out")
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,12 @@ class TableSpec:
         """The protocol by which the rows of a published dataset are judged."""
         found = self.by_dataset.get(dataset)
         return found.protocol or self.protocol if found else self.protocol
+
+    def judge_on(self, dataset: str, method: str) -> str:
+        """The protocol that the published rows of a method on a dataset had; '' where none is named."""
+        found = self.by_dataset.get(dataset)
+        own = found.judges.get(method, "") if found else ""
+        return own or self.judges.get(method, "")
 
     def arch_on(self, dataset: str, arch: str) -> str:
         """Our name of an architecture that the rows of a published dataset name."""

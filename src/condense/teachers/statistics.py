@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condense import kernels
@@ -32,7 +33,7 @@ LAYERS = (nn.BatchNorm2d, nn.Conv2d)  # whose inputs have statistics
 @dataclass(frozen=True)
 class LayerKnowledge:
     """Of what one layer is given: its moments for all real images, (k,) each, and for those of each class,
-    (C, k) each."""
+    (C, k) each; none of the latter where nobody asks for them."""
 
     of_all: Moments
     of_classes: Moments
@@ -54,22 +55,30 @@ class Sums:
         self.counts = torch.zeros(classes, dtype=torch.float64)
 
     def add(self, maps: Sequence[Tensor], patches: Sequence[bool], labels: Tensor) -> None:
-        """The inputs (n, c, h, w) of every layer for a batch of images with `labels` (n,)."""
+        """The inputs (n, c, h, w) of every layer for a batch of images with `labels` (n,), on one device."""
+        self.counts += torch.bincount(labels.cpu(), minlength=self.classes)
         for number, (given, has_patches) in enumerate(zip(maps, patches, strict=True)):
             together, each = moments(given, has_patches), moments_of_each(given, has_patches)
             for name, of_batch, of_images in zip(MOMENTS, together, each, strict=False):
-                self._add(f"{number}.all.{name}", of_batch.double() * len(labels))
-                rows = of_images.new_zeros((self.classes, of_images.shape[1]), dtype=torch.float64)
-                self._add(f"{number}.classes.{name}", rows.index_add_(0, labels, of_images.double()))
-        self.counts += torch.bincount(labels.cpu(), minlength=self.classes)
+                total = self._sum(f"{number}.all.{name}", of_batch, ())
+                total += of_batch.double() * len(labels)
+                rows = self._sum(f"{number}.classes.{name}", of_batch, (self.classes,))
+                if labels.is_cuda:  # where adding by place has no fixed order
+                    rows += F.one_hot(labels, self.classes).double().T @ of_images.double()
+                else:
+                    rows.index_add_(0, labels, of_images.double())
 
-    def _add(self, name: str, value: Tensor) -> None:
-        self.values[name] = self.values[name] + value.cpu() if name in self.values else value.cpu()
+    def _sum(self, name: str, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """The sum so far, on the device of `like` (k,): (*shape, k)."""
+        if name not in self.values:
+            self.values[name] = like.new_zeros((*shape, len(like)), dtype=torch.float64)
+        self.values[name] = self.values[name].to(like.device)  # from a checkpoint
+        return self.values[name]
 
     def means(self) -> dict[str, Tensor]:
         """The means over all images, and over those of each class."""
         return {
-            name: value / (self.counts.sum() if ".all." in name else self.counts[:, None])
+            name: value.cpu() / (self.counts.sum() if ".all." in name else self.counts[:, None])
             for name, value in self.values.items()
         }
 
@@ -128,6 +137,7 @@ def gather_statistics(
         "class_names": list(data.class_names),
         "observer_sha256": header["content_sha256"],
         "arch": arch,
+        "options": options,
         "protocol": protocol.name,
         "strategy": strategy,
         "seed": seed,
@@ -139,7 +149,8 @@ def gather_statistics(
 
 
 def _state(sums: Sums) -> dict[str, Any]:
-    return {"counts": sums.counts.numpy(), **{name: value.numpy() for name, value in sums.values.items()}}
+    values = {name: value.cpu().numpy() for name, value in sums.values.items()}
+    return {"counts": sums.counts.numpy(), **values}
 
 
 def _resume(checkpoint: Checkpoint, classes: int) -> tuple[Sums, int]:
@@ -155,8 +166,11 @@ def _resume(checkpoint: Checkpoint, classes: int) -> tuple[Sums, int]:
     return sums, seen.batches
 
 
-def load_statistics(path: Path, observer: Path, data: Images, device: torch.device) -> list[LayerKnowledge]:
-    """What is known of every layer of the classifier in `observer`, in the order in which it has them.
+def load_statistics(
+    path: Path, observer: Path, data: Images, device: torch.device, classes: bool = True
+) -> list[LayerKnowledge]:
+    """What is known of every layer of the classifier in `observer`, in the order in which it has them; of the
+    `classes` only if asked for.
 
     Raises UserError if the file is damaged, or of other images, classes or another observer.
     """
@@ -173,7 +187,10 @@ def load_statistics(path: Path, observer: Path, data: Images, device: torch.devi
         names = header.moments_of(number)
         return tuple(torch.from_numpy(tensors[f"{number}.{which}.{name}"]).to(device) for name in names)
 
-    return [LayerKnowledge(of(number, "all"), of(number, "classes")) for number in range(len(header.layers))]
+    return [
+        LayerKnowledge(of(number, "all"), of(number, "classes") if classes else ())
+        for number in range(len(header.layers))
+    ]
 
 
 def check_layers(path: Path, known: Sequence[LayerKnowledge], network: nn.Module) -> None:
