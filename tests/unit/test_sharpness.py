@@ -177,4 +177,4 @@ def test_the_figure_shows_both_metrics_over_the_steps(tmp_path, monkeypatch):
     assert drawn == {
         (name, *point) for name in Sharpness.metrics for point in (("40", "0.01"), ("80", "0.002"))
     }
-    assert len(rows) == 3 * len(drawn)
+    assert len(rows) == len(scale.figures[NAME].curves) * len(drawn) and len(scale.figures[NAME].curves) > 2

@@ -307,7 +307,7 @@ def test_the_figure_shows_accuracies_by_what_was_taken_out(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     scale = Plan("quick")
     cells = scale.metrics_of(NAME)
-    assert len(cells) == 3 and {tuple(cell.task.percents) for cell in cells} == {(0, 30, 60)}
+    assert len(cells) == 4 and {tuple(cell.task.percents) for cell in cells} == {(0, 30, 60)}
     assert {cell.eval_arch for cell in cells} == {"vgg11_bn"} and {cell.n_networks for cell in cells} == {2}
     for cell in cells:
         values = {
@@ -321,7 +321,7 @@ def test_the_figure_shows_accuracies_by_what_was_taken_out(tmp_path, monkeypatch
         figures.make_figure(scale, NAME, tmp_path / folder / "f.png")
     assert (tmp_path / "a" / "f.svg").read_bytes() == (tmp_path / "b" / "f.svg").read_bytes()
     rows = rows_of(tmp_path / "a" / "f.csv")
-    assert len(rows) == 3 * 3 * 2 and {row["method"] for row in rows} == {"random", "dm", "cpdm"}
+    assert len(rows) == 4 * 3 * 2 and {row["method"] for row in rows} == {"edc", "random", "dm", "cpdm"}
     (row,) = [row for row in rows if (row["method"], row["percent"], row["network"]) == ("dm", "30", "1")]
     numbers = ("accuracy", "pruned_accuracy", "removed_parameters", "removed_channels")
     assert [row[name] for name in numbers] == ["84", "14", "53", "29.65"]

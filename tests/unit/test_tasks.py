@@ -420,7 +420,9 @@ def test_what_a_table_does_not_measure_stays_empty_with_its_reason(monkeypatch):
     assert {(row.reason, row.runs) for row in rows} == {("no search yet", ())} and not plan.metrics_of(
         "cpdm/table7"
     )
-    with pytest.raises(UserError, match="not_measured: unknown metric 'sperman'; did you mean 'spearman'"):
+    with pytest.raises(
+        UserError, match="not_measured: unknown metric or setting 'sperman'; did you mean 'spearman'"
+    ):
         seventh_table(monkeypatch, not_measured={"sperman": "x"})
 
 

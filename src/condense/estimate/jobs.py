@@ -18,7 +18,7 @@ from condense.estimate.work import (
     work_of,
 )
 from condense.files.artifacts import read_json
-from condense.plan import ClassesCell, DataCell, MetricsCell, SyntheticCell
+from condense.plan import ClassesCell, DataCell, MetricsCell, ParentCell, SyntheticCell
 from condense.plan.groups import groups
 from condense.plan.manifests import manifest
 from condense.plan.parent import with_their_own
@@ -157,10 +157,8 @@ def jobs_behind(
                 if not done or parent.of_stream or parent.key in parent_keys
             )
             yield Job("synthesize", left.cells[0], group_work(left.cells, group.shard, on_gpu), done)
-    parents = distinct(with_their_own(parents.values()))
-    unmade = distinct(with_their_own(cell for cell in unmade.values() if not Path(cell.path).exists()))
-    unmade = {key: cell for key, cell in unmade.items() if not Path(cell.path).exists()}
-    for key, cell in parents.items():
+    unmade = distinct(_unmade(unmade.values()))
+    for key, cell in distinct(with_their_own(parents.values())).items():
         yield Job("teach", cell, work_of(cell), key not in unmade)
     used = distinct(data_of(cell) for cell in [*needing, *unmade.values()] if cell)
     used |= distinct(cell.whole for cell in used.values() if isinstance(cell, ClassesCell))
@@ -173,6 +171,12 @@ def jobs_behind(
             work_of(cell),
             key not in used or Path(cell.train).exists() and Path(cell.test).exists(),
         )
+
+
+def _unmade(parents: Iterable[ParentCell]) -> list[ParentCell]:
+    """Those that are not there, with what they are made from in their turn and is not there either."""
+    asked = with_their_own(cell for cell in parents if not Path(cell.path).exists())
+    return [cell for cell in asked if not Path(cell.path).exists()]
 
 
 def _sets_of(asking: Iterable[MetricsCell | Curve]) -> Iterator[SyntheticCell]:

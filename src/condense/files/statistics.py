@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MOMENTS = ("mean", "variance", "patch_mean", "patch_variance")  # of a layer; the last two of convolutions
+_SIZES = MOMENTS[1::2]  # those that are no less than 0
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def check_statistics(
             raise damaged(path, f"its '{name}' of layer {number} is not that of all and of {classes} classes")
         if {of_all.dtype, of_classes.dtype} != {np.dtype(np.float32)}:
             raise damaged(path, f"its '{name}' of layer {number} is not in float32")
-        if "variance" in name and min(of_all.min(), of_classes.min()) < 0:
+        if name in _SIZES and min(of_all.min(), of_classes.min()) < 0:
             raise damaged(path, f"its '{name}' of layer {number} is negative somewhere")
     check_numbers(path, tensors)
     return known

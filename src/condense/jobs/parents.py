@@ -172,7 +172,7 @@ def make_truth(
             checkpoint.remove()
 
 
-def gather_class_statistics(
+def gather_layer_statistics(
     out: Path,
     data: Path,
     protocol: Protocol,
@@ -211,7 +211,7 @@ def gather_class_statistics(
 # `seed`, `key` and `machine`.
 MAKERS: dict[str, Callable[..., None]] = {
     "teacher": pretrain_teacher,
-    "class_statistics": gather_class_statistics,
+    "layer_statistics": gather_layer_statistics,
     "trained_bank": make_trained_bank,
     "trajectory_bank": make_trained_bank,
     "queue_bank": make_bank,

@@ -69,14 +69,14 @@ class TeacherCell(ParentCell):
 
 
 @dataclass(frozen=True)
-class ClassStatisticsCell(ParentCell):
+class LayerStatisticsCell(ParentCell):
     """What the layers of such a classifier are given for the real images, all of them and those of each
     class: means and variances, from one pass under the augmentation of its training."""
 
-    kind: ClassVar[str] = "class_statistics"
+    kind: ClassVar[str] = "layer_statistics"
     file: ClassVar[str] = "statistics"
     room: ClassVar[str] = "statistics"
-    title: ClassVar[str] = "statistics of classes"
+    title: ClassVar[str] = "statistics of layers"
     made_from: ClassVar[tuple[str, ...]] = ("observer",)
 
     protocol: Protocol
@@ -234,7 +234,7 @@ class QueueBankCell(BankCell):
 PARENTS: dict[str, type[ParentCell]] = {
     cell.kind: cell
     for cell in (
-        *(TeacherCell, ClassStatisticsCell, TrainedBankCell, TrajectoryBankCell, QueueBankCell, TruthCell),
+        *(TeacherCell, LayerStatisticsCell, TrainedBankCell, TrajectoryBankCell, QueueBankCell, TruthCell),
     )
 }
 

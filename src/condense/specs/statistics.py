@@ -91,10 +91,10 @@ class Batches:
 
 
 @dataclass(frozen=True)
-class ClassStatisticsNeed:
+class LayerStatisticsNeed:
     """What the layers of an observer are given for the real images of each class."""
 
-    made_as: ClassVar[str] = "class_statistics"
+    made_as: ClassVar[str] = "layer_statistics"
     needed: ClassVar[bool] = True
     what: ClassVar[str] = "the statistics of an observer's layers"
     making: ClassVar[str] = "`condense parent --help` says how"
@@ -171,7 +171,7 @@ class StatisticsRecipe(MovedRecipe):
         needs = {arch: TeacherNeed(self.observers.protocol, arch) for arch in self.observers.archs}
         found: dict[str, Parent] = {f"observer_{arch}": need for arch, need in needs.items()}
         if self.statistics.gathered:
-            found |= {f"statistics_{arch}": ClassStatisticsNeed(need) for arch, need in needs.items()}
+            found |= {f"statistics_{arch}": LayerStatisticsNeed(need) for arch, need in needs.items()}
         return found
 
     def arch_with(self, arch: str, parents: Mapping[str, PlannedParent]) -> str:
