@@ -3,9 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from condense.command.calling import condense
-    from condense.config import UserError
-    from condense.evaluate.synthetic import load_synthetic
+    from condense.command.calling import UserError, condense, load_synthetic
 
 __all__ = ["UserError", "condense", "load_synthetic"]
 

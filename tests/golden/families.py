@@ -37,9 +37,10 @@ from condense.discrepancy.statistics import channel_moments, moment_gap
 from condense.engines.observers import Observer, RunningMeans
 from condense.engines.patches import losses_of
 from condense.engines.units import channelwise
+from condense.evaluate import ranking
 from condense.files.statistics import MOMENTS
-from condense.measures import ranking
 from condense.models import count_parameters
+from condense.networks.layer_statistics import LayerKnowledge, Sums
 from condense.select import coreset, patches
 from condense.specs import Continual, Decode
 from condense.specs.image_losses import LayerStatistics, LogitFlatness
@@ -47,7 +48,6 @@ from condense.specs.statistics import Crop
 from condense.specs.training import DistillationLoss as DistillationSettings
 from condense.specs.training import LogitsLoss as LogitsSettings
 from condense.specs.training import SoftLoss as SoftSettings
-from condense.teachers.statistics import LayerKnowledge, Sums
 from condense.training.losses import LOSSES
 from condense.training.schedules import cosine_at, slowed_at
 from condense.training.sets import Targets

@@ -85,7 +85,7 @@ def critic(teacher, train):
     """The classifier of `teacher`."""
     import torch
 
-    from condense.teachers.pretrain import load_teacher
+    from condense.networks.pretrain import load_teacher
 
     return load_teacher(teacher, train, torch.device("cpu"))[0]
 

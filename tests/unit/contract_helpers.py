@@ -16,8 +16,8 @@ from condense.config import UserError
 from condense.files import read_set
 from condense.files.artifacts import canonical, file_sha256, read_tensors, write_tensors
 from condense.models.observing import LayerInputs
+from condense.networks.layer_statistics import LAYERS, Sums
 from condense.specs import catalogue
-from condense.teachers.statistics import LAYERS, Sums
 
 OTHER = "another value"  # of any setting: what enters a key is not checked for its type there
 IPC = 2

@@ -9,9 +9,9 @@ from matching_helpers import CPU, NOWHERE
 
 from condense import engines, kernels, plan
 from condense.engines.orders import Order, Site
+from condense.networks.layer_statistics import LAYERS, gather_statistics
+from condense.networks.pretrain import pretrain
 from condense.specs import catalogue
-from condense.teachers.pretrain import pretrain
-from condense.teachers.statistics import LAYERS, gather_statistics
 
 ARCHS = {"resnet18_bn": {"width": 4}, "convnet": {"depth": 1, "width": 8}}
 PROTOCOL = replace(catalogue.protocol("edc_observer"), epochs=1, batch=200)

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import pytest
 
-from condense.costs.networks import TABLE, counted_networks
 from condense.estimate import counting
 from condense.estimate.asked import LEAST_MINUTES, MEMORY_MARGIN, TIME_MARGIN, Asked, Limits
 from condense.estimate.measured import Pace
@@ -23,6 +22,7 @@ from condense.plan.profiles import profile
 from condense.plan.ranges import number_in
 from condense.plan.tables import Plan
 from condense.specs import Resources
+from condense.specs.costs.networks import TABLE, counted_networks
 from condense.training.counting import count
 
 

@@ -17,7 +17,7 @@ from condense.engines.run import Progressed
 from condense.evaluate.synthetic import load_synthetic
 from condense.files.artifacts import canonical, read_header, read_json, read_tensors
 from condense.files.checkpoints import Checkpoint
-from condense.teachers.pretrain import load_teacher
+from condense.networks.pretrain import load_teacher
 
 
 @st.composite

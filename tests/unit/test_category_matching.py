@@ -31,10 +31,10 @@ from condense.engines.orders import Order, Site
 from condense.engines.patches import images_of_patches
 from condense.engines.starts import numbered_images
 from condense.machine import seeds
+from condense.networks.layer_statistics import load_statistics
+from condense.networks.pretrain import load_teacher
 from condense.specs import StatisticsRecipe, catalogue
 from condense.specs.statistics import View
-from condense.teachers.pretrain import load_teacher
-from condense.teachers.statistics import load_statistics
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

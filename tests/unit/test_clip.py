@@ -17,9 +17,9 @@ from condense.engines.matching import Matching
 from condense.engines.starts import initial_images
 from condense.engines.streams import RealStream
 from condense.files.checkpoints import Checkpoint
+from condense.networks import clip
 from condense.specs import catalogue
 from condense.specs.catalogue import resolve
-from condense.teachers import clip
 
 open_clip = pytest.importorskip("open_clip")
 

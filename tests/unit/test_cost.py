@@ -10,7 +10,6 @@ from bad_input_helpers import BRIEF, NET, recipe, refused, run
 from condense import engines
 from condense.command.show import describe
 from condense.config import UserError
-from condense.costs.work import Work
 from condense.estimate.work import work_of
 from condense.files import artifacts, metrics_in, read_metrics
 from condense.jobs import costing
@@ -20,6 +19,7 @@ from condense.plan.tables import Plan
 from condense.plan.together import evaluations_together
 from condense.report import records
 from condense.specs import catalogue
+from condense.specs.costs.work import Work
 from condense.specs.tasks import Cost
 
 CPU = torch.device("cpu")

@@ -24,7 +24,6 @@ from condense import engines, specs
 from condense.command import cli, documented
 from condense.command.documented import classes_in
 from condense.config import UserError, convert
-from condense.costs.work import Shard, Work
 from condense.engines import terms
 from condense.engines.orders import Order, Outcome, Site
 from condense.evaluate import tasks
@@ -37,6 +36,7 @@ from condense.plan.numerics import NUMERICS
 from condense.plan.tables import Plan
 from condense.specs import catalogue
 from condense.specs.common import not_by_default
+from condense.specs.costs.work import Shard, Work
 
 DEFAULTS = Path(__file__).with_name("engine_defaults.json")
 

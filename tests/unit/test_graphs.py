@@ -22,9 +22,9 @@ from condense.files.checkpoints import Checkpoint
 from condense.machine import graphs, runtime, seeds
 from condense.machine.graphs import CannotRecord, CudaRecorder, Recorded
 from condense.machine.transfer import Ahead, Slots
+from condense.networks.pretrain import load_teacher
 from condense.networks.sources import RandomNetworks
 from condense.specs import catalogue
-from condense.teachers.pretrain import load_teacher
 
 
 @pytest.fixture

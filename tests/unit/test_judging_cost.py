@@ -16,8 +16,6 @@ from torch import nn
 from condense import kernels, specs
 from condense.augment import siamese
 from condense.config import merged, read
-from condense.costs.networks import counted_networks
-from condense.costs.profile import Profile
 from condense.data.dataset import load
 from condense.estimate import work as estimated
 from condense.estimate.rates import REFERENCE, cost
@@ -32,6 +30,8 @@ from condense.plan import Maker, data_cell
 from condense.plan.profiles import profile
 from condense.plan.tables import Plan
 from condense.specs import catalogue
+from condense.specs.costs.networks import counted_networks
+from condense.specs.costs.profile import Profile
 from condense.specs.tasks import Followed
 from condense.training.sets import pixel_set, tensor_set
 

@@ -17,7 +17,7 @@ from condense.engines import terms
 
 PACKAGE = Path(condense.__file__).parent
 GROUND = (
-    "config costs files specs plan data.spec machine machine.checkout machine.drafts machine.fitting "
+    "config files specs plan data.spec machine machine.checkout machine.drafts machine.fitting "
     "machine.gpus machine.locks machine.progress machine.runtime machine.seeds machine.slurm machine.terminal"
 ).split()
 # Lower number = lower floor; the longest prefix of a module's name decides. A room may import from itself.
@@ -27,9 +27,9 @@ FLOORS = {
     **dict.fromkeys(["machine.graphs", "machine.transfer", "kernels.precision"], 0.6),
     **dict.fromkeys(["data", "models", "augment"], 1.0),
     **dict.fromkeys(["discrepancy", "training"], 2.0),
-    **dict.fromkeys(["networks", "outside", "select", "teachers"], 2.5),
+    **dict.fromkeys(["networks", "outside", "select"], 2.5),
     "engines": 3.0,
-    **dict.fromkeys(["evaluate", "measures"], 4.0),
+    "evaluate": 4.0,
     **dict.fromkeys("report tracking jobs estimate".split(), 5.0),
     "command": 6.0,
 }

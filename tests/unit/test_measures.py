@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from condense.discrepancy.style import drifted, moments
-from condense.measures.consistency import consistency_ratio
-from condense.measures.texture import grey_levels, texture
+from condense.evaluate.consistency import consistency_ratio
+from condense.evaluate.texture import grey_levels, texture
 
 
 def test_consistency_by_hand():
@@ -33,7 +33,7 @@ def test_consistency_agrees_with_the_neighbours_of_scikit_learn(monkeypatch):
     expected = [(labels[near[:, :k]] == wanted[:, None]).mean() for k in ks]
     given = [torch.from_numpy(array) for array in (real, labels, made, wanted)]
     assert consistency_ratio(*given, ks).tolist() == pytest.approx(expected, rel=1e-12)
-    monkeypatch.setattr("condense.measures.consistency._AT_ONCE", 1000)  # five synthetic images at a time
+    monkeypatch.setattr("condense.evaluate.consistency._AT_ONCE", 1000)  # five synthetic images at a time
     assert consistency_ratio(*given, ks).tolist() == pytest.approx(expected, rel=1e-12)
 
 

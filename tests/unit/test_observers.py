@@ -20,9 +20,9 @@ from condense.evaluate.labelling import labeller_for
 from condense.files.artifacts import read_json, read_tensors, write_tensors
 from condense.files.checkpoints import Checkpoint
 from condense.machine import runtime, seeds
+from condense.networks.pretrain import load_teacher
 from condense.plan import Maker
 from condense.specs import catalogue
-from condense.teachers.pretrain import load_teacher
 from condense.training.batches import batches
 from condense.training.loop import train
 from condense.training.observers import Observers

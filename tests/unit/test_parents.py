@@ -17,7 +17,6 @@ from condense.command.listings import listing
 from condense.command.prune import prune_results
 from condense.command.requests import Request, plan_request
 from condense.config import UserError
-from condense.costs.work import Shard, Work
 from condense.data.dataset import load
 from condense.engines.orders import Outcome
 from condense.estimate import estimate_cells
@@ -27,12 +26,13 @@ from condense.estimate.schedule import graph
 from condense.files import read_artifact, read_set
 from condense.files.artifacts import digest, read_tensors, write_tensors
 from condense.jobs import parents
+from condense.networks.pretrain import load_teacher
 from condense.plan import PARENTS, Maker, ParentCell, data_cell
 from condense.plan.groups import groups
 from condense.plan.parents import TeacherCell
 from condense.plan.tables import Plan
 from condense.specs import catalogue
-from condense.teachers.pretrain import load_teacher
+from condense.specs.costs.work import Shard, Work
 
 # What every kind of parent is made with, beside its own settings
 SHARED = ("arch", "options", "seed", "key", "machine")

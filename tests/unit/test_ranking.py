@@ -6,8 +6,8 @@ import pytest
 from report_helpers import metrics_of
 
 from condense.config import UserError
+from condense.evaluate.ranking import augmentation_robust, label_robust, normalised
 from condense.files import artifacts
-from condense.measures.ranking import augmentation_robust, label_robust, normalised
 from condense.plan.tables import Plan
 from condense.report.scores import Scores
 from condense.specs import catalogue

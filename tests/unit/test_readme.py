@@ -17,13 +17,13 @@ from condense import jobs, models, specs
 from condense.command.arguments import parser
 from condense.command.cli import VERBS
 from condense.config import convert, read
-from condense.costs.work import Shard, Work
 from condense.data.spec import DatasetSpec
 from condense.discrepancy.samples import checked
 from condense.engines import terms
 from condense.engines.orders import Order, Outcome, Site
 from condense.files.checkpoints import Checkpoint
 from condense.specs import catalogue
+from condense.specs.costs.work import Shard, Work
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

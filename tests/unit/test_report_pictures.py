@@ -112,7 +112,7 @@ def test_figures_of_images_are_whole_files_and_the_same_bytes_again(with_sets, t
 def network_of(curve):
     """The network trained on the real set whose features a figure shows, and the real images."""
     from condense.data import dataset
-    from condense.teachers.pretrain import load_teacher
+    from condense.networks.pretrain import load_teacher
 
     real = dataset.load(curve.synthetic.data.train)
     return load_teacher(Path(curve.parents["teacher"].path), real, torch.device("cpu"))[0], real
@@ -165,7 +165,7 @@ def test_the_consistency_figure_counts_neighbours_of_the_class(with_sets, tmp_pa
 
 
 def test_the_texture_figure_measures_real_and_synthetic_images_of_the_class(with_sets, tmp_path, monkeypatch):
-    from condense.measures.texture import grey_levels, texture
+    from condense.evaluate.texture import grey_levels, texture
 
     monkeypatch.chdir(with_sets)
     figures.make_figure(Plan("quick"), "ddm/figure5d", tmp_path / "f.png")

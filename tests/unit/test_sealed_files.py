@@ -90,7 +90,7 @@ def test_a_teacher_whose_weights_are_of_another_network(header, made, tmp_path):
 
     from condense.config import UserError
     from condense.data.dataset import load
-    from condense.teachers.pretrain import load_teacher
+    from condense.networks.pretrain import load_teacher
 
     path = tmp_path / "file.safetensors"
     sealed(made.teacher, path, **header)

@@ -16,9 +16,9 @@ from condense.files import read_set
 from condense.files.artifacts import file_sha256, read_tensors, write_tensors
 from condense.files.checkpoints import Checkpoint
 from condense.machine import seeds
+from condense.networks.pretrain import load_teacher
 from condense.select import clustering, coreset, covering
 from condense.specs import catalogue
-from condense.teachers.pretrain import load_teacher
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

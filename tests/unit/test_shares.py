@@ -11,7 +11,6 @@ from matching_helpers import tiny
 
 from condense import engines, jobs, specs
 from condense.config import UserError
-from condense.costs.work import Shard, Work
 from condense.engines.orders import Outcome
 from condense.estimate.measured import Pace
 from condense.estimate.schedule import graph
@@ -25,6 +24,7 @@ from condense.plan.groups import groups
 from condense.plan.ranges import Share
 from condense.plan.tables import Plan
 from condense.specs import catalogue
+from condense.specs.costs.work import Shard, Work
 
 CPU = Machine("cpu", 1)
 

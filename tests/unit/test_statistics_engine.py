@@ -24,9 +24,9 @@ from condense.engines.statistics import batches_of
 from condense.engines.streams import RealBatches
 from condense.machine import seeds
 from condense.models.observing import LayerInputs
+from condense.networks.pretrain import load_teacher, pretrain
 from condense.specs import catalogue
 from condense.specs.statistics import Crop, View
-from condense.teachers.pretrain import load_teacher, pretrain
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 OBSERVER = {"width": 4}

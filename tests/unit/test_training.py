@@ -18,9 +18,9 @@ from condense.files import spread
 from condense.files.artifacts import file_sha256, read_json, read_tensors, write_tensors
 from condense.files.checkpoints import Checkpoint
 from condense.machine import seeds
+from condense.networks import pretrain as teachers
 from condense.select import coreset
 from condense.specs import Optimizer, catalogue
-from condense.teachers import pretrain as teachers
 from condense.training.loop import accuracy, number_of_epochs, train
 from condense.training.optimizers import SGD
 from condense.training.schedules import course

@@ -216,7 +216,7 @@ def _attempt(command: argparse.Namespace) -> int:
 
 def _status_of(args: argparse.Namespace) -> int:
     """Does what `args` say, stopping at a checkpoint if asked to; the exit status."""
-    from condense.files.checkpoints import graceful_stop
+    from condense.machine.stopping import graceful_stop
 
     with graceful_stop():
         return _answered(args)

@@ -27,9 +27,9 @@ from condense.engines.terms import objective, weight_at
 from condense.engines.views import RealSide, Views
 from condense.files.checkpoints import Checkpoint
 from condense.machine.graphs import recorder_for
+from condense.networks.clip import clip_critic
+from condense.networks.pretrain import load_teacher
 from condense.specs import MatchingRecipe
-from condense.teachers.clip import clip_critic
-from condense.teachers.pretrain import load_teacher
 
 # By what a recipe requires
 CRITICS: dict[str, Callable[[Images, torch.device], nn.Module]] = {"clip": clip_critic}

@@ -25,9 +25,9 @@ from condense.discrepancy.statistics import (
 )
 from condense.models import Network
 from condense.models.observing import LayerInputs
+from condense.networks.layer_statistics import LAYERS, LayerKnowledge
 from condense.specs import StatisticsRecipe
 from condense.specs.image_losses import LayerStatistics
-from condense.teachers.statistics import LAYERS, LayerKnowledge
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from condense.data.dataset import Images
 from condense.engines.orders import Order, Outcome, Site
 from condense.machine import seeds
 from condense.models import Network
+from condense.networks.pretrain import load_teacher
 from condense.select import patches
 from condense.specs import PatchesRecipe
 from condense.specs.patches import BATCH, Patches
-from condense.teachers.pretrain import load_teacher
 
 
 @torch.inference_mode()

@@ -14,9 +14,10 @@ from torch import Tensor
 from condense.config import UserError
 from condense.engines.moving import MovingImages
 from condense.engines.orders import Outcome
-from condense.files.checkpoints import Checkpoint, stop_if_asked
+from condense.files.checkpoints import Checkpoint
 from condense.kernels.precision import Types
 from condense.machine.progress import Progress
+from condense.machine.stopping import stop_if_asked
 from condense.specs import MovedRecipe
 from condense.training.optimizers import Stalling, optimizer_of
 

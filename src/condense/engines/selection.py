@@ -14,9 +14,9 @@ from condense.data.dataset import Images
 from condense.engines.orders import Order, Outcome, Site
 from condense.machine import seeds
 from condense.models import Network
+from condense.networks.pretrain import load_teacher
 from condense.select import clustering, coreset, covering
 from condense.specs import SelectionRecipe
-from condense.teachers.pretrain import load_teacher
 
 Teacher = tuple[Network, Tensor]  # the trained classifier with the forgetting events of its training
 

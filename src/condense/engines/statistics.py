@@ -27,10 +27,10 @@ from condense.engines.run import Loss, Run, run_steps
 from condense.engines.starts import numbered_images
 from condense.machine import seeds
 from condense.models import Network
+from condense.networks.layer_statistics import check_layers, load_statistics
+from condense.networks.pretrain import load_teacher
 from condense.specs import StatisticsRecipe
 from condense.specs.schedules import CosineSchedule
-from condense.teachers.pretrain import load_teacher
-from condense.teachers.statistics import check_layers, load_statistics
 from condense.training.schedules import cosine_at
 
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from condense.costs.work import Work
 from condense.estimate.rates import REFERENCE, REFERENCE_CPU, Rates, cost
 from condense.estimate.work import (
     gather_work,
@@ -24,6 +23,7 @@ from condense.estimate.work import (
 from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
 from condense.plan.ranges import Share
 from condense.specs import Resources, Scale
+from condense.specs.costs.work import Work
 
 TIME_MARGIN = 3.0  # over the estimated time: other GPUs and shared file systems are slower than the reference
 LEAST_MINUTES = 10  # of any job, for a slow start

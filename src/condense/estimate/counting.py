@@ -3,10 +3,10 @@ writes `networks.csv`."""
 
 from __future__ import annotations
 
-from condense.costs.networks import Network, write_table
 from condense.plan import ParentCell, SyntheticCell
 from condense.plan.tables import Plan
 from condense.specs import catalogue
+from condense.specs.costs.networks import Network, write_table
 from condense.training.counting import count
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from condense.config import UserError, unknown
-from condense.costs.work import Work
 from condense.estimate.work import (
     gather_work,
     group_work,
@@ -27,6 +26,7 @@ from condense.plan.rows import Curve
 from condense.plan.tables import Plan
 from condense.plan.together import evaluations_together
 from condense.specs import catalogue
+from condense.specs.costs.work import Work
 
 # The files of a table and of a figure, by their ends
 _OF_TABLES, _OF_FIGURES = ("csv", "md", "tex", "json"), ("png", "svg", "json")

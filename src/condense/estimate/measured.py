@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from condense.config import UserError
-from condense.costs.work import Work
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
 from condense.estimate.work import gather_work, group_work, join_work, networks_in, steps_work, work_of
 from condense.plan import Maker, MetricsCell, ParentCell, SyntheticCell, data_cell
@@ -19,6 +18,7 @@ from condense.plan.parent import with_their_own
 from condense.plan.ranges import Share
 from condense.specs import DEFAULT_PROTOCOL, DEFAULT_TASK, catalogue, number_of_epochs
 from condense.specs.common import Ipc
+from condense.specs.costs.work import Work
 
 # `stage` is synthesize (seconds a step), teach or evaluate (seconds an epoch of one network); `method` of a
 # teacher is its protocol.

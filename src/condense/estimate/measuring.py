@@ -171,7 +171,7 @@ def show():
     print(time.process_time(), 1024 * kilobytes)
 import condense.jobs, PIL.Image
 show()
-import condense.engines.matching, condense.evaluate.protocols, condense.teachers.pretrain
+import condense.engines.matching, condense.evaluate.protocols, condense.networks.pretrain
 show()
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from condense.config import UserError
-from condense.costs.work import Work
+from condense.specs.costs.work import Work
 
 
 @dataclass(frozen=True)

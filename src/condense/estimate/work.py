@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
-from condense.costs.work import FLOAT, Shard, Work, both, pixels_of
 from condense.machine import fitting
 from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
 from condense.plan.parent import with_their_own
 from condense.plan.ranges import Share
 from condense.specs import number_of_epochs
+from condense.specs.costs.work import FLOAT, Shard, Work, both, pixels_of
 
 _GRID = 100_000  # bytes, about: grid, history and provenance beside a set
 # Bytes, about: of images and their histogram at once; of the name and label of an image

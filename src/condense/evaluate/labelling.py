@@ -12,10 +12,10 @@ from condense.data.dataset import load
 from condense.files.artifacts import read_header
 from condense.files.relabels import read_relabels
 from condense.machine.runtime import note
+from condense.networks.pretrain import load_teacher
 from condense.specs import Protocol
 from condense.specs.labels import STORED
 from condense.specs.parent import others
-from condense.teachers.pretrain import load_teacher
 from condense.training.loop import layer_type
 from condense.training.observers import Labeller, Observers
 from condense.training.replay import Replay, as_stored

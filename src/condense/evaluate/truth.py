@@ -19,9 +19,9 @@ from condense.files.artifacts import canonical, digest, file_sha256
 from condense.files.checkpoints import Checkpoint
 from condense.machine import seeds
 from condense.outside.benchmarks import read_benchmark
-from condense.plan.truths import told_of_truth
 from condense.specs import Protocol
 from condense.specs.spaces import Space, space_of
+from condense.specs.truth import told_of_truth
 from condense.training.sets import pixel_set
 
 Found = tuple[dict[str, np.ndarray], dict[str, Any]]  # tensors and header of a file of true accuracies

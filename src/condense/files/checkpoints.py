@@ -6,10 +6,8 @@ from __future__ import annotations
 import glob
 import logging
 import os
-import signal
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,7 +16,7 @@ from condense.config import UserError
 from condense.files.artifacts import damaged, read_tensors, write_tensors
 from condense.files.headers import header_as
 from condense.files.states import check_checkpoint, check_numbers, check_shapes, shapes_of
-from condense.machine import spent
+from condense.machine import spent, stopping
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,44 +25,6 @@ if TYPE_CHECKING:
 State = TypeVar("State", bound="DataclassInstance")
 _log = logging.getLogger(__name__)
 INTERVAL = "CONDENSE_CHECKPOINT_SECONDS"  # environment variable
-
-
-class _Stop:
-    """Whether the user or the scheduler asked the process to stop, and whether there is a job that can stop
-    at a checkpoint."""
-
-    asked = False
-    held = False
-
-
-@contextmanager
-def graceful_stop() -> Iterator[None]:
-    """Inside, the first Ctrl-C or SIGTERM lets the job reach its next checkpoint; a second one stops it at
-    once.
-
-    Before there is a job with checkpoints (a download, the wait for a GPU) the first one stops it at once.
-    """
-
-    def ask(number: int, frame: object) -> None:
-        if _Stop.asked or not _Stop.held:
-            raise KeyboardInterrupt
-        _Stop.asked = True
-        # Print is not for signal handlers
-        os.write(2, b"\ncondense: stopping at the next checkpoint; once more to stop at once\n")
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    _Stop.asked = _Stop.held = False
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def stop_if_asked() -> None:
-    """To be called where everything is saved: raises KeyboardInterrupt if a stop was asked for."""
-    if _Stop.asked:
-        raise KeyboardInterrupt
 
 
 def checkpoint_path(output: Path) -> Path:
@@ -96,7 +56,7 @@ class Checkpoint:
     def beside(cls, output: Path, key: str, computed_by: str = "") -> Checkpoint:
         """The checkpoint of the job that makes `output`; from now on a request to stop waits for its next
         save."""
-        _Stop.held = True
+        stopping.hold()
         return cls(checkpoint_path(output), key, computed_by)
 
     def part(self, name: str | int) -> Checkpoint:
@@ -148,7 +108,7 @@ class Checkpoint:
 
     def due(self) -> bool:
         """Whether it is time to save again."""
-        return _Stop.asked or (self.path is not None and time.monotonic() - self.last >= self.seconds)
+        return stopping.asked() or (self.path is not None and time.monotonic() - self.last >= self.seconds)
 
     def write(self, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
         """Writes a checkpoint."""
@@ -171,7 +131,7 @@ class Checkpoint:
     def save(self, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
         """Writes a checkpoint; raises KeyboardInterrupt after it if a stop was asked for."""
         self.write(tensors, state)
-        stop_if_asked()
+        stopping.stop_if_asked()
 
     def remove(self) -> None:
         """To be called once the output is whole. Its parts go too: a start may have left some that the next

@@ -33,7 +33,7 @@ def pretrain_teacher(
 ) -> None:
     """One teacher: trained on the training images in `data`, written to `out`."""
     from condense.data.dataset import load
-    from condense.teachers.pretrain import pretrain
+    from condense.networks.pretrain import pretrain
 
     with at_work(machine, out, beside=_facts_beside) as (device, clock):
         settings = {
@@ -188,7 +188,7 @@ def gather_layer_statistics(
     """What the layers of the classifier in `observer` are given for the images in `data`, written to
     `out`."""
     from condense.data.dataset import load
-    from condense.teachers.statistics import gather_statistics
+    from condense.networks.layer_statistics import gather_statistics
 
     with at_work(machine, out, beside=_facts_beside) as (device, clock):
         gather_statistics(

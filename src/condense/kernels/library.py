@@ -21,9 +21,9 @@ from pathlib import Path
 import torch
 
 from condense.config import UserError
-from condense.files.checkpoints import stop_if_asked
 from condense.kernels import keeping
 from condense.machine.drafts import scratch
+from condense.machine.stopping import stop_if_asked
 
 _SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 _HEADERS = sorted(Path(__file__).parent.glob("*.h"))

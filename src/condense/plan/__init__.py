@@ -1,7 +1,7 @@
 """What is to be made: cells with their keys, tables and figures of a scale, groups of sets, and what papers
 printed. No torch here."""
 
-from condense.plan.brought import BROUGHT, CLIP_MODEL, CLIP_WEIGHTS, brought_for, clip_identity, lacks
+from condense.plan.brought import BROUGHT, brought_for, clip_identity, lacks
 from condense.plan.cells import (
     MetricsCell,
     SyntheticCell,
@@ -12,8 +12,6 @@ from condense.plan.parents import PARENTS, ParentCell, parent_files, parent_room
 
 __all__ = [
     "BROUGHT",
-    "CLIP_MODEL",
-    "CLIP_WEIGHTS",
     "PARENTS",
     "RESULTS",
     "ClassesCell",

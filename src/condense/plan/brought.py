@@ -16,11 +16,7 @@ from pathlib import Path
 
 from condense.files.artifacts import digest
 from condense.specs import Recipe
-
-# Environment variable: the safetensors file with the weights of the CLIP critic
-CLIP_WEIGHTS = "CONDENSE_CLIP"
-# Environment variable: open_clip's name of the model, or a JSON file with its configuration
-CLIP_MODEL = "CONDENSE_CLIP_MODEL"
+from condense.specs.terms.critics import CLIP_MODEL, CLIP_WEIGHTS
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from condense.costs.profile import Profile
 from condense.data.spec import DatasetSpec
 from condense.files.artifacts import digest
 from condense.plan.numerics import NUMERICS
 from condense.plan.profiles import profile
+from condense.specs.costs.profile import Profile
 
 RESULTS = PurePosixPath("results")
 

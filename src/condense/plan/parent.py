@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any, ClassVar, get_type_hints
 
 from condense.config import read
-from condense.costs.work import Work
 from condense.files.artifacts import canonical
 from condense.plan.datasets import RESULTS, DataCell
+from condense.specs.costs.work import Work
 
 
 @dataclass(frozen=True)

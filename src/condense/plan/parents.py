@@ -15,13 +15,13 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from condense.config import UserError
-from condense.costs.work import FLOAT, Work, pixels_of, statistics_bytes
 from condense.files.artifacts import digest
 from condense.plan.numerics import NUMERICS
 from condense.plan.parent import ParentCell
 from condense.plan.truths import TruthCell
 from condense.specs import Protocol, QueueNetworks, TrainedNetworks, TrajectoryNetworks, number_of_epochs
 from condense.specs.common import at_least, not_by_default
+from condense.specs.costs.work import FLOAT, Work, pixels_of, statistics_bytes
 
 _READ, _CALLS = 16, 12  # products for a value, and calls for a layer, that its moments take
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from condense.costs.networks import counted_networks
-from condense.costs.profile import Profile
+from condense.specs.costs.networks import counted_networks
+from condense.specs.costs.profile import Profile
 
 
 @cache

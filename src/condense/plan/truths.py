@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
-from condense.costs.work import Work
 from condense.files.artifacts import digest
 from condense.plan.numerics import NUMERICS
 from condense.plan.parent import ParentCell
 from condense.specs import Protocol, number_of_epochs
 from condense.specs.common import at_least
+from condense.specs.costs.work import Work
+from condense.specs.truth import told_of_truth
 
 
 @dataclass(frozen=True)
@@ -80,17 +81,3 @@ class TruthCell(ParentCell):
         at_least({f"{where}: {name}": values[name] for name in ("networks", "images")}, 1)
         at_least({f"{where}: draw": values["draw"]}, 0)
         return values
-
-
-def told_of_truth(
-    candidates: int, networks: int, images: int | None, benchmark: str, protocol: Protocol
-) -> str:
-    """Where true accuracies come from, in a line: of a published `benchmark`, or measured ('')."""
-    if benchmark:
-        return f"true accuracies of {candidates} networks are the published ones of {benchmark}"
-    of_images = f"{images:,} of the training images" if images else "all training images"
-    each = "" if networks == 1 else f", {networks} of each"
-    return (
-        f"true accuracies of {candidates} networks{each} were measured here: {protocol.epochs} epochs of "
-        f"'{protocol.name}' on {of_images}"
-    )

@@ -67,9 +67,9 @@ def _ratios(curves: list[SetCurve], neighbours: list[int]) -> list[dict[int, flo
     import torch
 
     from condense.data import dataset
+    from condense.evaluate.consistency import consistency_ratio
     from condense.evaluate.synthetic import load_synthetic
-    from condense.measures.consistency import consistency_ratio
-    from condense.teachers.pretrain import load_teacher
+    from condense.networks.pretrain import load_teacher
 
     real = dataset.load(curves[0].synthetic.data.train)
     network, _ = load_teacher(Path(curves[0].parents["teacher"].path), real, torch.device("cpu"))
@@ -150,8 +150,8 @@ def _textures(curves: list[SetCurve], label: int) -> tuple[dict[str, dict[str, n
     class."""
     from condense.data import dataset
     from condense.evaluate.synthetic import load_synthetic
-    from condense.measures.texture import grey_levels
-    from condense.measures.texture import texture as measured
+    from condense.evaluate.texture import grey_levels
+    from condense.evaluate.texture import texture as measured
 
     real = dataset.load(curves[0].synthetic.data.train)
     pixels = {"": real.denormalise(of_a_class(real, label))}

@@ -164,7 +164,7 @@ def _features(curve: SetCurve, spec: FigureSpec) -> Features:
 
     from condense.data import dataset
     from condense.evaluate.synthetic import load_synthetic
-    from condense.teachers.pretrain import load_teacher
+    from condense.networks.pretrain import load_teacher
 
     made = load_synthetic(curve.synthetic.path)
     prepared = dataset.load(curve.synthetic.data.train)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from condense.measures.ranking import augmentation_robust, label_robust
+from condense.evaluate.ranking import augmentation_robust, label_robust
 from condense.plan import MetricsCell
 from condense.plan.beside import Cells
 from condense.plan.tables import Plan

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from condense.config import UserError
-from condense.costs.profile import Profile
-from condense.costs.work import FLOAT, Shard, Work, pixels_of
 from condense.specs.common import at_least
+from condense.specs.costs.profile import Profile
+from condense.specs.costs.work import FLOAT, Shard, Work, pixels_of
 from condense.specs.images import Augment
 from condense.specs.networks import Networks
 from condense.specs.term import above_zero

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from condense.costs.work import FLOAT, Shard, Work, pixels_of
 from condense.machine import fitting
 from condense.specs.common import at_least, unused
+from condense.specs.costs.work import FLOAT, Shard, Work, pixels_of
 from condense.specs.images import ImageRecipe
 from condense.specs.training import NetworkSGD
 

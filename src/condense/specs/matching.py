@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from condense.config import UserError, labels_of, naming
-from condense.costs.profile import CLIP
-from condense.costs.work import FLOAT, Shard, Work, both, pixels_of
 from condense.machine import fitting
 from condense.specs.common import unused
+from condense.specs.costs.profile import CLIP
+from condense.specs.costs.work import FLOAT, Shard, Work, both, pixels_of
 from condense.specs.images import ImageRecipe
 from condense.specs.networks import AnyNetworks, Networks
 from condense.specs.parent import Parent, TeacherNeed

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from condense.config import UserError
-from condense.costs.profile import Profile
-from condense.costs.work import FLOAT, Sizes, Work, pixels_of
 from condense.specs.common import REPEATS, at_least, check_name, not_above, unused
+from condense.specs.costs.profile import Profile
+from condense.specs.costs.work import FLOAT, Sizes, Work, pixels_of
 from condense.specs.parent import P, Parent, PlannedData, Planning
 from condense.specs.protocol import Protocol
 from condense.specs.training import NetworkSGD

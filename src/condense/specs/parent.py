@@ -6,14 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
-from condense.costs.work import Sizes
 from condense.specs.common import check_names
-
-if TYPE_CHECKING:
-    from condense.specs.protocol import Protocol as TrainingProtocol
-    from condense.specs.scale import Scale
+from condense.specs.costs.work import Sizes
 
 
 class PlannedData(Protocol):
@@ -36,13 +32,21 @@ P = TypeVar("P", bound=PlannedParent)
 P_co = TypeVar("P_co", bound=PlannedParent, covariant=True)
 
 
+class PlannedScale(Protocol):
+    """The scale of a plan; its `specs.Scale`."""
+
+    @property
+    def bank_mb(self) -> int: ...
+
+
 class Planning(Protocol[P_co]):
     """What plans cells as a scale wants them; `plan.Maker`."""
 
-    scale: Scale
+    @property
+    def scale(self) -> PlannedScale: ...
 
-    def protocol(self, name: str) -> TrainingProtocol:
-        """The training protocol `name`, as the scale changes it."""
+    def protocol(self, name: str) -> Any:
+        """The training protocol `name`, a `specs.Protocol`, as the scale changes it."""
 
     def parent(self, kind: str, data: Any, arch: str, seed: int = 0, **settings: Any) -> P_co:
         """The cell of a kind of `plan.PARENTS` for the `PlannedData` that it gave, with that kind's own

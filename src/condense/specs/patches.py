@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from condense.config import UserError, naming
-from condense.costs.work import FLOAT, Shard, Sizes, Work, pixels_of
 from condense.specs.common import at_least
+from condense.specs.costs.work import FLOAT, Shard, Sizes, Work, pixels_of
 from condense.specs.parent import Parent, PlannedParent, TeacherNeed
 from condense.specs.recipe import Recipe
 

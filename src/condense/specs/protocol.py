@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 from condense.config import UserError
-from condense.costs.profile import Profile
-from condense.costs.work import FLOAT, Sizes, Work, pixels_of
 from condense.machine import fitting
 from condense.specs.common import Source, at_least, check_groups, check_name, cut_to, unused
+from condense.specs.costs.profile import Profile
+from condense.specs.costs.work import FLOAT, Sizes, Work, pixels_of
 from condense.specs.labels import AnyLabels
 from condense.specs.parent import TeacherNeed
 from condense.specs.schedules import AnySchedule

@@ -14,8 +14,8 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 from condense.config import UserError, unknown
-from condense.costs.work import Shard, Work
 from condense.specs.common import REPEATS, Ipc, Source, at_least, check_name, check_names, not_by_default
+from condense.specs.costs.work import Shard, Work
 from condense.specs.parent import Parent, PlannedParent
 
 MARKERS = "os^vD<>pPX*hd_|+x"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from condense.config import UserError
-from condense.costs.work import FLOAT, Shard, Work, pixels_of
 from condense.specs.common import at_least, unused
+from condense.specs.costs.work import FLOAT, Shard, Work, pixels_of
 from condense.specs.parent import Parent, PlannedParent, TeacherNeed
 from condense.specs.recipe import Recipe
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from condense.config import UserError, naming
-from condense.costs.work import FLOAT, Shard, Work, both, pixels_of, statistics_bytes
 from condense.machine import fitting
 from condense.specs.beside import Beside
 from condense.specs.common import at_least, check_name, groups_of, unused
+from condense.specs.costs.work import FLOAT, Shard, Work, both, pixels_of, statistics_bytes
 from condense.specs.image_losses import AnyFlatness, LayerStatistics, PixelPrior, Spread
 from condense.specs.images import MovedRecipe
 from condense.specs.parent import P, Parent, PlannedData, PlannedParent, Planning, TeacherNeed

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from condense.specs.parent import P, PlannedData, Planning
+from condense.specs.protocol import Protocol
 from condense.specs.spaces import space_of
 
 
@@ -39,3 +40,17 @@ class TruthNeed:
         }
         settings |= {"protocol": plan.protocol(self.protocol), "strategy": data.spec.strategy}
         return plan.parent(self.made_as, data, arch, **settings)
+
+
+def told_of_truth(
+    candidates: int, networks: int, images: int | None, benchmark: str, protocol: Protocol
+) -> str:
+    """Where true accuracies come from, in a line: of a published `benchmark`, or measured ('')."""
+    if benchmark:
+        return f"true accuracies of {candidates} networks are the published ones of {benchmark}"
+    of_images = f"{images:,} of the training images" if images else "all training images"
+    each = "" if networks == 1 else f", {networks} of each"
+    return (
+        f"true accuracies of {candidates} networks{each} were measured here: {protocol.epochs} epochs of "
+        f"'{protocol.name}' on {of_images}"
+    )

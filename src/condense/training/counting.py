@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from condense import kernels, models
-from condense.costs.profile import Profile
+from condense.specs.costs.profile import Profile
 from condense.specs.spaces import SPACES
 from condense.training.stacked import can_be_batched
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from condense.config import UserError, unknown
-from condense.costs.profile import Profile
-from condense.costs.work import Sizes, Work
 from condense.specs.common import check_name, not_by_default
+from condense.specs.costs.profile import Profile
+from condense.specs.costs.work import Sizes, Work
 from condense.specs.parent import Parent
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from condense.config import UserError
-from condense.costs.profile import Profile
-from condense.costs.work import Sizes, Work
 from condense.specs.common import at_least
+from condense.specs.costs.profile import Profile
+from condense.specs.costs.work import Sizes, Work
 from condense.specs.tasks.base import Metric, Task
 
 CIRCLE = 16  # points of the circle at whose radius the rise is measured

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from condense.costs.profile import Profile
-from condense.costs.work import Sizes, Work
 from condense.specs.common import at_least
+from condense.specs.costs.profile import Profile
+from condense.specs.costs.work import Sizes, Work
 from condense.specs.tasks.base import Metric, Task
 
 _PASSES = 4  # what a product with the Hessian costs, in forward and backward passes, about

@@ -10,6 +10,11 @@ from condense.specs.networks import AnyNetworks
 from condense.specs.recipe import Required
 from condense.specs.term import Sees, Side, Term
 
+# Environment variable: the safetensors file with the weights of the CLIP critic
+CLIP_WEIGHTS = "CONDENSE_CLIP"
+# Environment variable: open_clip's name of the model, or a JSON file with its configuration
+CLIP_MODEL = "CONDENSE_CLIP_MODEL"
+
 
 @dataclass(frozen=True, kw_only=True)
 class OfCritic(Term):

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from condense.config import UserError, unknown
 from condense.data.dataset import Images, denormalise, normalise
 from condense.files.artifacts import read_json
-from condense.plan import CLIP_MODEL as MODEL
-from condense.plan import CLIP_WEIGHTS
+from condense.specs.terms.critics import CLIP_MODEL as MODEL
+from condense.specs.terms.critics import CLIP_WEIGHTS
 
 DEFAULT_MODEL = "ViT-B-32"
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's training images

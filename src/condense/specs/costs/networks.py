@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
 
-from condense.costs.profile import Profile
+from condense.specs.costs.profile import Profile
 
 TABLE = Path(__file__).with_name("networks.csv")
 

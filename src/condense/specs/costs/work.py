@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Protocol
 
-from condense.costs.profile import Profile
+from condense.specs.costs.profile import Profile
 
 FLOAT = 4  # bytes
 _CHANNELS = 256  # of a layer, about: what is known of them takes little beside the network

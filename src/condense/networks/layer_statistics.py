@@ -22,8 +22,8 @@ from condense.files.checkpoints import Checkpoint
 from condense.files.statistics import MOMENTS, read_statistics
 from condense.machine.progress import Progress
 from condense.models.observing import LayerInputs
+from condense.networks.pretrain import load_teacher
 from condense.specs import Protocol
-from condense.teachers.pretrain import load_teacher
 from condense.training.batches import batches
 from condense.training.sets import pixel_set
 
