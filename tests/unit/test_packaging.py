@@ -143,7 +143,7 @@ def test_it_condenses_in_an_empty_folder(installed, tmp_path):
     )
 
 
-def test_a_folder_of_ones_own_comes_before_the_recipes_of_the_project(tmp_path, monkeypatch):
+def test_a_folder_of_ones_own_comes_before_the_recipes_of_the_project(tmp_path, monkeypatch, caplog):
     (tmp_path / "methods").mkdir()
     (tmp_path / "methods" / "cpdm.yaml").write_text("name: cpdm\nengine: matching\nbroken: true\n")
     (tmp_path / "methods" / "mine.yaml").write_text("name: mine\nengine: matching\nbroken: true\n")
@@ -157,6 +157,8 @@ def test_a_folder_of_ones_own_comes_before_the_recipes_of_the_project(tmp_path, 
         ):
             catalogue.recipe(name)
     assert catalogue.recipe("dm").name == "dm"
+    (told,) = [record.message for record in caplog.records if "is read in place of" in record.message]
+    assert f"{tmp_path / 'methods' / 'cpdm.yaml'} is" in told and catalogue.OWN_PARAMS in told
 
 
 def test_a_process_that_changes_its_folder_reads_the_settings_there(tmp_path, monkeypatch):

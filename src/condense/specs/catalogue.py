@@ -15,6 +15,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from condense.config import UserError, convert, load_yaml, merged, read, unknown
 from condense.machine.checkout import project_file
+from condense.machine.runtime import note
 from condense.specs import KINDS_OF_TABLES, STAGES, AnyTable, Protocol, Recipe, Scale, engines
 from condense.specs.common import condition_holds
 
@@ -73,9 +74,12 @@ def names_in(kind: str) -> list[str]:
 
 
 def file_of(kind: str, name: str) -> Path:
-    """The YAML file `{kind}/{name}.yaml`: one's own, else that of `params/`."""
+    """The YAML file `{kind}/{name}.yaml`: one's own, else that of `params/`. Says so where there are both."""
     paths = [folder / kind / f"{name}.yaml" for folder in _folders()]
-    return next((path for path in paths if path.is_file()), paths[-1])
+    there = [path for path in paths if path.is_file()]
+    if len(there) > 1:
+        note(f"{there[0]} is read in place of {there[1]}, since {OWN_PARAMS} names the folder of the first")
+    return there[0] if there else paths[-1]
 
 
 class ByFolders(Generic[Asked, Found]):
