@@ -67,16 +67,8 @@ def teacher(digits, tmp_path_factory, one_thread):
     from condense import jobs
 
     path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
-    jobs.pretrain_teacher(
-        path,
-        digits / "train.safetensors",
-        protocol(precision="fp32"),
-        **ARCH,
-        strategy="none",
-        seed=0,
-        key="t",
-        machine=HERE,
-    )
+    job = jobs.ParentJob(path, digits / "train.safetensors", **ARCH, seed=0, key="t", machine=HERE)
+    jobs.pretrain_teacher(job, protocol=protocol(precision="fp32"), strategy="none")
     return path
 
 
@@ -108,8 +100,9 @@ def bank_of(digits, tmp_path_factory):
         if asked not in made:
             made[asked] = folder / f"{asked}.safetensors"
             protocol = plan.changed_protocol(networks.protocol, ("test", {"epochs": 1, "precision": "fp32"}))
-            settings = {**ARCH, "strategy": "none", "seed": 0, "key": "b", "machine": HERE}
-            jobs.make_trained_bank(made[asked], digits / "train.safetensors", networks, protocol, **settings)
+            settings = {**ARCH, "seed": 0, "key": "b", "machine": HERE}
+            job = jobs.ParentJob(made[asked], digits / "train.safetensors", **settings)
+            jobs.make_trained_bank(job, networks=networks, protocol=protocol, strategy="none")
         return made[asked]
 
     return bank

@@ -12,6 +12,7 @@ from condense.engines.orders import Site
 from condense.engines.run import run_steps
 from condense.engines.streams import RealStream
 from condense.files.checkpoints import Checkpoint
+from condense.networks.making import Making
 from condense.networks.trained import make_trained_bank
 from condense.specs import catalogue
 
@@ -63,9 +64,9 @@ class Banks:
         if key not in self.made:
             self.made[key] = self.folder / f"{name}.safetensors"
             protocol = replace(catalogue.protocol(trained.protocol), epochs=EPOCHS, batch=32)
-            how = {"arch": "convnet", "options": options, "strategy": "none", "seed": 0, "key": "k"}
             images = of_each_class(data, TRAINED_ON)
-            make_trained_bank(self.made[key], images, trained, protocol, **how, device=CPU)
+            making = Making(self.made[key], images, "convnet", options, 0, "k", CPU)
+            make_trained_bank(making, trained, protocol, "none")
         return few, self.made[key]
 
 

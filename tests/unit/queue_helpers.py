@@ -4,6 +4,7 @@ import torch
 
 from condense import specs
 from condense.networks import bank as banks
+from condense.networks.making import Making
 
 ARCH = {"arch": "convnet", "options": {"depth": 1, "width": 4}}
 CPU = torch.device("cpu")
@@ -14,8 +15,9 @@ SMALL = specs.QueueNetworks(
 
 
 def make(path, data, max_bytes=10**9, settings=SMALL, arch=ARCH, **changes):
-    asked = {"seed": 3, "steps": STEPS, "key": "k", "device": CPU} | changes
-    banks.make_queue_bank(path, data, settings, **arch, **asked, max_bytes=max_bytes)
+    asked = {"seed": 3, "key": "k", "device": CPU, **arch} | changes
+    steps = asked.pop("steps", STEPS)
+    banks.make_queue_bank(Making(path, data, **asked), settings, steps, max_bytes)
     return path
 
 

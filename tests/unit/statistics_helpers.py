@@ -10,6 +10,7 @@ from matching_helpers import CPU, NOWHERE
 from condense import engines, kernels, plan
 from condense.engines.orders import Order, Site
 from condense.networks.layer_statistics import LAYERS, gather_statistics
+from condense.networks.making import Making
 from condense.networks.pretrain import pretrain
 from condense.specs import catalogue
 
@@ -31,14 +32,13 @@ def recipe(name="edc", **changes):
 
 def teach(folder, train, arch, seed=0):
     path = folder / f"{arch}-{seed}.safetensors"
-    settings = {"strategy": "crop", "seed": seed, "key": "0" * 12, "device": CPU}
-    pretrain(path, train, PROTOCOL, arch=arch, options=ARCHS[arch], **settings)
+    pretrain(Making(path, train, arch, ARCHS[arch], seed, "0" * 12, CPU), PROTOCOL, "crop")
     return path
 
 
 def gathered(path, train, observer, arch, **changes):
-    settings = {"arch": arch, "options": ARCHS[arch], "strategy": "crop", "seed": 0, "key": "1" * 12}
-    gather_statistics(path, train, PROTOCOL, observer=observer, device=CPU, **{**settings, **changes})
+    settings = {"arch": arch, "options": ARCHS[arch], "seed": 0, "key": "1" * 12, "device": CPU}
+    gather_statistics(Making(path, train, **{**settings, **changes}), PROTOCOL, "crop", observer)
     return path
 
 

@@ -26,7 +26,7 @@ from condense.config import UserError
 from condense.discrepancy.statistics import moments, moments_of_each
 from condense.files.artifacts import read_header, read_tensors, write_tensors
 from condense.models.observing import LayerInputs
-from condense.networks import layer_statistics
+from condense.networks import making
 from condense.networks.layer_statistics import LAYERS, load_statistics
 from condense.networks.pretrain import load_teacher
 from condense.plan.parent import with_their_own
@@ -98,7 +98,7 @@ def test_one_pass_gathers_the_moments_of_all_images_and_of_each_class(arch, trai
 def test_a_pass_that_stops_anywhere_goes_on_to_the_same_bytes(train, parents, tmp_path, monkeypatch):
     observer, path = parents["observer_convnet"], tmp_path / "stopped.safetensors"
     monkeypatch.setattr(
-        layer_statistics.Checkpoint,
+        making.Checkpoint,
         "beside",
         classmethod(lambda cls, out, key, by="": Stopping(Path(f"{out}.resume"), key, by)),
     )

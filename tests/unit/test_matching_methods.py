@@ -32,17 +32,8 @@ def bank(digits, tmp_path_factory):
     path = tmp_path_factory.mktemp("bank") / "bank.safetensors"
     protocol = plan.changed_protocol("ncfm_networks", ("test", {"epochs": 2}))
     networks = specs.TrainedNetworks("trained", protocol.name, count=3)
-    jobs.make_trained_bank(
-        path,
-        digits / "train.safetensors",
-        networks,
-        protocol,
-        **ARCH,
-        strategy="none",
-        seed=0,
-        key="b",
-        machine=HERE,
-    )
+    job = jobs.ParentJob(path, digits / "train.safetensors", **ARCH, seed=0, key="b", machine=HERE)
+    jobs.make_trained_bank(job, networks=networks, protocol=protocol, strategy="none")
     return path
 
 
@@ -275,12 +266,11 @@ def test_a_bank_killed_anywhere_ends_the_same(bank, digits, tmp_path, monkeypatc
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Checkpoint, "save", dies)
-    settings = {**ARCH, "strategy": "none", "seed": 0, "key": "b", "machine": HERE}
+    settings = {**ARCH, "seed": 0, "key": "b", "machine": HERE}
+    job = jobs.ParentJob(tmp_path / "bank.safetensors", digits / "train.safetensors", **settings)
     for _ in range(9):
         try:
-            jobs.make_trained_bank(
-                tmp_path / "bank.safetensors", digits / "train.safetensors", networks, protocol, **settings
-            )
+            jobs.make_trained_bank(job, networks=networks, protocol=protocol, strategy="none")
             break
         except KeyboardInterrupt:
             continue

@@ -34,8 +34,6 @@ from condense.plan.tables import Plan
 from condense.specs import catalogue
 from condense.specs.costs.work import Shard, Work
 
-# What every kind of parent is made with, beside its own settings
-SHARED = ("arch", "options", "seed", "key", "machine")
 SCALE = """
 name: brief
 title: One epoch
@@ -123,14 +121,14 @@ class LightCell(ParentCell):
         return Work(flops_forward=1e6, bytes_out=8 * self.data.spec.train, peak_bytes=self.data.spec.train)
 
 
-def order_by_light(out, data, *, falling, arch, options, seed, key, machine):
+def order_by_light(job, *, falling):
     """What makes it."""
-    images = load(data)
+    images = load(job.data)
     light = torch.cat([images.of_class(label).flatten(1).mean(1) for label in images.classes])
     write_tensors(
-        out,
+        job.out,
         {"order": light.argsort(descending=falling).numpy()},
-        {"kind": "order", "key": key, "falling": falling},
+        {"kind": "order", "key": job.key, "falling": falling},
     )
 
 
@@ -263,8 +261,8 @@ def test_every_kind_of_parent_has_a_cell_and_a_function_that_makes_it():
     assert set(PARENTS) == set(parents.MAKERS)
     for kind, cell in PARENTS.items():
         makes = inspect.signature(parents.MAKERS[kind]).parameters
-        asked = {*cell.setting_names(), *cell.made_from, *SHARED}
-        assert cell.kind == kind and set(makes) == {"out", "data", *asked}
+        asked = {*cell.setting_names(), *cell.made_from}
+        assert cell.kind == kind and set(makes) == {"job", *asked}
         assert {"work", "key", "made_by"} <= {
             name for base in cell.__mro__[: cell.__mro__.index(ParentCell)] for name in vars(base)
         }

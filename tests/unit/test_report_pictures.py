@@ -62,16 +62,9 @@ def with_sets(tmp_path_factory):
     ):
         # As pretraining stores a teacher, after as little training as there is.
         protocol = replace(cell.protocol, epochs=1, batch=512)
-        settings = {
-            "arch": cell.arch,
-            "options": json.loads(cell.options),
-            "strategy": "none",
-            "seed": 0,
-            "key": cell.key,
-        }
-        jobs.pretrain_teacher(
-            Path(cell.path), Path(cell.data.train), protocol, **settings, machine=jobs.Machine("cpu", 1)
-        )
+        options, machine = json.loads(cell.options), jobs.Machine("cpu", 1)
+        job = jobs.ParentJob(Path(cell.path), Path(cell.data.train), cell.arch, options, 0, cell.key, machine)
+        jobs.pretrain_teacher(job, protocol=protocol, strategy="none")
     os.chdir(before)
     return folder
 

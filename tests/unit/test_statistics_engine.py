@@ -24,6 +24,7 @@ from condense.engines.statistics import batches_of
 from condense.engines.streams import RealBatches
 from condense.machine import seeds
 from condense.models.observing import LayerInputs
+from condense.networks.making import Making
 from condense.networks.pretrain import load_teacher, pretrain
 from condense.specs import catalogue
 from condense.specs.statistics import Crop, View
@@ -45,9 +46,8 @@ def observers(train, tmp_path_factory):
     protocol = replace(catalogue.protocol("observer"), epochs=1)
     for arch in ("resnet18_bn", "convnet_bn"):
         made[f"observer_{arch}"] = folder / f"{arch}.safetensors"
-        settings = {"strategy": "none", "seed": 0, "key": arch, "device": CPU}
         options = OBSERVER if arch == "resnet18_bn" else {"depth": 1, "width": 4}
-        pretrain(made[f"observer_{arch}"], train, protocol, arch=arch, options=options, **settings)
+        pretrain(Making(made[f"observer_{arch}"], train, arch, options, 0, arch, CPU), protocol, "none")
     return made
 
 

@@ -18,7 +18,9 @@ from condense.files import spread
 from condense.files.artifacts import file_sha256, read_json, read_tensors, write_tensors
 from condense.files.checkpoints import Checkpoint
 from condense.machine import seeds
+from condense.networks import making
 from condense.networks import pretrain as teachers
+from condense.networks.making import Making
 from condense.select import coreset
 from condense.specs import Optimizer, catalogue
 from condense.training.loop import accuracy, number_of_epochs, train
@@ -229,14 +231,13 @@ def test_diverging_training_is_an_error(few):
 def test_pretraining_resumed_anywhere_gives_the_same_bytes(digits, tmp_path, monkeypatch):
     monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
     data = load(digits / "train.safetensors")
-    settings = {**ARCH, "strategy": "color_crop", "seed": 2, "key": "k", "device": CPU}
+    settings = {**ARCH, "seed": 2, "key": "k", "device": CPU}
     rules = protocol("selection", epochs=4)
-    teachers.pretrain(tmp_path / "whole.safetensors", data, rules, **settings)
+    teachers.pretrain(Making(tmp_path / "whole.safetensors", data, **settings), rules, "color_crop")
+    broken = Making(tmp_path / "broken.safetensors", data, **settings)
     with monkeypatch.context() as patched:
-        patched.setattr(teachers, "Checkpoint", Stopping)
-        calls, _ = until_done(
-            lambda: teachers.pretrain(tmp_path / "broken.safetensors", data, rules, **settings)
-        )
+        patched.setattr(making, "Checkpoint", Stopping)
+        calls, _ = until_done(lambda: teachers.pretrain(broken, rules, "color_crop"))
     assert calls == 4
     assert file_sha256(tmp_path / "whole.safetensors") == file_sha256(tmp_path / "broken.safetensors")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.safetensors", "whole.safetensors"]
@@ -256,7 +257,7 @@ def test_forgetting_events_are_those_of_the_recorded_correctness(digits, tmp_pat
     monkeypatch.setattr(teachers, "ForgettingEvents", Recording)
     path = tmp_path / "teacher.safetensors"
     rules = protocol("selection", epochs=5, optimizer={"lr": 0.2})
-    teachers.pretrain(path, data, rules, **ARCH, strategy="color_crop_cutout", seed=0, key="k", device=CPU)
+    teachers.pretrain(Making(path, data, **ARCH, seed=0, key="k", device=CPU), rules, "color_crop_cutout")
     counts = read_tensors(path, "teacher")[0]["forgetting_events"]
     assert len(table) == 5 and counts.sum() > 0
     assert (counts == coreset.forgetting_counts(np.array(table, dtype=bool))).all()
@@ -265,7 +266,7 @@ def test_forgetting_events_are_those_of_the_recorded_correctness(digits, tmp_pat
 def test_a_stored_teacher_is_the_trained_network(digits, tmp_path):
     data, path = load(digits / "train.safetensors"), tmp_path / "teacher.safetensors"
     teachers.pretrain(
-        path, data, protocol("plain_networks"), **ARCH, strategy="none", seed=0, key="k", device=CPU
+        Making(path, data, **ARCH, seed=0, key="k", device=CPU), protocol("plain_networks"), "none"
     )
     net, _ = teachers.load_teacher(path, data, CPU)
     assert not net.training and not any(parameter.requires_grad for parameter in net.parameters())
@@ -277,7 +278,7 @@ def test_a_teacher_whose_outputs_are_other_classes_is_refused(digits, tmp_path):
     """Or the same in another order: by their names, whatever the images."""
     data, path = load(digits / "train.safetensors"), tmp_path / "teacher.safetensors"
     brief = protocol("plain_networks", epochs=1)
-    teachers.pretrain(path, data, brief, **ARCH, strategy="none", seed=0, key="k", device=CPU)
+    teachers.pretrain(Making(path, data, **ARCH, seed=0, key="k", device=CPU), brief, "none")
     tensors, header = read_tensors(path, "teacher")
     assert header["class_names"] == list(data.class_names)
     turned = list(reversed(data.class_names))

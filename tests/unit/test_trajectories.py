@@ -34,8 +34,8 @@ def protocol_of(epochs):
 
 
 def made(path, digits, networks, epochs=EPOCHS):
-    settings = {**ARCH, "strategy": "none", "seed": 0, "key": "b", "machine": HERE}
-    jobs.make_trained_bank(path, digits / "train.safetensors", networks, protocol_of(epochs), **settings)
+    job = jobs.ParentJob(path, digits / "train.safetensors", **ARCH, seed=0, key="b", machine=HERE)
+    jobs.make_trained_bank(job, networks=networks, protocol=protocol_of(epochs), strategy="none")
     return path
 
 

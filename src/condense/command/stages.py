@@ -125,13 +125,14 @@ def _make_parent(
 ) -> None:
     """Makes a parent of the options that all kinds share, unless it is there and to be kept; `given` are the
     files of its own parents by their names."""
-    from condense.jobs import keeps_file, maker_of
+    from condense.jobs import ParentJob, keeps_file, maker_of
     from condense.plan import PARENTS
 
     if args.keep and keeps_file(args.out, PARENTS[kind].file, args.key):
         return
-    shared = {"arch": args.arch, "options": options_of(args.options), "seed": args.seed, "key": args.key}
-    maker_of(kind)(args.out, args.data, **settings(), **given, **shared, machine=_machine(args))
+    options, machine = options_of(args.options), _machine(args)
+    job = ParentJob(args.out, args.data, args.arch, options, args.seed, args.key, machine)
+    maker_of(kind)(job, **settings(), **given)
 
 
 def _made_from(kind: str, given: Mapping[str, Path]) -> Mapping[str, Path]:

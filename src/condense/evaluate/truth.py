@@ -4,20 +4,19 @@ benchmark."""
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from condense import kernels
 from condense.config import UserError
 from condense.data.dataset import Images
 from condense.evaluate.search import trained_candidates
 from condense.evaluate.trainer import Trainer
-from condense.files.artifacts import canonical, digest, file_sha256
+from condense.files.artifacts import canonical, file_sha256
 from condense.files.checkpoints import Checkpoint
 from condense.machine import seeds
+from condense.networks.making import Making
 from condense.outside.benchmarks import read_benchmark
 from condense.specs import Protocol
 from condense.specs.spaces import Space, space_of
@@ -28,30 +27,25 @@ Found = tuple[dict[str, np.ndarray], dict[str, Any]]  # tensors and header of a 
 
 
 def measured_truth(
-    out: Path,
-    train: Images,
+    making: Making,
     test: Images,
     protocol: Protocol,
-    *,
-    arch: str,
-    options: dict[str, Any],
     strategy: str,
+    *,
     candidates: int,
     draw: int,
     networks: int,
     images: int | None,
-    seed: int,
-    key: str,
-    device: torch.device,
 ) -> tuple[Found, Checkpoint]:
-    """What `networks` networks of each of so many candidates reach that are trained by `protocol` on `train`,
-    or on so many `images` of it, and tested on `test`; and the checkpoint, to be removed once it is written
-    to `out`.
+    """What `networks` networks of each of so many candidates reach that are trained by `protocol` on the
+    training images, or on so many `images` of them, and tested on `test`; and the checkpoint, to be removed
+    once it is written.
 
     Raises UserError for an architecture that is no space, and for more networks or images than there are.
     """
+    train, arch, options, seed = making.data, making.arch, dict(making.options), making.seed
     space = space_of(arch)
-    chosen, everything = space.sample(candidates, draw), pixel_set(train, device)
+    chosen, everything = space.sample(candidates, draw), pixel_set(train, making.device)
     if images is not None and images > len(everything):
         raise UserError(
             f"images: {images} training images are asked for, and {train.dataset} has {len(everything)}; "
@@ -61,7 +55,7 @@ def measured_truth(
     used = everything if images is None else everything.part(order.sort().values)
     settings = [protocol.computed_part(), arch, options, strategy, seed, train.data_sha256, test.data_sha256]
     settings += [chosen, networks, images]
-    checkpoint = Checkpoint.beside(out, f"{key}-{digest(settings)}", kernels.used_on(device))
+    checkpoint = making.checkpoint(settings)
     trainer = Trainer(
         test,
         protocol,
@@ -73,10 +67,10 @@ def measured_truth(
         seeds.stream(seed, "truth"),
         {},
         checkpoint,
-        device,
+        making.device,
     )
-    found = trained_candidates(trainer, space, chosen, lambda: used, pixel_set(test, device))
-    header = _header(space, chosen, draw, train, key) | {
+    found = trained_candidates(trainer, space, chosen, lambda: used, pixel_set(test, making.device))
+    header = _header(space, chosen, draw, making) | {
         "told": told_of_truth(candidates, networks, images, "", protocol),
         "seed": seed,
         "options": options,
@@ -93,14 +87,12 @@ def measured_truth(
     return (tensors, header), checkpoint
 
 
-def published_truth(
-    train: Images, protocol: Protocol, *, arch: str, candidates: int, draw: int, table: str, key: str
-) -> Found:
+def published_truth(making: Making, protocol: Protocol, *, candidates: int, draw: int, table: str) -> Found:
     """The published test accuracies of so many candidates, of the table with the checksum `table`.
 
     Raises UserError for a table that is not here, is another one, or lacks a network.
     """
-    space = space_of(arch)
+    space = space_of(making.arch)
     path = space.table()
     if path is None or file_sha256(path) != table:
         where = f"environment variable {space.variable}" if space.variable else f"space '{space.name}'"
@@ -109,8 +101,8 @@ def published_truth(
             f"{'none is named' if path is None else f'{path} is another one'}"
         )
     known, chosen = read_benchmark(path), space.sample(candidates, draw)
-    values = [known.accuracy(space.told(k), train.dataset) for k in chosen]
-    header = _header(space, chosen, draw, train, key) | {
+    values = [known.accuracy(space.told(k), making.data.dataset) for k in chosen]
+    header = _header(space, chosen, draw, making) | {
         "told": told_of_truth(candidates, 1, None, space.name, protocol),
         "benchmark": space.name,
         "table_sha256": table,
@@ -119,13 +111,13 @@ def published_truth(
     return tensors, header
 
 
-def _header(space: Space, chosen: list[int], draw: int, train: Images, key: str) -> dict[str, Any]:
+def _header(space: Space, chosen: list[int], draw: int, making: Making) -> dict[str, Any]:
     return {
         "kind": "truth",
         "space": space.name,
         "names": [space.told(candidate) for candidate in chosen],
         "draw": draw,
-        "dataset": train.dataset,
-        "data_sha256": train.data_sha256,
-        "key": key,
+        "dataset": making.data.dataset,
+        "data_sha256": making.data.data_sha256,
+        "key": making.key,
     }

@@ -10,7 +10,7 @@ from condense.jobs.judging import EvaluationJob, evaluate_set
 from condense.jobs.keeping import is_made, is_prepared, is_whole, keeps_data, keeps_file
 from condense.jobs.machine import Machine
 from condense.jobs.making import gather
-from condense.jobs.parents import make_bank, make_parent, make_trained_bank, maker_of, pretrain_teacher
+from condense.jobs.parents import ParentJob, make_parent, make_trained_bank, maker_of, pretrain_teacher
 from condense.jobs.relabelling import RelabelJob, relabel
 from condense.jobs.taking import Reading, take_in
 
@@ -18,6 +18,7 @@ __all__ = [
     "EvaluationJob",
     "Machine",
     "Member",
+    "ParentJob",
     "Reading",
     "RecipeJob",
     "RelabelJob",
@@ -36,7 +37,6 @@ __all__ = [
     "keeps_data",
     "keeps_file",
     "leave_out_part",
-    "make_bank",
     "make_parent",
     "make_trained_bank",
     "maker_of",

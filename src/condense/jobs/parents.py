@@ -7,9 +7,11 @@ both lists.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from condense.config import unknown
 from condense.files.artifacts import write_json
@@ -18,197 +20,106 @@ from condense.jobs.machine import Machine, at_work
 from condense.plan import ParentCell
 from condense.specs import Protocol, QueueNetworks, TrainedNetworks, TrajectoryNetworks
 
-
-def pretrain_teacher(
-    out: Path,
-    data: Path,
-    protocol: Protocol,
-    *,
-    arch: str,
-    options: dict[str, Any],
-    strategy: str,
-    seed: int,
-    key: str,
-    machine: Machine,
-) -> None:
-    """One teacher: trained on the training images in `data`, written to `out`."""
-    from condense.data.dataset import load
-    from condense.networks.pretrain import pretrain
-
-    with at_work(machine, out, beside=_facts_beside) as (device, clock):
-        settings = {
-            "arch": arch,
-            "options": options,
-            "strategy": strategy,
-            "seed": seed,
-            "key": key,
-            "device": device,
-        }
-        pretrain(
-            out,
-            load(data),
-            protocol,
-            **settings,
-            trained=lambda: write_json(_facts_beside(out), clock.facts()),
-        )
+if TYPE_CHECKING:
+    from condense.networks.making import Making
 
 
 def _facts_beside(out: Path) -> Path:
     return out.with_name("run.json")
 
 
-def make_bank(
-    out: Path,
-    data: Path,
-    networks: QueueNetworks,
-    *,
-    arch: str,
-    options: dict[str, Any],
-    steps: int,
-    max_mb: int,
-    seed: int,
-    key: str,
-    machine: Machine,
-) -> None:
-    """The bank of a queue of networks, trained on the images in `data`, in at most about `max_mb` MB, written
-    to `out`."""
-    from condense.data.dataset import load
+@dataclass(frozen=True)
+class ParentJob:
+    """What all of them are given: the training images in `data`, the architecture and its options, and where
+    the file goes, under which key."""
+
+    out: Path
+    data: Path
+    arch: str
+    options: dict[str, Any]
+    seed: int
+    key: str
+    machine: Machine
+
+    @contextmanager
+    def begun(self, facts: Callable[[Path], Path] = _facts_beside) -> Iterator[Making]:
+        """Inside, this process alone makes the file, and `facts` is where its provenance goes."""
+        from condense.data.dataset import load
+        from condense.networks.making import Making
+
+        with at_work(self.machine, self.out, beside=facts) as (device, clock):
+            what = (self.out, load(self.data), self.arch, self.options, self.seed, self.key, device)
+            yield Making(*what, lambda: write_json(facts(self.out), clock.facts()))
+
+
+def pretrain_teacher(job: ParentJob, *, protocol: Protocol, strategy: str) -> None:
+    """One teacher, trained on the training images."""
+    from condense.networks.pretrain import pretrain
+
+    with job.begun() as making:
+        pretrain(making, protocol, strategy)
+
+
+def make_bank(job: ParentJob, *, networks: QueueNetworks, steps: int, max_mb: int) -> None:
+    """The bank of a queue of networks that are trained on the images, in at most about `max_mb` MB."""
     from condense.networks.bank import make_queue_bank
 
-    with at_work(machine, out, beside=run_facts_path) as (device, clock):
-        settings = {
-            "arch": arch,
-            "options": options,
-            "steps": steps,
-            "seed": seed,
-            "key": key,
-            "device": device,
-        }
-        settings["max_bytes"] = max_mb * 10**6
-        make_queue_bank(
-            out, load(data), networks, **settings, made=lambda: write_json(run_facts_path(out), clock.facts())
-        )
+    with job.begun(run_facts_path) as making:
+        make_queue_bank(making, networks, steps, max_mb * 10**6)
 
 
 def make_trained_bank(
-    out: Path,
-    data: Path,
-    networks: TrainedNetworks | TrajectoryNetworks,
-    protocol: Protocol,
-    *,
-    arch: str,
-    options: dict[str, Any],
-    strategy: str,
-    seed: int,
-    key: str,
-    machine: Machine,
+    job: ParentJob, *, networks: TrainedNetworks | TrajectoryNetworks, protocol: Protocol, strategy: str
 ) -> None:
-    """The bank of networks trained by `protocol` on the images in `data`, at the end or at the ends of all
-    epochs, written to `out`."""
-    from condense.data.dataset import load
+    """The bank of networks trained by `protocol` on the images, at the end or at the ends of all epochs."""
     from condense.networks import trained
 
-    with at_work(machine, out, beside=run_facts_path) as (device, clock):
-        trained.make_trained_bank(
-            out,
-            load(data),
-            networks,
-            protocol,
-            arch=arch,
-            options=options,
-            strategy=strategy,
-            seed=seed,
-            key=key,
-            device=device,
-            made=lambda: write_json(run_facts_path(out), clock.facts()),
-        )
+    with job.begun(run_facts_path) as making:
+        trained.make_trained_bank(making, networks, protocol, strategy)
 
 
 def make_truth(
-    out: Path,
-    data: Path,
-    protocol: Protocol,
+    job: ParentJob,
     *,
-    arch: str,
-    options: dict[str, Any],
+    protocol: Protocol,
+    strategy: str,
     candidates: int,
     draw: int,
     networks: int,
     images: int | None,
     table: str,
-    strategy: str,
-    seed: int,
-    key: str,
-    machine: Machine,
 ) -> None:
-    """The true accuracies of networks of the space `arch`, trained on the images in `data` and tested on the
-    test images beside them, or (`table`) published, written to `out`."""
+    """The true accuracies of networks of a space, trained on the images and tested on the test images beside
+    them, or (`table`) published."""
     from condense.data.dataset import load
     from condense.evaluate.truth import measured_truth, published_truth
     from condense.files.artifacts import write_tensors
 
-    drawn: dict[str, Any] = {"arch": arch, "candidates": candidates, "draw": draw, "key": key}
-    with at_work(machine, out, beside=_facts_beside) as (device, clock):
-        train, checkpoint = load(data), None
+    drawn: dict[str, Any] = {"candidates": candidates, "draw": draw}
+    with job.begun() as making:
+        checkpoint = None
         if table:
-            found = published_truth(train, protocol, **drawn, table=table)
+            found = published_truth(making, protocol, **drawn, table=table)
         else:
-            found, checkpoint = measured_truth(
-                out,
-                train,
-                load(data.with_name("test.safetensors")),
-                protocol,
-                **drawn,
-                options=options,
-                strategy=strategy,
-                networks=networks,
-                images=images,
-                seed=seed,
-                device=device,
-            )
-        write_json(_facts_beside(out), clock.facts())
-        write_tensors(out, *found)
+            test = load(job.data.with_name("test.safetensors"))
+            drawn |= {"networks": networks, "images": images}
+            found, checkpoint = measured_truth(making, test, protocol, strategy, **drawn)
+        making.before_writing()
+        write_tensors(job.out, *found)
         if checkpoint is not None:
             checkpoint.remove()
 
 
-def gather_layer_statistics(
-    out: Path,
-    data: Path,
-    protocol: Protocol,
-    *,
-    observer: Path,
-    arch: str,
-    options: dict[str, Any],
-    strategy: str,
-    seed: int,
-    key: str,
-    machine: Machine,
-) -> None:
-    """What the layers of the classifier in `observer` are given for the images in `data`, written to
-    `out`."""
-    from condense.data.dataset import load
+def gather_layer_statistics(job: ParentJob, *, protocol: Protocol, strategy: str, observer: Path) -> None:
+    """What the layers of the classifier in `observer` are given for the images."""
     from condense.networks.layer_statistics import gather_statistics
 
-    with at_work(machine, out, beside=_facts_beside) as (device, clock):
-        gather_statistics(
-            out,
-            load(data),
-            protocol,
-            observer=observer,
-            arch=arch,
-            options=options,
-            strategy=strategy,
-            seed=seed,
-            key=key,
-            device=device,
-            gathered=lambda: write_json(_facts_beside(out), clock.facts()),
-        )
+    with job.begun() as making:
+        gather_statistics(making, protocol, strategy, observer)
 
 
-# By the kind of the cell in `plan.PARENTS`: what makes a file of the kind, given its path, the training
-# images, the kind's own settings by name, the files of its own parents by theirs, and `arch`, `options`,
-# `seed`, `key` and `machine`.
+# By the kind of the cell in `plan.PARENTS`: what makes a file of the kind, given the job, the kind's own
+# settings by name, and the files of its own parents by theirs.
 MAKERS: dict[str, Callable[..., None]] = {
     "teacher": pretrain_teacher,
     "layer_statistics": gather_layer_statistics,
@@ -231,11 +142,5 @@ def make_parent(
 ) -> None:
     """What sets need beforehand, made from the training images in `data` as its cell says, and from the files
     of its own parents by their names."""
-    shared = {
-        "arch": cell.arch,
-        "options": json.loads(cell.options),
-        "seed": cell.seed,
-        "key": cell.key,
-        "machine": machine,
-    }
-    maker_of(cell.kind)(out, data, **cell.values, **made_from, **shared)
+    job = ParentJob(out, data, cell.arch, json.loads(cell.options), cell.seed, cell.key, machine)
+    maker_of(cell.kind)(job, **cell.values, **made_from)

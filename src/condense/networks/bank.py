@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condense import kernels
 from condense.config import UserError
 from condense.data.dataset import Images
-from condense.files.artifacts import damaged, digest, write_tensors
+from condense.files.artifacts import damaged, write_tensors
 from condense.files.checkpoints import Checkpoint
 from condense.machine.progress import Progress
+from condense.networks.making import Making
 from condense.networks.origin import opened, origin
 from condense.networks.parts import Parts, PartWriter, State, size_of, states_a_part
 from condense.networks.queue import QueueStream, Trained, queue_stream
@@ -45,40 +45,24 @@ def spacing_within(plan: Sequence[Turn], trained: Trained, max_bytes: int) -> in
     return spacing
 
 
-def make_queue_bank(
-    path: Path,
-    data: Images,
-    settings: QueueNetworks,
-    *,
-    arch: str,
-    options: Mapping[str, Any],
-    seed: int,
-    steps: int,
-    key: str,
-    device: torch.device,
-    max_bytes: int,
-    made: Callable[[], None] = lambda: None,
-) -> None:
-    """Trains the queue for `steps` steps and writes its bank to `path`, from the last checkpoint if there is
-    one.
-
-    Before the bank is whole it calls `made`. Raises UserError if the loss of a network is no number.
-    """
-    plan = schedule(settings, seed, steps)
-    stream = queue_stream(settings, data, arch=arch, options=options, seed=seed, device=device)
+def make_queue_bank(making: Making, settings: QueueNetworks, steps: int, max_bytes: int) -> None:
+    """Trains the queue for `steps` steps and writes its bank, of about `max_bytes` at most, from the last
+    checkpoint if there is one. Raises UserError if the loss of a network is no number."""
+    data, arch, seed = making.data, making.arch, making.seed
+    drawn: dict[str, Any] = {"arch": arch, "options": making.options, "seed": seed, "device": making.device}
+    plan, stream = schedule(settings, seed, steps), queue_stream(settings, data, **drawn)
     blank = Trained(stream.template, settings)
     spacing, each = spacing_within(plan, blank, max_bytes), states_a_part(blank.state())
-    header = origin(data, arch, options, seed) | {
+    header = origin(data, arch, making.options, seed) | {
         "networks": asdict(settings),
         "steps": steps,
         "spacing": spacing,
         "states_a_part": each,
     }
-    checkpoint = Checkpoint.beside(path, f"{key}-{digest(header)}", kernels.used_on(device))
-    writer = PartWriter(path, key, each)
+    checkpoint, writer = making.checkpoint(header), PartWriter(making.path, making.key, each)
     states = kept_states(plan, spacing)
     first = _resume(checkpoint, stream, writer, plan, states)
-    path.unlink(missing_ok=True)  # its parts are about to be replaced
+    making.path.unlink(missing_ok=True)  # its parts are about to be replaced
     done = {(turn.sampled, turn.age) for turn in plan[:first]}
     kept = {state: entry.velocity for entry in states if (state := (entry.number, entry.age)) not in done}
     bar = Progress(f"queue of {arch} on {data.dataset}", steps, start=first)
@@ -92,9 +76,10 @@ def make_queue_bank(
             _save(checkpoint, stream, writer, step + 1)
     bar.close()
     writer.flush()
-    made()
+    making.before_writing()
     tensors = _plan_tensors(plan) | {"right": _counts(stream)["right"]}
-    write_tensors(path, tensors, header | {"kind": "bank", "key": key, "parts": writer.checksums})
+    parts = {"kind": "bank", "key": making.key, "parts": writer.checksums}
+    write_tensors(making.path, tensors, header | parts)
     checkpoint.remove()
 
 

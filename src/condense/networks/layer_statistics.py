@@ -3,7 +3,7 @@ gathered in one pass, stored, and taken up again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from condense import kernels
 from condense.augment.cutmix import Mixture
 from condense.config import UserError
 from condense.data.dataset import Images
 from condense.discrepancy.statistics import Moments, moments, moments_of_each
-from condense.files.artifacts import damaged, digest, read_header, write_tensors
+from condense.files.artifacts import damaged, read_header, write_tensors
 from condense.files.checkpoints import Checkpoint
 from condense.files.statistics import MOMENTS, read_statistics
 from condense.machine.progress import Progress
 from condense.models.observing import LayerInputs
+from condense.networks.making import Making
 from condense.networks.pretrain import load_teacher
 from condense.specs import Protocol
 from condense.training.batches import batches
@@ -83,38 +83,25 @@ class Sums:
         }
 
 
-def gather_statistics(
-    path: Path,
-    data: Images,
-    protocol: Protocol,
-    *,
-    observer: Path,
-    arch: str,
-    options: dict[str, Any],
-    strategy: str,
-    seed: int,
-    key: str,
-    device: torch.device,
-    gathered: Callable[[], None] = lambda: None,
-) -> None:
-    """Sends all images of `data` once through the classifier in `observer`, an `arch`, in the batches and
-    under the augmentation by which `protocol` trains it, and writes what its layers were given to `path`;
-    before it calls `gathered`. Goes on where it was stopped.
+def gather_statistics(making: Making, protocol: Protocol, strategy: str, observer: Path) -> None:
+    """Sends all images once through the classifier in `observer`, in the batches and under the augmentation
+    by which `protocol` trains it, and writes what its layers were given. Goes on where it was stopped.
 
     Raises UserError for an observer of other images, classes or another architecture, or without any layer
     that has statistics. Source: EDC (2024), section 3.2, as its authors' code.
     """
+    data, arch, options, seed = making.data, making.arch, making.options, making.seed
     header = read_header(observer, "teacher")
     if (header.get("arch"), header.get("options")) != (arch, options):
         raise UserError(
             f"{observer}: holds a {header.get('arch')} with options {header.get('options')}, and statistics "
             f"of a {arch} with {options} are asked for"
         )
-    network, _ = load_teacher(observer, data, device)
-    layers, images = LayerInputs(network, LAYERS), pixel_set(data, device)
+    network, _ = load_teacher(observer, data, making.device)
+    layers, images = LayerInputs(network, LAYERS), pixel_set(data, making.device)
     patches = [isinstance(layer, nn.Conv2d) for layer in layers.layers]
     settings = [protocol.computed_part(), strategy, seed, data.data_sha256, header["content_sha256"]]
-    checkpoint = Checkpoint.beside(path, f"{key}-{digest(settings)}", kernels.used_on(device))
+    checkpoint = making.checkpoint(settings)
     sums, done = _resume(checkpoint, len(data.counts))
     count = -(-len(images) // protocol.batch)
     bar = Progress(f"statistics of {arch} on {data.dataset}", count, "batch", start=done)
@@ -124,12 +111,12 @@ def gather_statistics(
         unmixed = replace(batch, mixture=Mixture())  # so that the class of an image is that of its label
         with torch.no_grad(), layers:
             network(unmixed.seen(images)[0])
-        sums.add(layers.taken(), patches, images.labels[batch.indices.to(device)])
+        sums.add(layers.taken(), patches, images.labels[batch.indices.to(making.device)])
         bar.update(number + 1)
         if checkpoint.due() and number + 1 < count:
             checkpoint.save(_state(sums), {"batches": number + 1})
     bar.close()
-    gathered()
+    making.before_writing()
     note = {
         "kind": "statistics",
         "dataset": data.dataset,
@@ -141,10 +128,10 @@ def gather_statistics(
         "protocol": protocol.name,
         "strategy": strategy,
         "seed": seed,
-        "key": key,
+        "key": making.key,
         "layers": [type(layer).__name__ for layer in layers.layers],
     }
-    write_tensors(path, {name: value.float().numpy() for name, value in sums.means().items()}, note)
+    write_tensors(making.path, {name: value.float().numpy() for name, value in sums.means().items()}, note)
     checkpoint.remove()
 
 

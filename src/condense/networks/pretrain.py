@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from condense import kernels, models
+from condense import models
 from condense.config import UserError
 from condense.data.classes import brief
 from condense.data.dataset import Images
 from condense.files import read_teacher
-from condense.files.artifacts import damaged, digest, write_tensors
-from condense.files.checkpoints import Checkpoint
+from condense.files.artifacts import damaged, write_tensors
 from condense.machine import seeds
 from condense.machine.progress import Progress
 from condense.models import Network
+from condense.networks.making import Making
 from condense.specs import Protocol
 from condense.training.loop import accuracy, number_of_epochs, train
 from condense.training.sets import pixel_set
@@ -46,62 +44,50 @@ class ForgettingEvents:
         self.state["right"][indices] = right
 
 
-def pretrain(
-    path: Path,
-    data: Images,
-    protocol: Protocol,
-    *,
-    arch: str,
-    options: dict[str, Any],
-    strategy: str,
-    seed: int,
-    key: str,
-    device: torch.device,
-    trained: Callable[[], None] = lambda: None,
-) -> None:
-    """Trains `arch` on `data` and writes weights, forgetting events and training accuracy to `path`; before
-    it calls `trained`."""
-    network = models.build(arch, channels=data.channels, size=data.size, classes=len(data.counts), **options)
-    models.reinitialise(network, seeds.stream(seed, "teacher"))
-    network.to(device)
-    # By hand, other settings may have the same key
-    settings = [protocol.computed_part(), arch, options, strategy, seed, data.data_sha256]
-    checkpoint = Checkpoint.beside(path, f"{key}-{digest(settings)}", kernels.used_on(device))
-    events, images = ForgettingEvents(data.labels), pixel_set(data, device)
-    bar = Progress(
-        f"{arch} on {data.dataset} by '{protocol.name}'", number_of_epochs(protocol, len(images)), "epoch"
-    )
+def pretrain(making: Making, protocol: Protocol, strategy: str) -> None:
+    """Trains a classifier under an augmentation, and writes its weights, forgetting events and training
+    accuracy."""
+    data, images = making.data, pixel_set(making.data, making.device)
+    network = making.drawn_network(seeds.stream(making.seed, "teacher"))
+    settings = [
+        protocol.computed_part(),
+        making.arch,
+        making.options,
+        strategy,
+        making.seed,
+        data.data_sha256,
+    ]
+    checkpoint, events = making.checkpoint(settings), ForgettingEvents(data.labels)
+    title = f"{making.arch} on {data.dataset} by '{protocol.name}'"
+    bar = Progress(title, number_of_epochs(protocol, len(images)), "epoch")
     train(
         network,
         images,
         protocol,
         strategy=strategy,
-        seed=seed,
+        seed=making.seed,
         name=("teacher",),
         checkpoint=checkpoint,
         watch=events,
         progress=bar.update,
     )
     bar.close()
-    shape = {"channels": data.channels, "size": data.size, "classes": len(data.counts)}
     header = {
         "kind": "teacher",
-        "arch": arch,
-        "options": options,
-        "shape": shape,
+        "arch": making.arch,
+        "options": making.options,
+        "shape": making.shape,
         "dataset": data.dataset,
-        "seed": seed,
-        "key": key,
-    }
-    header |= {
+        "seed": making.seed,
+        "key": making.key,
         "protocol": protocol.name,
         "data_sha256": data.data_sha256,
         "class_names": list(data.class_names),
         "train_accuracy": accuracy(network, images),
     }
     tensors = {f"network.{name}": value.cpu().numpy() for name, value in network.state_dict().items()}
-    trained()
-    write_tensors(path, {**tensors, "forgetting_events": events.state["events"].numpy()}, header)
+    making.before_writing()
+    write_tensors(making.path, {**tensors, "forgetting_events": events.state["events"].numpy()}, header)
     checkpoint.remove()
 
 

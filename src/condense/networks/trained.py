@@ -3,22 +3,18 @@ training, or at the ends of all its epochs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from condense import kernels, models
-from condense.data.dataset import Images
-from condense.files.artifacts import digest
 from condense.files.checkpoints import Checkpoint
 from condense.machine import seeds
 from condense.machine.progress import Progress
 from condense.networks.finished import network_like, write_networks
+from condense.networks.making import Making
 from condense.networks.origin import origin
 from condense.specs import Protocol, TrainedNetworks, TrajectoryNetworks
 from condense.training.loop import number_of_epochs, train
@@ -26,51 +22,37 @@ from condense.training.sets import pixel_set
 
 
 def make_trained_bank(
-    path: Path,
-    data: Images,
-    networks: TrainedNetworks | TrajectoryNetworks,
-    protocol: Protocol,
-    *,
-    arch: str,
-    options: Mapping[str, Any],
-    strategy: str,
-    seed: int,
-    key: str,
-    device: torch.device,
-    made: Callable[[], None] = lambda: None,
+    making: Making, networks: TrainedNetworks | TrajectoryNetworks, protocol: Protocol, strategy: str
 ) -> None:
-    """Trains `networks.count` networks by `protocol` and writes their bank to `path`, from the last
-    checkpoint if there is one; of those of all epochs the ones of a training lie after each other.
+    """Trains `networks.count` networks by `protocol` under an augmentation and writes their bank, from the
+    last checkpoint if there is one; of those of all epochs the ones of a training lie after each other.
 
-    Network k is drawn from the stream ("trained", k), which `FinishedNetworks` draws it from again. Before
-    the bank is whole it calls `made`. Raises UserError if the loss of a network is no number.
+    Network k is drawn from the stream ("trained", k), which `FinishedNetworks` draws it from again. Raises
+    UserError if the loss of a network is no number.
     """
-    about = origin(data, arch, options, seed)
+    data, arch = making.data, making.arch
+    about = origin(data, arch, making.options, making.seed)
     settings = [about, protocol.computed_part(), strategy, networks.count]
     settings += ["of all epochs"] if networks.of_all_epochs else []
-    checkpoint = Checkpoint.beside(path, f"{key}-{digest(settings)}", kernels.used_on(device))
-    images = pixel_set(data, device)
+    checkpoint, images = making.checkpoint(settings), pixel_set(data, making.device)
     epochs = number_of_epochs(protocol, len(images))
     each = epochs if networks.of_all_epochs else 1  # states of a training
     whole = networks.count * each
-    done = _resumed(checkpoint, network_like(data, arch, options), whole, each)
+    done = _resumed(checkpoint, network_like(data, arch, making.options), whole, each)
     title = f"{networks.count} x {arch} on {data.dataset} by '{protocol.name}'"
     bar = Progress(title, networks.count * epochs, "epoch", len(done) // each * epochs)
     while len(done) < whole:
         number = len(done) // each
         before = number * epochs
-        network = models.build(
-            arch, channels=data.channels, size=data.size, classes=len(data.counts), **options
-        )
-        models.reinitialise(network, seeds.stream(seed, "trained", number))
+        network = making.drawn_network(seeds.stream(making.seed, "trained", number))
         inner = checkpoint.part(f"network{number}")
-        ends = _Ends(network.to(device), epochs, len(images)) if networks.of_all_epochs else None
+        ends = _Ends(network, epochs, len(images)) if networks.of_all_epochs else None
         train(
             network,
             images,
             protocol,
             strategy=strategy,
-            seed=seed,
+            seed=making.seed,
             name=("trained", number),
             checkpoint=inner,
             watch=ends,
@@ -86,10 +68,9 @@ def make_trained_bank(
             }
             checkpoint.save(arrays, {"done": len(done)})
     bar.close()
-    made()
-    write_networks(
-        path, done, about | {"protocol": protocol.name}, key, epochs if networks.of_all_epochs else None
-    )
+    making.before_writing()
+    header = about | {"protocol": protocol.name}
+    write_networks(making.path, done, header, making.key, epochs if networks.of_all_epochs else None)
     checkpoint.remove()
 
 
