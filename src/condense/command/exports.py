@@ -66,13 +66,11 @@ def _decoded(path: Path, tensors: Mapping[str, np.ndarray], header: dict[str, An
     What else it carries belongs to the stored images, and stays as it is.
     """
     import numpy as np
-    import torch
 
-    from condense.augment import formations
+    from condense.evaluate.synthetic import decoded_pixels
 
     how = read(Decode, header["decode"], f"{path}: decode")
-    grey = (0.5,) * tensors["images"].shape[1]
-    images = formations.decode(torch.from_numpy(tensors["images"]), how, grey).numpy()
+    images = decoded_pixels(tensors["images"], how)
     labels = np.tile(tensors["labels"], how.factor**2)
     order = np.argsort(labels, kind="stable")
     soft = {

@@ -87,6 +87,11 @@ def decoded(pixels: np.ndarray, labels: np.ndarray, header: Mapping[str, Any]) -
     return formations.decode(images, how, grey), classes.repeat(how.factor**2)
 
 
+def decoded_pixels(pixels: np.ndarray, how: Decode) -> np.ndarray:
+    """The images (m, C, H, W) in pixel space of stored formations (n, C, H, W), as `decoded` orders them."""
+    return formations.decode(torch.from_numpy(pixels), how, (0.5,) * pixels.shape[1]).numpy()
+
+
 def targets(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> Targets | None:
     """The soft labels (n, classes) of a set's images as they train, repeated as its labels are; None if it
     has none."""
