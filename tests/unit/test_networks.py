@@ -18,7 +18,7 @@ from condense.engines.streams import RealStream
 from condense.files.artifacts import file_sha256, read_header
 from condense.files.checkpoints import Checkpoint
 from condense.machine import seeds
-from condense.networks import bank as banks
+from condense.networks import making
 from condense.networks import schedule as plans
 from condense.networks.parts import part_path
 from condense.networks.queue import queue_stream
@@ -273,7 +273,7 @@ def test_a_bank_made_with_interruptions_has_the_same_bytes(limit, train, tmp_pat
     monkeypatch.setattr("condense.networks.parts.PART_BYTES", 30_000)
     (tmp_path / "whole").mkdir()
     whole = make(tmp_path / "whole" / "bank.safetensors", train, limit)
-    monkeypatch.setattr(banks, "Checkpoint", Stopping)
+    monkeypatch.setattr(making, "Checkpoint", Stopping)
     path, interruptions = tmp_path / "cut" / "bank.safetensors", 0
     while not path.exists():
         try:
