@@ -15,7 +15,7 @@ from condense.config import UserError, merged, read
 from condense.data.dataset import load
 from condense.estimate.work import work_of
 from condense.evaluate.following import Following
-from condense.evaluate.protocols import evaluate, train_and_measure
+from condense.evaluate.protocols import Evaluation, evaluate, train_and_measure
 from condense.evaluate.trained import measured_accuracy
 from condense.files import artifacts, metrics_in, read_metrics
 from condense.files.checkpoints import Checkpoint
@@ -61,14 +61,14 @@ def settings(arch="convnet", options=SMALL, checkpoint=NOWHERE, count=2, **more)
 
 
 def followed(few, rules, passes, **given):
-    tested = pixel_set(few[1], CPU)
+    tested, given = pixel_set(few[1], CPU), settings(**given)
+    how = {name: given.pop(name) for name in ("checkpoint", "at_once") if name in given}
     return train_and_measure(
-        *few,
-        rules,
-        measure=lambda networks: measured_accuracy(tested, networks),
-        metrics=METRICS,
+        Evaluation(few[1], rules, metrics=METRICS, **given),
+        few[0],
+        lambda networks: measured_accuracy(tested, networks),
         following=Following(passes, "accuracy", "best_accuracy"),
-        **settings(**given),
+        **how,
     )
 
 

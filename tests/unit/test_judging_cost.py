@@ -22,7 +22,7 @@ from condense.estimate.rates import REFERENCE, cost
 from condense.estimate.work import work_of
 from condense.evaluate import protocols
 from condense.evaluate.following import Following
-from condense.evaluate.protocols import train_and_measure
+from condense.evaluate.protocols import Evaluation, train_and_measure
 from condense.evaluate.synthetic import decoded
 from condense.evaluate.trained import measured_accuracy
 from condense.files.checkpoints import Checkpoint
@@ -86,19 +86,12 @@ def counted(monkeypatch, one_thread):
 def judged(test, protocol, networks, at_once):
     images = test.normalise(test.images[:IMAGES])
     tested = pixel_set(test, torch.device("cpu"))
+    metrics, cpu = Followed(tests=TESTS).metrics, torch.device("cpu")
     return train_and_measure(
+        Evaluation(test, protocol, "convnet", OPTIONS, STRATEGY, range(networks), 0, metrics, cpu),
         tensor_set(images, test.labels[:IMAGES]),
-        test,
-        protocol,
-        arch="convnet",
-        options=OPTIONS,
-        strategy=STRATEGY,
-        networks=range(networks),
-        seed=0,
-        measure=lambda trained: measured_accuracy(tested, trained),
-        metrics=Followed(tests=TESTS).metrics,
-        checkpoint=Checkpoint(None, ""),
-        device=torch.device("cpu"),
+        lambda trained: measured_accuracy(tested, trained),
+        Checkpoint(None, ""),
         at_once=at_once,
         following=Following(TESTS, "accuracy", "best_accuracy"),
     )

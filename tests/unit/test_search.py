@@ -198,7 +198,7 @@ def test_a_search_that_was_stopped_goes_on_with_the_next_network(made, truth, tm
 
     def results(checkpoint):
         trainer = Trainer(
-            test, protocol, SPACE.name, OPTIONS, "none", [0], 0, Search.metrics, checkpoint, CPU
+            test, protocol, SPACE.name, OPTIONS, "none", [0], 0, Search.metrics, CPU, checkpoint=checkpoint
         )
         return searching.search(task, sets, pixel_set(test, CPU), trainer)
 

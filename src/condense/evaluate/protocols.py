@@ -54,58 +54,79 @@ class _Seen:
     values: dict[str, list[float]]
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """The `networks` of an evaluation, by their numbers, how they are trained, and what is measured of each.
+
+    `test`: images whose form and classes the networks are built for; `strategy`: the augmentation of the
+    protocol; `metrics`: those that have to be measured; `labeller`: as in `train`, where the protocol takes
+    its labels from elsewhere than the set.
+    """
+
+    test: Images
+    protocol: Protocol
+    arch: str
+    options: dict[str, Any]
+    strategy: str
+    networks: Sequence[int]
+    seed: int
+    metrics: Mapping[str, Metric]
+    device: torch.device
+    labeller: Labeller | None = None
+
+    def built(self) -> nn.Module:
+        """A network like those that are trained."""
+        test = self.test
+        network: nn.Module = models.build(
+            self.arch, channels=test.channels, size=test.size, classes=len(test.counts), **self.options
+        )
+        return network.to(self.device)
+
+    def training(self) -> dict[str, Any]:
+        """What `train` and `train_together` take beside networks, images and checkpoint."""
+        settings = {"protocol": self.protocol, "seed": self.seed, "strategy": self.strategy}
+        return settings | ({} if self.labeller is None else {"labeller": self.labeller})
+
+
 def train_and_measure(
+    evaluation: Evaluation,
     train_on: TrainingSet,
-    test: Images,
-    protocol: Protocol,
-    *,
-    arch: str,
-    options: dict[str, Any],
-    strategy: str,
-    networks: Sequence[int],
-    seed: int,
     measure: Measure,
-    metrics: Mapping[str, Metric],
     checkpoint: Checkpoint,
-    device: torch.device,
+    *,
     at_once: int | None = None,
     changed: Callable[[nn.Module], nn.Module] | None = None,
     following: Following | None = None,
-    labeller: Labeller | None = None,
 ) -> dict[str, list[float]]:
-    """By metric, of `metrics`, what `measure` gives of the `networks`, by their numbers, trained on
-    `train_on` by `protocol`.
+    """By metric what `measure` gives of the networks of `evaluation`, trained on `train_on`.
 
     Network k draws from its own streams, so its values do not depend on which others are trained, but for the
     order of sums and for dropout masks where several are trained at once. How many are (`at_once`) the device
     decides if it is not given: one on CPUs, as many as its memory takes on GPUs. Networks that cannot be
-    batched are trained one after another whatever is given. Networks are built for images and classes like
-    those of `test`; `changed` makes of such a network the one that is trained; `labeller` is as in
-    `train`.
+    batched are trained one after another whatever is given. `changed` makes of a network as it is built the
+    one that is trained.
     """
-    built = models.build(
-        arch, channels=test.channels, size=test.size, classes=len(test.counts), **options
-    ).to(device)
+    protocol, networks, metrics = evaluation.protocol, evaluation.networks, evaluation.metrics
+    built = evaluation.built()
     network: nn.Module = built if changed is None else changed(built)
     at_once = (
-        (at_once or _at_once(network, train_on, protocol, device))
+        (at_once or _at_once(network, train_on, protocol, evaluation.device))
         if can_be_batched(network) and protocol.trains_together
         else 1
     )
     values, done = resumed(checkpoint, metrics, len(networks))
     epochs = number_of_epochs(protocol, len(train_on))
-    title = f"{len(networks)} x {arch} tested on {test.dataset}"
+    title = f"{len(networks)} x {evaluation.arch} tested on {evaluation.test.dataset}"
     bar = Progress(title, len(networks) * epochs, "epoch", start=done * epochs)
     while done < len(networks):
         group = networks[done : done + at_once]
         before, inner = done, checkpoint.part("network" + "-".join(map(str, sorted({group[0], group[-1]}))))
-        advance = partial(_advance, bar, before * epochs, len(group))
-        settings = {"strategy": strategy, "checkpoint": inner, "progress": advance}
-        settings |= {} if labeller is None else {"labeller": labeller}
+        settings = evaluation.training() | {
+            "checkpoint": inner,
+            "progress": partial(_advance, bar, before * epochs, len(group)),
+        }
         try:
-            measured = _train_and_measure(
-                network, train_on, measure, protocol, group, seed, following, **settings
-            )
+            measured = _train_and_measure(network, train_on, measure, group, following, settings)
         except FewerAtOnce as error:
             note(
                 f"{len(group)} networks of an evaluation are not trained at once, but {error.networks}: "
@@ -128,15 +149,20 @@ def train_and_measure(
 
 
 def evaluate(
-    train_on: TrainingSet, test: Images, protocol: Protocol, *, device: torch.device, **settings: Any
+    train_on: TrainingSet,
+    test: Images,
+    protocol: Protocol,
+    *,
+    device: torch.device,
+    checkpoint: Checkpoint,
+    at_once: int | None = None,
+    **settings: Any,
 ) -> list[float]:
-    """Test accuracies in percent of networks trained on `train_on`; `settings` are those of
-    `train_and_measure`."""
+    """Test accuracies in percent of networks trained on `train_on`; `settings` are those of an
+    `Evaluation`."""
+    evaluation = Evaluation(test, protocol, metrics=DEFAULT_TASK.metrics, device=device, **settings)
     measure = partial(measured_accuracy, pixel_set(test, device))
-    metrics = DEFAULT_TASK.metrics
-    return train_and_measure(
-        train_on, test, protocol, measure=measure, metrics=metrics, device=device, **settings
-    )["accuracy"]
+    return train_and_measure(evaluation, train_on, measure, checkpoint, at_once=at_once)["accuracy"]
 
 
 def resumed(
@@ -213,11 +239,9 @@ def _train_and_measure(
     network: nn.Module,
     train_on: TrainingSet,
     measure: Measure,
-    protocol: Protocol,
     group: Sequence[int],
-    seed: int,
-    following: Following | None = None,
-    **settings: Any,
+    following: Following | None,
+    settings: dict[str, Any],
 ) -> dict[str, list[float]]:
     """What `measure` gives of the networks of `group`: drawn anew, trained on `train_on`, at once where there
     are several.
@@ -226,6 +250,7 @@ def _train_and_measure(
     other networks than alone.
     """
     names, device = [("evaluation", number) for number in group], train_on.labels.device
+    protocol, seed = settings["protocol"], settings["seed"]
 
     def trained(network: nn.Module, run: Callable[..., None]) -> dict[str, list[float]]:
         networks = TrainedNetworks(network, layer_type(network, protocol, device))
@@ -237,8 +262,7 @@ def _train_and_measure(
 
     if len(group) == 1:
         models.reinitialise(network, seeds.stream(seed, *names[0]))
-        alone = partial(train, network, train_on, protocol, seed=seed, name=names[0], **settings)
-        return trained(network, alone)
+        return trained(network, partial(train, network, train_on, name=names[0], **settings))
     try:
         drawn = []
         for name in names:
@@ -248,8 +272,7 @@ def _train_and_measure(
         why = _difference(stacked, drawn, train_on)
         if why:
             raise FewerAtOnce(1, why)
-        at_once = partial(train_together, stacked, train_on, protocol, seed=seed, names=names, **settings)
-        return trained(stacked, at_once)
+        return trained(stacked, partial(train_together, stacked, train_on, names=names, **settings))
     except torch.OutOfMemoryError:
         raise FewerAtOnce(len(group) // 2, "the memory of the device does not suffice") from None
 

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from condense.data.dataset import Images
 from condense.evaluate.following import Following
-from condense.evaluate.protocols import check_seen, train_and_measure
+from condense.evaluate.protocols import Evaluation, check_seen, train_and_measure
 from condense.evaluate.trained import Measure
 from condense.files.checkpoints import Checkpoint
-from condense.specs import Metric, Protocol
-from condense.training.observers import Labeller
 from condense.training.sets import TrainingSet
 
 _log = logging.getLogger(__name__)
@@ -61,26 +57,11 @@ class _Seen:
     results: dict[str, dict[str, list[float]]]
 
 
-@dataclass(frozen=True)
-class Trainer:
-    """Trains the `networks` of an evaluation, by their numbers, on a set at each of its steps, going on from
-    checkpoints.
+@dataclass(frozen=True, kw_only=True)
+class Trainer(Evaluation):
+    """Trains the networks of an evaluation on a set at each of its steps, going on from a checkpoint."""
 
-    `metrics` are those that have to be measured, `test` the images whose form and classes the networks are
-    built for.
-    """
-
-    test: Images
-    protocol: Protocol
-    arch: str
-    options: dict[str, Any]
-    strategy: str
-    networks: Sequence[int]
-    seed: int
-    metrics: Mapping[str, Metric]
     checkpoint: Checkpoint
-    device: torch.device
-    labeller: Labeller | None = None  # where the protocol takes its labels from elsewhere than the set
 
     def measured(
         self,
@@ -102,22 +83,13 @@ class Trainer:
         for step in [step for step in by_step if step not in results]:
             inner = self.checkpoint.part(step)
             results[step] = train_and_measure(
+                replace(self, options={**self.options, **(options or {}).get(step, {})}),
                 by_step[step](),
-                self.test,
-                self.protocol,
-                arch=self.arch,
-                options={**self.options, **(options or {}).get(step, {})},
-                strategy=self.strategy,
-                networks=self.networks,
-                seed=self.seed,
-                measure=measure[step] if isinstance(measure, Mapping) else measure,
-                metrics=self.metrics,
-                checkpoint=inner,
-                device=self.device,
+                measure[step] if isinstance(measure, Mapping) else measure,
+                inner,
                 at_once=at_once,
                 changed=changed[step] if isinstance(changed, Mapping) else changed,
                 following=following,
-                labeller=self.labeller,
             )
             inner.remove()
             if self.checkpoint.due() and len(results) < len(by_step):

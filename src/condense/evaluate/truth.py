@@ -66,8 +66,8 @@ def measured_truth(
         # of their own, so that no network of an evaluation is one of these
         seeds.stream(seed, "truth"),
         {},
-        checkpoint,
         making.device,
+        checkpoint=checkpoint,
     )
     found = trained_candidates(trainer, space, chosen, lambda: used, pixel_set(test, making.device))
     header = _header(space, chosen, draw, making) | {

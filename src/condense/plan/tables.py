@@ -26,18 +26,6 @@ from condense.plan.table_rows import require_datasets, require_judges, require_r
 from condense.specs import DEFAULT_TASK, AnyTable, FigureSpec, SettingsSpec, TableLimits, TableSpec, catalogue
 
 
-@catalogue.ByFolders
-def evaluation_architectures() -> list[str]:
-    """The architectures that tables and figures evaluate with, sorted."""
-    drawn = {spec.eval_arch for spec in Plan.specs_by_path().values() if isinstance(spec, FigureSpec)}
-    own = [
-        {rows.eval_arch for rows in spec.rows}
-        for spec in Plan.specs_by_path().values()
-        if isinstance(spec, TableSpec)
-    ]
-    return sorted(drawn.union(*own, *(architectures(row["eval_arch"]) for row in published_rows())))
-
-
 class Plan(Choices):
     """Everything that one scale asks for."""
 
@@ -52,18 +40,26 @@ class Plan(Choices):
         for name in self.scale.epochs_of:
             self._require_evaluated("epochs_of", name)
         tables = {f"tables: {name}: empty": limits.empty for name, limits in self.scale.tables.items()}
-        known = [*catalogue.names_in("methods"), *evaluation_architectures()]
+        known = [*catalogue.names_in("methods"), *self._evaluated_with]
         for key, entries in {"empty": self.scale.empty, "remarks": self.scale.remarks, **tables}.items():
             for name in entries:
                 if name not in known:
                     raise unknown("method or architecture", name, known, f"{self.maker.where}: {key}")
 
+    @cached_property
+    def _evaluated_with(self) -> list[str]:
+        """The architectures that tables and figures evaluate with, sorted."""
+        specs = self.specs_by_path().values()
+        drawn = {spec.eval_arch for spec in specs if isinstance(spec, FigureSpec)}
+        own = [{rows.eval_arch for rows in spec.rows} for spec in specs if isinstance(spec, TableSpec)]
+        return sorted(drawn.union(*own, *(architectures(row["eval_arch"]) for row in published_rows())))
+
     def _require_evaluated(self, key: str, arch: str, dataset: str | None = None) -> None:
         """Raises UserError if no table or figure evaluates with `arch`, or if `dataset` is not one of the
         scale's."""
         where, datasets = f"{self.maker.where}: {key}", self.scale.dataset_names
-        if arch not in evaluation_architectures():
-            raise unknown("evaluation architecture", arch, evaluation_architectures(), where)
+        if arch not in self._evaluated_with:
+            raise unknown("evaluation architecture", arch, self._evaluated_with, where)
         if dataset is not None and dataset not in datasets:
             raise unknown("dataset", dataset, datasets, where)
 
