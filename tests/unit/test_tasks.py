@@ -211,8 +211,13 @@ GIVEN = {
     "continual": {"steps": 2},
     "search": {"candidates": 2, "truth_protocol": "nas201_truth", "truth_images": 40, "resamples": 10},
     "slimming": {"percents": [50]},
+    "hypotheses": {"count": 1},
 }
-ARCHS = {"search": "nas_bench_201", "slimming": "convnet_bn"}  # of tasks that no plain network does
+ARCHS = {
+    "search": "nas_bench_201",
+    "slimming": "convnet_bn",
+    "hypotheses": "convnet",
+}  # of tasks of certain networks
 
 
 def snapshots_of_a_set(digits, folder):

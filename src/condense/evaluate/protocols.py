@@ -26,6 +26,7 @@ from condense.machine import seeds
 from condense.machine.graphs import ROUNDING
 from condense.machine.progress import Progress
 from condense.machine.runtime import note
+from condense.models import Network
 from condense.specs import DEFAULT_TASK, Metric, Protocol
 from condense.training.loop import layer_type, number_of_epochs, train
 from condense.training.memory import release
@@ -74,10 +75,10 @@ class Evaluation:
     device: torch.device
     labeller: Labeller | None = None
 
-    def built(self) -> nn.Module:
+    def built(self) -> Network:
         """A network like those that are trained."""
         test = self.test
-        network: nn.Module = models.build(
+        network = models.build(
             self.arch, channels=test.channels, size=test.size, classes=len(test.counts), **self.options
         )
         return network.to(self.device)

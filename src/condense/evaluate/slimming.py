@@ -16,8 +16,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from condense import models
 from condense.evaluate.protocols import resumed
+from condense.evaluate.starting import Started, State, state_of
 from condense.evaluate.trained import TrainedNetworks, measured_accuracy
 from condense.evaluate.trainer import Results, TaskSets, Trainer
 from condense.models import slimmed
@@ -26,28 +26,16 @@ from condense.specs import Protocol
 from condense.specs.tasks.slimming import Slimming
 from condense.training.sets import TrainingSet
 
-State = dict[str, Tensor]
 # By which the seed of the second training differs, so that its batches come in another order
 _SECOND = 1000
 
 
-class Slimmed(nn.Module):
-    """A network that has lost channels, with what it has `lost` in percent, by metric. To draw it is to put
-    back the weights and running statistics that it came with."""
+class Slimmed(Started):
+    """A network that has lost channels, with what it has `lost` in percent, by metric."""
 
     def __init__(self, network: Network, lost: dict[str, float]) -> None:
-        super().__init__()
-        self.network, self.lost = network, lost
-        state = state_of(network)
-        self._state = lambda: state  # which copies of the network share
-
-    def reset_parameters(self) -> None:
-        """See `models.reinitialise`."""
-        self.network.load_state_dict(self._state())
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (n, classes) of images (n, c, h, w)."""
-        return self.network(images)
+        super().__init__(network)
+        self.lost = lost
 
 
 @dataclass(frozen=True)
@@ -63,7 +51,7 @@ def slimming(task: Slimming, sets: TaskSets, tested: TrainingSet, trainer: Train
     Raises UserError, before anything is trained, where torch-pruning is not installed, for networks without
     batch norm or with too few channels, and otherwise as training does.
     """
-    slimmed.slim(built(trainer).to(trainer.device), image_for(trainer), task.percents[-1])
+    slimmed.slim(trainer.built(), image_for(trainer), task.percents[-1])
     tuned_by(task, trainer.protocol)
     made, checkpoint = sets.judged.by_step[0](), trainer.checkpoint
     metrics = {
@@ -107,7 +95,7 @@ def first_training(task: Slimming, made: TrainingSet, one: Trainer) -> State:
     loaded = kept.load(_First)
     if loaded is not None:
         tensors, known = loaded
-        like = built(one).state_dict()
+        like = one.built().state_dict()
         kept.check_shapes(tensors, like)
         kept.check(known.network == number, f"it holds network {known.network} instead of {number}")
         return {name: torch.from_numpy(tensors[name]).reshape(value.shape) for name, value in like.items()}
@@ -164,19 +152,6 @@ def measured_slimmed(tested: TrainingSet, networks: TrainedNetworks) -> dict[str
     (pruned,) = measured_accuracy(tested, TrainedNetworks(before, networks.dtype)).values()
     lost = {name: [value] for name, value in networks.network.lost.items()}
     return {"accuracy": after, "pruned_accuracy": pruned, **lost}
-
-
-def state_of(network: nn.Module) -> State:
-    """Copies, on the CPU, of its weights and running statistics."""
-    return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
-
-
-def built(trainer: Trainer) -> Network:
-    """A network like those that are trained, on the CPU."""
-    test = trainer.test
-    return models.build(
-        trainer.arch, channels=test.channels, size=test.size, classes=len(test.counts), **trainer.options
-    )
 
 
 def image_for(trainer: Trainer) -> Tensor:

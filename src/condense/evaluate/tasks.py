@@ -13,6 +13,7 @@ from condense.evaluate.discrepancies import discrepancies
 from condense.evaluate.drift import drift
 from condense.evaluate.followed import followed
 from condense.evaluate.gradient_similarity import gradient_similarity
+from condense.evaluate.hypotheses import hypotheses
 from condense.evaluate.landscape import landscape
 from condense.evaluate.search import search
 from condense.evaluate.sharpness import sharpness
@@ -24,6 +25,7 @@ from condense.specs.tasks import (
     Discrepancies,
     Followed,
     GradientSimilarity,
+    Hypotheses,
     Landscape,
     Search,
     Sharpness,
@@ -61,6 +63,7 @@ TASKS: dict[str, TaskFunction] = {
     "followed": of_tasks(Followed, followed),
     "calibration": of_tasks(Calibration, calibration),
     "sharpness": of_tasks(Sharpness, sharpness),
+    "hypotheses": of_tasks(Hypotheses, hypotheses),
     "landscape": of_tasks(Landscape, landscape),
     "gradient_similarity": of_tasks(GradientSimilarity, gradient_similarity),
     "continual": of_tasks(Continual, continual),

@@ -18,10 +18,7 @@ MeasureOne = Callable[[int, Network], dict[str, float]]
 def measured_untrained(trainer: Trainer, measure: MeasureOne, what: str) -> Results:
     """What `measure` gives of each of the trainer's networks, which are drawn as those that it trains are,
     going on from the checkpoint of the last ones; `what` is shown beside the progress."""
-    test, checkpoint, networks = trainer.test, trainer.checkpoint, trainer.networks
-    network = models.build(
-        trainer.arch, channels=test.channels, size=test.size, classes=len(test.counts), **trainer.options
-    ).to(trainer.device)
+    checkpoint, networks, network = trainer.checkpoint, trainer.networks, trainer.built()
     values, done = resumed(checkpoint, trainer.metrics, len(networks))
     bar = Progress(f"{what} of {len(networks)} x {trainer.arch}", len(networks), "network", start=done)
     for number in networks[done:]:

@@ -82,3 +82,19 @@ class NetworkBank:
         if not 0 <= number < self.count:
             raise UserError(f"{self.path}: has no network {number}; its {self.count} are numbered from 0")
         return self.parts.state(number // self.each, str(number))
+
+    def require(self, count: int) -> None:
+        """Raises UserError if it has fewer networks than that."""
+        if len(self) < count:
+            raise UserError(
+                f"{self.path}: has {len(self)} networks, but {count} are asked for: make the bank anew"
+            )
+
+    def ends(self) -> NetworkBank:
+        """Itself. Raises UserError if it has networks of all epochs and not the last ones alone."""
+        if self.epochs:
+            raise UserError(
+                f"{self.path}: has the networks of {self.epochs} epochs of each training, but the last ones "
+                "are asked for: make the bank anew"
+            )
+        return self

@@ -89,7 +89,7 @@ class SubspaceNetworks(RandomNetworks):
     """
 
     def __init__(self, network: Network, bank: NetworkBank, settings: specs.SubspaceNetworks, seed: int):
-        _require(bank, settings.count)
+        bank.require(settings.count)
         super().__init__(network, seed)
         self.threshold = settings.threshold
         self.basis = subspace.span(subspace.trajectories(network, bank, settings.count))
@@ -129,7 +129,7 @@ class FinishedNetworks:
     accuracy = None
 
     def __init__(self, network: Network, bank: NetworkBank, settings: TrainedNetworks, seed: int):
-        _require(bank, settings.count)
+        bank.require(settings.count)
         self.network, self.bank, self.settings, self.seed = network.eval(), bank, settings, seed
         self.trained = copy.deepcopy(network).requires_grad_(False)
         self._drawing = models.Drawing(network)
@@ -185,7 +185,7 @@ class NetworksOfEpochs:
                 f"{bank.path}: has networks at the end of their training, but the recipe asks for those of "
                 "all epochs: make the bank anew"
             )
-        _require(bank, settings.count * self.epochs)
+        bank.require(settings.count * self.epochs)
         self.network, self.bank, self.settings, self.seed = network.eval(), bank, settings, seed
         self.trained = copy.deepcopy(network).requires_grad_(False)
         self._drawing = models.Drawing(network)
@@ -216,22 +216,6 @@ class NetworksOfEpochs:
         """Nothing is done ahead."""
 
 
-def _require(bank: NetworkBank, count: int) -> None:
-    if len(bank) < count:
-        raise UserError(
-            f"{bank.path}: has {len(bank)} networks, but the recipe asks for {count}: make the bank anew"
-        )
-
-
-def _require_ends(bank: NetworkBank) -> NetworkBank:
-    if bank.epochs:
-        raise UserError(
-            f"{bank.path}: has the networks of {bank.epochs} epochs of each training, but the recipe asks "
-            "for the last ones: make the bank anew"
-        )
-    return bank
-
-
 def _random(
     settings: Networks, network: Network, data: Images, bank: Path | None, of: Mapping[str, Any]
 ) -> Source:
@@ -260,7 +244,7 @@ def _finished(bank: Path | None, data: Images, of: Mapping[str, Any]) -> Network
 def _trained(
     settings: TrainedNetworks, network: Network, data: Images, bank: Path | None, of: Mapping[str, Any]
 ) -> Source:
-    return FinishedNetworks(network, _require_ends(_finished(bank, data, of)), settings, of["seed"])
+    return FinishedNetworks(network, _finished(bank, data, of).ends(), settings, of["seed"])
 
 
 def _trajectory(
@@ -272,7 +256,7 @@ def _trajectory(
 def _subspace(
     settings: specs.SubspaceNetworks, network: Network, data: Images, bank: Path | None, of: Mapping[str, Any]
 ) -> Source:
-    return SubspaceNetworks(network, _require_ends(_finished(bank, data, of)), settings, of["seed"])
+    return SubspaceNetworks(network, _finished(bank, data, of).ends(), settings, of["seed"])
 
 
 # By the kind that a recipe gives its networks; `of` says of which architecture, options and seed they are.

@@ -18,6 +18,7 @@ from condense.specs.tasks.discrepancies import Discrepancies
 from condense.specs.tasks.drift import Drift
 from condense.specs.tasks.followed import Followed
 from condense.specs.tasks.gradient_similarity import GradientSimilarity
+from condense.specs.tasks.hypotheses import Hypotheses
 from condense.specs.tasks.landscape import Landscape
 from condense.specs.tasks.search import Search
 from condense.specs.tasks.sharpness import Sharpness
@@ -31,6 +32,7 @@ AnyTask = (
     | Calibration
     | Followed
     | GradientSimilarity
+    | Hypotheses
     | Landscape
     | Continual
     | Sharpness
@@ -62,6 +64,7 @@ __all__ = [
     "Drift",
     "Followed",
     "GradientSimilarity",
+    "Hypotheses",
     "Landscape",
     "Metric",
     "Search",
