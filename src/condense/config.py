@@ -15,6 +15,7 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields, is_dataclass
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,27 @@ def unknown(kind: str, name: object, known: typing.Iterable[str], where: str = "
     if few."""
     known = sorted(str(entry) for entry in known)
     name = " ".join((name[:80] if isinstance(name, str) else reprlib.repr(name)).split())
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
+    near = _nearest(name, known)
+    hint = f"; did you mean '{near}'?" if near else ""
     if not near or len(known) <= 8:
         hint += f" (known: {', '.join(known) or 'none'})"
     return UserError(f"{where + ': ' if where else ''}unknown {kind} '{name}'{hint}")
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    """The known name that `name` was most likely meant to be, whatever its case; '' if none is near."""
+    plain: dict[str, str] = {entry.lower(): entry for entry in reversed(known)}
+    near = difflib.get_close_matches(name.lower(), plain, n=20, cutoff=_NEAR)
+    # Of names as like, the one of about as many letters
+    best = max(near, key=lambda entry: _likeness(name.lower(), entry), default="")
+    return plain.get(best, "")
+
+
+def _likeness(name: str, entry: str) -> float:
+    begins = entry[:1] == name[:1]
+    return (
+        difflib.SequenceMatcher(None, entry, name).ratio() + 0.1 * begins - 0.05 * abs(len(entry) - len(name))
+    )
 
 
 def without_function(kind: str, name: str, registry: str, settings: str) -> UserError:
@@ -70,14 +87,17 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.load(text, Loader=_StrictLoader)
     except (yaml.YAMLError, ValueError, RecursionError, *_YAML_FAULTS) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
+        told = " ".join(str(error).replace('in "<unicode string>", ', "").split())
+        raise UserError(f"{path}: not valid YAML: {told[:300]}") from None
     if not isinstance(values, dict):
-        raise UserError(f"{path}: expected a mapping of keys to values, found {type(values).__name__}")
+        raise UserError(f"{path}: expected a mapping of keys to values, found {_shown(values)}")
     return values
 
 
 # What PyYAML raises for values that do not fit their explicit tag, such as `!!bool maybe`.
 _YAML_FAULTS = (TypeError, AttributeError, LookupError, ArithmeticError)
+_DIGITS = 15  # of a number that is written out
+_NEAR = 0.5  # of `difflib`'s likeness of two names, from which one may be meant
 # Whole numbers from here on are no settings, and longer ones can be neither printed nor made floating
 _LARGEST = 1 << 63
 _DEEPEST = 20  # levels of nesting in a free value
@@ -149,7 +169,9 @@ def read(kind: type, values: object, where: str) -> Any:
     try:
         return kind(**ready)
     except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+        # A class that knows what its field is called says so, too
+        told = str(error).removeprefix(f"{where.rsplit(': ', 1)[-1]}: ")
+        raise UserError(f"{where}: {told}") from None
 
 
 def is_record(kind: object) -> typing.TypeGuard[type]:
@@ -188,7 +210,8 @@ def convert(kind: Any, value: object, where: str) -> Any:
         return value if isinstance(value, kind) else read(kind, value, where)
     if origin in (list, tuple):
         if not isinstance(value, (list, tuple)):
-            raise UserError(f"{where}: a list is needed, found {_shown(value)}")
+            form = f": write [{value}]" if isinstance(value, str) and value.isidentifier() else ""
+            raise UserError(f"{where}: a list is needed, found {_shown(value)}{form}")
         return origin(convert(arguments[0], entry, f"{where}[{index}]") for index, entry in enumerate(value))
     if origin is dict:
         if not isinstance(value, dict):
@@ -228,10 +251,7 @@ def _plain(kind: type, value: object, where: str) -> Any:
             raise UserError(f"{where}: a finite number is needed, found {value}")
         return float(value)
     if kind in (float, int) and isinstance(value, str):
-        raise UserError(
-            f"{where}: a number is needed, found the text '{value[:60]}' (YAML reads 1e-3 as text: write "
-            "1.0e-3)"
-        )
+        raise UserError(f"{where}: a number is needed, found {_shown(value)}{_as_number(kind, value)}")
     if isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
         return value
     names = {
@@ -242,7 +262,21 @@ def _plain(kind: type, value: object, where: str) -> Any:
         dict: "a mapping",
         type(None): "nothing",
     }
-    raise UserError(f"{where}: {names.get(kind, kind.__name__)} is needed, found {_shown(value)}")
+    whole = (
+        f": write {int(value)}" if kind is int and isinstance(value, float) and value == int(value) else ""
+    )
+    raise UserError(f"{where}: {names.get(kind, kind.__name__)} is needed, found {_shown(value)}{whole}")
+
+
+def _as_number(kind: type, text: str) -> str:
+    """How the number that a text spells is written: neither YAML nor JSON reads one in quotes, and YAML none
+    such as 1e-3."""
+    try:
+        value = Decimal(text)
+    except ArithmeticError:
+        return ""
+    fits = value.is_finite() and abs(value.adjusted()) < _DIGITS and (kind is float or value == int(value))
+    return f": write {int(value) if value == int(value) else format(value, 'f')}" if fits else ""
 
 
 def _first_that_fits(kinds: tuple, value: object, where: str) -> Any:
@@ -364,9 +398,23 @@ def _has_default(entry: Field) -> bool:
     return entry.default is not MISSING or entry.default_factory is not MISSING
 
 
+_NOUNS = {
+    str: "the text",
+    bool: "",
+    int: "the number",
+    float: "the number",
+    list: "the list",
+    tuple: "the list",
+}
+
+
 def _shown(value: object) -> str:
-    text = reprlib.repr(value)
-    return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"
+    """A value as a message shows what it found."""
+    if value is None:
+        return "nothing"
+    text = str(value).lower() if isinstance(value, bool) else reprlib.repr(value)
+    noun = "the mapping" if isinstance(value, dict) else _NOUNS.get(type(value), type(value).__name__)
+    return f"{noun} {text if len(text) < 60 else text[:57] + '...'}".strip()
 
 
 def labels_of(names: Sequence[str]) -> list[str]:

@@ -68,7 +68,7 @@ from condense.specs import ENGINES
         (("--with", "teacher"), ["--with", "NAME=FILE"]),
         (("--device", "gpu"), ["--device", "'gpu'"]),
         (("--device", "cuda:x"), ["--device"]),
-        (("--device", ""), ["--device"]),
+        (("--device", ""), ["an argument is empty"]),
         (("--threads", "0"), ["--threads", "0"]),
         (("--threads", "-2"), ["--threads"]),
         (("--threads", "many"), ["--threads", "many"]),

@@ -157,5 +157,8 @@ def test_a_dataset_is_run_by_its_name_and_keeps_what_it_says_of_itself(tmp_path,
     with pytest.raises(UserError, match=r"digitz: no such file or folder; .*; did you mean 'digits'\?"):
         plan_request(Request(**request | {"images": Path("digitz")}))
     monkeypatch.chdir(tmp_path)
-    pictures(tmp_path / "digits", cat=6, dog=6)  # a folder of that name goes first
-    assert plan_request(Request(**request)).data.spec.classes == 2
+    pictures(tmp_path / "digits", cat=6, dog=6)
+    with pytest.raises(UserError, match="lies here too"):
+        plan_request(Request(**request))
+    own = request | {"images": tmp_path / "digits", "out": tmp_path / "out"}
+    assert plan_request(Request(**own)).data.spec.classes == 2

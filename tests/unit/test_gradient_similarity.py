@@ -168,7 +168,7 @@ def test_a_figure_of_values_says_of_which_task():
     task = convert(FigureSpec, FIGURE | {"task": "gradient_similarity", "networks": 3}, "f").task
     assert task == GradientSimilarity()
     for change, said in (
-        ({}, "task: to be given exactly for 'draw: "),
+        ({}, "task: is needed for 'draw: distribution'"),
         ({"task": Snapshots()}, "shows single values of networks, which 'snapshots' does not give"),
         ({"task": GradientSimilarity(), "networks": 0}, "networks: must be at least 1"),
         ({"task": {"kind": "drift", "ratio": 0, "stage": 1}}, "task: task drift needs 'style'"),

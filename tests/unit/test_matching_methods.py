@@ -246,7 +246,7 @@ def test_trained_networks_need_a_bank_that_is_large_enough(bank, train):
     network = network_of(train, 0)
     with pytest.raises(UserError, match="make them first .`condense bank --help`"):
         network_source(specs.TrainedNetworks("trained", "ncfm_networks"), network, train, **ARCH, seed=0)
-    with pytest.raises(UserError, match="has 3 networks, but the recipe asks for 20"):
+    with pytest.raises(UserError, match="has 3 networks, but 20 are asked for"):
         network_source(
             specs.TrainedNetworks("trained", "ncfm_networks"), network, train, **ARCH, seed=0, bank=bank
         )
@@ -280,7 +280,7 @@ def test_a_bank_killed_anywhere_ends_the_same(bank, digits, tmp_path, monkeypatc
 def test_settings_that_cannot_be_are_refused():
     base = asdict(recipe("ncfm"))
     for change, told in [
-        ({"couples": []}, "couples: 'classes' is needed"),
+        ({"couples": []}, "write `couples: \\[classes\\]`"),
         ({"decode": None}, "init: a mosaic has the cells of `decode`"),
         ({"terms": [{"name": "moment"}]}, "unknown value 'moment'; did you mean 'moments'"),
         ({"terms": [{"name": "gram", "power": 2}]}, "unknown key 'power'"),

@@ -133,7 +133,7 @@ def test_subspace_networks_take_the_bank_of_trained_ones(train, bank):
         "digits", "dm_subspace", "convnet", 1, 0, {"networks": {"threshold": 0.5}}
     )
     assert other.parents == cell.parents and other.key != cell.key
-    with pytest.raises(UserError, match="has 3 networks, but the recipe asks for 5"):
+    with pytest.raises(UserError, match="has 3 networks, but 5 are asked for"):
         stream_of(recipe("dm_subspace"), train, bank)
     with pytest.raises(UserError, match="--with bank"):
         stream_of(recipe("dm_subspace"), train)

@@ -437,7 +437,7 @@ def test_the_command_judges_a_file(digits, bytes_of, tmp_path):
     for more in (("inspect",), ("export", "--to", "npz")):
         assert run(more[0], tmp_path / "out/synthetic.safetensors", *more[1:])[0] == 0
     message = refused(*call[:-2], "--method", "others")
-    assert "belongs to the key" in message
+    assert "holds another set than" in message and "name a new folder" in message
 
 
 def test_a_permuted_order_is_found_out(digits, tmp_path):
@@ -470,7 +470,8 @@ def test_options_that_are_wrong(digits, bytes_of, tmp_path):
     }.items():
         assert told in refused(*call, *more)
     assert "no such file" in refused("judge", tmp_path / "b.npz", *call[2:])
-    assert "is no dataset of" in refused(*call[:2], "--data", tmp_path / "nowhere", *call[4:])
+    nowhere = refused(*call[:2], "--data", tmp_path / "nowhere", *call[4:])
+    assert "no such file or folder, and unknown dataset" in nowhere
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
 
 

@@ -120,7 +120,7 @@ def message(*files):
             "scales/quick.yaml",
             ["recipes", "dm", "optimizer"],
             {"lr": 1e308},
-            "recipes: dm: optimizer: optimizer: lr",
+            "recipes: dm: optimizer: lr",
         ),
         (
             "scales/quick.yaml",
@@ -236,7 +236,7 @@ def test_a_table_of_which_nothing_runs_is_estimated_in_a_sentence(params, tmp_pa
     monkeypatch.chdir(tmp_path)
     change(params, "scales/quick.yaml", "datasets", {"cifar100": ["digits"]})
     told = estimate_text("cpdm/figure1", "quick")
-    assert "nothing of it runs at this scale: " in told and "no dataset stands in for cifar10" in told
+    assert "nothing of it runs at this scale: " in told and "no dataset stands in for 'cifar10'" in told
     assert str(params / "scales/quick.yaml") in told
     assert run("estimate", "cpdm/table2", "--scale", "quick") == (0, "")
 

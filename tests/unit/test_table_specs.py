@@ -188,8 +188,8 @@ FIGURE = {
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"points": []}, "exactly for 'draw: accuracy_by_setting'"),
-        ({"draw": "images"}, "exactly for 'draw: accuracy_by_setting'"),
+        ({"points": []}, "is needed for 'draw: accuracy_by_setting'"),
+        ({"draw": "images"}, "only 'draw: accuracy_by_setting' shows them"),
         ({"points": [{"x": 1.0}, {"x": 1.0}]}, "two are called '1'"),
         ({"points": [{"x": 1.0}, {"label": "b"}]}, "either all have an x"),
         ({"points": [{}]}, "needs a label or an x"),

@@ -276,7 +276,7 @@ def test_a_setting_of_a_task_that_nothing_reads_is_found(registered, made, tmp_p
         (lambda value: value["metrics"]["error"].update(unit="%"), "unit: is not that of its error"),
         (
             lambda value: value["metrics"]["error"].update(values=[-1.0, 0.0], mean=-0.5, std=0.5),
-            "error: are no values of it",
+            "error: -1 lies outside of 0 to inf",
         ),
         (
             lambda value: value.update(accuracies=[1.0, 2.0], mean=1.5, std=0.5),

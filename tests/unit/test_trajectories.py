@@ -122,7 +122,7 @@ def test_the_bank_of_the_other_kind_is_refused(bank, train, digits, settings, tm
         source_of(specs.SubspaceNetworks("subspace", "ncfm_networks", count=COUNT), bank, train)
     with pytest.raises(UserError, match="asks for those of all epochs"):
         source_of(settings, made(tmp_path / "ends.safetensors", digits, ends, 1), train)
-    with pytest.raises(UserError, match="has 6 networks, but the recipe asks for 9"):
+    with pytest.raises(UserError, match="has 6 networks, but 9 are asked for"):
         source_of(specs.TrajectoryNetworks("trajectory", "ncfm_networks", count=3), bank, train)
 
 

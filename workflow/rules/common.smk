@@ -54,6 +54,7 @@ try:
     FIGURES = [f"results/figures/{name}.png" for name in PLAN.figures]
     METRICS = PLAN.metrics
     SETS = PLAN.synthetic
+    PLAN.require_networks(PLAN.targets)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

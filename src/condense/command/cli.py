@@ -9,6 +9,7 @@ import logging
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 
 from condense.command import judge, reporting, stages
@@ -194,13 +195,27 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command line `argv`; returns the exit status: 0 done, 1 the doctor found a problem, 2 the
     user's fault, 130 interrupted."""
     replace_unprintable()
+    if "" in (sys.argv[1:] if argv is None else argv):
+        print(
+            "condense: an argument is empty, as of a variable of the shell that is not set: give it a value, "
+            "or leave its option out",
+            file=sys.stderr,
+        )
+        return 2
     args = with_homes(parser(VERBS).parse_args(argv))
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # It counts its caches at the end, if it was stopped while it was imported
     logging.getLogger("torch").setLevel(logging.WARNING)
     try:
         with speaking_to(args.log):
-            return _status_of(args)
+            try:
+                return _status_of(args)
+            except Exception:
+                if (
+                    args.log is not None
+                ):  # where else nobody would find it: Python tells after the log has ended
+                    traceback.print_exc()
+                raise
     except UserError as error:  # of the log itself
         print(f"condense: {error}", file=sys.stderr)
         return 2

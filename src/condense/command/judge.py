@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from condense.command.options import Verbs, add_verb, machine_options
-from condense.config import UserError
-from condense.specs import DEFAULT_PROTOCOL, DEFAULT_TASK, Decode, Protocol, catalogue
+from condense.config import UserError, unknown
+from condense.specs import DEFAULT_PROTOCOL, DEFAULT_TASK, Decode, Protocol
+from condense.specs.catalogue import names_in
 
 NETWORKS = 5  # as most of the field reports
 _READINGS = ("bytes", "unit", "symmetric", "normalised")
@@ -106,7 +107,7 @@ def judge(args: argparse.Namespace) -> None:
     from condense import jobs
     from condense.command.values import options_of, paths_of, settings_of, strategy_of
     from condense.data.description import require_outside
-    from condense.files import read_metrics
+    from condense.files import OtherKey, read_metrics
     from condense.files.artifacts import digest, read_header
     from condense.machine import runtime
 
@@ -130,7 +131,10 @@ def judge(args: argparse.Namespace) -> None:
     strategy = strategy_of(args.strategy, data / "train.safetensors", protocol)
     machine = jobs.Machine(args.device, args.threads)
     path = args.out / "synthetic.safetensors"
-    key = jobs.take_in(path, args.file, data, reading, strategy, machine)
+    try:
+        key = jobs.take_in(path, args.file, data, reading, strategy, machine)
+    except OtherKey:
+        raise UserError(f"--out {args.out}: holds another set than {args.file}; name a new folder") from None
     settings = [key, arch, options, protocol.computed_part(), strategy, args.networks, args.seed]
     settings += [{name: read_header(path)["content_sha256"]} for name, path in parents.items()]
     job = jobs.EvaluationJob(
@@ -148,8 +152,14 @@ def judge(args: argparse.Namespace) -> None:
         parents=parents,
     )
     metrics = args.out / "metrics.json"
-    if not jobs.is_whole(metrics, "metrics", job.key):
-        jobs.evaluate_set(metrics, job, machine)
+    try:
+        if not jobs.is_whole(metrics, "metrics", job.key):
+            jobs.evaluate_set(metrics, job, machine)
+    except OtherKey:
+        raise UserError(
+            f"--out {args.out}: holds this set judged otherwise, by another protocol, network or number of "
+            "them; name a new folder"
+        ) from None
     print(_told(args, path, metrics, read_metrics(metrics, job.task.folder, job.key)))
 
 
@@ -194,6 +204,7 @@ def _decode(text: str | None) -> Decode | None:
 def _prepared(args: argparse.Namespace) -> Path:
     """The folder of the prepared images that `--data` names; made in `--out` where there is none."""
     from condense import jobs
+    from condense.command.requests import is_dataset
     from condense.data.description import spec_from_images
     from condense.data.prepare import prepare
     from condense.files import check_prepared
@@ -206,7 +217,7 @@ def _prepared(args: argparse.Namespace) -> Path:
         check_prepared(given)
         return given
     own: Path = args.out / "data"
-    if str(given) in catalogue.names_in("datasets") and not given.exists():
+    if is_dataset(given):
         cell = data_cell(str(given))
         if jobs.is_prepared(Path(cell.folder)):
             return Path(cell.folder)
@@ -214,10 +225,8 @@ def _prepared(args: argparse.Namespace) -> Path:
     elif given.exists():
         spec = spec_from_images(given)
     else:
-        raise UserError(
-            f"--data {given}: is no dataset of `condense list datasets`, nor a folder of images; name one of "
-            "these"
-        )
+        known = names_in("datasets")
+        raise UserError(f"--data: no such file or folder, and {unknown('dataset', str(given), known)}")
     if jobs.is_prepared(own):
         if check_prepared(own).dataset != spec.name:
             raise UserError(f"--out {args.out}: holds the images of another data set; name a new folder")
@@ -246,8 +255,9 @@ def _check_architecture(arch: str, data: Path, options: dict[str, Any]) -> None:
 
 
 def _told(args: argparse.Namespace, path: Path, metrics: Path, result: dict[str, Any]) -> str:
+    several = "" if result["n_networks"] == 1 else "s"
     return (
         f"{result['method']}, {result['ipc']} images a class of {result['dataset']}, {result['eval_arch']} "
         f"by '{result['protocol']['name']}': {result['mean']:.2f} ± {result['std']:.2f} % "
-        f"({result['n_networks']} networks)\n  {path}  the set\n  {metrics}  every accuracy"
+        f"({result['n_networks']} network{several})\n  {path}  the set\n  {metrics}  every accuracy"
     )

@@ -12,6 +12,8 @@ from condense.plan import brought_for, data_cell
 from condense.plan.tables import Plan
 from condense.specs import TERMS, AnyTask, catalogue
 
+_WIDEST = 60  # signs up to which entries of a column are brought to one width
+
 
 def listing(kind: str) -> str:
     """The methods, terms, datasets, protocols, tasks, tables, architectures or scales there are, one a line.
@@ -19,9 +21,9 @@ def listing(kind: str) -> str:
     if kind not in _LISTINGS:
         raise unknown("list", kind, _LISTINGS)
     rows = [tuple(map(str, row)) for row in _LISTINGS[kind]()]
-    widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
+    widths = [min(_WIDEST, max(map(len, column))) + 2 for column in zip(*rows, strict=True)]
     return "\n".join(
-        "".join(f"{entry:<{width}}" for entry, width in zip(row, widths, strict=True)).rstrip()
+        "".join(f"{entry:<{width - 2}}  " for entry, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
 

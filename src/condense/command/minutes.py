@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from condense.command.requests import CHOSEN, Request, Work, plan_request
+from condense.command.requests import CHOSEN, Request, Work, is_dataset, plan_request
 from condense.config import UserError
 from condense.estimate import estimate_cells
 from condense.files import read_request
@@ -160,10 +160,11 @@ class _Choice:
         own = self.planned(_as_published(request)).sets[0].recipe.number_of_steps
         steps = bisect_right(range(1, own + 1), self.seconds, key=cost)
         if not steps:
+            smaller = "" if is_dataset(request.images) else "smaller images (--resize), or "
             raise UserError(
                 f"--minutes {self.seconds / 60:g}: '{request.method}' takes about {cost(1) / 60:.1f} minutes "
                 "here for one step and what has to be made before it, the least of it; give more minutes, "
-                "smaller images (--resize), or a method that trains nothing before, such as --method dm"
+                f"{smaller}a method that trains nothing before, such as --method dm"
             )
         return replace(request, steps=steps)
 

@@ -9,6 +9,8 @@ from condense.command.minutes import command
 from condense.command.requests import Request, Work
 from condense.specs import catalogue
 
+_LEARNT = 1.3  # times chance, below which networks have learned next to nothing
+
 
 def told_of_another(method: str, request: Request) -> str:
     """Why the method of `request` is taken in place of `method`, which nobody named."""
@@ -39,13 +41,13 @@ def summary(request: Request, work: Work, results: Sequence[dict[str, Any]]) -> 
     than random images."""
     recipe, out = work.sets[0].recipe, request.out
     lines = [
-        f"\n{recipe.title}: {request.ipc} images a class instead of about "
+        f"\n{recipe.title}: {request.ipc} image{'' if request.ipc == 1 else 's'} a class instead of about "
         f"{work.data.spec.train // work.data.spec.classes}"
     ]
     for cell, result in zip(work.sets, results, strict=True):
         lines.append(
             f"  {cell.recipe.title:<40} {result['mean']:6.2f} ± {result['std']:.2f} % "
-            f"({result['n_networks']} networks)"
+            f"({result['n_networks']} network{'' if result['n_networks'] == 1 else 's'})"
         )
     files = {
         "synthetic.safetensors": "the set",
@@ -57,7 +59,12 @@ def summary(request: Request, work: Work, results: Sequence[dict[str, Any]]) -> 
         "history.jsonl": "the loss over the steps",
         f"{beside.name}/": f"{beside.title.lower()} of the same size",
     }
-    lines += [f"  {out / name}  {content}" for name, content in files.items() if (out / name).exists()]
+    # A selection has no history, and an empty file of one
+    lines += [
+        f"  {out / name}  {content}"
+        for name, content in files.items()
+        if (out / name).exists() and (out / name).stat().st_size
+    ]
     return "\n".join([*lines, *_no_better(request, work, results)])
 
 
@@ -65,6 +72,15 @@ def _no_better(request: Request, work: Work, results: Sequence[dict[str, Any]]) 
     """What to do where the set is not above the baseline, which is the last of the sets."""
     if len(results) < 2:
         return []
+    chance = 100 / work.data.spec.classes
+    if max(result["mean"] for result in results) < _LEARNT * chance:
+        epochs = work.metrics[0].protocol.epochs
+        return [
+            f"\nNetworks learned next to nothing, neither from the set nor from real images (chance is "
+            f"{chance:.1f} %), so nothing can be said of the set. What may help:",
+            f"  more epochs (--epochs, here {epochs}), or another network (--arch, here "
+            f"{work.metrics[0].eval_arch}), in another folder --out",
+        ]
     gain, spread = results[0]["mean"] - results[-1]["mean"], max(result["std"] for result in results)
     if gain > 0:
         told = "the gain over random images is within the spread of the networks: it may be chance"
@@ -79,7 +95,7 @@ def _no_better(request: Request, work: Work, results: Sequence[dict[str, Any]]) 
     if recipe.number_of_steps:
         lines.append("  more time for the same (--minutes, or --steps), in another folder --out")
     other = recipe.otherwise or catalogue.recipe(catalogue.DEFAULT_METHOD).otherwise
-    if other and other != recipe.name:
+    if other and other != recipe.name and getattr(recipe, "decode", None):
         lines.append(f"  a method that leaves images whole: --method {other}")
     share = work.data.spec.smallest_class // max(1, request.ipc)
     if share < 10 and request.ipc > 1:

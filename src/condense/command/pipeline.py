@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from condense import jobs
 from condense.command.minutes import fitted, recipe_steps
 from condense.command.outcome import summary, told_of_another, told_of_choice
 from condense.command.prune import sweep
 from condense.command.requests import CHOSEN, Request, Work, check_numbers, data_of, plan_request, suited
+from condense.command.younger import told_of_younger_code
 from condense.config import UserError
 from condense.files import check_prepared, read_metrics, read_request
 from condense.files.artifacts import write_json
 from condense.machine import runtime
 from condense.machine.drafts import draft_of, remove_dead_below
+from condense.machine.terminal import tell
 from condense.plan import MetricsCell, ParentCell, SyntheticCell
 from condense.specs import catalogue
 
@@ -49,7 +53,14 @@ def run_images(request: Request) -> None:
         print(spec.note)
     if request.method != asked:
         print(told_of_another(asked, request))
-    estimate = estimate_cells(work.parents, work.sets, work.metrics, threads=request.threads, gpu=on_gpu)
+    estimate = estimate_cells(
+        work.parents,
+        work.sets,
+        work.metrics,
+        threads=request.threads,
+        gpu=on_gpu,
+        made=partial(_is_made, request.out, work),
+    )
     print(estimate.text(), flush=True)
     if request.minutes is not None:
         print(told_of_choice(request, work, recipe_steps(request, data)), flush=True)
@@ -94,14 +105,7 @@ def bind(out: Path, work: Work, request: Request) -> None:
         # Who was killed while writing the request left no more than a draft of it.
         if out.exists() and any(draft_of(entry.name) != path.name for entry in out.iterdir()):
             raise UserError(f"--out {out}: is not empty and holds no run of ours; name a new folder")
-        settings = {
-            "method": request.method,
-            "ipc": request.ipc,
-            "scale": request.scale,
-            "seed": request.seed,
-            "arch": work.sets[0].arch,
-        }
-        settings |= {name: getattr(request, name) for name in CHOSEN if getattr(request, name) is not None}
+        settings = _settings(request, work)
         write_json(path, {"kind": "request", "key": work.key, "images": str(request.images), **settings})
         return
     try:
@@ -112,11 +116,37 @@ def bind(out: Path, work: Work, request: Request) -> None:
             "--out"
         ) from None
     if earlier.key != work.key:
-        raise UserError(
-            f"--out {out}: holds another run ({earlier.method}, ipc {earlier.ipc}, seed {earlier.seed}, "
-            f"scale {earlier.scale}, or other images or recipe), as {path.name} in it says; name a new folder"
-        )
+        told = _differing(earlier, _settings(request, work) | {"images": str(request.images)})
+        raise UserError(f"--out {out}: holds another run ({told}); name a new folder")
     remove_dead_below(out)
+
+
+def _settings(request: Request, work: Work) -> dict[str, Any]:
+    """What the folder says of its run beside the images."""
+    named = {name: getattr(request, name) for name in ("method", "ipc", "scale", "seed")}
+    chosen = {name: value for name in CHOSEN if (value := getattr(request, name)) is not None}
+    return named | {"arch": work.sets[0].arch} | chosen
+
+
+def _differing(earlier: Any, asked: dict[str, Any]) -> str:
+    """What of an earlier request is not as it is asked for now, as its options."""
+    told = []
+    for name in dict.fromkeys([*asked, *CHOSEN]):
+        there, option = getattr(earlier, name), f"--{name.replace('_', '-')}".replace("--images", "IMAGES")
+        if there != asked.get(name):
+            told.append(f"{option} {there}" if there is not None else f"without {option}")
+    return ", ".join(told) or "of other images, or with other settings of its method or scale"
+
+
+def _is_made(out: Path, work: Work, cell: Any) -> bool:
+    """Whether the file that a cell stands for is in the folder."""
+    if isinstance(cell, ParentCell):
+        return (out / work.folder_of(cell) / Path(cell.path).name).exists()
+    if isinstance(cell, MetricsCell):
+        return (_set_folder(out, work, cell.synthetic) / "metrics.json").exists()
+    if isinstance(cell, SyntheticCell):
+        return (_set_folder(out, work, cell) / "synthetic.safetensors").exists()
+    return jobs.is_prepared(out / "data")
 
 
 def _set_folder(out: Path, work: Work, cell: SyntheticCell) -> Path:
@@ -149,6 +179,8 @@ def _synthetic(
         folder / "shard" / "all.safetensors",
     )
     if jobs.is_whole(path, "synthetic", cell.key):
+        if told := told_of_younger_code(cell, path):
+            tell(told)
         shutil.rmtree(shard.parent, ignore_errors=True)
         return
     job = jobs.ShardJob(

@@ -114,13 +114,17 @@ def plan_handed(request: Request, spec: DatasetSpec, settings: Mapping[str, Any]
 
 
 def check_numbers(request: Request) -> None:
-    """Raises UserError for a method that makes no set, and for numbers that make no sense."""
+    """Raises UserError for a method that makes no set, or whose engine has no function, and for numbers that
+    make no sense."""
+    from condense import engines
+
     recipe = catalogue.recipe(request.method)
     if not recipe.makes_set:
         raise UserError(
             f"--method {recipe.name}: it keeps every image, so nothing is condensed; choose another of "
             "`condense list methods`"
         )
+    engines.engine(recipe.engine)
     if request.steps and not recipe.number_of_steps:
         raise UserError(f"--steps: '{recipe.name}' takes no steps; leave the option out")
     at_least_one = ("ipc", "steps", "epochs", "pretrain_networks", "pretrain_epochs", "threads")
@@ -172,12 +176,11 @@ def asked_set(
 
 
 def data_of(request: Request) -> DataCell:
-    """The user's own images; or a dataset of `params/datasets`, named where no file or folder of that name
-    lies."""
+    """The user's own images; or a dataset of `params/datasets` by its name. Raises UserError for a name that
+    may mean either."""
     from condense.data.description import require_outside, spec_from_images
 
-    known = catalogue.names_in("datasets")
-    if request.images.exists() or str(request.images) not in known:
+    if not is_dataset(request.images):
         require_outside(request.out, request.images, "IMAGES")
         if request.test is not None:
             require_outside(request.out, request.test, "--test")
@@ -192,6 +195,19 @@ def data_of(request: Request) -> DataCell:
                 f"--{option}: is for images of your own; the dataset '{request.images}' says this itself"
             )
     return data_cell(str(request.images))
+
+
+def is_dataset(named: Path) -> bool:
+    """Whether a dataset of `params/datasets` is named, and no file or folder. Raises UserError for a name
+    that may mean either."""
+    if str(named) not in catalogue.names_in("datasets"):
+        return False
+    if named.exists():
+        raise UserError(
+            f"{named}: is a dataset of `condense list datasets`, and {named.resolve()} lies here too: give "
+            "the whole path for that, or go to another folder for the dataset"
+        )
+    return True
 
 
 def _check_architecture(arch: str, data: DataCell, options: dict) -> None:

@@ -59,7 +59,10 @@ def settings_of(kind: Any, text: str, setting: str) -> Any:
     if text.lstrip().startswith("{"):
         return convert(kind, json_of(text, f"--{setting}"), f"--{setting}")
     if text.endswith((".yaml", ".yml")):
-        return convert(kind, load_yaml(Path(text)), text)
+        value = convert(kind, load_yaml(Path(text)), text)
+        if isinstance(value, Protocol):
+            catalogue.check_observers(value, text)
+        return _not_another(value, setting, text)
     named: dict[str, Callable[[str], Any]] = {
         "recipe": catalogue.recipe,
         "protocol": catalogue.protocol,
@@ -68,6 +71,23 @@ def settings_of(kind: Any, text: str, setting: str) -> Any:
     if setting not in named:
         raise UserError(f"--{setting}: JSON or a YAML file is needed, found '{text[:80]}'")
     return named[setting](text)
+
+
+def _not_another(value: Any, setting: str, path: str) -> Any:
+    """`value`. Raises UserError if it calls itself after a recipe or protocol of the project that it is not:
+    results would say that they were that one's."""
+    readers: dict[str, tuple[str, Callable[[str], Any]]] = {
+        "recipe": ("methods", catalogue.recipe),
+        "protocol": ("protocols", catalogue.protocol),
+    }
+    if setting in readers and value.name in catalogue.names_in(readers[setting][0]):
+        known = readers[setting][1](value.name)
+        if known.computed_part() != value.computed_part():
+            raise UserError(
+                f"{path}: name: '{value.name}' is a {setting} of the project with other settings; give this "
+                "one a name of its own"
+            )
+    return value
 
 
 def recipe_of(text: str, data: Path, ipc: int) -> Recipe:

@@ -55,7 +55,7 @@ def spec_from_images(
         sets, headers, source, notes = _folders(locations, ground)
     else:
         sets, headers, source, notes = _parquets(locations, image, label, ground)
-    size, scaled = side_of(headers.sizes, resize, paths[0])
+    size, scaled = side_of(headers, resize, paths[0])
     notes = [*layout.notes, *notes, *notes_on(headers, sets, ground), *scaled]
     counts = sets[0].counts
     train_counts = counts

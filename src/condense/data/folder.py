@@ -154,8 +154,8 @@ def _images_in(root: Path, folder: str) -> tuple[list[str], list[str]]:
     for name, is_folder in visible(root / folder):
         if is_folder:
             raise UserError(
-                f"{root / folder / name}: a folder inside a class folder; give the folder that holds the "
-                f"class folders ({_holder(root, folder)}?)"
+                f"{root / folder / name}: a folder inside a class folder; give a folder whose folders are "
+                f"the classes{_holder(root, folder)}, or lay the images of a class side by side"
             )
         (notes if _is_note(name) else images).append(name)
     return images, notes
@@ -165,11 +165,12 @@ def _is_note(name: str) -> bool:
     return name.lower().endswith(_NOTES) or name.lower() in _NOTES_WITHOUT_ENDING
 
 
-def _holder(root: Path, nested: str) -> Path:
-    """The folder whose folders are likely the classes: rather the one for training than the one for
-    testing."""
+def _holder(root: Path, nested: str) -> str:
+    """The folder whose folders are likely the classes, in brackets: rather the one for training than the one
+    for testing; '' if none has two."""
     train = [name for name, is_folder in visible(root) if is_folder and name.lower() in TRAIN]
-    return root / (train[0] if train and holds_folders(root / train[0]) else nested)
+    likely = root / (train[0] if train and holds_folders(root / train[0]) else nested)
+    return f" ({likely}?)" if sum(is_folder for _, is_folder in visible(likely)) > 1 else ""
 
 
 def _class_folders(root: Path, entries: list[tuple[str, bool]]) -> list[tuple[str, str]]:

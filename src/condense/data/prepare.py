@@ -19,6 +19,7 @@ from condense.data.sources import Opened, Split, open_source
 from condense.data.spec import DatasetSpec, held_out_places
 from condense.files.artifacts import write_json
 from condense.machine.drafts import require_place
+from condense.machine.terminal import tell
 
 
 def prepare(spec: DatasetSpec, out_dir: str | Path) -> None:
@@ -68,12 +69,24 @@ def prepare(spec: DatasetSpec, out_dir: str | Path) -> None:
             )
             files[role].put("labels", 0, values)
         _decode(spec, opened, rows, files)
+        _tell_of_shared(spec, files)
         if spec.mean is None:
             shared["mean"], shared["std"] = statistics(files["train"].pieces("images"))
         for role, file in files.items():
             splits[role]["data_sha256"] = file.content_sha256(f"{spec.name}: checksum of {role}")
             file.seal(_header(shared, splits, role), splits[role]["data_sha256"])
     write_json(out_dir / "dataset.json", {**shared, "note": spec.note, "splits": splits})
+
+
+def _tell_of_shared(spec: DatasetSpec, files: dict[str, Filling]) -> None:
+    """Says how many test images are training images, pixel by pixel, unless the description has said so."""
+    if set(files) != {"train", "test"}:
+        return
+    known = {hash(image.tobytes()) for piece in files["train"].pieces("images") for image in piece}
+    tested = [hash(image.tobytes()) in known for piece in files["test"].pieces("images") for image in piece]
+    told = f"{sum(tested)} of the {len(tested)} test images are training images, too"
+    if any(tested) and told not in spec.note:
+        tell(f"{spec.name}: {told}: accuracies will be too high")
 
 
 def _header(shared: dict[str, Any], splits: dict[str, dict[str, Any]], role: str) -> dict[str, Any]:

@@ -113,9 +113,12 @@ def local_path(spec: DatasetSpec, name: str) -> Path:
     needed: str = spec.source.kind
     if spec.source.is_folder:
         needed = f"folder of {spec.classes} class folders of images"
+    elsewhere = "or name another place in its YAML"
+    if not Path(name).expanduser().is_absolute():
+        elsewhere = f"or set CONDENSE_DATA to the folder that holds {name}"
     raise UserError(
-        f"{spec.name}: {' and '.join(map(str, paths))} not found: put the {needed} there, or set "
-        f"CONDENSE_DATA to the folder that holds {name}{'. ' if spec.note else ''}{spec.note}"
+        f"{spec.name}: {' and '.join(map(str, paths))} not found: put the {needed} there, {elsewhere}"
+        f"{'. ' if spec.note else ''}{spec.note}"
     )
 
 

@@ -15,6 +15,7 @@ from condense.data.fetch import progress
 from condense.data.spec import WHITE
 
 SIDES = (32, 64, 96, 128, 224)  # what mixed images are scaled to
+_FEW = 3  # images of other sizes, which are named
 LARGEST_SIDE = 512  # up to here images of one square size keep it unasked
 
 
@@ -28,6 +29,7 @@ class Headers:
     """
 
     sizes: Counter[tuple[int, int]]
+    first_of: dict[tuple[int, int], str] = field(default_factory=dict)  # by size, where the first of it lies
     channels: int = 1
     transparent: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
@@ -50,6 +52,7 @@ def look_at(headers: Headers, encoded: Iterable[tuple[str, bytes]], total: int, 
         contents[hash(data)] += 1
         header = pixels.header(data, where)
         headers.sizes[header.width, header.height] += 1
+        headers.first_of.setdefault((header.width, header.height), where)
         headers.channels = max(headers.channels, header.channels)
         headers.transparent += header.transparent
         headers.left_out.update([header.left_out] if header.left_out else [])
@@ -80,8 +83,9 @@ def _transparency(headers: Headers, ground: str | None) -> list[str]:
     return ["No image is transparent: --ground changes nothing."] if ground else []
 
 
-def side_of(sizes: Counter[tuple[int, int]], resize: int | None, path: Path) -> tuple[int, list[str]]:
+def side_of(headers: Headers, resize: int | None, path: Path) -> tuple[int, list[str]]:
     """The side of the square images, and notes on what is done to the images for it."""
+    sizes = headers.sizes
     if resize is not None and resize < 1:
         raise UserError(f"resize: a positive number of pixels is needed, found {resize}")
     if len(sizes) == 1:
@@ -91,9 +95,11 @@ def side_of(sizes: Counter[tuple[int, int]], resize: int | None, path: Path) -> 
             return width, []
     side = resize or min(SIDES, key=lambda known: abs(known - median(min(pair) for pair in sizes.elements())))
     (width, height), most = sizes.most_common(1)[0]
+    others = [f"{headers.first_of[size]} ({size[0]}x{size[1]})" for size in sizes if size != (width, height)]
+    odd = f"; others: {', '.join(others)}" if 0 < len(others) == sizes.total() - most <= _FEW else ""
     note = (
         f"Scaled to {side}x{side} from {len(sizes)} size(s), mostly {width}x{height} ({most} of "
-        f"{sizes.total()})."
+        f"{sizes.total()}){odd}."
     )
     return side, [note] + (["The centre square is kept."] if any(w != h for w, h in sizes) else [])
 

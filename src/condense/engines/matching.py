@@ -98,7 +98,13 @@ class Matching(Run):
                 # waiting for the GPU.
                 if term.turn == turn and (isinstance(weight, Tensor) or weight != 0):
                     views.memory = memory
-                    value = objective(term.name).value(views, term).sum()
+                    value = objective(term.name).value(views, term)
+                    if value.shape != images.shape[:1]:
+                        raise UserError(
+                            f"{self.recipe.name}: the term '{term.name}' gives a value of shape "
+                            f"{tuple(value.shape)}, where one a class is needed, ({images.shape[0]},)"
+                        )
+                    value = value.sum()
                     loss = loss + weight * value
                     parts[label] = value.detach()
             yield loss, parts

@@ -68,6 +68,11 @@ class MovingImages:
         """The largest size of a normalised pixel."""
         return self._units.images(self.values.detach()).abs().max().item()
 
+    @property
+    def unmoved(self) -> bool:
+        """Whether the last step gave them a gradient of zeros alone."""
+        return self.values.grad is not None and not self.values.grad.any().item()
+
     @torch.no_grad()
     def clip(self) -> None:
         """Brings pixels back into [0, 1], where the recipe asks for it."""

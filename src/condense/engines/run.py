@@ -17,6 +17,7 @@ from condense.engines.orders import Outcome
 from condense.files.checkpoints import Checkpoint
 from condense.kernels.precision import Types
 from condense.machine.progress import Progress
+from condense.machine.runtime import note
 from condense.machine.stopping import stop_if_asked
 from condense.specs import MovedRecipe
 from condense.training.optimizers import Stalling, optimizer_of
@@ -189,6 +190,8 @@ class Run:
         if len(bad):
             row, column = bad[bad[:, 0] == bad[0, 0]][-1].tolist()
             step = self.done - len(values) + row + 1
+            if step == 1:
+                hint = "it is so before any image has moved: look at what it computes of these images"
             raise UserError(
                 f"{self.recipe.name}: '{self.columns[column]}' is {values[row, column].item()} at step "
                 f"{step}; {hint}"
@@ -198,6 +201,11 @@ class Run:
             raise UserError(
                 f"{self.recipe.name}: the images diverge at step {self.done}: a normalised pixel is "
                 f"{largest:.3g}; {hint}"
+            )
+        if not self.outcome.history and self.moving.unmoved:
+            note(
+                f"{self.recipe.name}: no image moves: its loss does not change with them, as a variance does "
+                "not with one image a class"
             )
         means = values.double().mean(0).tolist()
         self.outcome.history.append({"step": self.done, **dict(zip(self.columns, means, strict=True))})

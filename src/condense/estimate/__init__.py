@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,8 +143,10 @@ def estimate_cells(
     *,
     threads: int | None,
     gpu: bool,
+    made: Callable[[Any], bool] = lambda cell: False,
 ) -> Estimate:
-    """What it costs to make these cells and their data, none of which counts as done; every set in one shard.
+    """What it costs to make these cells and their data, those that are `made` left out; every set in one
+    shard.
 
     `threads` CPU threads a job (None: all cores). `gpu`: on a GPU if there is one, else on this CPU, and also
     for `REFERENCE`. Measures the rates of this machine if they are not known yet, which takes seconds.
@@ -152,15 +154,16 @@ def estimate_cells(
     cells = [*parents, *synthetic, *metrics]
     datasets = {data.key: data for data in map(data_of, cells)}
     on_gpu = gpu and gpu_here()
-    jobs = [Job("data", data, work_of(data)) for data in datasets.values()]
-    jobs += [Job("teach", cell, work_of(cell)) for cell in cells if isinstance(cell, ParentCell)]
+    jobs = [Job("data", data, work_of(data), made(data)) for data in datasets.values()]
+    jobs += [Job("teach", cell, work_of(cell), made(cell)) for cell in cells if isinstance(cell, ParentCell)]
     for cell in cells:
         if isinstance(cell, SyntheticCell):
             jobs += [
-                Job("synthesize", cell, work_of(cell, on_gpu=on_gpu)),
-                Job("gather", cell, gather_work(cell)),
+                Job("synthesize", cell, work_of(cell, on_gpu=on_gpu), made(cell)),
+                Job("gather", cell, gather_work(cell), made(cell)),
             ]
-    jobs += [Job("evaluate", cell, work_of(cell)) for cell in cells if isinstance(cell, MetricsCell)]
+    judged = [cell for cell in cells if isinstance(cell, MetricsCell)]
+    jobs += [Job("evaluate", cell, work_of(cell), made(cell)) for cell in judged]
     return _estimate(jobs, threads, gpu)
 
 
@@ -261,6 +264,7 @@ def estimate_text(target: str | None, scale: str) -> str:
     """
     plan = Plan(scale)
     names, metrics = named(plan, target)
+    plan.require_networks(names)
     resources = [
         plan.scale.resources.get(stage, specs.Resources()) for stage in ("teach", "synthesize", "evaluate")
     ]

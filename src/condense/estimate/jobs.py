@@ -78,7 +78,8 @@ def named(plan: Plan, target: str | None) -> tuple[list[str], list[MetricsCell]]
 
 def why_nothing_runs(plan: Plan, names: list[str]) -> str:
     """A sentence for tables and figures of which the scale makes no cell."""
-    reasons = {row.reason for name in names if name in plan.tables for row in plan.tables[name] if row.reason}
+    rows = [row for name in names for row in plan.tables.get(name, [])]
+    reasons = {row.cause or row.reason for row in rows if row.reason}
     if any(name in plan.settings for name in names):
         reasons.add("a table of settings is made from the recipes alone, in seconds")
     for name in names:
@@ -88,7 +89,7 @@ def why_nothing_runs(plan: Plan, names: list[str]) -> str:
             if figure.spec.computed:
                 reasons.add("the figure is drawn of what it computes itself, in seconds")
             elif not plan.datasets_of(name).get(figure.spec.dataset):
-                reasons.add(f"no dataset stands in for {figure.spec.dataset}")
+                reasons.add(f"no dataset stands in for '{figure.spec.dataset}' (`datasets` of the scale)")
     why = "; ".join(sorted(reasons)) or "no dataset of the scale has the images that it asks for"
     others = ", ".join(name for name in catalogue.names_in("scales") if name != plan.scale.name)
     return (

@@ -207,6 +207,11 @@ def check_measured(
             f"a task says that it gives {', '.join(metrics)}, but {', '.join(measured)} was measured"
         )
     for name, metric in metrics.items():
+        strange = next((value for value in measured[name] if not isinstance(value, (int, float))), None)
+        if strange is not None:
+            raise ValueError(
+                f"{name}: a task gives plain numbers, one for each network, found a {type(strange).__name__}"
+            )
         if not all(math.isfinite(value) for value in measured[name]):
             raise UserError(
                 f"{name}: is no finite number for a trained network; a lower learning rate in the protocol "

@@ -16,6 +16,7 @@ from condense.files.headers import (
 )
 from condense.files.notes import number_in, read_index, read_prepared, read_request, read_rows, read_together
 from condense.files.records import (
+    OtherKey,
     check_accuracies,
     metrics_in,
     other_key,
@@ -65,6 +66,7 @@ __all__ = [
     "joined",
     "metrics_in",
     "number_in",
+    "OtherKey",
     "other_key",
     "read_artifact",
     "read_bank",

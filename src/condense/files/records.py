@@ -269,9 +269,13 @@ def check_schema(path: Path, value: Mapping[str, Any]) -> None:
         raise UserError(f"{path}: written with schema {value.get('schema')}; this version reads {SCHEMA}")
 
 
-def other_key(path: Path, key: Any, wanted: str) -> UserError:
-    """The error for a file that belongs to another key than the one it is asked for under."""
-    return UserError(
+class OtherKey(UserError):
+    """A file belongs to another key than the one it is asked for under."""
+
+
+def other_key(path: Path, key: Any, wanted: str) -> OtherKey:
+    """The error for such a file."""
+    return OtherKey(
         f"{path}: belongs to the key {key}, not to {wanted}; delete it and run the same command again"
     )
 

@@ -3,6 +3,7 @@ layers do by default."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from torch import nn
@@ -118,10 +119,7 @@ def build(name: str, *, channels: int, size: int, classes: int, **options: objec
     for key, value in {"channels": channels, "size": size, "classes": classes}.items():
         if not isinstance(value, int) or value < 1:
             raise UserError(f"{where}: {key}: a whole number of at least 1 is needed, found {value!r}")
-    for option in options:
-        if option not in asdict(builder.defaults):
-            raise unknown("option", option, asdict(builder.defaults), where)
-    chosen: Options = read(type(builder.defaults), asdict(builder.defaults) | options, where)
+    chosen = chosen_options(name, options)
     if chosen.enlarge is not None and chosen.enlarge < size:
         raise UserError(
             f"{where}: 'enlarge: {chosen.enlarge}' would shrink images of {size} x {size} pixels: leave it "
@@ -136,6 +134,19 @@ def build(name: str, *, channels: int, size: int, classes: int, **options: objec
     return model
 
 
+def chosen_options(name: str, options: Mapping[str, object]) -> Options:
+    """The options of an architecture, those that are not given at their defaults. Raises UserError for an
+    unknown name or option and a value of the wrong type."""
+    if name not in ARCHITECTURES:
+        raise unknown("architecture", name, ARCHITECTURES)
+    builder, where = ARCHITECTURES[name], f"architecture '{name}'"
+    for option in options:
+        if option not in asdict(builder.defaults):
+            raise unknown("option", option, asdict(builder.defaults), where)
+    chosen: Options = read(type(builder.defaults), asdict(builder.defaults) | dict(options), where)
+    return chosen
+
+
 def _unfit(where: str, builder: Builder, options: Options, channels: int, size: int) -> UserError:
     fitting = next(
         (side for side in range(size + 1, _LARGEST + 1) if builder.fits(options, channels, side)), None
@@ -148,6 +159,6 @@ def _unfit(where: str, builder: Builder, options: Options, channels: int, size: 
     shallower = " or a smaller depth" if hasattr(options, "depth") else ""
     return UserError(
         f"{where}: images of {size} x {size} pixels do not fit; the smallest size that fits is {fitting} x "
-        f"{fitting}: set the option 'enlarge: {fitting}', scale the images (resize), or choose another "
-        f"architecture{shallower}"
+        f"{fitting}: take larger images, have the network enlarge them (its option `enlarge: {fitting}`, in "
+        f"a scale under `architectures`), or choose another architecture{shallower}"
     )

@@ -21,11 +21,13 @@ GROUPS = 4  # of norm "group", as in the search space of 720 ConvNets
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What can be chosen for every architecture. `enlarge`: pixels a side to which images are brought before
-    the first layer. `least`: of whole numbers that may be other than 1 and more."""
+    the first layer. `revision`: another number after what the network computes was changed, so that results
+    of before are not taken for its own. `least`: of whole numbers that may be other than 1 and more."""
 
     least: ClassVar[Mapping[str, int]] = {}
 
     enlarge: int | None = None
+    revision: int = 1
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -122,8 +124,8 @@ class Network(nn.Module):
         """From one pass: the embedding, the maps behind the pooling of every stage, and, if asked for, those
         before it."""
         raise UserError(
-            f"a network of kind {type(self).__name__} has no feature maps: use a convolutional architecture, "
-            "such as 'convnet'"
+            f"a network of kind {type(self).__name__} does not show the maps between its layers, which the "
+            "method compares: take one that does, such as 'convnet' (in code, a StagedNetwork)"
         )
 
     def _embed(self, x: Tensor) -> Tensor:

@@ -78,6 +78,10 @@ def _torch_held(path: Path) -> object:
 
 
 def _numpy_held(path: Path) -> object:
+    with open(path, "rb") as file:
+        begins = file.read(8)
+    if not begins.startswith((b"PK", b"\x93NUMPY")):
+        raise UserError(f"{path}: is no {path.suffix} file of numpy, whatever it is called")
     try:
         held = np.load(path, allow_pickle=False)
         if isinstance(held, np.ndarray):

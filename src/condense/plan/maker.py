@@ -35,6 +35,25 @@ def changed_protocol(name: str, *changes: tuple[str, Mapping[str, Any]]) -> Prot
     return value
 
 
+def _require_images(recipe: Recipe, data: DataCell, ipc: Ipc) -> None:
+    """Raises UserError for more images a class than the smallest class allows, and for cells of a formation
+    in which nothing would be left."""
+    where, spec = f"{recipe.name} on {data.name}", data.spec
+    if ipc == "full" or not 1 <= recipe.images_needed(ipc) <= spec.smallest_class:
+        smaller = range(ipc - 1, 0, -1) if ipc != "full" else ()
+        most = next((n for n in smaller if recipe.images_needed(n) <= spec.smallest_class), 0)
+        raise UserError(
+            f"{where}: {recipe.asked(ipc)}, but its smallest class has {spec.smallest_class} images; "
+            + (f"ask for at most {most}" if most else "choose another method")
+        )
+    decode = getattr(recipe, "decode", None)
+    if decode and spec.size < 2 * decode.factor:
+        raise UserError(
+            f"{where}: decode: factor {decode.factor}: of {spec.size} pixels less than two would be left to "
+            "a cell"
+        )
+
+
 class Maker:
     """Builds cells as a scale wants them: its steps, epochs, architecture options and counts."""
 
@@ -105,12 +124,9 @@ class Maker:
         recipe = self.recipe(method, data, ipc, change)
         if not recipe.makes_set:
             return SyntheticCell(data, recipe, "none", "{}", "full", 0)
-        if ipc == "full" or not 1 <= recipe.images_needed(ipc) <= data.spec.smallest_class:
-            raise UserError(
-                f"{method} on {data.name}: {recipe.asked(ipc)}, but its smallest class has "
-                f"{data.spec.smallest_class} images"
-            )
-        recipe.check_ipc(ipc)
+        _require_images(recipe, data, ipc)
+        if ipc != "full":
+            recipe.check_ipc(ipc)
         with naming(method):
             asked = {
                 name: parent.cell(self, data, arch, seed, recipe.number_of_steps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from condense.config import UserError
 from condense.specs.costs.networks import counted_networks
 from condense.specs.costs.profile import Profile
 
@@ -19,3 +20,16 @@ def profile(arch: str, options: str, channels: int, size: int, classes: int) -> 
 
         counted = count(arch, options, channels, size, classes)
     return counted
+
+
+def require_architecture(name: str, where: str, options: str = "") -> None:
+    """Raises UserError, beginning with `where`, for a name that no architecture has, and for options, as
+    JSON, that it has not."""
+    if any(name == arch and options in ("", given) for arch, given, *_ in counted_networks()):
+        return
+    from condense.training.counting import check_options  # with torch: of networks of one's own alone
+
+    try:
+        check_options(name, options or "{}")
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None

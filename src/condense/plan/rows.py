@@ -32,12 +32,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Row:
-    """A published row, with the runs that measure it and, where there are none, the reason."""
+    """A published row, with the runs that measure it and, where there are none, the reason, as it stands
+    below the table, and what of the scale that follows from (`cause`)."""
 
     published: dict[str, str]
     runs: tuple[Run, ...] = ()
     reason: str = ""
     metric: str = "accuracy"  # what its runs are measured by
+    cause: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from condense import plan
 from condense.config import merged, unknown
 from condense.plan import MetricsCell, SyntheticCell
 from condense.plan.choices import Choices, taken
-from condense.plan.published import architectures, method_of, metric_of, published_rows
+from condense.plan.published import architectures, method_names, method_of, metric_of, published_rows
 from condense.plan.rows import Row, Run
-from condense.specs import TableLimits, TableSpec, Task, catalogue
+from condense.specs import FigureSpec, TableLimits, TableSpec, Task, catalogue
 from condense.specs.common import Ipc
 
 
@@ -35,14 +35,23 @@ def row_of(choices: Choices, name: str, spec: TableSpec, row: dict[str, str]) ->
     reason = next((left[entry] for entry in (method, *architectures(row["eval_arch"])) if entry in left), "")
     if reason:
         return Row(row, (), reason)
+    not_here = f"not run at {choices.scale.name}"
     if not choices.wanted(limits, row["setting"], row["train_arch"]):
-        return Row(row, (), f"not run at {choices.scale.name}")
+        return Row(
+            row, (), not_here, cause="the scale takes other settings or condensing architectures of it"
+        )
     wanted = choices.numbers(limits, method)
     if row["ipc"] != "full" and (
         not row["ipc"].isdigit() or (wanted is not None and int(row["ipc"]) not in wanted)
     ):
-        return Row(row, (), f"not run at {choices.scale.name}")
+        taken_here = ", ".join(map(str, wanted or ())) or "no"
+        return Row(
+            row, (), not_here, cause=f"the scale takes {taken_here} images a class, and not {row['ipc']}"
+        )
     datasets = choices.datasets_of(name).get(row["dataset"], [])
+    if not datasets:
+        cause = f"no dataset stands in for '{row['dataset']}' (`datasets` of the scale)"
+        return Row(row, (), not_here, cause=cause)
     own = spec.judge_on(row["dataset"], method)
     judges = ["", own] if own and (limits.judges is None or own in limits.judges) else [""]
     runs = [
@@ -51,7 +60,8 @@ def row_of(choices: Choices, name: str, spec: TableSpec, row: dict[str, str]) ->
         for judge in judges
         if (run := _run(choices, spec, limits, row, method, dataset, judge)) is not None
     ]
-    return Row(row, tuple(runs), "" if runs else f"not run at {choices.scale.name}", metric)
+    cause = f"{', '.join(datasets)}: a class has too few images for {row['ipc']} of {method}"
+    return Row(row, tuple(runs), metric=metric) if runs else Row(row, (), not_here, metric, cause)
 
 
 def _run(
@@ -141,3 +151,25 @@ def require_rows(spec: TableSpec) -> None:
             for name in names:
                 if name not in known:
                     raise unknown(noun, name, known, "rows")
+
+
+def require_drawn(spec: FigureSpec) -> None:
+    """Raises UserError for a method or dataset of a figure that neither this project nor a published row has:
+    it would be drawn without, or not at all."""
+    published = published_rows()
+    methods = {*catalogue.names_in("methods"), *method_names(), *(row["method"] for row in published)}
+    datasets = {*catalogue.names_in("datasets"), *(row["dataset"] for row in published)}
+    for noun, names, known in (
+        ("method", spec.methods, methods),
+        ("dataset", [spec.dataset] if spec.dataset else [], datasets),
+    ):
+        for name in names:
+            if name not in known:
+                raise unknown(noun, name, known, f"{noun}s" if noun == "method" else noun)
+
+
+def networks_in(spec: TableSpec | FigureSpec) -> set[str]:
+    """The architectures that a table or figure names itself; those of published rows are known."""
+    if isinstance(spec, FigureSpec):
+        return {spec.train_arch, spec.eval_arch, *([spec.feature_arch] if spec.feature_arch else [])}
+    return {arch for rows in spec.rows for arch in (rows.train_arch, *architectures(rows.eval_arch))}

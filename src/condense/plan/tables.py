@@ -19,10 +19,18 @@ from condense.plan.choices import Choices, require_taken
 from condense.plan.curves import figure_of
 from condense.plan.parent import with_their_own
 from condense.plan.printed import PrintedSetting, settings_of
+from condense.plan.profiles import require_architecture
 from condense.plan.published import architectures, method_of, published_rows
 from condense.plan.ranges import Share
 from condense.plan.rows import FigurePlan, Row
-from condense.plan.table_rows import require_datasets, require_judges, require_rows, row_of
+from condense.plan.table_rows import (
+    networks_in,
+    require_datasets,
+    require_drawn,
+    require_judges,
+    require_rows,
+    row_of,
+)
 from condense.specs import DEFAULT_TASK, AnyTable, FigureSpec, SettingsSpec, TableLimits, TableSpec, catalogue
 
 
@@ -35,6 +43,11 @@ class Plan(Choices):
             if name not in self.specs_by_path():
                 raise unknown("table", name, self.specs_by_path(), f"{self.maker.where}: tables")
             self._require_known(name)
+        self._require_datasets()
+        for name in self.scale.architectures:
+            arch, _, dataset = name.partition("/")
+            options = self.maker.options(arch, dataset)
+            require_architecture(arch, f"{self.maker.where}: architectures", options)
         for name in self.scale.networks_per_job:
             self._require_evaluated("networks_per_job", *name.split("/", 1))
         for name in self.scale.epochs_of:
@@ -45,6 +58,45 @@ class Plan(Choices):
             for name in entries:
                 if name not in known:
                     raise unknown("method or architecture", name, known, f"{self.maker.where}: {key}")
+
+    def _require_datasets(self) -> None:
+        """Raises UserError for a dataset that no table or figure is of, or not the one that names it, in
+        place of which others would stand: nothing would run on these."""
+        of = {name: self._datasets_shown(spec) for name, spec in self.specs_by_path().items()}
+        named = [("datasets", self.scale.datasets, set().union(*of.values()))]
+        named += [
+            (f"tables: {name}: datasets", limits.datasets, of[name])
+            for name, limits in self.scale.tables.items()
+            if name in of
+        ]
+        for key, datasets, known in named:
+            for name in datasets:
+                if name not in known:
+                    raise unknown("dataset of a table or figure", name, known, f"{self.maker.where}: {key}")
+
+    @classmethod
+    def _datasets_shown(cls, spec: AnyTable) -> set[str]:
+        """The papers' datasets that a table or figure is of."""
+        if isinstance(spec, TableSpec):
+            return {row["dataset"] for row in cls._published(spec)}
+        return {spec.dataset} - {""} if isinstance(spec, FigureSpec) else set()
+
+    def require_networks(self, targets: Iterable[str]) -> None:
+        """Raises UserError, naming file and key, for a network that cannot be built for the images that it is
+        to see, of those that the evaluations of tables and figures need. Networks that are not in the table
+        of those of the scales are counted for that, with torch."""
+        for name in targets:
+            spec, cells = self.specs_by_path()[name], self.metrics_of(name)
+            for arch in networks_in(spec) if isinstance(spec, (TableSpec, FigureSpec)) else ():
+                require_architecture(arch, str(self.file_of(name)))
+            sets = [one for cell in cells for one in cell.all_sets]
+            seen = [(cell.synthetic.data, cell.eval_arch, cell.options) for cell in cells]
+            seen += [(one.data, one.arch, one.options) for one in sets]
+            seen += [(one.data, one.arch, one.options) for part in sets for one in part.parents.values()]
+            for data, arch, options in seen:
+                with naming(f"{self.maker.where}: architectures: {arch}"):
+                    if arch != "none":
+                        data.profile(arch, options)
 
     @cached_property
     def _evaluated_with(self) -> list[str]:
@@ -180,6 +232,7 @@ class Plan(Choices):
         for name, spec in specs.items():
             if self.limits(name).run:
                 with naming(self._place(name)):
+                    require_drawn(spec)
                     plans[name] = figure_of(self, name, spec)
         return plans
 
@@ -192,7 +245,9 @@ class Plan(Choices):
                 f"rows: {len(rows)} rows of params/published/results.csv belong to {spec.paper}/{spec.name}; "
                 "rows of your own need a table of another paper or number, such as `paper: ours`"
             )
-        rows = rows or [row for own in spec.rows for row in own.as_published(spec.paper, spec.table)]
+        rows = rows or [
+            row for own in spec.rows for row in own.as_published(spec.paper, spec.table, spec.task_of)
+        ]
         if not rows:
             raise UserError(
                 f"{spec.paper}/{spec.name}: no row of params/published/results.csv belongs to it; what has "
@@ -206,11 +261,11 @@ class Plan(Choices):
         ):
             for metric in asked:
                 if metric not in known:
-                    raise unknown(noun, metric, known, key)
+                    raise unknown(noun, metric, known - {""}, key)
         for key, named in {"settings": [*spec.settings], "tasks": [*spec.tasks]}.items():
             for setting in named:
                 if setting not in settings:
-                    raise unknown("setting", setting, settings, key)
+                    raise unknown("setting", setting, settings - {""}, f"{key}: of the rows")
         return rows
 
     def metrics_of(self, name: str) -> list[MetricsCell]:

@@ -62,7 +62,13 @@ def blocks(scale: Plan, records: list[Record]) -> list[Block]:
             record.measure,
         )
         grouped.setdefault(key, []).append(record)
-    made = [_block(scale, group, records) for group in grouped.values()]
+    # Of a comparison of one's own nothing is printed anywhere
+    told = [
+        group
+        for group in grouped.values()
+        if any(record.was_measured or record.values["published"] for record in group)
+    ]
+    made = [_block(scale, group, records) for group in told or grouped.values()]
     return sorted(made, key=lambda block: not block.measured)
 
 
@@ -230,7 +236,9 @@ def _footnotes(group: list[Record], whole: list[Record]) -> list[str]:
         asked = [
             record
             for record in whole
-            if record.origin == "published" and record.values["dataset"] == first.stands_for
+            if record.origin == "published"
+            and record.values["dataset"] == first.stands_for
+            and record.measure == first.measure
         ]
         missing = [record for record in asked if tuple(_place(record)) not in measured]
     notes = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import cache, update_wrapper
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -104,6 +104,9 @@ class ByFolders(Generic[Asked, Found]):
 def _load(kind: str, name: str, shape: Any, noun: str) -> Any:
     known = names_in(kind)
     if name not in known:
+        for path in (folder / kind / f"{name}.yml" for folder in _folders()):
+            if path.exists():
+                raise UserError(f"{path}: settings are read from files called .yaml; rename it")
         raise unknown(noun, name, known)
     path = file_of(kind, name)
     value = convert(shape, load_yaml(path), str(path))
@@ -125,8 +128,18 @@ def recipe(name: str) -> Recipe:
 
 @ByFolders
 def protocol(name: str) -> Protocol:
-    """The protocol `params/protocols/{name}.yaml`."""
-    return _load("protocols", name, Protocol, "protocol")
+    """The protocol `params/protocols/{name}.yaml`. Raises UserError for an unknown name or a fault in the
+    file."""
+    value: Protocol = _load("protocols", name, Protocol, "protocol")
+    check_observers(value, str(file_of("protocols", name)))
+    return value
+
+
+def check_observers(value: Protocol, where: str) -> None:
+    """Raises UserError, beginning with `where`, for observers that are trained by no protocol there is."""
+    for need in value.observers.values():
+        if need.protocol not in (known := names_in("protocols")):
+            raise unknown("protocol", need.protocol, known, f"{where}: labels: observers")
 
 
 @ByFolders
@@ -142,6 +155,7 @@ def scale(name: str) -> Scale:
         "scores": ("protocol", value.scores.protocols, names_in("protocols")),
         "scores: own": ("method", value.scores.own, methods),
         "ipc_of": ("method", value.ipc_of, methods),
+        "whole": ("setting", value.whole, [entry.name for entry in fields(Protocol)]),
         "classes_per_job_of": ("method", value.classes_per_job_of, methods),
         "resources": ("stage", value.resources, STAGES),
         "datasets": ("dataset", value.dataset_names, names_in("datasets")),

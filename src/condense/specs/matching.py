@@ -41,14 +41,17 @@ class MatchingRecipe(ImageRecipe):
         needs = any(term.needs_teacher for term in self.terms)
         if needs != (self.teacher is not None):
             raise UserError(
-                f"teacher: {'is needed by its terms' if needs else 'nothing in this recipe uses it'}"
+                "teacher: its terms need a pretrained classifier: name the protocol that trains it, such as "
+                "`teacher: {protocol: critic}`"
+                if needs
+                else "teacher: nothing in this recipe uses it; leave it out"
             )
         if "classes" not in self.couples and (
             self.optimizer.plateau or any(term.couples for term in self.terms)
         ):
             raise UserError(
-                "couples: 'classes' is needed: a term, or the plateau of the optimizer, looks at all classes "
-                "at once"
+                "couples: a term, or the plateau of the optimizer, looks at all classes at once: write "
+                "`couples: [classes]`"
             )
         self._check_critic()
         if self.mirrored and (paired := [term.name for term in self.terms if term.in_order]):
@@ -64,7 +67,9 @@ class MatchingRecipe(ImageRecipe):
     def _check_critic(self) -> None:
         required = next((term.requires for term in self.terms if term.requires), None)
         if required != self.requires:
-            told = f"'{required}' is needed by its terms" if required else "nothing in this recipe uses it"
+            told = (
+                f"its terms need '{required}': name it here" if required else "nothing in this recipe uses it"
+            )
             raise UserError(f"requires: {told}")
         if required and self.teacher is not None:
             raise UserError(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 
 from condense.config import UserError, unknown
 from condense.specs.common import at_least, check_names, not_above
+from condense.specs.tasks import ACCURACY, Task
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,13 @@ class PrintedElsewhere:
 
 @dataclass(frozen=True)
 class OwnRows:
-    """Every method with every setting at every number of images a class, on the papers' `dataset`."""
+    """Every method with every setting at every number of images a class, on the papers' `dataset`, by the
+    `metrics` of the table's task (none named: the accuracy, or all that the task gives one value of)."""
 
     dataset: str
     methods: list[str]
     ipc: list[int]
+    metrics: list[str] = field(default_factory=list)
     settings: list[str] = field(default_factory=lambda: [""])
     train_arch: str = "convnet"
     eval_arch: str = "convnet"
@@ -45,11 +50,12 @@ class OwnRows:
                 "methods": self.methods,
                 "train_arch": self.train_arch,
                 "eval_arch": self.eval_arch,
+                "metrics": self.metrics,
             }
         )
-        for key in ("methods", "ipc", "settings"):
+        for key in ("methods", "ipc", "settings", "metrics"):
             entries = getattr(self, key)
-            if not entries:
+            if not entries and key != "metrics":
                 raise UserError(f"{key}: at least one is needed")
             repeated = next((entry for entry in entries if entries.count(entry) > 1), None)
             if repeated is not None:
@@ -61,31 +67,43 @@ class OwnRows:
                 if getattr(number, key) not in known:
                     raise unknown(key, str(getattr(number, key)), map(str, known), "printed")
 
-    def as_published(self, paper: str, table: str) -> list[dict[str, str]]:
+    def as_published(self, paper: str, table: str, task_of: Callable[[str], Task]) -> list[dict[str, str]]:
         """The rows in the form of those of `params/published/results.csv`, without a value where none is
-        printed."""
+        printed; `task_of` gives the task of a setting. Raises UserError for a metric that it does not
+        give."""
         printed = {(number.method, number.ipc, number.setting): number for number in self.printed}
         rows = []
-        for ipc in self.ipc:
-            for method in self.methods:
-                for setting in self.settings:
-                    number = printed.get((method, ipc, setting))
-                    rows.append(
-                        {
-                            "paper": paper,
-                            "table": table,
-                            "dataset": self.dataset,
-                            "ipc": str(ipc),
-                            "method": method,
-                            "train_arch": self.train_arch,
-                            "eval_arch": self.eval_arch,
-                            "task": "condense",
-                            "metric": "test_accuracy",
-                            "setting": setting,
-                            "value": f"{number.value:.1f}" if number else "",
-                            "std": f"{number.std:.1f}" if number and number.std is not None else "",
-                            "unit": "%",
-                            "note": number.note if number else "",
-                        }
-                    )
+        for ipc, method, setting in product(self.ipc, self.methods, self.settings):
+            task, number = task_of(setting), printed.get((method, ipc, setting))
+            for metric in self.metrics or _shown(task):
+                accuracy = metric == ACCURACY.published[0]
+                known = ACCURACY if accuracy else task.metrics.get(metric)
+                if known is None:
+                    raise unknown("metric", metric, task.metrics, f"rows: metrics: task {task.kind}")
+                shown = number if accuracy or task.metrics[metric] is ACCURACY else None
+                rows.append(
+                    {
+                        "paper": paper,
+                        "table": table,
+                        "dataset": self.dataset,
+                        "ipc": str(ipc),
+                        "method": method,
+                        "train_arch": self.train_arch,
+                        "eval_arch": self.eval_arch,
+                        "task": (task.answers or ("condense",))[0],
+                        "metric": metric,
+                        "setting": setting,
+                        "value": f"{shown.value:.1f}" if shown else "",
+                        "std": f"{shown.std:.1f}" if shown and shown.std is not None else "",
+                        "unit": known.unit,
+                        "note": shown.note if shown else "",
+                    }
+                )
         return rows
+
+
+def _shown(task: Task) -> list[str]:
+    """What is shown of a task where nothing is named: the accuracy, or all metrics that are one value."""
+    if ACCURACY in task.metrics.values():
+        return [ACCURACY.published[0]]
+    return [name for name in task.metrics if not task.is_curve(name)]

@@ -104,7 +104,7 @@ class Scale:
     architectures: dict[str, dict[str, Any]] = field(default_factory=dict)
     # "paper/table"; others run unless `only_tables`
     tables: dict[str, TableLimits] = field(default_factory=dict)
-    only_tables: bool = False
+    only_tables: bool = False  # tables and figures that are not among `tables` are left out
     methods: list[str] | None = None
     # method or evaluation architecture -> why the rows of tables that need it stay empty
     empty: dict[str, str] = field(default_factory=dict)

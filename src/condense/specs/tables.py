@@ -297,7 +297,9 @@ class FigureSpec:
         for name in dict.fromkeys(name for drawing in DRAWINGS.values() for name in drawing.needs):
             if bool(getattr(self, name)) != (name in DRAWINGS[self.draw].needs):
                 kinds = [kind for kind, drawing in DRAWINGS.items() if name in drawing.needs]
-                raise UserError(f"{name}: to be given exactly for 'draw: {' or '.join(kinds)}'")
+                if name in DRAWINGS[self.draw].needs:
+                    raise UserError(f"{name}: is needed for 'draw: {self.draw}'")
+                raise UserError(f"{name}: only 'draw: {' or '.join(kinds)}' shows them; leave it out")
         for name in self.changes_of:
             if name not in self.methods:
                 raise unknown("method", name, self.methods, "changes_of")

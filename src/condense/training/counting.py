@@ -19,6 +19,11 @@ _SAMPLED = 40  # networks of a space whose mean is taken
 _MOST = ("activations", "kept", "largest", "features", "ties_batch")
 
 
+def check_options(arch: str, options: str) -> None:
+    """Raises UserError for an architecture that is none, and for options, as JSON, that it has not."""
+    models.chosen_options(arch, json.loads(options))
+
+
 def count(arch: str, options: str, channels: int, size: int, classes: int) -> Profile:
     """The profile of an architecture; `options` is JSON. That of a space of networks, of which the options
     choose none, is the mean of a sample, or the most where memory depends on it. Raises UserError as

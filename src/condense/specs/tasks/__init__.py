@@ -10,7 +10,7 @@ from typing import get_args
 
 from condense.config import by_name, unknown
 from condense.specs.tasks.accuracy import Accuracy
-from condense.specs.tasks.base import ACCURACY, Metric, Task
+from condense.specs.tasks.base import ACCURACY, Metric, Task, tasks_of
 from condense.specs.tasks.calibration import Calibration
 from condense.specs.tasks.continual import Continual
 from condense.specs.tasks.cost import Cost
@@ -42,6 +42,7 @@ AnyTask = (
     | Slimming
 )
 DEFAULT_TASK = Accuracy()
+tasks_of(get_args(AnyTask))  # a half or twice registered one is told when this is read
 
 
 def task_class(folder: str) -> type[Task]:

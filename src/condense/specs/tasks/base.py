@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from condense.config import UserError, unknown
+from condense.config import UserError, by_name, unknown
 from condense.specs.common import check_name, not_by_default
 from condense.specs.costs.profile import Profile
 from condense.specs.costs.work import Sizes, Work
@@ -49,8 +49,11 @@ class Metric:
     def check(self, name: str, values: Sequence[float], networks: int | None = None) -> None:
         """Raises UserError unless `values` are possible ones of this metric, one for each of the `networks`
         (None: for some)."""
-        if not all(self.least <= value <= self.most for value in values):
-            raise UserError(f"{name}: are no {'percentages' if self.unit == '%' else 'values of it'}")
+        outside = next((value for value in values if not self.least <= value <= self.most), None)
+        if outside is not None:
+            raise UserError(
+                f"{name}: {outside:g} lies outside of {self.least:g} to {self.most:g}, its bounds"
+            )
         if not values or len(values) != (networks or len(values)):
             raise UserError(f"{name}: are {len(values)} instead of one for each of {networks} networks")
 
@@ -256,8 +259,31 @@ class Task:
         return set(cls.metrics) == {"accuracy"}
 
 
+_SAID = ("folder", "title", "metrics", "numerics")  # by every task of itself
+
+
 def check_class(task: type[Task]) -> None:
-    """Raises UserError for a task whose folder or names of metrics could not stand in paths and files."""
+    """Raises UserError for a task that does not say what each has to, or whose folder or names of metrics
+    could not stand in paths and files."""
+    for name in _SAID:
+        if not hasattr(task, name):
+            raise UserError(f"task {task.__name__}: does not say its `{name}`; see `Task`")
     check_name("folder", task.folder)
     for name in (*task.metrics, *task.further):
         check_name(task.folder, name)
+
+
+def tasks_of(tasks: tuple[type[Task], ...]) -> dict[str, type[Task]]:
+    """Tasks by their kinds. Raises TypeError for one that lacks what each says of itself, and for one of the
+    kind or the folder of another."""
+    for task in tasks:
+        try:
+            check_class(task)
+        except UserError as error:
+            raise TypeError(str(error)) from None
+    folders: dict[str, str] = {}
+    for task in tasks:
+        if task.folder in folders:
+            raise TypeError(f"{task.__name__}: folder '{task.folder}': {folders[task.folder]} has it already")
+        folders[task.folder] = task.__name__
+    return by_name(tasks, "kind")
