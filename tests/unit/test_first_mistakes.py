@@ -16,6 +16,7 @@ from condense.config import UserError, convert, read, unknown
 from condense.data.description import spec_from_images
 from condense.data.prepare import prepare
 from condense.plan import Maker, data_cell
+from condense.plan.checks import require_networks
 from condense.plan.tables import Plan
 from condense.specs import TableSpec, catalogue
 from condense.specs.own_rows import OwnRows
@@ -79,7 +80,7 @@ def figure(**changes):
 def test_a_name_that_nothing_has_is_refused_in_a_figure(mine, changes, told):
     mine({"tables/ours_figure90.yaml": figure(**changes)})
     with pytest.raises(UserError, match=told):
-        (plan := Plan("mine")).require_networks(plan.targets)
+        require_networks(plan := Plan("mine"), plan.targets)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_a_name_that_nothing_has_is_refused_in_a_figure(mine, changes, told):
 def test_options_that_a_network_cannot_have_name_the_scale(mine, options, told):
     mine(architectures=QUICK["architectures"] | {"convnet": options})
     with pytest.raises(UserError, match=told):
-        (plan := Plan("mine")).require_networks(plan.targets)
+        require_networks(plan := Plan("mine"), plan.targets)
 
 
 @pytest.mark.parametrize(

@@ -337,7 +337,7 @@ def test_the_papers_words_for_a_metric_are_told_by_the_metric():
         if isinstance(spec, TableSpec):
             found = {
                 row["metric"]: metric_of(row, spec.task, spec.metrics)
-                for row in Plan._published(spec)
+                for row in Plan.published_of(spec)
                 if row["metric"] not in spec.not_measured
             }
             wanted = EXPECTED.get(spec.task.kind, {}) | spec.metrics

@@ -35,6 +35,7 @@ from condense.config import UserError
 from condense.machine.drafts import require_folders
 from condense.estimate.asked import Asked, Limits
 from condense.plan import parent_rooms
+from condense.plan.checks import require_networks
 from condense.plan.groups import groups
 from condense.plan.parent import with_their_own
 from condense.plan.manifests import manifest, manifest_digest, report_files
@@ -54,7 +55,7 @@ try:
     FIGURES = [f"results/figures/{name}.png" for name in PLAN.figures]
     METRICS = PLAN.metrics
     SETS = PLAN.synthetic
-    PLAN.require_networks(PLAN.targets)
+    require_networks(PLAN, PLAN.targets)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

@@ -17,6 +17,7 @@ from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
 from condense.estimate.work import gather_work, work_of
 from condense.machine import runtime
 from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
+from condense.plan.checks import require_networks
 from condense.plan.tables import Plan
 from condense.specs import catalogue
 
@@ -264,7 +265,7 @@ def estimate_text(target: str | None, scale: str) -> str:
     """
     plan = Plan(scale)
     names, metrics = named(plan, target)
-    plan.require_networks(names)
+    require_networks(plan, names)
     resources = [
         plan.scale.resources.get(stage, specs.Resources()) for stage in ("teach", "synthesize", "evaluate")
     ]

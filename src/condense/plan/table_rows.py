@@ -166,10 +166,3 @@ def require_drawn(spec: FigureSpec) -> None:
         for name in names:
             if name not in known:
                 raise unknown(noun, name, known, f"{noun}s" if noun == "method" else noun)
-
-
-def networks_in(spec: TableSpec | FigureSpec) -> set[str]:
-    """The architectures that a table or figure names itself; those of published rows are known."""
-    if isinstance(spec, FigureSpec):
-        return {spec.train_arch, spec.eval_arch, *([spec.feature_arch] if spec.feature_arch else [])}
-    return {arch for rows in spec.rows for arch in (rows.train_arch, *architectures(rows.eval_arch))}

@@ -15,23 +15,22 @@ from condense import plan
 from condense.config import UserError, naming, unknown
 from condense.plan import MetricsCell, ParentCell, SyntheticCell
 from condense.plan.beside import Comparable
+from condense.plan.checks import check_scale
 from condense.plan.choices import Choices, require_taken
 from condense.plan.curves import figure_of
 from condense.plan.parent import with_their_own
 from condense.plan.printed import PrintedSetting, settings_of
-from condense.plan.profiles import require_architecture
-from condense.plan.published import architectures, method_of, published_rows
+from condense.plan.published import method_of, published_rows
 from condense.plan.ranges import Share
 from condense.plan.rows import FigurePlan, Row
 from condense.plan.table_rows import (
-    networks_in,
     require_datasets,
     require_drawn,
     require_judges,
     require_rows,
     row_of,
 )
-from condense.specs import DEFAULT_TASK, AnyTable, FigureSpec, SettingsSpec, TableLimits, TableSpec, catalogue
+from condense.specs import DEFAULT_TASK, AnyTable, FigureSpec, SettingsSpec, TableSpec, catalogue
 
 
 class Plan(Choices):
@@ -39,110 +38,7 @@ class Plan(Choices):
 
     def __init__(self, scale: str):
         super().__init__(scale)
-        for name in self.scale.tables:
-            if name not in self.specs_by_path():
-                raise unknown("table", name, self.specs_by_path(), f"{self.maker.where}: tables")
-            self._require_known(name)
-        self._require_datasets()
-        for name in self.scale.architectures:
-            arch, _, dataset = name.partition("/")
-            options = self.maker.options(arch, dataset)
-            require_architecture(arch, f"{self.maker.where}: architectures", options)
-        for name in self.scale.networks_per_job:
-            self._require_evaluated("networks_per_job", *name.split("/", 1))
-        for name in self.scale.epochs_of:
-            self._require_evaluated("epochs_of", name)
-        tables = {f"tables: {name}: empty": limits.empty for name, limits in self.scale.tables.items()}
-        known = [*catalogue.names_in("methods"), *self._evaluated_with]
-        for key, entries in {"empty": self.scale.empty, "remarks": self.scale.remarks, **tables}.items():
-            for name in entries:
-                if name not in known:
-                    raise unknown("method or architecture", name, known, f"{self.maker.where}: {key}")
-
-    def _require_datasets(self) -> None:
-        """Raises UserError for a dataset that no table or figure is of, or not the one that names it, in
-        place of which others would stand: nothing would run on these."""
-        of = {name: self._datasets_shown(spec) for name, spec in self.specs_by_path().items()}
-        named = [("datasets", self.scale.datasets, set().union(*of.values()))]
-        named += [
-            (f"tables: {name}: datasets", limits.datasets, of[name])
-            for name, limits in self.scale.tables.items()
-            if name in of
-        ]
-        for key, datasets, known in named:
-            for name in datasets:
-                if name not in known:
-                    raise unknown("dataset of a table or figure", name, known, f"{self.maker.where}: {key}")
-
-    @classmethod
-    def _datasets_shown(cls, spec: AnyTable) -> set[str]:
-        """The papers' datasets that a table or figure is of."""
-        if isinstance(spec, TableSpec):
-            return {row["dataset"] for row in cls._published(spec)}
-        return {spec.dataset} - {""} if isinstance(spec, FigureSpec) else set()
-
-    def require_networks(self, targets: Iterable[str]) -> None:
-        """Raises UserError, naming file and key, for a network that cannot be built for the images that it is
-        to see, of those that the evaluations of tables and figures need. Networks that are not in the table
-        of those of the scales are counted for that, with torch."""
-        for name in targets:
-            spec, cells = self.specs_by_path()[name], self.metrics_of(name)
-            for arch in networks_in(spec) if isinstance(spec, (TableSpec, FigureSpec)) else ():
-                require_architecture(arch, str(self.file_of(name)))
-            sets = [one for cell in cells for one in cell.all_sets]
-            seen = [(cell.synthetic.data, cell.eval_arch, cell.options) for cell in cells]
-            seen += [(one.data, one.arch, one.options) for one in sets]
-            seen += [(one.data, one.arch, one.options) for part in sets for one in part.parents.values()]
-            for data, arch, options in seen:
-                with naming(f"{self.maker.where}: architectures: {arch}"):
-                    if arch != "none":
-                        data.profile(arch, options)
-
-    @cached_property
-    def _evaluated_with(self) -> list[str]:
-        """The architectures that tables and figures evaluate with, sorted."""
-        specs = self.specs_by_path().values()
-        drawn = {spec.eval_arch for spec in specs if isinstance(spec, FigureSpec)}
-        own = [{rows.eval_arch for rows in spec.rows} for spec in specs if isinstance(spec, TableSpec)]
-        return sorted(drawn.union(*own, *(architectures(row["eval_arch"]) for row in published_rows())))
-
-    def _require_evaluated(self, key: str, arch: str, dataset: str | None = None) -> None:
-        """Raises UserError if no table or figure evaluates with `arch`, or if `dataset` is not one of the
-        scale's."""
-        where, datasets = f"{self.maker.where}: {key}", self.scale.dataset_names
-        if arch not in self._evaluated_with:
-            raise unknown("evaluation architecture", arch, self._evaluated_with, where)
-        if dataset is not None and dataset not in datasets:
-            raise unknown("dataset", dataset, datasets, where)
-
-    def _require_known(self, name: str) -> None:
-        """Raises UserError if the scale names a setting or a condensing architecture that the table or figure
-        has not."""
-        spec, limits = self.specs_by_path()[name], self.limits(name)
-        if isinstance(spec, SettingsSpec) and limits != TableLimits(run=limits.run):
-            raise UserError(
-                f"{self.maker.where}: tables: {name}: is a table of settings, of which a scale only says "
-                "whether it is made (`run`); leave the rest out"
-            )
-        with naming(self.file_of(name)):
-            rows = self._published(spec) if isinstance(spec, TableSpec) else []
-        settings = (
-            [point.name for point in spec.points]
-            if isinstance(spec, FigureSpec)
-            else [row["setting"] for row in rows]
-        )
-        if limits.task and getattr(spec, "task", None) is None:
-            raise UserError(
-                f"{self.maker.where}: tables: {name}: task: this figure names none for a scale to change; "
-                "leave it out"
-            )
-        known = {"settings": settings, "train_archs": [row["train_arch"] for row in rows]}
-        known["judges"] = list(spec.judges.values()) if isinstance(spec, TableSpec) else []
-        for key, entry in [(what, entry) for what in known for entry in getattr(limits, what) or []]:
-            if entry not in known[key]:
-                raise unknown(
-                    key.rstrip("s"), entry, set(known[key]), f"{self.maker.where}: tables: {name}: {key}"
-                )
+        check_scale(self)
 
     @staticmethod
     @catalogue.ByFolders
@@ -188,7 +84,7 @@ class Plan(Choices):
         rows = {}
         for name, spec in specs.items():
             with naming(self._place(name)):
-                published = self._published(spec)
+                published = self.published_of(spec)
                 require_taken(
                     self.limits(name).changes, [*map(method_of, published), *spec.sets.values()], "changes"
                 )
@@ -237,7 +133,9 @@ class Plan(Choices):
         return plans
 
     @staticmethod
-    def _published(spec: TableSpec) -> list[dict[str, str]]:
+    def published_of(spec: TableSpec) -> list[dict[str, str]]:
+        """The published rows of a table, or those of its own. Raises UserError where it has none, or both, and
+        for metrics and settings that no row has."""
         rows = [row for row in published_rows() if row["paper"] == spec.paper and row["table"] == spec.table]
         rows += [row for wanted in spec.printed for row in wanted.found_in(published_rows())]
         if rows and spec.rows:
