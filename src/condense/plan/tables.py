@@ -134,8 +134,8 @@ class Plan(Choices):
 
     @staticmethod
     def published_of(spec: TableSpec) -> list[dict[str, str]]:
-        """The published rows of a table, or those of its own. Raises UserError where it has none, or both, and
-        for metrics and settings that no row has."""
+        """The published rows of a table, or those of its own. Raises UserError where it has none, or both,
+        and for metrics and settings that no row has."""
         rows = [row for row in published_rows() if row["paper"] == spec.paper and row["table"] == spec.table]
         rows += [row for wanted in spec.printed for row in wanted.found_in(published_rows())]
         if rows and spec.rows:
