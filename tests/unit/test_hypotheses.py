@@ -126,7 +126,7 @@ def test_other_banks_are_refused(train, bank_from):
 
 def test_the_command_measures_a_set(made, digits, tmp_path, caplog):
     task = '{"kind": "hypotheses", "trained_by": "brief", "count": 1, "real": 5}'
-    networks = '{"kind": "trained", "protocol": "brief", "count": 1}'
+    networks = '{"kind": "trained", "protocol": "brief", "count": 1, "mixed": false}'
     bank, out = tmp_path / "bank.safetensors", tmp_path / "a.json"
     command = evaluation(made.synthetic, digits, out, "--task", task)
     assert "needs 'bank', trained networks; `condense bank --help` says how" in refused(*command)

@@ -14,6 +14,9 @@ from condense.report.measured import Pooled, measure_cells
 from condense.specs import ACCURACY
 
 _RESAMPLES = 2000
+_WIDE = (
+    10  # times the smallest value, beyond which an axis is logarithmic: below, it may have no power of ten
+)
 _LEAST = 4  # sets of which a correlation is told
 
 
@@ -91,7 +94,8 @@ def _draw(axis: Any, points: list[_Point]) -> None:
             label=names.method(point.method),
             **look,
         )
-    if all(point.value.mean > 0 for point in points):
+    values = [point.value.mean for point in points]
+    if min(values) > 0 and max(values) > _WIDE * min(values):
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(ticker.LogLocator(numticks=4))
         axis.xaxis.set_minor_formatter(ticker.NullFormatter())

@@ -19,9 +19,9 @@ class Hypotheses(Task):
     """Generalisation, value and parameter discrepancy between networks trained on a set and those trained on
     all real training images, each pair from one first draw.
 
-    `count` networks are trained on the real images by `trained_by`, as those are that methods such as NCFM
-    match under, so that one bank may serve both; the network of the judge with number k is paired with number
-    k modulo `count`. Loss and values are compared on `real` training images of every class, or all of a class
+    `count` networks are trained on the real images by `trained_by`, so that one bank may serve methods that
+    match under such networks, too; the network of the judge with number k is paired with number k modulo
+    `count`. Loss and values are compared on `real` training images of every class, or all of a class
     that has fewer, not augmented.
     """
 
@@ -36,7 +36,7 @@ class Hypotheses(Task):
     of_a_set: ClassVar[str] = "set that networks are trained on"
     together: ClassVar[bool] = False
 
-    trained_by: str = "ncfm_networks"
+    trained_by: str = "idm_networks"
     count: int = 3
     real: int = 256
     kind: Literal["hypotheses"] = "hypotheses"
@@ -49,7 +49,7 @@ class Hypotheses(Task):
     @property
     def networks(self) -> TrainedNetworks:
         """Those that are trained on the real images."""
-        return TrainedNetworks("trained", self.trained_by, self.count)
+        return TrainedNetworks("trained", self.trained_by, self.count, mixed=False)
 
     def parents(self) -> dict[str, Parent]:
         return {"bank": self.networks}
