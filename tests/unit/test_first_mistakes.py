@@ -147,6 +147,7 @@ def test_a_name_may_have_other_letters_or_another_case():
         (float, "1e-9", "write 0.000000001"),
         (int, "2.0e4", "write 20000"),
         (int, 20000.0, "a whole number is needed, found the number 20000.0: write 20000"),
+        (int, float("nan"), "a whole number is needed, found the number nan"),
         (int, True, "a whole number is needed, found true"),
         (str, None, "a text is needed, found nothing"),
         (list[str], "classes", "a list is needed, found the text 'classes': write [classes]"),

@@ -18,12 +18,12 @@ import torch
 from condense import models
 from condense.augment import siamese
 from condense.config import UserError, read
-from condense.data.spec import DatasetSpec
 from condense.estimate.rates import Rates
 from condense.files.artifacts import read_json, write_json
 from condense.machine import runtime, seeds
 from condense.plan import DataCell
 from condense.plan.profiles import profile
+from condense.specs.costs.work import Sizes
 
 # Of the images that are timed; larger ones would fill a memory, and their rates differ little
 _LARGEST_SIDE = 256
@@ -132,7 +132,7 @@ def _training(network: torch.nn.Module, images: torch.Tensor) -> None:
     torch.autograd.grad(network(images).square().sum(), list(network.parameters()))
 
 
-def _augment(spec: DatasetSpec, images: torch.Tensor) -> None:
+def _augment(spec: Sizes, images: torch.Tensor) -> None:
     for number in range(_DRAWS):
         generator = seeds.generator(0, "estimate", number)
         torch.randperm(spec.train // spec.classes, generator=generator)

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Protocol
 
 from condense.config import UserError, naming, unknown
+from condense.plan import Maker, MetricsCell
 from condense.plan.profiles import require_architecture
 from condense.plan.published import architectures, published_rows
-from condense.specs import AnyTable, FigureSpec, SettingsSpec, TableLimits, TableSpec, catalogue
+from condense.specs import AnyTable, FigureSpec, Scale, SettingsSpec, TableLimits, TableSpec, catalogue
 
-if TYPE_CHECKING:
-    from condense.plan.tables import Plan
+
+class Plan(Protocol):
+    """What is asked of a `plan.tables.Plan` here."""
+
+    scale: Scale
+    maker: Maker
+
+    def limits(self, name: str) -> TableLimits:
+        """What the scale says of a table or figure."""
+
+    def metrics_of(self, name: str) -> list[MetricsCell]:
+        """The metrics that it reads."""
+
+    def file_of(self, name: str) -> Path:
+        """The file that says what it shows."""
+
+    def specs_by_path(self) -> Mapping[str, AnyTable]:
+        """All tables and figures there are, by their names."""
+
+    def published_of(self, spec: TableSpec) -> list[dict[str, str]]:
+        """The rows of a table."""
 
 
 def check_scale(plan: Plan) -> None:
