@@ -19,6 +19,7 @@ from condense.files.checkpoints import Checkpoint
 from condense.machine import seeds
 from condense.networks.finished import write_networks
 from condense.networks.origin import origin
+from condense.plan.tables import Plan
 from condense.specs.tasks import Hypotheses
 from condense.training.loop import train as trained_by
 from condense.training.sets import tensor_set
@@ -122,6 +123,16 @@ def test_other_banks_are_refused(train, bank_from):
     bank = bank_from([network_of(0)] * 2)
     with pytest.raises(UserError, match="was made with data_sha256"):
         measured(replace(train, data_sha256="of others"), bank)
+
+
+def test_the_accuracies_of_its_figure_are_those_of_other_figures():
+    """However few networks the figure takes for its own task."""
+    plan = Plan("quick")
+    cells = plan.metrics_of("ours/figure3")
+    counts = {cell.task.kind: cell.n_networks for cell in cells}
+    assert counts == {"accuracy": plan.scale.n_networks, "hypotheses": 1}
+    others = {cell.path for name in plan.targets if name != "ours/figure3" for cell in plan.metrics_of(name)}
+    assert {cell.path for cell in cells if cell.task.comparable} <= others
 
 
 def test_the_command_measures_a_set(made, digits, tmp_path, caplog):

@@ -70,10 +70,12 @@ def _curve(
         steps = task.class_steps(data.spec.classes)
         return [choices.maker.synthetic(*asked, seed, changes[name], steps) for seed in range(sets)]
 
-    settings = (spec.eval_arch, spec.protocol, limits.n_networks or spec.networks)
     if spec.judged:
         judged = []
         for task, further in spec.judged:
+            # What stands beside the figure's own task is taken as other tables and figures have it
+            networks = limits.n_networks or spec.networks if spec.task in (None, task) else None
+            settings = (spec.eval_arch, spec.protocol, networks)
             if task is spec.task:
                 task = choices.changed(spec, limits, task)
             of_task: list[MetricsCell] = []

@@ -242,7 +242,8 @@ class FigureSpec:
 
     `accuracy_by_setting` compares `points`, one panel for each dataset and ipc; `x_label` and `log` are of
     its x axis. `task` is what a figure of no plain accuracy shows. `networks`: how many each set is judged
-    by, where the scale says nothing of this figure (None: those of the scale).
+    by, where the scale says nothing of this figure (None: those of the scale); a plain accuracy beside its
+    task is always of those of the scale.
     """
 
     kind: Literal["figure"]
