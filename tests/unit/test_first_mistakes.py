@@ -215,7 +215,7 @@ def synthesis_of(digits, out, settings):
 def test_images_that_do_not_move_are_told(digits, tmp_path, caplog):
     still = recipe(terms=[{"name": "variance"}])
     assert run(*synthesis_of(digits, tmp_path / "shard.safetensors", still))[0] == 0
-    assert "no image moves: its loss does not change with them" in caplog.text
+    assert "moves no image: its loss does not change with them" in caplog.text
 
 
 def test_an_empty_argument_is_told():
@@ -226,7 +226,9 @@ def test_a_name_that_may_mean_two_things_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
     for command in (("run", "digits"), ("judge", __file__, "--data", "digits")):
-        assert "lies here too: give the whole path for that" in refused(*command, "--out", tmp_path / "out")
+        assert "lies here too: write ./digits for that" in refused(*command, "--out", tmp_path / "out")
+    assert "holds one class only" not in (told := refused("run", "./digits", "--out", tmp_path / "out"))
+    assert str(tmp_path / "digits") in told
 
 
 def test_test_images_that_are_training_images_are_told(tmp_path, capsys):

@@ -9,7 +9,7 @@ from typing import Any
 from condense.command.judge import judge_verb
 from condense.command.options import STORE, Parser, Verbs, add_verb, machine_options
 from condense.command.stage_arguments import stage_verbs
-from condense.command.values import home
+from condense.command.values import home, place
 
 
 def with_homes(args: argparse.Namespace) -> argparse.Namespace:
@@ -39,7 +39,7 @@ def _run_verb(verbs: Any, functions: Verbs) -> None:
     verb = add_verb(verbs, functions, "run")
     verb.add_argument(
         "images",
-        type=Path,
+        type=place,
         help="a folder of class folders, a parquet file with images and labels, or a dataset by its name",
     )
     verb.add_argument("--out", type=Path, required=True, help="folder for the set, its grid and its metrics")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from condense.command.options import Verbs, add_verb, machine_options
+from condense.command.values import place
 from condense.config import UserError, unknown
 from condense.specs import DEFAULT_PROTOCOL, DEFAULT_TASK, Decode, Protocol
 from condense.specs.catalogue import names_in
@@ -28,7 +29,7 @@ def judge_verb(verbs: Any, functions: Verbs) -> None:
     )
     verb.add_argument(
         "--data",
-        type=Path,
+        type=place,
         required=True,
         help="what it condenses: a dataset by its name, prepared images, or a folder of images",
     )

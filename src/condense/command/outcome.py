@@ -9,7 +9,9 @@ from condense.command.minutes import command
 from condense.command.requests import Request, Work
 from condense.specs import catalogue
 
-_LEARNT = 1.3  # times chance, below which networks have learned next to nothing
+_LEARNT = (
+    0.03  # of what there is to be learned above chance: with less, networks have learned next to nothing
+)
 
 
 def told_of_another(method: str, request: Request) -> str:
@@ -73,7 +75,7 @@ def _no_better(request: Request, work: Work, results: Sequence[dict[str, Any]]) 
     if len(results) < 2:
         return []
     chance = 100 / work.data.spec.classes
-    if max(result["mean"] for result in results) < _LEARNT * chance:
+    if max(result["mean"] for result in results) < chance + _LEARNT * (100 - chance):
         epochs = work.metrics[0].protocol.epochs
         return [
             f"\nNetworks learned next to nothing, neither from the set nor from real images (chance is "

@@ -204,8 +204,8 @@ def is_dataset(named: Path) -> bool:
         return False
     if named.exists():
         raise UserError(
-            f"{named}: is a dataset of `condense list datasets`, and {named.resolve()} lies here too: give "
-            "the whole path for that, or go to another folder for the dataset"
+            f"{named}: is a dataset of `condense list datasets`, and {named.resolve()} lies here too: "
+            f"write ./{named} for that, or go to another folder for the dataset"
         )
     return True
 

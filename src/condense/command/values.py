@@ -141,6 +141,12 @@ def paths_of(texts: list[str], option: str) -> dict[str, Path]:
     return paths
 
 
+def place(text: str) -> Path:
+    """The path that `text` is; a whole one for './digits' and 'digits/', which name no dataset."""
+    path = Path(text)
+    return path.absolute() if len(path.parts) == 1 and str(path) != text else path
+
+
 def home(path: Path) -> Path:
     """`path` with `~` as a shell has it, which leaves it as it is within quotes and behind an equals sign."""
     try:

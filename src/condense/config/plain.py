@@ -55,7 +55,8 @@ def plain(kind: type, value: object, where: str) -> Any:
         dict: "a mapping",
         type(None): "nothing",
     }
-    whole = f": write {int(value)}" if kind is int and isinstance(value, float) and value.is_integer() else ""
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < LARGEST
+    whole = f": write {int(value)}" if kind is int and isinstance(value, float) and is_whole else ""
     raise UserError(f"{where}: {names.get(kind, kind.__name__)} is needed, found {shown(value)}{whole}")
 
 

@@ -29,7 +29,7 @@ def prepare(spec: DatasetSpec, out_dir: str | Path) -> None:
 
     Tensors: `images` uint8 (N, C, size, size) and `labels` int64 (N,), class-major, within a class in the
     order of the source. Images go to the disk as they are decoded, so the memory it takes does not depend on
-    their number.
+    their number, but for one of each test image.
     Raises UserError if the source cannot be had or is damaged, or if its classes, counts or sizes differ from
     those of `spec`.
     """
@@ -85,7 +85,8 @@ def _tell_of_shared(spec: DatasetSpec, files: dict[str, Filling]) -> None:
         return
     # Those of the test images are held: there are few of them beside the training images
     tested = Counter(_hashes(files["test"]))
-    found = {one for one in _hashes(files["train"]) if one in tested}
+    hashes = progress(f"{spec.name}: looking for test images", spec.train, "img", _hashes(files["train"]))
+    found = {one for one in hashes if one in tested}
     shared = sum(tested[one] for one in found)
     told = f"{shared} of the {tested.total()} test images are training images, too"
     if shared and told not in spec.note:

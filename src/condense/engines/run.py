@@ -204,8 +204,8 @@ class Run:
             )
         if not self.outcome.history and self.moving.unmoved:
             note(
-                f"{self.recipe.name}: no image moves: its loss does not change with them, as a variance does "
-                "not with one image a class"
+                f"{self.recipe.name}: step {self.done} moves no image: its loss does not change with them, "
+                "as a variance does not with one image a class"
             )
         means = values.double().mean(0).tolist()
         self.outcome.history.append({"step": self.done, **dict(zip(self.columns, means, strict=True))})

@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector
 
 from condense import models
+from condense.evaluate.protocols import resumed
 from condense.evaluate.starting import Started
 from condense.evaluate.trained import TrainedNetworks
 from condense.evaluate.trainer import Results, TaskSets, Trainer
@@ -46,14 +47,21 @@ def hypotheses(task: Hypotheses, sets: TaskSets, tested: TrainingSet, trainer: T
     for line in others("the task", task.networks, bank.path, read_header(bank.path)):
         note(f"{line}; the metrics say which file it was")
     images = _some_of_each_class(sets.training_images(), task.real, trainer.seed)
-    numbers = list(trainer.networks)
-    found = replace(trainer, networks=[0]).measured(
-        dict.fromkeys(numbers, sets.judged.by_step[0]),
-        {number: partial(compared, images, bank, number % task.count) for number in numbers},
-        changed={number: partial(_begun, bank, number % task.count) for number in numbers},
-        at_once=1,
-    )
-    return {name: {0: [by_network[k][0] for k in numbers]} for name, by_network in found.items()}
+    checkpoint, made = trainer.checkpoint, {0: sets.judged.by_step[0]}
+    values, done = resumed(checkpoint, trainer.metrics, len(trainer.networks))
+    for number in trainer.networks[done:]:
+        # Each from its own streams, beside the first draw that it has from the bank
+        part, paired = checkpoint.part(f"network{number}"), number % task.count
+        found = replace(trainer, networks=[number], checkpoint=part).measured(
+            made, partial(compared, images, bank, paired), partial(_begun, bank, paired), at_once=1
+        )
+        part.remove()
+        for name in values:
+            values[name] += found[name][0]
+        done += 1
+        if checkpoint.due() and done < len(trainer.networks):
+            checkpoint.save({}, {"values": values})
+    return {name: {0: values[name]} for name in trainer.metrics}
 
 
 def compared(

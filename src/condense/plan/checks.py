@@ -114,7 +114,8 @@ def _require_datasets(plan: Plan) -> None:
 def _datasets_shown(plan: Plan, spec: AnyTable) -> set[str]:
     """The papers' datasets that a table or figure is of."""
     if isinstance(spec, TableSpec):
-        return {row["dataset"] for row in plan.published_of(spec)}
+        with naming(plan.file_of(f"{spec.paper}/{spec.name}")):
+            return {row["dataset"] for row in plan.published_of(spec)}
     return {spec.dataset} - {""} if isinstance(spec, FigureSpec) else set()
 
 
