@@ -247,7 +247,8 @@ def test_code_that_is_younger_than_its_set_is_told(tmp_path):
     cell = Maker(catalogue.scale("quick")).synthetic(data_cell("digits"), "dm", "convnet", 1, 0)
     made = tmp_path / "synthetic.safetensors"
     made.touch()
-    assert not told_of_younger_code(cell, made)
+    assert not told_of_younger_code(made, cell.arch, cell.recipe.terms)
     os.utime(made, (1, 1))
-    told = told_of_younger_code(cell, made)
+    assert "(the network 'convnet')" in told_of_younger_code(made, "convnet")
+    told = told_of_younger_code(made, cell.arch, cell.recipe.terms)
     assert "mean.py (the term 'mean')" in told and "(the network 'convnet')" in told

@@ -211,9 +211,8 @@ def main(argv: list[str] | None = None) -> int:
             try:
                 return _status_of(args)
             except Exception:
-                if (
-                    args.log is not None
-                ):  # where else nobody would find it: Python tells after the log has ended
+                # Python itself tells of it once the log has ended, and so on the terminal alone
+                if args.log is not None:
                     traceback.print_exc()
                 raise
     except UserError as error:  # of the log itself

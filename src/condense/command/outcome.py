@@ -9,9 +9,8 @@ from condense.command.minutes import command
 from condense.command.requests import Request, Work
 from condense.specs import catalogue
 
-_LEARNT = (
-    0.03  # of what there is to be learned above chance: with less, networks have learned next to nothing
-)
+# Of what lies between chance and all: networks that reach less have learned next to nothing
+_LEARNT = 0.03
 
 
 def told_of_another(method: str, request: Request) -> str:

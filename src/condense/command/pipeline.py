@@ -179,7 +179,7 @@ def _synthetic(
         folder / "shard" / "all.safetensors",
     )
     if jobs.is_whole(path, "synthetic", cell.key):
-        if told := told_of_younger_code(cell, path):
+        if told := told_of_younger_code(path, cell.arch, getattr(cell.recipe, "terms", ())):
             tell(told)
         shutil.rmtree(shard.parent, ignore_errors=True)
         return
@@ -216,4 +216,6 @@ def _evaluated(folder: Path, out: Path, cell: MetricsCell, machine: jobs.Machine
             key=cell.key,
         )
         jobs.evaluate_set(path, job, machine)
+    elif told := told_of_younger_code(path, cell.eval_arch):
+        tell(told)
     return read_metrics(path, cell.task.folder, cell.key)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from condense.plan import SyntheticCell
 
-
-def told_of_younger_code(cell: SyntheticCell, made: Path) -> str:
-    """Which code of the terms of a recipe, and of its network, was changed after its set in the file `made`
-    was; '' where none was."""
+def told_of_younger_code(made: Path, arch: str, terms: Sequence[Any] = ()) -> str:
+    """Which code of `terms` of a recipe and of the network `arch` was changed after the file `made`, of a set
+    or of metrics, was; '' where none was."""
     since = made.stat().st_mtime
-    younger = {path: what for path, what in _sources(cell) if path.exists() and path.stat().st_mtime > since}
+    younger = {
+        path: what for path, what in _sources(arch, terms) if path.exists() and path.stat().st_mtime > since
+    }
     if not younger:
         return ""
     told = ", ".join(f"{path} ({what})" for path, what in younger.items())
@@ -24,18 +24,18 @@ def told_of_younger_code(cell: SyntheticCell, made: Path) -> str:
     )
 
 
-def _sources(cell: SyntheticCell) -> Iterator[tuple[Path, str]]:
-    """The files of the code of its terms and its network, and what each is of."""
+def _sources(arch: str, terms: Sequence[Any]) -> Iterator[tuple[Path, str]]:
+    """The files of the code of the terms and of the network, and what each is of."""
     from condense.engines.terms import objective
     from condense.models import ARCHITECTURES
 
-    for term in getattr(cell.recipe, "terms", ()):
+    for term in terms:
         codes: list[Any] = [type(term), *_functions(objective(term.name).value)]
         for code in codes:
             yield Path(inspect.getfile(code)), f"the term '{term.name}'"
-    if cell.arch in ARCHITECTURES:
-        make = ARCHITECTURES[cell.arch].make
-        yield Path(inspect.getfile(getattr(make, "func", make))), f"the network '{cell.arch}'"
+    if arch in ARCHITECTURES:
+        make = ARCHITECTURES[arch].make
+        yield Path(inspect.getfile(getattr(make, "func", make))), f"the network '{arch}'"
 
 
 def _functions(value: Callable[..., Any]) -> list[Callable[..., Any]]:

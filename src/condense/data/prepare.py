@@ -29,7 +29,7 @@ def prepare(spec: DatasetSpec, out_dir: str | Path) -> None:
 
     Tensors: `images` uint8 (N, C, size, size) and `labels` int64 (N,), class-major, within a class in the
     order of the source. Images go to the disk as they are decoded, so the memory it takes does not depend on
-    their number, but for one of each test image.
+    their number, but for a number for each test image.
     Raises UserError if the source cannot be had or is damaged, or if its classes, counts or sizes differ from
     those of `spec`.
     """

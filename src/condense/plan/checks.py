@@ -13,8 +13,8 @@ from condense.plan.published import architectures, published_rows
 from condense.specs import AnyTable, FigureSpec, Scale, SettingsSpec, TableLimits, TableSpec, catalogue
 
 
-class Plan(Protocol):
-    """What is asked of a `plan.tables.Plan` here."""
+class ScalePlan(Protocol):
+    """What is asked here of a plan of a scale, a `plan.tables.Plan`."""
 
     scale: Scale
     maker: Maker
@@ -35,7 +35,7 @@ class Plan(Protocol):
         """The rows of a table."""
 
 
-def check_scale(plan: Plan) -> None:
+def check_scale(plan: ScalePlan) -> None:
     """Raises UserError for a name in the scale of a plan that nothing has: what it is said of would not
     change, or stay empty, without a word."""
     scale, where = plan.scale, plan.maker.where
@@ -62,7 +62,7 @@ def check_scale(plan: Plan) -> None:
                 raise unknown("method or architecture", name, known, f"{where}: {key}")
 
 
-def require_networks(plan: Plan, targets: Iterable[str]) -> None:
+def require_networks(plan: ScalePlan, targets: Iterable[str]) -> None:
     """Raises UserError, naming file and key, for a network that cannot be built for the images that it is to
     see, of those that the evaluations of tables and figures need. Networks that are not in the table of
     those of the scales are counted for that, with torch."""
@@ -97,7 +97,7 @@ def _evaluated_with(specs: Iterable[AnyTable]) -> list[str]:
     return sorted(drawn.union(own, *(architectures(row["eval_arch"]) for row in published_rows())))
 
 
-def _require_datasets(plan: Plan) -> None:
+def _require_datasets(plan: ScalePlan) -> None:
     """Raises UserError for a dataset that no table or figure is of, or not the one that names it, in place of
     which others would stand: nothing would run on these."""
     of = {name: _datasets_shown(plan, spec) for name, spec in plan.specs_by_path().items()}
@@ -111,7 +111,7 @@ def _require_datasets(plan: Plan) -> None:
                 raise unknown("dataset of a table or figure", name, known, f"{plan.maker.where}: {key}")
 
 
-def _datasets_shown(plan: Plan, spec: AnyTable) -> set[str]:
+def _datasets_shown(plan: ScalePlan, spec: AnyTable) -> set[str]:
     """The papers' datasets that a table or figure is of."""
     if isinstance(spec, TableSpec):
         with naming(plan.file_of(f"{spec.paper}/{spec.name}")):
@@ -119,7 +119,7 @@ def _datasets_shown(plan: Plan, spec: AnyTable) -> set[str]:
     return {spec.dataset} - {""} if isinstance(spec, FigureSpec) else set()
 
 
-def _require_limits(plan: Plan, name: str) -> None:
+def _require_limits(plan: ScalePlan, name: str) -> None:
     """Raises UserError if the scale names a setting or a condensing architecture that the table or figure has
     not."""
     spec, limits, where = plan.specs_by_path()[name], plan.limits(name), f"{plan.maker.where}: tables: {name}"

@@ -74,7 +74,7 @@ def _curve(
         judged = []
         for task, further in spec.judged:
             # What stands beside the figure's own task is taken as other tables and figures have it
-            networks = limits.n_networks or spec.networks if spec.task in (None, task) else None
+            networks = (limits.n_networks or spec.networks) if spec.task in (None, task) else None
             settings = (spec.eval_arch, spec.protocol, networks)
             if task is spec.task:
                 task = choices.changed(spec, limits, task)

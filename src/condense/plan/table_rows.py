@@ -159,10 +159,8 @@ def require_drawn(spec: FigureSpec) -> None:
     published = published_rows()
     methods = {*catalogue.names_in("methods"), *method_names(), *(row["method"] for row in published)}
     datasets = {*catalogue.names_in("datasets"), *(row["dataset"] for row in published)}
-    for noun, names, known in (
-        ("method", spec.methods, methods),
-        ("dataset", [spec.dataset] if spec.dataset else [], datasets),
-    ):
-        for name in names:
-            if name not in known:
-                raise unknown(noun, name, known, f"{noun}s" if noun == "method" else noun)
+    for name in spec.methods:
+        if name not in methods:
+            raise unknown("method", name, methods, "methods")
+    if spec.dataset and spec.dataset not in datasets:
+        raise unknown("dataset", spec.dataset, datasets, "dataset")

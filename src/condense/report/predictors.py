@@ -14,9 +14,8 @@ from condense.report.measured import Pooled, measure_cells
 from condense.specs import ACCURACY
 
 _RESAMPLES = 2000
-_WIDE = (
-    10  # times the smallest value, beyond which an axis is logarithmic: below, it may have no power of ten
-)
+# Times the smallest value, beyond which an axis is logarithmic; a narrower one may have no power of ten on it
+_WIDE = 10
 _LEAST = 4  # sets of which a correlation is told
 
 
