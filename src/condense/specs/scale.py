@@ -45,9 +45,9 @@ class TableLimits:
     the scale has not, or replaces its own. `settings`: of the published settings of a table, or the points of
     a figure, only these; `train_archs`: of the architectures that condense; `judges`: of the protocols that a
     table names for the rows of single methods (none, if empty); `n_variants`: of the variants of its task,
-    such as orders of the classes, only so many; `task`: changes of the settings of its task. `n_networks` of a
-    figure that shows a plain accuracy beside its task are of the task alone. `note` stands
-    beside the note of the table or figure itself.
+    such as orders of the classes, only so many; `task`: changes of the settings of its task. `n_networks` of
+    a figure that shows a plain accuracy beside its task are of the task alone. `note` stands beside the note
+    of the table or figure itself.
     """
 
     ipc: list[int] | None = None
