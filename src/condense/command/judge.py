@@ -256,9 +256,10 @@ def _check_architecture(arch: str, data: Path, options: dict[str, Any]) -> None:
 
 
 def _told(args: argparse.Namespace, path: Path, metrics: Path, result: dict[str, Any]) -> str:
-    several = "" if result["n_networks"] == 1 else "s"
+    from condense.command.outcome import several
+
     return (
-        f"{result['method']}, {result['ipc']} images a class of {result['dataset']}, {result['eval_arch']} "
+        f"{result['method']}, {several(result['ipc'], 'image')} a class of {result['dataset']}, {result['eval_arch']} "
         f"by '{result['protocol']['name']}': {result['mean']:.2f} ± {result['std']:.2f} % "
-        f"({result['n_networks']} network{several})\n  {path}  the set\n  {metrics}  every accuracy"
+        f"({several(result['n_networks'], 'network')})\n  {path}  the set\n  {metrics}  every accuracy"
     )

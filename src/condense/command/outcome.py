@@ -13,6 +13,11 @@ from condense.specs import catalogue
 _LEARNT = 0.03
 
 
+def several(number: Any, noun: str) -> str:
+    """So many of something in words: '1 network', '3 networks'."""
+    return f"{number} {noun}" if str(number) == "1" else f"{number} {noun}s"
+
+
 def told_of_another(method: str, request: Request) -> str:
     """Why the method of `request` is taken in place of `method`, which nobody named."""
     needed = catalogue.recipe(method).images_needed(request.ipc)
@@ -42,13 +47,13 @@ def summary(request: Request, work: Work, results: Sequence[dict[str, Any]]) -> 
     than random images."""
     recipe, out = work.sets[0].recipe, request.out
     lines = [
-        f"\n{recipe.title}: {request.ipc} image{'' if request.ipc == 1 else 's'} a class instead of about "
+        f"\n{recipe.title}: {several(request.ipc, 'image')} a class instead of about "
         f"{work.data.spec.train // work.data.spec.classes}"
     ]
     for cell, result in zip(work.sets, results, strict=True):
         lines.append(
             f"  {cell.recipe.title:<40} {result['mean']:6.2f} ± {result['std']:.2f} % "
-            f"({result['n_networks']} network{'' if result['n_networks'] == 1 else 's'})"
+            f"({several(result['n_networks'], 'network')})"
         )
     files = {
         "synthetic.safetensors": "the set",
@@ -87,9 +92,8 @@ def _no_better(request: Request, work: Work, results: Sequence[dict[str, Any]]) 
         told = "the gain over random images is within the spread of the networks: it may be chance"
         return [f"\n{told}; more minutes or steps may help"] if gain < spread else []
     recipe, baseline = work.sets[0].recipe, work.sets[-1].recipe
-    each = "" if request.ipc == 1 else "s"
     lines = [
-        f"\nThe synthetic set is no better than {request.ipc} real image{each} a class taken at random: "
+        f"\nThe synthetic set is no better than {several(request.ipc, 'real image')} a class taken at random: "
         f"{results[0]['mean']:.2f} % against {results[-1]['mean']:.2f} %.",
         f"Do not train on it; {request.out / baseline.name} holds the real images. What may help:",
     ]
