@@ -12,6 +12,7 @@ from typing import Any
 from condense.command.options import Verbs, add_verb, machine_options
 from condense.command.values import place
 from condense.config import UserError, unknown
+from condense.machine.terminal import several
 from condense.specs import DEFAULT_PROTOCOL, DEFAULT_TASK, Decode, Protocol
 from condense.specs.catalogue import names_in
 
@@ -256,10 +257,8 @@ def _check_architecture(arch: str, data: Path, options: dict[str, Any]) -> None:
 
 
 def _told(args: argparse.Namespace, path: Path, metrics: Path, result: dict[str, Any]) -> str:
-    from condense.command.outcome import several
-
     return (
-        f"{result['method']}, {several(result['ipc'], 'image')} a class of {result['dataset']}, {result['eval_arch']} "
-        f"by '{result['protocol']['name']}': {result['mean']:.2f} ± {result['std']:.2f} % "
+        f"{result['method']}, {several(result['ipc'], 'image')} a class of {result['dataset']}, "
+        f"{result['eval_arch']} by '{result['protocol']['name']}': {result['mean']:.2f} ± {result['std']:.2f} % "
         f"({several(result['n_networks'], 'network')})\n  {path}  the set\n  {metrics}  every accuracy"
     )

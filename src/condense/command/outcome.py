@@ -7,15 +7,11 @@ from typing import Any
 
 from condense.command.minutes import command
 from condense.command.requests import Request, Work
+from condense.machine.terminal import several
 from condense.specs import catalogue
 
 # Of what lies between chance and all: networks that reach less have learned next to nothing
 _LEARNT = 0.03
-
-
-def several(number: Any, noun: str) -> str:
-    """So many of something in words: '1 network', '3 networks'."""
-    return f"{number} {noun}" if str(number) == "1" else f"{number} {noun}s"
 
 
 def told_of_another(method: str, request: Request) -> str:
@@ -93,8 +89,8 @@ def _no_better(request: Request, work: Work, results: Sequence[dict[str, Any]]) 
         return [f"\n{told}; more minutes or steps may help"] if gain < spread else []
     recipe, baseline = work.sets[0].recipe, work.sets[-1].recipe
     lines = [
-        f"\nThe synthetic set is no better than {several(request.ipc, 'real image')} a class taken at random: "
-        f"{results[0]['mean']:.2f} % against {results[-1]['mean']:.2f} %.",
+        f"\nThe synthetic set is no better than {several(request.ipc, 'real image')} a class taken at "
+        f"random: {results[0]['mean']:.2f} % against {results[-1]['mean']:.2f} %.",
         f"Do not train on it; {request.out / baseline.name} holds the real images. What may help:",
     ]
     if recipe.number_of_steps:

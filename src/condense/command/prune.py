@@ -14,6 +14,7 @@ from pathlib import Path
 from condense.config import UserError
 from condense.files import read_index
 from condense.machine.drafts import draft_of, is_dead
+from condense.machine.terminal import several
 from condense.plan import lacks, parent_rooms
 from condense.plan.groups import groups
 from condense.plan.tables import Plan
@@ -194,4 +195,4 @@ def _remove(path: Path, results: Path) -> None:
 
 
 def _counted(files: int, size: int) -> str:
-    return f"{files} file{'' if files == 1 else 's'}, {size / 1e6:.1f} MB"
+    return f"{several(files, 'file')}, {size / 1e6:.1f} MB"

@@ -83,6 +83,11 @@ def _replaced(error: UnicodeError) -> tuple[str, int]:
     ), error.end
 
 
+def several(number: object, noun: str) -> str:
+    """So many of something in words: '1 network', '3 networks'."""
+    return f"{number} {noun}" if str(number) == "1" else f"{number} {noun}s"
+
+
 def tell(sentence: str) -> None:
     """Says `sentence` where the command speaks and, if that is a log, on the terminal too."""
     print(sentence, file=sys.stderr, flush=True)
