@@ -259,6 +259,7 @@ def _check_architecture(arch: str, data: Path, options: dict[str, Any]) -> None:
 def _told(args: argparse.Namespace, path: Path, metrics: Path, result: dict[str, Any]) -> str:
     return (
         f"{result['method']}, {several(result['ipc'], 'image')} a class of {result['dataset']}, "
-        f"{result['eval_arch']} by '{result['protocol']['name']}': {result['mean']:.2f} ± {result['std']:.2f} % "
-        f"({several(result['n_networks'], 'network')})\n  {path}  the set\n  {metrics}  every accuracy"
+        f"{result['eval_arch']} by '{result['protocol']['name']}': "
+        f"{result['mean']:.2f} ± {result['std']:.2f} % ({several(result['n_networks'], 'network')})\n"
+        f"  {path}  the set\n  {metrics}  every accuracy"
     )
