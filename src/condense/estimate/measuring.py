@@ -28,6 +28,7 @@ from condense.specs.costs.work import Sizes
 # Of the images that are timed; larger ones would fill a memory, and their rates differ little
 _LARGEST_SIDE = 256
 _DRAWS = 12  # augmentations that are timed together, always the same
+_WAY = 2  # of measuring; another number, and kept rates are measured anew
 
 
 def rates_for(
@@ -37,14 +38,14 @@ def rates_for(
     come from.
 
     They are kept in `cache_file` (None: nowhere) and measured again for another device, number of threads or
-    torch, or if the file is damaged.
+    torch, after this module measures otherwise, or if the file is damaged.
     """
     spec, device_name = (
         data.spec,
         torch.cuda.get_device_name(device) if device.type == "cuda" else runtime.cpu_name(),
     )
     name = f"{spec.channels}x{spec.size}x{spec.size} {spec.strategy} {arch} {options}"
-    facts = {"device": device_name, "threads": threads, "torch": str(torch.__version__)}
+    facts = {"device": device_name, "threads": threads, "torch": str(torch.__version__), "way": _WAY}
     kept, remark = _kept_rates(cache_file)
     known = kept.get(name)
     if cache_file is not None and known and {key: known.get(key) for key in facts} == facts:
@@ -58,7 +59,7 @@ def rates_for(
         entry = {**facts, "date": datetime.now(UTC).date().isoformat(), "rates": asdict(measured)}
         write_json(cache_file, {"kind": "rates", "entries": {**kept, name: entry}})
     if known:
-        remark = "; measured anew, since device, threads or torch changed"
+        remark = "; measured anew, since device, threads, torch or the way of measuring changed"
     return measured, f"measured now on this {device_name}{remark}"
 
 
@@ -87,7 +88,9 @@ def _measured(data: DataCell, arch: str, options: str, device: torch.device) -> 
             arch, channels=spec.channels, size=spec.size, classes=spec.classes, **json.loads(options)
         ).to(device)
         tiny = models.build("convnet", channels=spec.channels, size=8, classes=2, width=8, depth=2).to(device)
-    count = int(min(512 if device.type == "cuda" else 64, max(4, 1e10 // counted.forward)))
+    # As many as a step of matching has, or training in a batch: few images stay in the cache of a CPU, where a
+    # pass takes a quarter less
+    count = int(min(512 if device.type == "cuda" else 256, max(4, 3e10 // counted.forward)))
     images, single = torch.rand(count, *shape, device=device), torch.rand(1, *shape, device=device)
     threads, layers = (
         torch.get_num_threads(),
@@ -101,7 +104,7 @@ def _measured(data: DataCell, arch: str, options: str, device: torch.device) -> 
     )
     draw = _seconds(partial(_augment, spec, single), device) / _DRAWS
     torch.set_num_threads(threads)
-    passes = (_seconds(partial(run, network, images), device) for run in (_forward, _training))
+    passes = (_seconds(partial(run, network, images), device, sustained=True) for run in (_forward, _training))
     each, each_trained = (
         max(seconds - per_call * counted.layers, seconds / 2) / count
         for seconds, per_call in zip(passes, (call, call_trained), strict=True)
@@ -142,21 +145,22 @@ def _augment(spec: Sizes, images: torch.Tensor) -> None:
         torch.autograd.grad(siamese.apply_each_class(variable[None], drawn).sum(), variable)
 
 
-def _seconds(function: Callable[[], None], device: torch.device) -> float:
-    """Seconds of the fastest call of at least three in about a third of a second; the first is left out.
+def _seconds(function: Callable[[], None], device: torch.device, *, sustained: bool = False) -> float:
+    """Seconds of a call, of at least three in about a third of a second; the first is left out.
 
     The fastest, because other programs on the machine make some calls slower by chance, and a call of
-    microseconds a hundredfold.
+    microseconds a hundredfold. `sustained`: of calls in about two seconds the one that a quarter is faster
+    than, for long work, which cannot keep the pace of the fastest (a processor's clock, memory).
     """
     times: list[float] = []
     began = time.monotonic()
-    while len(times) <= 3 or (time.monotonic() - began < 0.3):
+    while len(times) <= 3 or (time.monotonic() - began < (2.0 if sustained else 0.3)):
         before = time.perf_counter()
         function()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - before)
-    return min(times[1:])
+    return sorted(times[1:])[(len(times) - 1) // 4 if sustained else 0]
 
 
 # Prints the seconds and the bytes taken so far: of the processor, whose seconds other programs do not
