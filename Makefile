@@ -9,12 +9,17 @@ BIN := .venv/bin
 # What was taken stays so when a new lock makes the environment anew.
 CUDA := $(filter-out lock,$(patsubst .venv/.torch-%,%,$(wildcard .venv/.torch-*)))
 
-.PHONY: env tables test test-quick test-slurm bench ui pull keep lock lint clean
+.PHONY: env tables so-far test test-quick test-slurm bench ui pull keep lock lint clean
 
 # Makes everything here; what `make pull` took over lies in results/ and stays.
 tables: env
 	CONDENSE_KEPT=off $(BIN)/snakemake --cores all --config scale=$(SCALE)
 	@echo "Look at results/report.html"
+
+# Of a scale that is still running, or was never finished: all that can be shown of what is made.
+so-far: env
+	$(BIN)/condense report --so-far --scale $(SCALE)
+	@echo "Look at results/so-far/report.html"
 
 # Side by side in WORKERS processes, each with one thread; WORKERS=0 runs them one after another.
 test: env

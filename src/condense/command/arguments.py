@@ -157,12 +157,17 @@ def _user_verbs(verbs: Any, functions: Verbs) -> None:
 
 
 def _report_verbs(verbs: Any, functions: Verbs) -> None:
-    for name in ("table", "figure", "report"):
+    for name in ("table", "figure"):
         verb = add_verb(verbs, functions, name)
-        if name != "report":
-            verb.add_argument("--name", required=True, help=f"as cpdm/{name}1")
+        verb.add_argument("--name", required=True, help=f"as cpdm/{name}1")
         verb.add_argument("--scale", default="quick")
         verb.add_argument("--out", type=Path, required=True)
+    verb = add_verb(verbs, functions, "report")
+    verb.add_argument("--scale", default="quick")
+    so_far = "of what is made of a scale that is not finished, with its tables and figures beside the page"
+    verb.add_argument("--so-far", action="store_true", help=so_far)
+    out = "default: results/report.html, or results/so-far/report.html with --so-far"
+    verb.add_argument("--out", type=Path, help=out)
     verb = add_verb(verbs, functions, "leaderboard")
     verb.add_argument("--scale", default="quick")
     verb.add_argument("--write", type=Path, metavar="FILE", help="write the rows as parquet instead")

@@ -6,6 +6,7 @@ import argparse
 from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
+from pathlib import Path
 
 from condense.config import UserError
 from condense.machine.terminal import tell
@@ -32,8 +33,12 @@ def report(args: argparse.Namespace) -> None:
     """Makes the page with all tables and figures (rule `report`)."""
     from condense.plan.tables import Plan
     from condense.report.html import make_report
+    from condense.report.unfinished import make_unfinished
 
-    make_report(Plan(args.scale), args.out)
+    if args.so_far:
+        make_unfinished(Plan(args.scale), args.out or Path("results/so-far/report.html"))
+    else:
+        make_report(Plan(args.scale), args.out or Path("results/report.html"))
 
 
 def leaderboard(args: argparse.Namespace) -> None:

@@ -208,6 +208,9 @@ class DatasetSpec:
     note: str = ""
     # the dataset whose settings, in recipes and scales, hold for this one too, such as the original of a copy
     like: str | None = None
+    # the dataset whose images these are in another coding: what papers print of it stands beside what is
+    # measured here
+    copies: str | None = None
 
     def __post_init__(self) -> None:
         checks = {
@@ -257,7 +260,7 @@ class DatasetSpec:
         """What decides the prepared images, as JSON values, for the key in the paths; not where they were
         found or how they are shown."""
         values = dataclasses.asdict(self)
-        for key in ("title", "note", "strategy", "like"):
+        for key in ("title", "note", "strategy", "like", "copies"):
             del values[key]
         source = values["source"]
         del source["mirror"]

@@ -88,8 +88,8 @@ def _measured(data: DataCell, arch: str, options: str, device: torch.device) -> 
             arch, channels=spec.channels, size=spec.size, classes=spec.classes, **json.loads(options)
         ).to(device)
         tiny = models.build("convnet", channels=spec.channels, size=8, classes=2, width=8, depth=2).to(device)
-    # As many as a step of matching has, or training in a batch: few images stay in the cache of a CPU, where a
-    # pass takes a quarter less
+    # As many as a step of matching has, or training in a batch: few images stay in the cache of a CPU, and a
+    # pass of these takes a quarter less
     count = int(min(512 if device.type == "cuda" else 256, max(4, 3e10 // counted.forward)))
     images, single = torch.rand(count, *shape, device=device), torch.rand(1, *shape, device=device)
     threads, layers = (
@@ -104,7 +104,9 @@ def _measured(data: DataCell, arch: str, options: str, device: torch.device) -> 
     )
     draw = _seconds(partial(_augment, spec, single), device) / _DRAWS
     torch.set_num_threads(threads)
-    passes = (_seconds(partial(run, network, images), device, sustained=True) for run in (_forward, _training))
+    passes = (
+        _seconds(partial(run, network, images), device, sustained=True) for run in (_forward, _training)
+    )
     each, each_trained = (
         max(seconds - per_call * counted.layers, seconds / 2) / count
         for seconds, per_call in zip(passes, (call, call_trained), strict=True)

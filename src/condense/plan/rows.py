@@ -40,6 +40,7 @@ class Row:
     reason: str = ""
     metric: str = "accuracy"  # what its runs are measured by
     cause: str = ""
+    judge: str = ""  # the protocol that its published number had; '' for that of the whole table
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,9 @@ def row_of(choices: Choices, name: str, spec: TableSpec, row: dict[str, str]) ->
         if (run := _run(choices, spec, limits, row, method, dataset, judge)) is not None
     ]
     cause = f"{', '.join(datasets)}: a class has too few images for {row['ipc']} of {method}"
-    return Row(row, tuple(runs), metric=metric) if runs else Row(row, (), not_here, metric, cause)
+    if not runs:
+        return Row(row, (), not_here, metric, cause)
+    return Row(row, tuple(runs), metric=metric, judge=own or "")
 
 
 def _run(

@@ -190,6 +190,14 @@ class Plan(Choices):
         part.__dict__["metrics"] = {cell.path: cell for cell in cells}
         return part
 
+    def with_targets(self, tables: dict[str, list[Row]], figures: dict[str, FigurePlan]) -> Plan:
+        """The same plan as if these were its tables and figures; those of settings stay."""
+        part = copy.copy(self)
+        for derived in ("metrics", "comparable", "synthetic", "parents", "data"):
+            part.__dict__.pop(derived, None)
+        part.__dict__.update(tables=tables, figures=figures)
+        return part
+
     @cached_property
     def comparable(self) -> Comparable:
         """Which evaluations of the scale may stand beside which."""

@@ -15,8 +15,9 @@ from condense.plan.tables import Plan
 from condense.report import names, style, timeline
 from condense.report.leaderboard import read
 from condense.report.measured import measure
+from condense.report.records import own_runs
 from condense.report.taxonomy import taxonomy
-from condense.specs import ACCURACY, catalogue
+from condense.specs import ACCURACY
 
 
 @dataclass(frozen=True)
@@ -139,28 +140,20 @@ class Pair:
 
 
 def compared(scale: Plan) -> list[Pair]:
-    """The accuracies that the papers print beside those measured on their dataset, or on a copy of it with
-    images of the same shape and as many classes, by the judge of the published number where there is one."""
+    """The accuracies that the papers print beside those measured on their dataset, or on a copy of it, by the
+    judge of the published number."""
     found: dict[tuple[Any, ...], Pair] = {}
     for name, rows in scale.tables.items():
         for row in rows:
-            runs = [run for run in row.runs if _alike(run.dataset, row.published["dataset"])]
-            runs = [run for run in runs if all(cell.path in scale.metrics for cell in run.cells)]
-            if row.published["value"] and row.published["unit"] == ACCURACY.unit and runs:
-                run = max(runs, key=lambda run: (run.dataset == row.published["dataset"], bool(run.judge)))
-                printed, copied = float(row.published["value"]), run.dataset != row.published["dataset"]
+            run = next((run for run in own_runs(row) if run.judge == row.judge), None)
+            if run is None or any(cell.path not in scale.metrics for cell in run.cells):
+                continue
+            if row.published["value"] and row.published["unit"] == ACCURACY.unit:
+                copied = run.dataset != row.published["dataset"]
+                printed = float(row.published["value"])
                 pair = Pair(method_of(row.published), printed, measure(run, row.metric).mean, copied)
                 found[name, *row.published.values()] = pair
     return list(found.values())
-
-
-def _alike(dataset: str, papers: str) -> bool:
-    """Whether a dataset is that of the papers, or has images of its shape and as many classes."""
-    known = catalogue.names_in("datasets")
-    if dataset == papers or not {dataset, papers} <= set(known):
-        return dataset == papers
-    one, other = plan.data_cell(dataset).spec, plan.data_cell(papers).spec
-    return (one.channels, one.size, one.classes) == (other.channels, other.size, other.classes)
 
 
 def _scatter(pairs: Sequence[Pair]) -> bytes:

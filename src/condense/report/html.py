@@ -49,11 +49,12 @@ class Picture:
     notes: list[str]
 
 
-def make_report(scale: Plan, out: Path) -> None:
+def make_report(scale: Plan, out: Path, *, folder: Path = Path(plan.RESULTS), so_far: str = "") -> None:
     """Writes the report of a scale as one HTML file.
 
-    Needs the metrics of all its tables and the finished files of all its figures. Raises UserError naming
-    what is missing, a figure that was made for another scale, or a set that is damaged.
+    Needs the metrics of all its tables and, in `folder`, the finished files of all its figures. `so_far`: of
+    a scale that is not finished, how far it is. Raises UserError naming what is missing, a figure that was
+    made for another scale, or a set that is damaged.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -71,6 +72,7 @@ def make_report(scale: Plan, out: Path) -> None:
     text = template.render(
         style=Markup(resources.files("condense.report").joinpath("template.css").read_text(encoding="utf-8")),
         scale=scale.scale,
+        so_far=so_far,
         facts=_facts(scale),
         stand_ins=_stand_ins(scale),
         papers=_papers(scale),
@@ -79,7 +81,7 @@ def make_report(scale: Plan, out: Path) -> None:
         fair=fair.comparisons(scale),
         tables=[_table(scale, name) for name in names.in_order([*scale.tables, *scale.settings])],
         figures=[
-            _figure(scale, name)
+            _figure(scale, name, folder)
             for name in names.in_order(scale.figures)
             if scale.figures[name].curves or scale.figures[name].spec.computed
         ],
@@ -130,7 +132,9 @@ def _stand_ins(scale: Plan) -> list[str]:
     run: dict[str, dict[str, None]] = {}
     for target in scale.targets:
         for name, entries in scale.datasets_of(target).items():
-            run.setdefault(name, {}).update(dict.fromkeys(entry for entry in entries if entry != name))
+            run.setdefault(name, {}).update(
+                dict.fromkeys(entry for entry in entries if name not in (entry, names.copied(entry)))
+            )
     return [
         f"{names.dataset(name)} by {', '.join(map(names.dataset, stand_ins))}"
         for name, stand_ins in run.items()
@@ -165,9 +169,9 @@ def _table(scale: Plan, name: str) -> Table:
     )
 
 
-def _figure(scale: Plan, name: str) -> Picture:
+def _figure(scale: Plan, name: str, folder: Path) -> Picture:
     """The figure's finished file, SVG or PNG, whichever is smaller. Its own text holds the notes."""
-    base = Path(plan.RESULTS) / "figures" / name
+    base = folder / "figures" / name
     note = base.with_suffix(".json")
     making = f"`snakemake --cores all {base}.png --config scale={scale.scale.name}`"
     if not note.is_file():

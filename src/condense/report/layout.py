@@ -55,7 +55,7 @@ def blocks(scale: Plan, records: list[Record]) -> list[Block]:
         device = record.machine.get("device", "")
         key = (
             record.origin,
-            record.values["dataset"],
+            record.shown_on,
             record.stands_for,
             record.values["scale"],
             device,
@@ -171,7 +171,7 @@ def _words(scale: Plan, group: list[Record]) -> tuple[str, str]:
     """Title and caption of a block: on which dataset and at which scale its numbers were measured."""
     first = group[0]
     dataset, level, paper = (
-        names.dataset(first.values["dataset"]),
+        names.dataset(first.shown_on),
         first.values["scale"],
         names.dataset(first.stands_for),
     )
@@ -189,7 +189,10 @@ def _words(scale: Plan, group: list[Record]) -> tuple[str, str]:
         caption = " ".join(text for text in (how, where and f"{where}.", beside) if text)
         return f"{dataset}: measured on another machine (scale {level})", caption
     if any(record.was_measured for record in group):
-        return f"{dataset}: measured here (scale {level}) and published", f"{how} {beside} {cuts}"
+        copied = names.copied(first.shown_on)
+        on, about = (f" on {names.dataset(copied)}", names.note(first.shown_on)) if copied else ("", "")
+        title = f"{dataset}: measured here (scale {level}) and published{on}"
+        return title, " ".join(filter(None, [how, beside, about, cuts]))
     return (
         f"{dataset}: published numbers",
         f"{first.measure}, as the paper prints it. Not measured here on {dataset} (scale {level}).",

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from condense import plan
+from condense.data.spec import DatasetSpec
 from condense.plan.published import method_names, method_of
 from condense.specs import catalogue
 
@@ -73,8 +74,22 @@ def method_of_row(row: Mapping[str, str]) -> str:
 def dataset(name: str) -> str:
     """The title of a dataset in running text."""
     if name not in DATASETS and name in catalogue.names_in("datasets"):
-        return plan.data_cell(name).spec.title
+        return _spec(name).title
     return DATASETS.get(name, name)
+
+
+def copied(dataset: str) -> str:
+    """The dataset whose images this one has in another coding; '' if it is no copy."""
+    return (_spec(dataset).copies or "") if dataset in catalogue.names_in("datasets") else ""
+
+
+def note(dataset: str) -> str:
+    """What its YAML says of a dataset."""
+    return _spec(dataset).note if dataset in catalogue.names_in("datasets") else ""
+
+
+def _spec(dataset: str) -> DatasetSpec:
+    return plan.data_cell(dataset).spec
 
 
 def architecture(name: str) -> str:

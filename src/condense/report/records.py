@@ -8,6 +8,7 @@ from condense.config import unknown
 from condense.plan.published import metric_named
 from condense.plan.rows import Row, Run
 from condense.plan.tables import Plan
+from condense.report import names
 from condense.report.measured import (
     ORIGIN_COLUMNS,
     TABLE_COLUMNS,
@@ -40,6 +41,12 @@ class Record:
     )
     alone: tuple[str, ...] = ()  # why baselines are missing beside what was measured
     device: str = ""  # where a number was measured that is one of a machine
+    among: str = ""  # the copy of its dataset among whose rows a published one stands
+
+    @property
+    def shown_on(self) -> str:
+        """The dataset under whose name the record stands."""
+        return self.among or self.values["dataset"]
 
     @property
     def was_measured(self) -> bool:
@@ -64,12 +71,15 @@ def records(scale: Plan, name: str) -> list[Record]:
     usual = max((decimals(row.published["value"]) for row in rows if row.published["value"]), default=1)
     published = [_published(scale, row, usual) for row in rows]
     by_table = [
-        _of_run(scale, row, run, usual, "published", _cuts(scale)) for row in rows for run in _own(row)[:-1]
+        _of_run(scale, row, run, usual, "published", _cuts(scale))
+        for row in rows
+        for run in own_runs(row)
+        if run.judge != row.judge
     ]
-    stand_ins = [(row, run) for row in rows for run in row.runs if run.dataset != row.published["dataset"]]
+    stand_ins = [(row, run) for row in rows for run in row.runs if run not in own_runs(row)]
     measured_instead = [_stand_in(scale, row, run, usual) for row, run in stand_ins]
     gathered = [
-        *published,
+        *_among_copies(published, rows),
         *by_table,
         *measured_instead,
         *(_elsewhere(row) for row in rows_from_elsewhere(spec.paper, spec.table)),
@@ -113,14 +123,30 @@ def _joined(*notes: str) -> str:
     return "; ".join(note.strip().rstrip(".") for note in notes if note)
 
 
-def _own(row: Row) -> list[Run]:
-    """The runs on the row's own dataset; the last one had the judge of the published number."""
-    return [run for run in row.runs if run.dataset == row.published["dataset"]]
+def own_runs(row: Row) -> list[Run]:
+    """The runs on the row's own dataset, or else on a copy of it, by the judge of the published number and by
+    that of the table."""
+    papers = row.published["dataset"]
+    own = [run for run in row.runs if run.dataset == papers]
+    copied = [run for run in row.runs if names.copied(run.dataset) == papers]
+    return own or [run for run in copied if run.dataset == copied[0].dataset]
+
+
+def _among_copies(published: list[Record], rows: list[Row]) -> list[Record]:
+    """Published rows that were not measured, among those of the same dataset that were, on a copy of it."""
+    copies = {row.published["dataset"]: run.dataset for row in rows for run in own_runs(row)}
+    return [
+        replace(record, among=copies[dataset])
+        if (dataset := record.values["dataset"]) in copies and not record.was_measured
+        else record
+        for record in published
+    ]
 
 
 def _published(scale: Plan, row: Row, usual: int) -> Record:
     """The published number, beside the run that had its judge."""
-    measured_run = next(reversed(_own(row)), None)
+    own = own_runs(row)
+    measured_run = next((run for run in own if run.judge == row.judge), None)
     paper = row.published
     values = _blank(row, scale) | {
         "dataset": paper["dataset"],
@@ -129,19 +155,27 @@ def _published(scale: Plan, row: Row, usual: int) -> Record:
     }
     if measured_run is None:
         datasets = ", ".join(dict.fromkeys(run.dataset for run in row.runs))
-        reason = row.reason or f"not run at {scale.scale.name}"
+        unjudged = f"not judged by {row.judge}, as the published number, at {scale.scale.name}" if own else ""
+        reason = row.reason or unjudged or f"not run at {scale.scale.name}"
         values["note"] = _joined(
             paper["note"],
-            f"{reason} on {paper['dataset']}, measured on {datasets} instead" if datasets else reason,
+            f"{reason} on {paper['dataset']}, measured on {datasets} instead"
+            if datasets and not own
+            else reason,
         )
-        return Record(values, "published", reason=reason, remark=paper["note"])
+        return Record(
+            values, "published", reason=reason, remark=paper["note"], judge=row.judge if own else ""
+        )
     number = measure(measured_run, row.metric)
-    values |= _numbers(number, _places(row, usual))
+    values |= {"dataset": measured_run.dataset} | _numbers(number, _places(row, usual))
     if paper["value"] and not number.instead:
         values["delta"] = f"{float(values['measured']) - float(paper['value']):+.{_places(row, usual)}f}"
     beside, alone = _beside(scale, row, measured_run, values["measured"], _places(row, usual))
     values |= beside
-    values["note"] = _joined(paper["note"], _judged(measured_run), _cuts(scale), number.device, *alone)
+    copied = f"published on {paper['dataset']}" if measured_run.dataset != paper["dataset"] else ""
+    values["note"] = _joined(
+        paper["note"], copied, _judged(measured_run), _cuts(scale), number.device, *alone
+    )
     record = Record(values, "published", remark=paper["note"], judge=measured_run.judge, alone=alone)
     return replace(record, device=number.device)
 
