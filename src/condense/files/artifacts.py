@@ -207,8 +207,9 @@ def read_header(path: Path, kind: str | None = None) -> dict[str, Any]:
     if not isinstance(note.get("content_sha256"), str) or not isinstance(note.get("kind"), str):
         raise damaged(path, "its header lacks a checksum of its tensors or does not say what it is")
     if kind is not None and note.get("kind") != kind:
-        made = "; `condense gather` joins shards to a set" * ((note["kind"], kind) == ("shard", "synthetic"))
-        raise UserError(f"{path}: holds '{note['kind']}', but a file with '{kind}' is needed{made}")
+        made = f"; `condense gather --shards {path} --data train.safetensors --out set.safetensors` makes one"
+        advice = made if (note["kind"], kind) == ("shard", "synthetic") else ""
+        raise UserError(f"{path}: holds '{note['kind']}', but a file with '{kind}' is needed{advice}")
     return note
 
 
