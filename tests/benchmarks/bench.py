@@ -93,6 +93,17 @@ def epochs(arch, least, aim):
     return Row(title, ("ReferenceEpoch", settings), ("OurEpoch", settings), least, aim)
 
 
+def observed(title, kind, least, aim):
+    """Work in which a trained ResNet-18 looks at the images."""
+    return Row(
+        f"{title}, ResNet-18, ipc 10",
+        (f"Reference{kind}", {"ipc": 10}),
+        (f"Our{kind}", {"ipc": 10}),
+        least,
+        aim,
+    )
+
+
 NETWORKS = {"ipc": 10, "networks": 20, "epochs": 100}
 GPU_ROWS = [
     dm(10, "mixed", 2.6, 1.3, steps=100, in_ms=True),
@@ -124,6 +135,8 @@ CPU_ROWS = [
     ),
     Row("training epoch, ipc 50", ("ReferenceEpoch", {"ipc": 50}), ("OurEpoch", {"ipc": 50}), 4, 5),
     *(epochs(arch, 2, 2.5) for arch in ("resnet18", "vgg11", "alexnet", "vit")),
+    observed("SRe2L step", "Synthesis", 2, 3),
+    observed("epoch of SRe2L's student", "Student", 2, 3),
     Row("test pass, 10,000 images", ("ReferencePass", {}), ("OurPass", {}), 5, 6, split="test"),
 ]
 

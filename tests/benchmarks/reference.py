@@ -98,3 +98,54 @@ def test_pass(network, images, labels, batch=256):
         logits = network(images[start : start + batch])
         right += (logits.argmax(1) == labels[start : start + batch]).sum().item()
     return 100 * right / len(images)
+
+
+class BatchNormHook:
+    """How far mean and variance of what a batch norm is given lie from its running statistics, at every
+    forward pass."""
+
+    def __init__(self, layer):
+        self.gap = torch.tensor(0.0)
+        layer.register_forward_hook(self.look)
+
+    def look(self, layer, inputs, output):
+        (maps,) = inputs
+        channels = maps.shape[1]
+        mean = maps.mean([0, 2, 3])
+        variance = maps.permute(1, 0, 2, 3).contiguous().view(channels, -1).var(1, unbiased=False)
+        self.gap = torch.norm(layer.running_var - variance, 2) + torch.norm(layer.running_mean - mean, 2)
+
+
+def statistics_step(network, hooks, images, labels, optimizer, roll, first=10.0, weight=0.01):
+    """One step of a batch of images (n, ...) with gradient, as SRe2L's code synthesizes small images: they
+    follow the cross-entropy of a trained network in eval mode and the statistics of its batch norms."""
+    down, right = roll
+    logits = network(torch.roll(images, shifts=(down, right), dims=(2, 3)))
+    gaps = [hook.gap * (first if number == 0 else 1.0) for number, hook in enumerate(hooks)]
+    loss = F.cross_entropy(logits, labels) + weight * sum(gaps)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def distilled_epoch(student, teacher, optimizer, images, batch, generator, rng, temperature=30.0, beta=0.8):
+    """One epoch of a student on images (n, ...) under the logits of a teacher: shifts and flips of every
+    image, mixup of the batch, as SRe2L's code validates on small images."""
+    student.train()
+    for chosen in torch.randperm(len(images), generator=generator).split(batch):
+        padded = F.pad(images[chosen], (4, 4, 4, 4))
+        cut = []
+        for image in padded:
+            top, left = torch.randint(9, (2,), generator=generator).tolist()
+            image = image[:, top : top + 32, left : left + 32]
+            cut.append(image.flip(-1) if torch.rand((), generator=generator) < 0.5 else image)
+        seen = torch.stack(cut)
+        share = rng.beta(beta, beta)
+        seen = share * seen + (1 - share) * seen[torch.randperm(len(seen), generator=generator)]
+        with torch.no_grad():
+            wanted = F.softmax(teacher(seen) / temperature, dim=1)
+        loss = F.kl_div(F.log_softmax(student(seen) / temperature, dim=1), wanted, reduction="batchmean")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()

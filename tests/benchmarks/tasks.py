@@ -220,8 +220,8 @@ class Separate:
             run.step()
 
 
-def protocol_of(**changes) -> Protocol:
-    return read(Protocol, merged(asdict(catalogue.protocol("dc")), changes), "benchmark")
+def protocol_of(base="dc", **changes) -> Protocol:
+    return read(Protocol, merged(asdict(catalogue.protocol(base)), changes), "benchmark")
 
 
 def labels_for(ipc):

@@ -26,7 +26,8 @@ def main() -> None:
     if os.environ.get("BENCH_SETTLED") == "1":
         keep_freed_memory()
     set_threads(int(os.environ["BENCH_THREADS"]))
-    from tasks import DEVICE, TASKS, augmentation_error, gradient_error, images_of, judge
+    from observed import TASKS
+    from tasks import DEVICE, augmentation_error, gradient_error, images_of, judge
 
     data, task = {}, None
     for line in sys.stdin:

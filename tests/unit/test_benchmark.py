@@ -10,6 +10,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import bench
 import equal_time
 import limits
+import observed
+import reference
 import tasks
 
 FEW = tasks.noise("train", 20)
@@ -28,7 +30,7 @@ def test_every_row_can_be_measured(row, side):
         brief |= {"batch": 16, **({"inner": 1} if "inner" in brief else {})}
     elif "ipc" in brief:
         brief["ipc"] = min(brief["ipc"], 5)
-    task = tasks.TASKS[name](FEW, **brief)
+    task = observed.TASKS[name](FEW, **brief)
     task.step()
     if hasattr(task, "result"):
         assert torch.isfinite(task.result()).all()
@@ -53,6 +55,16 @@ def test_the_gradient_is_that_of_the_plain_loop():
 def test_class_gradients_move_the_images_as_the_plain_loop_of_gradient_matching(method):
     found = tasks.class_gradient_error(FEW, ipc=1, batch=16, method=method)
     assert 0 < found["relative"] < 5e-3 and found["cosine"] == pytest.approx(1, abs=1e-4)
+
+
+def test_the_plain_loop_of_statistics_has_the_loss_of_the_engine():
+    ours = observed.OurSynthesis(FEW, ipc=1).run.observers[0]
+    plain = observed.ReferenceSynthesis(FEW, ipc=1)
+    images = plain.batches[0]
+    seen = ours.observe(images.detach(), plain.labels)
+    still = torch.optim.SGD([images], lr=0.0)
+    loss = reference.statistics_step(plain.network, plain.hooks, images, plain.labels, still, (0, 0))
+    assert loss == pytest.approx((seen.classification + 0.01 * seen.statistics).item(), rel=1e-4)
 
 
 def test_the_loop_of_gradient_matching_trains_its_network_between_two_steps_of_the_images():

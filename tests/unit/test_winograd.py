@@ -69,6 +69,61 @@ def test_without_a_bias_and_with_frozen_windows():
     assert error(gradient, F.conv_transpose2d(given.double(), convolution.weight.double(), padding=1)) < 5e-6
 
 
+def given_for(maps):
+    return torch.linspace(-1, 1, maps.numel(), dtype=torch.float64).view(maps.shape)
+
+
+def frozen(*shape, **settings):
+    convolution, maps, given = sample(*shape, **settings)
+    return convolution.requires_grad_(False), maps, given
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_kept_windows_give_the_same_bits(bias):
+    convolution, maps, given = frozen(16, 32, 3, 8, 8, bias=bias)
+    plain = winograd.convolve(convolution, maps)
+    (wanted,) = torch.autograd.grad(plain, maps, given)
+    winograd.keep_windows(convolution)
+    for _ in range(2):  # made, and then kept
+        found = winograd.convolve(convolution, maps)
+        (gradient,) = torch.autograd.grad(found, maps, given)
+        assert torch.equal(found, plain) and torch.equal(gradient, wanted)
+
+
+def test_kept_windows_follow_weights_that_change_all_the_same():
+    convolution, maps, _ = frozen(16, 16, 2, 8, 8)
+    winograd.keep_windows(convolution)
+    winograd.convolve(convolution, maps)
+    with torch.no_grad():
+        convolution.weight.mul_(2)
+        convolution.bias.zero_()
+    assert (
+        error(
+            winograd.convolve(convolution, maps),
+            F.conv2d(maps.double(), convolution.weight.double(), padding=1),
+        )
+        < 5e-6
+    )
+    convolution.requires_grad_(True)
+    assert winograd.convolve(convolution, maps).grad_fn.name() == "_ConvolutionBackward"
+
+
+def test_gradients_by_kept_windows_can_be_differentiated():
+    convolution, maps, given = frozen(16, 16, 2, 4, 4)
+    winograd.keep_windows(convolution)
+
+    def second(convolve, maps, given):
+        (first,) = torch.autograd.grad(convolve(maps).pow(3).sum(), maps, create_graph=True)
+        return torch.autograd.grad((first * given).sum(), maps)[0]
+
+    inputs, weight = maps.detach().double().requires_grad_(), convolution.weight.double()
+    exact = second(
+        lambda x: F.conv2d(x, weight, convolution.bias.double(), padding=1), inputs, given_for(maps)
+    )
+    found = second(lambda x: winograd.convolve(convolution, x), maps, given_for(maps).float())
+    assert error(found, exact) < 2e-5
+
+
 def test_a_bias_before_a_norm_has_no_gradient():
     """Which is what the sum gives there, but for rounding."""
     convolution, maps, _ = sample(16, 16, 3, 8, 8)

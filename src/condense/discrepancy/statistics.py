@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from condense.kernels.context import Context
+
 PATCH = 4  # pixels a side of the places of a map that have statistics of their own
 # Of a layer: a mean and a variance of every channel, (c,) each, and, where its places have some too, of every
 # patch, (p,) each
@@ -17,7 +19,24 @@ Moments = tuple[Tensor, ...]
 def channel_moments(maps: Tensor) -> Moments:
     """Mean and biased variance of every channel over the images and places of a batch: (n, c, h, w) -> (c,),
     (c,)."""
-    return maps.mean((0, 2, 3)), maps.var((0, 2, 3), correction=0)
+    return _ChannelMoments.apply(maps)
+
+
+class _ChannelMoments(torch.autograd.Function):
+    """Several times as fast as `mean` and `var` with their gradients where channels lie last."""
+
+    @staticmethod
+    def forward(ctx: Context, maps: Tensor) -> tuple[Tensor, Tensor]:
+        mean = maps.mean((0, 2, 3))
+        ctx.save_for_backward(maps, mean)
+        return mean, (maps - mean[:, None, None]).square_().mean((0, 2, 3))
+
+    @staticmethod
+    def backward(ctx: Context, of_mean: Tensor, of_variance: Tensor) -> Tensor:
+        maps, mean = ctx.saved_tensors
+        count = maps.numel() // maps.shape[1]
+        factor = of_variance * (2 / count)
+        return torch.addcmul((of_mean / count - factor * mean)[:, None, None], maps, factor[:, None, None])
 
 
 def _patches(maps: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from condense.discrepancy.statistics import (
     running_mean,
     weighted,
 )
+from condense.kernels import winograd
 from condense.models import Network
 from condense.models.observing import LayerInputs
 from condense.networks.layer_statistics import LAYERS, LayerKnowledge
@@ -60,6 +61,7 @@ class Observer:
         Raises UserError, beginning with `name`, for a network without a layer whose statistics count.
         """
         self.network, self.settings = network, settings
+        winograd.keep_windows(network)
         with naming(name):
             self.layers = LayerInputs(network, LAYERS if settings.convolutions else LAYERS[:1])
         self.convolutional = [isinstance(layer, nn.Conv2d) for layer in self.layers.layers]

@@ -11,6 +11,8 @@ namespace {
 
 constexpr int SIDE = 6, STEP = 4, WINDOW = 3, PLACES = SIDE * SIDE;
 constexpr int64_t TILES = 24;  // at once: both transformed sides then stay in the second cache
+constexpr int64_t WIDE = 1 << 16;  // pairs of channels from which on sums are large beside the tiles, of which then more are added at once
+constexpr int64_t FEW = 4;     // blocks of so many tiles for a thread; with fewer, some threads would wait for others
 
 // The transforms of one row or column: of a map (6 -> 6), of a result (6 -> 4), of a window (3 -> 6), and the transposes of the last two.
 inline void of_map(const vec *x, vec *y, int step) {
@@ -104,70 +106,85 @@ void transform_given(const float *given, Maps m, int64_t channels, int64_t first
   }
 }
 
-// (36, count, channels) -> the pixels of a result, which begins with `bias` (channels) or, if that is null, with 0.
-void transform_back(const float *from, float *out, const float *bias, Maps m, int64_t channels, int64_t first, int64_t count, float *none) {
+// (36, count, channels) -> the pixels of a result with `outputs` channels, of which these come first, and which begins with `bias` (channels).
+void transform_back(const float *from, float *out, const float *bias, Maps m, int64_t outputs, int64_t channels, int64_t first, int64_t count,
+                    float *none) {
   float *pixel[STEP * STEP];
   for (int64_t t = 0; t < count; t++) {
-    pixels_of(pixel, out, m, channels, first + t, STEP, 0, none);
+    pixels_of(pixel, out, m, outputs, first + t, STEP, 0, none);
     for (int64_t c = 0; c < channels; c += LANES) {
       vec x[PLACES], half[STEP * SIDE], y[STEP * STEP];
       for (int p = 0; p < PLACES; p++) x[p] = at(from + (p * count + t) * channels + c);
       for (int j = 0; j < SIDE; j++) of_result(x + j, half + j, SIDE, SIDE);
       for (int i = 0; i < STEP; i++) of_result(half + SIDE * i, y + STEP * i, 1, 1);
-      const vec start = bias ? at(bias + c) : vec{};
+      const vec start = at(bias + c);
       for (int p = 0; p < STEP * STEP; p++) put(pixel[p] + (pixel[p] == none ? 0 : c), y[p] + start);
     }
   }
 }
 
-// windows (9, panels, inputs, panel).
-void convolve(const float *maps, const float *windows, const float *bias, float *out, Maps m, int64_t inputs, int64_t outputs, int threads) {
-  const int64_t blocks = (m.tiles() + TILES - 1) / TILES, panel = panel_of(outputs), pairs = inputs * outputs;
-  Buffer transformed(PLACES * pairs);
+// windows (outputs, inputs, 3, 3) -> (36, panels, inputs, panel). `backwards`: those of the convolution that gives the gradient of the maps,
+// whose windows these are turned around, (inputs, outputs, 3, 3).
+void transform_windows(const float *windows, float *out, int64_t inputs, int64_t outputs, bool backwards, int threads) {
+  constexpr int PLACED = WINDOW * WINDOW;
+  const int64_t panel = panel_of(outputs), pairs = inputs * outputs;
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t c = 0; c < pairs; c += LANES) {
+    const int64_t input = c / panel % inputs, output = c / (inputs * panel) * panel + c % panel;
+    alignas(64) float drawn[PLACED][LANES];
+    for (int lane = 0; lane < LANES; lane++) {
+      const float *window = windows + PLACED * (backwards ? input * outputs + output + lane : (output + lane) * inputs + input);
+      for (int p = 0; p < PLACED; p++) drawn[p][lane] = window[backwards ? PLACED - 1 - p : p];
+    }
+    vec x[PLACED], half[SIDE * WINDOW], y[PLACES];
+    for (int p = 0; p < PLACED; p++) x[p] = at(drawn[p]);
+    for (int j = 0; j < WINDOW; j++) of_window(x + j, half + j, WINDOW, WINDOW);
+    for (int i = 0; i < SIDE; i++) of_window(half + WINDOW * i, y + SIDE * i, 1, 1);
+    for (int p = 0; p < PLACES; p++) put(out + p * pairs + c, y[p]);
+  }
+}
+
+// transformed windows (36, panels, inputs, panel). Where there are few tiles for the threads, each takes a part of the panels.
+void convolve(const float *maps, const float *transformed, const float *bias, float *out, Maps m, int64_t inputs, int64_t outputs, int threads) {
+  const int64_t blocks = (m.tiles() + TILES - 1) / TILES, panel = panel_of(outputs), panels = outputs / panel, pairs = inputs * outputs;
+  const int64_t parts = blocks < FEW * threads ? std::min<int64_t>(threads, panels) : 1;
 #pragma omp parallel num_threads(threads)
   {
-    Buffer left(PLACES * TILES * inputs), right(PLACES * TILES * outputs), none(std::max<int64_t>(inputs, LANES));
+    Buffer left(PLACES * TILES * inputs), right(PLACES * TILES * outputs), none(std::max<int64_t>(inputs, LANES)), aside(LANES);
     std::fill_n(none.get(), inputs, 0.0f);
 #pragma omp for schedule(static)
-    for (int64_t c = 0; c < pairs; c += LANES) {
-      vec x[WINDOW * WINDOW], half[SIDE * WINDOW], y[PLACES];
-      for (int p = 0; p < WINDOW * WINDOW; p++) x[p] = at(windows + p * pairs + c);
-      for (int j = 0; j < WINDOW; j++) of_window(x + j, half + j, WINDOW, WINDOW);
-      for (int i = 0; i < SIDE; i++) of_window(half + WINDOW * i, y + SIDE * i, 1, 1);
-      for (int p = 0; p < PLACES; p++) put(transformed.get() + p * pairs + c, y[p]);
-    }
-    Buffer aside(LANES);
-#pragma omp for schedule(static)
-    for (int64_t block = 0; block < blocks; block++) {
-      const int64_t first = block * TILES, count = std::min(TILES, m.tiles() - first);
+    for (int64_t task = 0; task < parts * blocks; task++) {
+      const int64_t part = task / blocks, first = task % blocks * TILES, count = std::min(TILES, m.tiles() - first);
+      const int64_t from = panels * part / parts * panel, channels = panels * (part + 1) / parts * panel - from;
       transform_maps(maps, m, inputs, first, count, left.get(), none.get());
       for (int p = 0; p < PLACES; p++)
-        multiply(count, outputs, inputs, left.get() + p * count * inputs, inputs, 1, transformed.get() + p * pairs, panel, inputs * panel,
-                 right.get() + p * count * outputs, outputs, panel, false);
-      transform_back(right.get(), out, bias, m, outputs, first, count, aside.get());
+        multiply(count, channels, inputs, left.get() + p * count * inputs, inputs, 1, transformed + p * pairs + from * inputs, panel,
+                 inputs * panel, right.get() + p * count * channels, channels, panel, false);
+      transform_back(right.get(), out + from, bias + from, m, outputs, channels, first, count, aside.get());
     }
   }
 }
 
 // windows (9, inputs, outputs). Every thread sums up its own tiles, and these sums are added in the order of the threads.
 void window_gradient(const float *given, const float *maps, float *windows, Maps m, int64_t inputs, int64_t outputs, int threads) {
-  const int64_t blocks = (m.tiles() + TILES - 1) / TILES, panel = panel_of(outputs), pairs = inputs * outputs;
+  const int64_t panel = panel_of(outputs), pairs = inputs * outputs, most = pairs < WIDE ? TILES : 4 * TILES;
   Buffer sums(threads * PLACES * pairs);
 #pragma omp parallel num_threads(threads)
   {
-    Buffer left(PLACES * TILES * inputs), right(PLACES * TILES * outputs), none(std::max(inputs, outputs));
+    Buffer left(PLACES * most * inputs), right(PLACES * most * outputs), none(std::max(inputs, outputs));
     std::fill_n(none.get(), std::max(inputs, outputs), 0.0f);
 #pragma omp for schedule(static)
     for (int thread = 0; thread < threads; thread++) {
       float *own = sums.get() + thread * PLACES * pairs;
-      std::fill_n(own, PLACES * pairs, 0.0f);
-      for (int64_t block = blocks * thread / threads; block < blocks * (thread + 1) / threads; block++) {
-        const int64_t first = block * TILES, count = std::min(TILES, m.tiles() - first);
+      const int64_t begin = m.tiles() * thread / threads, end = m.tiles() * (thread + 1) / threads;
+      if (begin == end) std::fill_n(own, PLACES * pairs, 0.0f);
+      for (int64_t first = begin; first < end; first += most) {
+        const int64_t count = std::min(most, end - first);
         transform_maps(maps, m, inputs, first, count, left.get(), none.get());
         transform_given(given, m, outputs, first, count, right.get(), none.get());
         for (int p = 0; p < PLACES; p++)
           multiply(inputs, outputs, count, left.get() + p * count * inputs, 1, inputs, right.get() + p * count * outputs, outputs, panel,
-                   own + p * pairs, outputs, panel, true);
+                   own + p * pairs, outputs, panel, first > begin);
       }
     }
 #pragma omp for schedule(static)
@@ -190,7 +207,26 @@ extern "C" int64_t panel(int64_t channels) { return panel_of(channels); }
 
 extern "C" void float32_winograd(const float *maps, const float *windows, const float *bias, float *out, int64_t n, int64_t h, int64_t w,
                                  int64_t inputs, int64_t outputs, int threads) {
-  convolve(maps, windows, bias, out, Maps{n, h, w}, inputs, outputs, threads);
+  Buffer transformed(PLACES * inputs * outputs);
+  transform_windows(windows, transformed.get(), inputs, outputs, false, threads);
+  convolve(maps, transformed.get(), bias, out, Maps{n, h, w}, inputs, outputs, threads);
+}
+
+// The gradient of the maps.
+extern "C" void float32_winograd_backwards(const float *maps, const float *windows, const float *bias, float *out, int64_t n, int64_t h, int64_t w,
+                                           int64_t inputs, int64_t outputs, int threads) {
+  Buffer transformed(PLACES * inputs * outputs);
+  transform_windows(windows, transformed.get(), inputs, outputs, true, threads);
+  convolve(maps, transformed.get(), bias, out, Maps{n, h, w}, inputs, outputs, threads);
+}
+
+extern "C" void float32_winograd_transform(const float *windows, float *out, int64_t inputs, int64_t outputs, int64_t backwards, int threads) {
+  transform_windows(windows, out, inputs, outputs, backwards != 0, threads);
+}
+
+extern "C" void float32_winograd_transformed(const float *maps, const float *transformed, const float *bias, float *out, int64_t n, int64_t h,
+                                             int64_t w, int64_t inputs, int64_t outputs, int threads) {
+  convolve(maps, transformed, bias, out, Maps{n, h, w}, inputs, outputs, threads);
 }
 
 extern "C" void float32_winograd_windows(const float *given, const float *maps, float *windows, int64_t n, int64_t h, int64_t w, int64_t inputs,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from condense.config import UserError
+from condense.kernels import winograd
 from condense.kernels.precision import computed_in
 from condense.specs import Protocol
 from condense.training.batches import Batch, batches
@@ -43,6 +44,8 @@ class Observers:
     def __init__(self, networks: Sequence[nn.Module], dtypes: Sequence[torch.dtype]):
         """`dtypes`: in which the layers of each network are computed."""
         self.networks, self.dtypes = list(networks), list(dtypes)
+        for network in self.networks:
+            winograd.keep_windows(network)
 
     batches = staticmethod(batches)
 
