@@ -2,6 +2,8 @@
 piece."""
 
 import csv
+import subprocess
+import sys
 import tarfile
 import tracemalloc
 from dataclasses import replace
@@ -129,6 +131,38 @@ def test_the_memory_of_preparation_does_not_grow_with_the_images(data, tmp_path,
 
 
 # Some classes of a folder
+
+
+CHOOSE = """
+import sys
+from pathlib import Path
+import torch
+from condense.data.dataset import load
+from condense.engines.selection import choose
+from condense.specs import catalogue
+data, cpu = load(sys.argv[1]), torch.device("cpu")
+choose(catalogue.recipe("random"), data, data.classes, ipc=1, seed=0, teacher=None, device=cpu)
+status = Path("/proc/self/status").read_text().split()
+print(1024 * int(status[status.index("VmHWM:") + 1]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell the peak")
+def test_neither_the_check_of_a_file_nor_a_selection_brings_all_of_it_into_memory(data, tmp_path):
+    def peak(count):
+        root = data / "toy" / str(count)
+        write_folder(root / "train", {"a": count, "b": count}, side=300)
+        write_folder(root / "val", {"a": 1, "b": 1}, side=300)
+        source = {**FOLDER, "train": f"toy/{count}/train", "test": f"toy/{count}/val"}
+        known = {"mean": [0.5] * 3, "std": [0.5] * 3}
+        prepare(
+            describe(source, size=300, train=2 * count, smallest=count, **known), tmp_path / f"out{count}"
+        )
+        command = [sys.executable, "-c", CHOOSE, str(tmp_path / f"out{count}" / "train.safetensors")]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    few, many = peak(2), peak(300)
+    assert many - few < 40e6 < 600 * 3 * 300 * 300 / 4  # bytes
 
 
 def test_some_classes_of_a_folder_are_numbered_by_name(data, tmp_path):

@@ -22,24 +22,32 @@ Teacher = tuple[Network, Tensor]  # the trained classifier with the forgetting e
 
 
 @torch.inference_mode()
-def class_features(network: Network, images: Tensor, device: torch.device, batch: int = 256) -> Tensor:
-    """Embeddings (n, d) of normalised images (n, ...), on the CPU."""
-    return torch.cat([network.embed(chunk.to(device)).cpu() for chunk in images.split(batch)])
+def class_features(
+    network: Network, data: Images, label: int, device: torch.device, batch: int = 256
+) -> Tensor:
+    """Embeddings (n, d) of all images of a class, on the CPU; so many images are read at a time."""
+    count = data.counts[data.classes.index(label)]
+    return torch.cat(
+        [
+            network.embed(data.of_class(label, slice(start, start + batch)).to(device)).cpu()
+            for start in range(0, count, batch)
+        ]
+    )
 
 
 class Candidates:
-    """The images of one class, of which `ipc` are chosen; what a selection looks at is computed when it is
-    first asked for."""
+    """The images of one class, of which `ipc` are chosen; what a selection looks at is read and computed when
+    it is first asked for."""
 
     def __init__(
         self, data: Images, label: int, ipc: int, seed: int, teacher: Teacher | None, device: torch.device
     ):
         self.data, self.label, self.ipc, self.device = data, label, ipc, device
-        self.images, self.generator = data.of_class(label), seeds.generator(seed, "select", label)
+        self.generator = seeds.generator(seed, "select", label)
         self._teacher = teacher
 
     def __len__(self) -> int:
-        return len(self.images)
+        return self.data.counts[self.data.classes.index(self.label)]
 
     @property
     def teacher(self) -> Teacher:
@@ -51,7 +59,7 @@ class Candidates:
     @cached_property
     def features(self) -> Tensor:
         """Embeddings (n, d) by the trained classifier."""
-        return class_features(self.teacher[0], self.images, self.device)
+        return class_features(self.teacher[0], self.data, self.label, self.device)
 
     @cached_property
     def first(self) -> int:
@@ -130,7 +138,7 @@ def choose(
     for label in classes:
         candidates = Candidates(data, label, ipc, seed, teacher, device)
         places = CHOICES[recipe.selection](candidates, recipe)
-        chosen.append(candidates.images[torch.as_tensor(places.copy())])
+        chosen.append(data.of_class(label, torch.as_tensor(places.copy())))
     return Outcome(torch.stack(chosen))
 
 

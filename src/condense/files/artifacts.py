@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from condense.config import UserError
 from condense.machine.drafts import whole
@@ -224,6 +224,20 @@ def openable(path: Path) -> Iterator[str]:
             yield f"/proc/self/fd/{file.fileno()}"
     else:
         yield os.fspath(path)
+
+
+def extents(file: BinaryIO) -> dict[str, tuple[str, list[int], int, int]]:
+    """Of each tensor of a safetensors file that `read_header` has read: its type, as numpy calls it, its
+    shape, and where in the file it begins and ends."""
+    file.seek(0)
+    (length,) = struct.unpack("<Q", file.read(8))
+    names = {code: name for name, code in _CODES.items()}
+    found = {}
+    for name, entry in json.loads(file.read(length)).items():
+        if name != "__metadata__":
+            begin, end = (8 + length + offset for offset in entry["data_offsets"])
+            found[name] = (names.get(entry["dtype"], entry["dtype"]), entry["shape"], begin, end)
+    return found
 
 
 def read_tensors(path: Path, kind: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
