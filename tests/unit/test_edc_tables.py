@@ -104,7 +104,7 @@ def test_a_method_is_judged_as_its_code_does_where_it_does_so(own):
             judged[published["method"], published["dataset"]] = [run.judge for run in row.runs]
     assert judged["g_vbsm", "cifar10"] == ["", "g_vbsm"] and judged["g_vbsm", "cifar100"] == [""]
     assert judged["rded", "tinyimagenet"] == ["", "rded"]
-    assert judged["rded", "imagenet1k"] == ["", "rded_imagenet"] and judged["edc", "cifar10"] == [""]
+    assert judged["rded", "imagenet1k"] == ["", "rded_imagenet1k"] and judged["edc", "cifar10"] == [""]
 
 
 def test_rows_of_a_dataset_are_judged_as_the_table_says(own):

@@ -53,11 +53,15 @@ class ParentJob:
 
 
 def pretrain_teacher(job: ParentJob, *, protocol: Protocol, strategy: str) -> None:
-    """One teacher, trained on the training images."""
+    """One teacher, trained on the training images, or by others."""
     from condense.networks.pretrain import pretrain
+    from condense.networks.published import take_published
 
     with job.begun() as making:
-        pretrain(making, protocol, strategy)
+        if protocol.weights:
+            take_published(making, protocol)
+        else:
+            pretrain(making, protocol, strategy)
 
 
 def make_bank(job: ParentJob, *, networks: QueueNetworks, steps: int, max_mb: int) -> None:

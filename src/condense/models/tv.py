@@ -3,7 +3,7 @@ small images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -29,6 +29,14 @@ class TorchvisionNetwork(Network):
     def reset_parameters(self) -> None:
         """Draws as torchvision does, whose networks initialise themselves as a whole."""
         body, classifier = _split(self.construct())
+        self.body.load_state_dict(body.state_dict())
+        self.classifier.load_state_dict(classifier.state_dict())
+
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Takes the weights of torchvision's own network, by its names. Raises RuntimeError for others."""
+        network = self.construct()
+        network.load_state_dict(dict(weights))
+        body, classifier = _split(network)
         self.body.load_state_dict(body.state_dict())
         self.classifier.load_state_dict(classifier.state_dict())
 

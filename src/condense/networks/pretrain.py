@@ -72,6 +72,17 @@ def pretrain(making: Making, protocol: Protocol, strategy: str) -> None:
         progress=bar.update,
     )
     bar.close()
+    making.before_writing()
+    write_teacher(making, protocol, network, events.state["events"], accuracy(network, images))
+    checkpoint.remove()
+
+
+def write_teacher(
+    making: Making, protocol: Protocol, network: Network, events: Tensor, train_accuracy: float
+) -> None:
+    """Writes a classifier with the forgetting events (n,) of its training images; the accuracy is in
+    percent."""
+    data = making.data
     header = {
         "kind": "teacher",
         "arch": making.arch,
@@ -83,12 +94,10 @@ def pretrain(making: Making, protocol: Protocol, strategy: str) -> None:
         "protocol": protocol.name,
         "data_sha256": data.data_sha256,
         "class_names": list(data.class_names),
-        "train_accuracy": accuracy(network, images),
+        "train_accuracy": train_accuracy,
     }
     tensors = {f"network.{name}": value.cpu().numpy() for name, value in network.state_dict().items()}
-    making.before_writing()
-    write_tensors(making.path, {**tensors, "forgetting_events": events.state["events"].numpy()}, header)
-    checkpoint.remove()
+    write_tensors(making.path, {**tensors, "forgetting_events": events.numpy()}, header)
 
 
 def load_teacher(path: Path, data: Images, device: torch.device) -> tuple[Network, Tensor]:

@@ -23,6 +23,7 @@ from condense.specs import Protocol, QueueNetworks, TrainedNetworks, TrajectoryN
 from condense.specs.common import at_least, not_by_default
 from condense.specs.costs.work import FLOAT, Work, pixels_of, statistics_bytes
 
+_TRIED = 2000  # images on which the weights of others are tried
 _READ, _CALLS = 16, 12  # products for a value, and calls for a layer, that its moments take
 
 
@@ -56,12 +57,16 @@ class TeacherCell(ParentCell):
 
     def work(self, on_gpu: bool = False) -> Work:
         network, data = self.data.profile(self.arch, self.options), self.data.spec
+        bytes_out = network.parameters * FLOAT + 8 * data.train
+        if self.protocol.weights:
+            peak = 3 * (network.parameters + network.largest) * FLOAT
+            return Work(flops_forward=_TRIED * network.forward, peak_bytes=peak, bytes_out=bytes_out)
         work = self.protocol.training_work(network, data, data.train, 1, data.train, on_gpu=on_gpu)
-        return replace(work, bytes_out=network.parameters * FLOAT + 8 * data.train)
+        return replace(work, bytes_out=bytes_out)
 
     @property
     def epochs(self) -> int:
-        return self.protocol.epochs
+        return 0 if self.protocol.weights else self.protocol.epochs
 
     @property
     def pace(self) -> int:

@@ -48,7 +48,11 @@ def row_of(choices: Choices, name: str, spec: TableSpec, row: dict[str, str]) ->
         return Row(
             row, (), not_here, cause=f"the scale takes {taken_here} images a class, and not {row['ipc']}"
         )
-    datasets = choices.datasets_of(name).get(row["dataset"], [])
+    papers = row["dataset"]
+    datasets = [
+        spec.data_on(papers) if entry == papers else entry
+        for entry in choices.datasets_of(name).get(papers, [])
+    ]
     if not datasets:
         cause = f"no dataset stands in for '{row['dataset']}' (`datasets` of the scale)"
         return Row(row, (), not_here, cause=cause)

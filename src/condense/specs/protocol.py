@@ -34,7 +34,7 @@ _BOTH_TYPES = 1.25  # a convolution in bfloat16 keeps its input in that type bes
 class Protocol:
     """How a network is trained and judged. See `params/protocols/`."""
 
-    LATER: ClassVar[tuple[str, ...]] = ("loss", "mixing", "average", "clip", "views", "labels")
+    LATER: ClassVar[tuple[str, ...]] = ("loss", "mixing", "average", "clip", "views", "labels", "weights")
 
     name: str
     title: str
@@ -61,6 +61,8 @@ class Protocol:
     # of each image by itself, one after the other, before `augment`
     views: tuple[AnyView, ...] = ()
     labels: AnyLabels | None = None  # whose labels the loss compares with, in place of the set's
+    # by whom the networks were trained, whose weights are taken where they are; the other settings say how
+    weights: Literal["", "torchvision"] = ""
 
     def __post_init__(self) -> None:
         check_name("name", self.name)

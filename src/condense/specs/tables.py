@@ -43,18 +43,22 @@ class PrintedRows:
 @dataclass(frozen=True)
 class OnDataset:
     """How the rows of one published dataset are judged: by a protocol of its own in place of the table's, by
-    which of our architectures those are that the paper names, and by which protocols its methods were."""
+    which of our architectures those are that the paper names, and by which protocols its methods were; and
+    which of our datasets it is, where that of its name is another, as at another size."""
 
+    data: str = ""
     protocol: str = ""
     archs: dict[str, str] = field(default_factory=dict)  # as published rows have it -> ours
     judges: dict[str, str] = field(default_factory=dict)  # as those of the table, and before them
 
     def __post_init__(self) -> None:
-        for name in (self.protocol, *self.archs.values(), *self.judges, *self.judges.values()):
+        for name in (self.data, self.protocol, *self.archs.values(), *self.judges, *self.judges.values()):
             if name:
                 check_name("by_dataset", name)
-        if not (self.protocol or self.archs or self.judges):
-            raise UserError("by_dataset: neither a protocol nor archs nor judges; leave the dataset out")
+        if not (self.data or self.protocol or self.archs or self.judges):
+            raise UserError(
+                "by_dataset: neither data nor a protocol nor archs nor judges; leave the dataset out"
+            )
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,11 @@ class TableSpec:
     def task_of(self, setting: str) -> Task:
         """The task that measures the rows of a published setting."""
         return self.tasks.get(setting, self.task)
+
+    def data_on(self, dataset: str) -> str:
+        """Our dataset that a published one is."""
+        found = self.by_dataset.get(dataset)
+        return found.data or dataset if found else dataset
 
     def protocol_on(self, dataset: str) -> str:
         """The protocol by which the rows of a published dataset are judged."""

@@ -71,6 +71,11 @@ def train(
     labels where the protocol takes them from elsewhere than the set.
     Raises UserError if the loss stops being a number, or if it needs soft labels that the set does not have.
     """
+    if protocol.weights:
+        raise UserError(
+            f"protocol '{protocol.name}': takes weights of {protocol.weights} that are there, and trains "
+            "nothing; choose another one here"
+        )
     if not len(images):
         raise UserError(f"training: {images.name} has no images")
     loss_function, targets = loss_of(protocol, images)

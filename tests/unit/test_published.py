@@ -1,0 +1,190 @@
+"""Weights that torchvision gives out, as teachers: planted files in their place."""
+
+import hashlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+from condense.config import UserError
+from condense.data.dataset import Images
+from condense.networks import published
+from condense.networks.making import Making
+from condense.networks.pretrain import load_teacher
+from condense.plan import Maker, data_cell
+from condense.specs import catalogue
+from condense.training.loop import train
+
+CATEGORIES = ["green mamba", "vacuum cleaner"]
+PROTOCOL = catalogue.protocol("torchvision")
+
+
+@pytest.fixture
+def images():
+    pixels = torch.randint(
+        256, (40, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    return Images(
+        dataset="planted",
+        split="train",
+        images=pixels,
+        labels=torch.arange(2).repeat_interleave(20),
+        classes=(0, 1),
+        class_names=("n01749939", "n04517823"),
+        counts=(20, 20),
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+        channels=3,
+        size=64,
+        data_sha256="of these",
+    )
+
+
+@pytest.fixture
+def given(tmp_path, monkeypatch):
+    """torchvision's own network, whose weights lie where the project looks for them, and which counts as
+    right."""
+    monkeypatch.setenv("CONDENSE_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    torch.manual_seed(0)
+    network = torchvision.models.resnet18(num_classes=2)
+    (tmp_path / "data" / "torchvision").mkdir(parents=True)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    name = f"resnet18-{hashlib.sha256((tmp_path / 'weights.pth').read_bytes()).hexdigest()[:8]}.pth"
+    shutil.copy(tmp_path / "weights.pth", tmp_path / "data" / "torchvision" / name)
+    told = published.Published(f"https://example.org/models/{name}", CATEGORIES)
+    monkeypatch.setattr(published, "weights_of", lambda arch: told)
+    monkeypatch.setattr(published, "accuracy", lambda *_: 80.0)
+    return network.eval()
+
+
+def taken(images, folder, **changes):
+    making = Making(folder / "teacher.safetensors", images, "tv_resnet18", {}, 0, "key", torch.device("cpu"))
+    published.take_published(replace(making, **changes), PROTOCOL)
+    return making.path
+
+
+def file_in(tmp_path):
+    return next((tmp_path / "data" / "torchvision").iterdir())
+
+
+@torch.no_grad()
+def test_the_teacher_is_torchvisions_network(images, given, tmp_path, capsys):
+    network, events = load_teacher(taken(images, tmp_path), images, torch.device("cpu"))
+    x = images.normalise(images.images[:3])
+    assert torch.allclose(network(x), given(x), atol=1e-4) and not events.any()
+    assert "80.0 %" in capsys.readouterr().err
+
+
+def test_torchs_own_folder_is_looked_into_too(images, given, tmp_path):
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    file_in(tmp_path).rename(tmp_path / "hub" / "checkpoints" / file_in(tmp_path).name)
+    taken(images, tmp_path)
+
+
+def test_a_missing_file_is_named_with_its_address_and_place(images, given, tmp_path):
+    file_in(tmp_path).unlink()
+    with pytest.raises(
+        UserError, match=r"put https://example.org/models/resnet18-\w{8}.pth into .*data/torchvision"
+    ):
+        taken(images, tmp_path)
+
+
+def test_another_file_under_its_name_is_refused(images, given, tmp_path):
+    file_in(tmp_path).write_bytes(b"another")
+    with pytest.raises(UserError, match="SHA-256 begins with .* get it again from"):
+        taken(images, tmp_path)
+
+
+def test_weights_of_another_network_are_refused(images, given, tmp_path):
+    with pytest.raises(UserError, match="does not hold weights of tv_resnet50"):
+        taken(images, tmp_path, arch="tv_resnet50")
+
+
+def test_classes_in_another_order_are_refused_by_their_names(images, given, tmp_path):
+    swapped = replace(images, class_names=images.class_names[::-1])
+    with pytest.raises(UserError, match=r"class 0 is n04517823 \(vacuum cleaner\).* is green mamba"):
+        taken(swapped, tmp_path)
+
+
+def test_other_classes_and_other_numbers_of_them_are_refused(images, given, tmp_path):
+    with pytest.raises(UserError, match="class 1 is house"):
+        taken(replace(images, class_names=("green mamba", "house")), tmp_path)
+    more = replace(images, counts=(10, 10, 20), classes=(0, 1, 2), class_names=("a", "b", "c"))
+    with pytest.raises(UserError, match="weights are of 2 classes, and planted has 3"):
+        taken(more, tmp_path)
+
+
+def test_a_classifier_no_better_than_chance_is_refused(images, given, tmp_path, monkeypatch):
+    monkeypatch.setattr(published, "accuracy", lambda *_: 49.0)
+    with pytest.raises(UserError, match=r"takes 49.0 % of some images .* chance gives 50 %"):
+        taken(images, tmp_path)
+    assert not (tmp_path / "teacher.safetensors").exists()
+
+
+def test_it_is_tried_on_images_of_all_classes(images):
+    assert published._some(images).counts == (20, 20)
+    many = replace(
+        images, images=images.images.repeat(100, 1, 1, 1), labels=images.labels.repeat_interleave(100)
+    )
+    some = published._some(replace(many, counts=(2000, 2000)))
+    assert len(some) == published.CHECKED and some.counts == (1000, 1000)
+
+
+def test_every_observer_of_imagenet_is_one_that_torchvision_has_weights_of():
+    maker, data = Maker(catalogue.scale("paper")), data_cell("imagenet1k_224")
+    archs = set()
+    for name in ("sre2l", "cda", "g_vbsm", "edc", "edc_config_a", "edc_config_g"):
+        observers = maker.recipe(name, data, 10, {}).observers
+        assert observers.protocol == "torchvision"
+        archs |= set(observers.archs)
+    for name in ("edc_imagenet1k", "edc_config_imagenet1k", "sre2l_imagenet1k", "rded_imagenet1k"):
+        needs = catalogue.protocol(name).observers.values()
+        assert {need.protocol for need in needs} == {"torchvision"}
+        archs |= {need.arch for need in needs}
+    for arch in archs:
+        assert len(published.weights_of(arch).categories) == 1000
+    assert published.weights_of("tv_resnet18").file == "resnet18-f37072fd.pth"
+
+
+@pytest.mark.parametrize("arch", ["resnet18_bn", "convnet"])
+def test_networks_that_torchvision_has_no_weights_of_are_refused(arch):
+    with pytest.raises(UserError, match="torchvision has no weights of it"):
+        published.weights_of(arch)
+
+
+def test_nothing_is_trained_by_it():
+    with pytest.raises(UserError, match="'torchvision': takes weights of torchvision that are there"):
+        train(None, [1], PROTOCOL, strategy="none", seed=0, name=(), checkpoint=None)
+
+
+def test_it_costs_no_training():
+    data = data_cell("imagenet1k_224")
+    parent = Maker(catalogue.scale("paper")).parent(
+        "teacher", data, "tv_resnet18", protocol=PROTOCOL, strategy=data.spec.strategy
+    )
+    assert parent.epochs == 0 and parent.work().flops_training == 0
+
+
+def test_edcs_tables_take_the_images_at_224_pixels(tmp_path, monkeypatch):
+    from condense.plan.tables import Plan
+
+    scale = Path(tmp_path / "scales" / "with_imagenet.yaml")
+    scale.parent.mkdir()
+    text = catalogue.file_of("scales", "paper").read_text().replace("name: paper", "name: with_imagenet")
+    scale.write_text(text.replace("datasets:\n", "datasets:\n  imagenet1k: [imagenet1k]\n", 1))
+    monkeypatch.setenv("CONDENSE_PARAMS", str(tmp_path))
+    plan = Plan("with_imagenet")
+    for name, dataset in {
+        "edc/table1": "imagenet1k_224",
+        "edc/table3": "imagenet1k_224",
+        "ddm/table1": "imagenet1k",
+    }.items():
+        found = {cell.synthetic.data.name for cell in plan.metrics_of(name)} & {
+            "imagenet1k",
+            "imagenet1k_224",
+        }
+        assert found == {dataset}, name
