@@ -126,7 +126,7 @@ def test_rows_of_a_dataset_are_judged_as_the_table_says(own):
         ({"by_dataset": {"svhn": {"protocol": "dc"}}}, "by_dataset: unknown dataset 'svhn'"),
         ({"by_dataset": {"cifar10": {"protocol": "dd"}}}, "unknown protocol 'dd'"),
         ({"by_dataset": {"cifar10": {"archs": {"resnet19": "resnet18"}}}}, "unknown architecture 'resnet19'"),
-        ({"by_dataset": {"cifar10": {}}}, "neither a protocol nor archs"),
+        ({"by_dataset": {"cifar10": {}}}, "neither data nor a protocol nor archs"),
         ({"by_dataset": {"cifar10": {"judges": {"dm": "dc"}}}}, "cifar10: judges: unknown method 'dm'"),
         ({"by_dataset": {"cifar10": {"judges": {"edc": "dd"}}}}, "unknown protocol 'dd'"),
         ({"not_measured": {"iterations=26": "why"}}, "not_measured: unknown .*iterations=26"),
