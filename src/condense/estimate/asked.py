@@ -176,7 +176,7 @@ class Asked:
     def _need(self, stage: str, work: Work) -> Need:
         """On a GPU where the stage may have one and the job computes with a network, else on the reference
         CPU."""
-        computes = work.flops_forward + work.flops_training > 0
+        computes = work.flops_forward + work.flops_training + work.flops_moving > 0
         on_gpu = computes and self._may_have_gpu(stage)
         threads = self.scale.resources.get(stage, Resources()).threads
         rates = REFERENCE if on_gpu else on_cores(REFERENCE_CPU, threads)

@@ -28,7 +28,7 @@ from condense.specs.costs.work import Sizes
 # Of the images that are timed; larger ones would fill a memory, and their rates differ little
 _LARGEST_SIDE = 256
 _DRAWS = 12  # augmentations that are timed together, always the same
-_WAY = 2  # of measuring; another number, and kept rates are measured anew
+_WAY = 3  # of measuring; another number, and kept rates are measured anew
 
 
 def rates_for(
@@ -105,16 +105,18 @@ def _measured(data: DataCell, arch: str, options: str, device: torch.device) -> 
     draw = _seconds(partial(_augment, spec, single), device) / _DRAWS
     torch.set_num_threads(threads)
     passes = (
-        _seconds(partial(run, network, images), device, sustained=True) for run in (_forward, _training)
+        _seconds(partial(run, network, images), device, sustained=True)
+        for run in (_forward, _training, _moving)
     )
-    each, each_trained = (
+    each, each_trained, each_moved = (
         max(seconds - per_call * counted.layers, seconds / 2) / count
-        for seconds, per_call in zip(passes, (call, call_trained), strict=True)
+        for seconds, per_call in zip(passes, (call, call_trained, call_trained), strict=True)
     )
     seconds, taken = _start()
     return Rates(
         forward=counted.forward / each,
         training=3 * counted.forward / each_trained,
+        moving=2 * counted.forward / each_moved,
         call=call,
         call_training=call_trained,
         parameter=_seconds(partial(models.reinitialise, network, 0), device) / counted.parameters,
@@ -135,6 +137,12 @@ def _forward(network: torch.nn.Module, images: torch.Tensor) -> None:
 
 def _training(network: torch.nn.Module, images: torch.Tensor) -> None:
     torch.autograd.grad(network(images).square().sum(), list(network.parameters()))
+
+
+def _moving(network: torch.nn.Module, images: torch.Tensor) -> None:
+    network.requires_grad_(False)
+    moved = images.clone().requires_grad_(True)
+    torch.autograd.grad(network(moved).square().sum(), moved)
 
 
 def _augment(spec: Sizes, images: torch.Tensor) -> None:

@@ -157,11 +157,9 @@ class MatchingRecipe(ImageRecipe):
             + steps * synthetic * network.embed * any(term.looks_back for term in terms),
             # A distance takes a subtraction, a product and a sum a feature; its gradient twice a product and
             # a sum.
-            flops_training=steps
-            * (
-                2 * synthetic * (passes * network.embed * embeds + critics * critic.forward)
-                + (7 * pairs + waves) * network.features
-            ),
+            flops_training=steps * (7 * pairs + waves) * network.features,
+            flops_moving=steps
+            * (2 * synthetic * (passes * network.embed * embeds + critics * critic.forward)),
             calls_forward=embedding_steps * math.ceil(real / chunk) * network.layers,
             calls_training=steps * (network.layers * embeds + critic.layers * critics),
             parameters_drawn=real_steps * network.parameters,

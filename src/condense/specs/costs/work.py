@@ -37,6 +37,7 @@ class Work:
 
     flops_forward: float = 0.0  # without gradients
     flops_training: float = 0.0  # forward and backward
+    flops_moving: float = 0.0  # forward, and backward to the images through a frozen network
     calls_forward: float = 0.0  # of layers
     calls_training: float = 0.0  # of layers, forward and backward
     parameters_drawn: float = 0.0
