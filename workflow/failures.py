@@ -31,14 +31,18 @@ class FailedJobs(logging.Handler):
 def told_of(job: dict[str, Any]) -> list[str]:
     """The lines on one failed job; `job` holds what Snakemake's log record says of it."""
     outputs = [_plain_path(path) for path in job.get("output") or []]
-    lines = [f"FAILED: {job['rule_name']}, which makes {outputs[0] if outputs else 'no file'}"]
+    logs = told_of_logs(job.get("log") or [])
+    # Ended by a signal, it has said so with its last words
+    stopped = bool(logs) and logs[-1].strip().startswith("condense: interrupted;")
+    how = "STOPPED" if stopped else "FAILED"
+    lines = [f"{how}: {job['rule_name']}, which makes {outputs[0] if outputs else 'no file'}"]
     number = (job.get("aux") or {}).get("external_jobid")
     message = str(job.get("rule_msg") or "").partition("For further error details")[0].strip()
     if message:
         lines += [f"  {line.strip()[:LONGEST]}" for line in message.splitlines() if line.strip()]
     elif number:
         lines.append(f"  job {number} of the cluster failed")
-    return [*lines, *told_of_logs(job.get("log") or [])]
+    return [*lines, *logs]
 
 
 def told_of_logs(paths: list[Any]) -> list[str]:

@@ -79,6 +79,16 @@ def test_a_failed_job_is_told_with_the_end_of_its_log(tmp_path, capsys):
     assert max(map(len, said.splitlines())) < 500
 
 
+def test_a_job_that_a_signal_ended_is_told_as_stopped(tmp_path, capsys):
+    log = tmp_path / "x.log"
+    log.write_text(
+        "epoch 3/20\ncondense: interrupted; run the same command again to go on from the last checkpoint\n"
+    )
+    said = told(tmp_path, capsys, rule_name="teach", output=["results/a"], log=[str(log)], aux={})
+    assert "STOPPED: teach, which makes results/a\n" in said and "FAILED" not in said
+    assert "run the same command again" in said
+
+
 def test_what_a_cluster_says_of_a_job_is_told_and_a_lost_log_is_no_fault(tmp_path, capsys):
     message = (
         "SLURM sbatch failed. The error message was 'sbatch: error: invalid partition specified: x'\nFor "
