@@ -25,7 +25,7 @@ FLOORS = {
     **dict.fromkeys(GROUND, 0.0),
     "kernels": 0.5,
     **dict.fromkeys(["machine.graphs", "machine.transfer", "kernels.precision"], 0.6),
-    **dict.fromkeys(["data", "models", "augment"], 1.0),
+    **dict.fromkeys(["data", "models", "augment", "outside.torchfile"], 1.0),
     **dict.fromkeys(["discrepancy", "training"], 2.0),
     **dict.fromkeys(["networks", "outside", "select"], 2.5),
     "engines": 3.0,
