@@ -41,7 +41,8 @@ def make_unfinished(scale: Plan, out: Path) -> None:
     made = made.with_targets(made.tables, drawn)
     evaluated = f"{len(made.metrics)} of {len(scale.metrics)} evaluations are made"
     shown = f"{len(made.targets)} of {len(scale.targets)} tables and figures have something to show"
-    make_report(made, out, folder=folder, so_far=f"{evaluated}; {shown}.")
+    unfinished = len(made.metrics) < len(scale.metrics)
+    make_report(made, out, folder=folder, so_far=f"{evaluated}; {shown}." if unfinished else "")
     with artifacts.whole(folder / "measured.md") as draft:
         draft.write_text(beside_published(made), encoding="utf-8")
     tell(f"{evaluated}; {shown}: {out}")
