@@ -181,3 +181,11 @@ def test_a_figure_of_no_set_names_none_and_others_do(own):
         (own / "tables" / "ours_figure91.yaml").write_text(figure, encoding="utf-8")
         with pytest.raises(UserError, match=told):
             catalogue.table("ours_figure91")
+
+
+def test_data_that_is_no_copy_of_the_published_dataset_is_refused(own):
+    table = yaml.safe_load(catalogue.file_of("tables", "edc_table18").read_text(encoding="utf-8"))
+    table["by_dataset"] = {"cifar10": {"data": "cifar100"}}
+    (own / "tables" / "edc_table18.yaml").write_text(yaml.safe_dump(table), encoding="utf-8")
+    with pytest.raises(UserError, match="'cifar100' does not say that it `copies` cifar10"):
+        assert Plan("every").tables

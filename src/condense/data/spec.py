@@ -244,6 +244,7 @@ class DatasetSpec:
                 1e-6 <= value <= 1e3 for value in self.std or ()
             ),
             "holdout: a fraction between 0 and 1 is needed": self.holdout is None or 0 < self.holdout < 1,
+            "copies: names another dataset": self.copies != self.name,
         }
         for message, fine in checks.items():
             if not fine:

@@ -75,6 +75,11 @@ class Candidates:
             raise UserError(
                 f"{self.data.dataset}: the teacher saw {len(counts)} images, not {len(self.data)}"
             )
+        if (counts < 0).any():
+            raise UserError(
+                f"{self.data.dataset}: nobody has counted what the teacher forgot, whose weights are of "
+                "others; train one (`condense teach --help`)"
+            )
         return counts[self.data.class_slice(self.label)].numpy()
 
 

@@ -68,6 +68,7 @@ def _kept_rates(path: Path | None) -> tuple[dict[str, Any], str]:
         return {}, ""
     try:
         entries = read_json(path)["entries"]
+        entries = {name: entry for name, entry in entries.items() if entry.get("way") == _WAY}
         for name, entry in entries.items():
             read(Rates, entry["rates"], name)
         return entries, ""

@@ -53,8 +53,8 @@ def keep_windows(network: nn.Module) -> None:
     """From now on the frozen convolutions of a network, as far as `convolve` takes them, keep their windows
     as it multiplies by them: four times the weights for maps, and as much again for gradients.
 
-    Where few images go through at a time, making these takes longer than the products. Weights that change
-    all the same are noticed.
+    Where few images go through at a time, making these takes longer than the products. Weights that are
+    replaced, or changed in place, are noticed; not those that are changed through `.data`.
     """
     for layer in network.modules():
         if type(layer) is nn.Conv2d:
@@ -69,6 +69,7 @@ class _KeptWindows:
 
     def __init__(self, convolution: nn.Conv2d):
         self._convolution, self._of = convolution, (-1, -1)
+        self._held: Tensor | None = None
         self._made: dict[bool, Tensor] = {}
 
     @property
@@ -82,7 +83,8 @@ class _KeptWindows:
         """(36, panels, inputs, panel); `backwards`: of the convolution that gives the gradient of maps."""
         weight = self._convolution.weight.detach()
         if self._of != (now := (weight._version, weight.data_ptr())):
-            self._made, self._of = {}, now
+            # Held, so that no other weights come to lie where these did
+            self._made, self._of, self._held = {}, now, weight
         if backwards not in self._made:
             made = torch.empty(36, weight[:, :, 0, 0].numel())
             channels = _channels(weight, backwards)

@@ -3,6 +3,7 @@ small images."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +36,12 @@ class TorchvisionNetwork(Network):
     def take(self, weights: Mapping[str, Tensor]) -> None:
         """Takes the weights of torchvision's own network, by its names. Raises RuntimeError for others."""
         network = self.construct()
-        network.load_state_dict(dict(weights))
+        # Those of DenseNets are given out under names of before, with a point too many
+        renamed = {
+            re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d\.)", r"\1\2", name): value
+            for name, value in weights.items()
+        }
+        network.load_state_dict(renamed)
         body, classifier = _split(network)
         self.body.load_state_dict(body.state_dict())
         self.classifier.load_state_dict(classifier.state_dict())

@@ -35,6 +35,8 @@ class Published:
 
     url: str
     categories: Sequence[str]
+    accuracy: float  # in percent, on the validation images of those who trained it
+    size: int = 224  # pixels a side of the images that it knows
 
     @property
     def file(self) -> str:
@@ -53,7 +55,8 @@ def weights_of(arch: str) -> Published:
             f"'{arch}': torchvision has no weights of it; choose one of its own networks, such as tv_resnet18"
         )
     weights = get_model_weights(name).IMAGENET1K_V1
-    return Published(weights.url, weights.meta["categories"])
+    accuracy = weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
+    return Published(weights.url, weights.meta["categories"], accuracy)
 
 
 def take_published(making: Making, protocol: Protocol) -> None:
@@ -61,10 +64,16 @@ def take_published(making: Making, protocol: Protocol) -> None:
 
     Its classes have to be those of the images, in their order: where the images name synsets, some of which
     are known by their words too, these are compared, and the weights are tried on some training images.
-    Raises UserError if the file is not here, or not the one that was given out, for other classes or another
-    order, and if the classifier is hardly better than chance.
+    Raises UserError if the file is not here, or not the one that was given out, for images of another size,
+    other classes or another order, and if the classifier is right less than half as often as it should be.
     """
     published, data = weights_of(making.arch), making.data
+    if data.size != published.size:
+        raise UserError(
+            f"{data.dataset}: its images have {data.size} pixels a side, and the weights of {making.arch} "
+            f"are of {published.size}; take a dataset of that size, such as imagenet1k_224, or train a "
+            "classifier (`condense teach --help`)"
+        )
     _check_classes(making.arch, published.categories, data)
     path = _found(making.arch, published)
     network = making.drawn_network(0)
@@ -76,17 +85,18 @@ def take_published(making: Making, protocol: Protocol) -> None:
         words = " ".join(str(error).split())[:150]
         raise UserError(f"{path}: does not hold weights of {making.arch}: {words}") from None
     network = network.to(making.device).eval()
-    right = accuracy(network, pixel_set(_some(data), making.device))
-    chance = 100 / len(data.counts)
-    tell(f"{making.arch}: {path}, {right:.1f} % of {CHECKED:,} training images right")
-    if right < min(50, 10 * chance):
+    some = _some(data)
+    right = accuracy(network, pixel_set(some, making.device))
+    tell(f"{making.arch}: {path}, {right:.1f} % of {len(some):,} training images right")
+    if right < published.accuracy / 2:
         raise UserError(
-            f"{path}: as {making.arch} it takes {right:.1f} % of some images of {data.dataset} for their "
-            f"classes, where chance gives {chance:.2g} %: the classes lie in another order, or the images "
-            "are not as it knows them (224 pixels); train a classifier (`condense teach --help`)"
+            f"{path}: as {making.arch} it takes {right:.1f} % of {len(some):,} images of {data.dataset} for "
+            f"their classes, where {published.accuracy:.1f} % are known of it: the classes lie in another "
+            "order, or the images are not as it knows them; train a classifier (`condense teach --help`)"
         )
     making.before_writing()
-    write_teacher(making, protocol, network, torch.zeros(len(data), dtype=torch.int64), right)
+    # Nobody has counted what it forgot
+    write_teacher(making, protocol, network, torch.full((len(data),), -1), right)
 
 
 def _check_classes(arch: str, categories: Sequence[str], data: Images) -> None:

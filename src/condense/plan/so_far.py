@@ -32,11 +32,13 @@ def so_far(scale: Plan) -> Plan:
         figures={name: figure for name, figure in figures.items() if figure.curves or figure.spec.computed},
     )
     if not made.metrics:
-        name = scale.scale.name
-        raise UserError(
-            f"no evaluation of the scale '{name}' is made yet; `snakemake --cores all --config scale={name}` "
-            "makes them"
+        name, any_made = scale.scale.name, any(Path(path).is_file() for path in scale.metrics)
+        lacks = (
+            "no number of the scale '{}' has all its evaluations yet"
+            if any_made
+            else "no evaluation of the scale '{}' is made yet"
         )
+        raise UserError(f"{lacks.format(name)}; `snakemake --cores all --config scale={name}` makes them")
     return made
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from condense import plan
-from condense.config import merged, unknown
+from condense.config import UserError, merged, unknown
 from condense.plan import MetricsCell, SyntheticCell
 from condense.plan.choices import Choices, taken
 from condense.plan.published import architectures, method_names, method_of, metric_of, published_rows
@@ -138,6 +138,11 @@ def require_datasets(spec: TableSpec, published: list[dict[str, str]]) -> None:
             raise unknown("dataset", dataset, named, "by_dataset")
         if on.protocol:
             catalogue.protocol(on.protocol)
+        if on.data and dataset not in (on.data, plan.data_cell(on.data).spec.copies):
+            raise UserError(
+                f"by_dataset: {dataset}: data: '{on.data}' does not say that it `copies` {dataset}, so its "
+                "numbers would stand as those of another dataset"
+            )
         for arch in on.archs:
             if arch not in named[dataset]:
                 raise unknown("architecture", arch, named[dataset], f"by_dataset: {dataset}: archs")

@@ -23,7 +23,7 @@ def make_unfinished(scale: Plan, out: Path) -> None:
     made, for the folder of the workflow's own, and for what is damaged.
     """
     folder = Path(out).parent
-    if folder.absolute() == Path(RESULTS).absolute():
+    if folder.resolve() == Path(RESULTS).resolve():
         raise UserError(
             f"--out {out}: the workflow's own tables and figures lie there; name a folder for those so far, "
             f"such as {folder}/so-far/{Path(out).name}"
@@ -39,9 +39,10 @@ def make_unfinished(scale: Plan, out: Path) -> None:
             tell(f"{name}: left out, since it cannot be drawn of what there is: {error}")
             del drawn[name]
     made = made.with_targets(made.tables, drawn)
-    evaluated = f"{len(made.metrics)} of {len(scale.metrics)} evaluations are made"
+    count = sum(Path(path).is_file() for path in scale.metrics)
+    evaluated = f"{count} of {len(scale.metrics)} evaluations are made"
     shown = f"{len(made.targets)} of {len(scale.targets)} tables and figures have something to show"
-    unfinished = len(made.metrics) < len(scale.metrics)
+    unfinished = count < len(scale.metrics)
     make_report(made, out, folder=folder, so_far=f"{evaluated}; {shown}." if unfinished else "")
     with artifacts.whole(folder / "measured.md") as draft:
         draft.write_text(beside_published(made), encoding="utf-8")

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from condense.config import UserError, naming
+from condense.config import UserError, naming, unknown
 from condense.machine import fitting
 from condense.specs.beside import Beside
 from condense.specs.common import at_least, check_name, groups_of, unused
@@ -23,10 +23,11 @@ from condense.specs.schedules import ConstantSchedule, CosineSchedule
 @dataclass(frozen=True)
 class Observers:
     """The trained classifiers that look at the images, one after the other: their architectures, and the
-    protocol by which they are trained on the real images."""
+    protocol by which they are trained on the real images; `protocol_of`: that of single architectures."""
 
     protocol: str
     archs: list[str]
+    protocol_of: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_name("observers: protocol", self.protocol)
@@ -36,6 +37,10 @@ class Observers:
             )
         for arch in self.archs:
             check_name("observers: archs", arch)
+        for arch, protocol in self.protocol_of.items():
+            check_name("observers: protocol_of", protocol)
+            if arch not in self.archs:
+                raise unknown("architecture", arch, self.archs, "observers: protocol_of")
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,11 @@ class StatisticsRecipe(MovedRecipe):
             )
 
     def parents(self) -> dict[str, Parent]:
-        needs = {arch: TeacherNeed(self.observers.protocol, arch) for arch in self.observers.archs}
+        observers = self.observers
+        needs = {
+            arch: TeacherNeed(observers.protocol_of.get(arch, observers.protocol), arch)
+            for arch in observers.archs
+        }
         found: dict[str, Parent] = {f"observer_{arch}": need for arch, need in needs.items()}
         if self.statistics.gathered:
             found |= {f"statistics_{arch}": LayerStatisticsNeed(need) for arch, need in needs.items()}
