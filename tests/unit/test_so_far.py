@@ -5,13 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from report_helpers import made_up_metrics, rows_of
+from report_helpers import RUN, made_up_metrics, metrics_of, rows_of
 
 from condense.command.cli import main
 from condense.config import UserError
 from condense.files import artifacts, store
 from condense.plan import data_cell
-from condense.plan.so_far import NOT_YET, so_far
+from condense.plan.so_far import NOT_YET, evaluated, so_far
 from condense.plan.tables import Plan
 from condense.report.beside_published import beside_published
 from condense.report.records import records
@@ -65,7 +65,7 @@ def test_a_cell_counts_the_sets_that_are_judged_whole(tmp_path, monkeypatch):
 
 def test_nothing_made_says_what_makes_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"no evaluation of the scale 'quick' is made yet; .*scale=quick"):
+    with pytest.raises(UserError, match=r"scale 'quick': no evaluation is made yet; .*scale=quick"):
         so_far(Plan("quick"))
 
 
@@ -83,6 +83,28 @@ def test_the_command_writes_page_tables_and_the_list(quick, capsys):
     assert "| DM | dc, ConvNet | **61.0 ± 0.8** |" in Path("results/so-far/measured.md").read_text()
 
 
+def test_evaluations_are_counted_whether_they_are_shown_or_not(quick, capsys):
+    gone = of_method(quick, MINE, "dm")  # beside which figures show what is measured of the same sets
+    for cell in gone:
+        os.remove(cell.path)
+    count = len(quick.metrics) - len(gone)
+    assert main(["report", "--so-far"]) == 0
+    assert f"{count} of {len(quick.metrics)} evaluations are made" in capsys.readouterr().err
+    assert len(so_far(quick).metrics) < count
+
+
+def test_what_an_earlier_report_showed_and_this_one_does_not_is_removed(quick):
+    assert main(["report", "--so-far"]) == 0
+    table = Path(f"results/so-far/tables/{MINE}.csv")
+    own = table.with_name("own.csv")
+    own.touch()
+    assert table.exists()
+    for cell in quick.metrics_of(MINE):
+        Path(cell.path).unlink(missing_ok=True)
+    assert main(["report", "--so-far"]) == 0
+    assert own.exists() and not table.exists() and not table.with_suffix(".md").exists()
+
+
 def test_the_folder_of_the_workflow_is_left_alone(quick, capsys):
     assert main(["report", "--so-far", "--out", "results/page.html"]) == 2
     assert "results/so-far/page.html" in capsys.readouterr().err
@@ -95,8 +117,6 @@ def jpeg(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scale = Plan("cifar10")
     numbers = {("random", "dc"): 31.0, ("random", "dc_plain"): 26.5, ("herding", "dc"): 36.0}
-    from report_helpers import RUN, metrics_of
-
     for path, cell in scale.metrics.items():
         mean = numbers.get((cell.synthetic.recipe.name, cell.protocol.name))
         if mean is not None and cell.synthetic.ipc == 10 and cell.task.folder == "followed":
@@ -127,11 +147,9 @@ def test_on_a_copy_the_published_number_stands_beside_what_its_judge_measured(jp
 
 
 def test_one_line_holds_the_numbers_of_all_tables(jpeg):
-    lines = beside_published(jpeg).splitlines()
-    assert (
-        "| Random | dc_plain, ConvNet | **27.0 ± 0.5** | 27.0 ± 0.5 of 20 |  | 26.0 ± 1.2 (cpdm, 1) | +1.0 |"
-        in lines
-    )
+    lines = beside_published(jpeg, "3 of 219").splitlines()
+    random = "| Random | dc_plain, ConvNet | **27.0 ± 0.5** | 27.0 ± 0.5 of 20 |"
+    assert f"{random}  | 26.0 ± 1.2 (cpdm, Table 1) | +1.0 |" in lines
     assert "| Herding | dc, ConvNet | **36.5 ± 0.5** | 36.5 ± 0.5 of 20 | +5.0 |  |  |" in lines
     assert any(line.startswith("Every image re-encoded as JPEG") for line in lines)
 
@@ -148,7 +166,7 @@ def test_the_page_of_cifar10_is_that_of_what_is_kept(tmp_path, monkeypatch):
     scale = Plan("cifar10")
     if not store.restore_all(scale.metrics):
         pytest.skip("no evaluation of CIFAR-10 is kept here")
-    page, known = beside_published(so_far(scale)), PROJECT / "docs" / "cifar10.md"
+    page, known = beside_published(so_far(scale), evaluated(scale)), PROJECT / "docs" / "cifar10.md"
     shutil.rmtree(tmp_path / "results")
     assert page == known.read_text(encoding="utf-8"), (
         "after `make keep SCALE=cifar10`: `condense report --so-far --scale cifar10`, then "

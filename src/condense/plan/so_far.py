@@ -32,14 +32,26 @@ def so_far(scale: Plan) -> Plan:
         figures={name: figure for name, figure in figures.items() if figure.curves or figure.spec.computed},
     )
     if not made.metrics:
-        name, any_made = scale.scale.name, any(Path(path).is_file() for path in scale.metrics)
-        lacks = (
-            "no number of the scale '{}' has all its evaluations yet"
-            if any_made
-            else "no evaluation of the scale '{}' is made yet"
+        name = scale.scale.name
+        lacks = "no number has all its evaluations" if _count(scale) else "no evaluation is made"
+        raise UserError(
+            f"scale '{name}': {lacks} yet; `snakemake --cores all --config scale={name}` makes them"
         )
-        raise UserError(f"{lacks.format(name)}; `snakemake --cores all --config scale={name}` makes them")
     return made
+
+
+def evaluated(scale: Plan) -> str:
+    """How many evaluations of a scale are made, in words."""
+    return f"{_count(scale)} of {len(scale.metrics)} evaluations are made"
+
+
+def is_whole(scale: Plan) -> bool:
+    """Whether every evaluation of a scale is made."""
+    return _count(scale) == len(scale.metrics)
+
+
+def _count(scale: Plan) -> int:
+    return sum(Path(path).is_file() for path in scale.metrics)
 
 
 def _row(row: Row) -> Row:

@@ -17,8 +17,8 @@ _HEAD = (
     "Test accuracy in %: mean ± standard deviation over networks and sets. *Measured* is that of the last "
     "epoch. *Best* is the mean of every network's best test pass, of so many, which is what some papers "
     "print; nothing is chosen by it here. *Published* stands where the judge is that of the published "
-    "number, with its paper and table; *over random* are the points above as many random images under the "
-    "same judge."
+    "number, with its paper and table in brackets; *over random* are the points above as many random "
+    "images under the same judge."
 )
 
 
@@ -33,11 +33,19 @@ class _Line:
     printed: list[tuple[Row, str]] = field(default_factory=list)
 
 
-def beside_published(scale: Plan) -> str:
+def beside_published(scale: Plan, evaluated: str) -> str:
     """One table for each dataset and number of images a class, the best first under each judge. Evaluations
-    that several tables show stand once, with the numbers that each of these prints."""
+    that several tables show stand once, with the numbers that each of these prints.
+
+    `evaluated`: how many evaluations of the scale are made, in words. Raises UserError for metrics that are
+    missing or damaged.
+    """
+    name = scale.scale.name
     text = [f"# {scale.scale.title}: measured beside published", ""]
-    text += [*filter(None, [scale.scale.note]), "", _HEAD, ""]
+    text += [
+        f"Scale `{name}`, written by `make so-far SCALE={name}`: {evaluated}. {scale.scale.note}".strip()
+    ]
+    text += ["", _HEAD, ""]
     for (dataset, ipc), lines in sorted(_lines(scale).items(), key=lambda entry: _order(*entry[0])):
         copied = names.copied(dataset)
         about = f"{names.note(dataset)} Published numbers are of {names.dataset(copied)}." if copied else ""
@@ -116,4 +124,4 @@ def _spread(number: Measured) -> str:
 def _printed(row: Row, name: str) -> str:
     value, std = row.published["value"], row.published["std"]
     paper, _, table = name.partition("/")
-    return f"{value}{f' ± {std}' if std else ''} ({paper}, {table.removeprefix('table')})"
+    return f"{value}{f' ± {std}' if std else ''} ({paper}, Table {table.removeprefix('table')})"

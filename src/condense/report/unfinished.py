@@ -8,12 +8,14 @@ from condense.config import UserError
 from condense.files import artifacts
 from condense.machine.terminal import tell
 from condense.plan import RESULTS
-from condense.plan.so_far import so_far
+from condense.plan.so_far import evaluated, is_whole, so_far
 from condense.plan.tables import Plan
 from condense.report.beside_published import beside_published
 from condense.report.figures import make_figure
 from condense.report.html import make_report
 from condense.report.tables import make_table
+
+_SUFFIXES = (".csv", ".md", ".tex", ".png", ".svg", ".json")
 
 
 def make_unfinished(scale: Plan, out: Path) -> None:
@@ -31,19 +33,28 @@ def make_unfinished(scale: Plan, out: Path) -> None:
     made = so_far(scale)
     for name in [*made.tables, *made.settings]:
         make_table(made, name, folder / "tables" / f"{name}.csv")
-    drawn = dict(made.figures)
-    for name in made.figures:
+    drawn = {}
+    for name, figure in made.figures.items():
         try:
             make_figure(made, name, folder / "figures" / f"{name}.png")
+            drawn[name] = figure
         except UserError as error:
             tell(f"{name}: left out, since it cannot be drawn of what there is: {error}")
-            del drawn[name]
     made = made.with_targets(made.tables, drawn)
-    count = sum(Path(path).is_file() for path in scale.metrics)
-    evaluated = f"{count} of {len(scale.metrics)} evaluations are made"
+    _remove_others(folder, scale, made)
+    counted = evaluated(scale)
     shown = f"{len(made.targets)} of {len(scale.targets)} tables and figures have something to show"
-    unfinished = count < len(scale.metrics)
-    make_report(made, out, folder=folder, so_far=f"{evaluated}; {shown}." if unfinished else "")
+    make_report(made, out, folder=folder, so_far="" if is_whole(scale) else f"{counted}; {shown}.")
     with artifacts.whole(folder / "measured.md") as draft:
-        draft.write_text(beside_published(made), encoding="utf-8")
-    tell(f"{evaluated}; {shown}: {out}")
+        draft.write_text(beside_published(made, counted), encoding="utf-8")
+    tell(f"{counted}; {shown}: {out}")
+
+
+def _remove_others(folder: Path, scale: Plan, made: Plan) -> None:
+    """Removes tables and figures of the scale that an earlier report left there and this one does not
+    show."""
+    for name in scale.specs_by_path():
+        for path in (folder / "tables" / name, folder / "figures" / name):
+            if name not in made.targets:
+                for suffix in _SUFFIXES:
+                    path.with_name(path.name + suffix).unlink(missing_ok=True)
