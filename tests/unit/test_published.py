@@ -19,6 +19,7 @@ from condense.networks.making import Making
 from condense.networks.pretrain import load_teacher
 from condense.plan import Maker, data_cell
 from condense.specs import catalogue
+from condense.specs.protocol import TRIED
 from condense.training.loop import train
 
 CATEGORIES = ["green mamba", "vacuum cleaner"]
@@ -59,7 +60,7 @@ def given(tmp_path, monkeypatch):
     name = f"resnet18-{hashlib.sha256((tmp_path / 'weights.pth').read_bytes()).hexdigest()[:8]}.pth"
     shutil.copy(tmp_path / "weights.pth", tmp_path / "data" / "torchvision" / name)
     told = published.Published(f"https://example.org/models/{name}", CATEGORIES, 90.0, 64)
-    monkeypatch.setattr(published, "weights_of", lambda arch: told)
+    monkeypatch.setattr(published, "weights_of", lambda *_: told)
     monkeypatch.setattr(published, "accuracy", lambda *_: 80.0)
     return network.eval()
 
@@ -132,7 +133,7 @@ def test_a_classifier_that_is_right_half_as_often_as_it_should_is_refused(
 
 def test_images_of_another_size_are_refused(images, given, tmp_path, monkeypatch):
     told = replace(published.weights_of("tv_resnet18"), size=224)
-    monkeypatch.setattr(published, "weights_of", lambda arch: told)
+    monkeypatch.setattr(published, "weights_of", lambda *_: told)
     with pytest.raises(UserError, match="its images have 64 pixels a side, .* are of 224"):
         taken(images, tmp_path)
 
@@ -163,7 +164,7 @@ def test_it_is_tried_on_images_of_all_classes(images):
         images, images=images.images.repeat(100, 1, 1, 1), labels=images.labels.repeat_interleave(100)
     )
     some = published._some(replace(many, counts=(2000, 2000)))
-    assert len(some) == published.CHECKED and some.counts == (1000, 1000)
+    assert len(some) == TRIED and some.counts == (1000, 1000)
 
 
 def test_every_observer_of_imagenet_is_one_that_torchvision_has_weights_of():
@@ -187,6 +188,18 @@ def test_every_observer_of_imagenet_is_one_that_torchvision_has_weights_of():
 def test_networks_that_torchvision_has_no_weights_of_are_refused(arch):
     with pytest.raises(UserError, match="torchvision has no weights of it"):
         published.weights_of(arch)
+
+
+def test_a_resnet_with_another_stem_has_none():
+    assert published.weights_of("tv_resnet18", {"stem": "imagenet"}).file == "resnet18-f37072fd.pth"
+    with pytest.raises(UserError, match="torchvision has no weights of it"):
+        published.weights_of("tv_resnet18", {"stem": "small"})
+
+
+def test_the_pass_that_gathers_statistics_is_that_of_other_observers():
+    other = catalogue.protocol("edc_observer")
+    same = ("batch", "augment", "siamese")
+    assert [getattr(PROTOCOL, name) for name in same] == [getattr(other, name) for name in same]
 
 
 def test_nothing_is_trained_by_it():

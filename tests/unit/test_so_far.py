@@ -172,3 +172,14 @@ def test_the_page_of_cifar10_is_that_of_what_is_kept(tmp_path, monkeypatch):
         "after `make keep SCALE=cifar10`: `condense report --so-far --scale cifar10`, then "
         "`cp results/so-far/measured.md docs/cifar10.md`"
     )
+
+
+def test_a_copy_of_no_dataset_is_refused(tmp_path, monkeypatch):
+    text = (PROJECT / "params" / "datasets" / "cifar10_jpeg.yaml").read_text(encoding="utf-8")
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "cifar10_jpeg.yaml").write_text(
+        text.replace("copies: cifar10", "copies: cifar01"), encoding="utf-8"
+    )
+    monkeypatch.setenv("CONDENSE_PARAMS", str(tmp_path))
+    with pytest.raises(UserError, match=r"cifar10_jpeg.yaml: copies.*unknown dataset 'cifar01'"):
+        Plan("cifar10")

@@ -59,7 +59,7 @@ def rates_for(
         entry = {**facts, "date": datetime.now(UTC).date().isoformat(), "rates": asdict(measured)}
         write_json(cache_file, {"kind": "rates", "entries": {**kept, name: entry}})
     if known:
-        remark = "; measured anew, since device, threads, torch or the way of measuring changed"
+        remark = "; measured anew, since device, threads or torch changed"
     return measured, f"measured now on this {device_name}{remark}"
 
 
@@ -68,7 +68,12 @@ def _kept_rates(path: Path | None) -> tuple[dict[str, Any], str]:
         return {}, ""
     try:
         entries = read_json(path)["entries"]
-        entries = {name: entry for name, entry in entries.items() if entry.get("way") == _WAY}
+        # Whole ones that were measured in another way are left out; what is damaged is told below
+        entries = {
+            name: entry
+            for name, entry in entries.items()
+            if "device" not in entry or entry.get("way") == _WAY
+        }
         for name, entry in entries.items():
             read(Rates, entry["rates"], name)
         return entries, ""

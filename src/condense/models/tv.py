@@ -20,11 +20,14 @@ DEIT_TINY = {"patch_size": 16, "num_layers": 12, "num_heads": 3, "hidden_dim": 1
 
 class TorchvisionNetwork(Network):
     """The network that `construct` makes, split before its last linear layer. Grey images are shown to all
-    three of its channels."""
+    three of its channels.
 
-    def __init__(self, construct: Callable[[], nn.Module]) -> None:
+    `published`: torchvision's name of it, if it is one that weights are given out of; else ''.
+    """
+
+    def __init__(self, construct: Callable[[], nn.Module], published: str = "") -> None:
         super().__init__()
-        self.construct = construct
+        self.construct, self.published = construct, published
         self.body, self.classifier = _split(construct())
 
     def reset_parameters(self) -> None:
@@ -60,13 +63,13 @@ def _split(network: nn.Module) -> tuple[nn.Module, nn.Linear]:
     return network, last
 
 
-def _network(construct: Callable[[], nn.Module], channels: int) -> Network:
+def _network(construct: Callable[[], nn.Module], channels: int, published: str = "") -> Network:
     if channels not in (1, 3):
         raise UserError(
             f"torchvision's networks take 1 or 3 channels, not {channels}: choose another architecture, such "
             "as 'convnet'"
         )
-    return TorchvisionNetwork(construct)
+    return TorchvisionNetwork(construct, published)
 
 
 def _named(name: str, classes: int, **more: int) -> nn.Module:
@@ -79,7 +82,7 @@ def convolutional(name: str) -> Builder:
     """torchvision's network `name`, which takes any size from 64 pixels."""
 
     def make(options: Options, channels: int, size: int, classes: int) -> Network:
-        return _network(partial(_named, name, classes), channels)
+        return _network(partial(_named, name, classes), channels, name)
 
     return Builder(Options(), lambda options, channels, size: size >= SMALLEST, make)
 
@@ -99,8 +102,9 @@ def resnet(name: str) -> Builder:
         return size >= SMALLEST if options.stem == "imagenet" else halvings_fit(size, 3, "batch")
 
     def make(options: TorchvisionResNetOptions, channels: int, size: int, classes: int) -> Network:
-        construct = _named if options.stem == "imagenet" else _small_stem
-        return _network(partial(construct, name, classes), channels)
+        if options.stem == "small":
+            return _network(partial(_small_stem, name, classes), channels)
+        return _network(partial(_named, name, classes), channels, name)
 
     return Builder(TorchvisionResNetOptions(), fits, make)
 
@@ -125,7 +129,7 @@ def vit(name: str) -> Builder:
     image size."""
 
     def make(options: Options, channels: int, size: int, classes: int) -> Network:
-        return _network(partial(_named, name, classes, image_size=size), channels)
+        return _network(partial(_named, name, classes, image_size=size), channels, name)
 
     return Builder(Options(), _patches_fit, make)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,10 +22,10 @@ from condense.networks.making import Making
 from condense.networks.pretrain import write_teacher
 from condense.outside.torchfile import read_torch
 from condense.specs import Protocol, catalogue
+from condense.specs.protocol import TRIED
 from condense.training.loop import accuracy
 from condense.training.sets import pixel_set
 
-CHECKED = 2000  # training images on which the weights are tried, spread over all classes
 _SYNSET = re.compile(r"n\d{8}")
 
 
@@ -43,18 +44,16 @@ class Published:
         return self.url.rsplit("/", 1)[-1]
 
 
-def weights_of(arch: str) -> Published:
+def weights_of(arch: str, options: Mapping[str, Any] | None = None) -> Published:
     """torchvision's first weights of one of its networks. Raises UserError for a network that has none."""
     from torchvision.models import get_model_weights
 
-    name = arch.removeprefix("tv_")
-    if name == arch or not isinstance(
-        models.build(arch, channels=3, size=224, classes=2), TorchvisionNetwork
-    ):
+    network = models.build(arch, channels=3, size=224, classes=2, **(options or {}))
+    if not isinstance(network, TorchvisionNetwork) or not network.published:
         raise UserError(
             f"'{arch}': torchvision has no weights of it; choose one of its own networks, such as tv_resnet18"
         )
-    weights = get_model_weights(name).IMAGENET1K_V1
+    weights = get_model_weights(network.published).IMAGENET1K_V1
     accuracy = weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
     return Published(weights.url, weights.meta["categories"], accuracy)
 
@@ -67,7 +66,7 @@ def take_published(making: Making, protocol: Protocol) -> None:
     Raises UserError if the file is not here, or not the one that was given out, for images of another size,
     other classes or another order, and if the classifier is right less than half as often as it should be.
     """
-    published, data = weights_of(making.arch), making.data
+    published, data = weights_of(making.arch, making.options), making.data
     if data.size != published.size:
         raise UserError(
             f"{data.dataset}: its images have {data.size} pixels a side, and the weights of {making.arch} "
@@ -149,7 +148,7 @@ def _found(arch: str, published: Published) -> Path:
 
 def _some(data: Images) -> Images:
     """Some of the images, evenly spread."""
-    places = torch.linspace(0, len(data) - 1, min(CHECKED, len(data))).long()
+    places = torch.linspace(0, len(data) - 1, min(TRIED, len(data))).long()
     labels = data.labels[places]
     counts = torch.bincount(labels, minlength=len(data.counts)).tolist()
     return replace(data, images=data.images[places], labels=labels, counts=tuple(counts))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from condense.config import UserError, naming, unknown
-from condense.plan import Maker, MetricsCell
+from condense.plan import Maker, MetricsCell, data_cell
 from condense.plan.profiles import require_architecture
 from condense.plan.published import architectures, published_rows
 from condense.specs import AnyTable, FigureSpec, Scale, SettingsSpec, TableLimits, TableSpec, catalogue
@@ -99,7 +99,7 @@ def _evaluated_with(specs: Iterable[AnyTable]) -> list[str]:
 
 def _require_datasets(plan: ScalePlan) -> None:
     """Raises UserError for a dataset that no table or figure is of, or not the one that names it, in place of
-    which others would stand: nothing would run on these."""
+    which others would stand: nothing would run on these; and for one that is a copy of none that there is."""
     of = {name: _datasets_shown(plan, spec) for name, spec in plan.specs_by_path().items()}
     named = [("datasets", plan.scale.datasets, set().union(*of.values()))]
     named += [
@@ -109,6 +109,16 @@ def _require_datasets(plan: ScalePlan) -> None:
         for name in datasets:
             if name not in known:
                 raise unknown("dataset of a table or figure", name, known, f"{plan.maker.where}: {key}")
+            for entry in datasets[name]:
+                _require_original(entry)
+
+
+def _require_original(dataset: str) -> None:
+    """Raises UserError where what a dataset `copies` is none: no published number would stand beside it."""
+    copied = data_cell(dataset).spec.copies
+    known = {*catalogue.names_in("datasets"), *(row["dataset"] for row in published_rows())}
+    if copied is not None and copied not in known:
+        raise unknown("dataset", copied, known, f"{catalogue.file_of('datasets', dataset)}: copies")
 
 
 def _datasets_shown(plan: ScalePlan, spec: AnyTable) -> set[str]:

@@ -22,8 +22,8 @@ from condense.plan.truths import TruthCell
 from condense.specs import Protocol, QueueNetworks, TrainedNetworks, TrajectoryNetworks, number_of_epochs
 from condense.specs.common import at_least, not_by_default
 from condense.specs.costs.work import FLOAT, Work, pixels_of, statistics_bytes
+from condense.specs.protocol import TRIED
 
-_TRIED = 2000  # images on which the weights of others are tried
 _READ, _CALLS = 16, 12  # products for a value, and calls for a layer, that its moments take
 
 
@@ -60,7 +60,7 @@ class TeacherCell(ParentCell):
         bytes_out = network.parameters * FLOAT + 8 * data.train
         if self.protocol.weights:
             peak = 3 * (network.parameters + network.largest) * FLOAT
-            return Work(flops_forward=_TRIED * network.forward, peak_bytes=peak, bytes_out=bytes_out)
+            return Work(flops_forward=TRIED * network.forward, peak_bytes=peak, bytes_out=bytes_out)
         work = self.protocol.training_work(network, data, data.train, 1, data.train, on_gpu=on_gpu)
         return replace(work, bytes_out=bytes_out)
 

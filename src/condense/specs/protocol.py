@@ -26,6 +26,7 @@ from condense.specs.training import (
 )
 from condense.specs.views import AnyView
 
+TRIED = 2000  # training images on which the weights of others are tried
 DEFAULT_PROTOCOL = "dc"  # by which sets are judged where nothing else is said
 _BOTH_TYPES = 1.25  # a convolution in bfloat16 keeps its input in that type beside the norm's in float32
 
