@@ -121,6 +121,13 @@ def test_a_trained_network_beside_that_of_the_step_takes_a_pass_of_its_own(maker
     assert work.flops_moving == 10_000 * 2 * 10 * 40 * CONVOLUTIONS
 
 
+def test_images_under_a_frozen_observer_pass_it_there_and_back(maker):
+    work = work_of(maker.synthetic("cifar10", "sre2l", "convnet", 10, 0))
+    observer = profile("resnet18_bn", "{}", 3, 32, 10)
+    assert work.flops_moving == 1000 * 2 * 100 * observer.forward
+    assert work.flops_training == work.flops_forward == 0
+
+
 def test_shards_share_the_work_of_a_set(maker):
     cell = maker.synthetic("cifar10", "cpdm", "convnet", 10, 0)
     both, one = work_of(cell), work_of(cell, 5)

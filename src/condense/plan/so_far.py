@@ -35,7 +35,8 @@ def so_far(scale: Plan) -> Plan:
         name = scale.scale.name
         lacks = "no number has all its evaluations" if _count(scale) else "no evaluation is made"
         raise UserError(
-            f"scale '{name}': {lacks} yet; `snakemake --cores all --config scale={name}` makes them"
+            f"scale '{name}': {lacks} yet; `snakemake --cores all --config scale={name}` makes them, and "
+            f"`condense take --scale {name}` takes those that are kept"
         )
     return made
 

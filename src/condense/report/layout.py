@@ -191,8 +191,10 @@ def _words(scale: Plan, group: list[Record]) -> tuple[str, str]:
     if any(record.was_measured for record in group):
         copied = names.copied(first.shown_on)
         on, about = (f" on {names.dataset(copied)}", names.note(first.shown_on)) if copied else ("", "")
-        title = f"{dataset}: measured here (scale {level}) and published{on}"
-        return title, " ".join(filter(None, [how, beside, about, cuts]))
+        title = f"{dataset}: measured here (scale {level})"
+        if not any(record.values["published"] for record in group):  # of a comparison of one's own
+            return title, " ".join(filter(None, [how, about, cuts]))
+        return f"{title} and published{on}", " ".join(filter(None, [how, beside, about, cuts]))
     return (
         f"{dataset}: published numbers",
         f"{first.measure}, as the paper prints it. Not measured here on {dataset} (scale {level}).",

@@ -240,7 +240,7 @@ class StatisticsRecipe(MovedRecipe):
         crops = shard.classes * self.patches.looked_at(data) if self.patches else 0
         plain = Work(
             flops_forward=there * passed + crops * observers[0].forward,
-            flops_training=3 * (1 + back) * passed,
+            flops_moving=2 * (1 + back) * passed,
             calls_forward=there * batches * mean("layers"),
             calls_training=(1 + back) * batches * mean("layers"),
             draws=batches,
