@@ -21,6 +21,7 @@ from condense.config import UserError, read
 from condense.estimate.rates import Rates
 from condense.files.artifacts import read_json, write_json
 from condense.machine import runtime, seeds
+from condense.machine.terminal import tell
 from condense.plan import DataCell
 from condense.plan.profiles import profile
 from condense.specs.costs.work import Sizes
@@ -54,6 +55,7 @@ def rates_for(
             "again)"
         )
         return read(Rates, known["rates"], f"{cache_file}: {name}"), source
+    tell(f"measuring how fast {arch} is on images like those of {data.name} here: some seconds, once")
     measured = _measured(data, arch, options, device)
     if cache_file is not None:
         entry = {**facts, "date": datetime.now(UTC).date().isoformat(), "rates": asdict(measured)}

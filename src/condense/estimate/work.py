@@ -199,7 +199,7 @@ def _evaluation(cell: MetricsCell, networks: int, on_gpu: bool) -> Work:
         flops_forward=tests * work.flops_forward,
         calls_forward=tests * work.calls_forward,
     )
-    work = both(work, _observing(cell, trained))
+    work = both(work, _observing(cell, trained, on_gpu))
     work = both(work, cell.task.measuring_work(network, data.spec, judged, networks, math.ceil(_sets(cell))))
     # All snapshots are read at once, and one of them decoded; the whole set stays in 8 bits.
     held = judged + math.ceil(_sets(cell)) * (judged // cell.synthetic.recipe.images_a_stored)
@@ -207,7 +207,7 @@ def _evaluation(cell: MetricsCell, networks: int, on_gpu: bool) -> Work:
     return replace(work, bytes_out=_metrics_bytes(cell), host_bytes=work.host_bytes + host)
 
 
-def _observing(cell: MetricsCell, networks: int) -> Work:
+def _observing(cell: MetricsCell, networks: int, on_gpu: bool) -> Work:
     """Of the observers that label every batch of so many networks of an evaluation, one network after the
     other."""
     work, count = Work(), _images(cell)
@@ -217,11 +217,11 @@ def _observing(cell: MetricsCell, networks: int) -> Work:
             continue
         parent = cell.parents[name]
         network = cell.synthetic.data.profile(parent.arch, parent.options)
-        passes = networks * epochs
+        passes, weights = networks * epochs, network.parameters * (1 if on_gpu else 1 + fitting.WINDOWS)
         seen = Work(
             flops_forward=passes * count * network.forward,
             calls_forward=passes * batches * network.layers,
-            peak_bytes=(network.parameters + 3 * min(cell.protocol.batch, count) * network.largest) * FLOAT,
+            peak_bytes=(weights + 3 * min(cell.protocol.batch, count) * network.largest) * FLOAT,
         )
         work = both(work, seen)
     return work

@@ -16,6 +16,9 @@ TEST_BATCH = {"cpu": 64, "cuda": 2048}
 _SHARE = 0.5  # of the memory; the rest is for the data, the test, and what the estimate leaves out
 # Of the parameters: themselves, gradients, velocity, the step's own, and their form in less than float32
 COPIES = 5
+# Of the weights of a frozen network, for maps and as much again for gradients: its windows as the kernels of
+# a CPU multiply by them (`kernels.winograd.keep_windows`)
+WINDOWS = 4
 _PASSES = 2  # times that activations are held: for the backward pass, and as its gradients or in another type
 
 

@@ -229,7 +229,8 @@ class StatisticsRecipe(MovedRecipe):
 
         kept = max(network.kept for network in observers)
         weights = sum(network.parameters for network in observers)
-        held = 3 * batch * kept + fitting.COPIES * weights + 8 * matched * pixels_of(data)
+        copies = fitting.COPIES if shard.on_gpu else 1 + 2 * fitting.WINDOWS
+        held = 3 * batch * kept + copies * weights + 8 * matched * pixels_of(data)
         passed = self.number_of_steps * matched * mean("forward")
         # What is known of the layers of all observers, and their running means, of each batch
         known = [
