@@ -116,7 +116,7 @@ def test_shards_join_to_the_set_made_in_one_piece(digits, tmp_path):
     assert [row["loss"] for row in history[0]] == pytest.approx([row["loss"] for row in history[1]], rel=1e-4)
     snapshots, note = read_tensors(tmp_path / "joined" / "snapshots.safetensors", "snapshots")
     assert note["snapshot_steps"] == [2, 4] and snapshots["images"].shape == (2, *joined["images"].shape)
-    assert (snapshots["images"][-1] == joined["images"]).all()
+    assert (snapshots["images"][-1] == joined["images"].astype("float16")).all()
 
 
 def test_a_set_stored_in_half_precision_is_read_as_it_was_rounded(digits, tmp_path):

@@ -20,6 +20,7 @@ _SAME = (
     *("method", "arch", "options", "seed", "recipe", "parents", "steps"),
     *("class_names", "mean", "std", "ipc", "data_sha256", "decode", "snapshot_steps", *ENTRIES),
 )
+_AS_FLOAT32 = "write `stored: float32` in the scale"
 
 
 class _Shard(NamedTuple):
@@ -34,8 +35,9 @@ def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -
     """Joins the shards of one set into `out`, with `run.json`, `history.jsonl` and `grid.png` beside it.
 
     `stored` is the type of the pixels in the file, and of what else belongs to each image: 'float32' or
-    'float16', which takes half the room and rounds by 0.05 % at most. Raises UserError if the shards do not
-    belong together or do not hold every image once, or if values are too large for the type.
+    'float16', which takes half the room and rounds by 0.05 % at most. Snapshots are always stored as float16:
+    they only serve curves, and take several times the room of the set. Raises UserError if the shards do not belong
+    together or do not hold every image once, or if values are too large for the type.
     """
     folder = out.parent
     for name in ("run.json", "history.jsonl", "grid.png", "snapshots.safetensors"):
@@ -52,7 +54,7 @@ def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -
         name: np.concatenate([shard.tensors[name] for shard in loaded])[order]
         for name in ("images", "labels")
     }
-    tensors["images"] = _rounded(tensors["images"], stored, out)
+    tensors["images"] = _rounded(tensors["images"], stored, out, "its pixels")
     for name, values in joined(out, [*loaded]).items():
         of_image = header["carries"][name] == OF_IMAGE
         tensors[name] = values[order] if of_image else values
@@ -65,11 +67,12 @@ def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -
     )
     draw_set(folder / "grid.png", tensors, header["class_names"], data)
     if "snapshot_steps" in first:
+        snapshots = np.concatenate([shard.tensors["snapshots"] for shard in loaded], 1)[:, order]
         snapshots = _rounded(
-            np.concatenate([shard.tensors["snapshots"] for shard in loaded], 1)[:, order], stored, out
+            snapshots, "float16", out, "the pixels of its snapshots", "leave `snapshots` out of the recipe"
         )
         about = {name: value for name, value in header.items() if name not in ENTRIES}
-        about |= {"kind": "snapshots", "snapshot_steps": first["snapshot_steps"]}
+        about |= {"kind": "snapshots", "snapshot_steps": first["snapshot_steps"], "stored": "float16"}
         write_tensors(
             folder / "snapshots.safetensors", {"images": snapshots, "labels": tensors["labels"]}, about
         )
@@ -128,13 +131,14 @@ def _order(out: Path, headers: list[dict[str, Any]]) -> np.ndarray:
     )
 
 
-def _rounded(values: np.ndarray, stored: str, out: Path, content: str = "its pixels") -> np.ndarray:
+def _rounded(
+    values: np.ndarray, stored: str, out: Path, content: str, otherwise: str = _AS_FLOAT32
+) -> np.ndarray:
     with np.errstate(over="ignore"):
         rounded = values.astype(stored)
     if not np.isfinite(rounded).all():
         raise UserError(
-            f"{out}: {content} reach {np.abs(values).max():.3g}, too large for {stored}; write `stored: "
-            "float32` in the scale"
+            f"{out}: {content} reach {np.abs(values).max():.3g}, too large for {stored}; {otherwise}"
         )
     return rounded
 
