@@ -36,8 +36,9 @@ def gather(out: Path, shards: list[Path], data: Path, stored: str = "float32") -
 
     `stored` is the type of the pixels in the file, and of what else belongs to each image: 'float32' or
     'float16', which takes half the room and rounds by 0.05 % at most. Snapshots are always stored as float16:
-    they only serve curves, and take several times the room of the set. Raises UserError if the shards do not belong
-    together or do not hold every image once, or if values are too large for the type.
+    they only serve curves, and take several times the room of the set.
+    Raises UserError if the shards do not belong together or do not hold every image once, or if values are
+    too large for the type.
     """
     folder = out.parent
     for name in ("run.json", "history.jsonl", "grid.png", "snapshots.safetensors"):
