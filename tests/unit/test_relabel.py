@@ -1,6 +1,7 @@
 """Soft labels made beforehand: replayed they are what the observers give, in half precision and of the
 largest classes alone; one an image is their mean; and labels of other sets or batches are refused."""
 
+import json
 import math
 from dataclasses import asdict, replace
 
@@ -13,14 +14,19 @@ from test_observers import KL, job_of, network, observers, protocol
 from test_observers import few as few
 from test_observers import synthetic as synthetic
 
-from condense import jobs, load_synthetic
+from condense import jobs, load_synthetic, specs
 from condense.config import UserError
+from condense.estimate.work import work_of
 from condense.evaluate.labelling import labeller_for
 from condense.evaluate.synthetic import training_set
 from condense.files import read_artifact, read_set
 from condense.files.artifacts import canonical, read_json, read_tensors, write_tensors
 from condense.files.checkpoints import Checkpoint
 from condense.files.relabels import read_relabels
+from condense.plan import Maker
+from condense.plan.parent import with_their_own
+from condense.specs import catalogue
+from condense.specs.tasks import Snapshots
 from condense.training import replay
 from condense.training.batches import batches
 from condense.training.loop import train
@@ -148,7 +154,7 @@ def test_a_set_is_judged_by_its_stored_labels_as_by_its_observers(
     labelled, synthetic, digits, teacher, tmp_path
 ):
     tensors, known = read_relabels(labelled)
-    assert tensors["logits"].shape == (3, 20, 10) and read_artifact(labelled)[1]["kind"] == "soft labels"
+    assert tensors["logits"].shape == (3, 20, 10) and read_artifact(labelled)[1]["kind"] == "stored_labels"
     assert known.told == "3 epochs of 20 images, all 10 classes, 1,296 bytes"
     job = job_of(synthetic, digits, RULES, {"labels": labelled})
     jobs.evaluate_set(tmp_path / "m.json", job, HERE)
@@ -181,6 +187,103 @@ def test_labels_of_another_set_or_protocol_are_refused(labelled, synthetic, digi
     ):
         with pytest.raises(UserError, match=said):
             jobs.evaluate_set(out, job_of(judged, digits, rules, parents), HERE)
+
+
+def test_labels_of_fewer_classes_than_the_protocol_stores_are_refused(labelled, synthetic, digits, tmp_path):
+    def judged(**labels):
+        rules = replace(RULES, labels=replace(RULES.labels, **labels))
+        jobs.evaluate_set(tmp_path / "m.json", job_of(synthetic, digits, rules, {"labels": labelled}), HERE)
+
+    judged(stored=True)
+    judged(stored=True, top=30)  # of ten classes: all
+    with pytest.raises(UserError, match="holds the 10 largest logits of an image, where 'dc' asks for 3"):
+        judged(stored=True, top=3)
+    with pytest.raises(UserError, match="'dc' needs 'labels', the stored labels of the set"):
+        rules = replace(RULES, labels=replace(RULES.labels, stored=True))
+        jobs.evaluate_set(tmp_path / "m.json", job_of(synthetic, digits, rules, {}), HERE)
+    with pytest.raises(UserError, match="top: is of stored labels"):
+        replace(RULES.labels, top=3)
+
+
+@pytest.mark.parametrize("top", [None, 3])
+def test_labelling_that_was_stopped_goes_on_and_gives_the_same(few, tmp_path, monkeypatch, top):
+    whole = stored(few, top, epochs=4).tensors()
+    made = replay.store.__globals__["drawn_sha256"]
+    calls = []
+
+    def third(planned):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return made(planned)
+
+    monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
+    monkeypatch.setattr(replay, "drawn_sha256", third)
+    checkpoint = Checkpoint(tmp_path / "x.resume", "k")
+    asked = (few, RULES, STRATEGY, 5, observers(7, 8), 4, top)
+    with pytest.raises(KeyboardInterrupt):
+        replay.store(*asked, checkpoint)
+    calls.extend([1] * 5)
+    again = replay.store(*asked, Checkpoint(tmp_path / "x.resume", "k")).tensors()
+    assert len(calls) == 3 + 5 + 2, "the first two epochs are not labelled again"
+    assert again.keys() == whole.keys() and all((again[name] == whole[name]).all() for name in whole)
+    with pytest.raises(UserError, match="its labels are not those of its epochs"):
+        replay.store(*asked[:5], 2, top, Checkpoint(tmp_path / "x.resume", "k"))
+
+
+def planned(protocols, method="random", seed=0, protocol="rded", task=specs.DEFAULT_TASK):
+    maker = Maker(replace(catalogue.scale("quick"), protocols=protocols))
+    return maker.metrics(
+        maker.synthetic("digits", method, "convnet", 1, seed), "convnet", protocol, task=task
+    )
+
+
+STORE = {"rded": {"labels": {"stored": True}}}
+
+
+def test_a_plan_makes_the_labels_of_a_set_between_it_and_its_evaluations():
+    cell, live = planned(STORE), planned({})
+    (name, labels), *none = cell.parents.items()
+    assert name == "labels" and not none and labels.parents == live.parents
+    observer = live.parents["observer"]
+    assert labels.inputs == [cell.synthetic.path, cell.synthetic.data.train, observer.path]
+    assert with_their_own(cell.parents.values()) == [observer, labels]
+    assert cell.judge != live.judge and cell.key != live.key
+    other = planned(STORE, seed=1)
+    assert other.parents["labels"].key != labels.key, "of another set"
+    assert other.judge == cell.judge, "by the same observers"
+    fewer = planned({"rded": {"labels": {"stored": True, "top": 3}}})
+    assert labels.work().bytes_out == 300 * 10 * 10 * 2
+    assert fewer.parents["labels"].work().bytes_out == 300 * 10 * (3 * (2 + 2) + 2)
+    alone, shared = (work_of(one, 5).flops_forward for one in (live, cell))
+    assert alone - shared == pytest.approx(5 * labels.work().flops_forward)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [({"method": "whole"}, "'accuracy' of 'whole'"), ({"task": Snapshots()}, "'snapshots' of 'random'")],
+)
+def test_labels_of_what_is_no_finished_set_are_not_planned(asked, said):
+    with pytest.raises(UserError, match=f"protocol rded: labels are stored of finished sets alone.*{said}"):
+        planned(STORE, **asked)
+
+
+def test_the_rule_of_parents_makes_the_labels_that_the_verb_makes(synthetic, digits, teacher, tmp_path):
+    cell = planned(STORE).parents["labels"]
+    settings = json.loads(cell.settings) | {"synthetic": str(synthetic)}
+    settings["protocol"] |= {"epochs": 2}
+    given = ("--with", f"observer={teacher}")
+    made, by_hand = tmp_path / "made" / "stored_labels.safetensors", tmp_path / "labels.safetensors"
+    asked = ("parent", cell.kind, "--settings", canonical(settings), "--data", digits / "train.safetensors")
+    asked += ("--arch", "convnet", "--seed", 0, "--key", "abc", *given, "--out", made)
+    assert run(*asked)[0] == 0 and "kept: " in run(*asked, "--keep")[1]
+    assert "give --with observer=FILE" in refused(*asked[:-4], "--out", tmp_path / "x.safetensors")
+    data = ("--synthetic", synthetic, "--data", digits, "--strategy", settings["strategy"])
+    asked = ("relabel", *data, "--protocol", canonical(settings["protocol"]), *given, "--out", by_hand)
+    assert run(*asked)[0] == 0
+    (first, header), (second, _) = read_tensors(made), read_tensors(by_hand)
+    assert header["key"] == "abc" and all((first[name] == second[name]).all() for name in first)
+    assert (made.parent / "stored_labels.run.json").is_file()
 
 
 @pytest.mark.parametrize(

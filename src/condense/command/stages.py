@@ -58,11 +58,9 @@ def parent(args: argparse.Namespace) -> None:
 
     if args.kind not in PARENTS:
         raise unknown("kind", args.kind, PARENTS)
+    values = PARENTS[args.kind].values_from(json_of(args.settings, "--settings"), "--settings")
     _make_parent(
-        args,
-        args.kind,
-        lambda: PARENTS[args.kind].values_from(json_of(args.settings, "--settings"), "--settings"),
-        _made_from(args.kind, paths_of(args.given, "--with")),
+        args, args.kind, lambda: values, _made_from(args.kind, values, paths_of(args.given, "--with"))
     )
 
 
@@ -135,11 +133,12 @@ def _make_parent(
     maker_of(kind)(job, **settings(), **given)
 
 
-def _made_from(kind: str, given: Mapping[str, Path]) -> Mapping[str, Path]:
-    """The files that a parent is made from. Raises UserError for one that is missing, or not asked for."""
+def _made_from(kind: str, values: Mapping[str, Any], given: Mapping[str, Path]) -> Mapping[str, Path]:
+    """The files that a parent of these settings is made from. Raises UserError for one that is missing, or
+    not asked for."""
     from condense.plan import PARENTS
 
-    asked = PARENTS[kind].made_from
+    asked = PARENTS[kind].names_made_from(values)
     for name in given:
         if name not in asked:
             if not asked:

@@ -204,6 +204,9 @@ def _evaluation(cell: MetricsCell, networks: int, on_gpu: bool) -> Work:
     # All snapshots are read at once, and one of them decoded; the whole set stays in 8 bits.
     held = judged + math.ceil(_sets(cell)) * (judged // cell.synthetic.recipe.images_a_stored)
     host = 0 if whole else len(cell.all_sets) * held * _pixels(data) * FLOAT
+    labels = cell.protocol.labels
+    if labels and labels.stored:
+        host += cell.protocol.label_bytes(count, data.spec.classes)
     return replace(work, bytes_out=_metrics_bytes(cell), host_bytes=work.host_bytes + host)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -52,6 +53,13 @@ def labeller_for(
     return Observers(networks, [layer_type(network, protocol, device) for network in networks])
 
 
+def _of_batches(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the batches and who labels them, of a protocol as it tells of itself."""
+    chosen = {name: told.get(name) for name in _OF_BATCHES}
+    labels = chosen["labels"]
+    return chosen | {"labels": labels.get("observers") if isinstance(labels, dict) else None}
+
+
 def _replay(protocol: Protocol, path: Path, labelled_sha256: str | None) -> Replay:
     tensors, known = read_relabels(path)
     if known.labelled_sha256 != labelled_sha256:
@@ -59,11 +67,20 @@ def _replay(protocol: Protocol, path: Path, labelled_sha256: str | None) -> Repl
             f"{path}: holds the labels of another set than the one that is judged; make those of this set "
             "(`condense relabel --help`)"
         )
-    own, other = protocol.told(), known.protocol
-    differing = [name for name in _OF_BATCHES if own.get(name) != other.get(name)]
+    own, other = _of_batches(protocol.told()), _of_batches(known.protocol)
+    differing = [name for name in own if own[name] != other[name]]
     if differing:
         raise UserError(
             f"{path}: was made by the protocol '{other.get('name')}', whose '{differing[0]}' is not that of "
             f"'{protocol.name}'; make the labels by this one (`condense relabel --help`)"
+        )
+    classes, held = len(known.class_names), tensors["logits"].shape[2]
+    asked = (
+        min(protocol.labels.top or classes, classes) if protocol.labels and protocol.labels.stored else held
+    )
+    if held != asked:
+        raise UserError(
+            f"{path}: holds the {held} largest logits of an image, where '{protocol.name}' asks for {asked}; "
+            "make the labels by this protocol (`condense relabel --help`)"
         )
     return Replay(as_stored(tensors), known.strategy, known.seed, len(known.class_names), str(path))

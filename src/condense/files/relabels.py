@@ -15,7 +15,7 @@ from condense.specs.common import at_least
 if TYPE_CHECKING:
     import numpy as np
 
-RELABELS = "soft labels"  # the kind of such files
+RELABELS = "stored_labels"  # the kind of such files
 _CHECKSUM = 32  # bytes of SHA-256
 
 

@@ -122,6 +122,16 @@ def gather_layer_statistics(job: ParentJob, *, protocol: Protocol, strategy: str
         gather_statistics(making, protocol, strategy, observer)
 
 
+def store_labels(
+    job: ParentJob, *, protocol: Protocol, strategy: str, synthetic: str, **observers: Path
+) -> None:
+    """The labels that the observers of the protocol, by its names, give the set in a file."""
+    from condense.jobs.relabelling import RelabelJob, relabel
+
+    asked = RelabelJob(Path(synthetic), job.data.parent, protocol, strategy, job.seed, observers, key=job.key)
+    relabel(job.out, asked, job.machine)
+
+
 # By the kind of the cell in `plan.PARENTS`: what makes a file of the kind, given the job, the kind's own
 # settings by name, and the files of its own parents by theirs.
 MAKERS: dict[str, Callable[..., None]] = {
@@ -131,6 +141,7 @@ MAKERS: dict[str, Callable[..., None]] = {
     "trajectory_bank": make_trained_bank,
     "queue_bank": make_bank,
     "truth": make_truth,
+    "stored_labels": store_labels,
 }
 
 

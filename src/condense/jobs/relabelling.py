@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from condense.config import UserError
 from condense.files import SOFT_LABELS, carried, carrying, read_dataset_header, read_set
-from condense.files.artifacts import canonical, write_tensors
+from condense.files.artifacts import canonical, digest, write_json, write_tensors
 from condense.files.carried import OF_IMAGE
+from condense.files.checkpoints import Checkpoint
 from condense.files.relabels import RELABELS
+from condense.jobs.condensing import run_facts_path
 from condense.jobs.machine import Machine, at_work
 from condense.jobs.observing import said_of_observers
 from condense.specs import DEFAULT_TASK, Protocol
@@ -26,7 +28,7 @@ class RelabelJob:
     """The labels that the observers of a protocol give a set, batch by batch, as networks would see it.
 
     `top`: how many of the largest logits of an image are kept (None: all). `epochs`: as many (None: those of
-    the protocol for this set).
+    the protocol for this set). `key`: that of the file, '' by hand.
     """
 
     synthetic: Path
@@ -37,44 +39,35 @@ class RelabelJob:
     observers: Mapping[str, Path] = field(default_factory=dict)
     top: int | None = None
     epochs: int | None = None
+    key: str = ""
 
 
 def relabel(out: Path, job: RelabelJob, machine: Machine, one_an_image: bool = False) -> None:
     """Writes the labels of every epoch to `out`; or, with `one_an_image`, the set itself with the mean logits
-    of each image as its soft labels.
+    of each image as its soft labels. What it cost lies beside the file.
 
     Raises UserError for a protocol without observers, for observers or a set that do not fit, and for a set
     that stores formations where each image is to have one label.
     """
-    from condense.data.dataset import load
+    from condense import kernels
     from condense.evaluate.labelling import labeller_for
     from condense.evaluate.synthetic import training_set
     from condense.training import replay
     from condense.training.loop import number_of_epochs
 
-    if job.protocol.labels is None:
-        raise UserError(
-            f"--protocol: '{job.protocol.name}' has no observers to label the set; choose one with `labels`"
-        )
-    DEFAULT_TASK.check_parents(list(job.observers), job.protocol, "--with NAME=FILE")
-    if out.resolve() == job.synthetic.resolve():
-        raise UserError(f"--out {out}: is the set itself; name another file")
-    with at_work(machine, out) as (device, _):
+    _check_asked(out, job)
+    with at_work(machine, out, beside=run_facts_path) as (device, clock):
         tensors, header = read_set(job.synthetic)
         names = _class_names(job, header)
-        if job.top is not None and not 1 <= job.top < len(names):
-            raise UserError(
-                f"--top: of {len(names)} classes 1 to {len(names) - 1} can be kept, found {job.top}; leave "
-                "it out for all"
-            )
-        train = job.data / "train.safetensors"
-        labeller = labeller_for(job.protocol, job.observers, train, device)
+        top = _top(job, len(names))
+        labeller = labeller_for(_live(job.protocol), job.observers, job.data / "train.safetensors", device)
         if labeller is None:
             raise ValueError("observers that were asked for gave no labels")
         images = training_set(tensors, header, device, str(job.synthetic))
         epochs = job.epochs or number_of_epochs(job.protocol, len(images))
         drawn = (images, job.protocol, job.strategy, job.seed, labeller, epochs)
-        about = said_of_observers(job.protocol, job.observers)
+        observers = said_of_observers(job.protocol, job.observers)
+        about: dict[str, Any] = {"observers": observers, "strategy": job.strategy, "seed": job.seed}
         if one_an_image:
             if len(images) != len(tensors["labels"]):
                 raise UserError(
@@ -82,29 +75,55 @@ def relabel(out: Path, job: RelabelJob, machine: Machine, one_an_image: bool = F
                     "--averaged out"
                 )
             labels = replay.averaged(*drawn).numpy()
-            _write_averaged(
-                out,
-                tensors,
-                header,
-                labels,
-                {"observers": about, "epochs": epochs, "strategy": job.strategy, "seed": job.seed},
-            )
+            write_json(run_facts_path(out), clock.facts())
+            _write_averaged(out, tensors, header, labels, about | {"epochs": epochs})
             return
-        stored = replay.store(*drawn, top=job.top)
-        kept = f"the {job.top} largest of {len(names)}" if job.top else f"all {len(names)}"
-        note = {
+        by = [header["content_sha256"], canonical(job.protocol.told()), about, epochs, top]
+        checkpoint = Checkpoint.beside(out, f"{job.key}-{digest(by)}", kernels.used_on(device))
+        stored = replay.store(*drawn, top=top, checkpoint=checkpoint)
+        write_json(run_facts_path(out), clock.facts())
+        kept = f"the {top} largest of {len(names)}" if top else f"all {len(names)}"
+        about |= {
             "kind": RELABELS,
-            "dataset": load(train).dataset,
+            "key": job.key,
+            "dataset": header["dataset"],
             "data_sha256": header["data_sha256"],
             "labelled_sha256": header["content_sha256"],
             "class_names": names,
             "protocol": json.loads(canonical(job.protocol.told())),
-            "strategy": job.strategy,
-            "seed": job.seed,
-            "observers": about,
             "told": f"{epochs} epochs of {len(images)} images, {kept} classes, {stored.nbytes():,} bytes",
         }
-        write_tensors(out, stored.tensors(), note)
+        write_tensors(out, stored.tensors(), about)
+        checkpoint.remove()
+
+
+def _check_asked(out: Path, job: RelabelJob) -> None:
+    """Raises UserError for a protocol without observers, or with others than are given, and where the set
+    would be overwritten."""
+    if job.protocol.labels is None:
+        raise UserError(
+            f"--protocol: '{job.protocol.name}' has no observers to label the set; choose one with `labels`"
+        )
+    DEFAULT_TASK.check_parents(list(job.observers), _live(job.protocol), "--with NAME=FILE")
+    if out.resolve() == job.synthetic.resolve():
+        raise UserError(f"--out {out}: is the set itself; name another file")
+
+
+def _live(protocol: Protocol) -> Protocol:
+    """The protocol as it asks for its observers, and not for what they gave before."""
+    return replace(protocol, labels=protocol.labels and replace(protocol.labels, stored=False, top=None))
+
+
+def _top(job: RelabelJob, classes: int) -> int | None:
+    """How many of the largest logits of an image are kept, as asked for, else as the protocol says; None:
+    all. Raises UserError for a number that leaves none out."""
+    if job.top is not None and not 1 <= job.top < classes:
+        raise UserError(
+            f"--top: of {classes} classes 1 to {classes - 1} can be kept, found {job.top}; leave it out for "
+            "all"
+        )
+    top = job.top or (job.protocol.labels and job.protocol.labels.top)
+    return top if top and top < classes else None
 
 
 def _class_names(job: RelabelJob, header: Mapping[str, Any]) -> list[str]:

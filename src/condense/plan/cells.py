@@ -20,6 +20,7 @@ from condense.plan.parents import ParentCell
 from condense.plan.ranges import Share, ranges, shares
 from condense.specs import Protocol, Recipe, Task
 from condense.specs.common import Ipc
+from condense.specs.labels import STORED
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,8 @@ class MetricsCell:
         Accuracies of one judge can be compared; how many networks gave them is no part of it.
         """
         trained = [self.eval_arch, self.options, self.protocol.computed_part()]
-        observed = {name: self.parents[name].key for name in self.protocol.observers if name in self.parents}
+        labelled = self.parents[STORED].parents if STORED in self.parents else self.parents
+        observed = {name: labelled[name].key for name in self.protocol.observers if name in labelled}
         trained += [observed] if observed else []
         return digest([self.synthetic.data.key, self.synthetic.data.spec.strategy, *trained])
 

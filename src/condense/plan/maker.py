@@ -12,9 +12,11 @@ from condense.data.spec import load_spec
 from condense.files.artifacts import canonical, digest
 from condense.plan.cells import MetricsCell, SyntheticCell
 from condense.plan.datasets import DataCell, classes_of
+from condense.plan.labels import LabelsCell
 from condense.plan.parents import PARENTS, ParentCell
 from condense.specs import DEFAULT_TASK, Protocol, Recipe, Scale, Task, catalogue
 from condense.specs.common import Ipc
+from condense.specs.labels import STORED
 from condense.specs.tasks.base import ClassSteps
 
 
@@ -170,6 +172,8 @@ class Maker:
         chosen, data = self.protocol(protocol, *changes), synthetic.data
         options = json.loads(self.options(eval_arch, data.settings_of)) | task.network_options
         asked = {name: need.cell(self, data, eval_arch, 0, 0) for name, need in task.needs(chosen).items()}
+        if STORED in asked:
+            asked[STORED] = self._stored_labels(synthetic, chosen, eval_arch, task)
         # There cannot be more passes than epochs
         tests = min(self.scale.follow, chosen.epochs)
         return MetricsCell(
@@ -182,6 +186,26 @@ class Maker:
             dict(sets),
             {name: cell for name, cell in asked.items() if cell},
         )
+
+    def _stored_labels(
+        self, synthetic: SyntheticCell, protocol: Protocol, eval_arch: str, task: Task
+    ) -> ParentCell:
+        """The cell of the labels that the observers of a protocol give a set beforehand. Raises UserError
+        where networks are trained on something else than the finished set."""
+        data = synthetic.data
+        if not synthetic.recipe.makes_set or task.reads != "synthetic" or task.trained_on != "set":
+            raise UserError(
+                f"protocol {protocol.name}: labels are stored of finished sets alone, and the task "
+                f"'{task.kind}' of '{synthetic.recipe.name}' trains networks on other images; choose a "
+                "protocol without `stored: true` for it, or leave it out"
+            )
+        needs = protocol.observers.items()
+        asked = {name: need.cell(self, data, eval_arch, 0, 0) for name, need in needs}
+        observers = {name: cell for name, cell in asked.items() if cell}
+        settings = {"protocol": protocol, "strategy": data.spec.strategy, "synthetic": synthetic.path}
+        of_set = {"of": synthetic.key, "images": synthetic.images_trained, "observers": observers}
+        arch = next(iter(observers.values())).arch
+        return self.parent(LabelsCell.kind, data, arch, synthetic.seed, **settings, **of_set)
 
     def _of_recipe(self, synthetic: SyntheticCell, protocol: str, task: Task) -> MetricsCell:
         """The cell of what `task` gives of the recipe of a set, run with the network and with what is made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, make_dataclass
 from functools import cached_property
 from typing import Any, ClassVar, get_type_hints
@@ -25,7 +25,7 @@ class ParentCell:
     of_stream: ClassVar[bool] = False  # whether it belongs to what sets share that are condensed together
     decides: ClassVar[bool] = True  # whether its key enters those of sets: they are others without it
     fills_room: ClassVar[bool] = False  # whether it takes no more than `bank_mb` of the scale
-    made_from: ClassVar[tuple[str, ...]] = ()  # the names of its `parents`
+    made_from: ClassVar[tuple[str, ...]] = ()  # the names of its `parents`, where all of a kind have the same
 
     data: DataCell
     arch: str
@@ -68,7 +68,7 @@ class ParentCell:
 
     @property
     def parents(self) -> Mapping[str, ParentCell]:
-        """What has to be made before it in its turn, by the names in `made_from`."""
+        """What has to be made before it in its turn, by the names in `names_made_from`."""
         return {}
 
     @property
@@ -97,6 +97,11 @@ class ParentCell:
         """The names of its own settings."""
         shared = {entry.name for entry in fields(ParentCell)}
         return [entry.name for entry in fields(cls) if entry.name not in shared]
+
+    @classmethod
+    def names_made_from(cls, values: Mapping[str, Any]) -> Collection[str]:
+        """The names of the `parents` of one of these settings."""
+        return cls.made_from
 
     @property
     def values(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from condense.config import UserError
 from condense.files.artifacts import digest
+from condense.plan.labels import LabelsCell
 from condense.plan.numerics import NUMERICS
 from condense.plan.parent import ParentCell
 from condense.plan.truths import TruthCell
@@ -239,7 +240,8 @@ class QueueBankCell(BankCell):
 PARENTS: dict[str, type[ParentCell]] = {
     cell.kind: cell
     for cell in (
-        *(TeacherCell, LayerStatisticsCell, TrainedBankCell, TrajectoryBankCell, QueueBankCell, TruthCell),
+        *(TeacherCell, LayerStatisticsCell, TrainedBankCell, TrajectoryBankCell, QueueBankCell),
+        *(TruthCell, LabelsCell),
     )
 }
 

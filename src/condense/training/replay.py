@@ -19,11 +19,14 @@ from torch import Tensor
 
 from condense.augment import siamese
 from condense.config import UserError
+from condense.files.checkpoints import Checkpoint
+from condense.machine.progress import Progress
 from condense.specs import Protocol
 from condense.training.batches import Batch, batches
 from condense.training.observers import Labeller
 from condense.training.sets import TrainingSet
 
+_NOWHERE = Checkpoint(None, "")
 STREAM = ("labels",)  # the random streams of the batches that stored labels are of
 
 
@@ -95,20 +98,51 @@ def store(
     labeller: Labeller,
     epochs: int,
     top: int | None = None,
+    checkpoint: Checkpoint = _NOWHERE,
 ) -> Stored:
     """The labels that `labeller` gives the batches of so many epochs, those of the `top` largest classes of
-    each image or (None) of all. Raises UserError for labels beyond half precision."""
-    rows: dict[str, list[np.ndarray]] = {"logits": [], "draws": [], "classes": [], "rest": []}
-    for epoch in range(epochs):
+    each image or (None) of all; goes on where it was stopped. Raises UserError for labels beyond half
+    precision."""
+    rows = _resume(checkpoint, images, epochs)
+    done = len(rows["draws"])
+    bar = Progress(f"labels of {images.name}", epochs, "epoch", start=done)
+    for epoch in range(done, epochs):
         planned = list(batches(images, protocol, strategy, seed, STREAM, epoch))
-        rows["draws"].append(drawn_sha256(planned))
         given = [labeller.logits(batch, batch.seen(images)[0]).float().cpu() for batch in planned]
-        for name, values in _compact(torch.cat(given), top).items():
-            rows[name].append(values)
-    found = {name: np.stack(values) for name, values in rows.items() if values}
-    if not all(np.isfinite(found[name]).all() for name in ("logits", "rest") if name in found):
-        raise UserError(f"{images.name}: some of its labels are too large for half precision")
-    return Stored(**found)
+        held = {"draws": drawn_sha256(planned), **_compact(torch.cat(given), top)}
+        if not all(np.isfinite(held[name]).all() for name in ("logits", "rest") if name in held):
+            raise UserError(f"{images.name}: some of its labels are too large for half precision")
+        for name, values in held.items():
+            rows.setdefault(name, []).append(values)
+        bar.update(epoch + 1)
+        if checkpoint.due() and epoch + 1 < epochs:
+            checkpoint.save({name: np.stack(values) for name, values in rows.items()}, {"epochs": epoch + 1})
+    bar.close()
+    return Stored(**{name: np.stack(values) for name, values in rows.items()})
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """How many epochs a checkpoint has the labels of."""
+
+    epochs: int
+
+
+def _resume(checkpoint: Checkpoint, images: TrainingSet, epochs: int) -> dict[str, list[np.ndarray]]:
+    """By the names in the file what each epoch of the last checkpoint gave. Raises UserError if it is
+    damaged."""
+    loaded = checkpoint.load(_Labelled)
+    if loaded is None:
+        return {"draws": []}
+    tensors, done = loaded[0], loaded[1].epochs
+    checkpoint.check(
+        0 < done < epochs
+        and {"draws", "logits"} <= tensors.keys() <= {"draws", "logits", "classes", "rest"}
+        and all(len(values) == done for values in tensors.values())
+        and all(values.shape[1] == len(images) for name, values in tensors.items() if name != "draws"),
+        "its labels are not those of its epochs",
+    )
+    return {name: list(values) for name, values in tensors.items()}
 
 
 def _compact(logits: Tensor, top: int | None) -> dict[str, np.ndarray]:
