@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import os
 import shlex
 import sys
 import threading
@@ -249,6 +250,36 @@ def say_what_failed(workflow: Any, head: Head) -> None:
     logger.addHandler(FailedJobs())
 
 
+def restored_as_old(workflow: Any, head: Head) -> None:
+    """What a failed job leaves as it was, such as a table, keeps its time: else it would look younger than
+    what it is made from, and nothing would be left to do."""
+    from snakemake.persistence.file import FilePersistence
+
+    backup = getattr(FilePersistence.backup_output, "plain", FilePersistence.backup_output)
+    restore = getattr(FilePersistence.restore_output, "plain", FilePersistence.restore_output)
+
+    def backup_output(persistence: Any, path: Path) -> None:
+        backup(persistence, path)
+        _copy_times(path, persistence._get_backup_path(path))
+
+    def restore_output(persistence: Any, path: Path) -> bool:
+        saved = persistence._get_backup_path(path)
+        times = saved.stat() if saved.exists() else None
+        restored = bool(restore(persistence, path))
+        if restored and times:
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        return restored
+
+    backup_output.plain, restore_output.plain = backup, restore
+    FilePersistence.backup_output, FilePersistence.restore_output = backup_output, restore_output
+
+
+def _copy_times(source: Path, target: Path) -> None:
+    if source.exists() and target.exists():
+        times = source.stat()
+        os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
 CHANGES = (
     Change(
         "one timer looks at the queue",
@@ -294,6 +325,15 @@ CHANGES = (
             "snakemake.workflow:Workflow.snakemake_tmp_dir",
         ),
         dry_runs_write_nothing,
+    ),
+    Change(
+        "what a failed job leaves as it was keeps its time",
+        "after a table or page could not be made, its older version may pass for the new one: delete it",
+        tuple(
+            f"snakemake.persistence.file:FilePersistence.{name}"
+            for name in ("backup_output", "restore_output", "_get_backup_path")
+        ),
+        restored_as_old,
     ),
     Change(
         "the interpreter's path is quoted in jobs of a cluster",

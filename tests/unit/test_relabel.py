@@ -24,9 +24,10 @@ from condense.files.artifacts import canonical, read_json, read_tensors, write_t
 from condense.files.checkpoints import Checkpoint
 from condense.files.relabels import read_relabels
 from condense.plan import Maker
+from condense.plan.beside import Comparable
 from condense.plan.parent import with_their_own
 from condense.specs import catalogue
-from condense.specs.tasks import Snapshots
+from condense.specs.tasks import Slimming, Snapshots
 from condense.training import replay
 from condense.training.batches import batches
 from condense.training.loop import train
@@ -180,9 +181,19 @@ def test_labels_of_another_set_or_protocol_are_refused(labelled, synthetic, digi
     both = {"labels": labelled, "observer": teacher}
     for judged, rules, parents, said in (
         (other, RULES, {"labels": labelled}, "the labels of another set than the one that is judged"),
-        (synthetic, replace(RULES, batch=8), {"labels": labelled}, "whose 'batch' is not that of 'dc'"),
+        (
+            synthetic,
+            replace(RULES, batch=8),
+            {"labels": labelled},
+            "made by the protocol 'dc', whose 'batch' is not that of 'dc'",
+        ),
         (synthetic, RULES, both, "unknown name 'observer'"),
-        (synthetic, replace(RULES, epochs=4), {"labels": labelled}, "3 epochs of 20 images, and epoch 4"),
+        (
+            synthetic,
+            replace(RULES, epochs=4),
+            {"labels": labelled},
+            "3 epochs of 20 images, and 'dc' trains for 4",
+        ),
         (synthetic, protocol(), {"labels": labelled}, "unknown name 'labels'"),
     ):
         with pytest.raises(UserError, match=said):
@@ -261,11 +272,40 @@ def test_a_plan_makes_the_labels_of_a_set_between_it_and_its_evaluations():
 
 @pytest.mark.parametrize(
     ("asked", "said"),
-    [({"method": "whole"}, "'accuracy' of 'whole'"), ({"task": Snapshots()}, "'snapshots' of 'random'")],
+    [
+        ({"method": "whole"}, "'accuracy' of 'whole' trains networks on the whole training set"),
+        ({"task": Snapshots()}, "'snapshots' of 'random' trains networks on snapshots of a set"),
+    ],
 )
 def test_labels_of_what_is_no_finished_set_are_not_planned(asked, said):
-    with pytest.raises(UserError, match=f"protocol rded: labels are stored of finished sets alone.*{said}"):
+    with pytest.raises(UserError, match=f"protocol rded: stores the labels of finished sets.*{said}"):
         planned(STORE, **asked)
+
+
+def test_slimming_takes_no_stored_labels():
+    with pytest.raises(
+        UserError, match="stored labels are of one training.*trains each network on the set twice"
+    ):
+        planned(STORE, task=Slimming())
+
+
+def test_what_stands_beside_a_set_under_stored_labels_is_never_the_whole_training_set():
+    maker = Maker(replace(catalogue.scale("quick"), protocols=STORE))
+    cell = planned(STORE)
+    comparable = Comparable(maker, [cell, planned(STORE, protocol="dc", method="whole")])
+    assert comparable.whole(cell, "rded") == () and len(comparable.whole(cell, "dc")) == 1
+    assert comparable.judged([cell], "rded") == (cell,) and comparable.is_judged_by(cell, "rded")
+    (whole,) = comparable.whole(cell, "dc")
+    assert comparable.judged([whole], "rded") == () and not comparable.is_judged_by(whole, "rded")
+
+
+def test_an_estimate_holds_all_observers():
+    several = [{"protocol": "observer", "arch": arch} for arch in ("convnet", "resnet18_bn")]
+    stored = {"rded": {"labels": {"stored": True, "observers": several}}}
+    cell = planned(stored).parents["labels"]
+    networks = [cell.data.profile(parent.arch, parent.options) for parent in cell.parents.values()]
+    assert len(networks) == len(several) > 1
+    assert cell.work().peak_bytes > 4 * sum(network.parameters for network in networks)
 
 
 def test_the_rule_of_parents_makes_the_labels_that_the_verb_makes(synthetic, digits, teacher, tmp_path):

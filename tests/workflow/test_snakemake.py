@@ -115,6 +115,33 @@ def test_another_scale_planned_between_leaves_nothing_to_do(project):
     assert planned(project) == {"table": 1}
 
 
+def test_a_page_is_made_again_for_another_scale_and_after_it_could_not_be_made(project):
+    """Its inputs may all be older: those of a scale that was finished before, or of the run that failed."""
+    pages = {"report": "results/report.html", "leaderboard": "results/leaderboard.html"}
+    summary = "results/summary/accuracy.json"
+    write_scale(project, name="second", tables={"idm/table1": {"judges": []}})
+    tiny = ("--config", "scale=tiny")
+    snakemake(project, *pages.values(), summary, *tiny)
+    snakemake(project, *pages.values(), summary, "--config", "scale=second")
+    again = {"report": 1, "leaderboard": 1, "summary": 1}
+    assert planned(project, *pages.values(), summary) == again
+    snakemake(project, *pages.values(), summary, *tiny)
+    assert planned(project, *pages.values(), summary) == {}
+
+    page, image_set = (
+        project / pages["report"],
+        next(project.glob("results/synthetic/**/synthetic.safetensors")),
+    )
+    before, made_at, whole = page.read_bytes(), page.stat().st_mtime_ns, image_set.read_bytes()
+    image_set.write_bytes(whole[:-1] + b"?")
+    damaged_at = image_set.stat().st_mtime_ns
+    assert "damaged" in snakemake(project, pages["report"], *tiny, fails=True)
+    assert page.read_bytes() == before and page.stat().st_mtime_ns == made_at
+    image_set.write_bytes(whole)
+    os.utime(image_set, ns=(damaged_at, damaged_at))
+    assert planned(project, pages["report"]) == {"report": 1}
+
+
 def test_a_changed_setting_asks_for_its_cells_and_no_others(project):
     write_scale(project, recipes={**TINY["recipes"], "dm": {"steps": 4}})
     assert planned(project) == {"synthesize": 1, "gather": 1, "evaluate": 1, "table": 1}

@@ -38,7 +38,7 @@ from condense.plan import parent_rooms
 from condense.plan.checks import require_networks
 from condense.plan.groups import groups
 from condense.plan.parent import with_their_own
-from condense.plan.manifests import manifest, manifest_digest, report_files
+from condense.plan.manifests import manifest, manifest_digest, page_manifest, report_files
 from condense.plan.ranges import number_in
 from condense.files.store import kept_path, offered
 from condense.plan.tables import Plan

@@ -70,29 +70,33 @@ rule report:
         FIGURES,
         [cell.path for cell in SETS.values() if not cell.data.is_part],
     output:
-        update("results/report.html"),
+        page=update("results/report.html"),
+        manifest=update("results/report.json"),
     params:
         scale=SCALE,
+        made_from=manifest_digest(page_manifest(PLAN, "report")),
     log: "results/logs/report.log",
     benchmark: "results/benchmarks/report.tsv"
     threads: 1
     resources:
         **asks(page_needs),
     shell:
-        "condense --log {log:q} report --scale {params.scale:q} --out {output:q}"
+        "condense --log {log:q} report --scale {params.scale:q} --out {output.page:q}"
 
 
 rule leaderboard:
     """Every method by every judge, as a file for programs and as a page that sorts and filters offline."""
     input:
-        TABLES,  # made again when the scale is another one, so that the page is too
+        TABLES,
         sorted(METRICS),
         [cell.path for cell in SETS.values() if not cell.data.is_part],
     output:
         parquet=update("results/leaderboard.parquet"),
         page=update("results/leaderboard.html"),
+        manifest=update("results/leaderboard.json"),
     params:
         scale=SCALE,
+        made_from=manifest_digest(page_manifest(PLAN, "leaderboard")),
     log: "results/logs/leaderboard.log",
     benchmark: "results/benchmarks/leaderboard.tsv"
     threads: 1

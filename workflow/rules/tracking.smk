@@ -56,13 +56,19 @@ if STORE:
             " --out {output:q}"
 
 
+SUMMED = [f"results/tables/{name}.csv" for name in PLAN.accuracy_tables]
+
+
 rule summary:
     """The measured accuracies of all tables in one small file, which DVC shows and compares and git keeps."""
     input:
-        [f"results/tables/{name}.csv" for name in PLAN.accuracy_tables],
+        SUMMED,
     output:
         json=update("results/summary/accuracy.json"),
         csv=update("results/summary/accuracy.csv"),
+        manifest=update("results/summary/tables.json"),
+    params:
+        made_from=manifest_digest({"tables": SUMMED}),
     log: "results/logs/summary.log",
     threads: 1
     shell:

@@ -15,6 +15,7 @@ from torch import nn
 
 from condense import jobs, models
 from condense.command.minutes import fitted
+from condense.command.outcome import in_minutes
 from condense.command.pipeline import bind, make_sets
 from condense.command.prune import sweep
 from condense.command.requests import Request, Work, plan_handed, suited
@@ -125,7 +126,7 @@ def _say_cost(work: Work, request: Request) -> None:
             "epochs of what is trained beforehand": request.pretrain_epochs,
         }
         chosen = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        tell(f"chosen for {request.minutes:g} minutes: {chosen}")
+        tell(f"chosen for {in_minutes(request.minutes)}: {chosen}")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from condense.config import UserError, unknown
 from condense.machine.terminal import several
 from condense.specs import DEFAULT_PROTOCOL, DEFAULT_TASK, Decode, Protocol
 from condense.specs.catalogue import names_in
+from condense.specs.labels import STORED
 
 NETWORKS = 5  # as most of the field reports
 _READINGS = ("bytes", "unit", "symmetric", "normalised")
@@ -126,7 +127,11 @@ def judge(args: argparse.Namespace) -> None:
     if args.epochs:
         protocol = replace(protocol, epochs=args.epochs, least_updates=0)
     options, parents = options_of(args.options), paths_of(args.given, "--with")
-    DEFAULT_TASK.check_parents(list(parents), protocol, "--with NAME=FILE")
+    # With the observers at hand, the labels that the protocol stores are made here
+    labelled = protocol.stores_labels and STORED not in parents
+    DEFAULT_TASK.check_parents(
+        list(parents), protocol.labelled_anew() if labelled else protocol, "--with NAME=FILE"
+    )
     data = _prepared(args)
     arch = args.arch or _suiting(data)
     _check_architecture(arch, data, options)
@@ -156,6 +161,10 @@ def judge(args: argparse.Namespace) -> None:
     metrics = args.out / "metrics.json"
     try:
         if not jobs.is_whole(metrics, "metrics", job.key):
+            if labelled:
+                file = args.out / "stored_labels.safetensors"
+                asked = jobs.RelabelJob(path, data, protocol, strategy, args.seed, parents, key=job.key)
+                job = replace(job, parents={STORED: jobs.labels_of(file, asked, machine)})
             jobs.evaluate_set(metrics, job, machine)
     except OtherKey:
         raise UserError(

@@ -23,11 +23,16 @@ def told_of_another(method: str, request: Request) -> str:
     )
 
 
+def in_minutes(minutes: float | None) -> str:
+    """'1 minute', '2.5 minutes'."""
+    return several(f"{minutes or 0:g}", "minute")
+
+
 def told_of_choice(request: Request, work: Work, most: int) -> str:
     """What was chosen for the minutes, of at most so many steps, as a command that repeats it."""
     lines = [
-        f"chosen for {request.minutes:g} minutes, with what is trained beforehand (of {most} steps), and the "
-        f"same again: {command(request)}"
+        f"chosen for {in_minutes(request.minutes)}, with what is trained beforehand (of {most} steps), and "
+        f"the same again: {command(request)}"
     ]
     if work.metrics:
         cell = work.metrics[0]

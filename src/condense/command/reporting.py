@@ -31,6 +31,8 @@ def figure(args: argparse.Namespace) -> None:
 
 def report(args: argparse.Namespace) -> None:
     """Makes the page with all tables and figures (rule `report`)."""
+    from condense.files.artifacts import write_json
+    from condense.plan.manifests import page_manifest
     from condense.plan.tables import Plan
     from condense.report.html import make_report
     from condense.report.unfinished import make_unfinished
@@ -38,12 +40,16 @@ def report(args: argparse.Namespace) -> None:
     if args.so_far:
         make_unfinished(Plan(args.scale), args.out or Path("results/so-far/report.html"))
     else:
-        make_report(Plan(args.scale), args.out or Path("results/report.html"))
+        scale, out = Plan(args.scale), args.out or Path("results/report.html")
+        make_report(scale, out)
+        write_json(out.with_suffix(".json"), page_manifest(scale, "report"))
 
 
 def leaderboard(args: argparse.Namespace) -> None:
     """Shows every method by every judge of a scale, or writes that as parquet and as a page (rule
     `leaderboard`)."""
+    from condense.files.artifacts import write_json
+    from condense.plan.manifests import page_manifest
     from condense.plan.tables import Plan
     from condense.report import leaderboard as board
     from condense.report.board_page import make_page
@@ -62,6 +68,7 @@ def leaderboard(args: argparse.Namespace) -> None:
     board.write(rows, args.write)
     if args.page is not None:
         make_page(scale, args.write, args.page, missing)
+        write_json(args.page.with_suffix(".json"), page_manifest(whole, "leaderboard"))
 
 
 def track(args: argparse.Namespace) -> None:
@@ -133,6 +140,8 @@ def keep(args: argparse.Namespace) -> None:
     from condense.report.summary import keep_summary
 
     scales = {name: Plan(name) for name in catalogue.names_in("scales")}
+    # Before anything is copied: a scale that cannot be planned ends this
+    wanted = [path for name, scale in scales.items() for path in scale.keepable(few=name != "quick")]
     chosen = scales[args.scale]
     datasets = sorted({cell.name for cell in chosen.data.values()})
     unknown = sorted(set(args.bytes) - set(datasets))
@@ -143,7 +152,6 @@ def keep(args: argparse.Namespace) -> None:
     worth = chosen.keepable(few=args.scale != "quick")
     begun = {path: store.shard_files(path) for path in _sets(worth)} if args.unfinished else {}
     done = store.keep([*worth, *chain(*begun.values())], with_bytes=args.bytes)
-    wanted = [path for name, scale in scales.items() for path in scale.keepable(few=name != "quick")]
     removed = store.drop_others([*wanted, *store.unfinished(_sets(wanted))])
     summaries = keep_summary()
     if args.list:

@@ -97,6 +97,12 @@ def plan_request(request: Request, data: DataCell | None = None) -> Work:
     sets.append(maker.synthetic(data, catalogue.BASELINE, arch, request.ipc, request.seed))
     sets = list({cell.key: cell for cell in sets}.values())  # one where the baseline itself is asked for
     metrics = [maker.metrics(cell, arch, DEFAULT_PROTOCOL) for cell in sets]
+    needed = [name for cell in metrics for name in cell.parents]
+    if needed:
+        raise UserError(
+            f"--scale {request.scale}: judges by '{DEFAULT_PROTOCOL}' with '{needed[0]}', which a run does "
+            "not make; choose a scale whose protocol takes the labels of the set"
+        )
     if request.epochs:
         metrics = [
             replace(cell, protocol=replace(cell.protocol, epochs=request.epochs, least_updates=0))

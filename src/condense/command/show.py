@@ -173,6 +173,7 @@ def _json_facts(value: dict[str, Any]) -> list[tuple[str, str]]:
         if protocol
         else []
     )
+    lines += [(f"labels by {name}", _labeller(said)) for name, said in value.get("observers", {}).items()]
     if "out_of_memory" in value:
         lines += [("out of memory", f"{value['out_of_memory'] / 1e9:.3g} GB needed")]
     lines += [
@@ -191,6 +192,12 @@ def _json_facts(value: dict[str, Any]) -> list[tuple[str, str]]:
         if value.get(name)
     ]
     return lines + _run_facts(value.get("run", {}))
+
+
+def _labeller(said: dict[str, str]) -> str:
+    """Who labelled the batches, and whether beforehand."""
+    by = f"{said.get('arch', 'a network')} of '{said.get('protocol', 'an unknown protocol')}'"
+    return f"{by}{', stored' if 'stored' in said else ''} ({said['sha256'][:12]})"
 
 
 def _metric(

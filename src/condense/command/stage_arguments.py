@@ -181,7 +181,11 @@ def _relabel_verb(verbs: Any, functions: Verbs) -> None:
     )
     verb.add_argument("--strategy", help="augmentation of the dataset (default: its own)")
     verb.add_argument("--epochs", type=int, help="how many are labelled (default: those of the protocol)")
-    verb.add_argument("--top", type=int, help="keep the largest logits of an image alone (default: all)")
+    verb.add_argument(
+        "--top",
+        type=int,
+        help="keep the largest logits of an image alone (default: as the protocol, else all)",
+    )
     verb.add_argument(
         "--averaged",
         action="store_true",

@@ -230,6 +230,11 @@ def evaluate(args: argparse.Namespace) -> None:
         if value is not None:
             raise UserError(f"{name}: the task '{task.kind}' reads a set; leave the option out")
     needed = task.needs(protocol, given)
+    for name in given:
+        if name not in needed and name not in task.further:
+            raise unknown(
+                "name", name, [*needed, *task.further], f"--with: task {task.kind} by '{protocol.name}'"
+            )
     images = {
         "synthetic": args.synthetic,
         "data": args.data,

@@ -68,7 +68,7 @@ def _shard(cell: SyntheticCell, share: Share | int | None, on_gpu: bool, shared:
 
 
 def _set_bytes(cell: SyntheticCell, share: Share | int | None = None) -> int:
-    """Of a set or a share of it, with its snapshots."""
+    """Of a set or a share of it, with its snapshots, at most: gathered these take half."""
     return (
         math.prod(cell.size_of(share))
         * (_pixels(cell.data) * FLOAT + 8)
@@ -204,27 +204,16 @@ def _evaluation(cell: MetricsCell, networks: int, on_gpu: bool) -> Work:
     # All snapshots are read at once, and one of them decoded; the whole set stays in 8 bits.
     held = judged + math.ceil(_sets(cell)) * (judged // cell.synthetic.recipe.images_a_stored)
     host = 0 if whole else len(cell.all_sets) * held * _pixels(data) * FLOAT
-    labels = cell.protocol.labels
-    if labels and labels.stored:
+    if cell.protocol.stores_labels:
         host += cell.protocol.label_bytes(count, data.spec.classes)
     return replace(work, bytes_out=_metrics_bytes(cell), host_bytes=work.host_bytes + host)
 
 
 def _observing(cell: MetricsCell, networks: int, on_gpu: bool) -> Work:
     """Of the observers that label every batch of so many networks of an evaluation, one network after the
-    other."""
-    work, count = Work(), _images(cell)
-    epochs, batches = number_of_epochs(cell.protocol, count), math.ceil(count / cell.protocol.batch)
-    for name in cell.protocol.observers:
-        if name not in cell.parents:  # of a task that trains nothing
-            continue
-        parent = cell.parents[name]
-        network = cell.synthetic.data.profile(parent.arch, parent.options)
-        passes, weights = networks * epochs, network.parameters * (1 if on_gpu else 1 + fitting.WINDOWS)
-        seen = Work(
-            flops_forward=passes * count * network.forward,
-            calls_forward=passes * batches * network.layers,
-            peak_bytes=(weights + 3 * min(cell.protocol.batch, count) * network.largest) * FLOAT,
-        )
-        work = both(work, seen)
-    return work
+    other; of a task that trains nothing, or of labels that are stored, none."""
+    parents = [cell.parents[name] for name in cell.protocol.observers if name in cell.parents]
+    profiles = [cell.synthetic.data.profile(parent.arch, parent.options) for parent in parents]
+    count = _images(cell)
+    epochs = networks * number_of_epochs(cell.protocol, count)
+    return cell.protocol.observing_work(profiles, count, epochs, on_gpu)

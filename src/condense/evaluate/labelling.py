@@ -13,11 +13,12 @@ from condense.data.dataset import load
 from condense.files.artifacts import read_header
 from condense.files.relabels import read_relabels
 from condense.machine.runtime import note
+from condense.machine.terminal import several
 from condense.networks.pretrain import load_teacher
 from condense.specs import Protocol
 from condense.specs.labels import STORED
 from condense.specs.parent import others
-from condense.training.loop import layer_type
+from condense.training.loop import layer_type, number_of_epochs
 from condense.training.observers import Labeller, Observers
 from condense.training.replay import Replay, as_stored
 
@@ -71,16 +72,25 @@ def _replay(protocol: Protocol, path: Path, labelled_sha256: str | None) -> Repl
     differing = [name for name in own if own[name] != other[name]]
     if differing:
         raise UserError(
-            f"{path}: was made by the protocol '{other.get('name')}', whose '{differing[0]}' is not that of "
-            f"'{protocol.name}'; make the labels by this one (`condense relabel --help`)"
+            f"{path}: was made by the protocol '{known.protocol.get('name')}', whose '{differing[0]}' is not "
+            f"that of '{protocol.name}'; make the labels by this one (`condense relabel --help`)"
         )
-    classes, held = len(known.class_names), tensors["logits"].shape[2]
-    asked = (
-        min(protocol.labels.top or classes, classes) if protocol.labels and protocol.labels.stored else held
-    )
+    epochs, images, held = tensors["logits"].shape
+    needed = number_of_epochs(protocol, images)
+    if epochs < needed:
+        raise UserError(
+            f"{path}: holds the labels of {several(epochs, 'epoch')} of {images} images, and "
+            f"'{protocol.name}' trains for {needed}; make those of all (`condense relabel --help`)"
+        )
+    classes = len(known.class_names)
+    stored = protocol.labels if protocol.stores_labels else None
+    asked = min(stored.top or classes, classes) if stored else held
     if held != asked:
         raise UserError(
             f"{path}: holds the {held} largest logits of an image, where '{protocol.name}' asks for {asked}; "
             "make the labels by this protocol (`condense relabel --help`)"
         )
+    for name, need in protocol.observers.items():
+        for line in others(f"'{protocol.name}'", need, path, known.observers.get(name, {})):
+            note(f"{line}; the metrics say which file it was")
     return Replay(as_stored(tensors), known.strategy, known.seed, len(known.class_names), str(path))

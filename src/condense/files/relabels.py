@@ -23,7 +23,7 @@ _CHECKSUM = 32  # bytes of SHA-256
 class RelabelsHeader:
     """Of soft labels of every epoch: of which set, who gave them, and what the batches were drawn by.
 
-    `labelled_sha256`: the checksum of the set, or of the whole training set. `told`: a line on them.
+    `labelled_sha256`: the checksum of the set. `told`: a line on them.
     """
 
     dataset: str

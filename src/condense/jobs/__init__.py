@@ -11,7 +11,7 @@ from condense.jobs.keeping import is_made, is_prepared, is_whole, keeps_data, ke
 from condense.jobs.machine import Machine
 from condense.jobs.making import gather
 from condense.jobs.parents import ParentJob, make_parent, make_trained_bank, maker_of, pretrain_teacher
-from condense.jobs.relabelling import RelabelJob, relabel
+from condense.jobs.relabelling import RelabelJob, labels_of, relabel
 from condense.jobs.taking import Reading, take_in
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "pretrain_teacher",
     "run_facts_path",
     "recipe_measure",
+    "labels_of",
     "relabel",
     "take_in",
 ]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condense.config import UserError
+from condense.config import UserError, unknown
 from condense.files import SOFT_LABELS, carried, carrying, read_dataset_header, read_set
 from condense.files.artifacts import canonical, digest, write_json, write_tensors
 from condense.files.carried import OF_IMAGE
 from condense.files.checkpoints import Checkpoint
 from condense.files.relabels import RELABELS
 from condense.jobs.condensing import run_facts_path
+from condense.jobs.keeping import is_whole
 from condense.jobs.machine import Machine, at_work
 from condense.jobs.observing import said_of_observers
 from condense.specs import DEFAULT_TASK, Protocol
@@ -60,7 +61,9 @@ def relabel(out: Path, job: RelabelJob, machine: Machine, one_an_image: bool = F
         tensors, header = read_set(job.synthetic)
         names = _class_names(job, header)
         top = _top(job, len(names))
-        labeller = labeller_for(_live(job.protocol), job.observers, job.data / "train.safetensors", device)
+        labeller = labeller_for(
+            job.protocol.labelled_anew(), job.observers, job.data / "train.safetensors", device
+        )
         if labeller is None:
             raise ValueError("observers that were asked for gave no labels")
         images = training_set(tensors, header, device, str(job.synthetic))
@@ -97,6 +100,14 @@ def relabel(out: Path, job: RelabelJob, machine: Machine, one_an_image: bool = F
         checkpoint.remove()
 
 
+def labels_of(out: Path, job: RelabelJob, machine: Machine) -> Path:
+    """`out` with the labels of every epoch, made unless it is there under the key of the job. Raises
+    UserError as `relabel` and `is_whole` do."""
+    if not is_whole(out, RELABELS, job.key):
+        relabel(out, job, machine)
+    return out
+
+
 def _check_asked(out: Path, job: RelabelJob) -> None:
     """Raises UserError for a protocol without observers, or with others than are given, and where the set
     would be overwritten."""
@@ -104,14 +115,12 @@ def _check_asked(out: Path, job: RelabelJob) -> None:
         raise UserError(
             f"--protocol: '{job.protocol.name}' has no observers to label the set; choose one with `labels`"
         )
-    DEFAULT_TASK.check_parents(list(job.observers), _live(job.protocol), "--with NAME=FILE")
+    for name in job.observers:
+        if name not in job.protocol.observers:
+            raise unknown("name", name, job.protocol.observers, "--with NAME=FILE")
+    DEFAULT_TASK.check_parents(list(job.observers), job.protocol.labelled_anew(), "--with NAME=FILE")
     if out.resolve() == job.synthetic.resolve():
         raise UserError(f"--out {out}: is the set itself; name another file")
-
-
-def _live(protocol: Protocol) -> Protocol:
-    """The protocol as it asks for its observers, and not for what they gave before."""
-    return replace(protocol, labels=protocol.labels and replace(protocol.labels, stored=False, top=None))
 
 
 def _top(job: RelabelJob, classes: int) -> int | None:

@@ -134,7 +134,7 @@ def _from_safetensors(path: Path, asked: Asked) -> Foreign:
     return Foreign(
         tensors["images"],
         tensors["labels"],
-        "a synthetic set of condense",
+        "synthetic set of condense",
         ("images", "labels"),
         header["class_names"],
         "unit",

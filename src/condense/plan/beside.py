@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from condense.plan.cells import MetricsCell
+from condense.plan.cells import MetricsCell, SyntheticCell
 from condense.plan.maker import Maker
 from condense.plan.rows import Run
 from condense.specs import catalogue
@@ -112,18 +112,30 @@ class Comparable:
         """The cells of the sets of `cells`, or of a `baseline` beside them, with networks of the same
         architecture by another `protocol` as the scale has it; () where there are none."""
         arch = cells[0].eval_arch
-        asked = [self._maker.metrics(cell.synthetic, arch, protocol, cell.n_networks) for cell in cells]
-        return self.beside(baseline or cells[0].synthetic.recipe.name, asked)
+        asked = [self._judged(cell.synthetic, arch, protocol, cell.n_networks) for cell in cells]
+        planned = [cell for cell in asked if cell]
+        return self.beside(baseline or cells[0].synthetic.recipe.name, planned) if planned else ()
 
     def is_judged_by(self, cell: MetricsCell, protocol: str) -> bool:
         """Whether `protocol`, as the scale has it for the method, is what judged a cell."""
-        return self._maker.metrics(cell.synthetic, cell.eval_arch, protocol).judge == cell.judge
+        asked = self._judged(cell.synthetic, cell.eval_arch, protocol)
+        return asked is not None and asked.judge == cell.judge
 
     def whole(self, cell: MetricsCell, protocol: str) -> Cells:
         """The cells of networks of the same architecture that `protocol`, with the scale's changes for it,
         trained on the whole training set; () where there are none."""
         made = self._maker.synthetic(cell.synthetic.data, catalogue.WHOLE, cell.eval_arch, "full", 0)
-        return self.by_place.get(place_of(self._maker.metrics(made, cell.eval_arch, protocol)), ())
+        asked = self._judged(made, cell.eval_arch, protocol)
+        return self.by_place.get(place_of(asked), ()) if asked else ()
+
+    def _judged(
+        self, synthetic: SyntheticCell, arch: str, protocol: str, n_networks: int | None = None
+    ) -> MetricsCell | None:
+        """The cell of a set, or of the whole training set, by a protocol; None where the protocol cannot
+        judge it."""
+        if not synthetic.recipe.makes_set and self._maker.protocol(protocol).stores_labels:
+            return None
+        return self._maker.metrics(synthetic, arch, protocol, n_networks)
 
 
 def _of_most(asked: Mapping[Place, Mapping[int, Mapping[int, MetricsCell]]]) -> dict[Place, Cells]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -63,22 +63,19 @@ class LabelsCell(ParentCell):
 
     def work(self, on_gpu: bool = False) -> Work:
         protocol, data = self.protocol, self.data.spec
-        epochs, batch = number_of_epochs(protocol, self.images), min(protocol.batch, self.images)
+        epochs, batches = number_of_epochs(protocol, self.images), math.ceil(self.images / protocol.batch)
         networks = [self.data.profile(cell.arch, cell.options) for cell in self.observers.values()]
+        work = protocol.observing_work(networks, self.images, epochs, on_gpu)
         bytes_out = protocol.label_bytes(self.images, data.classes)
-        largest = max((network.parameters + 3 * batch * network.largest for network in networks), default=0)
-        # In parts that are stacked to a whole in the end
-        held = self.images * pixels_of(data) * FLOAT + 2 * bytes_out
-        return Work(
-            flops_forward=epochs * self.images * sum(network.forward for network in networks),
-            calls_forward=epochs
-            * math.ceil(self.images / protocol.batch)
-            * sum(network.layers for network in networks),
-            draws=epochs * math.ceil(self.images / protocol.batch),
+        return replace(
+            work,
+            draws=epochs * batches,
             images=epochs * self.images,
             bytes_out=bytes_out,
-            peak_bytes=largest * FLOAT + (0 if on_gpu else held),
-            host_bytes=held,
+            peak_bytes=work.peak_bytes + self.images * pixels_of(data) * FLOAT,
+            # The real images, whose classes the observers must know, and the labels twice: they are gathered
+            # epoch by epoch
+            host_bytes=data.train * pixels_of(data) + 2 * bytes_out,
         )
 
     @property

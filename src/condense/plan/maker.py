@@ -194,10 +194,11 @@ class Maker:
         where networks are trained on something else than the finished set."""
         data = synthetic.data
         if not synthetic.recipe.makes_set or task.reads != "synthetic" or task.trained_on != "set":
+            on = (task.of_a_set if task.reads != "synthetic" else "") or "the whole training set"
             raise UserError(
-                f"protocol {protocol.name}: labels are stored of finished sets alone, and the task "
-                f"'{task.kind}' of '{synthetic.recipe.name}' trains networks on other images; choose a "
-                "protocol without `stored: true` for it, or leave it out"
+                f"protocol {protocol.name}: stores the labels of finished sets, and the task '{task.kind}' "
+                f"of '{synthetic.recipe.name}' trains networks on {on}; choose a protocol without `stored: "
+                "true` for it, or leave it out"
             )
         needs = protocol.observers.items()
         asked = {name: need.cell(self, data, eval_arch, 0, 0) for name, need in needs}

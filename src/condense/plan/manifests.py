@@ -42,6 +42,13 @@ def _shown(scale: Plan, name: str) -> str:
     return digest([words, [[row.published, row.reason] for row in scale.tables[name]], elsewhere])
 
 
+def page_manifest(scale: Plan, name: str) -> dict[str, object]:
+    """What a page on all of a scale, such as the report, was made of; kept beside it, so that the page of
+    another scale, whose results are older, is never taken for it."""
+    made = digest([sorted(scale.metrics), sorted(scale.synthetic)])
+    return {"name": name, "scale": scale.scale.name, "targets": sorted(scale.targets), "results": made}
+
+
 def manifest_digest(value: object) -> str:
     """What tells one manifest from another."""
     return digest(value)

@@ -85,6 +85,7 @@ def make_page(scale: Plan, board: Path, out: Path, missing: int = 0) -> None:
         choices={
             name: list(dict.fromkeys(_text(row, name) for row in table))
             for name in ("dataset", "ipc", "judge")
+            if table
         },
         places={column.name: place for place, column in enumerate(shown)},
         scatter=Markup(_scatter(pairs).decode()) if pairs else "",

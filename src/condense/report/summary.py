@@ -19,9 +19,10 @@ _COLUMNS = ("dataset", "ipc", "method", "train_arch", "eval_arch", "accuracy")
 
 
 def make_summary(tables: list[Path], out: Path) -> None:
-    """Writes the measured accuracies of the table CSVs as nested JSON to `out`, and as rows to the CSV beside
-    it."""
+    """Writes the measured accuracies of the table CSVs as nested JSON to `out`, and beside it as rows of a
+    CSV, with the names of the tables in `tables.json`."""
     _write(accuracy_rows(tables), out)
+    write_json(out.with_name("tables.json"), {"tables": [str(path) for path in tables]})
 
 
 def keep_summary(made: Path = SUMMARY, kept: Path = KEPT_SUMMARY) -> list[Path]:

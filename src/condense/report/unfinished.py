@@ -10,6 +10,7 @@ from condense.machine.terminal import tell
 from condense.plan import RESULTS
 from condense.plan.so_far import evaluated, is_whole, so_far
 from condense.plan.tables import Plan
+from condense.report import names
 from condense.report.beside_published import beside_published
 from condense.report.figures import make_figure
 from condense.report.html import make_report
@@ -44,7 +45,9 @@ def make_unfinished(scale: Plan, out: Path) -> None:
     _remove_others(folder, scale, made)
     counted = evaluated(scale)
     shown = f"{len(made.targets)} of {len(scale.targets)} tables and figures have something to show"
-    make_report(made, out, folder=folder, so_far="" if is_whole(scale) else f"{counted}; {shown}.")
+    absent = [name for name in names.in_order(set(scale.targets) - set(made.targets))]
+    told = f"{counted}; {shown}." + (f" Not yet: {'; '.join(absent)}." if absent else "")
+    make_report(made, out, folder=folder, so_far="" if is_whole(scale) and not absent else told)
     with artifacts.whole(folder / "measured.md") as draft:
         draft.write_text(beside_published(made, counted), encoding="utf-8")
     tell(f"{counted}; {shown}: {out}")

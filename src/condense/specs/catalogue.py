@@ -34,7 +34,8 @@ def params_folder() -> Path:
     """`params/` of the checkout one works in, else of the one this package runs from, else the copy in the
     installed package."""
     here = Path("params")
-    folder = here if (here / "methods").is_dir() else project_file(here)
+    # A folder of that name with some kinds alone is one's own, for CONDENSE_PARAMS to name
+    folder = here if all((here / kind).is_dir() for kind in _KINDS) else project_file(here)
     if not (folder / "methods").is_dir():
         raise UserError(
             f"{folder.resolve()}: the folder with the recipes is not there; run the command in a checkout of "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -126,6 +127,31 @@ class Protocol:
     def observers(self) -> dict[str, TeacherNeed]:
         """By name the classifiers that have to be there before it judges; see `ObserverLabels.named`."""
         return self.labels.named if self.labels else {}
+
+    @property
+    def stores_labels(self) -> bool:
+        """Whether its observers label a set beforehand, which they cannot do of the whole training set."""
+        return self.labels is not None and self.labels.stored
+
+    def labelled_anew(self) -> Protocol:
+        """The same protocol with observers that label every batch as it comes, whether or not it stores what
+        they give."""
+        return replace(self, labels=replace(self.labels, stored=False, top=None)) if self.labels else self
+
+    def observing_work(
+        self, observers: Sequence[Profile], count: int, epochs: int, on_gpu: bool = False
+    ) -> Work:
+        """The work of observers, all held at once, that label the batches of so many epochs of `count`
+        images."""
+        copies, batch = 1 if on_gpu else 1 + fitting.WINDOWS, min(self.batch, count)
+        return Work(
+            flops_forward=epochs * count * sum(network.forward for network in observers),
+            calls_forward=epochs
+            * math.ceil(count / self.batch)
+            * sum(network.layers for network in observers),
+            peak_bytes=FLOAT
+            * sum(copies * network.parameters + 3 * batch * network.largest for network in observers),
+        )
 
     def label_bytes(self, images: int, classes: int) -> int:
         """The bytes of the labels that a network trained on so many images learns from, where these are not

@@ -11,6 +11,7 @@ from condense.config import UserError, by_name, unknown
 from condense.specs.common import check_name, not_by_default
 from condense.specs.costs.profile import Profile
 from condense.specs.costs.work import Sizes, Work
+from condense.specs.labels import STORED
 from condense.specs.parent import Parent
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ class Task:
     trained_on: ClassVar[Literal["set", "real", "nothing"]] = "set"
     # why observers must not label its batches; '' where they may
     unobserved: ClassVar[str] = ""
+    # why labels that observers gave beforehand do not serve its trainings; '' where they do
+    unstored: ClassVar[str] = ""
     together: ClassVar[bool] = True  # whether a GPU may train several of its networks side by side
 
     if TYPE_CHECKING:
@@ -200,6 +203,11 @@ class Task:
             raise UserError(
                 f"task {self.kind}: the protocol '{protocol.name}' has observers that label the batches, and "
                 f"{self.unobserved}; choose a protocol without `labels`"
+            )
+        if STORED in names and protocol.labels and self.unstored:
+            raise UserError(
+                f"{option}: stored labels are of one training by the protocol, and task {self.kind} "
+                f"{self.unstored}; take a protocol without `stored: true`, and its observers"
             )
         needed = self.needs(protocol, names)
         for name in names:

@@ -38,6 +38,7 @@ class Slimming(Task):
     numerics: ClassVar[int | None] = 1
     over_steps: ClassVar[bool] = True
     steps_are: ClassVar[Literal["steps", "classes", "grid", "networks", "percents"]] = "percents"
+    unstored: ClassVar[str] = "trains each network on the set twice"
     together: ClassVar[bool] = False  # those without the channels of one have no shape in common
     answers: ClassVar[tuple[str, ...] | None] = ("slimming",)
 
