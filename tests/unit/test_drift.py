@@ -170,7 +170,9 @@ def test_the_command_takes_a_drift_whole_or_in_parts(made, sets, digits, tmp_pat
         *evaluation(*given, out, "--task", "drift", *style)
     )
     assert "--with NAME=FILE: task drift needs 'style'" in refused(*evaluation(*given, out, *drift[:2]))
-    assert "task accuracy: unknown set 'style' (known: none)" in refused(*evaluation(*given, out, *style))
+    assert "task accuracy by 'brief': unknown name 'style' (known: none)" in refused(
+        *evaluation(*given, out, *style)
+    )
     assert "'style' is given twice" in refused(*evaluation(*given, out, *drift, *style))
     assert "--with: NAME=FILE is needed, found 'style'" in refused(
         *evaluation(*given, out, "--with", "style")
