@@ -67,7 +67,7 @@ def _lines(scale: Plan) -> dict[tuple[str, str], list[_Line]]:
     for name, row, run in _measured(scale):
         key = tuple(cell.path for cell in run.cells)
         if key not in found:
-            found[key] = _Line(_label(row), run, row.metric)
+            found[key] = _Line(_label(scale, row, run), run, row.metric)
             places.setdefault((run.dataset, row.published["ipc"]), []).append(found[key])
         if run.judge == row.judge and row.published["value"] and run in own_runs(row):
             found[key].printed.append((row, name))
@@ -83,8 +83,10 @@ def _measured(scale: Plan) -> Iterator[tuple[str, Row, Run]]:
                     yield name, row, run
 
 
-def _label(row: Row) -> str:
-    setting, arch = row.published["setting"], row.published["train_arch"]
+def _label(scale: Plan, row: Row, run: Run) -> str:
+    """The method, with what a table changes of it and the network that condensed where that is another."""
+    plain = all(map(scale.comparable.is_unchanged, run.cells))
+    setting, arch = "" if plain else row.published["setting"], row.published["train_arch"]
     condensed = f", condensed with {names.architecture(arch)}" if arch not in ("", "none", "convnet") else ""
     return names.method_of_row(row.published) + (f", {setting}" if setting else "") + condensed
 
@@ -101,18 +103,15 @@ def _texts(scale: Plan, number: Measured, line: _Line) -> list[str]:
     itself = first.synthetic.recipe.name == catalogue.BASELINE
     gain = None if not random or not random.run or itself else measure(random.run, line.metric).mean
     over = "" if gain is None else f"{number.mean - gain:+.1f}"
-    published = [_printed(row, name) for row, name in line.printed]
-    differences = [
-        f"{number.mean - float(row.published['value']):+.{decimals(row.published['value'])}f}"
-        for row, _ in line.printed
-    ]
+    printed = _printed(line.printed)
+    differences = [f"{number.mean - float(value):+.{decimals(value)}f}" for value, _ in printed]
     return [
         line.label,
         _judge(line.run),
         f"**{_spread(number)}**",
         f"{_spread(best)} of {first.task.test_passes}" if best else "",
         over,
-        "; ".join(published),
+        "; ".join(f"{spread} ({'; '.join(places)})" for (_, spread), places in printed.items()),
         "; ".join(differences),
     ]
 
@@ -121,7 +120,12 @@ def _spread(number: Measured) -> str:
     return f"{number.mean:.1f}" + ("" if number.std is None else f" ± {number.std:.1f}")
 
 
-def _printed(row: Row, name: str) -> str:
-    value, std = row.published["value"], row.published["std"]
-    paper, _, table = name.partition("/")
-    return f"{value}{f' ± {std}' if std else ''} ({paper}, Table {table.removeprefix('table')})"
+def _printed(rows: list[tuple[Row, str]]) -> dict[tuple[str, str], list[str]]:
+    """By a printed value, as it is and with its spread, the papers and tables that print it."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row, name in rows:
+        value, std = row.published["value"], row.published["std"]
+        paper, _, table = name.partition("/")
+        place = f"{paper}, Table {table.removeprefix('table')}"
+        found.setdefault((value, f"{value}{f' ± {std}' if std else ''}"), []).append(place)
+    return found
