@@ -1,6 +1,7 @@
 """What the estimate says of a whole scale: the dearest parts, what leaving them out saves, the disk, and jobs
 beyond the limits."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,9 @@ import yaml
 
 from condense import estimate
 from condense.estimate.advice import Shares, advice, over_limits
+from condense.estimate.asked import on_cores
 from condense.estimate.measured import Pace
+from condense.estimate.rates import REFERENCE_CPU, REFERENCE_CPU_NAME
 from condense.estimate.schedule import graph
 from condense.plan import Maker
 from condense.plan.tables import Plan
@@ -51,6 +54,20 @@ def test_leaving_out_what_is_named_saves_what_is_said():
         saved, rel=0.02, abs=1e-3
     )
     assert 0 < saved <= alone
+
+
+def test_parts_are_in_the_hours_of_the_whole_where_the_rates_are_those_of_this_machine(monkeypatch):
+    """And not in those of another processor, which are other numbers for the same jobs."""
+    rates = on_cores(REFERENCE_CPU, 8)
+    monkeypatch.setattr(estimate, "rates_for", lambda *args: (rates, "planted"))
+    told = estimate.estimate_text(None, "quick")
+    assert "(hours on 2 cores of this machine, of " in told or "(hours on 1 core of this machine, of " in told
+    assert REFERENCE_CPU_NAME not in told
+    here, there = (
+        float(re.search(r"of ([\d,.]+) in all", line)[1].replace(",", ""))
+        for line in (told, "\n".join(advice(Plan("quick"))))
+    )
+    assert here < there
 
 
 def test_the_settings_that_are_printed_are_read():

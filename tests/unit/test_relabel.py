@@ -23,6 +23,7 @@ from condense.files import read_artifact, read_set
 from condense.files.artifacts import canonical, read_json, read_tensors, write_tensors
 from condense.files.checkpoints import Checkpoint
 from condense.files.relabels import read_relabels
+from condense.machine import runtime
 from condense.plan import Maker
 from condense.plan.beside import Comparable
 from condense.plan.parent import with_their_own
@@ -198,6 +199,29 @@ def test_labels_of_another_set_or_protocol_are_refused(labelled, synthetic, digi
     ):
         with pytest.raises(UserError, match=said):
             jobs.evaluate_set(out, job_of(judged, digits, rules, parents), HERE)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_an_observer_that_is_not_of_the_architecture_that_judges_is_told(
+    stored, labelled, synthetic, digits, teacher, caplog, monkeypatch
+):
+    """Where the protocol names none for it."""
+    alone = replace(RULES.labels, observers=(replace(RULES.labels.observers[0], arch=None),))
+    rules, train = replace(RULES, labels=alone), digits / "train.safetensors"
+    given, sha256 = {"observer": teacher}, None
+    if stored:
+        given = {"labels": labelled.with_name("of_any.safetensors")}
+        jobs.relabel(
+            given["labels"],
+            jobs.RelabelJob(synthetic, digits, rules, STRATEGY, 0, {"observer": teacher}),
+            HERE,
+        )
+        sha256 = read_relabels(given["labels"])[1].labelled_sha256
+    monkeypatch.setattr(runtime, "_notes", [])  # each is said once
+    labeller_for(rules, given, train, CPU, sha256, "convnet")
+    assert "names" not in caplog.text
+    labeller_for(rules, given, train, CPU, sha256, "mlp")
+    assert "is a convnet, where 'dc' names mlp" in caplog.text
 
 
 def test_labels_of_fewer_classes_than_the_protocol_stores_are_refused(labelled, synthetic, digits, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from condense.estimate.jobs import Job, data_of, jobs_behind, named, why_nothing
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
 from condense.estimate.work import gather_work, work_of
 from condense.machine import runtime
+from condense.machine.terminal import several
 from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
 from condense.plan.checks import require_networks
 from condense.plan.tables import Plan
@@ -187,9 +188,15 @@ def _network_of(cell: Any) -> tuple[str, str]:
 
 
 def _estimate(jobs: Sequence[Job], threads: int | None, gpu: bool) -> Estimate:
-    on_gpu = gpu and gpu_here()
     threads = runtime.set_threads(threads and min(threads, runtime.cores()))
-    rates, source = _all_rates(jobs, threads, on_gpu)
+    return _by_rates(jobs, threads, gpu, *_all_rates(jobs, threads, gpu and gpu_here()))
+
+
+def _by_rates(
+    jobs: Sequence[Job], threads: int, gpu: bool, rates: Mapping[str, Rates], source: str
+) -> Estimate:
+    """What the jobs cost by `rates` by the key of their data, which come from `source`."""
+    on_gpu = gpu and gpu_here()
     stages = []
     for name in STAGES:
         of_stage = [job for job in jobs if job.stage == name]
@@ -275,6 +282,14 @@ def estimate_text(target: str | None, scale: str) -> str:
         return (
             f"scale {scale} ({plan.scale.title}): {target or 'everything'}\n{why_nothing_runs(plan, names)}"
         )
-    estimate = _estimate(jobs, max(entry.threads for entry in resources), gpu)
-    text = f"scale {scale} ({plan.scale.title}): {target or 'everything'}\n{estimate.text()}"
-    return "\n".join([text, *advice(plan)]) if target is None else text
+    threads = runtime.set_threads(min(max(entry.threads for entry in resources), runtime.cores()))
+    rates, source = _all_rates(jobs, threads, gpu and gpu_here())
+    text = f"scale {scale} ({plan.scale.title}): {target or 'everything'}"
+    text += f"\n{_by_rates(jobs, threads, gpu, rates, source).text()}"
+    if target is not None:
+        return text
+    # The parts in the hours of the sum above them, where this machine's rates gave it
+    uses = Counter(data_of(job.cell).key for job in jobs if job.cell and not job.done)
+    here = next((rates[key] for key, _ in uses.most_common() if key in rates), None)
+    device = f"{several(threads, 'core')} of this machine"
+    return "\n".join([text, *(advice(plan) if gpu or here is None else advice(plan, here, device))])

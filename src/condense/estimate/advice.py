@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from condense.estimate.asked import Asked, on_cores
 from condense.estimate.measured import Pace, measured_rows
-from condense.estimate.rates import REFERENCE, REFERENCE_CPU, REFERENCE_CPU_NAME, REFERENCE_NAME
+from condense.estimate.rates import REFERENCE, REFERENCE_CPU, REFERENCE_CPU_NAME, REFERENCE_NAME, Rates
 from condense.estimate.schedule import Node, graph
 from condense.estimate.work import CARD
 from condense.plan import parent_files
@@ -76,15 +76,16 @@ def _wishes(plan: Plan) -> Iterable[Wish]:
                 yield Wish(shown.path, name, shown.recipe.name)
 
 
-def advice(plan: Plan) -> list[str]:
-    """Lines about the whole scale, whatever of it is made; on the reference GPU where the scale asks for
-    one."""
-    on_gpu = any(resources.gpu for resources in plan.scale.resources.values())
-    threads = max((resources.threads for resources in plan.scale.resources.values()), default=1)
-    rates = REFERENCE if on_gpu else on_cores(REFERENCE_CPU, threads)
-    pace = Pace(plan.maker, measured_rows() if on_gpu else (), rates)
+def advice(plan: Plan, here: Rates | None = None, device: str = "") -> list[str]:
+    """Lines about the whole scale, whatever of it is made; by the rates of a device that are `here`, or
+    (None) of the reference GPU where the scale asks for one, else of the reference CPU."""
+    on_gpu = here is None and any(resources.gpu for resources in plan.scale.resources.values())
+    if here is None:
+        threads = max((resources.threads for resources in plan.scale.resources.values()), default=1)
+        here = REFERENCE if on_gpu else on_cores(REFERENCE_CPU, threads)
+        device = f"one {REFERENCE_NAME if on_gpu else f'{threads} x {REFERENCE_CPU_NAME}'}"
+    pace = Pace(plan.maker, measured_rows() if on_gpu else (), here)
     nodes = graph(plan, plan.targets, plan.scale.classes_per_job, pace)
-    device = REFERENCE_NAME if on_gpu else f"{threads} x {REFERENCE_CPU_NAME}"
     shares = Shares(plan, nodes)
     return [*_dearest(plan, shares, device), *_disk(plan, nodes), *over_limits(plan)]
 
@@ -96,7 +97,7 @@ def _dearest(plan: Plan, shares: Shares, device: str) -> list[str]:
     for kind, plural in (("target", "tables and figures"), ("method", "methods")):
         dearest = shares.dearest(kind)
         lines.append(
-            f"the dearest {plural} (hours on one {device}, of {whole:,.1f} in all; jobs of several count for "
+            f"the dearest {plural} (hours on {device}, of {whole:,.1f} in all; jobs of several count for "
             "each):"
         )
         lines.append(

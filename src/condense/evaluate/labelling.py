@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,26 +33,38 @@ def labeller_for(
     data: Path,
     device: torch.device,
     labelled_sha256: str | None = None,
+    arch: str | None = None,
 ) -> Labeller | None:
     """The observers of `protocol`, from the files of `parents` that are theirs by name, or what they gave
     beforehand; None where it takes the labels of the set, or where none was given, as to tasks that train
     nothing.
 
     `data`: the real training images, which they must have been trained on; `labelled_sha256`: the checksum of
-    the set that is labelled. Raises UserError for observers that are damaged, or of other images, whose
-    classes may lie in another order, and for labels of another set or of batches drawn otherwise.
+    the set that is labelled; `arch`: the architecture that judges, which observers without one are asked to
+    have. An observer that is something else than was asked for is told.
+    Raises UserError for observers that are damaged, or of other images, whose classes may lie in another
+    order, and for labels of another set or of batches drawn otherwise.
     """
     if protocol.labels is not None and STORED in parents:
-        return _replay(protocol, parents[STORED], labelled_sha256)
+        return _replay(protocol, parents[STORED], labelled_sha256, arch)
     named = {name: parents[name] for name in protocol.observers if name in parents}
     if not named:
         return None
     images = load(data)
     networks = [load_teacher(path, images, device)[0] for path in named.values()]
     for name, path in named.items():
-        for line in others(f"'{protocol.name}'", protocol.observers[name], path, read_header(path)):
-            note(f"{line}; the metrics say which file it was")
+        _tell_others(protocol, name, path, read_header(path), arch)
     return Observers(networks, [layer_type(network, protocol, device) for network in networks])
+
+
+def _tell_others(
+    protocol: Protocol, name: str, path: Path, said: Mapping[str, Any], arch: str | None
+) -> None:
+    """Says in which settings the observer of this name, as `said` of it in a file, is not what the protocol
+    asks for."""
+    need = protocol.observers[name]
+    for line in others(f"'{protocol.name}'", replace(need, arch=need.arch or arch), path, said):
+        note(f"{line}; the metrics say which file it was")
 
 
 def _of_batches(told: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,7 +74,9 @@ def _of_batches(told: Mapping[str, Any]) -> dict[str, Any]:
     return chosen | {"labels": labels.get("observers") if isinstance(labels, dict) else None}
 
 
-def _replay(protocol: Protocol, path: Path, labelled_sha256: str | None) -> Replay:
+def _replay(protocol: Protocol, path: Path, labelled_sha256: str | None, arch: str | None) -> Replay:
+    """What observers gave beforehand. Raises UserError for labels of another set, of batches drawn otherwise,
+    of fewer epochs or of other numbers of logits than the protocol asks for."""
     tensors, known = read_relabels(path)
     if known.labelled_sha256 != labelled_sha256:
         raise UserError(
@@ -90,7 +105,6 @@ def _replay(protocol: Protocol, path: Path, labelled_sha256: str | None) -> Repl
             f"{path}: holds the {held} largest logits of an image, where '{protocol.name}' asks for {asked}; "
             "make the labels by this protocol (`condense relabel --help`)"
         )
-    for name, need in protocol.observers.items():
-        for line in others(f"'{protocol.name}'", need, path, known.observers.get(name, {})):
-            note(f"{line}; the metrics say which file it was")
+    for name in protocol.observers:
+        _tell_others(protocol, name, path, known.observers.get(name, {}), arch)
     return Replay(as_stored(tensors), known.strategy, known.seed, len(known.class_names), str(path))

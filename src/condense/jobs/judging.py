@@ -90,9 +90,8 @@ def evaluate_set(out: Path, job: EvaluationJob, machine: Machine) -> None:
         settings.append([networks[0], networks[-1], asdict(job.task), further | observers])
         checkpoint = Checkpoint.beside(out, f"{job.key}-{digest(settings)}", kernels.used_on(device))
         given = {name: getattr(job, name) for name in ("protocol", "arch", "options", "strategy", "seed")}
-        labeller = labeller_for(
-            job.protocol, job.parents, job.data / "train.safetensors", device, header["content_sha256"]
-        )
+        train = job.data / "train.safetensors"
+        labeller = labeller_for(job.protocol, job.parents, train, device, header["content_sha256"], job.arch)
         trainer = Trainer(
             test,
             **given,

@@ -39,7 +39,7 @@ class ObserverLabels:
     An observer without `arch` is of the architecture that judges. With `stored` the observers label a set
     once, every image in every epoch, and all networks learn from these labels under the same batches; `top`
     of the largest logits of an image are stored (None: all). Source: fast knowledge distillation (Shen and
-    Xing 2022), as SRe2L, RDED and EDC store the labels of ImageNet.
+    Xing 2022), as SRe2L stores the labels of ImageNet and EDC those of ImageNet-1K; RDED stores none.
     """
 
     LATER: ClassVar[tuple[str, ...]] = ("stored", "top")

@@ -26,7 +26,6 @@ from condense.training.batches import Batch, batches
 from condense.training.observers import Labeller
 from condense.training.sets import TrainingSet
 
-_NOWHERE = Checkpoint(None, "")
 STREAM = ("labels",)  # the random streams of the batches that stored labels are of
 
 
@@ -98,11 +97,12 @@ def store(
     labeller: Labeller,
     epochs: int,
     top: int | None = None,
-    checkpoint: Checkpoint = _NOWHERE,
+    checkpoint: Checkpoint | None = None,
 ) -> Stored:
     """The labels that `labeller` gives the batches of so many epochs, those of the `top` largest classes of
-    each image or (None) of all; goes on where it was stopped. Raises UserError for labels beyond half
+    each image or (None) of all; goes on where `checkpoint` was saved. Raises UserError for labels beyond half
     precision."""
+    checkpoint = checkpoint or Checkpoint(None, "")
     rows = _resume(checkpoint, images, epochs)
     done = len(rows["draws"])
     bar = Progress(f"labels of {images.name}", epochs, "epoch", start=done)
