@@ -18,8 +18,9 @@ from condense.specs.costs.work import FLOAT, Work, pixels_of
 
 @dataclass(frozen=True)
 class LabelsCell(ParentCell):
-    """The labels of every epoch that the observers of `protocol` give the set in the file `synthetic`, whose
-    key is `of`, of so many `images` as networks see them. `arch` is that of the first observer."""
+    """The labels of every epoch that the observers of `protocol` give a set, under the augmentation
+    `strategy`. `synthetic`: its file; `set_key`: its key; `images`: as many as networks see of it, those that
+    its stored ones are decoded to. `arch` is that of the first observer."""
 
     kind: ClassVar[str] = "stored_labels"
     file: ClassVar[str] = RELABELS
@@ -29,7 +30,7 @@ class LabelsCell(ParentCell):
     protocol: Protocol
     strategy: str
     synthetic: str
-    of: str = ""
+    set_key: str = ""
     images: int = 0
     observers: Mapping[str, ParentCell] = field(default_factory=dict)
 
@@ -54,7 +55,7 @@ class LabelsCell(ParentCell):
     @cached_property
     def key(self) -> str:
         given_by = {name: cell.key for name, cell in self.observers.items()}
-        parts = [self.of, self.protocol.computed_part(), self.strategy, self.seed, given_by]
+        parts = [self.set_key, self.protocol.computed_part(), self.strategy, self.seed, given_by]
         return digest([*parts, NUMERICS["evaluate"]])
 
     @property

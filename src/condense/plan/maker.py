@@ -204,7 +204,7 @@ class Maker:
         asked = {name: need.cell(self, data, eval_arch, 0, 0) for name, need in needs}
         observers = {name: cell for name, cell in asked.items() if cell}
         settings = {"protocol": protocol, "strategy": data.spec.strategy, "synthetic": synthetic.path}
-        of_set = {"of": synthetic.key, "images": synthetic.images_trained, "observers": observers}
+        of_set = {"set_key": synthetic.key, "images": synthetic.images_trained, "observers": observers}
         arch = next(iter(observers.values())).arch
         return self.parent(LabelsCell.kind, data, arch, synthetic.seed, **settings, **of_set)
 
