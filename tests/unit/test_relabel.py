@@ -20,7 +20,7 @@ from condense.estimate.work import work_of
 from condense.evaluate.labelling import labeller_for
 from condense.evaluate.synthetic import training_set
 from condense.files import read_artifact, read_set
-from condense.files.artifacts import canonical, read_json, read_tensors, write_tensors
+from condense.files.artifacts import bytes_of, canonical, read_json, read_tensors, write_tensors
 from condense.files.checkpoints import Checkpoint
 from condense.files.relabels import read_relabels
 from condense.machine import runtime
@@ -29,7 +29,7 @@ from condense.plan.beside import Comparable
 from condense.plan.parent import with_their_own
 from condense.specs import catalogue
 from condense.specs.tasks import Slimming, Snapshots
-from condense.training import replay
+from condense.training import replay, storing
 from condense.training.batches import batches
 from condense.training.loop import train
 
@@ -48,8 +48,19 @@ STRATEGY = "color_crop_scale"
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+def tensors_of(few, top=None, epochs=3, labeller=None, checkpoint=None):
+    """What a file with the labels of so many epochs would hold."""
+    shapes = storing.shapes_of(epochs, len(few), 10, top)
+    held = {name: np.zeros(shape, kind) for name, (kind, shape) in shapes.items()}
+    asked = (few, RULES, STRATEGY, 5, labeller or observers(7, 8), shapes, checkpoint)
+    for first, labels in storing.label_epochs(*asked):
+        for name, values in labels.items():
+            held[name][first : first + len(values)] = values
+    return held
+
+
 def stored(few, top=None, epochs=3):
-    return replay.store(few, RULES, STRATEGY, 5, observers(7, 8), epochs, top)
+    return replay.as_stored(tensors_of(few, top, epochs))
 
 
 def replayed(held):
@@ -71,8 +82,8 @@ def test_a_replay_gives_the_outputs_of_the_observers_for_the_images_that_are_see
 def test_of_the_largest_logits_the_rest_of_the_probability_is_shared(few):
     whole, some = (replay.Replay(stored(few, top), STRATEGY, 5, 10, "x") for top in (None, 3))
     assert some.stored.logits.shape == (3, 40, 3) and some.stored.classes.dtype == np.int16
-    assert some.stored.nbytes() == 3 * (40 * (3 * (2 + 2) + 2) + 32)
-    assert whole.stored.nbytes() == 3 * (40 * 10 * 2 + 32)
+    for top, size in ((3, 40 * (3 * (2 + 2) + 2)), (None, 40 * 10 * 2)):
+        assert bytes_of(storing.shapes_of(3, 40, 10, top)) == 3 * (size + 32)
     for one, other in zip(
         *(held.batches(few, RULES, "none", 0, ("x",), 1) for held in (whole, some)), strict=True
     ):
@@ -83,7 +94,7 @@ def test_of_the_largest_logits_the_rest_of_the_probability_is_shared(few):
             wanted = torch.full((10,), left, dtype=torch.float64)
             wanted[first] = row[first]
             torch.testing.assert_close(given, wanted, rtol=2e-3, atol=2e-3)
-    assert "classes" not in stored(few, 10).tensors(), "all of them need no numbers"
+    assert "classes" not in tensors_of(few, 10), "all of them need no numbers"
 
 
 def test_networks_become_the_same_by_a_replay_whatever_their_streams(few):
@@ -116,7 +127,7 @@ def test_batches_of_another_seed_set_or_epoch_are_refused(few):
         with pytest.raises(UserError, match=said):
             list(wrong.batches(images, RULES, "none", 0, ("x",), epoch))
     with pytest.raises(UserError, match="too large for half precision"):
-        replay.store(few, RULES, STRATEGY, 5, _Scaled(observers(7), 1e7), 1)
+        tensors_of(few, epochs=1, labeller=_Scaled(observers(7), 1e7))
     (batch, *_) = batches(few, RULES, STRATEGY, 0, ("x",), 0)
     with pytest.raises(ValueError, match="without stored labels"):
         replayed(held).logits(batch, few.fetch(batch.indices))
@@ -133,7 +144,7 @@ class _Scaled:
 
 
 def test_one_label_an_image_is_the_mean_over_the_epochs_unmixed(few):
-    found = replay.averaged(few, RULES, STRATEGY, 5, observers(7, 8), 2)
+    found = storing.averaged(few, RULES, STRATEGY, 5, observers(7, 8), 2)
     unmixed, wanted = replace(RULES, mixing=None), torch.zeros(40, 10, dtype=torch.float64)
     for epoch in (0, 1):
         for batch in batches(few, unmixed, STRATEGY, 5, replay.STREAM, epoch):
@@ -240,30 +251,66 @@ def test_labels_of_fewer_classes_than_the_protocol_stores_are_refused(labelled, 
         replace(RULES.labels, top=3)
 
 
-@pytest.mark.parametrize("top", [None, 3])
-def test_labelling_that_was_stopped_goes_on_and_gives_the_same(few, tmp_path, monkeypatch, top):
-    whole = stored(few, top, epochs=4).tensors()
-    made = replay.store.__globals__["drawn_sha256"]
-    calls = []
+def stops_at(monkeypatch, epoch):
+    """From now on labelling is killed as it begins the epoch of this number; the list of epochs begun."""
+    made, begun = replay.drawn_sha256, []
 
-    def third(planned):
-        calls.append(1)
-        if len(calls) == 3:
+    def counted(planned):
+        begun.append(1)
+        if len(begun) == epoch:
             raise KeyboardInterrupt
         return made(planned)
 
-    monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
-    monkeypatch.setattr(replay, "drawn_sha256", third)
-    checkpoint = Checkpoint(tmp_path / "x.resume", "k")
-    asked = (few, RULES, STRATEGY, 5, observers(7, 8), 4, top)
+    monkeypatch.setattr(replay, "drawn_sha256", counted)
+    return begun
+
+
+@pytest.mark.parametrize("top", [None, 3])
+@pytest.mark.parametrize("seconds", ["0", "1000"])
+def test_labelling_that_was_stopped_goes_on_and_gives_the_same(few, tmp_path, monkeypatch, top, seconds):
+    """By time or, where an epoch is more than is held in memory, before that."""
+    whole = tensors_of(few, top, epochs=4)
+    monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", seconds)
+    monkeypatch.setattr(storing, "_HELD", 1)
+    checkpoint, begun = Checkpoint(tmp_path / "x.resume", "k"), stops_at(monkeypatch, 3)
     with pytest.raises(KeyboardInterrupt):
-        replay.store(*asked, checkpoint)
-    calls.extend([1] * 5)
-    again = replay.store(*asked, Checkpoint(tmp_path / "x.resume", "k")).tensors()
-    assert len(calls) == 3 + 5 + 2, "the first two epochs are not labelled again"
+        tensors_of(few, top, 4, checkpoint=checkpoint)
+    begun.extend([1] * 5)
+    again = tensors_of(few, top, 4, checkpoint=checkpoint)
+    assert len(begun) == 3 + 5 + 2, "the first two epochs are not labelled again"
     assert again.keys() == whole.keys() and all((again[name] == whole[name]).all() for name in whole)
+    other = tensors_of(few, top, 4, checkpoint=Checkpoint(tmp_path / "x.resume", "other settings"))
+    assert len(begun) == 3 + 5 + 2 + 4 and (other["logits"] == whole["logits"]).all()
+
+
+def test_pieces_of_other_starts_are_taken_up_where_they_go_on_and_fit(few, tmp_path, monkeypatch):
+    whole, path = tensors_of(few, epochs=4), tmp_path / "x.resume"
+    monkeypatch.setattr(storing, "_HELD", 1)
+    tensors_of(few, epochs=4, checkpoint=Checkpoint(path, "k"))
+    assert sorted(file.name for file in tmp_path.iterdir()) == [f"x.resume.{number}" for number in range(4)]
+    (tmp_path / "x.resume.1").unlink()  # what follows it goes on nowhere
+    (tmp_path / "x.resume.2").rename(tmp_path / "x.resume.1")
+    begun = stops_at(monkeypatch, 0)
+    again = tensors_of(few, epochs=4, checkpoint=Checkpoint(path, "k"))
+    assert len(begun) == 3 and all((again[name] == whole[name]).all() for name in whole)
     with pytest.raises(UserError, match="its labels are not those of its epochs"):
-        replay.store(*asked[:5], 2, top, Checkpoint(tmp_path / "x.resume", "k"))
+        tensors_of(few, top=3, epochs=4, checkpoint=Checkpoint(path, "k"))
+    with pytest.raises(UserError, match="its labels are not those of its epochs"):
+        tensors_of(few, epochs=2, checkpoint=Checkpoint(path, "k"))
+
+
+def test_labels_larger_than_the_memory_are_made_and_replayed(few, labelled, monkeypatch):
+    """No array of all epochs is ever made: a file is filled piece by piece, and what is read is mapped."""
+    tensors, _ = read_relabels(labelled)
+    assert isinstance(tensors["logits"].base, np.memmap)
+    (parts,) = {id(tensors["logits"].base)}
+    held = replay.as_stored(tensors)
+    assert id(held.logits.base) == parts and held.of_epoch(1, 10).shape == (20, 10)
+    monkeypatch.setattr(storing, "_HELD", 1)
+    sizes = []
+    monkeypatch.setattr(np, "stack", lambda rows, made=np.stack: sizes.append(len(rows)) or made(rows))
+    tensors_of(few, epochs=4, checkpoint=Checkpoint(labelled.with_name("y.resume"), "k"))
+    assert sizes and max(sizes) == 1
 
 
 def planned(protocols, method="random", seed=0, protocol="rded", task=specs.DEFAULT_TASK):
@@ -381,7 +428,7 @@ def test_the_verb_writes_both_forms_and_the_set_keeps_its_images(synthetic, digi
     images = training_set(*read_set(synthetic), CPU, "the set")
     labeller = labeller_for(RULES, {"observer": teacher}, digits / "train.safetensors", CPU)
     strategy = after.header["labelled"]["strategy"]
-    wanted = replay.averaged(images, RULES, strategy, 0, labeller, 2)
+    wanted = storing.averaged(images, RULES, strategy, 0, labeller, 2)
     torch.testing.assert_close(after.soft_labels, wanted)
     assert after.header["labelled"]["observers"]["observer"]["arch"] == "convnet"
     out = ("--out", tmp_path / "x.safetensors")

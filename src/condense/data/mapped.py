@@ -1,45 +1,17 @@
-"""Tensors mapped from a file of ours: processes on one machine share its pages, and nothing is copied until
-it is used."""
+"""Tensors mapped from a file of ours; see `files.mapped`."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+import torch
 from torch import Tensor
 
-from condense.files.artifacts import damaged, described, extents, openable, read_header
-
-_PIECE = 16 << 20  # bytes
+from condense.files.mapped import map_arrays
 
 
 def map_tensors(path: Path, kind: str, *, verify: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the header of a file. Writing to a tensor does not reach the file.
-
-    `verify` reads the whole file once to compare its checksum; its header and length are always checked.
-    Raises UserError if the file is absent, damaged or of another kind.
-    """
-    header = read_header(path, kind)
-    try:
-        with openable(path) as name, safe_open(name, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, ValueError, OSError) as error:
-        raise damaged(path, str(error)) from None
-    if verify and _content_sha256(path) != header.get("content_sha256"):
-        raise damaged(path, "its checksum differs")
-    return tensors, header
-
-
-def _content_sha256(path: Path) -> str:
-    """`content_sha256` of the tensors of a file, read piece by piece: what is looked at through its mapping
-    counts as memory of the process."""
-    total = hashlib.sha256()
-    with open(path, "rb") as file:
-        for name, (kind, shape, begin, end) in sorted(extents(file).items()):
-            total.update(described(name, kind, shape))
-            file.seek(begin)
-            for left in range(end - begin, 0, -_PIECE):
-                total.update(file.read(min(left, _PIECE)))
-    return total.hexdigest()
+    """`map_arrays` as tensors."""
+    arrays, header = map_arrays(path, kind, verify=verify)
+    return {name: torch.from_numpy(values) for name, values in arrays.items()}, header

@@ -143,6 +143,13 @@ def layout(shapes: Shapes, note: Mapping[str, Any]) -> tuple[bytes, dict[str, tu
     return struct.pack("<Q", len(text)) + text, offsets
 
 
+def bytes_of(shapes: Shapes) -> int:
+    """The bytes of tensors of these types and shapes."""
+    import numpy as np
+
+    return sum(np.dtype(kind).itemsize * math.prod(shape) for kind, shape in shapes.values())
+
+
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
     """Writes `tensors` atomically as safetensors; `header`, `schema` and checksums go into the header entry
     `condense`."""

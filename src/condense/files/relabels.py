@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from condense.config import UserError
-from condense.files.artifacts import damaged, read_tensors
+from condense.files.artifacts import damaged, read_header
 from condense.files.headers import header_as
+from condense.files.mapped import map_arrays
 from condense.specs.common import at_least
 
 if TYPE_CHECKING:
@@ -44,12 +45,19 @@ class RelabelsHeader:
 
 def read_relabels(path: Path) -> tuple[dict[str, np.ndarray], RelabelsHeader]:
     """Soft labels and what their file says of itself, known and whole; the tensors are those of
-    `training.replay.Stored`.
+    `training.replay.Stored`, mapped: they may be larger than the memory.
 
-    Raises UserError as `read_tensors` does, and naming what does not fit.
+    Raises UserError as `map_arrays` does, and naming what does not fit.
     """
-    tensors, header = read_tensors(path, RELABELS)
+    tensors, header = map_arrays(path, RELABELS)
     return tensors, check_relabels(path, tensors, header)
+
+
+def read_relabels_header(path: Path) -> tuple[RelabelsHeader, dict[str, Any]]:
+    """What a file with soft labels says of itself, as a record and as it stands there. Raises UserError as
+    `read_header` does, and naming what does not fit."""
+    header = read_header(path, RELABELS)
+    return header_as(RelabelsHeader, header, path), header
 
 
 def check_relabels(
@@ -62,23 +70,42 @@ def check_relabels(
     logits, draws, number = tensors.get("logits"), tensors.get("draws"), len(known.class_names)
     if logits is None or logits.dtype != np.float16 or logits.ndim != 3 or not logits.size:
         raise damaged(path, "it has no logits, float16 (epochs, images, classes)")
-    if not np.isfinite(logits).all():
-        raise damaged(path, "some of its logits are no numbers")
     if draws is None or draws.dtype != np.uint8 or draws.shape != (len(logits), _CHECKSUM):
         raise damaged(path, "it has no checksum of the draws of each epoch")
     classes, rest = tensors.get("classes"), tensors.get("rest")
     if (classes is None) != (rest is None):
         raise damaged(path, "it has classes without the rest of the probability, or this without those")
-    if classes is None or rest is None:
-        if logits.shape[2] != number:
-            raise damaged(path, f"its logits are of {logits.shape[2]} classes, and it names {number}")
-        return known
-    if classes.dtype != np.int16 or classes.shape != logits.shape or logits.shape[2] >= number:
+    if classes is None and logits.shape[2] != number:
+        raise damaged(path, f"its logits are of {logits.shape[2]} classes, and it names {number}")
+    if classes is not None and (
+        classes.dtype != np.int16 or classes.shape != logits.shape or logits.shape[2] >= number
+    ):
         raise damaged(path, "it does not have the class of each of its logits, fewer than there are")
-    if not 0 <= classes.min() <= classes.max() < number:
-        raise damaged(path, f"its classes are not all among its {number}")
-    if (np.diff(np.sort(classes, 2), axis=2) == 0).any():
-        raise damaged(path, "an image has two logits of one class")
-    if rest.dtype != np.float16 or rest.shape != logits.shape[:2] or not np.isfinite(rest).all():
+    if rest is not None and (rest.dtype != np.float16 or rest.shape != logits.shape[:2]):
         raise damaged(path, "it does not have the rest of the probability of each image")
+    for epoch in range(len(logits)):  # one at a time: all of them may be larger than the memory
+        _check_epoch(path, logits[epoch], number, classes, rest, epoch)
     return known
+
+
+def _check_epoch(
+    path: Path,
+    logits: np.ndarray,
+    number: int,
+    classes: np.ndarray | None,
+    rest: np.ndarray | None,
+    epoch: int,
+) -> None:
+    """Raises UserError where the values of an epoch cannot be what they should be."""
+    import numpy as np
+
+    if not np.isfinite(logits).all():
+        raise damaged(path, "some of its logits are no numbers")
+    if rest is not None and not np.isfinite(rest[epoch]).all():
+        raise damaged(path, "some of the rest of its probabilities are no numbers")
+    if classes is not None:
+        of_image = np.sort(classes[epoch], 1)
+        if not 0 <= of_image.min() <= of_image.max() < number:
+            raise damaged(path, f"its classes are not all among its {number}")
+        if (np.diff(of_image, axis=1) == 0).any():
+            raise damaged(path, "an image has two logits of one class")

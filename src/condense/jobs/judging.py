@@ -17,7 +17,7 @@ from condense.files import read_dataset_header, read_set, spread
 from condense.files.artifacts import canonical, damaged, digest, read_header, write_json
 from condense.files.checkpoints import Checkpoint
 from condense.files.records import PART
-from condense.files.relabels import read_relabels
+from condense.files.relabels import read_relabels_header
 from condense.jobs.machine import Machine, at_work
 from condense.jobs.observing import said_of_observers
 from condense.specs import Protocol, Task, task_class
@@ -120,8 +120,8 @@ def _observers(job: EvaluationJob) -> dict[str, Any]:
     """What the metrics say of the classifiers that labelled the batches, or of the file of what they gave
     beforehand; empty where none did."""
     if job.protocol.labels is not None and STORED in job.parents:
-        _, known = read_relabels(job.parents[STORED])
-        file = read_header(job.parents[STORED])["content_sha256"]
+        known, header = read_relabels_header(job.parents[STORED])
+        file = header["content_sha256"]
         return {name: {**said, "stored": file} for name, said in known.observers.items()}
     return said_of_observers(job.protocol, job.parents)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from condense.config import UserError
 from condense.files import (
@@ -21,6 +22,8 @@ from condense.files import (
     read_metrics,
     read_set,
 )
+from condense.files.artifacts import read_header
+from condense.files.relabels import RELABELS, read_relabels
 from condense.files.store import offered
 from condense.machine.terminal import tell
 from condense.plan import parent_files
@@ -42,7 +45,7 @@ def is_whole(out: Path, kind: str, key: str) -> bool:
     """
     if not out.exists():
         return False
-    header = read_metrics(out) if kind == "metrics" else read_artifact(out, also=parent_files())[1]
+    header = _READERS.get(kind, _header_of_all)(out)
     if header.get("kind") != kind:
         needed = f"a file with '{kind}' is needed; delete it and run the same command again"
         raise UserError(f"{out}: holds '{header.get('kind')}', but {needed}")
@@ -51,6 +54,25 @@ def is_whole(out: Path, kind: str, key: str) -> bool:
     if kind in _BESIDE:
         _BESIDE[kind](out, header)
     return True
+
+
+def _header_of_all(path: Path) -> dict[str, Any]:
+    return read_artifact(path, also=parent_files())[1]
+
+
+def _header_of_mapped(path: Path) -> dict[str, Any]:
+    """Not read into the memory: the labels of a set may be larger than that."""
+    header = read_header(path)
+    if header["kind"] == RELABELS:
+        read_relabels(path)
+    return header
+
+
+# What reads a file of a kind as a whole, where not every kind is read so
+_READERS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "metrics": read_metrics,
+    RELABELS: _header_of_mapped,
+}
 
 
 def _check_beside(path: Path, header: dict) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from condense.config import UserError, unknown
 from condense.files import SOFT_LABELS, carried, carrying, read_dataset_header, read_set
-from condense.files.artifacts import canonical, digest, write_json, write_tensors
+from condense.files.artifacts import Shapes, bytes_of, canonical, digest, write_json, write_tensors
 from condense.files.carried import OF_IMAGE
 from condense.files.checkpoints import Checkpoint
 from condense.files.relabels import RELABELS
@@ -22,6 +22,8 @@ from condense.specs import DEFAULT_TASK, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from condense.training.storing import Pieces
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def relabel(out: Path, job: RelabelJob, machine: Machine, one_an_image: bool = F
     from condense import kernels
     from condense.evaluate.labelling import labeller_for
     from condense.evaluate.synthetic import training_set
-    from condense.training import replay
+    from condense.training import storing
     from condense.training.loop import number_of_epochs
 
     _check_asked(out, job)
@@ -68,7 +70,7 @@ def relabel(out: Path, job: RelabelJob, machine: Machine, one_an_image: bool = F
             raise ValueError("observers that were asked for gave no labels")
         images = training_set(tensors, header, device, str(job.synthetic))
         epochs = job.epochs or number_of_epochs(job.protocol, len(images))
-        drawn = (images, job.protocol, job.strategy, job.seed, labeller, epochs)
+        drawn = (images, job.protocol, job.strategy, job.seed, labeller)
         observers = said_of_observers(job.protocol, job.observers)
         about: dict[str, Any] = {"observers": observers, "strategy": job.strategy, "seed": job.seed}
         if one_an_image:
@@ -77,14 +79,14 @@ def relabel(out: Path, job: RelabelJob, machine: Machine, one_an_image: bool = F
                     f"{job.synthetic}: stores formations, whose parts have labels of their own; leave "
                     "--averaged out"
                 )
-            labels = replay.averaged(*drawn).numpy()
+            labels = storing.averaged(*drawn, epochs).numpy()
             write_json(run_facts_path(out), clock.facts())
             _write_averaged(out, tensors, header, labels, about | {"epochs": epochs})
             return
         by = [header["content_sha256"], canonical(job.protocol.told()), about, epochs, top]
         checkpoint = Checkpoint.beside(out, f"{job.key}-{digest(by)}", kernels.used_on(device))
-        stored = replay.store(*drawn, top=top, checkpoint=checkpoint)
-        write_json(run_facts_path(out), clock.facts())
+        shapes = storing.shapes_of(epochs, len(images), len(names), top)
+        pieces = storing.label_epochs(*drawn, shapes, checkpoint)
         kept = f"the {top} largest of {len(names)}" if top else f"all {len(names)}"
         about |= {
             "kind": RELABELS,
@@ -94,10 +96,22 @@ def relabel(out: Path, job: RelabelJob, machine: Machine, one_an_image: bool = F
             "labelled_sha256": header["content_sha256"],
             "class_names": names,
             "protocol": json.loads(canonical(job.protocol.told())),
-            "told": f"{epochs} epochs of {len(images)} images, {kept} classes, {stored.nbytes():,} bytes",
+            "told": f"{epochs} epochs of {len(images)} images, {kept} classes, {bytes_of(shapes):,} bytes",
         }
-        write_tensors(out, stored.tensors(), about)
+        write_json(run_facts_path(out), clock.facts())
+        _write_pieces(out, pieces, shapes, about)
         checkpoint.remove()
+
+
+def _write_pieces(out: Path, pieces: Pieces, shapes: Shapes, about: Mapping[str, Any]) -> None:
+    """The labels of all epochs, of which no more than a piece is ever in memory."""
+    from condense.data.filling import filling
+
+    with filling(out, shapes, about) as file:
+        for first, labels in pieces:
+            for name, values in labels.items():
+                file.put(name, first, values)
+        file.seal(about, file.content_sha256(f"checksum of {out.name}"))
 
 
 def labels_of(out: Path, job: RelabelJob, machine: Machine) -> Path:

@@ -1,4 +1,4 @@
-"""Soft labels of every epoch and image, made beforehand and replayed with the batches that they are of.
+"""Soft labels of every epoch and image, replayed with the batches that they are of (`storing` makes them).
 
 Source: fast knowledge distillation (Shen and Xing 2022), as SRe2L stores its labels: logits in half
 precision for each image of each epoch, as it is seen under the crops, flips and mixtures of its batch. What
@@ -19,13 +19,11 @@ from torch import Tensor
 
 from condense.augment import siamese
 from condense.config import UserError
-from condense.files.checkpoints import Checkpoint
-from condense.machine.progress import Progress
 from condense.specs import Protocol
 from condense.training.batches import Batch, batches
-from condense.training.observers import Labeller
 from condense.training.sets import TrainingSet
 
+CHECKSUM = 32  # bytes of a checksum of draws
 STREAM = ("labels",)  # the random streams of the batches that stored labels are of
 
 
@@ -42,20 +40,6 @@ class Stored:
     draws: np.ndarray
     classes: np.ndarray | None = None
     rest: np.ndarray | None = None
-
-    def tensors(self) -> dict[str, np.ndarray]:
-        """By the names in the file."""
-        held = {
-            "logits": self.logits,
-            "draws": self.draws,
-            "classes": self.classes,
-            "rest": self.rest,
-        }
-        return {name: values for name, values in held.items() if values is not None}
-
-    def nbytes(self) -> int:
-        """The bytes of all of it."""
-        return sum(values.nbytes for values in self.tensors().values())
 
     def of_epoch(self, epoch: int, number: int) -> Tensor:
         """Logits (n, number) float32 of the images of an epoch, for so many classes. Those that are not held
@@ -87,74 +71,6 @@ def drawn_sha256(planned: list[Batch]) -> np.ndarray:
         if mixture.other is not None:
             total.update(mixture.other.numpy().tobytes())
     return np.frombuffer(total.digest(), np.uint8)
-
-
-def store(
-    images: TrainingSet,
-    protocol: Protocol,
-    strategy: str,
-    seed: int,
-    labeller: Labeller,
-    epochs: int,
-    top: int | None = None,
-    checkpoint: Checkpoint | None = None,
-) -> Stored:
-    """The labels that `labeller` gives the batches of so many epochs, those of the `top` largest classes of
-    each image or (None) of all; goes on where `checkpoint` was saved. Raises UserError for labels beyond half
-    precision."""
-    checkpoint = checkpoint or Checkpoint(None, "")
-    rows = _resume(checkpoint, images, epochs)
-    done = len(rows["draws"])
-    bar = Progress(f"labels of {images.name}", epochs, "epoch", start=done)
-    for epoch in range(done, epochs):
-        planned = list(batches(images, protocol, strategy, seed, STREAM, epoch))
-        given = [labeller.logits(batch, batch.seen(images)[0]).float().cpu() for batch in planned]
-        held = {"draws": drawn_sha256(planned), **_compact(torch.cat(given), top)}
-        if not all(np.isfinite(held[name]).all() for name in ("logits", "rest") if name in held):
-            raise UserError(f"{images.name}: some of its labels are too large for half precision")
-        for name, values in held.items():
-            rows.setdefault(name, []).append(values)
-        bar.update(epoch + 1)
-        if checkpoint.due() and epoch + 1 < epochs:
-            checkpoint.save({name: np.stack(values) for name, values in rows.items()}, {"epochs": epoch + 1})
-    bar.close()
-    return Stored(**{name: np.stack(values) for name, values in rows.items()})
-
-
-@dataclass(frozen=True)
-class _Labelled:
-    """How many epochs a checkpoint has the labels of."""
-
-    epochs: int
-
-
-def _resume(checkpoint: Checkpoint, images: TrainingSet, epochs: int) -> dict[str, list[np.ndarray]]:
-    """By the names in the file what each epoch of the last checkpoint gave. Raises UserError if it is
-    damaged."""
-    loaded = checkpoint.load(_Labelled)
-    if loaded is None:
-        return {"draws": []}
-    tensors, done = loaded[0], loaded[1].epochs
-    checkpoint.check(
-        0 < done < epochs
-        and {"draws", "logits"} <= tensors.keys() <= {"draws", "logits", "classes", "rest"}
-        and all(len(values) == done for values in tensors.values())
-        and all(values.shape[1] == len(images) for name, values in tensors.items() if name != "draws"),
-        "its labels are not those of its epochs",
-    )
-    return {name: list(values) for name, values in tensors.items()}
-
-
-def _compact(logits: Tensor, top: int | None) -> dict[str, np.ndarray]:
-    if top is None or top >= logits.shape[1]:
-        return {"logits": logits.half().numpy()}
-    held, classes = logits.topk(top, 1)
-    others = logits.scatter(1, classes, float("-inf")).logsumexp(1)
-    return {
-        "logits": held.half().numpy(),
-        "classes": classes.to(torch.int16).numpy(),
-        "rest": others.half().numpy(),
-    }
 
 
 class Replay:
@@ -203,29 +119,6 @@ class Replay:
         if batch.labels is None:
             raise ValueError("a batch without stored labels was to be labelled by them")
         return batch.labels
-
-
-def averaged(
-    images: TrainingSet,
-    protocol: Protocol,
-    strategy: str,
-    seed: int,
-    labeller: Labeller,
-    epochs: int,
-) -> Tensor:
-    """One label an image (n, classes), float32: the mean logits over the epochs, of each image under its
-    views and augmentations, unmixed."""
-    unmixed = replace(protocol, cutmix=0.0, mixing=None)
-    total: Tensor | None = None
-    for epoch in range(epochs):
-        for batch in batches(images, unmixed, strategy, seed, STREAM, epoch):
-            given = labeller.logits(batch, batch.seen(images)[0]).double().cpu()
-            if total is None:
-                total = torch.zeros(len(images), given.shape[1], dtype=torch.float64)
-            total[batch.indices] += given
-    if total is None:
-        raise ValueError("no epoch was asked for")
-    return (total / epochs).float()
 
 
 def as_stored(tensors: Mapping[str, np.ndarray]) -> Stored:
