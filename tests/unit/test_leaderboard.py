@@ -120,6 +120,8 @@ def test_beside_soft_labels_stands_what_the_same_sets_give_with_hard_ones(scale,
     )
     assert leaderboard.hard_labels(scale, cells) is None
     assert leaderboard.hard_labels(scale, soft) == pytest.approx(measure_cells(cells).mean)
+    assert {row["labels"] for row in rows if row["judge"] == "dc"} == {"hard"}
+    assert {row["labels"] for row in rows if row["judge"] == "edc_cifar10"} == {"observers"}
     beside = {row["judge"]: row["hard_labels"] is not None for row in rows}
     assert beside["edc_cifar10"] and not any(has for name, has in beside.items() if name != "edc_cifar10")
 

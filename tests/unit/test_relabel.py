@@ -330,11 +330,13 @@ def test_a_plan_makes_the_labels_of_a_set_between_it_and_its_evaluations():
     observer = live.parents["observer"]
     assert labels.inputs == [cell.synthetic.path, cell.synthetic.data.train, observer.path]
     assert with_their_own(cell.parents.values()) == [observer, labels]
+    assert cell.protocol.labels_from == "observers, stored" and live.protocol.labels_from == "observers"
     assert cell.judge != live.judge and cell.key != live.key
     other = planned(STORE, seed=1)
     assert other.parents["labels"].key != labels.key, "of another set"
     assert other.judge == cell.judge, "by the same observers"
     fewer = planned({"rded": {"labels": {"stored": True, "top": 3}}})
+    assert fewer.protocol.labels_from == "observers, 3 largest stored"
     assert labels.work().bytes_out == 300 * 10 * 10 * 2
     assert fewer.parents["labels"].work().bytes_out == 300 * 10 * (3 * (2 + 2) + 2)
     alone, shared = (work_of(one, 5).flops_forward for one in (live, cell))

@@ -39,6 +39,7 @@ _COLUMNS = (
     Column("accuracy_std", "±", "one standard deviation over networks and sets", 1),
     Column("over_random", "over random", "points above as many random images under the same judge", 1, True),
     Column("judge", "judge", "the protocol by which networks were trained on it"),
+    Column("labels", "labels", "hard, soft ones of the set, or what observers gave, live or stored before"),
     Column("eval_arch", "network", "the architecture that was trained"),
     Column("dataset", "dataset", "the images that it was made from and tested on"),
     Column(
@@ -84,7 +85,7 @@ def make_page(scale: Plan, board: Path, out: Path, missing: int = 0) -> None:
         rows=[[_cell(row, column) for column in shown] for row in table],
         choices={
             name: list(dict.fromkeys(_text(row, name) for row in table))
-            for name in ("dataset", "ipc", "judge")
+            for name in ("dataset", "ipc", "judge", "labels")
             if table
         },
         places={column.name: place for place, column in enumerate(shown)},

@@ -22,7 +22,7 @@ from condense.report.scores import TITLES, Scores
 from condense.specs import catalogue
 
 # Columns by their types, in the order of the file; those of tasks (`Task.board`) come behind them
-TEXTS = ("dataset", "method", "arch", "ipc", "judge", "eval_arch", "scale", "device")
+TEXTS = ("dataset", "method", "arch", "ipc", "judge", "labels", "eval_arch", "scale", "device")
 NUMBERS = (
     *("accuracy", "accuracy_std", "best", "best_std", "over_random", "hard_labels", "transfer"),
     *("label_robust", "augmentation_robust", "seconds"),
@@ -66,6 +66,7 @@ def rows(scale: Plan) -> list[dict[str, Any]]:
             "arch": place.arch,
             "ipc": str(place.ipc),
             "judge": first.protocol.name,
+            "labels": first.protocol.labels_from,
             "eval_arch": first.eval_arch,
             "scale": scale.scale.name,
             "accuracy": number.mean,

@@ -72,6 +72,13 @@ class ObserverLabels:
             return {"observer": self.observers[0]}
         return {f"observer{number}": one for number, one in enumerate(self.observers, 1)}
 
+    @property
+    def told(self) -> str:
+        """Who gives the labels, and whether beforehand."""
+        if not self.stored:
+            return "observers"
+        return "observers, stored" if self.top is None else f"observers, {self.top} largest stored"
+
     def asked(self, given: Collection[str]) -> dict[str, Parent]:
         """What an evaluation needs that is given files of these names: the observers, or what these gave
         beforehand."""

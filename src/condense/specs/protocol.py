@@ -133,6 +133,11 @@ class Protocol:
         """Whether its observers label a set beforehand, which they cannot do of the whole training set."""
         return self.labels is not None and self.labels.stored
 
+    @property
+    def labels_from(self) -> str:
+        """Which labels networks learn from, in a word or two."""
+        return self.labels.told if self.labels else self.loss.labels
+
     def labelled_anew(self) -> Protocol:
         """The same protocol with observers that label every batch as it comes, whether or not it stores what
         they give."""
