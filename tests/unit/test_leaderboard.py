@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as parquet
 import pytest
@@ -19,9 +20,10 @@ from condense.files import artifacts
 from condense.plan import Maker
 from condense.plan.beside import place_of
 from condense.plan.tables import Plan
-from condense.report import board_page, leaderboard, names, taxonomy, timeline
+from condense.report import board_page, board_tasks, leaderboard, names, taxonomy, timeline
 from condense.report.measured import measure_cells
 from condense.specs import AnyLoss, catalogue
+from condense.specs.tasks import Continual, Search
 from hang_helpers import HUNG
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -48,7 +50,7 @@ def row_of(rows, **wanted):
 
 
 def test_there_is_a_row_for_each_method_and_judge_with_the_number_of_its_evaluations(scale, rows):
-    assert len(rows) == len(scale.comparable.by_place)
+    assert sum(row["accuracy"] is not None for row in rows) == len(scale.comparable.by_place)
     for cells in scale.comparable.by_place.values():
         first = cells[0].synthetic
         row = row_of(
@@ -99,6 +101,71 @@ def test_tasks_bring_columns_of_their_own(rows):
     dm = row_of(rows, method="dm", arch="convnet", judge="dc", eval_arch="convnet", ipc="10")
     assert dm["continual_5"] == pytest.approx(71.0)  # the last step of the made-up ones
     assert row_of(rows, method="ncfm", judge="dc", eval_arch="convnet", ipc="10").get("continual_5") is None
+
+
+def test_what_a_task_measured_stands_on_the_row_of_its_judge_alone(rows):
+    dm = [row for row in rows if row["method"] == "dm" and row["ipc"] == "10" and row["accuracy"] is not None]
+    assert len({row["judge"] for row in dm}) > 1 and len({row["eval_arch"] for row in dm}) > 1
+    found = [(row["judge"], row["eval_arch"]) for row in dm if row.get("continual_5") is not None]
+    assert found == [("dc", "convnet")]
+
+
+def test_numbers_of_two_judges_and_of_two_tasks_are_not_pooled():
+    maker, task = Maker(catalogue.scale("quick")), Continual(steps=5)
+    made = maker.synthetic("digits16", "dm", "convnet", 10, 0)
+    cells = [maker.metrics(made, "convnet", "dc", 2, task.variant(order)) for order in (0, 1)]
+    cells += [
+        maker.metrics(made, arch, judge, 2, task) for arch, judge in (("mlp", "dc"), ("convnet", "ncfm"))
+    ]
+    cells += [maker.metrics(made, "convnet", "dc", 1, task)]  # of fewer networks
+    comparable = SimpleNamespace(changed=lambda cell: {})
+    found = board_tasks.by_row(
+        SimpleNamespace(metrics={cell.path: cell for cell in cells}, comparable=comparable)
+    )
+    assert {stands.place: columns for stands, columns in found.items()} == {
+        place_of(cells[0]): {"continual_5": ("accuracy", tuple(cells[:2]))},
+        place_of(cells[2]): {"continual_5": ("accuracy", (cells[2],))},
+        place_of(cells[3]): {"continual_5": ("accuracy", (cells[3],))},
+    }
+    few, many = (
+        maker.metrics(
+            made, "nas_bench_201", "nas201", 1, Search(candidates=count, truth_protocol="nas201_truth")
+        )
+        for count in (4, 6)
+    )
+    searches = SimpleNamespace(metrics={cell.path: cell for cell in (few, many)}, comparable=comparable)
+    (columns,) = board_tasks.by_row(searches).values()
+    assert columns["rank_correlation (candidates 4)"] == ("spearman", (few,))
+    assert columns["rank_correlation (candidates 6)"] == ("spearman", (many,))
+    assert columns.keys() == board_tasks.meanings(searches).keys()
+
+
+def test_a_set_that_other_tasks_measured_alone_has_a_row_of_its_own(scale, rows):
+    alone = [row for row in rows if row["accuracy"] is None]
+    assert alone == rows[-len(alone) :] and {row["judge"] for row in alone} == {"nas201", "convnet_search"}
+    row = row_of(rows, method="k_means", ipc="50", judge="nas201")
+    assert row["eval_arch"] == "nas_bench_201" and row["rank_correlation"] is not None
+    assert all(
+        row[name] is None for name in ("accuracy", "accuracy_std", "over_random", "n_networks", "changed")
+    )
+    # Of a table that changes the method: never on the row of the unchanged one
+    assert row_of(rows, method="dm", judge="convnet_search")["changed"] == "steps 50"
+    assert "steps 50" in leaderboard.text(rows) and "continual_5 71.00" in leaderboard.text(rows)
+
+
+@pytest.mark.parametrize("name", ["quick", "cifar10", "paper"])
+def test_no_number_of_a_task_is_left_out(name):
+    scale = Plan(name)
+    asked = {(place_of(cell), column) for cell in scale.metrics.values() for column in cell.task.board}
+    assert asked == {
+        (stands.place, name) for stands, row in board_tasks.by_row(scale).items() for name in row
+    }
+    if name == "paper":
+        assert ("cifar100", 20) in {
+            (cells[0].synthetic.data.name, stands.place.ipc)
+            for stands, row in board_tasks.by_row(scale).items()
+            for _, cells in row.values()
+        }
 
 
 def test_bytes_are_those_in_the_file_of_the_set(made):
@@ -158,6 +225,7 @@ def test_the_command_shows_writes_and_makes_the_page_of_the_file(scale, rows, tm
     text = page.read_text(encoding="utf-8")
     board = text[text.index('id="board"') :].partition("</table>")[0]
     assert board.count("<tr>") == len(rows) + 1
+    assert "learned by the protocol in" in text and "of another task than the accuracy" not in text
     # Nothing is fetched: no address but those of names inside the pictures
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", text)
     assert "board.parquet" in text and "<option>digits16</option>" in text
@@ -250,9 +318,11 @@ def test_the_page_sorts_and_filters_in_a_browser(rows, tmp_path):
     environment = os.environ | {"HOME": str(tmp_path)}
     said = subprocess.run(command, capture_output=True, text=True, timeout=HUNG, env=environment).stdout
     found = json.loads(re.search("<pre>(.*)</pre>", said)[1])
-    wanted = sorted(row["accuracy"] for row in rows)
-    assert [float(text) for text in found["rising"]] == pytest.approx(wanted, abs=0.051)
-    assert [float(text) for text in found["falling"]] == pytest.approx(wanted[::-1], abs=0.051)
+    wanted = sorted(row["accuracy"] for row in rows if row["accuracy"] is not None)
+    alone = ["–"] * (len(rows) - len(wanted))  # below, whichever way
+    for way, numbers in (("rising", wanted), ("falling", wanted[::-1])):
+        assert [float(text) for text in found[way][: len(wanted)]] == pytest.approx(numbers, abs=0.051)
+        assert found[way][len(wanted) :] == alone
     gains = [float(text) for text in found["gains"] if text != "–"]
     assert gains == sorted(gains, reverse=True) and found["gains"][len(gains) :] == ["–"] * (
         len(rows) - len(gains)

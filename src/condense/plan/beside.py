@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from condense.plan.cells import MetricsCell, SyntheticCell
 from condense.plan.maker import Maker
@@ -68,11 +68,17 @@ class Comparable:
 
     def is_unchanged(self, cell: MetricsCell) -> bool:
         """Whether its set is what the scale makes by its method, without a table's or figure's own change."""
+        return not self.changed(cell)
+
+    def changed(self, cell: MetricsCell) -> dict[str, Any]:
+        """The settings of the recipe of its set that a table or figure changes, as they are there; None is
+        one that is left out."""
         made = cell.synthetic
         plain = self._maker.recipe(made.recipe.name, made.data, made.ipc, {})
         over = _KEPT if cell.task.over_steps else ()
         part, wanted = made.recipe.computed_part(), plain.computed_part()
-        return all(part.get(name) == wanted.get(name) for name in {**part, **wanted} if name not in over)
+        differing = [name for name in {**part, **wanted} if part.get(name) != wanted.get(name)]
+        return {name: part.get(name) for name in differing if name not in over}
 
     def baselines(self, run: Run, alike: bool = True) -> dict[str, Baseline]:
         """By the names of `catalogue.BASELINES`, what stands beside a run; empty for the whole training set,

@@ -12,8 +12,8 @@ from condense import plan
 from condense.files import artifacts
 from condense.plan.published import method_of
 from condense.plan.tables import Plan
-from condense.report import names, style, timeline
-from condense.report.leaderboard import read
+from condense.report import board_tasks, names, style, timeline
+from condense.report.leaderboard import of_tasks, read
 from condense.report.measured import measure
 from condense.report.records import own_runs
 from condense.report.taxonomy import taxonomy
@@ -42,6 +42,11 @@ _COLUMNS = (
     Column("labels", "labels", "hard, soft ones of the set, or what observers gave, live or stored before"),
     Column("eval_arch", "network", "the architecture that was trained"),
     Column("dataset", "dataset", "the images that it was made from and tested on"),
+    Column(
+        "changed",
+        "changed",
+        "settings of the method that a table or figure changes; such rows have no accuracy",
+    ),
     Column(
         "best", "best", "the best of several test passes, as some papers quote it; nothing is chosen by it", 1
     ),
@@ -74,7 +79,8 @@ def make_page(scale: Plan, board: Path, out: Path, missing: int = 0) -> None:
     room = resources.files("condense.report")
     template = environment.from_string(room.joinpath("board.html").read_text(encoding="utf-8"))
     table = read(board)
-    shown = [column for column in [*_COLUMNS, *_of_tasks(table)] if _has(table, column.name)]
+    known = [*_COLUMNS, *_of_tasks(table, board_tasks.meanings(scale))]
+    shown = [column for column in known if _has(table, column.name)]
     pairs, ran = compared(scale), timeline.jobs(Path(plan.RESULTS) / "benchmarks")
     svg, (lines, about) = timeline.drawn(ran), taxonomy(table)
     text = template.render(
@@ -106,13 +112,10 @@ def _has(table: Sequence[Mapping[str, Any]], name: str) -> bool:
     return any(row[name] is not None for row in table)
 
 
-def _of_tasks(table: Sequence[Mapping[str, Any]]) -> list[Column]:
-    """Columns that tasks brought."""
-    from condense.report.leaderboard import COUNTS, NUMBERS, TEXTS
-
-    known = {*TEXTS, *NUMBERS, *COUNTS}
-    more = [name for name in (table[0] if table else {}) if name not in known]
-    return [Column(name, name.replace("_", " "), "of another task than the accuracy", 2) for name in more]
+def _of_tasks(table: Sequence[Mapping[str, Any]], meanings: Mapping[str, str]) -> list[Column]:
+    """Columns that tasks brought, with what they mean."""
+    told = "of another task than the accuracy"  # of a board of another scale
+    return [Column(name, name.replace("_", " "), meanings.get(name, told), 2) for name in of_tasks(table)]
 
 
 def _text(row: Mapping[str, Any], name: str) -> str:

@@ -15,14 +15,14 @@ from condense.plan import MetricsCell, SyntheticCell
 from condense.plan.beside import Cells, Place
 from condense.plan.rows import Run
 from condense.plan.tables import Plan
-from condense.report import names
+from condense.report import board_tasks, names
 from condense.report.measured import Pooled, measure_cells
 from condense.report.provenance import run_of
 from condense.report.scores import TITLES, Scores
 from condense.specs import catalogue
 
 # Columns by their types, in the order of the file; those of tasks (`Task.board`) come behind them
-TEXTS = ("dataset", "method", "arch", "ipc", "judge", "labels", "eval_arch", "scale", "device")
+TEXTS = ("dataset", "method", "arch", "ipc", "judge", "labels", "eval_arch", "scale", "device", "changed")
 NUMBERS = (
     *("accuracy", "accuracy_std", "best", "best_std", "over_random", "hard_labels", "transfer"),
     *("label_robust", "augmentation_robust", "seconds"),
@@ -46,6 +46,8 @@ def made(scale: Plan) -> Plan:
 
 def rows(scale: Plan) -> list[dict[str, Any]]:
     """One row for each method, dataset, number of images a class and judge; None where a number is not there.
+    Those without an accuracy come last: of sets that other tasks measured alone, or that these had made by a
+    changed method (`changed`).
 
     Accuracies are means in percent with population deviations over networks and sets, `over_random` the
     points above as many random images under the same judge, `hard_labels`, of networks that learned from soft
@@ -54,42 +56,60 @@ def rows(scale: Plan) -> list[dict[str, Any]]:
     mean over sets), `label_bytes` those in the file of the set and those that observers give beside them.
     """
     places, scores = scale.comparable.by_place, Scores(scale)
-    of_tasks = _of_tasks(scale)
+    of_tasks = board_tasks.by_row(scale)
     accuracies = {place: measure_cells(cells) for place, cells in places.items()}
     found = []
     for place, cells in places.items():
-        first, number = cells[0], accuracies[place]
-        score = scores.of(cells) if place.ipc != "full" and scores.stand_beside(first) else {}
-        row = dict.fromkeys((*TEXTS, *NUMBERS, *COUNTS)) | {
-            "dataset": first.synthetic.data.name,
-            "method": place.method,
-            "arch": place.arch,
-            "ipc": str(place.ipc),
-            "judge": first.protocol.name,
-            "labels": first.protocol.labels_from,
-            "eval_arch": first.eval_arch,
-            "scale": scale.scale.name,
-            "accuracy": number.mean,
-            "accuracy_std": number.std,
-            "n_sets": number.n_sets,
-            "n_networks": number.n_networks,
-            **_best(cells),
-            "over_random": _over_random(scale, cells, number),
-            "hard_labels": hard_labels(scale, cells),
+        score = scores.of(cells) if place.ipc != "full" and scores.stand_beside(cells[0]) else {}
+        row = _about(scale, place, cells) | {
+            **_accuracy(scale, cells, accuracies[place]),
             **_transfer(place, places, accuracies),
             **{name: score[title].value for name, title in _SCORES.items() if title in score},
-            **_cost([cell.synthetic for cell in cells]),
         }
-        taught = label_bytes(first)
-        row |= {"label_bytes": (row["label_bytes"] or 0) + taught} if taught else {}
-        found.append(row | of_tasks.get(_what(first.synthetic), {}))
-    return sorted(
-        found,
-        key=lambda row: (
-            *(row["dataset"], _number(row["ipc"]), row["judge"], row["eval_arch"]),
-            *(-row["accuracy"], row["method"]),
-        ),
-    )
+        found.append(row | board_tasks.numbers(of_tasks.pop(board_tasks.Stands(place, ""), {})))
+    for (place, changed), columns in of_tasks.items():
+        cells = tuple(cell for _, cells in columns.values() for cell in cells)
+        row = _about(scale, place, cells) | {"changed": changed or None}
+        found.append(row | board_tasks.numbers(columns))
+    return sorted(found, key=_order)
+
+
+def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    none = row["accuracy"] is None
+    where = (row["dataset"], _number(row["ipc"]), row["judge"], row["eval_arch"])
+    return none, *where, 0.0 if none else -row["accuracy"], row["method"], row["changed"] or ""
+
+
+def _about(scale: Plan, place: Place, cells: Cells) -> dict[str, Any]:
+    """A row that says what was judged, by whom, and what the sets of the cells cost; all else is None."""
+    first = cells[0]
+    sets = {cell.synthetic.key: cell.synthetic for cell in cells}
+    row = dict.fromkeys((*TEXTS, *NUMBERS, *COUNTS)) | {
+        "dataset": first.synthetic.data.name,
+        "method": place.method,
+        "arch": place.arch,
+        "ipc": str(place.ipc),
+        "judge": first.protocol.name,
+        "labels": first.protocol.labels_from,
+        "eval_arch": first.eval_arch,
+        "scale": scale.scale.name,
+        **_cost(list(sets.values())),
+    }
+    taught = label_bytes(first)
+    return row | ({"label_bytes": (row["label_bytes"] or 0) + taught} if taught else {})
+
+
+def _accuracy(scale: Plan, cells: Cells, number: Pooled) -> dict[str, Any]:
+    """The accuracy of a row, and what is made of it and of the same sets under another judge."""
+    return {
+        "accuracy": number.mean,
+        "accuracy_std": number.std,
+        "n_sets": number.n_sets,
+        "n_networks": number.n_networks,
+        **_best(cells),
+        "over_random": _over_random(scale, cells, number),
+        "hard_labels": hard_labels(scale, cells),
+    }
 
 
 def _number(ipc: str) -> float:
@@ -179,28 +199,14 @@ def _bytes_in(path: Path) -> dict[str, int]:
     return {"image_bytes": sizes.pop("images"), "label_bytes": sum(sizes.values())}
 
 
-def _what(cell: SyntheticCell) -> tuple[str, str, str, str]:
-    return cell.data.name, cell.recipe.name, cell.arch, str(cell.ipc)
-
-
-def _of_tasks(scale: Plan) -> dict[tuple[str, str, str, str], dict[str, float]]:
-    """By what a set is, the numbers of other tasks than the accuracy that these want on the board."""
-    asked: dict[tuple[Any, ...], list[MetricsCell]] = {}
-    for cell in scale.metrics.values():
-        for title, metric in cell.task.board.items():
-            column = title.format(arch=cell.eval_arch)
-            if scale.comparable.is_unchanged(cell):
-                asked.setdefault((_what(cell.synthetic), column, metric), []).append(cell)
-    found: dict[tuple[str, str, str, str], dict[str, float]] = {}
-    for (what, column, metric), cells in asked.items():
-        found.setdefault(what, {})[column] = measure_cells(tuple(cells), metric).mean
-    return found
-
-
 def columns(table: Iterable[Mapping[str, Any]]) -> list[str]:
     """The columns of a board: the fixed ones, then those of tasks."""
-    more = {name for row in table for name in row} - {*TEXTS, *NUMBERS, *COUNTS}
-    return [*TEXTS, *NUMBERS, *COUNTS, *sorted(more)]
+    return [*TEXTS, *NUMBERS, *COUNTS, *of_tasks(table)]
+
+
+def of_tasks(table: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The columns of a board that tasks brought."""
+    return sorted({name for row in table for name in row} - {*TEXTS, *NUMBERS, *COUNTS})
 
 
 def write(table: Sequence[Mapping[str, Any]], out: Path) -> None:
@@ -236,16 +242,18 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def text(table: Sequence[Mapping[str, Any]]) -> str:
     """The rows for a terminal: what was judged, and the numbers that most readers want."""
-    head = ("dataset", "ipc", "method", "judge", "accuracy", "over random", "transfer")
+    head = ("dataset", "ipc", "method", "judge", "accuracy", "over random", "transfer", "other tasks")
     lines = [head]
     for row in table:
-        spread = f"{row['accuracy']:.1f} ± {row['accuracy_std']:.1f}"
+        spread = "" if row["accuracy"] is None else f"{row['accuracy']:.1f} ± {row['accuracy_std']:.1f}"
         signed = "" if row["over_random"] is None else f"{row['over_random']:+.1f}"
         transfer = "" if row["transfer"] is None else f"{row['transfer']:.1f}"
         judge = f"{row['judge']}, {names.architecture(row['eval_arch'])}"
-        lines.append(
-            (row["dataset"], row["ipc"], names.method(row["method"]), judge, spread, signed, transfer)
-        )
+        found = {name: row.get(name) for name in of_tasks(table)}
+        others = ", ".join(f"{name} {value:.2f}" for name, value in found.items() if value is not None)
+        method = names.method(row["method"]) + (f" ({row['changed']})" if row["changed"] else "")
+        subject = (row["dataset"], row["ipc"], method, judge)
+        lines.append((*subject, spread, signed, transfer, others))
     widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
     return "\n".join(
         "  ".join(entry.ljust(width) for entry, width in zip(line, widths, strict=True)).rstrip()

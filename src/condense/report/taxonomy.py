@@ -82,7 +82,7 @@ def _shown(board: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Mapping[str, A
     most methods have one; and what they are."""
     places: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
     for row in board:
-        if row["ipc"] != "full":
+        if row["ipc"] != "full" and row["accuracy"] is not None:
             place = tuple(row[name] for name in ("dataset", "ipc", "judge", "eval_arch"))
             places.setdefault(place, {}).setdefault(row["method"], row)
     if not places:

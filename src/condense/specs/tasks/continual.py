@@ -10,7 +10,8 @@ from typing import ClassVar, Literal
 from condense.config import UserError
 from condense.machine import seeds
 from condense.specs.common import at_least
-from condense.specs.tasks.base import ACCURACY, ClassSteps, Metric, Task
+from condense.specs.tasks.base import ClassSteps, Task
+from condense.specs.tasks.metrics import ACCURACY, Metric, OnBoard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +48,12 @@ class Continual(Task):
         at_least({"order": self.order}, 0, (1 << 32) - 1)
 
     @property
-    def board(self) -> Mapping[str, str]:
-        return {f"continual_{self.steps}": "accuracy"}
+    def board(self) -> Mapping[str, OnBoard]:
+        meaning = (
+            f"accuracy in % on all classes, which came in {self.steps} steps, mean over networks and class "
+            "orders; learned by the protocol in 'judge' and the architecture in 'network'"
+        )
+        return {f"continual_{self.steps}": OnBoard("accuracy", meaning)}
 
     def variant(self, number: int) -> Continual:
         """The same with the class order of this number."""

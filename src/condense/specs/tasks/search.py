@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Literal
 from condense.config import UserError
 from condense.specs.common import MANY, at_least, check_name
 from condense.specs.parent import Parent
-from condense.specs.tasks.base import Metric, Task
+from condense.specs.tasks.base import Task
+from condense.specs.tasks.metrics import Metric, OnBoard
 from condense.specs.truth import TruthNeed
 
 
@@ -91,8 +92,14 @@ class Search(Task):
             raise UserError(f"best_share: must lie above 0, and be at most 1, found {self.best_share:g}")
 
     @property
-    def board(self) -> Mapping[str, str]:
-        return {"rank_correlation_{arch}": "spearman", "accuracy_found_{arch}": "top1_accuracy"}
+    def board(self) -> Mapping[str, OnBoard]:
+        # Many architectures are trained: the row is of their space, which 'network' names
+        shown = {"rank_correlation": "spearman", "accuracy_found": "top1_accuracy"}
+        of_whom = "; many networks of the space in 'network', each trained by the protocol in 'judge'"
+        return {
+            column: OnBoard(metric, f"{self.metrics[metric].label}{of_whom}")
+            for column, metric in shown.items()
+        }
 
     @property
     def network_options(self) -> dict[str, Any]:
