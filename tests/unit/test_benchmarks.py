@@ -2,6 +2,7 @@
 true accuracies that are made of them."""
 
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pytest
 import torch
 from bad_input_helpers import BRIEF, refused, run
 
+from condense.command.cli import main
 from condense.config import UserError
 from condense.files import metrics_in, read_metrics, read_truth
 from condense.files.artifacts import canonical, file_sha256
@@ -138,20 +140,72 @@ def test_files_that_need_more_or_are_none_are_refused_with_the_form_that_is_take
     [
         ("n.csv", "architecture,cifar10\n{0},101\n", "row 1: cifar10: a percentage is needed, found '101'"),
         ("n.csv", "architecture,cifar10\n{0},abc\n", "row 1: cifar10: a percentage is needed, found 'abc'"),
+        (
+            "n.csv",
+            "architecture,cifar10\n1,5\n2,abc\n",
+            "row 2: cifar10: a percentage is needed, found 'abc'",
+        ),
         ("n.csv", "architecture,cifar10\n{0},1\n{0},2\n", "more than once"),
         ("n.csv", "architecture,cifar10\n|none~0|,1\n", "row 1: cell: '.none~0.' is no cell"),
+        ("n.csv", "architecture,cifar10\n-3,1\n", "row 1: cell: '-3' is no cell"),
+        ("n.csv", "architecture,cifar10\n,1\n", "row 1: cell: '' is no cell"),
         ("n.csv", "arch,cifar10\n{0},1\n", "has no column 'architecture', only arch, cifar10"),
         ("n.csv", "architecture,mnist\n{0},1\n", "has no column of accuracies"),
+        ("n.csv", "architecture,cifar10,cifar10\n{0},1,2\n", "has more than one column 'cifar10'"),
+        ("n.csv", "architecture,cifar10,cifar100\n", "has no accuracies on cifar10 or cifar100"),
+        ("n.csv", "architecture,cifar10\n{0},nan\n", "has no accuracies on cifar10 or cifar100"),
+        ("n.csv", "architecture,cifar10\n{0},0.91\n", "cifar10: no accuracy is above 1, .* in percent"),
         ("n.csv", "", "cannot be read as a table"),
         ("n.parquet", "no parquet", "cannot be read as a table"),
         ("n.txt", "x", "cannot be read as a file of torch.save"),
     ],
 )
 def test_tables_that_are_none_are_refused(name, held, said, tmp_path):
-    path = tmp_path / name
+    path, out = tmp_path / name, tmp_path / "out.parquet"
     path.write_text(held.format(genotype(0)), encoding="utf-8")
-    with pytest.raises(UserError, match=said):
-        import_benchmark(path)
+    out.write_text("as it was", encoding="utf-8")
+    assert re.search(said, refused("nas201", "import", path, "--out", out))
+    assert out.read_text(encoding="utf-8") == "as it was"
+
+
+NAN = float("nan")
+HALF = {7: training(90.0) | training(NAN, seed=888), 8: training(NAN), 9: {}}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "text.parquet", "pth"])
+def test_networks_without_an_accuracy_are_left_out_and_counted(ending, tmp_path, capsys):
+    """Nothing and NaN say the same in every form; of several trainings those with an accuracy count."""
+    path = tmp_path / f"n.{ending.removeprefix('text.')}"
+    columns = {"architecture": ["7", "8", "9"], "cifar10": [90.0, NAN, None], "cifar100": [NAN, NAN, NAN]}
+    if ending == "csv":
+        path.write_text("architecture,cifar10,cifar100\n7,90,\n8,nan,\n9,,NaN\n", encoding="utf-8")
+    elif ending == "parquet":
+        pa.parquet.write_table(pa.table(columns), path)
+    elif ending == "text.parquet":
+        pa.parquet.write_table(pa.table(columns | {"cifar10": ["90", "nan", ""]}), path)
+    else:
+        path = published(HALF, tmp_path)
+    for source, out in ((path, tmp_path / "a.csv"), (tmp_path / "a.csv", tmp_path / "b.parquet")):
+        assert main(["nas201", "import", str(source), "--out", str(out)]) == 0
+        told = "accuracies of 1 on cifar10, of 15,625 networks; without one: 2 of 3 on cifar10, 3 of 3 on"
+        assert told in capsys.readouterr().out
+        assert read_benchmark(out).accuracies == {"cifar10": {genotype(7): 90.0}}
+
+
+def test_an_architecture_may_stand_twice_in_the_file_with_the_same_accuracies_alone(tmp_path):
+    def twice(accuracy):
+        def change(held):
+            held["arch2infos"][5] = {"full": {"arch_str": genotype(7), "all_results": training(accuracy)}}
+
+        return change
+
+    cells = {7: training(90.0), 8: training(80.0)}
+    same = import_benchmark(published(cells, tmp_path, twice(90.0)))
+    assert same.accuracies == {"cifar10": {genotype(7): 90.0, genotype(8): 80.0}}
+    with pytest.raises(UserError, match="has the architecture .* more than once, with other accuracies"):
+        import_benchmark(published(cells, tmp_path, twice(91.0)))
+    with pytest.raises(UserError, match="cifar10: no accuracy is above 1"):
+        import_benchmark(published({7: training(0.9)}, tmp_path))
 
 
 def test_other_endings_and_absent_files_are_named(tmp_path):
@@ -160,6 +214,14 @@ def test_other_endings_and_absent_files_are_named(tmp_path):
         "nas201", "import", path, "--out", tmp_path / "n.x"
     )
     assert "no such file" in refused("nas201", "import", tmp_path / "none.pth")
+    assert f"{tmp_path}: is a folder" in refused("nas201", "import", tmp_path)
+
+
+def test_two_columns_of_one_name_are_named_in_parquet_too(tmp_path):
+    path = tmp_path / "n.parquet"
+    twice = ["architecture", "cifar10", "cifar10"]
+    pa.parquet.write_table(pa.table([["7"], [90.0], [91.0]], names=twice), path)
+    assert "has more than one column 'cifar10'" in refused("nas201", "import", path)
 
 
 @pytest.fixture
@@ -173,8 +235,8 @@ def table(tmp_path, monkeypatch):
     return path
 
 
-def test_published_accuracies_are_taken_where_they_are_here(table, monkeypatch):
-    """For their own dataset alone; the key is of the table, whatever would have been trained."""
+def test_published_accuracies_are_taken_where_they_are_here(table, monkeypatch, caplog):
+    """For its own datasets alone; the key is of the table, whatever would have been trained."""
     maker, need = Maker(catalogue.scale("quick")), TruthNeed("nas201_truth", 5)
     cell = need.cell(maker, data_cell("cifar10"), SPACE.name, 0, 0)
     assert (
@@ -182,12 +244,22 @@ def test_published_accuracies_are_taken_where_they_are_here(table, monkeypatch):
     )
     assert "published ones of nas_bench_201" in cell.note and not cell.work().flops_training
     assert TruthNeed("dc", 5, networks=3).cell(maker, data_cell("cifar10"), SPACE.name, 0, 0).key == cell.key
-    assert need.cell(maker, data_cell("digits"), SPACE.name, 0, 0).table == ""
+    assert need.cell(maker, data_cell("digits"), SPACE.name, 0, 0).table == "" and not caplog.text
+    lacking = need.cell(maker, data_cell("cifar100"), SPACE.name, 0, 0)
+    assert lacking.table == "" and "measured here" in lacking.note
+    assert f"{table} has no accuracies on cifar100: there true accuracies are measured" in caplog.text
     monkeypatch.delenv(SPACE.variable)
     other = need.cell(maker, data_cell("cifar10"), SPACE.name, 0, 0)
     assert other.table == "" and other.key != cell.key and "measured here" in other.note
     monkeypatch.setenv(SPACE.variable, "/nowhere.parquet")
     with pytest.raises(UserError, match=f"environment variable {SPACE.variable}: there is no file /nowhere"):
+        need.cell(maker, data_cell("cifar10"), SPACE.name, 0, 0)
+    monkeypatch.setenv(SPACE.variable, str(table.parent))
+    with pytest.raises(UserError, match=f"{table.parent} is a folder"):
+        need.cell(maker, data_cell("cifar10"), SPACE.name, 0, 0)
+    table.write_text("no parquet", encoding="utf-8")
+    monkeypatch.setenv(SPACE.variable, str(table))
+    with pytest.raises(UserError, match="cannot be read as a table"):
         need.cell(maker, data_cell("cifar10"), SPACE.name, 0, 0)
 
 

@@ -119,7 +119,7 @@ def test_a_narrowing_that_leaves_no_width_is_refused(narrowing):
 def test_cells_are_written_as_the_benchmark_does():
     assert SIZE == 15_625
     for number in (0, 1, 4, 5, 7_812, SIZE - 1):
-        assert cell_number(genotype(number)) == cell_number(number) == number
+        assert cell_number(genotype(number)) == cell_number(str(number)) == cell_number(number) == number
     assert genotype(0) == "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
     assert operations_of(1)[-1] == "skip_connect" and operations_of(5)[-2] == "skip_connect"
     text = "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|"
@@ -135,6 +135,9 @@ def test_cells_are_written_as_the_benchmark_does():
         ("|none~0|none~1|+|none~0|+|none~0|none~1|none~2|", "is no cell"),
         ("|max_pool~0|+|none~0|none~1|+|none~0|none~1|none~2|", "unknown operation 'max_pool'"),
         (SIZE, "numbers from 0 to 15,624 are cells"),
+        (str(SIZE), "numbers from 0 to 15,624 are cells"),
+        ("-1", "or its number, from 0 to 15,624"),
+        ("9" * 5000, "is no cell"),
         (True, "is no cell"),
     ],
 )

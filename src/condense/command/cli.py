@@ -58,8 +58,7 @@ def nas201(args: argparse.Namespace) -> None:
     require_table(args.out)
     known = import_benchmark(args.file)
     write_benchmark(args.out, known)
-    counts = ", ".join(f"{len(values):,} on {name}" for name, values in known.accuracies.items())
-    print(f"{args.out}: accuracies of {counts}, of {NAS201.size:,} networks")
+    print(f"{args.out}: {known.told()}")
     print(f"to be used by: export {NAS201.variable}={args.out.absolute()}")
 
 

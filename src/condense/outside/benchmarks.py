@@ -1,25 +1,29 @@
 """Published accuracies of networks of a space: tables of architecture and accuracy, and the file of
 NAS-Bench-201 from which one is made.
 
-A table is CSV or parquet with a column `architecture`, the name of a network as the space writes it, and a
-column of test accuracies in percent for each dataset, under the dataset's name.
+A table is CSV or parquet with a column `architecture`, the name of a network as the space writes it or its
+number, and a column of test accuracies in percent for each dataset, under the dataset's name. A network of
+which a file of either form has nothing on a dataset, or NaN, has no accuracy there.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from condense.config import UserError
 from condense.machine.drafts import whole
 from condense.outside.torchfile import read_torch
+from condense.specs.spaces.base import ARCHITECTURE
 from condense.specs.spaces.nas201 import NAS201, cell_number, genotype
+from condense.specs.spaces.published import TABLES, columns_of, require_file
 
-ARCHITECTURE = "architecture"
-TABLES = (".csv", ".parquet", ".pq")
 FORM = (
     f"a CSV or parquet file with a column '{ARCHITECTURE}', such as '{genotype(0)}', and a column of test "
     f"accuracies in percent for each dataset ({', '.join(NAS201.published)})"
@@ -29,9 +33,11 @@ _LAST = "ori-test@199"  # test accuracy after the last of 200 epochs, in the ben
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Accuracies in percent by dataset and by the name of the network; `path` is where they were read."""
+    """Accuracies in percent by dataset and by the name of the network; `path` is where they were read, and
+    `networks` the names of all that stand there, each once."""
 
     path: Path
+    networks: Sequence[str]
     accuracies: Mapping[str, Mapping[str, float]]
 
     def accuracy(self, network: str, dataset: str) -> float:
@@ -44,19 +50,38 @@ class Benchmark:
             raise UserError(f"{self.path}: has no accuracy of {network} on {dataset}")
         return self.accuracies[dataset][network]
 
-    @property
-    def networks(self) -> list[str]:
-        """The names of all networks, each once."""
-        return list(dict.fromkeys(name for values in self.accuracies.values() for name in values))
+    def told(self) -> str:
+        """How many accuracies there are, and on which datasets how many networks have none."""
+        counts = {name: len(self.accuracies.get(name, ())) for name in NAS201.published}
+        has = ", ".join(f"{count:,} on {name}" for name, count in counts.items() if count)
+        of = len(self.networks)
+        lacks = ", ".join(
+            f"{of - count:,} of {of:,} on {name}" for name, count in counts.items() if count < of
+        )
+        rest = f"; without one: {lacks}" if lacks else ""
+        return f"accuracies of {has}, of {NAS201.size:,} networks{rest}"
+
+
+def _benchmark(
+    path: Path, networks: Sequence[str], accuracies: Mapping[str, Mapping[str, float]]
+) -> Benchmark:
+    """What a file has of these networks, without the datasets on which it has nothing. Raises UserError where
+    that is all of them, and for fractions in place of percent."""
+    found = {dataset: values for dataset, values in accuracies.items() if values}
+    if not found:
+        raise UserError(f"{path}: has no accuracies on {' or '.join(NAS201.published)}; give {FORM}")
+    for dataset, values in found.items():
+        if max(values.values()) <= 1:
+            raise UserError(
+                f"{path}: {dataset}: no accuracy is above 1, as fractions are; give all in percent, such as "
+                "91 and not 0.91"
+            )
+    return Benchmark(path, networks, found)
 
 
 def read_benchmark(path: Path) -> Benchmark:
     """The accuracies in a table of cells of NAS-Bench-201. Raises UserError naming the file for what is none,
     and the row for a cell or a number that is none."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    if path.suffix.lower() not in TABLES:
-        raise UserError(f"{path}: its ending is none of {', '.join(TABLES)}; give {FORM}")
     columns = _columns(path)
     if ARCHITECTURE not in columns:
         raise UserError(f"{path}: has no column '{ARCHITECTURE}', only {', '.join(columns)}; give {FORM}")
@@ -67,48 +92,44 @@ def read_benchmark(path: Path) -> Benchmark:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"{path}: has the architecture {twice} more than once")
-    return Benchmark(
-        path,
-        {
-            dataset: {
-                name: _percentage(path, row, dataset, value)
-                for row, (name, value) in enumerate(zip(names, columns[dataset], strict=True), start=1)
-                if value not in (None, "")
-            }
-            for dataset in datasets
-        },
-    )
+    accuracies: dict[str, dict[str, float]] = {}
+    for dataset in datasets:
+        values = [_percentage(path, row, dataset, value) for row, value in enumerate(columns[dataset], 1)]
+        accuracies[dataset] = {
+            name: value for name, value in zip(names, values, strict=True) if value is not None
+        }
+    return _benchmark(path, names, accuracies)
 
 
 def _columns(path: Path) -> dict[str, list[Any]]:
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
-
     try:
-        if path.suffix.lower() == ".csv":
-            as_text = pa.csv.ConvertOptions(column_types={ARCHITECTURE: pa.string()})
-            table = pa.csv.read_csv(path, convert_options=as_text)
-        else:
-            table = pa.parquet.read_table(path)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        told = " ".join(str(error).split())[:150]
-        raise UserError(f"{path}: cannot be read as a table ({told}); give {FORM}") from None
-    return {str(name): table.column(name).to_pylist() for name in table.column_names}
+        return columns_of(path, ARCHITECTURE)
+    except UserError as error:
+        raise UserError(f"{error}; give {FORM}") from None
 
 
 def _cell(path: Path, row: int, value: object) -> str:
     """A cell in the one way of writing it."""
     try:
-        return genotype(cell_number(str(value)))
+        return genotype(cell_number("" if value is None else str(value)))
     except UserError as error:
         raise UserError(f"{path}: row {row}: {error}") from None
 
 
-def _percentage(path: Path, row: int, dataset: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 100:
+def _percentage(path: Path, row: int, dataset: str, value: object) -> float | None:
+    """A number, which may be written as text, as where another row of its column is none; None for nothing
+    and NaN."""
+    number = -1.0
+    with suppress(ValueError):
+        if value in (None, ""):
+            return None
+        if isinstance(value, (int, float, str, Decimal)) and not isinstance(value, bool):
+            number = float(value)
+    if math.isnan(number):
+        return None
+    if not 0 <= number <= 100:
         raise UserError(f"{path}: row {row}: {dataset}: a percentage is needed, found {str(value)[:40]!r}")
-    return float(value)
+    return number
 
 
 def import_benchmark(path: Path) -> Benchmark:
@@ -118,8 +139,7 @@ def import_benchmark(path: Path) -> Benchmark:
     Raises UserError, saying which form is taken instead, for a file that needs more than that, and for one
     that is something else.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
+    require_file(path)
     if path.suffix.lower() in TABLES:
         return read_benchmark(path)
     try:
@@ -132,17 +152,20 @@ def import_benchmark(path: Path) -> Benchmark:
     infos = held.get("arch2infos") if isinstance(held, dict) else None
     if not isinstance(infos, dict) or not infos:
         raise UserError(f"{path}: holds no results of networks under 'arch2infos'; give {FORM}")
-    accuracies: dict[str, dict[str, float]] = {dataset: {} for dataset in NAS201.published}
+    by_network: dict[str, dict[str, float]] = {}
     for info in infos.values():
         name, results = _results(path, info)
-        for dataset in NAS201.published:
-            values = [_last(path, name, found) for found in results(dataset)]
-            if values:
-                accuracies[dataset][name] = sum(values) / len(values)
-    found = {dataset: values for dataset, values in accuracies.items() if values}
-    if not found:
-        raise UserError(f"{path}: has no accuracies on {', '.join(NAS201.published)}; give {FORM}")
-    return Benchmark(path, found)
+        means = {dataset: _mean(path, name, results(dataset)) for dataset in NAS201.published}
+        known = {dataset: mean for dataset, mean in means.items() if mean is not None}
+        if by_network.setdefault(name, known) != known:
+            raise UserError(
+                f"{path}: has the architecture {name} more than once, with other accuracies; give {FORM}"
+            )
+    accuracies = {
+        dataset: {name: known[dataset] for name, known in by_network.items() if dataset in known}
+        for dataset in NAS201.published
+    }
+    return _benchmark(path, list(by_network), accuracies)
 
 
 def _results(path: Path, info: object) -> tuple[str, Callable[[str], list[Any]]]:
@@ -162,14 +185,22 @@ def _results(path: Path, info: object) -> tuple[str, Callable[[str], list[Any]]]
     return _cell(path, 0, full["arch_str"]), of_dataset
 
 
+def _mean(path: Path, name: str, results: Sequence[Any]) -> float | None:
+    """The mean over the trainings of a network that have an accuracy; None if none has."""
+    values = [value for result in results if not math.isnan(value := _last(path, name, result))]
+    return sum(values) / len(values) if values else None
+
+
 def _last(path: Path, name: str, result: object) -> float:
+    """The percentage that a training ended with, or NaN."""
     accuracies = result.get("eval_acc1es") if isinstance(result, dict) else None
     value = accuracies.get(_LAST) if isinstance(accuracies, dict) else None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 100:
+    plain = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else -1.0
+    if not (0 <= plain <= 100 or math.isnan(plain)):
         raise UserError(
             f"{path}: {name}: has no plain percentage under 'eval_acc1es', '{_LAST}'; give {FORM}"
         )
-    return float(value)
+    return plain
 
 
 def require_table(path: Path) -> None:

@@ -12,6 +12,10 @@ from typing import Any
 
 from condense.config import UserError
 from condense.machine import seeds
+from condense.machine.runtime import note
+from condense.specs.spaces.published import datasets_in
+
+ARCHITECTURE = "architecture"  # the column of a table with the names of its networks
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Space:
     `size` - 1.
 
     `told`: the name of a candidate, by its number. `published`: the datasets of whose test accuracies a
-    published benchmark of the whole space has a column each, under their name, in the table that the
+    published benchmark of the whole space may have a column each, under their name, in the table that the
     environment variable `variable` names; for networks with no option but their number.
     """
 
@@ -37,18 +41,27 @@ class Space:
         one that is not there."""
         given = os.environ.get(self.variable, "") if self.variable else ""
         if given and not Path(given).is_file():
+            found = f"{given} is a folder" if Path(given).is_dir() else f"there is no file {given}"
             raise UserError(
-                f"environment variable {self.variable}: there is no file {given}; "
-                "`condense nas201 import FILE` writes one, and without the variable true accuracies are "
-                "measured"
+                f"environment variable {self.variable}: {found}; `condense nas201 import FILE` writes a "
+                "table, and without the variable true accuracies are measured"
             )
         return Path(given) if given else None
 
     def table_for(self, dataset: str) -> str:
         """The checksum of that table if it has true accuracies of networks on `dataset`; '' if not, where
-        they are measured."""
+        they are measured, which is told of a dataset that the benchmark has. Raises UserError for a file that
+        is no table."""
         path = self.table() if dataset in self.published else None
-        return "" if path is None else _checksum(str(path), path.stat().st_size, path.stat().st_mtime_ns)
+        if path is None:
+            return ""
+        if dataset not in datasets_in(path, ARCHITECTURE):
+            note(
+                f"environment variable {self.variable}: {path} has no accuracies on {dataset}: there true "
+                "accuracies are measured"
+            )
+            return ""
+        return _checksum(str(path), path.stat().st_size, path.stat().st_mtime_ns)
 
     def check(self, candidates: int) -> None:
         """Raises UserError unless the space has so many networks."""

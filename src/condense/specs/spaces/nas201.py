@@ -31,7 +31,10 @@ def genotype(number: int) -> str:
 
 
 def cell_number(cell: int | str) -> int:
-    """The number of a cell, given by it or as the benchmark writes it. Raises UserError for what is none."""
+    """The number of a cell, given by it, as a number or as text, or as the benchmark writes it. Raises
+    UserError for what is none."""
+    if isinstance(cell, str) and re.fullmatch(r"[0-9]{1,9}", cell):
+        cell = int(cell)
     if isinstance(cell, int) and not isinstance(cell, bool):
         if not 0 <= cell < SIZE:
             raise UserError(f"cell: numbers from 0 to {SIZE - 1:,} are cells, found {cell}")
@@ -56,7 +59,7 @@ def cell_number(cell: int | str) -> int:
 def _no_cell(cell: str) -> UserError:
     return UserError(
         f"cell: {cell[:120]!r} is no cell; write its six operations as the benchmark does, such as "
-        f"'{genotype(0)}', or its number"
+        f"'{genotype(0)}', or its number, from 0 to {SIZE - 1:,}"
     )
 
 
