@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import torch
 
 from condense import kernels
+from condense.files import facts_of
 from condense.files.checkpoints import Checkpoint
 from condense.jobs.facts import joined_facts
 from condense.machine import runtime, spent
+from condense.tracking.records import _cost
 
 
 @dataclass(frozen=True)
@@ -118,3 +120,19 @@ def test_a_job_says_how_many_its_process_did_before(monkeypatch):
     assert "after" not in first.facts() and second.facts()["after"] == 1
     joined = joined_facts([{"seconds": 1, "peak_memory_bytes": 2}, second.facts()])
     assert joined["after"] == 1
+
+
+def test_a_set_that_shared_one_of_its_jobs_with_others_says_so_whichever_job_it_was(tmp_path):
+    """Neither its seconds nor the peak memory are its own then."""
+    alone, shared = ({"seconds": 1, "peak_memory_bytes": 2} | more for more in ({}, {"shared_by": 3}))
+    for parts in ([alone, shared], [shared, alone]):
+        found = joined_facts(parts)
+        assert found["shared_by"] == 3
+        assert facts_of(found, tmp_path).own_peak_memory_bytes is None
+    assert facts_of(joined_facts([alone, alone]), tmp_path).own_peak_memory_bytes == 2
+    costs = dict((name, value) for name, value, _ in _cost(shared))
+    assert (
+        costs["shared_by"] == 3
+        and "peak_memory_bytes" not in costs
+        and "shared_by" not in dict((name, value) for name, value, _ in _cost(alone))
+    )

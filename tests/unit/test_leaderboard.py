@@ -20,8 +20,18 @@ from condense.files import artifacts
 from condense.plan import Maker
 from condense.plan.beside import place_of
 from condense.plan.tables import Plan
-from condense.report import board_page, board_tasks, leaderboard, names, taxonomy, timeline
+from condense.report import (
+    board_cost,
+    board_page,
+    board_tasks,
+    leaderboard,
+    names,
+    provenance,
+    taxonomy,
+    timeline,
+)
 from condense.report.measured import measure_cells
+from condense.report.seconds import seconds_of
 from condense.specs import AnyLoss, catalogue
 from condense.specs.tasks import Continual, Search
 from hang_helpers import HUNG
@@ -170,8 +180,47 @@ def test_no_number_of_a_task_is_left_out(name):
 
 def test_bytes_are_those_in_the_file_of_the_set(made):
     tensors, _ = artifacts.read_tensors(made.synthetic, "synthetic")
-    found = leaderboard._bytes_in(made.synthetic)
+    found = board_cost._bytes_in(made.synthetic)
     assert found == {"image_bytes": tensors["images"].nbytes, "label_bytes": tensors["labels"].nbytes}
+
+
+def test_seconds_of_sets_that_were_made_at_once_are_told_as_a_part_of_their_job(scale, tmp_path, monkeypatch):
+    made_up_metrics(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    asked = {"arch": "convnet", "judge": "dc", "eval_arch": "convnet", "ipc": "10"}
+    facts = {"seconds": 7.382, "peak_memory_bytes": 9_000_000, "device": "cpu"}
+    for method, more in (("dm", {"shared_by": 10}), ("dsa", {}), ("dc", {"after": 2})):
+        for cell in scale.synthetic.values():
+            if cell.recipe.name == method:
+                artifacts.write_json(Path(cell.folder) / "run.json", facts | more)
+    found = leaderboard.rows(scale)
+    dm, dsa, dc = (row_of(found, method=method, **asked) for method in ("dm", "dsa", "dc"))
+    assert [row["seconds"] for row in (dm, dsa, dc)] == [7.382] * 3
+    assert [row["shared_by"] for row in (dm, dsa, dc)] == [10, None, None]
+    assert [row["memory_bytes"] for row in (dm, dsa, dc)] == [None, 9_000_000, None]
+
+    board, page = tmp_path / "board.parquet", tmp_path / "page.html"
+    leaderboard.write(found, board)
+    board_page.make_page(scale, board, page)
+    text = page.read_text(encoding="utf-8")
+    assert '<td data-v="7.382">7.4 (a tenth of a job)</td>' in text and '<td data-v="7.382">7.4</td>' in text
+    entries = [entry for group in taxonomy.taxonomy(found)[0].values() for entry in group]
+    told = {entry.method: (entry.seconds, entry.memory) for entry in entries}
+    assert told["DM"] == ("7.4 (a tenth of a job)", "") and told["DSA"] == ("7.4", "9")
+
+    sets = provenance.sets(scale)
+    assert {(row["seconds"], row["memory"]) for row in sets if row["method"] == "DC"} == {("7.4", "–")}
+    assert ("7.4 (a tenth of a job)", "–") in {(row["seconds"], row["memory"]) for row in sets}
+    assert "each counts with an equal part" in provenance.cost(scale, "cpdm/table1")
+    curve = SimpleNamespace(
+        cells=[cell for cell in scale.metrics.values() if cell.synthetic.recipe.name == "dm"]
+    )
+    assert seconds_of(curve) == (pytest.approx(7.382), 10)
+
+
+def test_a_part_of_a_job_is_told_in_words():
+    told = {number: names.part_of_job(number) for number in (None, 1, 2, 10, 24)}
+    assert list(told.values()) == ["", "", " (half of a job)", " (a tenth of a job)", " (1/24 of a job)"]
 
 
 def test_beside_soft_labels_stands_what_the_same_sets_give_with_hard_ones(scale, rows):
@@ -199,7 +248,7 @@ def test_labels_that_observers_give_are_counted_as_if_they_were_stored():
         made = plan.synthetic("digits", method, "convnet", 10, 0)
         cells = [plan.metrics(made, "convnet", protocol, 1) for protocol in ("dc", "rded")]
         epochs = cells[1].protocol.epochs
-        assert [leaderboard.label_bytes(cell) for cell in cells] == [0, epochs * 100 * held * 10 * 2]
+        assert [board_cost.label_bytes(cell) for cell in cells] == [0, epochs * 100 * held * 10 * 2]
 
 
 def test_the_file_holds_the_rows_and_others_are_refused(rows, scale, tmp_path):

@@ -222,8 +222,11 @@ def _run_facts(run: dict[str, Any]) -> list[tuple[str, str]]:
         "seconds": lambda value: f"{value:g}",
         "peak_memory_bytes": lambda value: f"{value / 1e6:.0f} MB",
         "after": lambda value: f"{value} other jobs of the same process, which the peak memory is of too",
+        "shared_by": lambda value: (
+            f"{value} sets made at once: the seconds are an equal part, the peak memory is of all"
+        ),
     }
-    names = {"peak_memory_bytes": "peak memory", "code_version": "code version"}
+    names = {"peak_memory_bytes": "peak memory", "code_version": "code version", "shared_by": "shared by"}
     return [
         (names.get(name, name), shown.get(name, _value)(value))
         for name, value in run.items()

@@ -13,7 +13,11 @@ from condense.specs.common import at_least
 
 @dataclass(frozen=True)
 class Facts:
-    """What a job cost and where it ran. `seconds` and `peak_memory_bytes` may be unknown."""
+    """What a job cost and where it ran. `seconds` and `peak_memory_bytes` may be unknown.
+
+    Of a job that made several results at once (`shared_by`) the seconds are an equal part, whatever each of
+    them took, and the peak memory is that of all.
+    """
 
     seconds: float | None = None
     peak_memory_bytes: int | None = None
@@ -28,7 +32,7 @@ class Facts:
     precision: str | dict[str, str] | None = None
     kernels: str | dict[str, str] | None = None
     jobs: int | None = None
-    shared_by: int | None = None
+    shared_by: int | None = None  # results that a job made at once, most where there were several jobs
     after: int | None = None  # jobs that its process did before, which the peak memory is of too
     starts: int | None = None  # of the job, where it went on from a checkpoint
 
@@ -37,6 +41,11 @@ class Facts:
         at_least({"peak_memory_bytes": self.peak_memory_bytes}, 0, 1 << 62)
         counts = {"jobs": self.jobs, "shared_by": self.shared_by, "threads": self.threads}
         at_least(counts | {"starts": self.starts, "after": self.after}, 1, 1 << 62)
+
+    @property
+    def own_peak_memory_bytes(self) -> int | None:
+        """The peak memory, where it is that of this result alone."""
+        return None if self.after or self.shared_by else self.peak_memory_bytes
 
 
 def read_facts(path: Path) -> dict[str, Any]:

@@ -21,7 +21,8 @@ def cost_facts(facts: Any, path: Path) -> dict[str, Any]:
 
 def joined_facts(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The first job's facts with the earliest start, the seconds of all, the largest peak memory, the number
-    of jobs, and that of their starts where one went on from a checkpoint.
+    of jobs, and that of their starts where one went on from a checkpoint; of how many results one made at
+    once, and of how many its process made before, the largest.
 
     `notes` are those of all jobs, and say so where they were not done by the same means; `graphs` is true
     where it is for every job.
@@ -40,8 +41,9 @@ def joined_facts(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         values = dict.fromkeys(_in_words(fact[name]) for fact in facts if name in fact)
         notes += [f"{name} was not the same for all jobs: {'; '.join(values)}"] if len(values) > 1 else []
     joint |= {"notes": notes} if notes else {}
-    if any("after" in fact for fact in facts):
-        joint["after"] = max(fact.get("after", 0) for fact in facts)
+    for name in ("after", "shared_by"):
+        if any(name in fact for fact in facts):
+            joint[name] = max(fact.get(name, 0) for fact in facts)
     return {**facts[0], **joint, "seconds": seconds, "peak_memory_bytes": peak, "jobs": len(facts)}
 
 

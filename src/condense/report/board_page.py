@@ -60,9 +60,20 @@ _COLUMNS = (
     ),
     Column("image_bytes", "images, kB", "bytes of the images in the file, in thousands", 0, False, 1e3),
     Column("label_bytes", "labels, kB", "bytes of labels, also of observers, in thousands", 1, False, 1e3),
-    Column("seconds", "seconds", "of condensing a set, all its jobs", 0),
     Column(
-        "memory_bytes", "memory, MB", "the largest peak of such a job, where it was its own", 0, False, 1e6
+        "seconds",
+        "seconds",
+        "of condensing a set, all its jobs; in brackets: of a job that made several sets at once an equal "
+        "part, whatever each of them took",
+        1,
+    ),
+    Column(
+        "memory_bytes",
+        "memory, MB",
+        "the largest peak of such a job; none where it was also of other sets or jobs",
+        0,
+        False,
+        1e6,
     ),
 )
 
@@ -131,7 +142,8 @@ def _cell(row: Mapping[str, Any], column: Column) -> tuple[str, str]:
     if column.places is None:
         return _text(row, column.name), "1e9" if value == "full" else str(value)
     number = value / column.divisor
-    return format(number, f"{'+' if column.signed else ''},.{column.places}f"), repr(float(value))
+    told = names.part_of_job(row["shared_by"]) if column.name == "seconds" else ""
+    return format(number, f"{'+' if column.signed else ''},.{column.places}f") + told, repr(float(value))
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,18 @@ measured it, in one table for programs and for the page."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from condense.config import UserError
-from condense.files import artifacts
 from condense.machine.drafts import whole
-from condense.plan import MetricsCell, SyntheticCell
 from condense.plan.beside import Cells, Place
 from condense.plan.rows import Run
 from condense.plan.tables import Plan
 from condense.report import board_tasks, names
+from condense.report.board_cost import cost, label_bytes
 from condense.report.measured import Pooled, measure_cells
-from condense.report.provenance import run_of
 from condense.report.scores import TITLES, Scores
 from condense.specs import catalogue
 
@@ -28,8 +25,10 @@ NUMBERS = (
     *("label_robust", "augmentation_robust", "seconds"),
 )
 _SCORES = dict(zip(("label_robust", "augmentation_robust"), TITLES, strict=True))
-_WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-COUNTS = ("n_sets", "n_networks", "best_of", "transfer_of", "image_bytes", "label_bytes", "memory_bytes")
+COUNTS = (
+    *("n_sets", "n_networks", "best_of", "transfer_of", "shared_by"),
+    *("image_bytes", "label_bytes", "memory_bytes"),
+)
 
 
 def made(scale: Plan) -> Plan:
@@ -53,7 +52,8 @@ def rows(scale: Plan) -> list[dict[str, Any]]:
     points above as many random images under the same judge, `hard_labels`, of networks that learned from soft
     labels, what the same sets give by the protocol `scores: hard` of the scale, `transfer` the mean over
     other architectures that judge by the same protocol, `seconds` those of condensing a set (all its jobs, a
-    mean over sets), `label_bytes` those in the file of the set and those that observers give beside them.
+    mean over sets; of a job that made `shared_by` sets at once an equal part), `label_bytes` those in the
+    file of the set and those that observers give beside them.
     """
     places, scores = scale.comparable.by_place, Scores(scale)
     of_tasks = board_tasks.by_row(scale)
@@ -93,7 +93,7 @@ def _about(scale: Plan, place: Place, cells: Cells) -> dict[str, Any]:
         "labels": first.protocol.labels_from,
         "eval_arch": first.eval_arch,
         "scale": scale.scale.name,
-        **_cost(list(sets.values())),
+        **cost(list(sets.values())),
     }
     taught = label_bytes(first)
     return row | ({"label_bytes": (row["label_bytes"] or 0) + taught} if taught else {})
@@ -156,47 +156,6 @@ def _transfer(
         and cells[0].eval_arch != here.eval_arch
     ]
     return {"transfer": sum(others) / len(others), "transfer_of": len(others)} if others else {}
-
-
-def _cost(sets: Sequence[SyntheticCell]) -> dict[str, Any]:
-    """Bytes of images and labels of a set as they lie in its file, and what condensing took."""
-    runs = [run for run in map(run_of, sets) if run]
-    cost: dict[str, Any] = {}
-    seconds = [run.seconds for run in runs if run.seconds is not None]
-    if seconds:
-        cost["seconds"] = sum(seconds) / len(seconds)
-    # Of a process that did other jobs before, the peak is not that of this one
-    memory = [run.peak_memory_bytes for run in runs if run.peak_memory_bytes and not run.after]
-    if memory:
-        cost["memory_bytes"] = max(memory)
-    devices = sorted({run.device for run in runs if run.device})
-    if devices:
-        cost["device"] = ", ".join(devices)
-    path = Path(sets[0].path)
-    if sets[0].recipe.makes_set and path.is_file():
-        cost |= _bytes_in(path)
-    return cost
-
-
-def label_bytes(cell: MetricsCell) -> int:
-    """The bytes of the labels that a network of an evaluation learns from, where these are not the set's."""
-    data, made = cell.synthetic.data.spec, cell.synthetic
-    stored = data.train if made.ipc == "full" else data.classes * made.images_a_class
-    return cell.protocol.label_bytes(stored * made.recipe.images_a_stored, data.classes)
-
-
-def _bytes_in(path: Path) -> dict[str, int]:
-    """The bytes of the images of a set, and of all that stands beside them, as its file holds them."""
-    from safetensors import safe_open
-
-    artifacts.read_header(path, "synthetic")  # refuses what is damaged
-    with safe_open(path, "numpy") as tensors:
-        sizes = {
-            name: math.prod(tensors.get_slice(name).get_shape())
-            * _WIDTHS[tensors.get_slice(name).get_dtype()]
-            for name in tensors.keys()  # noqa: SIM118 (no mapping)
-        }
-    return {"image_bytes": sizes.pop("images"), "label_bytes": sum(sizes.values())}
 
 
 def columns(table: Iterable[Mapping[str, Any]]) -> list[str]:

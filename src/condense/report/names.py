@@ -50,6 +50,13 @@ ARCHITECTURES = {
     "": "not stated",
 }
 
+_PARTS = {
+    number: f"a {word}"
+    for number, word in enumerate(
+        ("third", "quarter", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"), start=3
+    )
+} | {2: "half"}
+
 
 def method(name: str) -> str:
     """What a method is called: by its recipe, else in `params/published/names.csv`, else its name in
@@ -112,6 +119,14 @@ def architecture(name: str) -> str:
 def ipc(value: str) -> str:
     """'10' -> 'ipc 10', 'full' -> 'whole set', 'all' -> 'any ipc'."""
     return {"full": "whole set", "all": "any ipc"}.get(value, f"ipc {value}")
+
+
+def part_of_job(shared_by: int | None) -> str:
+    """Of seconds that several sets share equally, how large a part they are: 10 -> ' (a tenth of a job)'; ''
+    where a set had its jobs for itself."""
+    if not shared_by or shared_by == 1:
+        return ""
+    return f" ({_PARTS.get(shared_by, f'1/{shared_by}')} of a job)"
 
 
 def heading(name: str, title: str) -> str:

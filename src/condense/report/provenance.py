@@ -62,14 +62,16 @@ def cost(scale: Plan, name: str) -> str:
     cells = scale.metrics_of(name)
     judged = [facts_of(read_metrics(cell)["run"], Path(cell.path)).seconds for cell in cells]
     shown = {one.key: one for cell in cells for one in cell.all_sets if one.recipe.makes_set}
-    made = [run.seconds for run in map(run_of, shown.values()) if run]
+    runs = [run for run in map(run_of, shown.values()) if run]
+    made = [run.seconds for run in runs]
     parts = {f"{len(shown)} sets": made, f"{len(cells)} evaluations of them": judged}
     told = [
         f"{what}, {duration(sum(seconds))}"
         for what, recorded in parts.items()
         if (seconds := [entry for entry in recorded if entry is not None])
     ]
-    return f"Computing took: {'; '.join(told)}." if told else ""
+    shared = " Of a job that made several sets at once each counts with an equal part."
+    return f"Computing took: {'; '.join(told)}.{shared * any(run.shared_by for run in runs)}" if told else ""
 
 
 def run_of(cell: plan.SyntheticCell) -> Facts | None:
@@ -112,7 +114,7 @@ def _benchmark(path: Path) -> list[tuple[float, float | None]]:
 
 
 def sets(scale: Plan) -> list[dict[str, str]]:
-    """One row for each synthetic set: what it is, its key, time and memory."""
+    """One row for each synthetic set: what it is, its key, time and, where it was its own, memory."""
     rows = []
     for cell in scale.synthetic.values():
         if cell.data.is_part:  # it is counted with the set that it became a part of
@@ -124,8 +126,9 @@ def sets(scale: Plan) -> list[dict[str, str]]:
             "arch": names.architecture(cell.arch),
         }
         row |= {"ipc": str(cell.ipc), "seed": str(cell.seed), "key": cell.key, "device": run.device or "–"}
-        row["seconds"] = f"{run.seconds:.1f}" if run.seconds is not None else "–"
-        row["memory"] = f"{run.peak_memory_bytes / 2**20:.0f}" if run.peak_memory_bytes else "–"
+        part, peak = names.part_of_job(run.shared_by), run.own_peak_memory_bytes
+        row["seconds"] = f"{run.seconds:.1f}{part}" if run.seconds is not None else "–"
+        row["memory"] = f"{peak / 2**20:.0f}" if peak else "–"
         rows.append(row)
     return rows
 

@@ -20,15 +20,18 @@ def accuracy_by_seconds(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any,
     each method to the next; sets whose seconds nobody recorded are named below."""
     panels, drawn = panels_of(figure, Curve), []
     unknown: list[str] = []
+    shared: list[str] = []
     picture, axes = frame(plt, len(panels))
     for axis, (dataset, lines) in zip(axes, panels.items(), strict=True):
         shown: list[tuple[Curve, Pooled, float]] = []
         for curve in (curve for curves in lines.values() for curve in curves):
-            number, seconds = measure_cells(curve.cells), seconds_of(curve)
+            number, (seconds, shared_by) = measure_cells(curve.cells), seconds_of(curve)
             drawn.append(
                 number_row(scale, curve, "", number)
-                | {"seconds": "" if seconds is None else f"{seconds:.1f}"}
+                | {"seconds": "" if seconds is None else f"{seconds:.1f}", "shared_by": str(shared_by or "")}
             )
+            if shared_by:
+                shared.append(f"{names.method(curve.method)}{names.part_of_job(shared_by)}")
             if seconds is None:
                 unknown.append(names.method(curve.method))
             else:
@@ -49,13 +52,21 @@ def accuracy_by_seconds(plt: Any, scale: Plan, figure: FigurePlan) -> tuple[Any,
         "Lines on the marks: one standard deviation. Seconds are those of all jobs of a set, as recorded, "
         "without what is made before it."
     ]
+    if shared:
+        notes.append(
+            "Sets that were made at once share the seconds of their job equally, whatever each of them took: "
+            f"{', '.join(dict.fromkeys(shared))}."
+        )
     if unknown:
         notes.append(f"No seconds are recorded of {', '.join(dict.fromkeys(unknown))}.")
     return picture, drawn, notes
 
 
-def seconds_of(curve: Curve) -> float | None:
-    """The mean over the sets of a curve of the seconds that their jobs took; None where none is recorded."""
+def seconds_of(curve: Curve) -> tuple[float | None, int | None]:
+    """The mean over the sets of a curve of the seconds that their jobs took, None where none is recorded; and
+    how many sets a job made at once, which share its seconds equally, None where each had its own."""
     sets = {cell.synthetic.key: cell.synthetic for cell in curve.cells}
-    runs = [run.seconds for run in map(run_of, sets.values()) if run and run.seconds is not None]
-    return sum(runs) / len(runs) if runs else None
+    runs = [run for run in map(run_of, sets.values()) if run and run.seconds is not None]
+    shared = [run.shared_by for run in runs if run.shared_by]
+    seconds = [run.seconds for run in runs if run.seconds is not None]
+    return sum(seconds) / len(seconds) if seconds else None, max(shared, default=None)

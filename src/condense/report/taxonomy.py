@@ -110,6 +110,6 @@ def _entry(
         reference,
         label,
         f"{row['accuracy']:.1f} ± {row['accuracy_std']:.1f}",
-        "" if row["seconds"] is None else f"{row['seconds']:,.0f}",
+        "" if row["seconds"] is None else f"{row['seconds']:,.1f}{names.part_of_job(row['shared_by'])}",
         "" if row["memory_bytes"] is None else f"{row['memory_bytes'] / 1e6:,.0f}",
     )

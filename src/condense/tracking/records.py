@@ -204,10 +204,13 @@ def _user() -> str | None:
 
 def _cost(run: dict[str, Any]) -> list[tuple[str, float, int]]:
     """The cost as metrics of the run and, under the names that MLflow's page for system metrics shows, of the
-    machine. The memory is left out where it is that of a process which did other jobs before."""
+    machine. The memory is left out where it is that of a process which did other jobs before, or of a job
+    that made other sets at once, whose seconds are an equal part (`shared_by`)."""
+    others = run.get("after") or run.get("shared_by")
     costs = {
         "seconds": run.get("seconds"),
-        "peak_memory_bytes": None if run.get("after") else run.get("peak_memory_bytes"),
+        "shared_by": run.get("shared_by"),
+        "peak_memory_bytes": None if others else run.get("peak_memory_bytes"),
         "system/threads": run.get("threads"),
     }
     costs["system/seconds"] = costs["seconds"]
