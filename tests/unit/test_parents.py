@@ -10,9 +10,10 @@ from typing import ClassVar, Literal
 
 import pytest
 import torch
-from bad_input_helpers import refused, run
+from bad_input_helpers import BRIEF, refused, run
 
 from condense import engines, jobs, specs
+from condense.command.cli import main
 from condense.command.listings import listing
 from condense.command.prune import prune_results
 from condense.command.requests import Request, plan_request
@@ -319,6 +320,30 @@ def test_a_kind_of_parent_that_is_registered_here_is_planned_estimated_and_run(o
     assert "order: the order of brightness" in listing("methods")
     made.write_bytes(made.read_bytes()[:-8])
     assert run(*command("brightest", tmp_path / "out"))[0] == 2, "a damaged one is told, and not used"
+
+
+def test_the_help_of_the_verb_tells_the_settings_of_every_kind(capsys):
+    with pytest.raises(SystemExit):
+        main(["parent", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for kind, cell in PARENTS.items():
+        assert f" {kind} ({', '.join(cell.setting_names())}" in told
+    assert "layer_statistics (protocol, strategy; --with observer=FILE)" in told
+
+
+def test_settings_name_a_protocol_as_other_verbs_do(digits, tmp_path, monkeypatch):
+    taken, file = [], tmp_path / "brief.yaml"
+    monkeypatch.setitem(parents.MAKERS, "teacher", lambda job, protocol, strategy: taken.append(protocol))
+    file.write_text(BRIEF, encoding="utf-8")
+
+    def asked(protocol):
+        settings = json.dumps({"protocol": protocol, "strategy": "none"})
+        paths = ("--data", digits, "--out", tmp_path / "t")
+        return ("parent", "teacher", "--settings", settings, "--arch", "convnet", *paths)
+
+    assert [run(*asked(named))[0] for named in ("dc", str(file), json.loads(BRIEF))] == [0, 0, 0]
+    assert taken[0] == catalogue.protocol("dc") and taken[1] == taken[2] and taken[1].name == "brief"
+    assert "unknown protocol 'dcc'" in refused(*asked("dcc"))
 
 
 def test_the_verb_of_the_rule_makes_it_too(own, digits, tmp_path):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from condense.command.options import MAX_MB, Verbs, add_verb, cell_options, keep_option, machine_options
+from condense.plan import PARENTS
 from condense.specs import DEFAULT_TASK
 
 
@@ -49,15 +52,27 @@ def _classes_verb(verbs: Any, functions: Verbs) -> None:
     keep_option(verb)
 
 
+def _kinds_of_parents() -> str:
+    """What there is to make, a line each, with its settings and what it is made from."""
+    forms = "a protocol is a name, a YAML file or JSON, a strategy an augmentation, such as none"
+    told = [f"kinds and their settings ({forms}):"]
+    for kind, cell in PARENTS.items():
+        given = "".join(f"; --with {name}=FILE" for name in cell.made_from)
+        meaning = " ".join((cell.__doc__ or "").split()).partition(". ")[0].removesuffix(".")
+        told.append(f"  {kind} ({', '.join(cell.setting_names())}{given}): {meaning}")
+    return "\n".join(textwrap.fill(line, 80, subsequent_indent="    ") for line in told)
+
+
 def _parent_verbs(verbs: Any, functions: Verbs) -> None:
     verb = add_verb(verbs, functions, "parent")
+    verb.epilog, verb.formatter_class = _kinds_of_parents(), argparse.RawDescriptionHelpFormatter
     verb.add_argument(
         "kind",
         help="what is made, such as teacher; `condense teach --help` and `condense bank --help` tell of "
         "options instead of JSON",
     )
     verb.add_argument("--data", type=_training_images, required=True, help="prepared training images")
-    verb.add_argument("--settings", required=True, help="all settings of the kind, as JSON")
+    verb.add_argument("--settings", required=True, help="all settings of the kind (see below), as JSON")
     verb.add_argument(
         "--with",
         dest="given",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from condense.command.values import (
     strategy_of,
 )
 from condense.config import UserError, unknown
+from condense.files.artifacts import canonical
 
 
 def _machine(args: argparse.Namespace) -> Any:
@@ -58,7 +61,10 @@ def parent(args: argparse.Namespace) -> None:
 
     if args.kind not in PARENTS:
         raise unknown("kind", args.kind, PARENTS)
-    values = PARENTS[args.kind].values_from(json_of(args.settings, "--settings"), "--settings")
+    settings = json_of(args.settings, "--settings")
+    if isinstance(named := settings.get("protocol"), str):
+        settings["protocol"] = json.loads(canonical(asdict(settings_of(specs.Protocol, named, "protocol"))))
+    values = PARENTS[args.kind].values_from(settings, "--settings")
     _make_parent(
         args, args.kind, lambda: values, _made_from(args.kind, values, paths_of(args.given, "--with"))
     )

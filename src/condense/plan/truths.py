@@ -18,8 +18,8 @@ from condense.specs.truth import told_of_truth
 @dataclass(frozen=True)
 class TruthCell(ParentCell):
     """The true accuracies of `candidates` networks of the space of its architecture, drawn by the seed
-    `draw`: each trained `networks` times by `protocol` on all training images, or on so many `images` of
-    them, and tested; or, with the checksum of a `table`, what a published benchmark says of them."""
+    `draw`: each trained `networks` times by `protocol` on all training images (`images`: null) or on so many,
+    and tested; or, with the checksum of a `table` in place of '', what a published benchmark says of them."""
 
     kind: ClassVar[str] = "truth"
     file: ClassVar[str] = "truth"

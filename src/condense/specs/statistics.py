@@ -102,7 +102,7 @@ class LayerStatisticsNeed:
     made_as: ClassVar[str] = "layer_statistics"
     needed: ClassVar[bool] = True
     what: ClassVar[str] = "the statistics of an observer's layers"
-    making: ClassVar[str] = "`condense parent --help` says how"
+    making: ClassVar[str] = "`condense parent --help` says how, of the kind 'layer_statistics'"
 
     observer: TeacherNeed
 

@@ -18,7 +18,7 @@ class TruthNeed:
     made_as: ClassVar[str] = "truth"
     needed: ClassVar[bool] = True
     what: ClassVar[str] = "the true accuracies of the networks"
-    making: ClassVar[str] = "`condense parent --help` says how they are measured"
+    making: ClassVar[str] = "`condense parent --help` says how, of the kind 'truth'"
 
     protocol: str
     candidates: int
