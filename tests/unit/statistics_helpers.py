@@ -21,7 +21,7 @@ SMALL = {
     "init": "real",
     "batches": {"images": 6, "order": "class_by_class"},
     "observers": {"protocol": "edc_observer", "archs": list(ARCHS)},
-    "view": {"crop": {"least": 0.3}, "shift": 1, "roll": 0, "flip": False},
+    "view": {"crop": {"least": 0.3}, "shift": 1, "roll": 0, "one_way": False, "flip": False},
 }
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from condense.specs import Optimizer, Plateau
-from condense.training.optimizers import SGD, AdamW, Stalling, in_turns, optimizer_of
+from condense.training.optimizers import SGD, AdamW, Stalling, optimizer_of
 
 
 def gradients(steps, shape=(3, 4), seed=0):
@@ -13,7 +13,7 @@ def gradients(steps, shape=(3, 4), seed=0):
 
 def test_adamw_equals_torch_step_by_step():
     own, theirs = torch.ones(3, 4, requires_grad=True), torch.ones(3, 4, requires_grad=True)
-    mine = optimizer_of([own], Optimizer(lr=0.01, name="adamw", weight_decay=0.1, beta1=0.8, beta2=0.99))
+    mine = optimizer_of(own, Optimizer(lr=0.01, name="adamw", weight_decay=0.1, beta1=0.8, beta2=0.99))
     reference = torch.optim.AdamW([theirs], lr=0.01, weight_decay=0.1, betas=(0.8, 0.99))
     for gradient in gradients(7):
         own.grad, theirs.grad = gradient.clone(), gradient.clone()
@@ -35,45 +35,89 @@ def test_a_plateau_lowers_the_rate_as_torch_does():
     assert float(mine.lr) == 0.125, "it has to fall for the comparison to mean anything"
 
 
-@pytest.mark.parametrize("classes", [1, 3, 10])
-def test_sgd_in_turns_has_the_course_of_a_loop_over_classes(classes):
-    """The loop's optimiser holds all classes; every step has the gradient of one of them, and zeros for the
-    others."""
-    settings, pull = Optimizer(lr=0.1, momentum=0.5), 0.3
-    theirs = torch.ones(classes, 2, requires_grad=True)
-    loop = torch.optim.SGD([theirs], lr=0.1, momentum=0.5)
-    own = torch.ones(classes, 2, requires_grad=True)
-    mine = optimizer_of([own], Optimizer(lr=0.1, momentum=0.5, class_turns=True), classes)
-    assert isinstance(mine, SGD) and mine.settings == in_turns(settings, classes)
-    for _ in range(5):
-        before = own.detach().clone()
-        for label in range(classes):
-            # Where its gradient is taken
-            torch.testing.assert_close(theirs[label], before[label], rtol=1e-5, atol=1e-6)
-            theirs.grad = torch.zeros_like(theirs)
-            theirs.grad[label] = pull * theirs[label].detach()
-            loop.step()
-        own.grad = pull * own.detach()
-        mine.step()
+def in_a_loop(start, make, classes, rounds, pull, passes):
+    """The loop of the literature: all classes in one tensor under one optimiser of torch, pixels brought back
+    at the beginning of a round, a step for one class after the other. What each class was when its gradients
+    were taken, and all of them after every round."""
+    values = start.clone().requires_grad_(True)
+    optimizer, seen, ends = make([values]), [], []
+    for _ in range(rounds):
+        values.data.clamp_(0, 1)
+        for number in range(passes):
+            for label in range(classes):
+                seen.append(values[label].detach().clone())
+                optimizer.zero_grad()
+                (pull(number, label, values[label])).backward()
+                optimizer.step()
+        ends.append(values.detach().clone())
+    return seen, ends
 
 
-@pytest.mark.parametrize("classes", [1, 4])
-def test_adamw_in_turns_has_the_course_of_a_loop_over_classes(classes):
-    """The last class of the loop begins after steps without a gradient, as here the first: so its course is
-    compared, from its turn on."""
-    theirs, own = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
-    loop = torch.optim.AdamW([theirs], lr=0.01, weight_decay=0.0005)
-    mine = optimizer_of(
-        [own], Optimizer(lr=0.01, name="adamw", weight_decay=0.0005, class_turns=True), classes
-    )
-    assert isinstance(mine, AdamW)
-    for gradient in gradients(4, (2,)):
-        for turn in range(classes):
-            theirs.grad = gradient.clone() if turn == 0 else torch.zeros(2)
-            loop.step()
-        own.grad = gradient.clone()
-        mine.step()
-        torch.testing.assert_close(own, theirs)
+TURNS = {
+    "sgd": ({"lr": 0.2, "momentum": 0.5}, lambda of: torch.optim.SGD(of, lr=0.2, momentum=0.5)),
+    "heavy": ({"lr": 0.05, "momentum": 0.9}, lambda of: torch.optim.SGD(of, lr=0.05, momentum=0.9)),
+    "adamw": (
+        {"lr": 0.05, "name": "adamw", "weight_decay": 0.1},
+        lambda of: torch.optim.AdamW(of, lr=0.05, weight_decay=0.1),
+    ),
+}
+
+
+@pytest.mark.parametrize("way", TURNS)
+@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize("own", [(0, 1, 2, 3), (2,), (1, 3)], ids=str)
+def test_steps_in_turns_are_those_of_a_loop_over_all_classes(way, passes, own):
+    """For the classes of a job, whichever they are; many pixels leave their bounds on the way."""
+    settings, make = TURNS[way]
+    start = torch.rand(4, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    aims = 4 * torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+    def pull(number, label, value):
+        return ((value - aims[number, label]) ** 2).mean()
+
+    seen, ends = in_a_loop(start, make, 4, 6, pull, passes)
+    values = start[list(own)].clone().requires_grad_(True)
+    mine = optimizer_of(values, Optimizer(class_turns=True, **settings), own, 4)
+    outside = 0
+    for turn in range(6):
+        with torch.no_grad():
+            values.clamp_(0, 1)
+        for number in range(passes):
+            mine.begin()
+            for place, label in enumerate(own):
+                wanted = seen[(turn * passes + number) * 4 + label]
+                torch.testing.assert_close(values[place].detach(), wanted, rtol=1e-10, atol=1e-12)
+                outside += int(((wanted < 0) | (wanted > 1)).sum())
+            mine.zero_grad()
+            sum(pull(number, label, values[place]) for place, label in enumerate(own)).backward()
+            mine.step()
+        torch.testing.assert_close(values.detach(), ends[turn][list(own)], rtol=1e-10, atol=1e-12)
+    assert outside or own == (0,)
+
+
+@pytest.mark.parametrize("way", TURNS)
+def test_steps_in_turns_go_on_from_their_state(way):
+    def stepped(optimizer, values, steps):
+        for number in range(steps):
+            optimizer.begin()
+            optimizer.zero_grad()
+            ((values - number) ** 3).sum().backward()
+            optimizer.step()
+
+    settings = Optimizer(class_turns=True, **TURNS[way][0])
+    whole, parts = (torch.full((2, 3), 0.5, requires_grad=True) for _ in range(2))
+    stepped(optimizer_of(whole, settings, (1, 2), 3), whole, 4)
+    first, second = (optimizer_of(parts, settings, (1, 2), 3) for _ in range(2))
+    stepped(first, parts, 2)
+    second.load({name: value.clone() for name, value in first.state().items()})
+    for number in (2, 3):
+        second.begin()
+        second.zero_grad()
+        ((parts - number) ** 3).sum().backward()
+        second.step()
+    whole_again = torch.full((2, 3), 0.5, requires_grad=True)
+    stepped(optimizer_of(whole_again, settings, (1, 2), 3), whole_again, 4)
+    assert torch.equal(whole, whole_again) and torch.equal(whole, parts)
 
 
 def test_the_state_of_an_optimiser_goes_on_where_it_was():

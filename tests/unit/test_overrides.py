@@ -1,14 +1,19 @@
 """Settings by dataset and images a class, in recipes, scales and cells: each holds where it says, and nothing
 that never would is taken."""
 
+import numpy as np
 import pytest
 import yaml
 
 from condense import plan
+from condense.command.values import as_it_judges
 from condense.config import UserError, load_yaml
+from condense.data.prepare import prepare
+from condense.data.spec import load_spec
+from condense.files.artifacts import write_tensors
 from condense.plan.maker import Maker
 from condense.plan.tables import Plan
-from condense.specs import Scale, catalogue
+from condense.specs import Scale, catalogue, number_of_epochs
 
 
 def _steps(changes: dict, ipc: int, cell: dict | None = None, dataset: str = "digits") -> int:
@@ -116,3 +121,87 @@ def test_a_protocol_that_no_file_has_is_told_with_the_method_that_names_it():
     scale = Scale("trial", "a trial", 1, 1, {}, recipes={"cpdm": {"teacher": {"protocol": "crtic"}}})
     with pytest.raises(UserError, match="^cpdm: unknown protocol 'crtic'; did you mean 'critic'"):
         Maker(scale).synthetic("digits", "cpdm", "convnet", 1, 0)
+
+
+def _judge(name: str, dataset: str, ipc: int, arch: str, **scale):
+    maker = Maker(Scale("trial", "a trial", 1, 1, {}, **scale))
+    return maker.metrics(maker.synthetic(dataset, "rded", arch, ipc, 0), arch, name).protocol
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "arch", "batches"),
+    [  # at 1, 10 and 50 images a class, as RDED's code sets them
+        ("rded", "cifar10", "resnet18_bn", (10, 50, 100)),
+        ("rded", "cifar10_jpeg", "resnet18_bn", (10, 50, 100)),
+        ("rded", "cifar100", "resnet18_bn", (20, 100, 200)),
+        ("rded", "tinyimagenet", "resnet18_bn", (100, 100, 100)),
+        ("rded_imagenet", "imagenet10", "tv_resnet18", (10, 50, 100)),
+        ("rded_imagenet", "imagenet_subset100", "tv_resnet18", (20, 100, 200)),
+        ("rded_imagenet1k", "imagenet1k_224", "tv_resnet18", (20, 100, 200)),
+    ],
+)
+def test_a_protocol_has_the_batch_of_the_set_that_it_judges(name, dataset, arch, batches):
+    judges = [_judge(name, dataset, ipc, arch) for ipc in (1, 10, 50)]
+    assert tuple(judge.batch for judge in judges) == batches
+    for judge in judges:
+        assert "overrides" not in judge.computed_part() and "of_arch" not in judge.computed_part()
+        (observer,) = judge.labels.observers
+        assert observer.arch in ("resnet18_bn", "tv_resnet18"), "of the network that made the set"
+
+
+def test_a_protocol_has_the_rate_of_the_network_that_it_trains():
+    rates = [_judge("rded", "cifar10", 10, arch).optimizer.lr for arch in ("resnet101_bn", "mobilenet_v2")]
+    assert rates == [0.001, 0.0025]
+    change = {
+        "rded": {
+            "batch": 7,
+            "overrides": {"any": {"ipc==1": {"batch": 3}}},
+            "of_arch": {"mlp": {"epochs": 9}},
+        }
+    }
+    judges = [
+        _judge("rded", "cifar10", ipc, arch, protocols=change) for ipc, arch in ((1, "mlp"), (10, "vit"))
+    ]
+    assert [(judge.batch, judge.epochs) for judge in judges] == [(3, 9), (7, 300)]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"overrides": {"cifr10": {"all": {"batch": 3}}}}, "overrides: unknown dataset 'cifr10'"),
+        ({"overrides": {"any": {"ipc=1": {"batch": 3}}}}, "'ipc=1' is not a condition"),
+        ({"overrides": {"any": {"all": {"bach": 3}}}}, "unknown key 'bach'"),
+        ({"overrides": {"any": {"all": {"of_arch": {}}}}}, "any: all: cannot have of_arch itself"),
+        ({"of_arch": {"resnet19": {"batch": 3}}}, "of_arch: unknown architecture 'resnet19'"),
+        ({"of_arch": {"mlp": {"bach": 3}}}, "of_arch: mlp: unknown key 'bach'"),
+        ({"of_arch": {"mlp": {"overrides": {}}}}, "of_arch: mlp: cannot have overrides itself"),
+    ],
+)
+def test_changes_of_a_protocol_that_would_never_hold_are_refused(change, told):
+    with pytest.raises(UserError, match=told):
+        _judge("dc", "digits", 1, "convnet", protocols={"dc": change})
+
+
+def test_networks_are_trained_beforehand_by_a_protocol_that_depends_on_no_set():
+    maker = Maker(
+        Scale("trial", "a trial", 1, 1, {}, protocols={"critic": {"of_arch": {"mlp": {"batch": 3}}}})
+    )
+    with pytest.raises(
+        UserError, match="protocol critic: of_arch: these are changes for sets that are judged"
+    ):
+        maker.synthetic("digits", "cpdm", "convnet", 1, 0)
+    with pytest.raises(UserError, match="protocol rded: overrides: these are changes"):
+        number_of_epochs(catalogue.protocol("rded"), 10)
+
+
+def test_a_protocol_given_by_hand_judges_a_set_as_the_workflow_does(tmp_path):
+    folder, path = tmp_path / "data", tmp_path / "synthetic.safetensors"
+    prepare(load_spec(catalogue.file_of("datasets", "digits")), folder)
+    rded = catalogue.protocol("rded")
+    assert as_it_judges(rded, folder, "mobilenet_v2", None, 1) == _judge("rded", "digits", 1, "mobilenet_v2")
+    assert as_it_judges(rded, folder, "mobilenet_v2", None).batch == 100, "of the whole training set"
+    about = {"kind": "synthetic", "ipc": 10}
+    write_tensors(path, {"labels": np.repeat(np.arange(10), 10)}, about)
+    assert as_it_judges(rded, folder, "mlp", path) == _judge("rded", "digits", 10, "mlp")
+    plain = catalogue.protocol("dc")
+    assert as_it_judges(plain, tmp_path, "mlp", path) is plain

@@ -83,10 +83,9 @@ def network(number=0, arch="convnet_bn", dtype=torch.float64):
 def test_optimisers_equal_torch_step_by_step(name, clip):
     settings = protocol(optimizer=OPTIMIZERS[name]).optimizer
     rng = torch.Generator().manual_seed(0)
-    ours = [
-        torch.randn(3, 2, generator=rng).double().requires_grad_(),
-        torch.randn(4, generator=rng).double().requires_grad_(),
-    ]
+    ours = torch.nn.ParameterList(
+        [torch.randn(3, 2, generator=rng).double(), torch.randn(4, generator=rng).double()]
+    )
     theirs = [tensor.detach().clone().requires_grad_() for tensor in ours]
     own, other, norms = network_optimizer(ours, settings, clip), torch_optimizer(theirs, settings), []
     for step in range(7):
@@ -140,11 +139,55 @@ def test_a_training_with_clipped_gradients_is_a_plain_loop_of_torch(few):
 
 def test_a_tensor_without_a_gradient_stays():
     for name in OPTIMIZERS:
-        moved, still = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
-        optimizer = network_optimizer([moved, still], protocol(optimizer=OPTIMIZERS[name]).optimizer)
+        both = moved, still = torch.nn.ParameterList([torch.ones(2), torch.ones(2)])
+        optimizer = network_optimizer(both, protocol(optimizer=OPTIMIZERS[name]).optimizer)
         moved.sum().backward()
         optimizer.step()
         assert (moved != 1).all() and torch.equal(still, torch.ones(2)), name
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("count", [1, 2])
+def test_biases_and_scales_of_norms_decay_only_where_all_do(name, count, few):
+    """Beside torch's optimiser with two groups, as the codes of RDED and EDC have it; alone and together."""
+    settings = {**OPTIMIZERS[name], "weight_decay": 0.5}
+    rules = protocol("plain_networks", epochs=2, optimizer={**settings, "decay_of": "weights"})
+    ours = [network(number, "convnet") for number in range(count)]
+    theirs = [network(number, "convnet") for number in range(count)]
+    trained = {"strategy": "none", "seed": 3, "checkpoint": NOWHERE}
+    if count == 1:
+        train(ours[0], few, rules, name=("x", 0), **trained)
+    else:
+        stacked = Stacked(ours)
+        train_together(stacked, few, rules, names=[("x", 0), ("x", 1)], **trained)
+        for number, one in enumerate(ours):
+            stacked.copy_to(number, one)
+    plain = protocol("plain_networks", optimizer=settings).optimizer
+    for number, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
+        optimizer = torch_optimizer(other.parameters(), plain)
+        named = dict(other.named_parameters())
+        pulled = [value for name, value in named.items() if "weight" in name and value.dim() > 1]
+        rest = [value for value in named.values() if not any(value is one for one in pulled)]
+        assert len(pulled) == 3 and len(rest) == 7
+        optimizer.param_groups[0]["params"] = pulled
+        optimizer.add_param_group({"params": rest, "weight_decay": 0.0})
+        for epoch, factor in enumerate(course(rules, 40).factors):
+            for group in optimizer.param_groups:
+                group["lr"] = plain.lr * factor
+            generator = seeds.generator(3, "x", number, "order", epoch)
+            for chosen in torch.randperm(40, generator=generator).split(16):
+                optimizer.zero_grad()
+                F.cross_entropy(other(few.fetch(chosen)), few.labels[chosen]).backward()
+                optimizer.step()
+        for (key, a), b in zip(mine.named_parameters(), other.parameters(), strict=True):
+            if "conv" not in key or "bias" not in key:  # before a norm its gradient is rounding
+                torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-8)
+
+
+def test_what_decays_is_asked_only_where_something_does():
+    with pytest.raises(UserError, match="decay_of: nothing decays without a weight_decay"):
+        protocol(optimizer={**ADAMW, "weight_decay": 0.0, "decay_of": "weights"})
+    assert "decay_of" not in protocol(optimizer=ADAMW).computed_part()["optimizer"]
 
 
 def test_a_training_under_another_optimiser_and_schedule_is_a_plain_loop_of_torch(few):
@@ -316,6 +359,12 @@ def test_schedules_have_their_closed_forms():
     np.testing.assert_allclose(factors("cosine", floor=0.1), 0.1 + 0.45 * (1 + np.cos(np.pi * epochs / 12)))
     smooth, slowed = factors("cosine", stretch=2.0), factors("ssrs")
     assert slowed[:11] == smooth[:11] and smooth[10] / slowed[11] > 10
+    rising = [0.01 + 0.99 * epoch / 5 for epoch in range(5)]
+    falling = 0.5 * (1 + np.cos(np.pi * np.arange(7) / 7))
+    np.testing.assert_allclose(factors("cosine", warmup=5, rises_from=0.01), [*rising, *falling])
+    for wrong in ({"rises_from": 0.1}, {"warmup": 2, "rises_from": 0.0}):
+        with pytest.raises(UserError, match="rises_from: a part of the rate"):
+            factors("cosine", **wrong)
     assert factors("constant", warmup=4) == [0.25, 0.5, 0.75, *[1.0] * 9]
     np.testing.assert_allclose(factors("step", at=[0.5], factor=0.2, warmup=2), [0.5, *[1.0] * 5, *[0.2] * 6])
     found = course(protocol(epochs=12), 16)
@@ -391,7 +440,7 @@ def test_a_probability_of_cutmix_is_short_for_a_mixing():
         ({"optimizer": ADAMW | {"momentum": 0.9}}, "optimizer: unknown key 'momentum'"),
         ({"optimizer": SGD | {"plateau": {"patience": 5}}}, "optimizer: unknown key 'plateau'"),
         ({"optimizer": SGD | {"class_turns": True}}, "optimizer: unknown key 'class_turns'"),
-        ({"optimizer": SGD | {"beta1": 0.5}}, "optimizer: unknown key 'beta1' \\(known: lr, momentum"),
+        ({"optimizer": SGD | {"beta1": 0.5}}, "optimizer: unknown key 'beta1' \\(known: decay_of, lr"),
         ({"optimizer": {"name": "adamm", "lr": 1.0}}, "unknown value 'adamm'; did you mean 'adam'"),
         ({"optimizer": {"lr": 0.1, "momentum": 0.0, "nesterov": True}}, "nesterov: needs a momentum"),
         ({"schedule": {"kind": "constant", "at": [0.5]}}, "schedule: unknown key 'at'"),

@@ -71,8 +71,6 @@ def plainly(value, train, observers, ipc, seed=3):
             x = start[labels, image].clone().requires_grad_(True)
             optimizer = torch.optim.Adam([x], lr=value.optimizer.lr, betas=(0.5, 0.9))
             for step in range(value.steps):
-                with torch.no_grad():
-                    x.clamp_(low, high)
                 rate = 0.5 * (1 + np.cos(np.pi * step / value.steps)) * value.optimizer.lr
                 optimizer.param_groups[0]["lr"] = rate
                 generator = seeds.generator(seed, "view", "of_each_class", image, number, step)
@@ -96,6 +94,8 @@ def plainly(value, train, observers, ipc, seed=3):
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
+                with torch.no_grad():  # the noise of the first step is seen as it is
+                    x.clamp_(low, high)
             found[labels, image] = x.detach().clamp(low, high)
     return found
 
@@ -106,7 +106,7 @@ def plainly(value, train, observers, ipc, seed=3):
         {},
         {"init": "real", "schedule": {"kind": "cosine", "stretch": 1.0}, "batches": {"images": 100}},
         {"observers": {"protocol": "observer", "archs": ["resnet18_bn", "convnet_bn"]}},
-        {"view": {"crop": {"least": 0.2, "falls": "linear"}, "flip": False, "roll": 0}},
+        {"view": {"crop": {"least": 0.2, "falls": "linear"}, "flip": False, "roll": 0, "one_way": False}},
     ],
 )
 def test_images_are_those_of_a_plain_loop_over_batches(changes, train, observers):
@@ -190,6 +190,25 @@ def test_statistics_of_the_real_images_have_no_gap():
     assert layered_gap([shifted, shifted], [(mean, variance)] * 2, 10.0).item() == approx(55.0)
 
 
+@pytest.mark.parametrize(
+    ("method", "dataset", "least"), [("sre2l", "cifar100", 0), ("sre2l", "tinyimagenet", -4)]
+)
+def test_rolls_go_the_ways_that_the_codes_have(method, dataset, least):
+    value = catalogue.resolve(catalogue.recipe(method), dataset, "crop_flip", 1, [])
+    rolls = [
+        views.draw(value.view, 64, 0, 9, torch.Generator().manual_seed(seed)).rolled for seed in range(300)
+    ]
+    assert {way for roll in rolls for way in roll} == set(range(least, 5))
+
+
+def test_a_set_is_stored_in_the_levels_of_eight_bits_where_asked(train, observers):
+    """Cut, as a cast to bytes cuts."""
+    plain, cut = (run(recipe(eight_bit=chosen), train, observers).images for chosen in (False, True))
+    levels = [train.denormalise(images) * 255 for images in (plain, cut)]
+    torch.testing.assert_close(levels[1], (levels[0] + 1e-3).floor().clamp(0, 255), rtol=0, atol=1e-3)
+    assert (levels[0] - levels[1]).max() > 0.9
+
+
 def test_a_roll_and_a_box_move_pixels_as_they_say():
     images = torch.arange(16.0).view(1, 1, 4, 4)
     rolled = views.seen(images, views.Look(rolled=(1, -1)))
@@ -223,6 +242,7 @@ def test_a_network_without_batch_norm_cannot_observe(train, tmp_path):
         ({"view": {"crop": {"least": 0.9, "most": 0.5}}}, "least <= most"),
         ({"view": {"crop": {"least": 0.1, "over": 0.5}}}, "the least area does not fall"),
         ({"view": {"roll": -1}}, "roll"),
+        ({"view": {"roll": 0}}, "one_way: is of rolls, and there are none"),
         ({"statistics": {"weight": 0}}, "statistics: weight: must be above 0"),
         ({"batches": {"images": 1}}, "batches: images"),
         ({"optimizer": {"plateau": {}}}, "follows `schedule` alone"),

@@ -48,8 +48,9 @@ def draw(view: View, size: int, step: int, steps: int, generator: torch.Generato
     if view.crop is not None:
         box = _box(size, least_area(view.crop, step, steps), view.crop.most, generator)
     flipped = view.flip and bool(torch.rand((), generator=generator) < 0.5)
+    least = 0 if view.one_way else -view.roll
     down, right = (
-        torch.randint(-view.roll, view.roll + 1, (2,), generator=generator).tolist() if view.roll else (0, 0)
+        torch.randint(least, view.roll + 1, (2,), generator=generator).tolist() if view.roll else (0, 0)
     )
     shift = view.shift
     shifted = torch.randint(-shift, shift + 1, (2,), generator=generator).tolist() if shift else (0, 0)

@@ -108,7 +108,7 @@ def _reading_options(verb: argparse.ArgumentParser) -> None:
 def judge(args: argparse.Namespace) -> None:
     """Judges the synthetic set of another program by a protocol."""
     from condense import jobs
-    from condense.command.values import options_of, paths_of, settings_of, strategy_of
+    from condense.command.values import as_it_judges, options_of, paths_of, settings_of, strategy_of
     from condense.data.description import require_outside
     from condense.files import OtherKey, read_metrics
     from condense.files.artifacts import digest, read_header
@@ -124,8 +124,6 @@ def judge(args: argparse.Namespace) -> None:
         raise UserError(f"{args.file}: no such file or folder; name the set that is judged")
     require_outside(args.out, args.file, "FILE")
     protocol: Protocol = settings_of(Protocol, args.protocol, "protocol")
-    if args.epochs:
-        protocol = replace(protocol, epochs=args.epochs, least_updates=0)
     options, parents = options_of(args.options), paths_of(args.given, "--with")
     # With the observers at hand, the labels that the protocol stores are made here
     labelled = protocol.stores_labels and STORED not in parents
@@ -142,6 +140,9 @@ def judge(args: argparse.Namespace) -> None:
         key = jobs.take_in(path, args.file, data, reading, strategy, machine)
     except OtherKey:
         raise UserError(f"--out {args.out}: holds another set than {args.file}; name a new folder") from None
+    protocol = as_it_judges(protocol, data, arch, path)
+    if args.epochs:
+        protocol = replace(protocol, epochs=args.epochs, least_updates=0)
     settings = [key, arch, options, protocol.computed_part(), strategy, args.networks, args.seed]
     settings += [{name: read_header(path)["content_sha256"]} for name, path in parents.items()]
     job = jobs.EvaluationJob(

@@ -10,10 +10,10 @@ from typing import Any
 
 from condense.config import UserError, convert, load_yaml
 from condense.data.spec import OWN_STRATEGY
-from condense.files import read_dataset_header
-from condense.files.artifacts import canonical
+from condense.files import read_dataset_header, read_set
+from condense.files.artifacts import canonical, read_header
 from condense.machine.terminal import tell
-from condense.plan import data_cell
+from condense.plan import data_cell, judging
 from condense.specs import Protocol, Recipe, catalogue
 from condense.specs.engines import AnyRecipe
 from condense.specs.scale import FROM_DATA
@@ -61,7 +61,7 @@ def settings_of(kind: Any, text: str, setting: str) -> Any:
     if text.endswith((".yaml", ".yml")):
         value = convert(kind, load_yaml(Path(text)), text)
         if isinstance(value, Protocol):
-            catalogue.check_observers(value, text)
+            catalogue.check_protocol(value, text)
         return _not_another(value, setting, text)
     named: dict[str, Callable[[str], Any]] = {
         "recipe": catalogue.recipe,
@@ -88,6 +88,20 @@ def _not_another(value: Any, setting: str, path: str) -> Any:
                 "one a name of its own"
             )
     return value
+
+
+def as_it_judges(
+    protocol: Protocol, data: Path, arch: str, synthetic: Path | None, ipc: int | None = None
+) -> Protocol:
+    """`protocol` as it judges the set in the file `synthetic`, or `ipc` images a class, or (None, None) the
+    whole training set of the folder `data`, by networks of `arch`."""
+    if not (protocol.overrides or protocol.of_arch):
+        return protocol
+    train = read_dataset_header(data / "train.safetensors")
+    if synthetic is not None:
+        said = read_header(synthetic, "synthetic")
+        ipc = said.get("ipc") or len(read_set(synthetic)[0]["labels"]) // len(train.class_names)
+    return judging(protocol, train.dataset, ipc or min(train.counts), arch)
 
 
 def recipe_of(text: str, data: Path, ipc: int) -> Recipe:

@@ -81,7 +81,9 @@ class Matching(Run):
         """The weighted sum of the terms of every turn, against the real side and under the weights of the
         step."""
         side, weights = shared
-        for turn in sorted({term.turn for term in self.terms}):
+        for number, turn in enumerate(sorted({term.turn for term in self.terms})):
+            if number:
+                self.optimizer.begin()
             images, labels = self.moving.matched()
             views = Views(
                 side,

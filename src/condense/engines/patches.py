@@ -15,6 +15,7 @@ from torch import Tensor
 from condense.config import UserError, naming
 from condense.data.dataset import Images
 from condense.engines.orders import Order, Outcome, Site
+from condense.engines.units import eight_bit
 from condense.machine import seeds
 from condense.models import Network
 from condense.networks.pretrain import load_teacher
@@ -84,12 +85,6 @@ def images_of_patches(
         crops, losses = easiest_patches(settings, data, label, network, seed=seed, device=device)
         made.append(patches.stitched(crops[patches.lowest(losses, needed)], settings.factor))
     return torch.stack(made)
-
-
-def eight_bit(images: Tensor, data: Images) -> Tensor:
-    """Normalised images as a file of 8 bits a channel has them: the nearest of 256 levels from 0 to 1."""
-    levels = (data.denormalise(images) * 255).round().clamp(0, 255)
-    return data.normalise(levels / 255)
 
 
 def stitch(recipe: PatchesRecipe, site: Site, *, ipc: int, network: Network) -> Outcome:

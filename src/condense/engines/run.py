@@ -46,6 +46,8 @@ class Run:
     kept.
     """
 
+    clips_first = True  # whether pixels are brought back before a step; else `step` does it where it belongs
+
     def __init__(
         self,
         recipe: MovedRecipe,
@@ -74,7 +76,8 @@ class Run:
             checkpoint,
         )
         self.device = images.values.device
-        self.optimizer = optimizer_of([images.values], recipe.optimizer, classes)
+        turns = images.labels[:, 0].tolist()
+        self.optimizer = optimizer_of(images.values, recipe.optimizer, turns, classes)
         self.plateau = (
             Stalling(self.optimizer, recipe.optimizer.plateau, self.device)
             if recipe.optimizer.plateau
@@ -155,7 +158,9 @@ class Run:
     def advance(self, shared: Any) -> None:
         """One step and its bookkeeping. Raises ValueError for an engine that leaves a setting of its recipe
         unused."""
-        self.moving.clip()
+        if self.clips_first:
+            self.moving.clip()
+        self.optimizer.begin()
         row = self.move(shared)
         if self.types is not None and self.types.forgotten():
             sides = ", ".join(sorted(self.types.forgotten()))

@@ -25,6 +25,7 @@ from condense.engines.orders import Order, Outcome, Site
 from condense.engines.patches import images_of_patches
 from condense.engines.run import Loss, Run, run_steps
 from condense.engines.starts import numbered_images
+from condense.engines.units import eight_bit
 from condense.machine import seeds
 from condense.models import Network
 from condense.networks.layer_statistics import check_layers, load_statistics
@@ -98,6 +99,8 @@ def start_of(site: Site, order: Order[StatisticsRecipe], network: Network) -> Te
 class StatisticsMatching(Run):
     """One set, or the images from number `first` on of each of its classes."""
 
+    clips_first = False  # SRe2L's code shows the noise that it starts from as it is
+
     def __init__(self, site: Site, order: Order[StatisticsRecipe]):
         recipe, data, device = order.recipe, site.data, site.device
         self.observers = observers_of(site, order)
@@ -114,7 +117,7 @@ class StatisticsMatching(Run):
         )
         columns = ["classification", "statistics", *further, *(self.beside.labels if self.beside else [])]
         super().__init__(recipe, images, columns, order.checkpoint, len(data.counts))
-        self.settings, self.seed, self.size = recipe, site.seed, data.size
+        self.settings, self.seed, self.size, self.data = recipe, site.seed, data.size, data
         self.batch_columns = ["classification", "statistics", *further]
         self.batches = batches_of(recipe, len(site.classes), shown, order.first * recipe.images_matched)
         self.means = (
@@ -173,6 +176,12 @@ class StatisticsMatching(Run):
         return found.gradient, torch.stack(
             [found.loss, *(parts[name].detach() for name in self.batch_columns)]
         )
+
+    def finish(self) -> Outcome:
+        outcome = super().finish()
+        if self.settings.eight_bit:
+            outcome.images = eight_bit(outcome.images, self.data)
+        return outcome
 
     def _left_out(self, observer: Observer, batch: Batch) -> set[int]:
         """The convolutions that do not count for a batch at this step, by chance."""

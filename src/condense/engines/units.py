@@ -72,3 +72,10 @@ def units(name: str, data: Images, device: torch.device) -> Units:
 def grey(data: Images, device: torch.device) -> Sequence[float] | Tensor:
     """The normalised value of a pixel of 0.5, which fills up what a formation does not divide: (c,)."""
     return channelwise(0.5, data, device)
+
+
+def eight_bit(images: Tensor, data: Images) -> Tensor:
+    """Normalised images as the codes of SRe2L and RDED put them into a file of 8 bits a channel: of 256
+    levels from 0 to 1 the one below. A value that is a level but for rounding stays."""
+    levels = (data.denormalise(images) * 255 + 1e-3).floor().clamp(0, 255)
+    return data.normalise(levels / 255)

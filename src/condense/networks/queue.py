@@ -37,7 +37,7 @@ class Trained:
 
     def __init__(self, network: nn.Module, settings: QueueNetworks, age: int = 0):
         self.network, self.age = network, age
-        self.optimizer = network_optimizer(list(network.parameters()), settings.optimizer)
+        self.optimizer = network_optimizer(network, settings.optimizer)
 
     def state(self, velocity: bool = True) -> dict[str, Tensor]:
         """Parameters and buffers as `network.*`, the momentum as `velocity.*`: views, not copies."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from condense.plan.cells import MetricsCell, SyntheticCell
 from condense.plan.datasets import DataCell, classes_of
 from condense.plan.labels import LabelsCell
 from condense.plan.parents import PARENTS, ParentCell
+from condense.plan.profiles import require_architecture
 from condense.specs import DEFAULT_TASK, Protocol, Recipe, Scale, Task, catalogue
 from condense.specs.common import Ipc
 from condense.specs.labels import STORED
@@ -26,15 +27,6 @@ def data_cell(dataset: str) -> DataCell:
     if dataset not in catalogue.names_in("datasets"):
         raise unknown("dataset", dataset, catalogue.names_in("datasets"))
     return DataCell(load_spec(catalogue.file_of("datasets", dataset)))
-
-
-def changed_protocol(name: str, *changes: tuple[str, Mapping[str, Any]]) -> Protocol:
-    """The protocol `name` with each of `changes` (where, change) laid over it."""
-    value = catalogue.protocol(name)
-    for where, change in changes:
-        if change:
-            value = catalogue.laid_over(value, change, where)
-    return value
 
 
 def _require_images(recipe: Recipe, data: DataCell, ipc: Ipc) -> None:
@@ -56,6 +48,33 @@ def _require_images(recipe: Recipe, data: DataCell, ipc: Ipc) -> None:
         )
 
 
+def changed_protocol(name: str, *changes: tuple[str, Mapping[str, Any]]) -> Protocol:
+    """The protocol `name` with each of `changes` (where, change) laid over it; what depends on a set that is
+    judged is left as it is."""
+    value = catalogue.protocol(name)
+    for where, change in changes:
+        if change:
+            value = catalogue.laid_over(value, change, where)
+    return value
+
+
+def judging(
+    protocol: Protocol,
+    dataset: str,
+    ipc: int,
+    arch: str,
+    changes: Sequence[tuple[str, Mapping[str, Any]]] = (),
+) -> Protocol:
+    """`catalogue.resolve_protocol`, which no architecture that there is not slips past."""
+    for where, of_arch in [
+        (f"protocol {protocol.name}", protocol.of_arch),
+        *((where, change.get("of_arch", {})) for where, change in changes),
+    ]:
+        for name in of_arch:
+            require_architecture(name, f"{where}: of_arch")
+    return catalogue.resolve_protocol(protocol, dataset, ipc, arch, changes)
+
+
 class Maker:
     """Builds cells as a scale wants them: its steps, epochs, architecture options and counts."""
 
@@ -73,8 +92,23 @@ class Maker:
         return canonical(chosen)
 
     def protocol(self, name: str, *changes: tuple[str, Mapping[str, Any]]) -> Protocol:
-        where = f"{self.where}: protocols: {name}"
-        return changed_protocol(name, (where, self.scale.protocols.get(name, {})), *changes)
+        """The protocol with the changes of the scale and `changes` (where, change) laid over it; what depends
+        on a set that is judged is left as it is."""
+        return changed_protocol(name, *self._changes(name, changes))
+
+    def judge(
+        self, name: str, data: DataCell, ipc: Ipc, arch: str, *changes: tuple[str, Mapping[str, Any]]
+    ) -> Protocol:
+        """The same as it judges sets of `data` with `ipc` images a class by networks of `arch`."""
+        number = data.spec.smallest_class if ipc == "full" else ipc
+        laid = self._changes(name, changes)
+        return judging(catalogue.protocol(name), data.settings_of, number, arch, laid)
+
+    def _changes(
+        self, name: str, changes: Sequence[tuple[str, Mapping[str, Any]]]
+    ) -> list[tuple[str, Mapping[str, Any]]]:
+        own = (f"{self.where}: protocols: {name}", self.scale.protocols.get(name, {}))
+        return [entry for entry in (own, *changes) if entry[1]]
 
     def recipe(self, method: str, data: DataCell, ipc: Ipc, change: Mapping[str, Any]) -> Recipe:
         """The resolved recipe: defaults < recipe < its overrides < scale < cell."""
@@ -99,6 +133,8 @@ class Maker:
         settings."""
         if kind not in PARENTS:
             raise unknown("parent", kind, PARENTS)
+        if "protocol" in settings:
+            settings["protocol"].require_resolved()
         return PARENTS[kind](data, arch, self.options(arch, data.settings_of), seed, **settings)
 
     def teacher(self, data: DataCell, arch: str, protocol: str) -> ParentCell:
@@ -169,7 +205,8 @@ class Maker:
             changes.append((f"{self.where}: epochs_of", {"epochs": self.scale.epochs_of[eval_arch]}))
         if not synthetic.recipe.makes_set:
             changes.append((f"{self.where}: whole", self.scale.whole))
-        chosen, data = self.protocol(protocol, *changes), synthetic.data
+        data = synthetic.data
+        chosen = self.judge(protocol, data, synthetic.ipc, eval_arch, *changes)
         options = json.loads(self.options(eval_arch, data.settings_of)) | task.network_options
         asked = {name: need.cell(self, data, eval_arch, 0, 0) for name, need in task.needs(chosen).items()}
         if STORED in asked:
@@ -211,5 +248,6 @@ class Maker:
     def _of_recipe(self, synthetic: SyntheticCell, protocol: str, task: Task) -> MetricsCell:
         """The cell of what `task` gives of the recipe of a set, run with the network and with what is made
         before the set."""
-        made_with, chosen = dict(synthetic.parents), self.protocol(protocol)
+        made_with = dict(synthetic.parents)
+        chosen = self.judge(protocol, synthetic.data, synthetic.ipc, synthetic.arch)
         return MetricsCell(task, synthetic, synthetic.arch, synthetic.options, chosen, 1, parents=made_with)

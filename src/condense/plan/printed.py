@@ -226,8 +226,10 @@ def _setting(maker: Maker, spec: SettingsSpec, row: dict[str, str]) -> PrintedSe
     numbers = [ipc for ipc in _numbers(row["ipc"]) if ipc <= data.spec.smallest_class]
     if not numbers:
         return PrintedSetting(row, reason=f"a class has {data.spec.smallest_class} images")
-    judge = maker.protocol(spec.protocol) if spec.protocol else None
-    found = [Resolved(maker.synthetic(data, method, arch, ipc, 0), judge) for ipc in numbers]
+    found = []
+    for ipc in numbers:
+        judge = maker.judge(spec.protocol, data, ipc, arch) if spec.protocol else None
+        found.append(Resolved(maker.synthetic(data, method, arch, ipc, 0), judge))
     setting = PrintedSetting(row, tuple(dict.fromkeys(map(read, found))))
     note = spec.note_of(row["name"], dataset, row["ipc"]) if setting.differs else ""
     return PrintedSetting(row, setting.ours, note=note)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import cache, update_wrapper
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -132,12 +132,15 @@ def protocol(name: str) -> Protocol:
     """The protocol `params/protocols/{name}.yaml`. Raises UserError for an unknown name or a fault in the
     file."""
     value: Protocol = _load("protocols", name, Protocol, "protocol")
-    check_observers(value, str(file_of("protocols", name)))
+    check_protocol(value, str(file_of("protocols", name)))
     return value
 
 
-def check_observers(value: Protocol, where: str) -> None:
-    """Raises UserError, beginning with `where`, for observers that are trained by no protocol there is."""
+def check_protocol(value: Protocol, where: str) -> None:
+    """Raises UserError, beginning with `where`, for observers that are trained by no protocol there is, and
+    for changes that could not be laid over it, or that would never be."""
+    _check_overrides(value, value.overrides, where)
+    _check_of_arch(value, value.of_arch, where)
     for need in value.observers.values():
         if need.protocol not in (known := names_in("protocols")):
             raise unknown("protocol", need.protocol, known, f"{where}: labels: observers")
@@ -185,6 +188,7 @@ def table(name: str) -> AnyTable:
     return _load("tables", name, KINDS_OF_TABLES[kind], "table")
 
 
+_CHANGES = ("overrides", "of_arch")  # settings that say what others are in which case
 _FIXED = ("name", "engine")  # decide paths and what else a setting means
 
 
@@ -206,7 +210,7 @@ def laid_over(base: Any, change: Any, where: str) -> Any:
     return read(type(base), values, where)
 
 
-def _check_overrides(base: Recipe, overrides: Any, where: str) -> None:
+def _check_overrides(base: Recipe | Protocol, overrides: Any, where: str) -> None:
     """Raises UserError for overrides that could not be laid over `base`, or that would never be."""
     laid_over(base, {"overrides": overrides}, where)  # their form
     for dataset, conditions in overrides.items():
@@ -214,9 +218,23 @@ def _check_overrides(base: Recipe, overrides: Any, where: str) -> None:
             raise unknown("dataset", dataset, known, f"{where}: overrides")
         for condition, change in conditions.items():
             condition_holds(condition, 1, f"{where}: overrides: {dataset}")
-            if "overrides" in change:
-                raise UserError(f"{where}: overrides: {dataset}: {condition}: cannot have overrides itself")
-            laid_over(base, change, f"{where}: overrides: {dataset}: {condition}")
+            _check_change(base, change, f"{where}: overrides: {dataset}: {condition}")
+
+
+def _check_of_arch(base: Recipe | Protocol, changes: Any, where: str) -> None:
+    """The same of changes by architecture."""
+    if not changes:
+        return
+    laid_over(base, {"of_arch": changes}, where)  # their form
+    for arch, change in changes.items():
+        _check_change(base, change, f"{where}: of_arch: {arch}")
+
+
+def _check_change(base: Recipe | Protocol, change: Any, where: str) -> None:
+    for name in _CHANGES:
+        if name in change:
+            raise UserError(f"{where}: cannot have {name} itself")
+    laid_over(base, change, where)
 
 
 def _conditional(
@@ -259,14 +277,42 @@ def resolve(
     `strategy` names the augmentations that keep the labels of `dataset`; the recipe's own are cut to them.
     Raises UserError, beginning with where it stands, for a change that does not fit.
     """
-    names, path = (ANY, *lineage(dataset)), file_of("methods", base.name)
-    layers: list[tuple[str, Mapping[str, Any]]] = [*_conditional(base.overrides, names, ipc, str(path))]
-    for where, change in changes:
-        layers.append((where, {key: setting for key, setting in change.items() if key != "overrides"}))
-        if "overrides" in change:
-            _check_overrides(base, change["overrides"], where)
-            layers += _conditional(change["overrides"], names, ipc, where)
+    path = str(file_of("methods", base.name))
+    value = _laid(base, dataset, ipc, "", changes, path)
+    return laid_over(value, value.within(strategy), path)
+
+
+def resolve_protocol(
+    base: Protocol,
+    dataset: str,
+    ipc: int,
+    arch: str,
+    changes: Sequence[tuple[str, Mapping[str, Any]]] = (),
+) -> Protocol:
+    """`base` as it judges sets of `dataset` with `ipc` images a class by networks of `arch` ('': of any),
+    with each of `changes` laid over it as over recipes (`resolve`), and over its overrides what `of_arch`
+    says. Raises UserError, beginning with where it stands, for a change that does not fit."""
+    value = _laid(base, dataset, ipc, arch, changes, f"protocol {base.name}")
+    return replace(value, overrides={}, of_arch={})
+
+
+def _laid(base: Any, dataset: str, ipc: int, arch: str, changes: Any, where: str) -> Any:
+    """`base` with what holds of its own changes laid over it, and then each of `changes`, with what holds of
+    theirs."""
+    names = (ANY, *lineage(dataset))
+
+    def conditional(said: Mapping[str, Any], where: str) -> list[tuple[str, Mapping[str, Any]]]:
+        of_arch = said.get("of_arch", {}).get(arch)
+        layers = _conditional(said.get("overrides", {}), names, ipc, where)
+        return layers if of_arch is None else [*layers, (f"{where}: of_arch: {arch}", of_arch)]
+
+    layers = conditional({name: getattr(base, name, {}) for name in _CHANGES}, where)
+    for place, change in changes:
+        _check_overrides(base, change.get("overrides", {}), place)
+        _check_of_arch(base, change.get("of_arch", {}), place)
+        layers.append((place, {key: value for key, value in change.items() if key not in _CHANGES}))
+        layers += conditional(change, place)
     value = base
-    for where, layer in layers:
-        value = laid_over(value, layer, where)
-    return laid_over(value, value.within(strategy), str(path))
+    for place, layer in layers:
+        value = laid_over(value, layer, place)
+    return value

@@ -78,7 +78,9 @@ class PatchesRecipe(Recipe):
     engine: Literal["patches"]
     teacher: TeacherNeed
     patches: Patches = Patches()
-    eight_bit: bool = False  # images are rounded to the 256 levels of a file of 8 bits a channel
+    eight_bit: bool = (
+        False  # images are cut to the 256 levels of a file of 8 bits a channel, as RDED stores them
+    )
 
     def parents(self) -> dict[str, Parent]:
         return {"teacher": self.teacher}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -36,7 +36,10 @@ _BOTH_TYPES = 1.25  # a convolution in bfloat16 keeps its input in that type bes
 class Protocol:
     """How a network is trained and judged. See `params/protocols/`."""
 
-    LATER: ClassVar[tuple[str, ...]] = ("loss", "mixing", "average", "clip", "views", "labels", "weights")
+    LATER: ClassVar[tuple[str, ...]] = (
+        *("loss", "mixing", "average", "clip", "views", "labels", "weights"),
+        *("overrides", "of_arch"),
+    )
 
     name: str
     title: str
@@ -65,6 +68,9 @@ class Protocol:
     labels: AnyLabels | None = None  # whose labels the loss compares with, in place of the set's
     # by whom the networks were trained, whose weights are taken where they are; the other settings say how
     weights: Literal["", "torchvision"] = ""
+    # changes for the sets that are judged: by dataset, or `any`, and number of images a class, as in recipes
+    overrides: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    of_arch: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the architecture that judges
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
@@ -94,6 +100,16 @@ class Protocol:
             raise UserError(
                 f"schedule: warmup: must be at most the {self.epochs} epochs, found {self.schedule.warmup}"
             )
+
+    def require_resolved(self) -> None:
+        """Raises UserError for settings that depend on the set that is judged, where there is none: by such a
+        protocol no network is trained beforehand."""
+        for name in ("overrides", "of_arch"):
+            if getattr(self, name):
+                raise UserError(
+                    f"protocol {self.name}: {name}: these are changes for sets that are judged; networks "
+                    "that are trained beforehand need a protocol without"
+                )
 
     @property
     def mixed_by(self) -> AnyMixing | None:
@@ -225,5 +241,7 @@ def _different(operations: int, networks: float) -> float:
 
 
 def number_of_epochs(protocol: Protocol, images: int) -> int:
-    """Epochs that are run on so many images: the DC schedule counts from 0 to `epochs` inclusive."""
+    """Epochs that are run on so many images: the DC schedule counts from 0 to `epochs` inclusive. Raises
+    UserError for a protocol with changes that nobody has laid over it."""
+    protocol.require_resolved()
     return protocol.epochs_of_schedule(images) + protocol.schedule.further_epochs

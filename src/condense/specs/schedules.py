@@ -81,6 +81,7 @@ class CosineSchedule:
     `stretch` 1 ends at `floor`; 2 is the smoothed schedule of RDED and EDC, which ends at half of the rate.
     """
 
+    LATER: ClassVar[tuple[str, ...]] = ("rises_from",)
     further_epochs: ClassVar[int] = 0
     adapts: ClassVar[bool] = False
 
@@ -88,12 +89,20 @@ class CosineSchedule:
     stretch: float = 1.0
     floor: float = 0.0
     warmup: int = 0  # epochs in which the rate rises in equal steps to what it would be
+    # the part of the rate in the first epoch of the warm-up; the cosine then begins after it, over what is
+    # left of the epochs, as in torchvision's training of networks
+    rises_from: float | None = None
 
     def __post_init__(self) -> None:
         if self.stretch < 1 or not 0 <= self.floor < 1:
             raise UserError("schedule: stretch must be at least 1, floor lie in [0, 1)")
         not_above({"schedule: stretch": self.stretch})
         at_least({"schedule: warmup": self.warmup}, 0)
+        if self.rises_from is not None and not (0 < self.rises_from <= 1 and self.warmup):
+            raise UserError(
+                "schedule: rises_from: a part of the rate, above 0 and at most 1, is needed, with a warmup "
+                f"of some epochs; found {self.rises_from:g} and {self.warmup}"
+            )
 
 
 @dataclass(frozen=True)

@@ -72,15 +72,19 @@ class Crop:
 @dataclass(frozen=True)
 class View:
     """How a batch of images is looked at, by one draw for all of them: a crop, a flip by chance, a roll by up
-    to so many pixels each way, and a shift by up to so many, behind which there is grey."""
+    to so many pixels each way, and a shift by up to so many, behind which there is grey. Rolls go `one_way`,
+    down and to the right alone, in the codes of SRe2L, CDA and G-VBSM, but for SRe2L's of Tiny-ImageNet."""
 
     crop: Crop | None = None
     flip: bool = False
     roll: int = 0
     shift: int = 0
+    one_way: bool = False
 
     def __post_init__(self) -> None:
         at_least({"view: roll": self.roll, "view: shift": self.shift}, 0, 4096)
+        if self.one_way and not self.roll:
+            raise UserError("view: one_way: is of rolls, and there are none; give a `roll`, or leave it out")
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,9 @@ class StatisticsRecipe(MovedRecipe):
     batches: Batches = Batches()
     schedule: CosineSchedule | ConstantSchedule = ConstantSchedule("constant")
     patches: Patches | None = None
+    eight_bit: bool = (
+        False  # the set is cut to the 256 levels of a file of 8 bits a channel, as codes store it
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,7 +3,7 @@ weights; how the rate falls says `specs.schedules`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Literal
 
 from condense.config import UserError
@@ -22,7 +22,7 @@ def told(settings: Any) -> Any:
     if not is_dataclass(settings):
         return settings
     later = {
-        entry.name: entry.default
+        entry.name: entry.default if entry.default_factory is MISSING else entry.default_factory()
         for entry in fields(settings)
         if entry.name in getattr(settings, "LATER", ())
     }
@@ -37,11 +37,16 @@ def _check_step(lr: float, weight_decay: float) -> None:
     not_above({"lr": lr, "weight_decay": weight_decay}, 1e30)  # beyond it a step itself fails
 
 
+def _check_decay_of(settings: Any) -> None:
+    if settings.decay_of != "all" and not settings.weight_decay:
+        raise UserError("optimizer: decay_of: nothing decays without a weight_decay; leave it out")
+
+
 @dataclass(frozen=True)
 class NetworkSGD:
     """Momentum and L2 penalty as in torch.optim.SGD; `lr` is per step."""
 
-    LATER: ClassVar[tuple[str, ...]] = ("nesterov",)
+    LATER: ClassVar[tuple[str, ...]] = ("nesterov", "decay_of")
     HELD: ClassVar[dict[str, Any]] = {"beta1": 0.9, "beta2": 0.999, "class_turns": False, "plateau": None}
     further_copies: ClassVar[int] = 0  # of the weights, that it keeps beside the momentum
 
@@ -50,6 +55,8 @@ class NetworkSGD:
     momentum: float = 0.5
     weight_decay: float = 0.0  # L2 penalty, added to the gradient
     nesterov: bool = False  # steps along the gradient and the momentum that follows from it
+    # weights: what is called so and has more than one dimension, thus neither biases nor scales of norms
+    decay_of: Literal["all", "weights"] = "all"
 
     def __post_init__(self) -> None:
         _check_step(self.lr, self.weight_decay)
@@ -57,6 +64,7 @@ class NetworkSGD:
             raise UserError(f"momentum: must lie in [0, 1), found {self.momentum:g}")
         if self.nesterov and not self.momentum:
             raise UserError("nesterov: needs a momentum above 0")
+        _check_decay_of(self)
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,7 @@ class NetworkAdam:
     """As torch.optim.Adam, whose `weight_decay` is an L2 penalty, or torch.optim.AdamW, whose values shrink
     by it at every step."""
 
+    LATER: ClassVar[tuple[str, ...]] = ("decay_of",)
     further_copies: ClassVar[int] = 1
 
     name: Literal["adam", "adamw"]
@@ -71,11 +80,14 @@ class NetworkAdam:
     beta1: float = 0.9
     beta2: float = 0.999
     weight_decay: float = 0.0
+    # weights: what is called so and has more than one dimension, thus neither biases nor scales of norms
+    decay_of: Literal["all", "weights"] = "all"
 
     def __post_init__(self) -> None:
         _check_step(self.lr, self.weight_decay)
         if not all(0 <= beta < 1 for beta in (self.beta1, self.beta2)):
             raise UserError("beta1 and beta2 must lie in [0, 1)")
+        _check_decay_of(self)
 
 
 AnyNetworkOptimizer = NetworkSGD | NetworkAdam

@@ -82,7 +82,7 @@ def train(
     wanted = Wanted(loss_function, targets, labeller, protocol)
     draw = batches if labeller is None else labeller.batches
     weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = network_optimizer(weights, protocol.optimizer, protocol.clip)
+    optimizer = network_optimizer(network, protocol.optimizer, protocol.clip)
     average = averaged(weights, protocol)
     device = images.labels.device
     passes = _Passes(network, optimizer, loss_function, layer_type(network, protocol, device), device)

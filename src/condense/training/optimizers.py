@@ -7,11 +7,10 @@ state must enter checkpoints by name.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from condense.config import unknown
 from condense.specs import AnyNetworkOptimizer, NetworkAdam, NetworkSGD, Optimizer, Plateau
@@ -25,6 +24,7 @@ class Descent:
 
     repeats = True  # whether every step is the same work on the tensors, which nothing of the host enters
     clip: float | None = None  # the most that the norm of all gradients together may be
+    spared: frozenset[int] = frozenset()  # the places of tensors that no weight decay pulls
 
     def __init__(self, tensors: Sequence[Tensor], lr: float):
         self.tensors = list(tensors)
@@ -34,6 +34,9 @@ class Descent:
     def zero_grad(self) -> None:
         for tensor in self.tensors:
             tensor.grad = None
+
+    def begin(self) -> None:
+        """Called before gradients are taken, for what moves between one step and the next."""
 
     def step(self) -> None:
         """One step along the gradients that lie on the tensors."""
@@ -46,6 +49,16 @@ class Descent:
         return [index for index, _ in moved], gradients if self.clip is None else clipped(
             gradients, self.clip
         )
+
+    def _pulled(self, indices: Sequence[int], gradients: list[Tensor], decay: float) -> list[Tensor]:
+        """Gradients with an L2 penalty on the tensors at `indices`, but for those that are spared."""
+        if not decay:
+            return gradients
+        pulls = [0.0 if index in self.spared else decay for index in indices]
+        tensors = [self.tensors[index] for index in indices]
+        if not any(index in self.spared for index in indices):
+            return list(torch._foreach_add(gradients, tensors, alpha=decay))
+        return list(torch._foreach_add(gradients, torch._foreach_mul(tensors, pulls)))
 
     def forget(self) -> None:
         """Starts the momentum anew, as a newly made optimiser would."""
@@ -89,8 +102,8 @@ class SGD(Descent):
             [self.tensors[index] for index in indices],
             [self.velocity[index] for index in indices],
         )
-        decay, momentum = self.settings.weight_decay, self.settings.momentum
-        gradients = torch._foreach_add(given, tensors, alpha=decay) if decay else given
+        momentum = self.settings.momentum
+        gradients = self._pulled(indices, given, self.settings.weight_decay)
         torch._foreach_mul_(velocity, momentum)
         torch._foreach_add_(velocity, gradients)
         moves = torch._foreach_add(gradients, velocity, alpha=momentum) if self.nesterov else velocity
@@ -136,8 +149,9 @@ class Moments(Descent):
         moves = torch._foreach_div(velocity, sizes)
         decay = self.settings.weight_decay if self.decoupled else 0.0
         # The rate may be a tensor, which a plateau lowers
-        for tensor, move in zip(tensors, moves, strict=True):
-            tensor.mul_(1 - self.lr * decay)
+        for index, tensor, move in zip(indices, tensors, moves, strict=True):
+            if index not in self.spared:
+                tensor.mul_(1 - self.lr * decay)
             tensor.sub_(move * (self.lr / of_mean))
 
     def forget(self) -> None:
@@ -154,25 +168,23 @@ class AdamW(Moments):
 
     repeats = False  # the corrections depend on the number of steps
 
-    def __init__(self, tensors: Sequence[Tensor], settings: Optimizer, turns: int = 1):
-        """`turns`: every step is followed by so many less one without a gradient, in which the momentum moves
-        on."""
+    def __init__(self, tensors: Sequence[Tensor], settings: Optimizer):
         super().__init__(tensors, settings, decoupled=True)
-        self.turns = turns
         self.steps = 0
+
+    def _step(self, places: Sequence[int], gradients: Sequence[Tensor], step: int) -> None:
+        """The step of this number, from 1, of the tensors at `places`."""
+        first, second = self.settings.beta1, self.settings.beta2
+        self._move(places, gradients, 1 - first**step, (1 - second**step) ** 0.5)
 
     @torch.no_grad()
     def step(self) -> None:
-        """Moves every tensor by its gradient, `turns` times in all. Raises ValueError where one has no
-        gradient."""
+        """Moves every tensor by its gradient. Raises ValueError where one has no gradient."""
         places, gradients = self._moved()
         if len(places) < len(self.tensors):
             raise ValueError("a tensor has no gradient")
-        for turn in range(self.turns):
-            self.steps += 1
-            first, second = self.settings.beta1, self.settings.beta2
-            given = [torch.zeros_like(tensor) for tensor in self.tensors] if turn else gradients
-            self._move(places, given, 1 - first**self.steps, (1 - second**self.steps) ** 0.5)
+        self.steps += 1
+        self._step(places, gradients, self.steps)
 
     def forget(self) -> None:
         super().forget()
@@ -184,6 +196,88 @@ class AdamW(Moments):
     def load(self, state: Mapping[str, Tensor]) -> None:
         super().load(state)
         self.steps = int(state["steps"])
+
+
+class SGDInTurns(Descent):
+    """SGD of images (C, ...) as code has it that steps inside its loop over all classes, where the images of
+    a class move on by momentum while it is another's turn.
+
+    Class c of N has its step, then N - 1 - c moves by what is left of its velocity, and in the next round,
+    behind whatever that begins with, c more (`begin`) before its next turn.
+    """
+
+    def __init__(self, values: Tensor, settings: Optimizer, turns: Sequence[int], classes: int):
+        """`turns`: the number of each class among all `classes`."""
+        super().__init__([values], settings.lr)
+        momentum = settings.momentum
+        self._left = momentum**classes
+        of_class = [-1, *[1] * (values.dim() - 1)]
+
+        def moves(first: Callable[[int], int], last: Callable[[int], int]) -> Tensor:
+            sums = [sum(momentum**power for power in range(first(turn), last(turn))) for turn in turns]
+            return torch.tensor(sums, dtype=values.dtype, device=values.device).reshape(of_class)
+
+        self._own = moves(lambda turn: 0, lambda turn: classes - turn)
+        self._before = moves(lambda turn: classes - turn, lambda turn: classes)
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        self.tensors[0].sub_(self.velocity[0] * (self._before * self.lr))
+
+    @torch.no_grad()
+    def step(self) -> None:
+        _, gradients = self._moved()
+        for gradient in gradients:
+            self.velocity[0].mul_(self._left).add_(gradient)
+            self.tensors[0].sub_(self.velocity[0] * (self._own * self.lr))
+
+
+class AdamWInTurns(AdamW):
+    """The same of AdamW, whose steps without a gradient shrink values, too, and which counts the steps of all
+    classes."""
+
+    def __init__(self, values: Tensor, settings: Optimizer, turns: Sequence[int], classes: int):
+        super().__init__(list(values.detach().unbind()), settings)
+        self.values, self.turns, self.classes = values, turns, classes
+        self._whole = {
+            name: torch.zeros_like(values, requires_grad=False) for name in ("velocity", "squares")
+        }
+        self.velocity, self.squares = (list(whole.unbind()) for whole in self._whole.values())
+
+    def zero_grad(self) -> None:
+        self.values.grad = None
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        for now in range(self.classes - 1):
+            self._pass([place for place, turn in enumerate(self.turns) if turn > now], now, {})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        if self.values.grad is None:
+            raise ValueError("the images have no gradient")
+        gradients = dict(enumerate(self.values.grad.unbind()))
+        for now in range(self.classes):
+            self._pass([place for place, turn in enumerate(self.turns) if turn <= now], now, gradients)
+        self.steps += self.classes
+
+    def _pass(self, places: Sequence[int], now: int, gradients: Mapping[int, Tensor]) -> None:
+        """The turn `now` of the round, for the classes at `places`: with a gradient for the one whose turn it
+        is."""
+        given = [
+            gradients[place]
+            if place in gradients and self.turns[place] == now
+            else torch.zeros_like(self.tensors[place])
+            for place in places
+        ]
+        if places:
+            self._step(places, given, self.steps + now + 1)
+
+    def state(self) -> dict[str, Tensor]:
+        return {
+            **{f"{name}.0": whole for name, whole in self._whole.items()},
+            "steps": torch.tensor([self.steps]),
+        }
 
 
 class NetworkMoments(Moments):
@@ -200,12 +294,7 @@ class NetworkMoments(Moments):
     @torch.no_grad()
     def step(self) -> None:
         indices, given = self._moved()
-        decay = 0.0 if self.decoupled else self.settings.weight_decay
-        gradients = (
-            torch._foreach_add(given, [self.tensors[index] for index in indices], alpha=decay)
-            if decay
-            else given
-        )
+        gradients = self._pulled(indices, given, 0.0 if self.decoupled else self.settings.weight_decay)
         self.steps.add_(1)
         steps = self.steps[0]
         self._move(
@@ -255,48 +344,38 @@ class Stalling:
         self.optimizer.lr = self.rate
 
 
-def optimizer_of(tensors: Sequence[Tensor], settings: Optimizer, classes: int = 1) -> Descent:
-    """The optimiser of images that `settings` name; `classes` is the number of all classes of the dataset,
-    for `class_turns`."""
+def optimizer_of(values: Tensor, settings: Optimizer, turns: Sequence[int] = (), classes: int = 1) -> Descent:
+    """The optimiser of images (C, ...) that `settings` name; `turns`: the numbers of their classes among all
+    `classes` of the dataset, for `class_turns`."""
     if settings.name not in OF_IMAGES:
         raise unknown("optimizer", settings.name, OF_IMAGES)
-    return OF_IMAGES[settings.name](tensors, settings, classes if settings.class_turns else 1)
-
-
-def network_optimizer(
-    tensors: Sequence[Tensor], settings: AnyNetworkOptimizer, clip: float | None = None
-) -> Descent:
-    """The optimiser of the weights of a network that `settings` name, with gradients clipped to the norm
-    `clip`."""
-    if settings.name not in OF_NETWORKS:
-        raise unknown("optimizer", settings.name, OF_NETWORKS)
-    made = OF_NETWORKS[settings.name](tensors, settings)
-    made.clip = clip
-    return made
-
-
-def _sgd_of_images(tensors: Sequence[Tensor], settings: Optimizer, turns: int) -> SGD:
-    return SGD(tensors, in_turns(settings, turns) if settings.class_turns else settings)
-
-
-def in_turns(settings: Optimizer, classes: int) -> Optimizer:
-    """SGD with the same course as steps for one of `classes` classes after the other, all of which move on by
-    momentum meanwhile.
-
-    From one turn of a class to its next its images move by lr v (1 + m + ... + m^(classes - 1)), and
-    m^classes v is left of v. So the only difference is in the last round, after which this has made all those
-    moves and the loop a few of them.
-    """
-    left = settings.momentum**classes
-    return replace(
-        settings, lr=settings.lr * (1 - left) / (1 - settings.momentum), momentum=left, class_turns=False
+    together, in_turns = OF_IMAGES[settings.name]
+    return (
+        in_turns(values, settings, turns, classes) if settings.class_turns else together([values], settings)
     )
 
 
-# The turns of AdamW: a loop over classes has zeros for a gradient where it is another class's turn.
-OF_IMAGES: dict[str, Callable[[Sequence[Tensor], Optimizer, int], Descent]] = {
-    "sgd": _sgd_of_images,
-    "adamw": AdamW,
+def network_optimizer(
+    network: nn.Module, settings: AnyNetworkOptimizer, clip: float | None = None
+) -> Descent:
+    """The optimiser of the weights of a network that `settings` name, those that need a gradient, with
+    gradients clipped to the norm `clip`."""
+    if settings.name not in OF_NETWORKS:
+        raise unknown("optimizer", settings.name, OF_NETWORKS)
+    named = [(name, weight) for name, weight in network.named_parameters() if weight.requires_grad]
+    made = OF_NETWORKS[settings.name]([weight for _, weight in named], settings)
+    made.clip = clip
+    if settings.decay_of == "weights":
+        made.spared = frozenset(
+            place for place, (name, weight) in enumerate(named) if "weight" not in name or weight.dim() < 2
+        )
+    return made
+
+
+# Of images of all classes at once, and of one class after the other.
+OF_IMAGES: dict[str, tuple[Callable[..., Descent], Callable[..., Descent]]] = {
+    "sgd": (SGD, SGDInTurns),
+    "adamw": (AdamW, AdamWInTurns),
 }
 OF_NETWORKS: dict[str, Callable[[Sequence[Tensor], Any], Descent]] = {
     "sgd": lambda tensors, settings: SGD(tensors, settings, settings.nesterov),

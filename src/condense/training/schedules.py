@@ -19,11 +19,13 @@ _BEFORE = 1e3  # the loss before the first epoch
 @dataclass(frozen=True)
 class Course:
     """What the rate is multiplied by in each epoch, and the epochs, from 0, after which momentum starts
-    anew; `adapts` further multiplies it by what it has seen of the losses."""
+    anew; `adapts` further multiplies it by what it has seen of the losses; `rises`: the warm-up is among the
+    factors."""
 
     factors: list[float]
     restarts: frozenset[int] = frozenset()
     adapts: Adaptation | None = None
+    rises: bool = False
 
     @property
     def drops(self) -> list[int]:
@@ -40,7 +42,7 @@ def course(protocol: Protocol, images: int) -> Course:
         raise unknown("schedule", kind, SCHEDULES, protocol.name)
     planned, epochs = protocol.epochs_of_schedule(images), number_of_epochs(protocol, images)
     base = SCHEDULES[kind](protocol.schedule, planned, epochs)
-    warmup = protocol.schedule.warmup
+    warmup = 0 if base.rises else protocol.schedule.warmup
     rising = [base.factors[epoch] * (epoch + 1) / warmup for epoch in range(warmup)]
     return Course(rising + base.factors[warmup:], base.restarts, base.adapts)
 
@@ -106,8 +108,16 @@ def _step(schedule: Any, planned: int, epochs: int) -> Course:
 
 
 def _cosine(schedule: Any, planned: int, epochs: int) -> Course:
-    low = schedule.floor
-    return Course([low + (1 - low) * cosine_at(epoch, planned, schedule.stretch) for epoch in range(epochs)])
+    low, first, begins = schedule.floor, schedule.rises_from, 0
+    rising: list[float] = []
+    if first is not None:
+        begins = schedule.warmup
+        rising = [first + (1 - first) * epoch / begins for epoch in range(begins)]
+    falling = [
+        low + (1 - low) * cosine_at(epoch, max(planned - begins, 1), schedule.stretch)
+        for epoch in range(epochs - begins)
+    ]
+    return Course(rising + falling, rises=first is not None)
 
 
 # Of the epochs of the protocol, and those that are run.

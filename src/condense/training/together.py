@@ -62,7 +62,7 @@ def train_together(
         raise ValueError("networks under a mixing or several operations at once are trained one by one")
     loss, targets = loss_of(protocol, images)
     weights = [parameter for parameter in networks.parameters() if parameter.requires_grad]
-    optimizer = network_optimizer(weights, protocol.optimizer, protocol.clip)
+    optimizer = network_optimizer(networks, protocol.optimizer, protocol.clip)
     average = averaged(weights, protocol)
     device = images.labels.device
     rates, epochs = course(protocol, len(images)), number_of_epochs(protocol, len(images))
