@@ -16,7 +16,7 @@ from condense import models
 from condense.command.show import describe
 from condense.config import UserError
 from condense.estimate.work import work_of
-from condense.evaluate.landscape import directions, landscape, mean_loss, measured_landscape, moved
+from condense.evaluate.landscape import directions, filters, landscape, mean_loss, measured_landscape, moved
 from condense.evaluate.trained import TrainedNetworks
 from condense.evaluate.trainer import TaskSet, TaskSets, Trainer
 from condense.files import artifacts, metrics_in, read_metrics
@@ -58,11 +58,9 @@ def drawn(weights, count, axis=0):
 
 
 def test_every_filter_of_a_direction_is_as_long_as_that_of_the_weights():
-    weights = [parameter.detach() for parameter in drawn_networks(1)[0].parameters()]
+    weights = [parameter.detach() for parameter in filters(drawn_networks(1)[0])]
+    assert len(weights) == 2
     for weight, along in zip(weights, drawn(weights, 1), strict=True):
-        if weight.dim() == 1:  # biases and norms
-            assert not along.any()
-            continue
         torch.testing.assert_close(along.flatten(1).norm(dim=1), weight.flatten(1).norm(dim=1))
         assert along.flatten(1)[0] @ weight.flatten(1)[0] != pytest.approx(weight[0].norm().item() ** 2)
     noise = torch.randn(2, 3, generator=seeds.generator(0, "landscape", "direction", 0))
@@ -70,8 +68,29 @@ def test_every_filter_of_a_direction_is_as_long_as_that_of_the_weights():
     torch.testing.assert_close(along, torch.stack([5 * noise[0] / noise[0].norm(), torch.zeros(3)]))
 
 
-def test_networks_side_by_side_are_moved_as_each_alone():
-    built, images = drawn_networks(3), drawn_set()
+@pytest.mark.parametrize(
+    "arch", ["convnet", "convnet_bn", "convnet_ln", "convnet_gn", "vit", "tv_swin_t", "tv_convnext_tiny"]
+)
+def test_biases_norms_and_scales_of_channels_stay_as_they_are(arch):
+    """Whatever their shape: those of a layer norm are maps, a bias of positions is a table."""
+    with torch.device("meta"):
+        options = SMALL if arch.startswith("convnet") else {}
+        network = models.build(arch, channels=1, size=64, classes=10, **options)
+        moving = {id(parameter) for parameter in filters(network)}
+    names = {name for name, parameter in network.named_parameters() if id(parameter) in moving}
+    layers = (nn.Conv2d, nn.Linear, nn.MultiheadAttention)
+    of_layers = {f"{name}.weight" for name, layer in network.named_modules() if isinstance(layer, layers)}
+    others = {"class_token", "positions", "in_proj_weight"}
+    assert names == {
+        name
+        for name, _ in network.named_parameters()
+        if name in of_layers or name.rpartition(".")[2] in others
+    }
+
+
+@pytest.mark.parametrize("arch", ["convnet", "convnet_ln"])
+def test_networks_side_by_side_are_moved_as_each_alone(arch):
+    built, images = drawn_networks(3, arch), drawn_set()
     losses = {
         name: partial(mean_loss, images=images, compared=(Loss(None), None)) for name in ("loss", "test_loss")
     }
@@ -106,7 +125,7 @@ def test_the_rise_in_a_bowl_is_half_the_squares_of_both_directions():
 
 
 def test_weights_come_back_whatever_happens():
-    weights = list(drawn_networks(1)[0].parameters())
+    weights = filters(drawn_networks(1)[0])
     before, along = [weight.detach().clone() for weight in weights], drawn(weights, 1)
     with pytest.raises(KeyboardInterrupt), moved(weights, (along, along), (0.3, 0.4)):
         torch.testing.assert_close(weights[0], before[0] + 0.7 * along[0])
@@ -114,7 +133,7 @@ def test_weights_come_back_whatever_happens():
     assert all(torch.equal(weight, value) for weight, value in zip(weights, before, strict=True))
 
 
-@pytest.mark.parametrize("arch", ["convnet", "convnet_bn"])
+@pytest.mark.parametrize("arch", ["convnet", "convnet_bn", "convnet_ln"])
 def test_losses_are_those_of_networks_moved_by_hand(train, arch):
     """With no epoch the networks are as drawn; their losses are those of copies with other weights."""
     images = drawn_set()
@@ -122,12 +141,12 @@ def test_losses_are_those_of_networks_moved_by_hand(train, arch):
     networks = TrainedNetworks(network, torch.float32)
     loss = partial(mean_loss, images=images, compared=(Loss(None), None))
     found = measured_landscape(TASK, {"loss": loss, "test_loss": loss}, 0, networks)
-    weights = [weight.detach().clone() for weight in network.parameters()]
+    weights = [weight.detach().clone() for weight in filters(network)]
     both = drawn(weights, 1, 0), drawn(weights, 1, 1)
     other = models.build(arch, channels=1, size=8, classes=10, **SMALL).eval()
     other.load_state_dict(network.state_dict())
     for number, (a, b) in enumerate((a, b) for a in TASK.grid for b in TASK.grid):
-        for parameter, weight, first, second in zip(other.parameters(), weights, *both, strict=True):
+        for parameter, weight, first, second in zip(filters(other), weights, *both, strict=True):
             parameter.data = weight + a * first + b * second
         wanted = F.cross_entropy(other(images.fetch(torch.arange(30))), images.labels).item()
         assert found[f"loss{number}"] == pytest.approx([wanted], rel=1e-4)

@@ -2,10 +2,10 @@
 
 Source: Li et al. 2018 (Visualizing the Loss Landscape of Neural Nets), section 4: two directions are drawn
 from a normal distribution, and each filter of them (here: each slice along the first axis of a tensor of
-weights, as a row of a linear layer) is scaled to the length of the same filter of the network; biases and the
-weights of norms, tensors of one axis, have none. edc's Figure 2b shows such a loss and does not say of which
-network, images or directions. Read so: the networks are those that judge the set, in eval mode, with the
-running statistics that they have; the loss on the set is that of the protocol, on images that are not
+weights, as a row of a linear layer) is scaled to the length of the same filter of the network; biases, the
+parameters of norms and scales of channels have none. edc's Figure 2b shows such a loss and does not say of
+which network, images or directions. Read so: the networks are those that judge the set, in eval mode, with
+the running statistics that they have; the loss on the set is that of the protocol, on images that are not
 augmented, and the loss on test images the cross-entropy. All networks and sets of a seed share the two draws,
 so that landscapes differ by their weights alone.
 """
@@ -19,7 +19,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from condense.evaluate.trained import TrainedNetworks
 from condense.evaluate.trainer import Results, TaskSets, Trainer
@@ -29,6 +29,7 @@ from condense.specs.tasks.landscape import CIRCLE, Landscape
 from condense.training.losses import Loss, loss_of
 from condense.training.memory import in_smaller_batches
 from condense.training.sets import TrainingSet
+from condense.training.stacked import NORMS
 
 Place = tuple[float, float]  # how far along the first and the second direction
 _RISES = {"rise": "loss", "test_rise": "test_loss"}
@@ -69,7 +70,7 @@ def measured_landscape(
     angles = [2 * math.pi * number / CIRCLE for number in range(CIRCLE)]
     square = [(first, second) for first in task.grid for second in task.grid]
     circle = [(task.radius * math.cos(angle), task.radius * math.sin(angle)) for angle in angles]
-    weights = list(networks.network.parameters())
+    weights = filters(networks.network)
     both = [
         directions(weights, networks.count, seeds.generator(seed, "landscape", "direction", axis))
         for axis in range(2)
@@ -87,15 +88,27 @@ def measured_landscape(
     return values
 
 
+def filters(network: nn.Module) -> list[nn.Parameter]:
+    """The parameters of `network` that are moved: all but biases, those of norms, and scales of channels."""
+    norms = [module for module in network.modules() if isinstance(module, NORMS)]
+    still = {id(parameter) for norm in norms for parameter in norm.parameters()}
+    return [
+        parameter
+        for name, parameter in network.named_parameters()
+        if id(parameter) not in still
+        and "bias" not in name.rpartition(".")[2]
+        and parameter.dim() > 0
+        and parameter[0].numel() > 1
+    ]
+
+
 @torch.no_grad()
 def directions(weights: Sequence[Tensor], count: int, generator: torch.Generator) -> list[Tensor]:
-    """A direction for each of `weights`, those of `count` networks joined along their first axis: normal
-    draws, the same for each network, of which every filter has the length of that of the weights."""
+    """A direction for each of the `filters` in `weights`, those of `count` networks joined along their first
+    axis: normal draws, the same for each network, of which every filter has the length of that of the
+    weights."""
     drawn = []
     for weight in weights:
-        if weight.dim() < 2:
-            drawn.append(torch.zeros_like(weight))
-            continue
         of_one = torch.randn(len(weight) // count, *weight.shape[1:], generator=generator)
         noise = of_one.to(weight).repeat(count, *[1] * (weight.dim() - 1))
         lengths = [

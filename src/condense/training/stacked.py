@@ -225,6 +225,10 @@ class _LayerNorms(nn.Module):
         return x * self.weight + self.bias
 
 
+# Norms of one network, and of several side by side
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, _LayerNorms)
+
+
 @torch.no_grad()
 def fitting(network: nn.Module, image: Tensor, batch: int, memory: float, held: int = COPIES) -> int:
     """How many networks like `network` train at once on batches of so many images like `image` (c, h, w) in

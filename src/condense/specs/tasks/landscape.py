@@ -34,7 +34,7 @@ class Landscape(Task):
         "loss": Metric("loss on the set", unit="nats", better="lower", least=0.0),
         "test_loss": Metric("loss on test images", unit="nats", better="lower", least=0.0),
     }
-    numerics: ClassVar[int | None] = 1
+    numerics: ClassVar[int | None] = 2
     over_steps: ClassVar[bool] = True
     steps_are: ClassVar[Literal["steps", "classes", "grid"]] = "grid"
 
