@@ -62,6 +62,8 @@ def test_the_command_runs_so_many_iterations_and_writes_each(digits, tmp_path):
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has"), 2.5 * 2**30),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 640 bytes."), 640),
+        (MemoryError("Unable to allocate 7.45 GiB for an array with shape (1000000000,)"), 7.45 * 2**30),
+        (MemoryError("Unable to allocate 2.00 EiB for an array with shape (288230376151711744,)"), 2 * 2**60),
         (MemoryError(), 0),
     ],
 )
@@ -77,7 +79,8 @@ def test_memory_that_does_not_suffice_is_a_result(error, more, digits, tmp_path,
     status, told = run(*measuring(digits, out))
     assert status == 0, told
     found = read_metrics(out, "cost")
-    assert found["out_of_memory"] == found["run"]["peak_memory_bytes"] + more and metrics_in(found) == {}
+    assert found["out_of_memory"] == found["run"]["peak_memory_bytes"] + int(more)
+    assert metrics_in(found) == {}
     assert "out of memory" in describe(out) and "GB needed" in describe(out)
     artifacts.write_json(out, found | {"metrics": {"speed": {}}})
     with pytest.raises(UserError):

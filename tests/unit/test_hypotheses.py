@@ -154,5 +154,6 @@ def test_the_command_measures_a_set(made, digits, tmp_path, caplog):
     assert run("bank", "--data", digits / "train.safetensors", *NET, *networks, "--out", bank)[0] == 0
     status, told = run(*command, "--with", f"bank={bank}")
     assert status == 0 and "by the protocol 'other', where the task names 'brief'" in caplog.text
-    assert found["hypotheses"]["bank"]["sha256"] and found["hypotheses"]["trained_by"] == "brief"
+    first, second = found["hypotheses"], artifacts.read_json(out)["hypotheses"]
+    assert first["trained_by"] == "brief" and first["bank"]["sha256"] != second["bank"]["sha256"]
     assert all(len(values["values"]) == 2 for values in found["metrics"].values())

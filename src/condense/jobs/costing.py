@@ -23,9 +23,9 @@ from condense.specs import Protocol, Task
 from condense.specs.tasks.cost import Cost
 
 GB = 1e9
-_UNITS = {"": 1.0, "K": 2.0**10, "M": 2.0**20, "G": 2.0**30, "T": 2.0**40}
-# What torch says of memory that it was not given, on GPUs and on CPUs
-_TRIED = re.compile(r"tried to allocate ([\d.]+) ?([KMGT]?)i?B?(?:ytes)?", re.IGNORECASE)
+_UNITS = {unit: 2.0 ** (10 * power) for power, unit in enumerate(["", *"KMGTPE"])}
+# What torch says of memory that it was not given, on GPUs and on CPUs, and what NumPy says
+_TRIED = re.compile(r"(?:tried|unable) to allocate (\d[\d.]*) ?([KMGTPE]?)i?B", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -132,8 +132,10 @@ def _origin(header: dict[str, Any]) -> dict[str, Any]:
 
 
 def _made(header: dict[str, Any]) -> dict[str, Any]:
-    """What the metrics say of what was made beforehand."""
-    said = {"told": header.get("told"), "key": header.get("key"), "sha256": header["content_sha256"]}
+    """What the metrics say of what was made beforehand; of a bank, whose networks lie in parts beside it, the
+    checksum is that of the header, which has those of the parts."""
+    checksum = digest(header, 64) if "parts" in header else header["content_sha256"]
+    said = {"told": header.get("told"), "key": header.get("key"), "sha256": checksum}
     return {name: value for name, value in said.items() if value is not None}
 
 
