@@ -145,8 +145,8 @@ def test_numbers_of_two_judges_and_of_two_tasks_are_not_pooled():
     )
     searches = SimpleNamespace(metrics={cell.path: cell for cell in (few, many)}, comparable=comparable)
     (columns,) = board_tasks.by_row(searches).values()
-    assert columns["rank_correlation (candidates 4)"] == ("spearman", (few,))
-    assert columns["rank_correlation (candidates 6)"] == ("spearman", (many,))
+    assert columns["rank_correlation (candidates 4)"] == ("spearman_of_means", (few,))
+    assert columns["rank_correlation_each (candidates 6)"] == ("spearman", (many,))
     assert columns.keys() == board_tasks.meanings(searches).keys()
 
 

@@ -4,12 +4,15 @@ planned and refused."""
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from bad_input_helpers import BRIEF, refused, run
 from interruption_helpers import Stopping, until_done
+from report_helpers import made_up_metrics, metrics_of, rows_of
 
 from condense import models
 from condense.config import UserError, convert
@@ -17,14 +20,18 @@ from condense.data.dataset import load
 from condense.estimate.work import work_of
 from condense.evaluate import search as searching
 from condense.evaluate.correlation import spearman, spearman_interval, spearman_of_best
+from condense.evaluate.joint import JOINT, agreement
 from condense.evaluate.protocols import evaluate
 from condense.evaluate.trainer import TaskSet, TaskSets, Trainer
 from condense.files import metrics_in, read_artifact, read_metrics, read_truth
-from condense.files.artifacts import canonical, read_json, write_tensors
+from condense.files.artifacts import canonical, read_json, write_json, write_tensors
 from condense.files.checkpoints import INTERVAL, Checkpoint
 from condense.machine import seeds
 from condense.plan import PARENTS, Maker
+from condense.plan.rows import Run
 from condense.plan.tables import Plan
+from condense.report.measured import measure, other_readings
+from condense.report.tables import make_table
 from condense.specs import AnyTask, TableSpec, catalogue
 from condense.specs.spaces import space_of
 from condense.specs.tasks import Search
@@ -119,6 +126,80 @@ def test_metrics_are_those_of_the_rankings(made, truth, tmp_path):
     assert metrics["storage"]["values"] == [read_json(out)["ipc"] * 10.0] * 2
     assert value["search"]["truth"]["sha256"] == read_truth(truth)[2]["content_sha256"]
     assert "measured here" in value["search"]["truth"]["told"]
+
+
+@pytest.fixture
+def five(tmp_path, monkeypatch):
+    """An evaluation of five repetitions that agree with the truth a little each, and its numbers."""
+    monkeypatch.chdir(tmp_path)
+    maker, rng = Maker(catalogue.scale("quick")), np.random.RandomState(3)
+    task = Search(candidates=40, truth_protocol="nas201_truth", resamples=50, best_least=4, draw=2)
+    made = maker.synthetic("digits16", "random", "convnet", 50, 0)
+    cell = maker.metrics(made, "nas_bench_201", "nas201", 5, task)
+    true = rng.uniform(80, 95, 40)
+    scores = true[:, None] + rng.uniform(-40, 0, (40, 5))
+    by_network = [agreement(task, scores[:, network].tolist(), true.tolist()) for network in range(5)]
+    given = {name: {0: [found[name] for found in by_network]} for name in by_network[0]}
+    given |= {name: {0: [1.0] * 5} for name in ("time_cost", "storage")}
+    given |= {name: {k: [1.0] * 5 for k in range(40)} for name in ("candidate_seconds",)}
+    given |= {"candidate_accuracy": {k: scores[k].tolist() for k in range(40)}}
+    given |= {"candidate_truth": {k: [float(true[k])] * 5 for k in range(40)}}
+    facts = {"seconds": 1.0, "peak_memory_bytes": 1}
+    write_json(Path(cell.path), metrics_of(cell, {0: [0.0] * 5}, given) | {"run": facts})
+    return cell, scores, true, by_network
+
+
+def test_mean_accuracies_are_ranked_once_and_each_repetition_by_itself(five):
+    """As cpdm says and as DC-Bench's code does it: two readings, each with the interval of its own."""
+    cell, scores, true, by_network = five
+    run = Run("digits16", ((cell,),))
+    means, truth = scores.mean(1), true.tolist()
+    together, alone = measure(run, "spearman_of_means"), measure(run, "spearman")
+    assert together.mean == pytest.approx(spearman(means, truth))
+    assert alone.mean == pytest.approx(np.mean([found["spearman"] for found in by_network]))
+    assert together.mean > alone.mean + 0.05  # noise of one repetition hides what their means show
+    assert (together.std, together.n_sets, together.n_networks) == (None, 1, 5)
+    assert measure(run, "top1_accuracy_of_means").mean == truth[int(means.argmax())]
+    best = spearman_of_best(means.tolist(), truth, 0.05, 4)
+    assert measure(run, "spearman_best_of_means").mean == pytest.approx(best)
+    low, high = spearman_interval(means, truth, 50, 2)
+    assert other_readings(run, "spearman_of_means", 2) == {
+        "95 % interval": f"{low:.2f} to {high:.2f}",
+        "Each repetition by itself": f"{alone.mean:.2f} ± {alone.std:.2f}",
+    }
+    assert low < together.mean < high and other_readings(run, "spearman", 2) == {}
+    board = cell.task.board
+    assert (board["rank_correlation"].metric, board["rank_correlation_each"].metric) == (
+        *("spearman_of_means", "spearman"),
+    )
+
+
+def test_the_table_shows_the_papers_reading_and_beside_it_the_other(tmp_path, monkeypatch):
+    made_up_metrics(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    make_table(Plan("quick"), "cpdm/table7", Path("table7.csv"))
+    text = Path("table7.md").read_text(encoding="utf-8")
+    assert "By mean accuracies: rank correlation with the truth. One number of all repetitions" in text
+    assert "| Method | Together | 95 % interval | Each repetition by itself |" in text
+    rows = [row for row in rows_of(Path("table7.csv")) if row["measured"]]
+    assert {row["metric"] for row in rows} == {"spearman", "top1_accuracy"}
+    assert {row["measured_std"] for row in rows} == {""}
+    notes = [row["note"] for row in rows if row["metric"] == "spearman"]
+    assert all(
+        "each repetition by itself: 0.51 ± 0.01" in note and "95 % interval: " in note for note in notes
+    )
+    spec = Plan.specs_by_path()["cpdm/table7"]
+    assert spec.metrics == {"spearman": "spearman_of_means", "top1_accuracy": "top1_accuracy_of_means"}
+
+
+def test_every_number_of_all_networks_together_is_one_of_each_network_too():
+    assert {task.kind for task in get_args(AnyTask) if task.joint} == set(JOINT)
+    for task in get_args(AnyTask):
+        for name, metric in task.joint.items():
+            assert name not in task.metrics and task.metrics[metric.alone].unit == metric.unit
+            assert not task.is_curve(name) and not task.is_curve(metric.alone)
+        for metric in task.numbers().values():
+            assert set(metric.interval or ()) <= task.numbers().keys()
 
 
 def timeless(path):
@@ -301,9 +382,9 @@ def test_the_tables_of_searches_at_the_quick_scale(name):
     assert len([cell for cell in cells if cell.synthetic.recipe.makes_set]) >= 2
     truths = {cell.parents["truth"].key for cell in cells}
     assert len(truths) == 1 and truths <= set(plan.parents)
-    assert {row.metric for row in rows if row.runs} <= set(Search.metrics)
+    assert {row.metric for row in rows if row.runs} <= set(Search.numbers())
     assert all(row.runs or row.reason for row in rows)
-    wanted = "spearman_best" if name == "ddm/table7" else "spearman"
+    wanted = "spearman_best" if name == "ddm/table7" else "spearman_of_means"
     assert {row.metric for row in rows if row.runs and row.published["metric"] == "spearman"} == {wanted}
 
 

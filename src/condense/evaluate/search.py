@@ -17,12 +17,7 @@ import numpy as np
 import torch
 
 from condense.config import UserError
-from condense.evaluate.correlation import (
-    spearman,
-    spearman_interval,
-    spearman_of_best,
-    truth_of_first,
-)
+from condense.evaluate.joint import agreement
 from condense.evaluate.trained import TrainedNetworks, measured_accuracy
 from condense.evaluate.trainer import Results, TaskSets, Trainer
 from condense.files import read_truth
@@ -168,18 +163,12 @@ def _compared(
     stored: int,
     networks: int,
 ) -> Results:
-    """All metrics of the task, from what was measured of each candidate."""
+    """All metrics of the task, from what was measured of each candidate: every repetition ranks by itself."""
     true = truth.accuracies.tolist()
     of_all: dict[str, list[float]] = {name: [] for name in Search.metrics if not Search.is_curve(name)}
     for network in range(networks):
         scores, seconds = ([measured[name][k][network] for k in candidates] for name in _OF_EACH)
-        low, high = spearman_interval(scores, true, task.resamples, task.draw)
-        found = {
-            "spearman": spearman(scores, true),
-            "spearman_low": low,
-            "spearman_high": high,
-            "spearman_best": spearman_of_best(scores, true, task.best_share, task.best_least),
-            "top1_accuracy": truth_of_first(scores, true),
+        found = agreement(task, scores, true) | {
             "time_cost": sum(seconds) / _MINUTE,
             "storage": float(stored),
         }

@@ -49,7 +49,8 @@ def metric_named(name: str, task: Task = DEFAULT_TASK, called: Mapping[str, str]
     if called and name in called:
         return called[name]
     return next(
-        (metric for metric, about in task.metrics.items() if name == metric or name in about.published), None
+        (metric for metric, about in task.numbers().items() if name == metric or name in about.published),
+        None,
     )
 
 
@@ -57,7 +58,7 @@ def metric_of(row: dict[str, str], task: Task, called: Mapping[str, str] | None 
     """The metric of `task` that a published row is of; `called` as in `metric_named`. Raises UserError if the
     task does not give it, or gives it in another unit."""
     paper = f"{row['paper']} Table {row['table']}, {row['method']} on {row['dataset']} at ipc {row['ipc']}"
-    metric, known = metric_named(row["metric"], task, called), ", ".join(task.metrics)
+    metric, known = metric_named(row["metric"], task, called), ", ".join(task.numbers())
     remedy = "name the task that measures it (`task:`), or say under `not_measured:` why such rows stay empty"
     if metric is None:
         raise UserError(
@@ -75,10 +76,10 @@ def metric_of(row: dict[str, str], task: Task, called: Mapping[str, str] | None 
             f"row {paper}: its metric '{row['metric']}' is '{metric}' of the task '{task.kind}', which has a "
             "value at every step, for which a row has no place; name another one under `metrics:`"
         )
-    if row["unit"] != task.metrics[metric].unit:
+    if row["unit"] != task.numbers()[metric].unit:
         raise UserError(
             f"row {paper}: its metric '{row['metric']}' is in '{row['unit']}', and '{metric}' of the task "
-            f"'{task.kind}' in '{task.metrics[metric].unit}'; {remedy}"
+            f"'{task.kind}' in '{task.numbers()[metric].unit}'; {remedy}"
         )
     return metric
 

@@ -13,7 +13,7 @@ from condense.config import UserError
 from condense.files import artifacts
 from condense.plan import manifests
 from condense.plan.tables import Plan
-from condense.report import curves, fair, figures, grids, names, opening, printed, provenance
+from condense.report import curves, fair, figures, grids, names, opening, printed, provenance, readings
 from condense.report.layout import Block, blocks
 from condense.report.records import records
 from condense.report.samples import first_of_each_class
@@ -25,15 +25,15 @@ _USUAL_IPC = 10
 
 @dataclass(frozen=True)
 class Table:
-    """A table as the page shows it: what was measured, what was published, and the fair comparison, in blocks
-    of rows; `files` are links to it in other forms."""
+    """A table as the page shows it: what was measured, what was published, and what stands beside what was
+    measured, in blocks of rows; `files` are links to it in other forms."""
 
     anchor: str
     title: str
     note: str
     measured: list[Block]
     published: list[Block]
-    fair: list[Block]
+    beside: list[Block]  # what stands beside what was measured
     files: str
     cost: str  # what its numbers took to compute
 
@@ -163,7 +163,7 @@ def _table(scale: Plan, name: str) -> Table:
         scale.note_of(name),
         measured,
         published,
-        fair.of_table(scale, rows),
+        [*fair.of_table(scale, rows), *readings.of_table(rows)],
         files,
         provenance.cost(scale, name),
     )

@@ -210,10 +210,16 @@ def _counts(group: list[Record]) -> str:
         "n_sets",
         "n_networks",
     )
+    together = any(record.together for record in group)
+    unit = "repetition" if together else "network"
     plural = [
-        f"{sets} synthetic set{'s' * (sets != '1')} × {nets} network{'s' * (nets != '1')}"
+        f"{sets} synthetic set{'s' * (sets != '1')} × {nets} {unit}{'s' * (nets != '1')}"
         for sets, nets in seen
     ]
+    if together and plural:
+        several = any(sets != "1" for sets, _ in seen)
+        spread = "mean ± standard deviation over sets, " * several
+        return f"One number of all repetitions together, {spread}{' or '.join(plural)}."
     means = any(record.values["measured"] and not record.values["measured_std"] for record in group)
     extra = " A mean of several architectures stands without a deviation." if means else ""
     return f"Mean ± standard deviation over {' or '.join(plural)}.{extra}" if plural else ""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from condense import files
 from condense.config import UserError
+from condense.evaluate.joint import joint_numbers
 from condense.files import artifacts
 from condense.plan import MetricsCell
 from condense.plan.rows import Run
@@ -28,6 +29,8 @@ BESIDE_COLUMNS = [
     *("best", "best_std", "best_of"),
 ]
 TABLE_COLUMNS = [*COLUMNS, *BESIDE_COLUMNS]
+# What stands beside a number of all networks of a set together
+INTERVAL, EACH = "95 % interval", "Each repetition by itself"
 ORIGIN_COLUMNS = ["date", "device", "seconds", "peak_memory_bytes", "code_version", "key"]
 
 
@@ -41,6 +44,7 @@ class Measured:
     n_networks: int  # networks trained on each set, by each architecture
     instead: str = ""  # what stands in place of the number, where there is none
     device: str = ""  # of a number that is one of the machine it was measured on
+    together: bool = False  # whether it is one of all networks of a set together
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,13 @@ def pooled(values: list[float]) -> tuple[float, float]:
 
 def measure_cells(cells: tuple[MetricsCell, ...], metric: str = "accuracy") -> Pooled:
     """All values of a metric of all sets, each set weighing by its networks, judged by one architecture; of
-    curves over steps those at the last."""
-    by_cell = [files.metrics_in(read_metrics(cell))[metric]["values"] for cell in cells]
+    curves over steps those at the last; of a number of all networks together one of each set."""
+    written = [files.metrics_in(read_metrics(cell)) for cell in cells]
+    if metric in cells[0].task.joint:
+        together = [[joint_numbers(cell.task, of)[metric]] for cell, of in zip(cells, written, strict=True)]
+        number = _pooled_of(cells, together)
+        return replace(number, n_networks=number.n_networks * cells[0].n_networks, together=True)
+    by_cell = [of[metric]["values"] for of in written]
     by_cell = [
         values[-1] if cell.task.is_curve(metric) else values
         for cell, values in zip(cells, by_cell, strict=True)
@@ -96,10 +105,27 @@ def measure(run: Run, metric: str = "accuracy") -> Measured:
         return _of_recipe(run, metric)
     groups = [measure_cells(cells, metric) for cells in run.groups]
     if len(groups) == 1:
-        return groups[0]
+        (only,) = groups
+        one = only.together and only.n_sets == 1  # a single value has no spread
+        return Measured(**vars(only) | {"std": None}) if one else only
     return Measured(
         sum(group.mean for group in groups) / len(groups), None, groups[0].n_sets, groups[0].n_networks
     )
+
+
+def other_readings(run: Run, metric: str, places: int) -> dict[str, str]:
+    """Beside a number of all networks of a set together: its own interval, where there is one set, and what
+    each repetition gives by itself, mean and deviation, as texts of so many decimals; empty beside others."""
+    shown = run.cells[0].task.numbers()[metric]
+    if not shown.alone:
+        return {}
+    found = {}
+    if shown.interval and len(run.cells) == 1:
+        low, high = (measure(run, end).mean for end in shown.interval)
+        found[INTERVAL] = f"{low:.{places}f} to {high:.{places}f}"
+    alone = measure(run, shown.alone)
+    spread = "" if alone.std is None else f" ± {alone.std:.{places}f}"
+    return found | {EACH: f"{alone.mean:.{places}f}{spread}"}
 
 
 def _of_recipe(run: Run, metric: str) -> Measured:

@@ -14,6 +14,7 @@ from condense.report.measured import (
     TABLE_COLUMNS,
     Measured,
     measure,
+    other_readings,
     rows_from_elsewhere,
 )
 from condense.specs import ACCURACY, Metric, TableSpec, catalogue
@@ -41,6 +42,8 @@ class Record:
     )
     alone: tuple[str, ...] = ()  # why baselines are missing beside what was measured
     device: str = ""  # where a number was measured that is one of a machine
+    together: bool = False  # whether what was measured is a number of all networks of a set together
+    readings: dict[str, str] = field(default_factory=dict)  # as `other_readings` gives them
     among: str = ""  # the copy of its dataset among whose rows a published one stands
 
     @property
@@ -93,7 +96,7 @@ def _measure(name: str, spec: TableSpec, units: dict[str, str]) -> str:
     name, what is not measured."""
     metric = None if name in spec.not_measured else metric_named(name, spec.task, spec.metrics)
     return (
-        spec.task.metrics[metric] if metric else Metric(name.replace("_", " "), units.get(name, ""))
+        spec.task.numbers()[metric] if metric else Metric(name.replace("_", " "), units.get(name, ""))
     ).sentence
 
 
@@ -173,11 +176,11 @@ def _published(scale: Plan, row: Row, usual: int) -> Record:
     beside, alone = _beside(scale, row, measured_run, values["measured"], _places(row, usual))
     values |= beside
     copied = f"published on {paper['dataset']}" if measured_run.dataset != paper["dataset"] else ""
-    values["note"] = _joined(
-        paper["note"], copied, _judged(measured_run), _cuts(scale), number.device, *alone
-    )
+    readings = other_readings(measured_run, row.metric, _places(row, usual))
+    told = (*_told(readings), number.device, *alone)
+    values["note"] = _joined(paper["note"], copied, _judged(measured_run), _cuts(scale), *told)
     record = Record(values, "published", remark=paper["note"], judge=measured_run.judge, alone=alone)
-    return replace(record, device=number.device)
+    return replace(record, device=number.device, together=number.together, readings=readings)
 
 
 def _beside(
@@ -231,8 +234,15 @@ def _of_run(scale: Plan, row: Row, run: Run, usual: int, origin: str, note: str)
     number = measure(run, row.metric)
     values = _blank(row, scale) | {"dataset": run.dataset} | _numbers(number, _places(row, usual))
     beside, alone = _beside(scale, row, run, values["measured"], _places(row, usual))
-    values |= beside | {"note": _joined(note, number.device, *alone)}
-    return Record(values, origin, judge=run.judge, alone=alone, device=number.device)
+    readings = other_readings(run, row.metric, _places(row, usual))
+    values |= beside | {"note": _joined(note, *_told(readings), number.device, *alone)}
+    record = Record(values, origin, judge=run.judge, alone=alone, device=number.device)
+    return replace(record, together=number.together, readings=readings)
+
+
+def _told(readings: dict[str, str]) -> list[str]:
+    """Other readings of a number as parts of its note."""
+    return [f"{head[:1].lower()}{head[1:]}: {text}" for head, text in readings.items()]
 
 
 def _elsewhere(row: dict[str, str]) -> Record:

@@ -10,7 +10,7 @@ from condense.config import UserError
 from condense.files import artifacts
 from condense.plan import manifests
 from condense.plan.tables import Plan
-from condense.report import fair, names, printed
+from condense.report import fair, names, printed, readings
 from condense.report.layout import Block, Cell, Line, blocks
 from condense.report.measured import TABLE_COLUMNS
 from condense.report.records import records
@@ -67,7 +67,8 @@ def _content(scale: Plan, name: str) -> tuple[list[str], list[dict[str, str]], l
     rows = records(scale, name)
     made = blocks(scale, rows)
     parts = [block for block in made if block.measured]
-    parts += [*fair.of_table(scale, rows), *(block for block in made if not block.measured)]
+    parts += [*fair.of_table(scale, rows), *readings.of_table(rows)]
+    parts += [block for block in made if not block.measured]
     return TABLE_COLUMNS, [record.values for record in rows], parts
 
 

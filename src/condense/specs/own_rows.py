@@ -77,10 +77,10 @@ class OwnRows:
             task, number = task_of(setting), printed.get((method, ipc, setting))
             for metric in self.metrics or _shown(task):
                 accuracy = metric == ACCURACY.published[0]
-                known = ACCURACY if accuracy else task.metrics.get(metric)
+                known = ACCURACY if accuracy else task.numbers().get(metric)
                 if known is None:
-                    raise unknown("metric", metric, task.metrics, f"rows: metrics: task {task.kind}")
-                shown = number if accuracy or task.metrics[metric] is ACCURACY else None
+                    raise unknown("metric", metric, task.numbers(), f"rows: metrics: task {task.kind}")
+                shown = number if accuracy or known is ACCURACY else None
                 rows.append(
                     {
                         "paper": paper,

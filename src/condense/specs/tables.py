@@ -105,8 +105,8 @@ class TableSpec:
         for task in (self.task, *self.tasks.values()):
             task.check_further(list(self.sets))
             for name in self.metrics.values():
-                if name not in task.metrics:
-                    raise unknown("metric", name, task.metrics, f"metrics: task {task.kind}")
+                if name not in task.numbers():
+                    raise unknown("metric", name, task.numbers(), f"metrics: task {task.kind}")
             if task.over_steps and not task.last_counts and all(map(task.is_curve, task.metrics)):
                 raise UserError(
                     f"task: '{task.kind}' gives curves over steps, for which a row has no place; draw a "

@@ -29,6 +29,9 @@ class Task:
     folder: ClassVar[str]  # of its metrics, in paths and in their files
     title: ClassVar[str]  # what it is, in a line
     metrics: ClassVar[Mapping[str, Metric]]
+    # numbers of all networks of an evaluation together, which are computed from its metrics where they are
+    # shown (`evaluate.joint`) and stand in no file
+    joint: ClassVar[Mapping[str, Metric]] = {}
     # of its mathematics, to be said by each; None: nothing beside that of training and testing
     numerics: ClassVar[int | None]
     # the file of a set that networks are trained on; or the recipe, of which no set has to be there
@@ -203,9 +206,14 @@ class Task:
         return self.over_steps and self.steps_are == "steps" and ACCURACY in self.metrics.values()
 
     @classmethod
+    def numbers(cls) -> dict[str, Metric]:
+        """All that can be shown of it: its metrics, and its numbers of all networks together."""
+        return {**cls.metrics, **cls.joint}
+
+    @classmethod
     def is_curve(cls, metric: str) -> bool:
         """Whether it gives its metric of this name over steps."""
-        return cls.over_steps and not cls.metrics[metric].once
+        return cls.over_steps and metric not in cls.joint and not cls.metrics[metric].once
 
     @classmethod
     def curve(cls) -> str:
@@ -228,7 +236,7 @@ def check_class(task: type[Task]) -> None:
         if not hasattr(task, name):
             raise UserError(f"task {task.__name__}: does not say its `{name}`; see `Task`")
     check_name("folder", task.folder)
-    for name in (*task.metrics, *task.further):
+    for name in (*task.numbers(), *task.further):
         check_name(task.folder, name)
 
 

@@ -17,7 +17,9 @@ class Metric:
 
     `published`: what `params/published/results.csv` calls it in its column `metric`. `reference`: of a number
     that tells nothing of the set, but stands beside that of sets, what it is of; '' for all others. `once`:
-    one value for each network also where the task's other metrics are curves over steps.
+    one value for each network also where the task's other metrics are curves over steps. `interval`: the
+    metrics that are the ends of its interval. `alone`: of a number of all networks together, the metric that
+    is the same of each network by itself.
     """
 
     title: str
@@ -28,6 +30,8 @@ class Metric:
     published: tuple[str, ...] = ()
     reference: str = ""
     once: bool = False
+    interval: tuple[str, str] | None = None
+    alone: str = ""
 
     @property
     def label(self) -> str:

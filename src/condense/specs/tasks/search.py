@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from condense.config import UserError
@@ -13,11 +13,45 @@ from condense.specs.tasks.base import Task
 from condense.specs.tasks.metrics import Metric, OnBoard
 from condense.specs.truth import TruthNeed
 
+# What one ranking of the networks gives: that of each repetition of their training by itself, and that by the
+# mean accuracies of all repetitions
+OF_RANKING = {
+    "spearman": Metric(
+        "rank correlation with the truth",
+        least=-1.0,
+        most=1.0,
+        published=("spearman",),
+        once=True,
+        interval=("spearman_low", "spearman_high"),
+    ),
+    "spearman_low": Metric("lower end of its 95 % interval", least=-1.0, most=1.0, once=True),
+    "spearman_high": Metric("upper end of its 95 % interval", least=-1.0, most=1.0, once=True),
+    "spearman_best": Metric("rank correlation among the best", least=-1.0, most=1.0, once=True),
+    "top1_accuracy": Metric(
+        "true accuracy of the network ranked first",
+        unit="%",
+        least=0.0,
+        most=100.0,
+        published=("top1_accuracy",),
+        once=True,
+    ),
+}
+OF_MEANS = "_of_means"  # ends the names of what the ranking by mean accuracies gives
+
+
+def _of_means(name: str, metric: Metric) -> Metric:
+    """The metric of one ranking, where that is by the mean accuracies of all repetitions."""
+    low, high = metric.interval or ("", "")
+    interval = (low + OF_MEANS, high + OF_MEANS) if metric.interval else None
+    title = f"by mean accuracies: {metric.title}"
+    return replace(metric, title=title, published=(), interval=interval, alone=name)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Search(Task):
     """Networks of the space that the architecture builds are trained on the set and ranked by their accuracy;
-    the ranking is compared with that by their true accuracies, of the whole training set.
+    the ranking is compared with that by their true accuracies, of the whole training set. Where each is
+    trained several times, every repetition ranks, and so do the mean accuracies of all.
 
     `candidates` networks are drawn from the space by the seed `draw`; `options` are those of the architecture
     for the ranking alone, such as fewer cells. They are ranked by their accuracy on `held_out` training
@@ -33,20 +67,7 @@ class Search(Task):
     folder: ClassVar[str] = "search"
     title: ClassVar[str] = "how well the set ranks the networks of a space"
     metrics: ClassVar[Mapping[str, Metric]] = {
-        "spearman": Metric(
-            "rank correlation with the truth", least=-1.0, most=1.0, published=("spearman",), once=True
-        ),
-        "spearman_low": Metric("lower end of its 95 % interval", least=-1.0, most=1.0, once=True),
-        "spearman_high": Metric("upper end of its 95 % interval", least=-1.0, most=1.0, once=True),
-        "spearman_best": Metric("rank correlation among the best", least=-1.0, most=1.0, once=True),
-        "top1_accuracy": Metric(
-            "true accuracy of the network ranked first",
-            unit="%",
-            least=0.0,
-            most=100.0,
-            published=("top1_accuracy",),
-            once=True,
-        ),
+        **OF_RANKING,
         "time_cost": Metric(
             "time of training the networks",
             unit="min",
@@ -63,6 +84,9 @@ class Search(Task):
         ),
         "candidate_truth": Metric("its true accuracy", unit="%", least=0.0, most=100.0),
         "candidate_seconds": Metric("time of training it", unit="s", better="lower", least=0.0),
+    }
+    joint: ClassVar[Mapping[str, Metric]] = {
+        f"{name}{OF_MEANS}": _of_means(name, metric) for name, metric in OF_RANKING.items()
     }
     numerics: ClassVar[int | None] = 1
     over_steps: ClassVar[bool] = True
@@ -94,12 +118,13 @@ class Search(Task):
     @property
     def board(self) -> Mapping[str, OnBoard]:
         # Many architectures are trained: the row is of their space, which 'network' names
-        shown = {"rank_correlation": "spearman", "accuracy_found": "top1_accuracy"}
         of_whom = "; many networks of the space in 'network', each trained by the protocol in 'judge'"
-        return {
-            column: OnBoard(metric, f"{self.metrics[metric].label}{of_whom}")
-            for column, metric in shown.items()
-        }
+        found = {}
+        for column, metric in (("rank_correlation", "spearman"), ("accuracy_found", "top1_accuracy")):
+            together, alone = f"{metric}{OF_MEANS}", self.metrics[metric].label
+            found[column] = OnBoard(together, self.joint[together].label + of_whom)
+            found[f"{column}_each"] = OnBoard(metric, f"{alone}, mean over repetitions that rank{of_whom}")
+        return found
 
     @property
     def network_options(self) -> dict[str, Any]:
