@@ -69,7 +69,8 @@ def plainly(value, train, ipc, seed):
     for number in range(value.steps):
         network = network_of(train, seed, number)
         parameters = list(network.parameters())
-        trained = torch.optim.SGD(parameters, lr=value.network_optimizer.lr)
+        asked = value.network_optimizer
+        trained = torch.optim.SGD(parameters, lr=asked.lr, momentum=asked.momentum)
         for outer in range(value.loop.outer):
             loss = 0.0
             for label in range(10):
@@ -103,9 +104,11 @@ def plainly(value, train, ipc, seed):
     return images.detach(), losses
 
 
-@pytest.mark.parametrize("method", ["dc", "dsa"])
-def test_the_engine_does_what_the_published_algorithm_does(method, train, double):
-    value = recipe(method, **SMALL, augment_network=False)
+@pytest.mark.parametrize(("method", "momentum"), [("dc", 0.0), ("dsa", 0.0), ("dc", 0.9)])
+def test_the_engine_does_what_the_published_algorithm_does(method, momentum, train, double):
+    """Also where networks keep a momentum from one training to the next, as in an early version of DC's
+    code."""
+    value = recipe(method, **SMALL, augment_network=False, network_optimizer={"momentum": momentum})
     wanted, losses = plainly(value, train, 2, 3)
     outcome = run(value, train)
     start = initial_images(train, train.classes, 2, value.init, 3)
@@ -136,9 +139,11 @@ class Stopping(Checkpoint):
         return self.after == 0
 
 
-@pytest.mark.parametrize("after", range(1, 6))
-def test_a_run_resumed_anywhere_ends_with_the_same_images(after, train, tmp_path, monkeypatch):
-    value = recipe("dsa", **SMALL, snapshots=2)
+@pytest.mark.parametrize(
+    ("after", "momentum"), [*((after, 0.0) for after in range(1, 6)), (2, 0.5), (4, 0.5)]
+)
+def test_a_run_resumed_anywhere_ends_with_the_same_images(after, momentum, train, tmp_path, monkeypatch):
+    value = recipe("dsa", **SMALL, snapshots=2, network_optimizer={"momentum": momentum})
     whole = run(value, train)
     stopping = Stopping(tmp_path / "x.resume", "k")
     stopping.after = after

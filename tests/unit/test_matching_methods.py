@@ -177,6 +177,23 @@ def test_pixels_are_moved_in_their_own_units_and_clipped(train):
     assert not torch.equal(clipped, run.values), "it has to leave the range for the test to mean anything"
 
 
+def test_a_pair_needs_a_real_image_for_every_synthetic_one(train):
+    """Formations decode to more images than a class may have."""
+    count = train.counts[3]
+    value = recipe("dm_kl", init="real", decode={"factor": 2}, batch_real=4 * count)
+    with pytest.raises(UserError, match=f"pairs every .* real one, and class 3 .* has {count} of these for"):
+        engine(value, train, (3,), ipc=count // 4 + 1)
+
+
+def test_attention_needs_a_stage_before_the_last(train):
+    shallow = recipe("datadam", steps=1)
+    stream = RealStream(
+        shallow, train, (3,), arch="convnet", options={"depth": 1, "width": 4}, seed=0, device=CPU
+    )
+    with pytest.raises(UserError, match="attention: looks at all stages of a network but the last"):
+        Matching(shallow, stream, ipc=1, critic=None, checkpoint=NOWHERE).run()
+
+
 def test_a_turn_is_a_step_of_its_own(train, bank):
     """Two turns of one term are two steps against the same real side."""
     settings = {"optimizer": {"lr": 0.1, "momentum": 0.0}, "steps": 1}

@@ -30,6 +30,7 @@ from condense.specs.gradient import STATISTICS
 from condense.specs.schedules import ConstantSchedule
 from condense.training.class_gradients import class_gradients, freeze_statistics, gradient_discrepancy
 from condense.training.loop import train
+from condense.training.optimizers import network_optimizer
 from condense.training.sets import tensor_set
 
 
@@ -55,6 +56,7 @@ class GradientMatching(Run):
             -1, max(self.batches.sizes)
         )
         self._drawing = models.Drawing(self.network)
+        self._descent = network_optimizer(self.network, recipe.network_optimizer)
 
     def step(self, shared: None) -> Iterator[Loss]:
         """The sum over the classes of the distance of their gradients (DC: algorithm 1); every
@@ -62,6 +64,7 @@ class GradientMatching(Run):
         number, age = divmod(self.done, self.settings.loop.outer)
         if age == 0:
             models.take(self.network, self._drawing(seeds.stream(self.site.seed, "network", number)))
+            self._descent.forget()
         self.network.train()
         pixels = self.batches.taken(self.batches.chosen(self.done).to(self.device))
         freeze_statistics(self.network, self.site.data.normalise(pixels[:, :STATISTICS]).flatten(0, 1))
@@ -122,16 +125,22 @@ class GradientMatching(Run):
             seed=self.site.seed,
             name=name,
             checkpoint=nowhere,
+            optimizer=self._descent,  # one for all trainings of a network, as in DC's code
         )
 
     def kept(self) -> dict[str, Tensor]:
         if self.settings.loop.outer == 1:  # every step draws its own
             return {}
-        return {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        network = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        if not self.settings.network_optimizer.momentum:
+            return network
+        return network | {f"descent.{name}": tensor for name, tensor in self._descent.state().items()}
 
     def take_up(self, tensors: dict[str, Tensor]) -> None:
         if self.settings.loop.outer > 1:
             self.network.load_state_dict(below(tensors, "network."))
+            if self.settings.network_optimizer.momentum:
+                self._descent.load(below(tensors, "descent."))
 
 
 def match_gradients(site: Site, orders: Sequence[Order[GradientRecipe]]) -> list[Outcome]:

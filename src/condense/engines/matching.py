@@ -54,7 +54,7 @@ class Matching(Run):
             raise ValueError(
                 f"{recipe.name}: its networks, batches or augmentation are not those of the stream"
             )
-        _check_classes(recipe, stream)
+        _check_classes(recipe, stream, ipc * recipe.images_matched)
         super().__init__(
             recipe, images, recipe.term_labels, checkpoint, len(stream.data.counts), stream.types
         )
@@ -143,14 +143,15 @@ class Matching(Run):
         return super().finish()
 
 
-def _check_classes(recipe: MatchingRecipe, stream: RealStream) -> None:
-    """Raises UserError if a class has fewer real images than a term can do with."""
+def _check_classes(recipe: MatchingRecipe, stream: RealStream, synthetic: int) -> None:
+    """Raises UserError if a class has fewer real images than a term can do with, beside so many synthetic
+    ones."""
     batches, data = stream.batches, stream.data
     for label, count in zip(batches.classes, batches.counts, strict=True):
         called = data.class_names[data.classes.index(label)]
         for term in recipe.terms:
             with naming(recipe.name):
-                term.check_class(count, f"class {label} ({called}) of {data.dataset}")
+                term.check_class(count, synthetic, f"class {label} ({called}) of {data.dataset}")
 
 
 def run_together(sets: Sequence[Matching]) -> list[Outcome]:

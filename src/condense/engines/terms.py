@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from condense import specs
-from condense.config import unknown, without_function
+from condense.config import UserError, unknown, without_function
 from condense.discrepancy import contrast, mean, similarity, style
 from condense.discrepancy.barycentre import distance_to_atoms, wasserstein_barycentre
 from condense.discrepancy.critic import classifier_critic, prediction_kl
@@ -179,7 +179,12 @@ def _class_statistics(views: Views, term: Any) -> Tensor:
 
 def _attention_of(term: Any) -> list[Statistic]:
     def function(maps: list[Tensor]) -> Tensor:
-        shown = style.chosen(maps, term.layers or range(1, max(2, len(maps))))
+        if term.layers is None and len(maps) < 2:
+            raise UserError(
+                "terms: attention: looks at all stages of a network but the last, and this network has one; "
+                "name it (`layers: [1]`), or take a deeper network"
+            )
+        shown = style.chosen(maps, term.layers or range(1, len(maps)))
         return torch.cat([style.attention(layer, term.power) for layer in shown], 1)
 
     layers = "-".join(map(str, term.layers or [])) or "all but the last"

@@ -70,9 +70,9 @@ class Term:
         """Raises UserError if a batch of `real` images a class is too small for a set of `synthetic` ones, as
         they are decoded."""
 
-    def check_class(self, real: int, whose: str) -> None:
-        """Raises UserError if the `real` training images of a class, those of `whose`, are too few, however
-        large the batch is."""
+    def check_class(self, real: int, synthetic: int, whose: str) -> None:
+        """Raises UserError if the `real` training images of a class, those of `whose`, are too few for
+        `synthetic` ones, as they are decoded, however large the batch is."""
 
     def distances(self, real: float, synthetic: float) -> float:
         """Distances of two embeddings that a class takes at a step, of so many real images and so many

@@ -61,6 +61,7 @@ def train(
     follower: Follower | None = None,
     progress: Callable[[int], None] | None = None,
     labeller: Labeller | None = None,
+    optimizer: Descent | None = None,
 ) -> None:
     """Trains `network` in place by `protocol` on `images`, from the last checkpoint if there is one; with the
     mean of its weights over the steps in the end, where the protocol asks for it.
@@ -68,7 +69,8 @@ def train(
     `strategy` is the augmentation of the dataset, used where the protocol asks for it: one operation a batch,
     parameters an image. `name` addresses the random streams of this training. `watch` sees every batch,
     `follower` the network after each epoch, `progress` the number of epochs done. `labeller` gives the
-    labels where the protocol takes them from elsewhere than the set.
+    labels where the protocol takes them from elsewhere than the set. `optimizer`: one of the network that
+    goes on with its momentum, in place of a new one.
     Raises UserError if the loss stops being a number, or if it needs soft labels that the set does not have.
     """
     if protocol.weights:
@@ -82,7 +84,7 @@ def train(
     wanted = Wanted(loss_function, targets, labeller, protocol)
     draw = batches if labeller is None else labeller.batches
     weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = network_optimizer(network, protocol.optimizer, protocol.clip)
+    optimizer = optimizer or network_optimizer(network, protocol.optimizer, protocol.clip)
     average = averaged(weights, protocol)
     device = images.labels.device
     passes = _Passes(network, optimizer, loss_function, layer_type(network, protocol, device), device)

@@ -68,6 +68,13 @@ class PredictionKL(OfCritic):
                 "or the scale"
             )
 
+    def check_class(self, real: int, synthetic: int, whose: str) -> None:
+        if synthetic > real:
+            raise UserError(
+                f"'{self.name}' pairs every synthetic image with a real one, and {whose} has {real} of these "
+                f"for {synthetic} synthetic ones: ask for fewer images, or leave this class out of the data"
+            )
+
     @property
     def critic_passes(self) -> frozenset[tuple[Side, Sees]]:
         return super().critic_passes | {("real", self.sees)}

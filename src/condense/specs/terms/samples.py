@@ -59,7 +59,7 @@ class Covariance(OfTwoSamples):
     unbiased: bool = False
     per_feature: bool = False
 
-    def check_class(self, real: int, whose: str) -> None:
+    def check_class(self, real: int, synthetic: int, whose: str) -> None:
         if self.unbiased and real < 2:
             raise UserError(
                 f"terms: covariance: unbiased needs two training images of every class, and {whose} "
