@@ -133,11 +133,29 @@ def test_what_is_lost_is_counted_in_parameters_and_channels():
     assert found.lost["removed_parameters"] > 60
 
 
-@pytest.mark.parametrize("arch, said", [("convnet", "no"), ("mlp", "none"), ("shufflenet_v2_x0_5", "cannot")])
-def test_networks_that_have_no_such_channels_are_refused(arch, said):
-    network = models.build(arch, channels=1, size=32, classes=10)
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "arch, said, size",
+    [
+        ("convnet", "no", 32),
+        ("mlp", "none", 32),
+        ("vit", "none", 32),
+        ("tv_swin_t", "none", 64),
+        ("shufflenet_v2_x0_5", "cannot", 32),
+        ("tv_shufflenet_v2_x0_5", "cannot", 64),
+    ],
+)
+def test_networks_that_have_no_such_channels_are_refused(arch, said, size):
+    network = models.build(arch, channels=1, size=size, classes=10)
     with pytest.raises(UserError, match=f"{said}.*choose (an|another) architecture.*vgg11_bn"):
-        slim(network, torch.zeros(1, 1, 32, 32), 50)
+        slim(network, torch.zeros(1, 1, size, size), 50)
+
+
+@pytest.mark.filterwarnings("error")
+def test_parameters_beside_the_layers_are_no_reason_to_warn():
+    network = models.build("convnet_bn", channels=1, size=8, classes=10, **SMALL)
+    network.register_parameter("beside", nn.Parameter(torch.ones(3)))
+    assert slim(network, torch.zeros(1, 1, 8, 8), 50) == (8, 16)
 
 
 def test_without_the_library_the_sentence_says_what_to_install(monkeypatch, made, tmp_path):

@@ -9,12 +9,13 @@ residual block, count as one, whose scale is the mean of theirs.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from condense import kernels
 from condense.config import UserError
@@ -59,18 +60,23 @@ def channels_of(network: Network, image: Tensor) -> Channels:
     batch norm, and where torch-pruning is not installed.
     """
     library, trained = pruning_library(), network.training
-    with kernels.plain(), torch.enable_grad():  # it follows the gradients of torch's own operations
-        graph = library.DependencyGraph().build_dependency(network, example_inputs=image)
+    # Looked for first: of networks of many tokens the library takes minutes to find that there is none
+    if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):
+        raise _without_norms()
+    # It follows the gradients of torch's own operations, and warns of parameters that no layer has
+    with kernels.plain(), torch.enable_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Unwrapped parameters detected", UserWarning)
+        try:
+            graph = library.DependencyGraph().build_dependency(network, example_inputs=image)
+        except Exception as error:
+            raise _unable(str(error)) from error
     network.train(trained)
     # Scales as they are: by default they would be divided by the mean of their layer
     scale = library.importance.BNScaleImportance(group_reduction="mean", normalizer=None)
     found = [(group, scale(group)) for group in graph.get_all_groups(ignored_layers=[network.classifier])]
     kept = [(group, scales.detach().cpu()) for group, scales in found if scales is not None]
     if not kept:
-        raise UserError(
-            "slimming ranks channels by the scales of their batch norms, of which this network has none: "
-            "choose an architecture with batch norm, such as 'vgg11_bn'"
-        )
+        raise _without_norms()
     return Channels(graph, *map(list, zip(*kept, strict=True)))
 
 
@@ -124,6 +130,13 @@ def slim(network: Network, image: Tensor, percent: int) -> tuple[int, int]:
     if channels.left() != wanted:
         raise _unable(f"of {wanted} channels {channels.left()} are left")
     return sum(map(len, chosen)), channels.total
+
+
+def _without_norms() -> UserError:
+    return UserError(
+        "slimming ranks channels by the scales of their batch norms, of which this network has none: choose "
+        "an architecture with batch norm, such as 'vgg11_bn'"
+    )
 
 
 def _unable(why: str) -> UserError:
