@@ -17,12 +17,13 @@ from condense.estimate.rates import REFERENCE, cost
 from condense.estimate.schedule import graph
 from condense.estimate.work import CARD, networks_together, work_of
 from condense.files.artifacts import canonical
+from condense.models import architecture_names
 from condense.plan.groups import groups
 from condense.plan.profiles import profile
 from condense.plan.ranges import number_in
 from condense.plan.tables import Plan
 from condense.specs import Resources
-from condense.specs.costs.networks import TABLE, counted_networks
+from condense.specs.costs.networks import TABLE, counted_networks, listed_architectures
 from condense.training.counting import count
 
 
@@ -144,6 +145,9 @@ def test_networks_at_once_are_those_that_the_job_trains(plan):
 
 
 def test_the_kept_counts_are_of_all_networks_of_the_scales_and_agree_with_a_count():
+    assert listed_architectures() == set(architecture_names()), (
+        "write them again: python -m condense.estimate.counting"
+    )
     kept = counted_networks()
     assert set(kept) == counting.networks_of_scales(), (
         "write them again: python -m condense.estimate.counting"

@@ -1,12 +1,13 @@
 """`python -m condense.estimate.counting` counts what one image costs in the networks of the scales, and
-writes `networks.csv`."""
+writes `networks.csv`, and beside it the names of all architectures."""
 
 from __future__ import annotations
 
+from condense import models
 from condense.plan import ParentCell, SyntheticCell
 from condense.plan.tables import Plan
 from condense.specs import catalogue
-from condense.specs.costs.networks import Network, write_table
+from condense.specs.costs.networks import NAMES, Network, write_table
 from condense.training.counting import count
 
 
@@ -29,4 +30,5 @@ def networks_of_scales() -> set[Network]:
 
 
 if __name__ == "__main__":
+    NAMES.write_text("\n".join([*models.architecture_names(), ""]), encoding="utf-8")
     write_table({network: count(*network) for network in networks_of_scales()})

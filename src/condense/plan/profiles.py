@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import cache
 
 from condense.config import UserError
-from condense.specs.costs.networks import counted_networks
+from condense.specs.costs.networks import counted_networks, listed_architectures
 from condense.specs.costs.profile import Profile
 
 
@@ -25,7 +25,9 @@ def profile(arch: str, options: str, channels: int, size: int, classes: int) -> 
 def require_architecture(name: str, where: str, options: str = "") -> None:
     """Raises UserError, beginning with `where`, for a name that no architecture has, and for options, as
     JSON, that it has not."""
-    if any(name == arch and options in ("", given) for arch, given, *_ in counted_networks()):
+    if not options and name in listed_architectures():
+        return
+    if any(name == arch and options == given for arch, given, *_ in counted_networks()):
         return
     from condense.training.counting import check_options  # with torch: of networks of one's own alone
 

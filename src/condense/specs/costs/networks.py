@@ -1,5 +1,5 @@
 """What one image costs in the networks of the scales: counted before, in `networks.csv`, by
-`python -m condense.estimate.counting`.
+`python -m condense.estimate.counting`, which lists the names of all architectures beside it.
 
 No torch here: the Snakefile asks in every job of a cluster.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from condense.specs.costs.profile import Profile
 
 TABLE = Path(__file__).with_name("networks.csv")
-
+NAMES = Path(__file__).with_name("architectures.txt")
 
 Network = tuple[str, str, int, int, int]  # architecture, its options as JSON, channels, size, classes
 _COLUMNS = ["arch", "options", "channels", "size", "classes"]
@@ -32,6 +32,12 @@ def counted_networks() -> dict[Network, Profile]:
         )
         for row in rows
     }
+
+
+@cache
+def listed_architectures() -> frozenset[str]:
+    """The names of all architectures that `models` builds."""
+    return frozenset(NAMES.read_text(encoding="utf-8").split())
 
 
 def write_table(counted: dict[Network, Profile], path: Path = TABLE) -> None:
