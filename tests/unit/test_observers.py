@@ -275,7 +275,10 @@ def test_the_plan_makes_the_observers_and_their_settings_are_part_of_the_judge()
 
     named, plain = cell(), cell()
     (parent,) = named.parents.values()
-    assert list(named.parents) == ["observer"] and (parent.kind, parent.arch) == ("teacher", "convnet")
+    # Of the network that makes such sets, whichever is judged
+    assert list(named.parents) == ["observer"] and (parent.kind, parent.arch) == ("teacher", "resnet18_bn")
+    free = cell(protocols={"rded": {"labels": {"observers": [{"protocol": "observer"}]}}})
+    assert free.parents["observer"].arch == "convnet"
     assert list(catalogue.protocol("edc").observers) == [f"observer{number}" for number in range(1, 9)]
     assert named.key == plain.key and named.judge == plain.judge
     shorter = cell(protocols={"observer": {"epochs": 1}})

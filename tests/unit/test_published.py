@@ -196,10 +196,12 @@ def test_a_resnet_with_another_stem_has_none():
         published.weights_of("tv_resnet18", {"stem": "small"})
 
 
-def test_the_pass_that_gathers_statistics_is_that_of_other_observers():
+def test_the_pass_that_gathers_statistics_is_that_of_the_code_for_imagenet():
+    """Other batches and crops than those of the other observers, whose networks are trained here."""
+    (crop,) = PROTOCOL.views
+    assert (PROTOCOL.batch, PROTOCOL.siamese, crop.name, crop.area) == (256, "flip", "resized_crop", 0.08)
     other = catalogue.protocol("edc_observer")
-    same = ("batch", "augment", "siamese")
-    assert [getattr(PROTOCOL, name) for name in same] == [getattr(other, name) for name in same]
+    assert (other.batch, other.siamese, other.views) == (64, "crop_flip", ())
 
 
 def test_nothing_is_trained_by_it():
