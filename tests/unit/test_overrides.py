@@ -6,14 +6,14 @@ import pytest
 import yaml
 
 from condense import plan
-from condense.command.values import as_it_judges
+from condense.command.values import as_it_judges, settings_of
 from condense.config import UserError, load_yaml
 from condense.data.prepare import prepare
 from condense.data.spec import load_spec
 from condense.files.artifacts import write_tensors
 from condense.plan.maker import Maker
 from condense.plan.tables import Plan
-from condense.specs import Scale, catalogue, number_of_epochs
+from condense.specs import Protocol, Scale, catalogue, number_of_epochs
 
 
 def _steps(changes: dict, ipc: int, cell: dict | None = None, dataset: str = "digits") -> int:
@@ -203,5 +203,12 @@ def test_a_protocol_given_by_hand_judges_a_set_as_the_workflow_does(tmp_path):
     about = {"kind": "synthetic", "ipc": 10}
     write_tensors(path, {"labels": np.repeat(np.arange(10), 10)}, about)
     assert as_it_judges(rded, folder, "mlp", path) == _judge("rded", "digits", 10, "mlp")
+    mine = load_yaml(catalogue.file_of("protocols", "dc")) | {
+        "name": "mine",
+        "of_arch": {"mpl": {"batch": 3}},
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(mine), encoding="utf-8")
+    with pytest.raises(UserError, match="mine.yaml: of_arch: unknown architecture 'mpl'; did you mean 'mlp'"):
+        settings_of(Protocol, str(tmp_path / "mine.yaml"), "protocol")
     plain = catalogue.protocol("dc")
     assert as_it_judges(plain, tmp_path, "mlp", path) is plain

@@ -13,7 +13,7 @@ from condense.data.spec import OWN_STRATEGY
 from condense.files import read_dataset_header, read_set
 from condense.files.artifacts import canonical, read_header
 from condense.machine.terminal import tell
-from condense.plan import data_cell, judging
+from condense.plan import data_cell, judging, require_architectures
 from condense.specs import Protocol, Recipe, catalogue
 from condense.specs.engines import AnyRecipe
 from condense.specs.scale import FROM_DATA
@@ -62,6 +62,7 @@ def settings_of(kind: Any, text: str, setting: str) -> Any:
         value = convert(kind, load_yaml(Path(text)), text)
         if isinstance(value, Protocol):
             catalogue.check_protocol(value, text)
+            require_architectures(value.of_arch, text)
         return _not_another(value, setting, text)
     named: dict[str, Callable[[str], Any]] = {
         "recipe": catalogue.recipe,

@@ -7,7 +7,7 @@ from condense.plan.cells import (
     SyntheticCell,
 )
 from condense.plan.datasets import RESULTS, ClassesCell, DataCell
-from condense.plan.maker import Maker, changed_protocol, data_cell, judging
+from condense.plan.maker import Maker, changed_protocol, data_cell, judging, require_architectures
 from condense.plan.parents import PARENTS, ParentCell, parent_files, parent_rooms
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "clip_identity",
     "data_cell",
     "judging",
+    "require_architectures",
     "lacks",
     "parent_files",
     "parent_rooms",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -58,6 +58,12 @@ def changed_protocol(name: str, *changes: tuple[str, Mapping[str, Any]]) -> Prot
     return value
 
 
+def require_architectures(of_arch: Iterable[str], where: str) -> None:
+    """Raises UserError, beginning with `where`, for a name in `of_arch` that no architecture has."""
+    for name in of_arch:
+        require_architecture(name, f"{where}: of_arch")
+
+
 def judging(
     protocol: Protocol,
     dataset: str,
@@ -66,12 +72,9 @@ def judging(
     changes: Sequence[tuple[str, Mapping[str, Any]]] = (),
 ) -> Protocol:
     """`catalogue.resolve_protocol`, which no architecture that there is not slips past."""
-    for where, of_arch in [
-        (f"protocol {protocol.name}", protocol.of_arch),
-        *((where, change.get("of_arch", {})) for where, change in changes),
-    ]:
-        for name in of_arch:
-            require_architecture(name, f"{where}: of_arch")
+    require_architectures(protocol.of_arch, f"protocol {protocol.name}")
+    for where, change in changes:
+        require_architectures(change.get("of_arch", {}), where)
     return catalogue.resolve_protocol(protocol, dataset, ipc, arch, changes)
 
 
