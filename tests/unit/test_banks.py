@@ -10,6 +10,7 @@ from queue_helpers import ARCH, SMALL, STEPS, make, opened
 from safetensors.numpy import save_file
 
 from condense import models, specs
+from condense.command import show
 from condense.config import UserError
 from condense.files.artifacts import canonical, file_sha256, read_header, read_tensors
 from condense.networks import bank as banks
@@ -74,14 +75,18 @@ def spoil(path, how):
 @pytest.mark.parametrize("how", ["cut", "gone", "bit"])
 @pytest.mark.parametrize("what", ["bank", "part"])
 def test_a_damaged_bank_is_refused_by_name(how, what, train, tmp_path):
+    """By who reads it, and by `condense inspect`."""
     path = make(tmp_path / "bank.safetensors", train, steps=8)
     spoilt = path if what == "bank" else part_path(path, 0)
+    assert "of the tensors, and the files that belong to it" in show.describe(path)
     spoil(spoilt, how)
     with pytest.raises(UserError) as caught:
         stream = opened(path, train)
         for step in range(8):
             stream.at(step)
-    assert str(spoilt) in str(caught.value)
+    with pytest.raises(UserError) as told:
+        show.describe(path)
+    assert str(spoilt) in str(caught.value) and str(spoilt) in str(told.value)
 
 
 def test_the_part_of_another_bank_is_refused(train, tmp_path):

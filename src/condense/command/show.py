@@ -24,6 +24,7 @@ from condense.files import (
 from condense.files.artifacts import canonical, damaged, file_sha256, read_json
 from condense.files.notes import INDEX, TOGETHER, Manifest, RatesNote
 from condense.files.records import PART
+from condense.jobs.keeping import check_beside
 from condense.plan import parent_files
 from condense.report.speed import read_speed
 from condense.specs import task_class
@@ -66,7 +67,9 @@ def describe(path: Path) -> str:
     lines += [(name, _tensor(tensor)) for name, tensor in sorted(tensors.items())[:20]]
     if len(tensors) > 20:
         lines.append(("more", f"{len(tensors) - 20} further tensors"))
-    lines.append(("checksum", f"verified: sha256 {header['content_sha256']} of the tensors"))
+    check_beside(path, header)
+    of = f"sha256 {header['content_sha256']} of the tensors" if tensors else "the header"
+    lines.append(("checksum", f"verified: {of}, and the files that belong to it"))
     beside = path.with_name(f"{path.stem}.run.json" if header["kind"] == "shard" else "run.json")
     if beside.is_file():
         lines += _run_facts(read_facts(beside))

@@ -7,7 +7,7 @@ from condense.jobs.costing import RecipeJob, recipe_measure
 from condense.jobs.grouping import Member, check_indexed, condense_group
 from condense.jobs.joining import join_parts, leave_out_part
 from condense.jobs.judging import EvaluationJob, evaluate_set
-from condense.jobs.keeping import is_made, is_prepared, is_whole, keeps_data, keeps_file
+from condense.jobs.keeping import check_beside, is_made, is_prepared, is_whole, keeps_data, keeps_file
 from condense.jobs.machine import Machine
 from condense.jobs.making import gather
 from condense.jobs.parents import ParentJob, make_parent, make_trained_bank, maker_of, pretrain_teacher
@@ -24,6 +24,7 @@ __all__ = [
     "RelabelJob",
     "ShardJob",
     "assemble",
+    "check_beside",
     "check_indexed",
     "condense_group",
     "condense_shard",

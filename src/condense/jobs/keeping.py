@@ -51,9 +51,15 @@ def is_whole(out: Path, kind: str, key: str) -> bool:
         raise UserError(f"{out}: holds '{header.get('kind')}', but {needed}")
     if header.get("key") != key:
         raise other_key(out, header.get("key"), key)
-    if kind in _BESIDE:
-        _BESIDE[kind](out, header)
+    check_beside(out, header)
     return True
+
+
+def check_beside(path: Path, header: dict[str, Any]) -> None:
+    """Raises UserError if what lies beside a file and belongs to it, as the parts of a bank do, is missing or
+    damaged."""
+    if header["kind"] in _BESIDE:
+        _BESIDE[header["kind"]](path, header)
 
 
 def _header_of_all(path: Path) -> dict[str, Any]:
@@ -75,7 +81,7 @@ _READERS: dict[str, Callable[[Path], dict[str, Any]]] = {
 }
 
 
-def _check_beside(path: Path, header: dict) -> None:
+def _check_record(path: Path, header: dict) -> None:
     """Raises UserError if the record, the history or the snapshots that lie beside a set are damaged."""
     record, history, snapshots = (
         path.with_name(name) for name in ("run.json", "history.jsonl", "snapshots.safetensors")
@@ -122,7 +128,7 @@ def _check_parts(bank: Path, header: dict) -> None:
 
 
 # What lies beside a file and belongs to it, by the kind of the file.
-_BESIDE: dict[str, Callable[[Path, dict], None]] = {"synthetic": _check_beside, "bank": _check_parts}
+_BESIDE: dict[str, Callable[[Path, dict], None]] = {"synthetic": _check_record, "bank": _check_parts}
 
 
 def is_made(path: Path, key: str) -> bool:
