@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from condense.specs import Optimizer, Plateau
-from condense.training.optimizers import SGD, AdamW, Stalling, optimizer_of
+from condense.training.image_optimizers import AdamW, Stalling, optimizer_of
+from condense.training.optimizers import SGD
 
 
 def gradients(steps, shape=(3, 4), seed=0):

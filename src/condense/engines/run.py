@@ -20,7 +20,7 @@ from condense.machine.progress import Progress
 from condense.machine.runtime import note
 from condense.machine.stopping import stop_if_asked
 from condense.specs import MovedRecipe
-from condense.training.optimizers import Stalling, optimizer_of
+from condense.training.image_optimizers import Stalling, optimizer_of
 
 _log = logging.getLogger(__name__)
 _DIVERGED = 1e4  # normalised pixels beyond this are no images any more

@@ -1,4 +1,4 @@
-"""Optimisers over plain tensors.
+"""Optimisers over plain tensors; those of images stand in `image_optimizers`.
 
 Ours because `torch.optim` takes three seconds to import, as long as many of our jobs run, and because the
 state must enter checkpoints by name.
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from condense.config import unknown
-from condense.specs import AnyNetworkOptimizer, NetworkAdam, NetworkSGD, Optimizer, Plateau
+from condense.specs import AnyNetworkOptimizer, NetworkAdam, NetworkSGD, Optimizer
 
 
 class Descent:
@@ -162,124 +162,6 @@ class Moments(Descent):
         return {**super().state(), **{f"squares.{index}": value for index, value in enumerate(self.squares)}}
 
 
-class AdamW(Moments):
-    """As torch.optim.AdamW: values shrink by lr wd, then move by lr times the corrected mean gradient over
-    its corrected size."""
-
-    repeats = False  # the corrections depend on the number of steps
-
-    def __init__(self, tensors: Sequence[Tensor], settings: Optimizer):
-        super().__init__(tensors, settings, decoupled=True)
-        self.steps = 0
-
-    def _step(self, places: Sequence[int], gradients: Sequence[Tensor], step: int) -> None:
-        """The step of this number, from 1, of the tensors at `places`."""
-        first, second = self.settings.beta1, self.settings.beta2
-        self._move(places, gradients, 1 - first**step, (1 - second**step) ** 0.5)
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """Moves every tensor by its gradient. Raises ValueError where one has no gradient."""
-        places, gradients = self._moved()
-        if len(places) < len(self.tensors):
-            raise ValueError("a tensor has no gradient")
-        self.steps += 1
-        self._step(places, gradients, self.steps)
-
-    def forget(self) -> None:
-        super().forget()
-        self.steps = 0
-
-    def state(self) -> dict[str, Tensor]:
-        return {**super().state(), "steps": torch.tensor([self.steps])}
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        super().load(state)
-        self.steps = int(state["steps"])
-
-
-class SGDInTurns(Descent):
-    """SGD of images (C, ...) as code has it that steps inside its loop over all classes, where the images of
-    a class move on by momentum while it is another's turn.
-
-    Class c of N has its step, then N - 1 - c moves by what is left of its velocity, and in the next round,
-    behind whatever that begins with, c more (`begin`) before its next turn.
-    """
-
-    def __init__(self, values: Tensor, settings: Optimizer, turns: Sequence[int], classes: int):
-        """`turns`: the number of each class among all `classes`."""
-        super().__init__([values], settings.lr)
-        momentum = settings.momentum
-        self._left = momentum**classes
-        of_class = [-1, *[1] * (values.dim() - 1)]
-
-        def moves(first: Callable[[int], int], last: Callable[[int], int]) -> Tensor:
-            sums = [sum(momentum**power for power in range(first(turn), last(turn))) for turn in turns]
-            return torch.tensor(sums, dtype=values.dtype, device=values.device).reshape(of_class)
-
-        self._own = moves(lambda turn: 0, lambda turn: classes - turn)
-        self._before = moves(lambda turn: classes - turn, lambda turn: classes)
-
-    @torch.no_grad()
-    def begin(self) -> None:
-        self.tensors[0].sub_(self.velocity[0] * (self._before * self.lr))
-
-    @torch.no_grad()
-    def step(self) -> None:
-        _, gradients = self._moved()
-        for gradient in gradients:
-            self.velocity[0].mul_(self._left).add_(gradient)
-            self.tensors[0].sub_(self.velocity[0] * (self._own * self.lr))
-
-
-class AdamWInTurns(AdamW):
-    """The same of AdamW, whose steps without a gradient shrink values, too, and which counts the steps of all
-    classes."""
-
-    def __init__(self, values: Tensor, settings: Optimizer, turns: Sequence[int], classes: int):
-        super().__init__(list(values.detach().unbind()), settings)
-        self.values, self.turns, self.classes = values, turns, classes
-        self._whole = {
-            name: torch.zeros_like(values, requires_grad=False) for name in ("velocity", "squares")
-        }
-        self.velocity, self.squares = (list(whole.unbind()) for whole in self._whole.values())
-
-    def zero_grad(self) -> None:
-        self.values.grad = None
-
-    @torch.no_grad()
-    def begin(self) -> None:
-        for now in range(self.classes - 1):
-            self._pass([place for place, turn in enumerate(self.turns) if turn > now], now, {})
-
-    @torch.no_grad()
-    def step(self) -> None:
-        if self.values.grad is None:
-            raise ValueError("the images have no gradient")
-        gradients = dict(enumerate(self.values.grad.unbind()))
-        for now in range(self.classes):
-            self._pass([place for place, turn in enumerate(self.turns) if turn <= now], now, gradients)
-        self.steps += self.classes
-
-    def _pass(self, places: Sequence[int], now: int, gradients: Mapping[int, Tensor]) -> None:
-        """The turn `now` of the round, for the classes at `places`: with a gradient for the one whose turn it
-        is."""
-        given = [
-            gradients[place]
-            if place in gradients and self.turns[place] == now
-            else torch.zeros_like(self.tensors[place])
-            for place in places
-        ]
-        if places:
-            self._step(places, given, self.steps + now + 1)
-
-    def state(self) -> dict[str, Tensor]:
-        return {
-            **{f"{name}.0": whole for name, whole in self._whole.items()},
-            "steps": torch.tensor([self.steps]),
-        }
-
-
 class NetworkMoments(Moments):
     """torch.optim.AdamW for the weights of networks, or with `decoupled` False torch.optim.Adam, whose
     `weight_decay` is an L2 penalty.
@@ -309,52 +191,6 @@ class NetworkMoments(Moments):
         return {**super().state(), "steps": self.steps}
 
 
-class Stalling:
-    """Lowers the rate of an optimiser where the loss stalls (torch's ReduceLROnPlateau), without waiting for
-    the device."""
-
-    LEAST = 1e-4  # the part by which a loss has to be less to count as less
-
-    def __init__(self, optimizer: Descent, settings: Plateau, device: torch.device):
-        self.optimizer, self.settings = optimizer, settings
-        self.best = torch.full((), torch.inf, dtype=torch.float64, device=device)
-        self.bad = torch.zeros((), dtype=torch.int64, device=device)
-        self.rate = torch.full((), float(optimizer.lr), dtype=torch.float64, device=device)
-
-    @torch.no_grad()
-    def see(self, loss: Tensor) -> None:
-        """The loss of a step, after it; the next one uses the rate that follows from it."""
-        loss = loss.detach().double()
-        better = loss < self.best * (1 - self.LEAST)
-        self.best.copy_(torch.where(better, loss, self.best))
-        self.bad.copy_(torch.where(better, 0, self.bad + 1))
-        stalled = self.bad > self.settings.patience
-        self.rate.mul_(torch.where(stalled, self.settings.factor, 1.0))
-        self.bad.mul_(~stalled)
-        self.optimizer.lr = self.rate
-
-    def state(self) -> dict[str, Tensor]:
-        """What is kept from step to step, for checkpoints."""
-        return {"best": self.best[None], "bad": self.bad[None], "rate": self.rate[None]}
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Takes up a `state`."""
-        for name, tensor in (("best", self.best), ("bad", self.bad), ("rate", self.rate)):
-            tensor.copy_(state[name].reshape(()))
-        self.optimizer.lr = self.rate
-
-
-def optimizer_of(values: Tensor, settings: Optimizer, turns: Sequence[int] = (), classes: int = 1) -> Descent:
-    """The optimiser of images (C, ...) that `settings` name; `turns`: the numbers of their classes among all
-    `classes` of the dataset, for `class_turns`."""
-    if settings.name not in OF_IMAGES:
-        raise unknown("optimizer", settings.name, OF_IMAGES)
-    together, in_turns = OF_IMAGES[settings.name]
-    return (
-        in_turns(values, settings, turns, classes) if settings.class_turns else together([values], settings)
-    )
-
-
 def network_optimizer(
     network: nn.Module, settings: AnyNetworkOptimizer, clip: float | None = None
 ) -> Descent:
@@ -372,11 +208,6 @@ def network_optimizer(
     return made
 
 
-# Of images of all classes at once, and of one class after the other.
-OF_IMAGES: dict[str, tuple[Callable[..., Descent], Callable[..., Descent]]] = {
-    "sgd": (SGD, SGDInTurns),
-    "adamw": (AdamW, AdamWInTurns),
-}
 OF_NETWORKS: dict[str, Callable[[Sequence[Tensor], Any], Descent]] = {
     "sgd": lambda tensors, settings: SGD(tensors, settings, settings.nesterov),
     "adam": lambda tensors, settings: NetworkMoments(tensors, settings, decoupled=False),
