@@ -177,6 +177,15 @@ def test_pixels_are_moved_in_their_own_units_and_clipped(train):
     assert not torch.equal(clipped, run.values), "it has to leave the range for the test to mean anything"
 
 
+def test_a_turn_without_a_weight_is_none(train, bank):
+    """Nothing moves before it; with momentum the images would end elsewhere."""
+    settings = {"optimizer": {"lr": 0.1, "momentum": 0.5, "class_turns": True}, "steps": 3}
+    one = recipe("dm", terms=[{"name": "mean"}], **settings)
+    two = recipe("dm", terms=[{"name": "mean"}, {"name": "variance", "turn": 1, "weight": 0.0}], **settings)
+    found = [engine(value, train, (3,)).run().images for value in (one, two)]
+    assert torch.equal(*found)
+
+
 def test_a_pair_needs_a_real_image_for_every_synthetic_one(train):
     """Formations decode to more images than a class may have."""
     count = train.counts[3]

@@ -1,12 +1,14 @@
 """Settings by dataset and images a class, in recipes, scales and cells: each holds where it says, and nothing
 that never would is taken."""
 
+import json
+
 import numpy as np
 import pytest
 import yaml
 
 from condense import plan
-from condense.command.values import as_it_judges, settings_of
+from condense.command.values import judge_of_set, settings_of
 from condense.config import UserError, load_yaml
 from condense.data.prepare import prepare
 from condense.data.spec import load_spec
@@ -198,11 +200,11 @@ def test_a_protocol_given_by_hand_judges_a_set_as_the_workflow_does(tmp_path):
     folder, path = tmp_path / "data", tmp_path / "synthetic.safetensors"
     prepare(load_spec(catalogue.file_of("datasets", "digits")), folder)
     rded = catalogue.protocol("rded")
-    assert as_it_judges(rded, folder, "mobilenet_v2", None, 1) == _judge("rded", "digits", 1, "mobilenet_v2")
-    assert as_it_judges(rded, folder, "mobilenet_v2", None).batch == 100, "of the whole training set"
+    assert judge_of_set(rded, folder, "mobilenet_v2", None, 1) == _judge("rded", "digits", 1, "mobilenet_v2")
+    assert judge_of_set(rded, folder, "mobilenet_v2", None).batch == 100, "of the whole training set"
     about = {"kind": "synthetic", "ipc": 10}
     write_tensors(path, {"labels": np.repeat(np.arange(10), 10)}, about)
-    assert as_it_judges(rded, folder, "mlp", path) == _judge("rded", "digits", 10, "mlp")
+    assert judge_of_set(rded, folder, "mlp", path) == _judge("rded", "digits", 10, "mlp")
     mine = load_yaml(catalogue.file_of("protocols", "dc")) | {
         "name": "mine",
         "of_arch": {"mpl": {"batch": 3}},
@@ -210,5 +212,8 @@ def test_a_protocol_given_by_hand_judges_a_set_as_the_workflow_does(tmp_path):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(mine), encoding="utf-8")
     with pytest.raises(UserError, match="mine.yaml: of_arch: unknown architecture 'mpl'; did you mean 'mlp'"):
         settings_of(Protocol, str(tmp_path / "mine.yaml"), "protocol")
+    mine["of_arch"], mine["overrides"] = {}, {"cifr10": {"all": {"batch": 3}}}
+    with pytest.raises(UserError, match="--protocol: overrides: unknown dataset 'cifr10'; did you mean"):
+        settings_of(Protocol, json.dumps(mine), "protocol")
     plain = catalogue.protocol("dc")
-    assert as_it_judges(plain, tmp_path, "mlp", path) is plain
+    assert judge_of_set(plain, tmp_path, "mlp", path) is plain

@@ -203,8 +203,9 @@ def test_rolls_go_the_ways_that_the_codes_have(method, dataset, least):
 
 def test_a_set_is_stored_in_the_levels_of_eight_bits_where_asked(train, observers):
     """Cut, as a cast to bytes cuts."""
-    plain, cut = (run(recipe(eight_bit=chosen), train, observers).images for chosen in (False, True))
-    levels = [train.denormalise(images) * 255 for images in (plain, cut)]
+    found = [run(recipe(eight_bit=chosen, snapshots=5), train, observers) for chosen in (False, True)]
+    levels = [train.denormalise(outcome.images) * 255 for outcome in found]
+    assert torch.equal(found[1].snapshots[5], found[1].images), "snapshots are of sets as they are stored"
     torch.testing.assert_close(levels[1], (levels[0] + 1e-3).floor().clamp(0, 255), rtol=0, atol=1e-3)
     assert (levels[0] - levels[1]).max() > 0.9
 

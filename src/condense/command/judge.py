@@ -108,7 +108,7 @@ def _reading_options(verb: argparse.ArgumentParser) -> None:
 def judge(args: argparse.Namespace) -> None:
     """Judges the synthetic set of another program by a protocol."""
     from condense import jobs
-    from condense.command.values import as_it_judges, options_of, paths_of, settings_of, strategy_of
+    from condense.command.values import judge_of_set, options_of, paths_of, settings_of, strategy_of
     from condense.data.description import require_outside
     from condense.files import OtherKey, read_metrics
     from condense.files.artifacts import digest, read_header
@@ -140,7 +140,7 @@ def judge(args: argparse.Namespace) -> None:
         key = jobs.take_in(path, args.file, data, reading, strategy, machine)
     except OtherKey:
         raise UserError(f"--out {args.out}: holds another set than {args.file}; name a new folder") from None
-    protocol = as_it_judges(protocol, data, arch, path)
+    protocol = judge_of_set(protocol, data, arch, path)
     if args.epochs:
         protocol = replace(protocol, epochs=args.epochs, least_updates=0)
     settings = [key, arch, options, protocol.computed_part(), strategy, args.networks, args.seed]

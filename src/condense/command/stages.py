@@ -12,8 +12,8 @@ from typing import Any
 from condense import specs
 from condense.command.options import MAX_MB
 from condense.command.values import (
-    as_it_judges,
     json_of,
+    judge_of_set,
     options_of,
     paths_of,
     range_of,
@@ -222,7 +222,7 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.keep and not args.part and keeps_file(args.out, "metrics", args.key):
         return
     protocol = settings_of(specs.Protocol, args.protocol, "protocol")
-    protocol = as_it_judges(protocol, args.data, args.arch, args.synthetic, args.ipc)
+    protocol = judge_of_set(protocol, args.data, args.arch, args.synthetic, args.ipc)
     settings = {
         "arch": args.arch,
         "options": options_of(args.options),
@@ -269,7 +269,7 @@ def relabel(args: argparse.Namespace) -> None:
             raise UserError(f"--{name}: at least {least} is needed, found {value}")
     if args.averaged and args.top is not None:
         raise UserError("--top: with --averaged each image has one label of all classes; leave it out")
-    protocol = as_it_judges(protocol, args.data, "", args.synthetic)
+    protocol = judge_of_set(protocol, args.data, "", args.synthetic)
     strategy = strategy_of(args.strategy, args.data / "train.safetensors", protocol)
     given = paths_of(args.given, "--with")
     job = RelabelJob(

@@ -13,7 +13,7 @@ from condense.data.spec import OWN_STRATEGY
 from condense.files import read_dataset_header, read_set
 from condense.files.artifacts import canonical, read_header
 from condense.machine.terminal import tell
-from condense.plan import data_cell, judging, require_architectures
+from condense.plan import data_cell, judge_of, require_architectures
 from condense.specs import Protocol, Recipe, catalogue
 from condense.specs.engines import AnyRecipe
 from condense.specs.scale import FROM_DATA
@@ -57,7 +57,11 @@ def settings_of(kind: Any, text: str, setting: str) -> Any:
     """Settings given as JSON or as a YAML file; a recipe, a protocol, or a task that needs no further
     settings also by name."""
     if text.lstrip().startswith("{"):
-        return convert(kind, json_of(text, f"--{setting}"), f"--{setting}")
+        value = convert(kind, json_of(text, f"--{setting}"), f"--{setting}")
+        if isinstance(value, Protocol):
+            catalogue.check_changes(value, f"--{setting}")
+            require_architectures(value.of_arch, f"--{setting}")
+        return value
     if text.endswith((".yaml", ".yml")):
         value = convert(kind, load_yaml(Path(text)), text)
         if isinstance(value, Protocol):
@@ -91,7 +95,7 @@ def _not_another(value: Any, setting: str, path: str) -> Any:
     return value
 
 
-def as_it_judges(
+def judge_of_set(
     protocol: Protocol, data: Path, arch: str, synthetic: Path | None, ipc: int | None = None
 ) -> Protocol:
     """`protocol` as it judges the set in the file `synthetic`, or `ipc` images a class, or (None, None) the
@@ -102,7 +106,7 @@ def as_it_judges(
     if synthetic is not None:
         said = read_header(synthetic, "synthetic")
         ipc = said.get("ipc") or len(read_set(synthetic)[0]["labels"]) // len(train.class_names)
-    return judging(protocol, train.dataset, ipc or min(train.counts), arch)
+    return judge_of(protocol, train.dataset, ipc or min(train.counts), arch)
 
 
 def recipe_of(text: str, data: Path, ipc: int) -> Recipe:

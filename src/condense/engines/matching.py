@@ -81,7 +81,10 @@ class Matching(Run):
         """The weighted sum of the terms of every turn, against the real side and under the weights of the
         step."""
         side, weights = shared
-        for number, turn in enumerate(sorted({term.turn for term in self.terms})):
+        # A weight that is a tensor cannot be tested without waiting for the GPU
+        weighted = [isinstance(weight, Tensor) or weight != 0 for weight in weights]
+        turns = sorted({term.turn for term, counts in zip(self.terms, weighted, strict=True) if counts})
+        for number, turn in enumerate(turns):
             if number:
                 self.optimizer.begin()
             images, labels = self.moving.matched()
@@ -95,10 +98,10 @@ class Matching(Run):
                 self.steps,
             )
             loss, parts = torch.zeros((), device=self.device), {}
-            for term, (label, memory), weight in zip(self.terms, self.memory.items(), weights, strict=True):
-                # Skip a term whose weight is a plain 0; a weight that is a tensor cannot be tested without
-                # waiting for the GPU.
-                if term.turn == turn and (isinstance(weight, Tensor) or weight != 0):
+            for term, (label, memory), weight, counts in zip(
+                self.terms, self.memory.items(), weights, weighted, strict=True
+            ):
+                if term.turn == turn and counts:
                     views.memory = memory
                     value = objective(term.name).value(views, term)
                     if value.shape != images.shape[:1]:

@@ -177,11 +177,10 @@ class StatisticsMatching(Run):
             [found.loss, *(parts[name].detach() for name in self.batch_columns)]
         )
 
-    def finish(self) -> Outcome:
-        outcome = super().finish()
-        if self.settings.eight_bit:
-            outcome.images = eight_bit(outcome.images, self.data)
-        return outcome
+    @property
+    def images(self) -> Tensor:
+        images = super().images
+        return eight_bit(images, self.data) if self.settings.eight_bit else images
 
     def _left_out(self, observer: Observer, batch: Batch) -> set[int]:
         """The convolutions that do not count for a batch at this step, by chance."""

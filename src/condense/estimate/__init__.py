@@ -289,7 +289,11 @@ def estimate_text(target: str | None, scale: str) -> str:
     if target is not None:
         return text
     # The parts in the hours of the sum above them, where this machine's rates gave it
-    uses = Counter(data_of(job.cell).key for job in jobs if job.cell and not job.done)
-    here = next((rates[key] for key, _ in uses.most_common() if key in rates), None)
+    used = [data_of(job.cell) for job in jobs if job.cell and not job.done]
+    called = {data.key: data.name for data in used}
+    measured = [key for key, _ in Counter(data.key for data in used).most_common() if key in rates]
+    here = rates[measured[0]] if measured else None
     device = f"{several(threads, 'core')} of this machine"
+    if len(measured) > 1:  # each has rates of its own, and the parts are in those of one
+        device += f" by the rates of {called[measured[0]]}"
     return "\n".join([text, *(advice(plan) if gpu or here is None else advice(plan, here, device))])

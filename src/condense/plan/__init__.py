@@ -7,7 +7,7 @@ from condense.plan.cells import (
     SyntheticCell,
 )
 from condense.plan.datasets import RESULTS, ClassesCell, DataCell
-from condense.plan.maker import Maker, changed_protocol, data_cell, judging, require_architectures
+from condense.plan.maker import Maker, changed_protocol, data_cell, judge_of, require_architectures
 from condense.plan.parents import PARENTS, ParentCell, parent_files, parent_rooms
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "changed_protocol",
     "clip_identity",
     "data_cell",
-    "judging",
+    "judge_of",
     "require_architectures",
     "lacks",
     "parent_files",

@@ -64,7 +64,7 @@ def require_architectures(of_arch: Iterable[str], where: str) -> None:
         require_architecture(name, f"{where}: of_arch")
 
 
-def judging(
+def judge_of(
     protocol: Protocol,
     dataset: str,
     ipc: int,
@@ -99,13 +99,13 @@ class Maker:
         on a set that is judged is left as it is."""
         return changed_protocol(name, *self._changes(name, changes))
 
-    def judge(
+    def judge_of(
         self, name: str, data: DataCell, ipc: Ipc, arch: str, *changes: tuple[str, Mapping[str, Any]]
     ) -> Protocol:
         """The same as it judges sets of `data` with `ipc` images a class by networks of `arch`."""
         number = data.spec.smallest_class if ipc == "full" else ipc
         laid = self._changes(name, changes)
-        return judging(catalogue.protocol(name), data.settings_of, number, arch, laid)
+        return judge_of(catalogue.protocol(name), data.settings_of, number, arch, laid)
 
     def _changes(
         self, name: str, changes: Sequence[tuple[str, Mapping[str, Any]]]
@@ -209,7 +209,7 @@ class Maker:
         if not synthetic.recipe.makes_set:
             changes.append((f"{self.where}: whole", self.scale.whole))
         data = synthetic.data
-        chosen = self.judge(protocol, data, synthetic.ipc, eval_arch, *changes)
+        chosen = self.judge_of(protocol, data, synthetic.ipc, eval_arch, *changes)
         options = json.loads(self.options(eval_arch, data.settings_of)) | task.network_options
         asked = {name: need.cell(self, data, eval_arch, 0, 0) for name, need in task.needs(chosen).items()}
         if STORED in asked:
@@ -252,5 +252,5 @@ class Maker:
         """The cell of what `task` gives of the recipe of a set, run with the network and with what is made
         before the set."""
         made_with = dict(synthetic.parents)
-        chosen = self.judge(protocol, synthetic.data, synthetic.ipc, synthetic.arch)
+        chosen = self.judge_of(protocol, synthetic.data, synthetic.ipc, synthetic.arch)
         return MetricsCell(task, synthetic, synthetic.arch, synthetic.options, chosen, 1, parents=made_with)

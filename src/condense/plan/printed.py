@@ -228,7 +228,7 @@ def _setting(maker: Maker, spec: SettingsSpec, row: dict[str, str]) -> PrintedSe
         return PrintedSetting(row, reason=f"a class has {data.spec.smallest_class} images")
     found = []
     for ipc in numbers:
-        judge = maker.judge(spec.protocol, data, ipc, arch) if spec.protocol else None
+        judge = maker.judge_of(spec.protocol, data, ipc, arch) if spec.protocol else None
         found.append(Resolved(maker.synthetic(data, method, arch, ipc, 0), judge))
     setting = PrintedSetting(row, tuple(dict.fromkeys(map(read, found))))
     note = spec.note_of(row["name"], dataset, row["ipc"]) if setting.differs else ""

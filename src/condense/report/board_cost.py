@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,6 @@ from typing import Any
 from condense.files import artifacts
 from condense.plan import MetricsCell, SyntheticCell
 from condense.report.provenance import run_of
-
-_WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
 def cost(sets: Sequence[SyntheticCell]) -> dict[str, Any]:
@@ -46,13 +43,7 @@ def label_bytes(cell: MetricsCell) -> int:
 
 def _bytes_in(path: Path) -> dict[str, int]:
     """The bytes of the images of a set, and of all that stands beside them, as its file holds them."""
-    from safetensors import safe_open
-
     artifacts.read_header(path, "synthetic")  # refuses what is damaged
-    with safe_open(path, "numpy") as tensors:
-        sizes = {
-            name: math.prod(tensors.get_slice(name).get_shape())
-            * _WIDTHS[tensors.get_slice(name).get_dtype()]
-            for name in tensors.keys()  # noqa: SIM118 (no mapping)
-        }
+    with open(path, "rb") as file:
+        sizes = {name: end - begin for name, (_, _, begin, end) in artifacts.extents(file).items()}
     return {"image_bytes": sizes.pop("images"), "label_bytes": sum(sizes.values())}

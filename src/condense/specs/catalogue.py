@@ -138,9 +138,8 @@ def protocol(name: str) -> Protocol:
 
 def check_protocol(value: Protocol, where: str) -> None:
     """Raises UserError, beginning with `where`, for observers that are trained by no protocol there is, and
-    for changes that could not be laid over it, or that would never be."""
-    _check_overrides(value, value.overrides, where)
-    _check_of_arch(value, value.of_arch, where)
+    for changes as `check_changes` does."""
+    check_changes(value, where)
     for need in value.observers.values():
         if need.protocol not in (known := names_in("protocols")):
             raise unknown("protocol", need.protocol, known, f"{where}: labels: observers")
@@ -208,6 +207,13 @@ def laid_over(base: Any, change: Any, where: str) -> Any:
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     return read(type(base), values, where)
+
+
+def check_changes(value: Protocol, where: str) -> None:
+    """Raises UserError, beginning with `where`, for changes of a protocol that could not be laid over it, or
+    that would never be."""
+    _check_overrides(value, value.overrides, where)
+    _check_of_arch(value, value.of_arch, where)
 
 
 def _check_overrides(base: Recipe | Protocol, overrides: Any, where: str) -> None:

@@ -78,9 +78,8 @@ class PatchesRecipe(Recipe):
     engine: Literal["patches"]
     teacher: TeacherNeed
     patches: Patches = Patches()
-    eight_bit: bool = (
-        False  # images are cut to the 256 levels of a file of 8 bits a channel, as RDED stores them
-    )
+    # images are cut to the 256 levels of a file of 8 bits a channel, as RDED's code stores them
+    eight_bit: bool = False
 
     def parents(self) -> dict[str, Parent]:
         return {"teacher": self.teacher}

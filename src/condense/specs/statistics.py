@@ -158,9 +158,8 @@ class StatisticsRecipe(MovedRecipe):
     batches: Batches = Batches()
     schedule: CosineSchedule | ConstantSchedule = ConstantSchedule("constant")
     patches: Patches | None = None
-    eight_bit: bool = (
-        False  # the set is cut to the 256 levels of a file of 8 bits a channel, as codes store it
-    )
+    # the set is cut to the 256 levels of a file of 8 bits a channel, as codes store it
+    eight_bit: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -59,16 +59,13 @@ class SGDInTurns(Descent):
     def __init__(self, values: Tensor, settings: Optimizer, turns: Sequence[int], classes: int):
         """`turns`: the number of each class among all `classes`."""
         super().__init__([values], settings.lr)
-        momentum = settings.momentum
-        self._left = momentum**classes
+        powers = [settings.momentum**power for power in range(classes)]
+        self._left = settings.momentum**classes  # of a velocity, after a round
+        # By how many velocities a class moves in its turn and after it, and before its next one
+        own = [sum(powers[: classes - turn]) for turn in turns]
+        before = [sum(powers[classes - turn :]) for turn in turns]
         of_class = [-1, *[1] * (values.dim() - 1)]
-
-        def moves(first: Callable[[int], int], last: Callable[[int], int]) -> Tensor:
-            sums = [sum(momentum**power for power in range(first(turn), last(turn))) for turn in turns]
-            return torch.tensor(sums, dtype=values.dtype, device=values.device).reshape(of_class)
-
-        self._own = moves(lambda turn: 0, lambda turn: classes - turn)
-        self._before = moves(lambda turn: classes - turn, lambda turn: classes)
+        self._own, self._before = (values.new_tensor(sums).reshape(of_class) for sums in (own, before))
 
     @torch.no_grad()
     def begin(self) -> None:
@@ -83,8 +80,8 @@ class SGDInTurns(Descent):
 
 
 class AdamWInTurns(AdamW):
-    """The same of AdamW, whose steps without a gradient shrink values, too, and which counts the steps of all
-    classes."""
+    """AdamW of images (C, ...) in the same loop over all classes: a step without a gradient shrinks the
+    values of a class, too, and the corrections count the steps of all classes."""
 
     def __init__(self, values: Tensor, settings: Optimizer, turns: Sequence[int], classes: int):
         super().__init__(list(values.detach().unbind()), settings)
