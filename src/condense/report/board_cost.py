@@ -8,7 +8,7 @@ from typing import Any
 
 from condense.files import artifacts
 from condense.plan import MetricsCell, SyntheticCell
-from condense.report.provenance import run_of
+from condense.report.provenance import run_of, seconds_of_runs
 
 
 def cost(sets: Sequence[SyntheticCell]) -> dict[str, Any]:
@@ -16,12 +16,9 @@ def cost(sets: Sequence[SyntheticCell]) -> dict[str, Any]:
     where it was a set's own. Raises UserError for a file that is damaged."""
     runs = [run for run in map(run_of, sets) if run]
     found: dict[str, Any] = {}
-    seconds = [run.seconds for run in runs if run.seconds is not None]
-    if seconds:
-        found["seconds"] = sum(seconds) / len(seconds)
-    shared = [run.shared_by for run in runs if run.shared_by]
-    if shared:
-        found["shared_by"] = max(shared)
+    seconds, shared_by = seconds_of_runs(runs)
+    found |= {} if seconds is None else {"seconds": seconds}
+    found |= {"shared_by": shared_by} if shared_by else {}
     memory = [run.own_peak_memory_bytes for run in runs if run.own_peak_memory_bytes]
     if memory:
         found["memory_bytes"] = max(memory)

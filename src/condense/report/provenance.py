@@ -3,6 +3,7 @@ not run."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,14 @@ def cost(scale: Plan, name: str) -> str:
     ]
     shared = " Of a job that made several sets at once each counts with an equal part."
     return f"Computing took: {'; '.join(told)}.{shared * any(run.shared_by for run in runs)}" if told else ""
+
+
+def seconds_of_runs(runs: Sequence[Facts]) -> tuple[float | None, int | None]:
+    """The mean of the seconds of runs, None where none is recorded; and how many sets a job made at once,
+    which share its seconds equally, None where each had its own."""
+    shared = [run.shared_by for run in runs if run.shared_by and run.seconds is not None]
+    seconds = [run.seconds for run in runs if run.seconds is not None]
+    return sum(seconds) / len(seconds) if seconds else None, max(shared, default=None)
 
 
 def run_of(cell: plan.SyntheticCell) -> Facts | None:

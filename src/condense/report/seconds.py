@@ -10,7 +10,7 @@ from condense.plan.tables import Plan
 from condense.report import names, style
 from condense.report.curves import CsvRow, finish, frame, number_row, panels_of, title_of
 from condense.report.measured import Pooled, measure_cells
-from condense.report.provenance import run_of
+from condense.report.provenance import run_of, seconds_of_runs
 
 _FAR = 20  # times: seconds that lie farther apart are shown along a logarithmic axis
 
@@ -66,7 +66,4 @@ def seconds_of(curve: Curve) -> tuple[float | None, int | None]:
     """The mean over the sets of a curve of the seconds that their jobs took, None where none is recorded; and
     how many sets a job made at once, which share its seconds equally, None where each had its own."""
     sets = {cell.synthetic.key: cell.synthetic for cell in curve.cells}
-    runs = [run for run in map(run_of, sets.values()) if run and run.seconds is not None]
-    shared = [run.shared_by for run in runs if run.shared_by]
-    seconds = [run.seconds for run in runs if run.seconds is not None]
-    return sum(seconds) / len(seconds) if seconds else None, max(shared, default=None)
+    return seconds_of_runs([run for run in map(run_of, sets.values()) if run])
