@@ -57,7 +57,9 @@ def _protocols() -> Iterable[tuple[Any, ...]]:
     yield "name", "title", "epochs", "batch", "source"
     for name in catalogue.names_in("protocols"):
         protocol = catalogue.protocol(name)
-        yield name, protocol.title, protocol.epochs, protocol.batch, protocol.source.paper
+        # What it is by default, where it changes with the set that it judges
+        varies = " by default" if protocol.overrides else ""
+        yield name, protocol.title, protocol.epochs, f"{protocol.batch}{varies}", protocol.source.paper
 
 
 def _tasks() -> Iterable[tuple[Any, ...]]:

@@ -103,7 +103,7 @@ def _accuracy(scale: Plan, cells: Cells, number: Pooled) -> dict[str, Any]:
     """The accuracy of a row, and what is made of it and of the same sets under another judge."""
     return {
         "accuracy": number.mean,
-        "accuracy_std": number.std,
+        "accuracy_std": number.spread,
         "n_sets": number.n_sets,
         "n_networks": number.n_networks,
         **_best(cells),
@@ -122,7 +122,7 @@ def _best(cells: Cells) -> dict[str, Any]:
     if not task.best:
         return {}
     best = measure_cells(cells, task.best)
-    return {"best": best.mean, "best_std": best.std, "best_of": task.test_passes}
+    return {"best": best.mean, "best_std": best.spread, "best_of": task.test_passes}
 
 
 def _over_random(scale: Plan, cells: Cells, number: Pooled) -> float | None:

@@ -46,6 +46,11 @@ class Measured:
     device: str = ""  # of a number that is one of the machine it was measured on
     together: bool = False  # whether it is one of all networks of a set together
 
+    @property
+    def spread(self) -> float | None:
+        """The deviation; None where there is but one value, which has none."""
+        return None if self.n_sets * self.n_networks == 1 else self.std
+
 
 @dataclass(frozen=True)
 class Pooled(Measured):
@@ -124,7 +129,7 @@ def other_readings(run: Run, metric: str, places: int) -> dict[str, str]:
         low, high = (measure(run, end).mean for end in shown.interval)
         found[INTERVAL] = f"{low:.{places}f} to {high:.{places}f}"
     alone = measure(run, shown.alone)
-    spread = "" if alone.std is None else f" ± {alone.std:.{places}f}"
+    spread = "" if alone.spread is None else f" ± {alone.spread:.{places}f}"
     return found | {EACH: f"{alone.mean:.{places}f}{spread}"}
 
 
