@@ -62,11 +62,14 @@ def test_parts_are_in_the_hours_of_the_whole_where_the_rates_are_those_of_this_m
     monkeypatch.setattr(estimate, "rates_for", lambda *args: (rates, "planted"))
     told = estimate.estimate_text(None, "quick")
     # The scale has several datasets, and the parts are in the hours of the one with the most jobs
-    assert re.search(r"\(hours on (1 core|2 cores) of this machine by the rates of [\w ,()]+, of ", told)
+    assert re.search(
+        r"\((minutes|hours) on (1 core|2 cores) of this machine by the rates of [\w ,()]+, of ", told
+    )
     assert REFERENCE_CPU_NAME not in told
     here, there = (
-        float(re.search(r"of ([\d,.]+) in all", line)[1].replace(",", ""))
-        for line in (told, "\n".join(advice(Plan("quick"))))
+        float(found[2].replace(",", "")) / {"minutes": 60, "hours": 1}[found[1]]
+        for text in (told, "\n".join(advice(Plan("quick"))))
+        if (found := re.search(r"\((minutes|hours) on .* of ([\d,.]+) in all", text))
     )
     assert here < there
 

@@ -94,22 +94,25 @@ def _dearest(plan: Plan, shares: Shares, device: str) -> list[str]:
     whole, lines = shares.hours(shares.wishes), []
     if not whole:
         return []
+    unit, each = ("minutes", 60) if whole < 1 else ("hours", 1)
     for kind, plural in (("target", "tables and figures"), ("method", "methods")):
         dearest = shares.dearest(kind)
         lines.append(
-            f"the dearest {plural} (hours on {device}, of {whole:,.1f} in all; jobs of several count for "
-            "each):"
+            f"the dearest {plural} ({unit} on {device}, of {whole * each:,.1f} in all; jobs of several count "
+            "for each):"
         )
-        lines.append(
-            f"  {'name':<28}{'hours alone':>12}{'share':>8}{'saved without it':>18}{'without all so far':>20}"
-        )
+        heads = "share", "saved without it", "without all so far"
+        lines.append("  {:<28}{:>14}{:>8}{:>18}{:>20}".format("name", f"{unit} alone", *heads))
         lines += [
-            f"  {name:<28}{alone:>12,.1f}{alone / whole:>8.0%}{saved:>18,.1f}{all_:>20,.1f}"
-            for name, alone, saved, all_ in dearest
+            f"  {name:<28}{alone * each:>14,.1f}{alone / whole:>8.0%}"
+            f"{saved * each:>18,.1f}{together * each:>20,.1f}"
+            for name, alone, saved, together in dearest
         ]
         count = next((number for number, entry in enumerate(dearest, 1) if entry[3] > whole * _WORTH), 1)
         setting = _setting(shares, kind, [entry[0] for entry in dearest[:count]])
-        lines.append(f"  to save {dearest[count - 1][3]:,.1f} hours, in {plan.maker.where}: {setting}")
+        lines.append(
+            f"  to save {dearest[count - 1][3] * each:,.1f} {unit}, in {plan.maker.where}: {setting}"
+        )
     return lines
 
 
