@@ -26,8 +26,9 @@ from condense.evaluate.trainer import Results, TaskSets, Trainer
 from condense.machine import seeds
 from condense.machine.fitting import test_batch
 from condense.specs.tasks.landscape import CIRCLE, Landscape
-from condense.training.losses import Loss, loss_of
+from condense.training.losses import Loss
 from condense.training.memory import in_smaller_batches
+from condense.training.observers import compared_with
 from condense.training.sets import TrainingSet
 from condense.training.stacked import NORMS
 
@@ -45,7 +46,9 @@ def landscape(task: Landscape, sets: TaskSets, tested: TrainingSet, trainer: Tra
     }
     metrics = {name: task.metrics[name] for name in _RISES} | metrics
     losses = {
-        "loss": partial(mean_loss, images=made, compared=loss_of(trainer.protocol, made)),
+        "loss": partial(
+            mean_loss, images=made, compared=compared_with(trainer.protocol, made, trainer.labeller)
+        ),
         "test_loss": partial(mean_loss, images=tested, compared=(Loss(None), None)),
     }
     measured = replace(trainer, metrics=metrics).measured(
@@ -135,8 +138,8 @@ def moved(weights: Sequence[Tensor], both: Sequence[Sequence[Tensor]], place: Pl
 
 
 def mean_loss(networks: TrainedNetworks, images: TrainingSet, compared: tuple[Loss, Tensor | None]) -> Tensor:
-    """The mean loss (K,) of each network over `images`, in float64 on the CPU; `compared` as `loss_of` gives
-    it."""
+    """The mean loss (K,) of each network over `images`, in float64 on the CPU; `compared`: the loss, and what
+    it compares each image with beside its class, as `compared_with` gives them."""
     batch = test_batch(images.labels.device.type, networks.count)
     return in_smaller_batches(partial(_mean_loss, networks, images, *compared), batch)
 

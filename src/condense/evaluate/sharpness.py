@@ -23,8 +23,9 @@ from condense.evaluate.trained import TrainedNetworks
 from condense.evaluate.trainer import Results, TaskSets, Trainer
 from condense.machine import seeds
 from condense.specs.tasks.sharpness import Sharpness
-from condense.training.losses import Loss, loss_of
+from condense.training.losses import Loss
 from condense.training.memory import in_smaller_batches
+from condense.training.observers import compared_with
 from condense.training.sets import TrainingSet
 
 _BATCH = {"cpu": 64, "cuda": 512}  # images whose products are taken at once, at most
@@ -42,7 +43,7 @@ def sharpness(task: Sharpness, sets: TaskSets, tested: TrainingSet, trainer: Tra
         values: dict[str, list[float]] = {}
         for step, ready in by_step.items():
             images = ready()
-            compared = loss_of(trainer.protocol, images)
+            compared = compared_with(trainer.protocol, images, trainer.labeller)
             of_step = measured_sharpness(networks, images, *compared, task.probes, trainer.seed)
             values |= {f"{name}{step}": given.tolist() for name, given in of_step.items()}
         return values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from condense.augment import mixing, siamese
 from condense.augment.cutmix import Mixture
 from condense.machine import seeds
-from condense.specs import Protocol
+from condense.specs import HardLoss, Protocol
 from condense.training import views
 from condense.training.sets import TrainingSet
 
@@ -62,3 +62,14 @@ def batches(
             siamese.draw_each(strategy, images.size, count, augment, mode),
             mixing.draw(mixed_by, count, images.size, mixes),
         )
+
+
+def unmixed(protocol: Protocol) -> Protocol:
+    """A protocol whose batches are those of `protocol` without mixtures. It compares with classes alone,
+    since a loss may say whose labels mixed images have."""
+    return replace(protocol, cutmix=0.0, mixing=None, loss=HardLoss(), labels=None)
+
+
+def unchanged(protocol: Protocol) -> Protocol:
+    """The same without views and augmentation, too: images as the set has them."""
+    return replace(unmixed(protocol), augment="none", siamese="", views=())

@@ -13,8 +13,8 @@ from condense.config import UserError
 from condense.kernels import winograd
 from condense.kernels.precision import computed_in
 from condense.specs import Protocol
-from condense.training.batches import Batch, batches
-from condense.training.losses import Loss
+from condense.training.batches import Batch, batches, unchanged
+from condense.training.losses import Loss, loss_of
 from condense.training.memory import in_smaller_batches
 from condense.training.sets import Targets, TrainingSet
 
@@ -90,3 +90,25 @@ class Wanted:
         if self.targets is None:
             return None
         return batch.mixture.vectors(self.targets[batch.indices.to(self.targets.device)])
+
+
+def compared_with(
+    protocol: Protocol, images: TrainingSet, labeller: Labeller | None
+) -> tuple[Loss, Tensor | None]:
+    """The loss of a protocol, and what it compares the logits of each image with, beside its class, where
+    images are neither augmented nor mixed: labels of the set, or those that `labeller` gives such images.
+
+    Raises UserError as `loss_of` and `Wanted` do.
+    """
+    loss, targets = loss_of(protocol, images)
+    Wanted(loss, targets, labeller, protocol)  # is what it takes given?
+    if labeller is None:
+        return loss, targets
+    logits: Tensor | None = None
+    for batch in batches(images, unchanged(protocol), "", 0, ("unchanged",), 0):
+        given = labeller.logits(batch, batch.seen(images)[0]).float()
+        if logits is None:
+            logits = given.new_empty(len(images), given.shape[1])
+        logits[batch.indices.to(given.device)] = given
+    assert logits is not None, "a set without images"
+    return loss, loss.compared(Targets(logits, "logits"))

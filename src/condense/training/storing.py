@@ -6,7 +6,7 @@ Labels of many epochs and classes outgrow the memory: what was made since the la
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from condense.files.checkpoints import Checkpoint
 from condense.machine.progress import Progress
 from condense.specs import Protocol
 from condense.training import replay
-from condense.training.batches import batches
+from condense.training.batches import batches, unmixed
 from condense.training.observers import Labeller
 from condense.training.sets import TrainingSet
 
@@ -160,10 +160,10 @@ def averaged(
 ) -> Tensor:
     """One label an image (n, classes), float32: the mean logits over the epochs, of each image under its
     views and augmentations, unmixed."""
-    unmixed = replace(protocol, cutmix=0.0, mixing=None)
+    alone = unmixed(protocol)
     total: Tensor | None = None
     for epoch in range(epochs):
-        for batch in batches(images, unmixed, strategy, seed, replay.STREAM, epoch):
+        for batch in batches(images, alone, strategy, seed, replay.STREAM, epoch):
             given = labeller.logits(batch, batch.seen(images)[0]).double().cpu()
             if total is None:
                 total = torch.zeros(len(images), given.shape[1], dtype=torch.float64)
