@@ -96,6 +96,21 @@ def test_every_setting_of_the_tables_is_planned_where_the_images_are_there(own):
     assert cell.synthetic.recipe.view.crop.least == 0.5
 
 
+def test_rows_are_judged_with_the_zeta_and_the_batch_that_they_name(own):
+    """Settings are laid over those of the configuration: what a row leaves out would stay as that has it."""
+    plan, seen = Plan("every"), set()
+    for number in (3, 4, 5, *range(12, 22)):
+        for row in plan.tables[f"edc/table{number}"]:
+            said = dict(part.split("=") for part in row.published["setting"].split(";") if "=" in part)
+            for cell in (cell for run in row.runs for cell in run.cells):
+                if said.get("zeta"):
+                    assert cell.protocol.schedule.stretch == float(said["zeta"]), row.published
+                    seen.add((number, said["zeta"]))
+                if said.get("batch_size"):
+                    assert cell.protocol.batch == int(said["batch_size"]), row.published
+    assert {(3, "1.0"), (3, "2.0"), (14, "1.0"), (21, "3")} <= seen
+
+
 def test_a_method_is_judged_as_its_code_does_where_it_does_so(own):
     judged = {}
     for row in Plan("every").tables["edc/table1"]:

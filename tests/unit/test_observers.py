@@ -23,9 +23,10 @@ from condense.machine import runtime, seeds
 from condense.networks.pretrain import load_teacher
 from condense.plan import Maker
 from condense.specs import catalogue
+from condense.specs.tasks import GradientSimilarity, Landscape, Sharpness
 from condense.training.batches import batches
 from condense.training.loop import train
-from condense.training.observers import Observers
+from condense.training.observers import Observers, compared_with
 from condense.training.sets import tensor_set
 
 CPU, NOWHERE = torch.device("cpu"), Checkpoint(None, "")
@@ -317,3 +318,39 @@ def test_tasks_whose_batches_observers_cannot_label_refuse_them(task, why):
         kind.check_parents(kind, ["observer"], protocol(labels=ONE, loss=KL))
     if task == "continual":
         kind(steps=2).check_parents([], protocol())
+
+
+@pytest.mark.parametrize("loss", [KL, MSE], ids=["kl", "mse"])
+def test_losses_of_images_as_they_are_take_the_labels_of_these(few, loss):
+    """As landscapes and sharpness measure them, whatever the protocol does to batches."""
+    rules = protocol(
+        loss=loss,
+        labels=ONE,
+        batch=7,
+        augment="all",
+        views=VIEWS,
+        mixing={"name": "cutmix", "probability": 1.0},
+    )
+    frozen, other = network(7).eval(), network(3).eval()
+    compared, wanted = compared_with(rules, few, Observers([frozen], [torch.float64]))
+    with torch.no_grad():
+        given, logits = (one(few.fetch(torch.arange(40))) for one in (frozen, other))
+    found = compared.of_networks(logits[None], few.labels[None], wanted[None].double())
+    if loss is KL:
+        plain = F.kl_div((logits / 20).log_softmax(-1), (given / 20).softmax(-1), reduction="batchmean")
+    else:
+        plain = F.mse_loss(logits, given) + 0.025 * F.cross_entropy(logits, few.labels)
+    torch.testing.assert_close(found[0], plain, rtol=1e-4, atol=1e-7)
+    with pytest.raises(UserError, match="which only evaluations are given"):
+        compared_with(rules, few, None)
+
+
+def test_tasks_say_which_labels_do_not_serve_them():
+    rules = protocol(loss=KL, labels=ONE)
+    for task, names, told in (
+        (GradientSimilarity(), [], "compared untrained"),
+        (Landscape(), ["labels"], "augmented by nothing"),
+        (Sharpness(), ["labels"], "augmented by nothing"),
+    ):
+        with pytest.raises(UserError, match=told):
+            task.check_parents(names, rules)

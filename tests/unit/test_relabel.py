@@ -10,7 +10,7 @@ import pytest
 import torch
 from bad_input_helpers import refused, run
 from matching_helpers import HERE
-from test_observers import KL, job_of, network, observers, protocol
+from test_observers import KL, MSE, job_of, network, observers, protocol
 from test_observers import few as few
 from test_observers import synthetic as synthetic
 
@@ -153,6 +153,13 @@ def test_one_label_an_image_is_the_mean_over_the_epochs_unmixed(few):
             for place, image in enumerate(batch.indices.tolist()):
                 wanted[image] += given[place] / 2
     torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_averaged_labels_do_not_depend_on_what_the_loss_makes_of_mixed_images(few):
+    mixed = protocol(loss=MSE, labels=LABELS, mixing={"name": "cutmix", "probability": 0.5})
+    others = replace(RULES, loss=mixed.loss)
+    found = [storing.averaged(few, rules, STRATEGY, 5, observers(7), 1) for rules in (RULES, others)]
+    assert torch.equal(*found)
 
 
 @pytest.fixture(scope="module")

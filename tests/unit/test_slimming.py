@@ -239,6 +239,7 @@ def test_the_second_training_goes_on_from_there_for_its_share_of_the_epochs(trai
     rules = protocol(epochs=9)
     shares = {1.0: 9, 0.5: 4, 0.01: 1, 2.0: 18}
     assert {share: tuned_by(Slimming(tuning=share), rules).epochs for share in shares} == shares
+    assert tuned_by(Slimming(tuning=0.5), protocol(least_updates=1000)).least_updates == 500
     late = protocol(schedule={"kind": "step", "at": [0.5], "warmup": 2})
     with pytest.raises(UserError, match="warmup: must be at most the 1 epochs"):
         tuned_by(Slimming(tuning=0.5), late)

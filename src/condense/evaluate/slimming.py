@@ -83,9 +83,13 @@ def slimmed_one(task: Slimming, made: TrainingSet, tested: TrainingSet, one: Tra
 
 
 def tuned_by(task: Slimming, protocol: Protocol) -> Protocol:
-    """The protocol of the second training. Raises UserError where it would have fewer epochs than its
-    schedule needs."""
-    return replace(protocol, epochs=max(1, round(task.tuning * protocol.epochs)))
+    """The protocol of the second training, with as large a share of its epochs, and of its least updates.
+    Raises UserError where it would have fewer epochs than its schedule needs."""
+    return replace(
+        protocol,
+        epochs=max(1, round(task.tuning * protocol.epochs)),
+        least_updates=round(task.tuning * protocol.least_updates),
+    )
 
 
 def first_training(task: Slimming, made: TrainingSet, one: Trainer) -> State:

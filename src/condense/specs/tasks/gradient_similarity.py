@@ -34,6 +34,7 @@ class GradientSimilarity(Task):
     numerics: ClassVar[int | None] = 1
     of_a_set: ClassVar[str] = "set whose batches are compared"
     trained_on: ClassVar[Literal["set", "real", "nothing"]] = "nothing"
+    unobserved: ClassVar[str] = "its networks are compared untrained, by the labels of the set itself"
     together: ClassVar[bool] = False
 
     batch: int = 50

@@ -36,6 +36,7 @@ class Landscape(Task):
     }
     numerics: ClassVar[int | None] = 2
     over_steps: ClassVar[bool] = True
+    unstored: ClassVar[str] = "measures the loss of images as they are, augmented by nothing"
     steps_are: ClassVar[Literal["steps", "classes", "grid"]] = "grid"
 
     points: int = 15

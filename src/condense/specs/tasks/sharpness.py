@@ -31,6 +31,7 @@ class Sharpness(Task):
     numerics: ClassVar[int | None] = 1
     reads: ClassVar[Literal["synthetic", "snapshots", "recipe"]] = "snapshots"
     over_steps: ClassVar[bool] = True
+    unstored: ClassVar[str] = "measures the loss of images as they are, augmented by nothing"
     of_a_set: ClassVar[str] = "snapshots of a set"
     trained_on: ClassVar[Literal["set", "real", "nothing"]] = "real"
 
