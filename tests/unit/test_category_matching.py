@@ -73,7 +73,12 @@ class PlainLoss:
                 self.kept[at, kind] = mixed
                 now = mixed + now - now.detach()
             gap = gap + (1 - settings.classes) * (wanted[kind] - now).norm()
-            gap = gap + settings.classes * (of_class[kind] - now).norm()
+            if not settings.by_class:
+                gap = gap + settings.classes * (of_class[kind] - now).norm()
+        for label in self.labels.tolist() if settings.by_class else ():  # each image counts once
+            part = plain_moments(maps[self.labels == label])[: len(wanted)]
+            each = [(of[label] - one).norm() for of, one in zip(self.known[at].of_classes, part, strict=True)]
+            gap = gap + settings.classes * sum(each) / len(self.labels)
         return gap, found
 
     def __call__(self, given):
@@ -171,6 +176,7 @@ def plainly(value, train, parents, ipc, seed=3):
         {"flatness": {"name": "statistics", "weight": 0.05, "decay": 0.5}},
         {"flatness": {"name": "sharpness", "radius": 0.5, "weight": 0.5}},
         {"flatness": None, "spread": {"weight": 0.5}, "statistics": {"classes": 0.0, "running": 0.0}},
+        {"flatness": None, "statistics": {"classes": 0.75, "by_class": True}},
     ],
 )
 def test_images_are_those_of_a_plain_loop_over_batches(changes, train, parents):
@@ -206,6 +212,9 @@ def test_every_part_of_the_loss_is_told_and_makes_it_up(train, parents):
         assert row["loss"] == approx(parts, rel=1e-4) and row["prior"] > 0 and row["spread"] > 0
 
 
+BY_CLASS = {4: {}, 40: {"by_class": True}}
+
+
 def planted(train):
     """The digits under bright or dark: of a class an even number lies above grey, of one an odd one below."""
     lift = torch.where(train.labels % 2 == 0, 180, 0).to(torch.uint8)
@@ -220,21 +229,23 @@ def test_the_statistics_of_classes_find_a_planted_mean_that_those_of_all_cannot(
     files["statistics_convnet"] = gathered(tmp_path / "statistics", images, observer, "convnet")
     wanted = torch.stack([images.of_class(label).mean() for label in images.classes])
     found = {}
-    for share in (0.0, 1.0):
+    # Of all classes together where these are compared one by one, as eq. (5) prints it
+    for share, together in ((0.0, 4), (1.0, 4), (1.0, 40)):
         value = recipe(
             init="noise",
             observers={"protocol": "edc_observer", "archs": ["convnet"]},
-            statistics={"classes": share, "weight": 100.0, "running": 0.0},
-            batches={"images": 4, "order": "class_by_class"},
+            statistics={"classes": share, "weight": 100.0, "running": 0.0} | BY_CLASS[together],
+            batches={"images": together, "order": "class_by_class"},
             flatness=None,
             view={},
             steps=150,
             clip=False,
         )
-        found[share] = run(value, images, files, ipc=4).images.mean((1, 2, 3, 4))
-    torch.testing.assert_close(found[1.0], wanted, rtol=0.1, atol=0.15)
-    apart = wanted[::2].mean() - wanted[1::2].mean()
-    assert apart > 1 and (found[0.0][::2].mean() - found[0.0][1::2].mean()).abs() < 0.2 * apart
+        found[share, together] = run(value, images, files, ipc=4).images.mean((1, 2, 3, 4))
+    for together in (4, 40):
+        torch.testing.assert_close(found[1.0, together], wanted, rtol=0.1, atol=0.15)
+    apart, of_all = wanted[::2].mean() - wanted[1::2].mean(), found[0.0, 4]
+    assert apart > 1 and (of_all[::2].mean() - of_all[1::2].mean()).abs() < 0.2 * apart
 
 
 def test_running_means_belong_to_a_batch(train, parents):
@@ -296,6 +307,7 @@ def test_a_shift_leaves_grey_behind():
         ({"statistics": {"running": 0.0, "from_zero": True}}, "from_zero: without `running`"),
         ({"statistics": {"convolutions": False, "skipped": 0.4}}, "skipped: without `convolutions`"),
         ({"statistics": {"classes": 0.0, "exchanged": True}}, "exchanged: without `classes`"),
+        ({"statistics": {"classes": 0.0, "by_class": True}}, "by_class: without `classes`"),
         ({"flatness": {"name": "logits", "decay": 1.0}}, "flatness: decay"),
         ({"flatness": {"name": "sharpness", "decay": 0.5}}, "decay"),
         ({"flatness": {"name": "statistics", "temperature": 4.0}}, "temperature"),
@@ -329,6 +341,7 @@ def test_settings_of_the_statistics_enter_the_key():
         {"statistics": {"classes": 0.25}},
         {"statistics": {"exchanged": True}},
         {"statistics": {"from_zero": True}},
+        {"statistics": {"by_class": True}},
         {"flatness": {"name": "logits", "weight": 0.5}},
         {"flatness": {"name": "sharpness"}},
         {"spread": {}},
@@ -337,7 +350,7 @@ def test_settings_of_the_statistics_enter_the_key():
         {"view": {"shift": 1}},
     ):
         keys.add(cell(**change).key)
-    assert len(keys) == 10
+    assert len(keys) == 11
     observers, others = cell(), cell(observers={"archs": ["convnetw32"]})
     assert (len(observers.parents), len(others.parents)) == (4, 2)
     assert json.loads(others.parents["statistics_convnetw32"].settings).keys() == {"protocol", "strategy"}

@@ -109,6 +109,20 @@ def category_gap(found: Moments, wanted: Moments, of_labels: Moments, share: flo
     return (1 - share) * moment_gap(found, wanted) + share * moment_gap(found, of_labels)
 
 
+def class_gaps(maps: Tensor, labels: Tensor, of_classes: Moments, patches: bool) -> Tensor:
+    """The gaps of the classes in `labels` (n,), weighted by their shares of the images: () from what a layer
+    is given (n, c, h, w) and the moments (C, k) of all classes.
+
+    Source: EDC (2024), eq. (5), second term of Form (2) as it is printed.
+    """
+    total = maps.new_zeros(())
+    for label in labels.unique().tolist():
+        chosen = labels == label
+        wanted = tuple(each[label] for each in of_classes)
+        total = total + chosen.sum() / len(labels) * moment_gap(moments(maps[chosen], patches), wanted)
+    return total
+
+
 def layered_gap(found: Sequence[Moments], wanted: Sequence[Moments], first: float) -> Tensor:
     """The sum over the layers of a network, in its order, of their gaps, that of the first one `first` times:
     ()."""

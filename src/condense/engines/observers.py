@@ -17,6 +17,7 @@ from condense.discrepancy.priors import length, variation_by_lengths, variation_
 from condense.discrepancy.statistics import (
     Moments,
     category_gap,
+    class_gaps,
     moment_gap,
     moments,
     moments_of_labels,
@@ -108,15 +109,19 @@ class Observer:
                 compared = running_mean(mean, seen, self.settings.running)
             found.append(seen)
             means.append(compared)
-            gaps.append(self._gap(number, compared, labels))
+            gaps.append(self._gap(number, maps, compared, labels))
         statistics = weighted(gaps, self.settings.first)
         return Observed(logits, F.cross_entropy(logits, labels), statistics, found, means)
 
-    def _gap(self, number: int, compared: Moments, labels: Tensor) -> Tensor:
-        if not self.settings.classes:
-            return moment_gap(compared, self.wanted[number])
-        of_labels = moments_of_labels(self.of_classes[number], labels)
-        return category_gap(compared, self.wanted[number], of_labels, self.settings.classes)
+    def _gap(self, number: int, maps: Tensor, compared: Moments, labels: Tensor) -> Tensor:
+        wanted, share = self.wanted[number], self.settings.classes
+        if not share:
+            return moment_gap(compared, wanted)
+        of_classes = self.of_classes[number]
+        if self.settings.by_class:
+            gaps = class_gaps(maps, labels, of_classes, self.convolutional[number])
+            return (1 - share) * moment_gap(compared, wanted) + share * gaps
+        return category_gap(compared, wanted, moments_of_labels(of_classes, labels), share)
 
     def gap_between(self, one: Observed, other: Observed) -> Tensor:
         """The gap of the statistics of all layers of two batches: ()."""

@@ -45,6 +45,10 @@ class LayerStatistics:
     skipped: float = 0.0  # the chance that a convolution does not count at a step
     # patches of classes have their means and variances exchanged, as the authors' code stores them
     exchanged: bool = False
+    # each class in a batch by itself, weighted by its share of the images, as the paper writes it: the
+    # authors' code compares the whole batch with the mean over its labels, which cannot tell classes apart
+    # that are looked at together. Running means are of batches, and these gaps have none.
+    by_class: bool = False
 
     def __post_init__(self) -> None:
         _above_zero("statistics", weight=self.weight, first=self.first)
@@ -54,7 +58,8 @@ class LayerStatistics:
             why = "without `convolutions` it is of no layer"
             unused(self, ("skipped", "exchanged"), why, "statistics")
         if not self.classes:
-            unused(self, ("exchanged",), "without `classes` nothing is compared with them", "statistics")
+            why = "without `classes` nothing is compared with them"
+            unused(self, ("exchanged", "by_class"), why, "statistics")
         if not self.running:
             unused(self, ("from_zero",), "without `running` there is no mean", "statistics")
 
