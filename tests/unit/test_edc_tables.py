@@ -78,6 +78,16 @@ def test_the_last_configuration_is_edc():
         }
 
 
+def test_a_configuration_with_labels_says_which_judges_serve():
+    maker = Maker(catalogue.scale("quick"))
+    made = maker.synthetic("digits16", "edc_config_g", "convnet", 1, 0)
+    assert maker.metrics(made, "convnet", "edc_config").protocol.average.decay == 0.99
+    with pytest.raises(
+        UserError, match="'dc' compares with classes alone: .* one of edc, edc_cifar10, edc_config,"
+    ):
+        maker.metrics(made, "convnet", "dc")
+
+
 def test_every_setting_of_the_tables_is_planned_where_the_images_are_there(own):
     plan = Plan("every")
     for number in (1, 2, 3, 4, 5, *range(11, 22)):

@@ -78,6 +78,18 @@ def judge_of(
     return catalogue.resolve_protocol(protocol, dataset, ipc, arch, changes)
 
 
+def _require_labels(judge: Protocol, changes: Mapping[str, Any], where: str) -> None:
+    """Raises UserError for changes that say whose labels `judge` takes where it compares with classes."""
+    changed = "loss" in changes or judge.loss.labels != "hard"
+    if changes.get("labels") is None or changed:
+        return
+    serve = [name for name in catalogue.names_in("protocols") if catalogue.protocol(name).labels]
+    raise UserError(
+        f"{where}: labels: are for judges that learn from soft labels, and '{judge.name}' compares with "
+        f"classes alone: condense the set by itself, and judge it by one of {', '.join(serve)}"
+    )
+
+
 class Maker:
     """Builds cells as a scale wants them: its steps, epochs, architecture options and counts."""
 
@@ -197,13 +209,10 @@ class Maker:
         if task.reads == "recipe":
             return self._of_recipe(synthetic, protocol, task)
         changes = []
-        if synthetic.recipe.evaluation:
-            changes.append(
-                (
-                    f"{catalogue.file_of('methods', synthetic.recipe.name)}: evaluation",
-                    synthetic.recipe.evaluation,
-                )
-            )
+        if given := synthetic.recipe.evaluation:
+            where = f"{catalogue.file_of('methods', synthetic.recipe.name)}: evaluation"
+            _require_labels(self.protocol(protocol), given, where)
+            changes.append((where, given))
         if eval_arch in self.scale.epochs_of:
             changes.append((f"{self.where}: epochs_of", {"epochs": self.scale.epochs_of[eval_arch]}))
         if not synthetic.recipe.makes_set:
