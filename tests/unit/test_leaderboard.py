@@ -83,7 +83,7 @@ def test_gain_over_random_and_transfer_are_of_the_same_judge_and_set(scale, rows
 
     def number(cells, metric="accuracy"):
         value = 10.0 + known.get(place_of(cells[0]), 0)
-        return type("Number", (), {"mean": value, "std": 0.0, "n_sets": 1, "n_networks": 1})()
+        return type("Number", (), {"mean": value, "std": 0.0, "spread": None, "n_sets": 1, "n_networks": 1})()
 
     monkeypatch.setattr(leaderboard, "measure_cells", number)
     found = leaderboard.rows(scale)
