@@ -63,9 +63,18 @@ FACTS = {
 }
 
 
+def judge(name, dataset, ipc):
+    return catalogue.resolve_protocol(catalogue.protocol(name), dataset, ipc, "convnet")
+
+
+def test_ncfm_has_fewer_epochs_on_tiny_imagenet():
+    epochs = {ipc: judge("ncfm", "tinyimagenet", ipc).epochs for ipc in (1, 10, 50)}
+    assert epochs == {1: 2000, 10: 300, 50: 40}
+
+
 @pytest.mark.parametrize("name", FACTS)
 def test_a_protocol_has_the_facts_of_its_source(name):
-    rules, facts = catalogue.protocol(name), FACTS[name]
+    rules, facts = judge(name, "cifar10", 10), FACTS[name]
     assert (rules.batch, rules.optimizer, rules.loss, rules.average) == (
         facts.batch,
         facts.optimizer,
@@ -80,7 +89,7 @@ def test_a_protocol_has_the_facts_of_its_source(name):
 
 @pytest.mark.parametrize("name", FACTS)
 def test_the_rate_falls_when_the_source_says(name):
-    rules, facts = catalogue.protocol(name), FACTS[name]
+    rules, facts = judge(name, "cifar10", 10), FACTS[name]
     found = course(rules, 100)
     wanted = [
         [facts.optimizer.lr, *(rate for start, rate in facts.falls.items() if start <= epoch)][-1]
