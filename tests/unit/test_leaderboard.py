@@ -223,6 +223,15 @@ def test_a_part_of_a_job_is_told_in_words():
     assert list(told.values()) == ["", "", " (half of a job)", " (a tenth of a job)", " (1/24 of a job)"]
 
 
+def test_a_single_value_has_no_deviation_wherever_it_is_shown(rows):
+    """As of scales with one network an evaluation and one set."""
+    single = [row | {"accuracy_std": None} for row in rows]
+    entries = [entry for group in taxonomy.taxonomy(single)[0].values() for entry in group]
+    assert any(entry.accuracy for entry in entries)
+    assert not any("±" in entry.accuracy for entry in entries)
+    assert "±" not in leaderboard.text(single) and "±" in leaderboard.text(rows)
+
+
 def test_beside_soft_labels_stands_what_the_same_sets_give_with_hard_ones(scale, rows):
     cells = next(
         cells

@@ -117,7 +117,7 @@ def _texts(scale: Plan, number: Measured, line: _Line) -> list[str]:
 
 
 def _spread(number: Measured) -> str:
-    return f"{number.mean:.1f}" + ("" if number.std is None else f" ± {number.std:.1f}")
+    return names.with_spread(number.mean, number.spread)
 
 
 def _printed(rows: list[tuple[Row, str]]) -> dict[tuple[str, str], list[str]]:

@@ -184,7 +184,11 @@ def _whole(scale: Plan, cell: MetricsCell) -> str:
     if not cells:
         return ""
     number = measure_cells(cells)
-    return f" Trained on the whole training set: {number.mean:.1f} ± {number.std:.1f}."
+    return f" Trained on the whole training set: {_told(number)}."
+
+
+def _told(number: Pooled) -> str:
+    return names.with_spread(number.mean, number.spread)
 
 
 def _measured_entry(scale: Plan, scores: Scores | None, place: Place, cells: Cells, number: Pooled) -> Entry:
@@ -197,20 +201,18 @@ def _measured_entry(scale: Plan, scores: Scores | None, place: Place, cells: Cel
             missing.append(baseline.reason)
             continue
         other = measure_cells(baseline.run.groups[0])
-        beside[names.method(name)] = f"{other.mean:.1f} ± {other.std:.1f}"
+        beside[names.method(name)] = _told(other)
         if name == catalogue.BASELINE and name != place.method:
             beside[_OVER] = f"{round(number.mean, 1) - round(other.mean, 1):+.1f}"
     task = cells[0].task
     if task.best:
         best = measure_cells(cells, task.best)
-        beside[_best(task.test_passes)] = f"{best.mean:.1f} ± {best.std:.1f}"
+        beside[_best(task.test_passes)] = _told(best)
     if place in scale.comparable.over_steps:
         steps, along = measure_steps(scale.comparable.over_steps[place])
         top = max(along, key=lambda number: number.mean)
-        beside[f"Best of {len(steps)} snapshots"] = f"{top.mean:.1f} ± {top.std:.1f}"
+        beside[f"Best of {len(steps)} snapshots"] = _told(top)
     for title, score in scores.of(cells).items() if scores else ():
         beside[f"{title} score"] = "" if score.value is None else f"{score.value:.3f}"
         missing += [f"no {title.lower()} score, since {score.reason}"] if score.value is None else []
-    return Entry(
-        names.ipc(str(place.ipc)), label, f"{number.mean:.1f} ± {number.std:.1f}", beside, tuple(missing)
-    )
+    return Entry(names.ipc(str(place.ipc)), label, _told(number), beside, tuple(missing))

@@ -204,7 +204,8 @@ def text(table: Sequence[Mapping[str, Any]]) -> str:
     head = ("dataset", "ipc", "method", "judge", "accuracy", "over random", "transfer", "other tasks")
     lines = [head]
     for row in table:
-        spread = "" if row["accuracy"] is None else f"{row['accuracy']:.1f} ± {row['accuracy_std']:.1f}"
+        accuracy = row["accuracy"]
+        spread = "" if accuracy is None else names.with_spread(accuracy, row["accuracy_std"])
         signed = "" if row["over_random"] is None else f"{row['over_random']:+.1f}"
         transfer = "" if row["transfer"] is None else f"{row['transfer']:.1f}"
         judge = f"{row['judge']}, {names.architecture(row['eval_arch'])}"

@@ -142,3 +142,8 @@ def in_order(tables_or_figures: Iterable[str]) -> list[str]:
         tables_or_figures,
         key=lambda name: [int(piece) if piece.isdigit() else piece for piece in re.split(r"(\d+)", name)],
     )
+
+
+def with_spread(mean: float, spread: float | None) -> str:
+    """An accuracy with its standard deviation; None: a single value, which has none."""
+    return f"{mean:.1f}" + ("" if spread is None else f" ± {spread:.1f}")

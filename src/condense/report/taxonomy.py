@@ -109,7 +109,7 @@ def _entry(
         tricks,
         reference,
         label,
-        f"{row['accuracy']:.1f} ± {row['accuracy_std']:.1f}",
+        names.with_spread(row["accuracy"], row["accuracy_std"]),
         "" if row["seconds"] is None else f"{row['seconds']:,.1f}{names.part_of_job(row['shared_by'])}",
         "" if row["memory_bytes"] is None else f"{row['memory_bytes'] / 1e6:,.0f}",
     )
