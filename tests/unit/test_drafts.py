@@ -36,6 +36,20 @@ with getattr(drafts, sys.argv[1])(Path(sys.argv[2])) as draft:
 """
 
 
+OFTEN = """
+import sys
+from pathlib import Path
+from condense.machine import drafts
+path = Path(sys.argv[1])
+for _ in range(300):
+    drafts.require_place(path)
+    with drafts.whole(path) as draft:
+        draft.write_bytes(b"whole")
+    with drafts.scratch(path.with_name("folder")) as draft:
+        (draft / "file").write_bytes(b"whole")
+"""
+
+
 def writer(path, kind="whole"):
     """A process that writes a draft of `path`, and where the draft lies."""
     process = subprocess.Popen(
@@ -69,6 +83,14 @@ def test_the_draft_of_a_living_process_stays(tmp_path):
     process.kill()
     process.communicate()
     assert drafts.is_dead(tmp_path / draft)
+
+
+def test_who_writes_at_the_same_time_loses_no_draft_to_another(tmp_path):
+    command = [sys.executable, "-c", OFTEN, str(tmp_path / "a.json")]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(6)]
+    said = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 6, said
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_room_is_made_before_the_work_of_drafts_of_its_checkpoints_too(tmp_path):

@@ -212,8 +212,8 @@ def test_where_the_cache_is_full_they_are_kept_elsewhere(tmp_path):
     folder = tmp_path / "cache" / "condense" / "kernels"
     code = "from condense.machine import drafts; begun = drafts._begun\n"
     code += (
-        "def full(path):\n    if str(path).startswith(sys.argv[1]): raise OSError(28, 'No space left on "
-        "device')\n    return begun(path)\n"
+        "def full(path, *folder):\n    if not folder and str(path).startswith(sys.argv[1]): raise "
+        "OSError(28, 'No space left on device')\n    return begun(path, *folder)\n"
     )
     code = f"import sys; {code}drafts._begun = full; {PROBE}"
     environment = os.environ | {

@@ -15,6 +15,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -81,18 +82,15 @@ def scratch(path: Path, mode: int = 0o700) -> Iterator[Path]:
 
     Raises UserError as `whole` does.
     """
-    path, handle = Path(path), None
-    draft = _draft(path)
+    path, draft, handle = Path(path), None, None
     try:
         remove_dead(path.parent, lambda output: output == path.name)
-        draft.mkdir(mode=mode)
-        handle = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        _locked(handle)
+        draft, handle = _begun(path, partial(_new_folder, mode=mode))
         yield draft
     except OSError as error:
         raise _explained(error, path) from error
     finally:
-        if draft.exists():
+        if draft is not None and draft.exists():
             shutil.rmtree(draft)
         if handle is not None:
             os.close(handle)
@@ -106,14 +104,14 @@ def require_place(path: Path) -> None:
     """
     path = Path(path)
     try:
-        draft = _draft(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         _require_plain(path)
         remove_dead(
             path.parent, lambda output: output == path.name or output.startswith(f"{path.name}.resume")
         )
-        draft.touch()
+        draft, handle = _begun(path)
         draft.unlink()
+        os.close(handle)
     except OSError as error:
         raise _explained(error, path) from None
 
@@ -136,12 +134,12 @@ def remove_dead(folder: Path, of: Callable[[str], bool] = lambda output: True) -
     with os.scandir(folder) as entries:
         drafts = [Path(entry.path) for entry in entries if (output := draft_of(entry.name)) and of(output)]
     for draft in drafts:
-        if not is_dead(draft):
-            continue
-        if draft.is_dir() and not draft.is_symlink():
-            shutil.rmtree(draft, ignore_errors=True)
-        else:
-            draft.unlink(missing_ok=True)
+        # Under its lock: who has just made it would else take the lock between the look and the removal.
+        with _taken(draft) as dead:
+            if dead and draft.is_dir() and not draft.is_symlink():
+                shutil.rmtree(draft, ignore_errors=True)
+            elif dead:
+                draft.unlink(missing_ok=True)
 
 
 def remove_dead_below(folder: Path) -> None:
@@ -158,6 +156,13 @@ def draft_of(name: str) -> str | None:
 
 def is_dead(draft: Path) -> bool:
     """Whether no process writes a draft any more."""
+    with _taken(draft) as dead:
+        return dead
+
+
+@contextmanager
+def _taken(draft: Path) -> Iterator[bool]:
+    """Whether no process writes a draft any more; if so nobody begins to, as long as this holds its lock."""
     try:
         # A folder is opened for reading only; a lock on a file of NFS takes leave to write.
         handle = os.open(
@@ -165,12 +170,15 @@ def is_dead(draft: Path) -> bool:
             (os.O_RDONLY if draft.is_dir() else os.O_RDWR) | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
         )
     except OSError:
-        return False  # gone, another user's, or no draft of ours
+        yield False  # gone, another user's, or no draft of ours
+        return
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except OSError as error:
-        return error.errno not in _HELD and time.time() - os.fstat(handle).st_mtime > _DAY
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            dead = True
+        except OSError as error:
+            dead = error.errno not in _HELD and time.time() - os.fstat(handle).st_mtime > _DAY
+        yield dead
     finally:
         os.close(handle)
 
@@ -183,11 +191,26 @@ def _draft(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid4().hex}.part")
 
 
-def _begun(path: Path) -> tuple[Path, int]:
+def _new_file(draft: Path) -> int | None:
+    return os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+
+def _new_folder(draft: Path, mode: int) -> int | None:
+    """The handle of a new folder; None if another process has removed it already."""
+    draft.mkdir(mode=mode)
+    try:
+        return os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+
+
+def _begun(path: Path, make: Callable[[Path], int | None] = _new_file) -> tuple[Path, int]:
     """A new draft, and the handle with its lock."""
     while True:
         draft = _draft(path)
-        handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        handle = make(draft)
+        if handle is None:
+            continue
         if _locked(handle) and draft.exists():  # and was not taken for a dead one before it was locked
             return draft, handle
         os.close(handle)
