@@ -56,6 +56,12 @@ def test_leaving_out_what_is_named_saves_what_is_said():
     assert 0 < saved <= alone
 
 
+def test_the_disk_of_a_small_scale_is_told_in_a_unit_that_suits_it():
+    told = [line for line in advice(Plan("quick")) if line.startswith("disk")]
+    sizes = re.findall(r"(\d[\d.,]*) (GB|MB|kB)", told[0])
+    assert len(sizes) > 2 and all(float(size.replace(",", "")) > 0 for size, _ in sizes)
+
+
 def test_parts_are_in_the_hours_of_the_whole_where_the_rates_are_those_of_this_machine(monkeypatch):
     """And not in those of another processor, which are other numbers for the same jobs."""
     rates = on_cores(REFERENCE_CPU, 8)

@@ -135,6 +135,18 @@ def test_a_transfer_mean_has_no_deviation_in_the_table(here):
     )
 
 
+def test_a_single_value_has_no_deviation_in_the_table_and_the_caption_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scale = Plan("quick")
+    for name in scale.tables:  # baselines of others stand beside, too
+        for cell in scale.metrics_of(name):
+            write_metrics(cell, [60.0])
+    found = [r for r in records.records(scale, "cpdm/table6") if r.was_measured]
+    assert found and {(r.values["n_sets"], r.values["measured_std"]) for r in found} == {("1", "")}
+    captions = " ".join(block.caption for block in layout.blocks(scale, found))
+    assert "A single value stands without a deviation." in captions
+
+
 def test_snapshots_are_pooled_step_by_step(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     curves = [curve.cells[0] for curve in Plan("quick").figures["cpdm/figure2"].curves[:2]]

@@ -190,6 +190,17 @@ def test_every_file_becomes_one_run_with_its_curves_and_repeating_adds_none(plac
     assert [(point.step, point.value) for point in curve] == [(10, 51.0), (20, 61.0)]
 
 
+def test_the_number_of_a_single_network_has_no_deviation(place):
+    results, store, _ = place
+    make_metrics(results, seed=1, accuracies=[90.0], mean=90.0, std=0.0, n_networks=1)
+    tracking.ingest(*place)
+    _, found = runs(store)
+    for run in (found["condense", METRICS.format(1)], found["condense", SET.format(1)]):
+        assert run.data.metrics["accuracy"] == 90.0
+        assert not [name for name in run.data.metrics if "_std" in name]
+    assert "accuracy_std" in found["condense", SET.format(0)].data.metrics
+
+
 def test_runs_have_names_of_their_own_parents_tags_and_the_images_they_read(place):
     tracking.ingest(*place)
     client, found = runs(place[1])

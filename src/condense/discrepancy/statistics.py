@@ -113,7 +113,7 @@ def class_gaps(maps: Tensor, labels: Tensor, of_classes: Moments, patches: bool)
     """The gaps of the classes in `labels` (n,), weighted by their shares of the images: () from what a layer
     is given (n, c, h, w) and the moments (C, k) of all classes.
 
-    Source: EDC (2024), eq. (5), second term of Form (2) as it is printed.
+    Source: EDC (2024), eq. (5), Form (2) as it is printed.
     """
     total = maps.new_zeros(())
     for label in labels.unique().tolist():

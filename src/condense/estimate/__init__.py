@@ -16,7 +16,7 @@ from condense.estimate.jobs import Job, data_of, jobs_behind, named, why_nothing
 from condense.estimate.rates import REFERENCE, REFERENCE_NAME, Rates, cost
 from condense.estimate.work import gather_work, work_of
 from condense.machine import runtime
-from condense.machine.terminal import several
+from condense.machine.terminal import in_bytes, several
 from condense.plan import DataCell, MetricsCell, ParentCell, SyntheticCell
 from condense.plan.checks import require_networks
 from condense.plan.tables import Plan
@@ -85,7 +85,7 @@ class Estimate:
                     if self.elsewhere
                     else (stage.seconds, stage.longest)
                 )
-                shown = [*map(_duration, times), _bytes(stage.memory_bytes), _bytes(stage.disk_bytes)]
+                shown = [*map(_duration, times), in_bytes(stage.memory_bytes), in_bytes(stage.disk_bytes)]
                 shown = shown if left else ["-"] * 4
                 counts = f"{stage.jobs:>6}{stage.done:>6}{left:>7}"
                 lines.append(
@@ -96,8 +96,8 @@ class Estimate:
         lines += self._compute()
         where = "GPU memory" if self.asked_gpu else "memory"
         lines.append(
-            f"largest {where} of one job {_bytes(self.memory_bytes)}; disk for results "
-            f"{_bytes(self.disk_bytes)}"
+            f"largest {where} of one job {in_bytes(self.memory_bytes)}; disk for results "
+            f"{in_bytes(self.disk_bytes)}"
         )
         lines.append(f"rates: {self.source}; downloading and preparing data are not counted")
         return "\n".join(lines)
@@ -129,13 +129,6 @@ def _duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def _bytes(count: float) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1e3:.0f} kB"
 
 
 def estimate_cells(

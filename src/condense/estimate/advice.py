@@ -12,6 +12,7 @@ from condense.estimate.measured import Pace, measured_rows
 from condense.estimate.rates import REFERENCE, REFERENCE_CPU, REFERENCE_CPU_NAME, REFERENCE_NAME, Rates
 from condense.estimate.schedule import Node, graph
 from condense.estimate.work import CARD
+from condense.machine.terminal import in_bytes
 from condense.plan import parent_files
 from condense.plan.groups import groups
 from condense.plan.ranges import number_in
@@ -130,8 +131,8 @@ def _disk(plan: Plan, nodes: Sequence[Node]) -> list[str]:
         kind = {"gather": "sets", "data": "data"}.get(node.stage, "metrics")
         sizes[parents[node.output].title if node.output in parents else kind] += node.bytes_out
     whole = sum(sizes.values())
-    shown = ", ".join(f"{name} {size / 1e9:,.1f} GB" for name, size in sizes.items() if size >= 5e7)
-    lines = [f"disk of the whole scale: {whole / 1e9:,.1f} GB" + (f" ({shown})" if shown else "")]
+    shown = ", ".join(f"{name} {in_bytes(size)}" for name, size in sizes.items() if size >= whole / 100)
+    lines = [f"disk of the whole scale: {in_bytes(whole)}" + (f" ({shown})" if shown else "")]
     queues = [node.bytes_out for node in nodes if node.output in parents and parents[node.output].fills_room]
     if sum(queues) > whole / 4 and plan.scale.bank_mb:
         room = plan.scale.bank_mb // 4

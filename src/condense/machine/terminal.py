@@ -83,6 +83,14 @@ def _replaced(error: UnicodeError) -> tuple[str, int]:
     ), error.end
 
 
+def in_bytes(count: float) -> str:
+    """A size in the unit that suits it: '1.2 GB', '24.0 MB', '3 kB'."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"
+
+
 def several(number: object, noun: str) -> str:
     """So many of something in words: '1 network', '3 networks'."""
     return f"{number} {noun}" if str(number) == "1" else f"{number} {noun}s"

@@ -86,7 +86,8 @@ def _require_labels(judge: Protocol, changes: Mapping[str, Any], where: str) -> 
     serve = [name for name in catalogue.names_in("protocols") if catalogue.protocol(name).labels]
     raise UserError(
         f"{where}: labels: are for judges that learn from soft labels, and '{judge.name}' compares with "
-        f"classes alone: condense the set by itself, and judge it by one of {', '.join(serve)}"
+        f"classes alone: condense the set by itself (`condense synthesize --help`), and judge it by one of "
+        f"{', '.join(serve)} (`condense judge --help`)"
     )
 
 

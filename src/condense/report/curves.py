@@ -62,7 +62,7 @@ def number_row(scale: Plan, curve: Curve, step: str, number: Pooled) -> CsvRow:
     subject = {"dataset": curve.dataset, "method": curve.method, "ipc": str(curve.ipc), "step": step}
     numbers = {
         "mean": f"{number.mean:.2f}",
-        "std": f"{number.std:.2f}",
+        "std": "" if number.spread is None else f"{number.spread:.2f}",
         "n_sets": str(number.n_sets),
         "n_networks": str(number.n_networks),
     }

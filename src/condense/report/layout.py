@@ -220,9 +220,14 @@ def _counts(group: list[Record]) -> str:
         several = any(sets != "1" for sets, _ in seen)
         spread = "mean ± standard deviation over sets, " * several
         return f"One number of all repetitions together, {spread}{' or '.join(plural)}."
-    means = any(record.values["measured"] and not record.values["measured_std"] for record in group)
-    extra = " A mean of several architectures stands without a deviation." if means else ""
-    return f"Mean ± standard deviation over {' or '.join(plural)}.{extra}" if plural else ""
+    if not plural:
+        return ""
+    bare = [record.values for record in group if record.was_measured and not record.values["measured_std"]]
+    of_several = {len(architectures(values["eval_arch"])) > 1 for values in bare}
+    without = {True: "a mean of several architectures", False: "a single value"}
+    extra = " and ".join(text for several, text in without.items() if several in of_several)
+    stands = f" {extra.capitalize()} stand{'s' * (len(of_several) == 1)} without a deviation."
+    return f"Mean ± standard deviation over {' or '.join(plural)}.{stands if extra else ''}"
 
 
 def _judges(group: list[Record]) -> str:

@@ -10,7 +10,7 @@ from condense.plan.rows import Curve, FigurePlan
 from condense.plan.tables import Plan
 from condense.report import names, style
 from condense.report.curves import CsvRow, title_of
-from condense.report.measured import Pooled, measure_cells
+from condense.report.measured import Measured, Pooled, measure_cells
 from condense.specs import ACCURACY
 
 _RESAMPLES = 2000
@@ -87,7 +87,7 @@ def _draw(axis: Any, points: list[_Point]) -> None:
     for point in points:
         look = style.look(point.method)
         axis.errorbar(
-            *(point.value.mean, point.accuracy.mean, point.accuracy.std, point.value.std),
+            *(point.value.mean, point.accuracy.mean, point.accuracy.spread, point.value.spread),
             linestyle="none",
             elinewidth=1,
             label=names.method(point.method),
@@ -100,13 +100,17 @@ def _draw(axis: Any, points: list[_Point]) -> None:
         axis.xaxis.set_minor_formatter(ticker.NullFormatter())
 
 
+def _spread(value: Measured, shown: str) -> str:
+    return "" if value.spread is None else f"{value.spread:{shown}}"
+
+
 def _rows(
     scale: Plan, dataset: str, ipc: int, metric: str, points: list[_Point], found: dict[str, str]
 ) -> list[CsvRow]:
     return [
         {"dataset": dataset, "ipc": str(ipc), "metric": metric, "method": point.method}
-        | {"value": f"{point.value.mean:.6g}", "value_std": f"{point.value.std:.6g}"}
-        | {"accuracy": f"{point.accuracy.mean:.2f}", "accuracy_std": f"{point.accuracy.std:.2f}"}
+        | {"value": f"{point.value.mean:.6g}", "value_std": _spread(point.value, ".6g")}
+        | {"accuracy": f"{point.accuracy.mean:.2f}", "accuracy_std": _spread(point.accuracy, ".2f")}
         | found
         | {"scale": scale.scale.name, "source": "measured"}
         for point in points

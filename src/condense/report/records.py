@@ -107,7 +107,7 @@ def _places(row: Row, usual: int) -> int:
 def _numbers(measured: Measured, places: int) -> dict[str, str]:
     return {
         "measured": measured.instead or f"{measured.mean:.{places}f}",
-        "measured_std": "" if measured.std is None else f"{measured.std:.{places}f}",
+        "measured_std": "" if measured.spread is None else f"{measured.spread:.{places}f}",
         "n_sets": str(measured.n_sets or ""),
         "n_networks": str(measured.n_networks or ""),
     }

@@ -251,7 +251,8 @@ def _log_accuracies(client: Any, parent: Any, evaluations: list[Any]) -> None:
     wanted: dict[str, float] = {}
     for run in ranked:
         for name in ("accuracy", "accuracy_std"):
-            value = run.data.metrics[name]
+            if (value := run.data.metrics.get(name)) is None:  # the deviation of a single value
+                continue
             wanted.setdefault(name, value)
             wanted.setdefault(f"{name}/{run.data.params['eval_arch']}-{run.data.tags['protocol']}", value)
     changed = {name: value for name, value in wanted.items() if parent.data.metrics.get(name) != value}

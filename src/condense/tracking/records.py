@@ -136,14 +136,14 @@ def evaluation(path: Path, values: dict[str, Any], tags: dict[str, str], results
 
 def _curve(name: str, metric: dict[str, Any], steps: list[int] | None) -> list[tuple[str, float, int]]:
     """The points of a metric: at each step its mean and spread, or, where there are none, also the value of
-    each network by number."""
+    each network by number. A single value has no spread."""
     if steps is not None:
-        rows = zip(steps, metric["mean"], metric["std"], strict=True)
-        return [
-            point for step, mean, std in rows for point in ((name, mean, step), (f"{name}_std", std, step))
-        ]
+        points = [(name, mean, step) for step, mean in zip(steps, metric["mean"], strict=True)]
+        spreads = [(f"{name}_std", std, step) for step, std in zip(steps, metric["std"], strict=True)]
+        return points + spreads * any(len(values) > 1 for values in metric["values"])
     points = [(f"{name}_of_network", value, network) for network, value in enumerate(metric["values"])]
-    return [*points, (name, metric["mean"], 0), (f"{name}_std", metric["std"], 0)]
+    points.append((name, metric["mean"], 0))
+    return points + [(f"{name}_std", metric["std"], 0)] * (len(metric["values"]) > 1)
 
 
 def start_of(run: dict[str, Any], path: Path) -> int:
