@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from condense.config import UserError
 from condense.data.dataset import load
-from condense.engines.run import Progressed
+from condense.engines.progressed import Progressed
 from condense.evaluate.synthetic import load_synthetic
 from condense.files.artifacts import canonical, read_header, read_json, read_tensors
 from condense.files.checkpoints import Checkpoint

@@ -12,8 +12,8 @@ import pytest
 import condense
 from condense import specs
 from condense.config import by_name
+from condense.data.origin import ARCHIVES, TORCHVISION, Source
 from condense.data.sources import OPENERS
-from condense.data.spec import ARCHIVES, TORCHVISION, Source
 from condense.engines import ENGINES
 from condense.engines.matching import CRITICS
 from condense.networks.sources import SOURCES
@@ -21,8 +21,8 @@ from condense.plan import BROUGHT, PARENTS
 from condense.report.figures import DRAW
 from condense.specs import catalogue
 from condense.specs.engines import engines_of
+from condense.specs.figures import DRAWINGS, Drawing
 from condense.specs.recipe import Recipe, Required
-from condense.specs.tables import DRAWINGS, Drawing
 
 PACKAGE = Path(condense.__file__).parent
 
@@ -65,7 +65,7 @@ THEIR_OWN = {
     # Of files
     "files.tensors": {"kind == 'snapshots'", "kind in ('synthetic', 'snapshots')", "'snapshots' in tensors"},
     "command.show": {"header['kind'] in ('dataset', 'shard', 'synthetic', 'snapshots')"},
-    "data.spec": {
+    "data.origin": {
         *(
             "self.kind != 'parquet'",
             "self.kind not in ('parquet', 'image_folder', 'archive')",

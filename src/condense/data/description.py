@@ -12,7 +12,8 @@ from condense.config import UserError
 from condense.data import classes, folder, parquet
 from condense.data.classes import Labels, brief
 from condense.data.layouts import Layout, layout_of
-from condense.data.spec import OWN_STRATEGY, WHITE, DatasetSpec, Source, ground_levels, held_out_count
+from condense.data.origin import WHITE, Source, ground_levels
+from condense.data.spec import OWN_STRATEGY, DatasetSpec, held_out_count
 from condense.data.survey import Headers, look_at, notes_on, side_of
 from condense.specs.catalogue import names_in
 

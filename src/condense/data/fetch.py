@@ -19,7 +19,8 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from condense.config import UserError
-from condense.data.spec import DatasetSpec, File, data_folder
+from condense.data.origin import File
+from condense.data.spec import DatasetSpec, data_folder
 from condense.files.artifacts import whole
 
 _CHUNK = 1 << 20  # bytes

@@ -13,8 +13,9 @@ from condense.config import UserError
 from condense.data import classes
 from condense.data.classes import Labels, brief
 from condense.data.coding import evident_coding, span
+from condense.data.origin import Source
 from condense.data.prepare import statistics
-from condense.data.spec import OWN_STRATEGY, DatasetSpec, Source
+from condense.data.spec import OWN_STRATEGY, DatasetSpec
 from condense.files.artifacts import content_sha256, write_tensors
 
 _CODING = "Give bytes 0..255, or numbers in [0, 1]"

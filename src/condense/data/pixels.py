@@ -13,7 +13,7 @@ from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageEr
 
 from condense.config import UserError
 from condense.data import foreign
-from condense.data.spec import WHITE, ground_levels
+from condense.data.origin import WHITE, ground_levels
 
 # What Pillow raises for damaged files of the various formats.
 DECODING_ERRORS = (

@@ -276,7 +276,7 @@ def _open_tiny_imagenet(spec: DatasetSpec) -> Opened:
     )
 
 
-# By the layout that a source names (`data.spec.Source.layout`).
+# By the layout that a source names (`data.origin.Source.layout`).
 OPENERS: dict[str, Callable[[DatasetSpec], Opened]] = {
     "sklearn_digits": _open_digits,
     "parquet": _open_parquet,

@@ -12,7 +12,7 @@ from condense.config import UserError
 from condense.data import pixels
 from condense.data.classes import Labels
 from condense.data.fetch import progress
-from condense.data.spec import WHITE
+from condense.data.origin import WHITE
 
 SIDES = (32, 64, 96, 128, 224)  # what mixed images are scaled to
 _FEW = 3  # images of other sizes, which are named

@@ -20,7 +20,8 @@ from condense.augment.selected import apply_each_class
 from condense.discrepancy.gradients import gradient_distance
 from condense.engines.moving import MovingImages
 from condense.engines.orders import Order, Outcome, Site
-from condense.engines.run import Loss, Run, below, run_steps
+from condense.engines.progressed import below
+from condense.engines.run import Loss, Run, run_steps
 from condense.engines.streams import RealBatches
 from condense.files.checkpoints import Checkpoint
 from condense.kernels.precision import Types

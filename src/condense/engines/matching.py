@@ -20,8 +20,9 @@ from condense.data.dataset import Images
 from condense.engines.map_statistics import Statistic
 from condense.engines.moving import MovingImages
 from condense.engines.orders import Order, Outcome, Site
+from condense.engines.progressed import below
 from condense.engines.repeated import RepeatedSteps
-from condense.engines.run import Loss, Run, below, run_steps
+from condense.engines.run import Loss, Run, run_steps
 from condense.engines.streams import RealStream
 from condense.engines.terms import objective, weight_at
 from condense.engines.views import RealSide, Views

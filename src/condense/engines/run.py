@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from condense.config import UserError
 from condense.engines.moving import MovingImages
 from condense.engines.orders import Outcome
+from condense.engines.progressed import Progressed, below, check_progress
 from condense.files.checkpoints import Checkpoint
 from condense.kernels.precision import Types
 from condense.machine.progress import Progress
@@ -27,14 +27,6 @@ _DIVERGED = 1e4  # normalised pixels beyond this are no images any more
 _ROWS = 200  # rows of the history of a run, about
 # (), with gradient, and its parts by the names of their columns, without
 Loss = tuple[Tensor, Mapping[str, Tensor]]
-
-
-@dataclass(frozen=True)
-class Progressed:
-    """How many steps a checkpoint of a set has seen, and the history of the loss so far."""
-
-    done: int
-    history: list[dict[str, int | float]]
 
 
 class Run:
@@ -87,7 +79,7 @@ class Run:
         self.window: list[Tensor] = []  # the losses of the steps since the last row of the history
         self.done = 0
         self.steps = recipe.number_of_steps
-        self._every = max(1, min(100, self.steps // _ROWS))
+        self.every = max(1, min(100, self.steps // _ROWS))
 
     def step(self, shared: Any) -> Iterator[Loss]:
         """Gives the loss of a step, or one after the other those of its turns, with what all sets of the job
@@ -173,7 +165,7 @@ class Run:
         self.window.append(row)
         self.done += 1
         self.moving.average(self.done)
-        if self.done % self._every == 0 or self.finished:
+        if self.done % self.every == 0 or self.finished:
             self._record()
         if self.recipe.snapshots and self.done % self.recipe.snapshots == 0:
             self.outcome.snapshots[self.done] = self.images.clone()
@@ -250,7 +242,7 @@ class Run:
             {name: torch.from_numpy(value).to(self.device) for name, value in loaded[0].items()},
             loaded[1],
         )
-        self._check(tensors, state)
+        check_progress(self, tensors, state, self._state())
         self.moving.load(tensors)
         self.optimizer.load(below(tensors, "optimizer."))
         if self.plateau:
@@ -263,44 +255,6 @@ class Run:
         )
         _log.info("resumed from step %d of %d", self.done, self.steps)
         self.outcome.snapshots = {int(step): tensor for step, tensor in below(tensors, "snapshot.").items()}
-
-    def _check(self, tensors: dict[str, Tensor], state: Progressed) -> None:
-        """Raises UserError for a checkpoint that is not of this set, or whose steps, history and snapshots do
-        not fit each other."""
-        check, steps, every = self.checkpoint.check, self.steps, self.recipe.snapshots
-        check_shapes = self.checkpoint.check_shapes
-        check_shapes(tensors, self._state())
-        check(0 < state.done <= steps, f"step {state.done} is none of {steps}")
-        told = list(range(self._every, state.done + 1, self._every)) + (
-            [steps] if state.done == steps and steps % self._every else []
-        )
-        names = {"step", *self.columns}
-        rows_fit = [row.get("step") for row in state.history] == told and all(
-            row.keys() == names for row in state.history
-        )
-        check(rows_fit, f"its history is not that of {state.done} steps of {self.recipe.name}")
-        waiting = state.done - (told[-1] if told else 0)
-        check(
-            ("window" in tensors) == (waiting > 0), "it has no history of its last steps, or too much of it"
-        )
-        if waiting:
-            check_shapes(tensors, {"window": torch.empty(waiting, len(self.columns))})
-        taken = [str(step) for step in range(every, state.done + 1, every)] if every else []
-        check(
-            sorted(below(tensors, "snapshot.")) == sorted(taken), "its snapshots are not those of its steps"
-        )
-        check_shapes(tensors, {f"snapshot.{step}": self.outcome.images for step in taken})
-        sizes = below(tensors, "optimizer.squares.").values()
-        check(all((size >= 0).all() for size in sizes), "squares that its optimiser keeps are negative")
-        check(
-            self.plateau is None or 0 < tensors["plateau.rate"].item() <= self.recipe.optimizer.lr,
-            "its rate is not one of the recipe",
-        )
-
-
-def below(tensors: dict[str, Tensor], start: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with `start`, by the rest of their names."""
-    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
 def run_steps(runs: Sequence[Run], subject: str, shared_at: Callable[[int], Any]) -> list[Outcome]:

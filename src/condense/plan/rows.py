@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from condense.plan import MetricsCell, ParentCell, SyntheticCell
 from condense.specs import FigureSpec, Point
-from condense.specs.tables import StyleDrift
+from condense.specs.figures import StyleDrift
 
 
 @dataclass(frozen=True)

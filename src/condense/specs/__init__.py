@@ -6,6 +6,7 @@ one is refused before any job starts; a test compares these lists with the regis
 
 from condense.specs.common import AUGMENTATIONS, Optimizer, Plateau, Source, cut_to, groups_of
 from condense.specs.engines import ENGINES, AnyRecipe
+from condense.specs.figures import FigureSpec, StyleDrift
 from condense.specs.gradient import GradientRecipe
 from condense.specs.images import Augment, Decode, ImageRecipe, MovedRecipe
 from condense.specs.labels import AnyLabels, ObserverLabels
@@ -29,7 +30,7 @@ from condense.specs.schedules import AnySchedule
 from condense.specs.selection import SELECTIONS, Covering, SelectionRecipe
 from condense.specs.settings import SettingsSpec
 from condense.specs.statistics import StatisticsRecipe
-from condense.specs.tables import KINDS_OF_TABLES, AnyTable, FigureSpec, StyleDrift, TableSpec
+from condense.specs.tables import KINDS_OF_TABLES, AnyTable, TableSpec
 from condense.specs.tasks import (
     ACCURACY,
     DEFAULT_TASK,
