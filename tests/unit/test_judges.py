@@ -72,6 +72,18 @@ def test_ncfm_has_fewer_epochs_on_tiny_imagenet():
     assert epochs == {1: 2000, 10: 300, 50: 40}
 
 
+def test_idc_crops_and_flips_alone_on_cifar100():
+    """Each image by itself, both of them always."""
+    on = {dataset: judge("idc", dataset, 10) for dataset in ("cifar10", "cifar100")}
+    assert {
+        name: rules.operations_of("color_crop_cutout_flip_scale_rotate") for name, rules in on.items()
+    } == {
+        "cifar10": "color_crop_flip_scale_rotate",
+        "cifar100": "crop_flip",
+    }
+    assert {rules.augment for rules in on.values()} == {"all"}
+
+
 @pytest.mark.parametrize("name", FACTS)
 def test_a_protocol_has_the_facts_of_its_source(name):
     rules, facts = judge(name, "cifar10", 10), FACTS[name]
