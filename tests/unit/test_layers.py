@@ -17,8 +17,9 @@ from condense.engines import terms
 
 PACKAGE = Path(condense.__file__).parent
 GROUND = (
-    "config files specs plan data.spec machine machine.checkout machine.drafts machine.fitting "
-    "machine.gpus machine.locks machine.progress machine.runtime machine.seeds machine.slurm machine.terminal"
+    "config files specs plan data.origin data.spec machine machine.checkout machine.drafts "
+    "machine.fitting machine.gpus machine.locks machine.progress machine.runtime machine.seeds "
+    "machine.slurm machine.terminal"
 ).split()
 # Lower number = lower floor; the longest prefix of a module's name decides. A room may import from itself.
 FLOORS = {

@@ -34,6 +34,17 @@ def test_those_of_the_dataset_lie_over_those_of_any():
     assert _steps(changes, 1, dataset="cifar10") == 3
 
 
+def test_another_name_of_the_same_settings_drops_none_of_them_without_a_word():
+    step = {"name": "sgd", "lr": 0.01, "momentum": 0.5, "weight_decay": 0.0}
+    said = {"class_turns": False, "plateau": None}
+    for missing, text in (("class_turns", "was true"), ("plateau", 'was {"factor": 0.5')):
+        given = {key: value for key, value in said.items() if key != missing}
+        with pytest.raises(UserError, match=f"x: optimizer: {missing}: {text}.*write it, or `{missing}: "):
+            catalogue.laid_over(catalogue.recipe("ncfm"), {"optimizer": step | given}, "x")
+    changed = catalogue.laid_over(catalogue.recipe("ncfm"), {"optimizer": step | said}, "x").optimizer
+    assert (changed.name, changed.class_turns, changed.plateau) == ("sgd", False, None)
+
+
 def test_those_of_the_original_hold_for_its_copies_under_their_own():
     original, copy = {"cifar10": {"all": {"steps": 5}}}, {"cifar10_jpeg": {"all": {"steps": 4}}}
     assert _steps({"overrides": original}, 1, dataset="cifar10_jpeg") == 5

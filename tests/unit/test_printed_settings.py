@@ -77,4 +77,7 @@ def test_ncfm_takes_sgd_at_cifar100_with_ten_images_a_class_alone(method):
         for step in [resolved(method, dataset, ipc).optimizer]
     }
     assert found.pop(("cifar100", 10)) == ("sgd", 0.01, 0.5, 0.0)
+    for ipc in (1, 10, 50):  # in its loop over classes, with the rate that falls, as everywhere
+        step = resolved(method, "cifar100", ipc).optimizer
+        assert step.class_turns and step.plateau == resolved(method, "cifar10", ipc).optimizer.plateau
     assert set(found.values()) == {("adamw", 0.001, 0.5, 0.0005)}

@@ -7,6 +7,8 @@ from typing import Any
 
 from condense.config.faults import unknown
 
+TAGS = ("kind", "name")  # settings that say what the others beside them mean
+
 
 def labels_of(names: Sequence[str]) -> list[str]:
     """Names of which each stands once: one that comes again is numbered, ["mean", "gram", "mean"] -> ["mean",
@@ -49,4 +51,4 @@ def merged(base: Any, change: Any) -> Any:
 
 def _renamed(base: Any, change: Any) -> bool:
     both = isinstance(base, dict) and isinstance(change, dict)
-    return both and any(tag in base and change.get(tag, base[tag]) != base[tag] for tag in ("kind", "name"))
+    return both and any(tag in base and change.get(tag, base[tag]) != base[tag] for tag in TAGS)

@@ -8,6 +8,7 @@ from typing import Any
 from condense import plan
 from condense.config import UserError, unknown
 from condense.specs import FigureSpec, TableLimits, TableSpec, Task, catalogue
+from condense.specs.changes import laid_over
 
 
 class Choices:
@@ -40,7 +41,7 @@ class Choices:
         if not limits.task:
             return task
         where = f"{self.maker.where}: tables: {spec.paper}/{spec.name}: task"
-        changed: Task = catalogue.laid_over(task, limits.task, where)
+        changed: Task = laid_over(task, limits.task, where)
         return changed
 
     def numbers(self, limits: TableLimits, method: str) -> list[int] | None:

@@ -16,6 +16,7 @@ from condense.plan.labels import LabelsCell
 from condense.plan.parents import PARENTS, ParentCell
 from condense.plan.profiles import require_architecture
 from condense.specs import DEFAULT_TASK, Protocol, Recipe, Scale, Task, catalogue
+from condense.specs.changes import laid_over
 from condense.specs.common import Ipc
 from condense.specs.labels import STORED
 from condense.specs.tasks.base import ClassSteps
@@ -54,7 +55,7 @@ def changed_protocol(name: str, *changes: tuple[str, Mapping[str, Any]]) -> Prot
     value = catalogue.protocol(name)
     for where, change in changes:
         if change:
-            value = catalogue.laid_over(value, change, where)
+            value = laid_over(value, change, where)
     return value
 
 

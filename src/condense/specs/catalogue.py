@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from functools import cache, update_wrapper
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from condense.config import UserError, convert, load_yaml, merged, read, unknown
+from condense.config import UserError, convert, load_yaml, unknown
 from condense.machine.checkout import project_file
 from condense.machine.runtime import note
 from condense.specs import KINDS_OF_TABLES, STAGES, AnyTable, Protocol, Recipe, Scale, engines
+from condense.specs.changes import laid_over
 from condense.specs.common import condition_holds
 
 Asked = ParamSpec("Asked")
@@ -188,25 +189,6 @@ def table(name: str) -> AnyTable:
 
 
 _CHANGES = ("overrides", "of_arch")  # settings that say what others are in which case
-_FIXED = ("name", "engine")  # decide paths and what else a setting means
-
-
-def laid_over(base: Any, change: Any, where: str) -> Any:
-    """A recipe or protocol with `change` laid over it. Raises UserError, beginning with `where`, for a change
-    that does not fit."""
-    if not isinstance(change, Mapping):
-        raise UserError(f"{where}: a mapping of changes is needed, found {change!r}")
-    for key in _FIXED:
-        if key in change and change[key] != getattr(base, key, None):
-            raise UserError(
-                f"{where}: {key}: cannot be changed here; a recipe or protocol of another {key} needs a file "
-                "of its own"
-            )
-    try:
-        values = merged(asdict(base), dict(change))
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    return read(type(base), values, where)
 
 
 def check_changes(value: Protocol, where: str) -> None:
