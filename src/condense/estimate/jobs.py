@@ -113,65 +113,99 @@ def jobs_behind(
         yield Job(
             "tables/figures", None, Work(light=True), Path("results/report.html").exists() and not undrawn
         )
-    unmeasured = [cell for cell in metrics if not _is_evaluated(plan, cell)]
     yield from _judging_jobs(plan, metrics, on_gpu)
+    unmeasured = [cell for cell in metrics if not _is_evaluated(plan, cell)]
+    behind = _Behind(plan, [*curves, *metrics], [*drawn, *unmeasured], whole, on_gpu)
+    yield from behind.joining_jobs()
+    yield from behind.condensing_jobs()
+    yield from behind.teaching_jobs()
+    yield from behind.data_jobs()
 
-    def distinct(cells: Iterable[Any]) -> dict[str, Any]:
-        return {cell.key: cell for cell in cells if cell}
 
-    with_parts = list if plan.scale.steps_in_one_job else _with_parts
-    sets = distinct(cell for cell in with_parts(_sets_of([*metrics, *curves])) if cell.recipe.makes_set)
-    wanted = sets if whole else distinct(with_parts(_sets_of([*unmeasured, *drawn])))
-    # The parts of a set that is there are not missed
-    unneeded = {part.key for cell in sets.values() if Path(cell.path).exists() for part in cell.joins}
-    missing = {
-        key: cell
-        for key, cell in sets.items()
-        if key in wanted and key not in unneeded and not Path(cell.path).exists()
-    }
-    needing: list[Any] = [*missing.values(), *_sets_of([*unmeasured, *drawn])]
-    for key, cell in sets.items():
-        if cell.joins and plan.scale.steps_in_one_job:
-            yield Job("synthesize", cell.joins[0], steps_work(cell, on_gpu), key not in missing)
-        else:
-            yield Job("gather", cell, gather_work(cell), key not in missing)
-    asking: list[list[Curve | MetricsCell]] = [[*curves, *metrics], [*drawn, *unmeasured]]
-    parents, unmade = (
-        distinct(cell for asked in selection for cell in asked.parents.values()) for selection in asking
-    )
-    for group in groups(plan):
-        asked = [cell for cell in group.cells if cell.key in sets]
-        if asked:
+class _Behind:
+    """What stands behind evaluations and curves, all that are `asked` for and those that are `left` to make:
+    sets, their parents, data. Its jobs are to be asked for in the order of its methods."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        asked: list[Curve | MetricsCell],
+        left: list[Curve | MetricsCell],
+        whole: bool,
+        on_gpu: bool,
+    ):
+        self.plan, self.asked, self.on_gpu = plan, asked, on_gpu
+        with_parts = list if plan.scale.steps_in_one_job else _with_parts
+        self.sets = _distinct(cell for cell in with_parts(_sets_of(asked)) if cell.recipe.makes_set)
+        wanted = self.sets if whole else _distinct(with_parts(_sets_of(left)))
+        # The parts of a set that is there are not missed
+        unneeded = {
+            part.key for cell in self.sets.values() if Path(cell.path).exists() for part in cell.joins
+        }
+        self.missing = {
+            key
+            for key, cell in self.sets.items()
+            if key in wanted and key not in unneeded and not Path(cell.path).exists()
+        }
+        # What reads data, and the parents that are asked for and not there
+        self.reading: list[Any] = [*(self.sets[key] for key in self.missing), *_sets_of(left)]
+        self.parents, self.unmade = (
+            _distinct(cell for asked in selection for cell in asked.parents.values())
+            for selection in (asked, left)
+        )
+
+    def joining_jobs(self) -> Iterator[Job]:
+        """Those that put sets together of their shards, or of sets of some classes."""
+        for key, cell in self.sets.items():
+            if cell.joins and self.plan.scale.steps_in_one_job:
+                yield Job("synthesize", cell.joins[0], steps_work(cell, self.on_gpu), key not in self.missing)
+            else:
+                yield Job("gather", cell, gather_work(cell), key not in self.missing)
+
+    def condensing_jobs(self) -> Iterator[Job]:
+        """Those of groups of sets that share the real side."""
+        for group in groups(self.plan):
+            asked = [cell for cell in group.cells if cell.key in self.sets]
+            if not asked:
+                continue
             left = group.left() or group
             done = all(
-                cell.key not in missing or Path(cell.shard_path(group.shard)).exists()
+                cell.key not in self.missing or Path(cell.shard_path(group.shard)).exists()
                 for cell in left.cells
-                if cell.key in sets
+                if cell.key in self.sets
             )
-            needing += [] if done else left.cells
-            unmade |= {} if done else distinct(left.parents.values())
+            if not done:
+                self.reading += left.cells
+                self.unmade |= _distinct(left.parents.values())
             # A group has those of its other sets, too
             parent_keys = {parent.key for cell in asked for parent in cell.parents.values()}
-            parents |= distinct(
+            self.parents |= _distinct(
                 parent
                 for parent in left.parents.values()
                 if not done or parent.of_stream or parent.key in parent_keys
             )
-            yield Job("synthesize", left.cells[0], group_work(left.cells, group.shard, on_gpu), done)
-    unmade = distinct(_unmade(unmade.values()))
-    for key, cell in distinct(with_their_own(parents.values())).items():
-        yield Job("teach", cell, work_of(cell), key not in unmade)
-    used = distinct(data_of(cell) for cell in [*needing, *unmade.values()] if cell)
-    used |= distinct(cell.whole for cell in used.values() if isinstance(cell, ClassesCell))
-    of = [data_of(cell) for cell in [*sets.values(), *metrics]]
-    of += [cell.whole for cell in of if isinstance(cell, ClassesCell)]
-    for key, cell in distinct(of).items():
-        yield Job(
-            "data",
-            cell,
-            work_of(cell),
-            key not in used or Path(cell.train).exists() and Path(cell.test).exists(),
-        )
+            yield Job("synthesize", left.cells[0], group_work(left.cells, group.shard, self.on_gpu), done)
+
+    def teaching_jobs(self) -> Iterator[Job]:
+        """Those of parents, with what these are made from."""
+        self.unmade = _distinct(_unmade(self.unmade.values()))
+        for key, cell in _distinct(with_their_own(self.parents.values())).items():
+            yield Job("teach", cell, work_of(cell), key not in self.unmade)
+
+    def data_jobs(self) -> Iterator[Job]:
+        """Those that prepare images."""
+        used = _distinct(data_of(cell) for cell in [*self.reading, *self.unmade.values()] if cell)
+        used |= _distinct(cell.whole for cell in used.values() if isinstance(cell, ClassesCell))
+        judged = [cell for cell in self.asked if isinstance(cell, MetricsCell)]
+        of = [data_of(cell) for cell in [*self.sets.values(), *judged]]
+        of += [cell.whole for cell in of if isinstance(cell, ClassesCell)]
+        for key, cell in _distinct(of).items():
+            done = key not in used or Path(cell.train).exists() and Path(cell.test).exists()
+            yield Job("data", cell, work_of(cell), done)
+
+
+def _distinct(cells: Iterable[Any]) -> dict[str, Any]:
+    return {cell.key: cell for cell in cells if cell}
 
 
 def _unmade(parents: Iterable[ParentCell]) -> list[ParentCell]:
