@@ -139,6 +139,8 @@ def test_the_digest_of_metrics_leaves_out_the_run_and_nothing_else(tmp_path):
         digests.append(show.digest_of(path))
     assert digests[0] == digests[1] != digests[2] and len(digests[0]) == 64
     assert "50.50 ± 1.00 %" in show.describe(path) and "abacus" in show.describe(path)
+    write_json(path, metrics(1.0) | {"accuracies": [49.5], "mean": 49.5, "std": 0.0, "n_networks": 1})
+    assert "49.50 %" in show.describe(path) and "±" not in show.describe(path)
 
 
 def test_the_digest_of_a_set_is_that_of_its_bytes(zoo):

@@ -12,7 +12,7 @@ from typing import Any
 from condense.command.options import Verbs, add_verb, machine_options
 from condense.command.values import place
 from condense.config import UserError, unknown
-from condense.machine.terminal import several
+from condense.machine.terminal import deviating, several
 from condense.specs import DEFAULT_PROTOCOL, DEFAULT_TASK, Decode, Protocol
 from condense.specs.catalogue import names_in
 from condense.specs.labels import STORED
@@ -267,9 +267,10 @@ def _check_architecture(arch: str, data: Path, options: dict[str, Any]) -> None:
 
 
 def _told(args: argparse.Namespace, path: Path, metrics: Path, result: dict[str, Any]) -> str:
+    number = deviating(f"{result['mean']:.2f}", f"{result['std']:.2f}", result["n_networks"])
     return (
         f"{result['method']}, {several(result['ipc'], 'image')} a class of {result['dataset']}, "
         f"{result['eval_arch']} by '{result['protocol']['name']}': "
-        f"{result['mean']:.2f} ± {result['std']:.2f} % ({several(result['n_networks'], 'network')})\n"
+        f"{number} % ({several(result['n_networks'], 'network')})\n"
         f"  {path}  the set\n  {metrics}  every accuracy"
     )

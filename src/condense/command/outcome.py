@@ -7,7 +7,7 @@ from typing import Any
 
 from condense.command.minutes import command
 from condense.command.requests import Request, Work
-from condense.machine.terminal import several
+from condense.machine.terminal import deviating, several
 from condense.specs import catalogue
 
 # Of what lies between chance and all: networks that reach less have learned next to nothing
@@ -52,10 +52,8 @@ def summary(request: Request, work: Work, results: Sequence[dict[str, Any]]) -> 
         f"{work.data.spec.train // work.data.spec.classes}"
     ]
     for cell, result in zip(work.sets, results, strict=True):
-        lines.append(
-            f"  {cell.recipe.title:<40} {result['mean']:6.2f} ± {result['std']:.2f} % "
-            f"({several(result['n_networks'], 'network')})"
-        )
+        number = deviating(f"{result['mean']:6.2f}", f"{result['std']:.2f}", result["n_networks"])
+        lines.append(f"  {cell.recipe.title:<40} {number} % ({several(result['n_networks'], 'network')})")
     files = {
         "synthetic.safetensors": "the set",
         "grid.png": "real and synthetic images",

@@ -25,6 +25,7 @@ from condense.files.artifacts import canonical, damaged, file_sha256, read_json
 from condense.files.notes import INDEX, TOGETHER, Manifest, RatesNote
 from condense.files.records import PART
 from condense.jobs.keeping import check_beside
+from condense.machine.terminal import deviating
 from condense.plan import parent_files
 from condense.report.speed import read_speed
 from condense.specs import task_class
@@ -213,10 +214,15 @@ def _metric(
         told = f"{len(metric['values'])} from {min(values):.4g} to {max(values):.4g} {metric['unit']}"
         return [(name, told.rstrip())]
     means, stds = (entry if isinstance(entry, list) else [entry] for entry in (metric["mean"], metric["std"]))
-    form = "{:.2f} ± {:.2f} %" if metric["unit"] == "%" else f"{{:.4g}} ± {{:.2g}} {metric['unit']}".rstrip()
+    mean_form, std_form = (".2f", ".2f") if metric["unit"] == "%" else (".4g", ".2g")
+    count = len(metric["values"][0] if steps is not None else metric["values"])
+    numbers = [
+        deviating(f"{mean:{mean_form}}", f"{std:{std_form}}", count)
+        for mean, std in zip(means, stds, strict=True)
+    ]
     return [
-        (f"{name} {step}".strip(), form.format(mean, std))
-        for step, mean, std in zip(map(str, steps) if steps else [""], means, stds, strict=True)
+        (f"{name} {step}".strip(), f"{number} {metric['unit']}".rstrip())
+        for step, number in zip(map(str, steps) if steps else [""], numbers, strict=True)
     ]
 
 

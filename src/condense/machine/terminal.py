@@ -91,6 +91,11 @@ def in_bytes(count: float) -> str:
     return f"{count / 1e3:.0f} kB"
 
 
+def deviating(mean: str, std: str, values: int) -> str:
+    """'91.0 ± 0.5' of so many values; of one, which has no deviation, the value alone."""
+    return f"{mean} ± {std}" if values > 1 else mean
+
+
 def several(number: object, noun: str) -> str:
     """So many of something in words: '1 network', '3 networks'."""
     return f"{number} {noun}" if str(number) == "1" else f"{number} {noun}s"
