@@ -106,6 +106,12 @@ def test_every_layout_and_coding_gives_the_same_images():
         (lambda x, y: (x, np.eye(CLASSES)[y]), "argmax"),
         (lambda x, y: (x, y * 0.5), "fractions"),
         (lambda x, y: (x, y - 1), "label -1"),
+        (lambda x, y: (x, y[:3]), "3 labels of 36 images"),
+        (
+            lambda x, y: (list(zip(x, y, strict=True)), y),
+            "images: are no single array.*pairs .image, label. alone",
+        ),
+        (lambda x, y: ([x[0], x[1][:, :4]], y[:2]), "images: are no single array"),
         (lambda x, y: (x, y * 0), "one class only"),
         (lambda x, y: (x, None), "labels: are missing"),
         (lambda x, y: (list(zip(x, y, y, strict=True)), None), "no pair"),

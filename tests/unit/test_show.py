@@ -131,6 +131,12 @@ def metrics(seconds):
     }
 
 
+def test_a_set_of_another_program_is_not_called_damaged(tmp_path):
+    np.savez(tmp_path / "theirs.npz", images=np.zeros((2, 3, 4, 4)), labels=np.arange(2))
+    with pytest.raises(UserError, match="only files of ours.*`condense judge --help`"):
+        show.describe(tmp_path / "theirs.npz")
+
+
 def test_the_digest_of_metrics_leaves_out_the_run_and_nothing_else(tmp_path):
     path = tmp_path / "metrics.json"
     digests = []

@@ -130,7 +130,7 @@ def judge(args: argparse.Namespace) -> None:
     DEFAULT_TASK.check_parents(
         list(parents), protocol.labelled_anew() if labelled else protocol, "--with NAME=FILE"
     )
-    data = _prepared(args)
+    data = _prepared(args, reading)
     arch = args.arch or _suiting(data)
     _check_architecture(arch, data, options)
     strategy = strategy_of(args.strategy, data / "train.safetensors", protocol)
@@ -213,13 +213,15 @@ def _decode(text: str | None) -> Decode | None:
     return Decode(int(match[1]), "columns" if match[2] == "columns" else "rows")
 
 
-def _prepared(args: argparse.Namespace) -> Path:
-    """The folder of the prepared images that `--data` names; made in `--out` where there is none."""
+def _prepared(args: argparse.Namespace, reading: Any) -> Path:
+    """The folder of the prepared images that `--data` names; made in `--out` where there is none, once the
+    set has been seen to be one."""
     from condense import jobs
     from condense.command.requests import is_dataset
     from condense.data.description import spec_from_images
     from condense.data.prepare import prepare
     from condense.files import check_prepared
+    from condense.outside.forms import Asked, read_foreign
     from condense.plan import data_cell
 
     given: Path = args.data
@@ -243,6 +245,7 @@ def _prepared(args: argparse.Namespace) -> Path:
         if check_prepared(own).dataset != spec.name:
             raise UserError(f"--out {args.out}: holds the images of another data set; name a new folder")
     else:
+        read_foreign(args.file, Asked(spec.channels, spec.size, reading.tensors, reading.number))
         prepare(spec, own)
     return own
 

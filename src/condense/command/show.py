@@ -37,6 +37,7 @@ _PLAIN = (
     "kind dataset split method ipc arch eval_arch options protocol seed key steps n_networks mean std unit "
     "train_accuracy"
 ).split()
+_OF_OTHERS = (".pt", ".pth", ".npz", ".npy", ".parquet", ".pq")  # sets of other programs, and exported ones
 _SHOWN_ELSEWHERE = {
     "class_names",
     "classes",
@@ -59,6 +60,11 @@ def describe(path: Path) -> str:
     ours.
     """
     path = Path(path)
+    if path.is_file() and path.suffix.lower() in _OF_OTHERS:
+        raise UserError(
+            f"{path}: only files of ours that end in .safetensors, .json or .jsonl are read here; a set in "
+            "another form is looked at, and judged, by another command: `condense judge --help`"
+        )
     if path.suffix == ".jsonl":
         return _aligned([("file", str(path)), ("kind", "history"), *_last_loss(read_history(path))])
     if _is_json(path):

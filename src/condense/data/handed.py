@@ -42,10 +42,10 @@ class Handed:
     ):
         if labels is None:
             images, labels = _of_pairs(images)
-        pixels = _pixels(_array(images, "images"))
-        named = _labels(_array(labels, "labels"), class_names)
-        if len(pixels) != len(named.places):
-            raise UserError(f"labels: {len(named.places):,} labels of {len(pixels):,} images")
+        pixels, given = _pixels(_array(images, "images")), _array(labels, "labels")
+        if given.ndim and len(pixels) != len(given):
+            raise UserError(f"labels: {len(given):,} labels of {len(pixels):,} images")
+        named = _labels(given, class_names)
         order = np.argsort(named.places, kind="stable")
         self.pixels, self.labels, self.names = pixels[order], named.places[order], named.names
         self.counts = named.counts
@@ -116,7 +116,13 @@ def _array(values: Any, what: str) -> np.ndarray:
     if hasattr(values, "detach"):
         values = values.detach().cpu()
         values = values.float() if values.is_floating_point() else values  # numpy has no bfloat16
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise UserError(
+            f"{what}: are no single array; give images of one size and their labels, each as an array, a "
+            "tensor or a list, or a data set of pairs (image, label) alone, without labels beside it"
+        ) from None
     if array.dtype.kind not in "biufUST":
         raise UserError(f"{what}: numbers or texts are needed, found an array of {array.dtype}")
     return array
