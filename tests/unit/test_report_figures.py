@@ -195,7 +195,7 @@ def test_the_drift_curve_has_its_number_at_every_ratio(here, tmp_path):
 
 
 def test_every_kind_of_figure_is_drawn_and_needs_its_settings():
-    assert set(figures.DRAW) == set(get_args(specs.tables.Drawing))
+    assert set(figures.DRAW) == set(get_args(specs.figures.Drawing))
     wanted = {
         "kind": "figure",
         "paper": "p",
