@@ -139,7 +139,9 @@ class Maker:
                 for name, told in names.items()
             ]
             number = data.spec.smallest_class if ipc == "full" else ipc
-            layers = [layer for layer in [*layers, (f"settings laid over {method}", dict(change))] if layer[1]]
+            layers = [
+                layer for layer in [*layers, (f"settings laid over {method}", dict(change))] if layer[1]
+            ]
             self._recipes[marker] = catalogue.resolve(
                 base, data.settings_of, data.spec.strategy, number, layers
             )
