@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from torch import nn
 
 from condense import jobs, models
@@ -20,17 +21,20 @@ from condense.command.pipeline import bind, make_sets
 from condense.command.prune import sweep
 from condense.command.requests import Request, Work, plan_handed, suited
 from condense.config import UserError
+from condense.data.classes import brief
 from condense.data.dataset import load
 from condense.data.handed import Handed
 from condense.data.spec import OWN_STRATEGY
 from condense.estimate import estimate_cells
 from condense.evaluate.synthetic import SyntheticSet, load_synthetic
 from condense.machine import runtime
+from condense.machine.surroundings import as_in_own_process
 from condense.machine.terminal import tell
 from condense.models.own import Factory, Own, own_network
 from condense.plan import DataCell
 from condense.specs import catalogue
 
+_MAY_BE_NONE = ("method", "steps", "minutes", "threads")
 _HERE = Path("images handed over")  # where a request names a file or a folder
 
 
@@ -71,44 +75,87 @@ def condense(
     one nothing is kept. What it is about to do, its cost and its progress go to the standard error.
     Raises UserError for whatever does not fit together, before any work.
     """
+    counts = {"ipc": ipc, "steps": steps, "minutes": minutes, "seed": seed, "threads": threads}
+    texts = {"method": method, "scale": scale, "device": device, "strategy": strategy}
+    numbers = _checked_types(texts, counts, settings, out)
     if steps is not None and "steps" in settings:
         raise UserError("steps: given twice, by itself and in `settings`; leave one of them out")
     handed = Handed(images, labels, class_names, strategy=strategy)
-    with _as_they_were(), _by_name(network, handed) as arch, _folder(out) as folder:
-        request = Request(
-            images=_HERE,
-            out=folder,
-            method=method or catalogue.DEFAULT_METHOD,
-            named=method is not None,
-            ipc=ipc,
-            scale=scale,
-            arch=arch,
-            steps=steps,
-            minutes=minutes,
-            seed=seed,
-            device=device,
-            threads=threads,
+    with (
+        as_in_own_process(),
+        _named_as_arguments(),
+        _by_name(network, handed) as arch,
+        _folder(out) as folder,
+    ):
+        request = suited(
+            Request(
+                images=_HERE,
+                out=folder,
+                method=method or catalogue.DEFAULT_METHOD,
+                named=method is not None,
+                arch=arch,
+                scale=scale,
+                device=device,
+                **numbers,
+            ),
+            handed.spec,
         )
-        try:
-            request = suited(request, handed.spec)
-            planned = partial(plan_handed, spec=handed.spec, settings=settings)
-            data = DataCell(handed.spec)
-            request = fitted(request, data, planned, steps_given="steps" in settings)
-            work = planned(request)
-        except UserError as error:
-            # Images that are handed over have the size that they have
-            told = str(error).replace(" (--resize)", "")
-            raise UserError(re.sub(r"--(\w+)", r"\1", told)) from None
-        _say_cost(work, request)
-        bind(folder, work, request)
-        path = folder / "data" / "train.safetensors"
-        if path.exists():
-            load(path)
-        else:
-            handed.prepare(path)
-        make_sets(folder, work, jobs.Machine(device, threads))
-        sweep(folder)
-        return load_synthetic(folder / "synthetic.safetensors")
+        planned = partial(plan_handed, spec=handed.spec, settings=settings)
+        request = fitted(request, DataCell(handed.spec), planned, steps_given="steps" in settings)
+        return _made(folder, planned(request), request, handed)
+
+
+def _made(folder: Path, work: Work, request: Request, handed: Handed) -> SyntheticSet:
+    """The set of `work` as it lies in `folder`, made where it is not there yet."""
+    path = folder / "synthetic.safetensors"
+    _say_cost(work, request)
+    bind(folder, work, request)
+    if jobs.is_whole(path, "synthetic", work.sets[0].key):
+        tell(f"{path}: the same call made it before; it is taken from there, and nothing is made anew")
+    images = folder / "data" / "train.safetensors"
+    if images.exists():
+        load(images)
+    else:
+        handed.prepare(images)
+    make_sets(folder, work, jobs.Machine(request.device, request.threads))
+    sweep(folder)
+    return load_synthetic(path)
+
+
+def _checked_types(
+    names: Mapping[str, Any], numbers: Mapping[str, Any], settings: Any, out: Any
+) -> dict[str, Any]:
+    """`numbers` as Python's own. Raises UserError, by the name of the argument, for what is of another type;
+    what a number or a name may be is looked at where it is used."""
+    for name, value in names.items():
+        if not isinstance(value, str) and not (value is None and name in _MAY_BE_NONE):
+            raise UserError(f"{name}: a text is needed, found {value!r}")
+    if not isinstance(settings, Mapping) or not all(isinstance(name, str) for name in settings):
+        raise UserError(f"settings: names and values as in a recipe's YAML are needed, found {settings!r}")
+    if out is not None and not isinstance(out, str | os.PathLike):
+        raise UserError(f"out: the path of a folder is needed, found {out!r}")
+    return {name: _number(value, name) for name, value in numbers.items()}
+
+
+def _number(value: Any, name: str) -> int | float | None:
+    if value is None and name in _MAY_BE_NONE:
+        return None
+    taken: Any = value.item() if isinstance(value, np.generic) else value
+    kinds, needed = ((int, float), "number") if name == "minutes" else ((int,), "whole number")
+    if isinstance(taken, bool) or not isinstance(taken, kinds):
+        raise UserError(f"{name}: a {needed} is needed, found {value!r}")
+    return taken
+
+
+@contextmanager
+def _named_as_arguments() -> Iterator[None]:
+    """Errors speak of options of the command line; here these are arguments."""
+    try:
+        yield
+    except UserError as error:
+        # Images that are handed over have the size that they have
+        told = str(error).replace(" (--resize)", "")
+        raise UserError(re.sub(r"--(\w+)", r"\1", told)) from None
 
 
 def _say_cost(work: Work, request: Request) -> None:
@@ -153,10 +200,10 @@ def _by_name(network: str | Factory | None, handed: Handed) -> Iterator[str | No
 
 def _say_of(own: Own) -> None:
     tell(f"{own.name}: its embedding is {own.embedding}")
-    if not own.lasting:
+    if own.open:
         tell(
-            f"{own.name}: its code cannot be read whole, or depends on values that it was handed, so two "
-            "different networks may have one name; name a new folder with `out` after changing it"
+            f"{own.name}: another network would have this name, too, if it differed in {brief(own.open)} "
+            "alone, which cannot be read; name a new folder with `out` after changing that"
         )
 
 
@@ -167,14 +214,3 @@ def _folder(out: str | Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="condense-") as folder:
         yield Path(folder)
-
-
-@contextmanager
-def _as_they_were() -> Iterator[None]:
-    """Puts back what jobs set for a process of theirs alone: torch's threads and its random state."""
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng():
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)

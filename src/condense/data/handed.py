@@ -3,7 +3,7 @@ a dataset that has training images alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +93,15 @@ def _of_pairs(pairs: Any) -> tuple[np.ndarray, np.ndarray]:
             "labels: are missing; give them beside the images, or a data set whose items are pairs (image, "
             "label)"
         )
+    try:
+        count = len(pairs)
+    except TypeError:
+        raise UserError(
+            f"images: a {type(pairs).__name__} has no length; give a data set whose items have numbers, or "
+            "the arrays themselves"
+        ) from None
     images, labels = [], []
-    for index in range(len(pairs)):
+    for index in range(count):
         item = pairs[index]
         if not isinstance(item, Sequence) or len(item) != 2:
             raise UserError(f"images: item {index} of the data set is no pair (image, label)")
@@ -187,6 +194,8 @@ def _labels(values: np.ndarray, class_names: Sequence[str] | None) -> Labels:
         names, places = np.unique(values.astype(str), return_inverse=True)
         labels = classes.of_names(names.tolist(), places, "labels", ordered=False)
     if class_names is not None:
+        if isinstance(class_names, str) or not isinstance(class_names, Iterable):
+            raise UserError(f"class_names: a list of names is needed, found {class_names!r}")
         labels = classes.in_order_of(labels, list(class_names), "class_names")
     empty = [name for name, count in zip(labels.names, labels.counts, strict=True) if not count]
     if empty:

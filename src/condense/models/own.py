@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 from condense.config import UserError
 from condense.files.artifacts import digest
 from condense.models.base import Builder, Network, Options
+from condense.models.own_code import Code
 
 Factory = Callable[[], nn.Module]
 _IMAGES = 3  # on which a network is tried
@@ -25,14 +24,14 @@ _IMAGES = 3  # on which a network is tried
 class Own:
     """A network of a user's own: the `name` under which `build` makes it, and what its embedding is.
 
-    `lasting`: another process that is given the same code gives it the same name, so that a run can go on
-    there.
+    The name comes from the code, so that another code has another one. `open`: what may decide, too, and
+    could not be read; two networks that differ in it alone have one name.
     """
 
     name: str
     builder: Builder
     embedding: str
-    lasting: bool
+    open: tuple[str, ...]
 
 
 def own_network(factory: Factory, *, channels: int, size: int, classes: int) -> Own:
@@ -53,9 +52,9 @@ def own_network(factory: Factory, *, channels: int, size: int, classes: int) -> 
         raise UserError(f"{where}: makes {type(module).__name__}, where a torch.nn.Module is needed")
     shape = (channels, size, classes)
     layer, embedding = _checked(module, shape, where)
-    source, lasting = _source_of(factory, module)
+    code = _code_of(factory, (module, _another(factory, module, where)))
     parameters = [[name, list(value.shape)] for name, value in module.state_dict().items()]
-    key = digest([title, source, parameters])
+    key = digest([title, code.checksum(), parameters])
     spelt = re.sub(r"[^a-z0-9]+", "_", title.rsplit(".", 1)[-1].lower()).strip("_")
 
     def fits(_options: Options, c: int, s: int) -> bool:
@@ -64,17 +63,18 @@ def own_network(factory: Factory, *, channels: int, size: int, classes: int) -> 
     def make(_options: Options, _channels: int, _size: int, k: int) -> Network:
         if k != classes:
             raise UserError(f"{where}: is one for {classes} classes, where {k} are asked for")
-        return _Taken(factory, layer)
+        return _Taken(factory, layer, where)
 
-    return Own(f"own_{spelt or 'network'}_{key}", Builder(Options(), fits, make), embedding, lasting)
+    named = f"own_{spelt or 'network'}_{key}"
+    return Own(named, Builder(Options(), fits, make), embedding, tuple(dict.fromkeys(code.open)))
 
 
 class _Taken(Network):
     """A module of somebody else's, in two parts: all before its last linear layer, and this."""
 
-    def __init__(self, factory: Factory, layer: str):
+    def __init__(self, factory: Factory, layer: str, where: str):
         super().__init__()
-        self._making, self._layer = _Making(factory), layer
+        self._making, self._layer, self._where = _Making(factory), layer, where
         self._take(self._making.factory())
 
     def _take(self, module: nn.Module) -> None:
@@ -90,10 +90,18 @@ class _Taken(Network):
     def _embed(self, x: Tensor) -> Tensor:
         return self.module(x)
 
+    def embed_with_maps(self, x: Tensor, before: bool = False) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Raises UserError: nobody knows which maps of the module are those between its stages."""
+        raise UserError(
+            f"{self._where}: the method compares the maps between the layers of a network, which one of your "
+            "own does not show; take an architecture of `condense list architectures`, such as 'convnet', or "
+            "another method, such as 'dm'"
+        )
+
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draws all parameters as the factory does, which may be another way than that of torch's layers."""
-        fresh = _Taken(self._making.factory, self._layer).state_dict()
+        fresh = _Taken(self._making.factory, self._layer, self._where).state_dict()
         for name, value in self.state_dict().items():
             value.copy_(fresh[name])
 
@@ -106,6 +114,21 @@ class _Making:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Making:
         return self
+
+
+def _another(factory: Factory, module: nn.Module, where: str) -> nn.Module:
+    """A second network of `factory`. Raises UserError where it is the first one again, whole or in part."""
+    try:
+        other = factory()
+    except Exception as error:
+        raise UserError(f"{where}: can be made once, and not a second time ({error})") from error
+    held = {id(value) for value in module.parameters()}
+    if other is module or any(id(value) in held for value in other.parameters()):
+        raise UserError(
+            f"{where}: gives the same parameters at each call, where methods draw many networks; make the "
+            "network inside the function"
+        )
+    return other
 
 
 def _checked(module: nn.Module, shape: tuple[int, int, int], where: str) -> tuple[str, str]:
@@ -123,8 +146,7 @@ def _checked(module: nn.Module, shape: tuple[int, int, int], where: str) -> tupl
         if type(layer) is nn.Linear
     ]
     try:
-        with torch.no_grad():
-            logits = module(images)
+        logits = module(images.requires_grad_().clone())
     except Exception as error:
         raise UserError(
             f"{where}: cannot take images of {channels} x {size} x {size} pixels ({error})"
@@ -135,6 +157,11 @@ def _checked(module: nn.Module, shape: tuple[int, int, int], where: str) -> tupl
     if not isinstance(logits, Tensor) or tuple(logits.shape) != (_IMAGES, classes):
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise UserError(f"{where}: gives {given} of {_IMAGES} images, where ({_IMAGES}, {classes}) is needed")
+    if not logits.requires_grad or torch.autograd.grad(logits.sum(), images, allow_unused=True)[0] is None:
+        raise UserError(
+            f"{where}: its output has no gradient by the images, by which methods change them; leave out "
+            "torch.no_grad(), detach() and the like in its `forward`"
+        )
     if not called or called[-1][2] is not logits:
         raise UserError(
             f"{where}: a linear layer (torch.nn.Linear) has to be the last thing that it does: what it is "
@@ -156,22 +183,15 @@ def _checked(module: nn.Module, shape: tuple[int, int, int], where: str) -> tupl
     return layer, f"{named}, {features.shape[1]} numbers an image"
 
 
-def _source_of(factory: Factory, module: nn.Module) -> tuple[str, bool]:
-    """A checksum of the code of the factory, and of the classes of the modules of its network and those that
-    they inherit from, torch's own left out; and whether all of it could be read and nothing else, such as a
-    value that the factory was handed, decides."""
-    kinds = {
-        kind
-        for part in module.modules()
-        for kind in type(part).__mro__
-        if kind.__module__.split(".")[0] not in ("torch", "builtins")
-    }
-    closed = getattr(factory, "__closure__", None) or getattr(factory, "keywords", None)
-    texts, unread = [], False
-    codes: list[Callable[..., Any]] = [factory, *sorted(kinds, key=lambda kind: kind.__qualname__)]
-    for code in codes:
-        try:
-            texts.append(inspect.getsource(code))
-        except (OSError, TypeError):
-            unread = True
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest(), not (closed or unread)
+def _code_of(factory: Factory, networks: Sequence[nn.Module]) -> Code:
+    """The code of the factory and of the networks that it made, whose structure is told where all have the
+    same one."""
+    made = []
+    for network in networks:
+        made.append(code := Code())
+        code.add(factory, "the function")
+        code.add_structure(network)
+    if len({code.checksum() for code in made}) > 1:
+        made[0].open.append("something that is another one at each call")
+        made[0].words = []
+    return made[0]
