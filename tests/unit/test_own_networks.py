@@ -151,6 +151,31 @@ class Varied(Net):
     assert named(text, "Varied").open == ("something that is another one at each call",)
 
 
+def test_installed_networks_and_what_is_only_written_out_leave_nothing_open():
+    text = (
+        PROGRAM
+        + """
+import logging, re
+from pathlib import Path
+from typing import Optional
+import torchvision
+
+log, pattern, place, kind = logging.getLogger("x"), re.compile("a+"), Path("a"), Optional[int]
+
+def resnet():
+    log.debug("made %s", kind)
+    if pattern.match(str(place)):
+        return torchvision.models.resnet18(num_classes=3)
+
+def deeper():
+    return torchvision.models.resnet34(num_classes=3)
+"""
+    )
+    made = [named(text, name) for name in ("resnet", "deeper")]
+    assert not made[0].open and made[0].name != made[1].name
+    assert named(text.replace("a+", "a*"), "resnet").name != made[0].name
+
+
 def test_an_own_module_that_code_names_is_followed(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     text = "import a_helper_of_mine\n" + PROGRAM.replace("x.relu()", "a_helper_of_mine.act(x)")

@@ -10,10 +10,12 @@ import dis
 import functools
 import hashlib
 import inspect
+import logging
+import re
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,8 @@ from condense.files.artifacts import digest
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), range, slice)
 _NAMED = (torch.dtype, torch.device, torch.Size, torch.memory_format, np.dtype)
+# What is told apart by how it is written out, and changes nothing beyond that
+_WRITTEN = (re.Pattern, PurePath, logging.Logger, np.ufunc, types.GenericAlias, types.UnionType)
 _PASSED = frozenset(
     "__module__ __doc__ __dict__ __weakref__ __annotations__ __annotate__ __annotations_cache__ "
     "__firstlineno__ __static_attributes__ __conditional_annotations__ __orig_bases__ __parameters__ "
@@ -161,8 +165,6 @@ class Code:
 
     def _add_module(self, value: nn.Module, name: str) -> None:
         """Its structure, its parameters, and the plain values that its parts hold, such as a stride."""
-        if isinstance(value, torch.jit.ScriptModule):
-            self.open.append(f"{name} (compiled by torch.jit)")
         self.add_structure(value)
         for key, held in value.state_dict().items():
             self.words.append(key)
@@ -174,6 +176,8 @@ class Code:
         for key, part in module.named_modules():
             self.words.append(f"part {key}")
             self.add(type(part), type(part).__qualname__)
+            if isinstance(part, torch.jit.ScriptModule):
+                self.open.append(f"{key or 'the network'} (compiled by torch.jit)")
             for attribute, held in sorted(vars(part).items()):
                 if not attribute.startswith("_") and _is_plain(held):
                     self.words.append(f"{attribute} {held!r}")
@@ -185,6 +189,8 @@ class Code:
         if wrapped is not value:
             self.words.append(f"wrapped by {kind.__qualname__}")
             self.add(wrapped, name)
+        elif isinstance(value, _WRITTEN) or kind.__module__ == "typing":
+            self.words.append(f"{kind.__qualname__} {value!r}")
         elif not _is_installed(kind.__module__) and hasattr(value, "__dict__"):
             self.words.append("one of")
             self.add(kind, kind.__qualname__)
